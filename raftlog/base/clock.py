@@ -1,0 +1,30 @@
+"""The one way to ask for the time, so that a simulation can answer.
+
+Monotonic time measures; wall time is only ever *recorded*. Nothing decides by
+the wall clock.
+"""
+
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What a shell reads time from. Called from the event loop only."""
+
+    def monotonic_ns(self) -> int:
+        """Nanoseconds since some fixed moment; never goes back."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since 1970 by this machine's clock; may jump."""
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def monotonic_ns(self) -> int:
+        """Read CLOCK_MONOTONIC."""
+        return time.monotonic_ns()
+
+    def wall_ms(self) -> int:
+        """Read CLOCK_REALTIME."""
+        return time.time_ns() // 1_000_000

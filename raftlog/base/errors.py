@@ -1,0 +1,313 @@
+"""One tree of errors: who is to blame, whether to retry, what may have happened.
+
+::
+
+    RaftlogError
+      Retriable            the same call may succeed later; nothing was done
+        NotLeader            ask the leader in ``leader_hint``
+        Throttled            wait ``retry_after`` seconds
+        Unavailable          no leader, no connection, or stopping
+        NotCommitted         was appended, then replaced: it never happened
+      OutcomeUnknown       it may have happened; asking again may repeat it
+      Refused              the caller's mistake; the same call fails again
+        OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  WrongQueue  Closed
+      ConfigError          a bad configuration file, with line and column
+      PeerRefused          two processes that must not talk
+        WrongCluster  WrongVersion  WrongIdentity  RolledBack  ProtocolError
+      DirectoryRefused     a data directory that this node must not use
+        DirectoryUnformatted  DirectoryFormatted  DirectoryForeign  DirectoryLocked
+        IncompatibleFormat
+      StorageError         a disk that failed or lies
+        StorageFailed        an operation failed: the node stops, it is never retried
+        DamagedLog           bad bytes where good ones were promised
+        CorruptFrame         bytes that are no frame
+        FaultyEntry          this entry is damaged here; another replica has it
+      ApplyFailed          the state machine raised: the replica stops at that index
+
+``outcome`` says whether the effect may have happened, ``retriable`` whether
+repeating the same call can help, ``code`` is the stable name on the wire and
+in the CLI. The text says what to do next.
+"""
+
+from enum import Enum
+from typing import ClassVar, Final
+
+from raftlog.base.ids import NodeId
+
+
+class Outcome(Enum):
+    """Whether a failed request may have had its effect."""
+
+    NOT_APPLIED = "not applied"
+    UNKNOWN = "unknown"
+
+
+class RaftlogError(Exception):
+    """The root. Catch it to catch everything that raftlog raises on purpose."""
+
+    code: ClassVar[str] = "error"
+    retriable: ClassVar[bool] = False
+    outcome: ClassVar[Outcome] = Outcome.NOT_APPLIED
+
+
+class Retriable(RaftlogError):
+    """Nothing was done; the same call may succeed later."""
+
+    retriable = True
+
+
+class NotLeader(Retriable):
+    """This node does not lead the shard.
+
+    Attributes:
+        leader_hint: The node that leads, as far as this one knows.
+    """
+
+    code = "not_leader"
+
+    def __init__(self, leader_hint: NodeId | None = None) -> None:
+        where = f"; ask {leader_hint}" if leader_hint else "; no leader is known yet, ask again"
+        super().__init__(f"this node does not lead the shard{where}")
+        self.leader_hint: Final = leader_hint
+
+
+class Throttled(Retriable):
+    """More is waiting than the node accepts.
+
+    Attributes:
+        retry_after: Seconds to wait before asking again.
+    """
+
+    code = "throttled"
+
+    def __init__(self, cause: str, retry_after: float = 0.05) -> None:
+        super().__init__(f"{cause}; ask again in {retry_after:g} s")
+        self.cause: Final = cause
+        self.retry_after: Final = retry_after
+
+
+class Unavailable(Retriable):
+    """No leader, no connection, or a node that is stopping."""
+
+    code = "unavailable"
+
+
+class NotCommitted(Retriable):
+    """The entry was appended and then replaced by another leader's: it never happened."""
+
+    code = "not_committed"
+
+
+class OutcomeUnknown(RaftlogError):
+    """It may have happened and may still happen. Asking again may repeat it."""
+
+    code = "outcome_unknown"
+    outcome = Outcome.UNKNOWN
+
+
+class Refused(RaftlogError):
+    """The caller's mistake: the same call fails again."""
+
+    code = "refused"
+
+
+class OffsetOutOfRange(Refused):
+    """The offset is not, or no longer, in the queue.
+
+    Attributes:
+        start: First offset that can be read.
+        end: Offset after the last one.
+    """
+
+    code = "offset_out_of_range"
+
+    def __init__(self, offset: int, start: int, end: int) -> None:
+        super().__init__(f"offset {offset} is outside {start}..{end}; read from {start} or {end}")
+        self.offset: Final = offset
+        self.start: Final = start
+        self.end: Final = end
+
+
+class RecordTooLarge(Refused):
+    """A record or batch is over its limit.
+
+    Attributes:
+        limit: The limit in bytes.
+    """
+
+    code = "record_too_large"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"{size} bytes are over the limit of {limit}; send smaller batches")
+        self.size: Final = size
+        self.limit: Final = limit
+
+
+class BadBatch(Refused):
+    """A record batch that fails its checksum or does not parse."""
+
+    code = "bad_batch"
+
+
+class BadRequest(Refused):
+    """A request that this node cannot understand."""
+
+    code = "bad_request"
+
+
+class WrongQueue(Refused):
+    """No such queue here."""
+
+    code = "wrong_queue"
+
+
+class Closed(Refused):
+    """The object was closed by its owner."""
+
+    code = "closed"
+
+
+class ConfigError(RaftlogError):
+    """A bad configuration file. The text begins with ``file:line:column``."""
+
+    code = "config"
+
+
+class PeerRefused(RaftlogError):
+    """Two processes that must not talk to each other."""
+
+    code = "peer_refused"
+
+
+class WrongCluster(PeerRefused):
+    """The other side belongs to another cluster."""
+
+    code = "wrong_cluster"
+
+
+class WrongVersion(PeerRefused):
+    """The other side speaks another protocol version."""
+
+    code = "wrong_version"
+
+
+class WrongIdentity(PeerRefused):
+    """The other side is not, or takes us for, the replica that was expected."""
+
+    code = "wrong_identity"
+
+
+class RolledBack(PeerRefused):
+    """A directory older than the promises that were made from it (ruling 16)."""
+
+    code = "rolled_back"
+
+
+class ProtocolError(PeerRefused):
+    """Bytes that are no message of this protocol."""
+
+    code = "protocol"
+
+
+class DirectoryRefused(RaftlogError):
+    """A data directory that this node must not use."""
+
+    code = "directory_refused"
+
+
+class DirectoryUnformatted(DirectoryRefused):
+    """No ``node.meta``: the directory was never formatted, or was wiped."""
+
+    code = "directory_unformatted"
+
+
+class DirectoryFormatted(DirectoryRefused):
+    """The directory already belongs to a cluster and is not formatted again."""
+
+    code = "directory_formatted"
+
+
+class DirectoryForeign(DirectoryRefused):
+    """The directory belongs to another node or cluster."""
+
+    code = "directory_foreign"
+
+
+class DirectoryLocked(DirectoryRefused):
+    """Another process has the directory open."""
+
+    code = "directory_locked"
+
+
+class IncompatibleFormat(DirectoryRefused):
+    """Written by a version of raftlog that this binary cannot read."""
+
+    code = "incompatible_format"
+
+
+class StorageError(RaftlogError):
+    """A disk that failed or lies."""
+
+    code = "storage"
+
+
+class StorageFailed(StorageError):
+    """An operation on a file failed. The node stops; a failed fsync is never retried.
+
+    After a failed fsync the kernel may drop the dirty pages and report success
+    the next time, so only a restart that reads the disk again is safe.
+
+    Attributes:
+        path: The file or directory.
+        operation: The system call.
+    """
+
+    code = "storage_failed"
+
+    def __init__(self, operation: str, path: str, offset: int | None, error: OSError) -> None:
+        where = path if offset is None else f"{path} at {offset}"
+        super().__init__(f"{operation} of {where} failed: {error.strerror or error}")
+        self.operation: Final = operation
+        self.path: Final = path
+        self.offset: Final = offset
+        self.error: Final = error
+
+
+class DamagedLog(StorageError):
+    """Bad bytes below the durable watermark, where nobody can repair them."""
+
+    code = "damaged_log"
+
+
+class CorruptFrame(StorageError):
+    """Bytes that are no frame, or fail their checksum."""
+
+    code = "corrupt_frame"
+
+
+class FaultyEntry(StorageError):
+    """The entry is damaged on this replica.
+
+    Attributes:
+        index: Its index.
+    """
+
+    code = "faulty_entry"
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"entry {index} is damaged on this replica; it is fetched from a peer")
+        self.index: Final = index
+
+
+class ApplyFailed(RaftlogError):
+    """The state machine raised at a committed entry: the replica stops before it.
+
+    Attributes:
+        index: The entry at which apply stopped.
+    """
+
+    code = "apply_failed"
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(f"apply stopped at index {index}: {reason}")
+        self.index: Final = index

@@ -1,0 +1,81 @@
+"""Every bound of the system, with its unit in its name.
+
+A bound that is reached is a typed refusal, never a growing list. The relations
+between bounds are asserted when this module is imported.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+# One entry, one message, one write.
+BATCH_BYTES_MAX: Final = 4 * MIB
+"""The largest record batch that a client may append."""
+ENTRY_BODY_BYTES_MAX: Final = 4 * MIB + 64 * KIB
+"""The largest body of one log entry: one largest batch and its envelope (ruling 32)."""
+COALESCE_BYTES_MAX: Final = 1 * MIB
+"""Commands stop joining an entry beyond this."""
+COALESCE_COMMANDS_MAX: Final = 10_000
+MESSAGE_ENTRIES_BYTES_MAX: Final = 1 * MIB
+"""Entries in one append message; it carries at least one entry whatever its size."""
+WRITE_UNIT_BYTES_MAX: Final = 8 * MIB
+"""Entries in one write unit, between two fdatasyncs (at least one entry)."""
+
+# The wire.
+FRAME_BODY_BYTES_MAX: Final = 5 * MIB
+"""Header and payload of one frame. A claim beyond it ends the connection."""
+FRAME_HEADER_BYTES_MAX: Final = 64 * KIB
+FRAME_UNPROVEN_BYTES_MAX: Final = 64 * KIB
+"""The same before the peer or client has said hello."""
+CONNECTIONS_MAX: Final = 4_096
+REQUESTS_PER_CONNECTION_MAX: Final = 4_096
+"""Unanswered requests of one client connection."""
+WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
+"""Unsent bytes of one connection; beyond it the connection is ended."""
+BATCH_RECORDS_MAX: Final = 10_000
+
+# Raft.
+VOTERS_MAX: Final = 7
+WINDOW_MESSAGES_MAX: Final = 256
+WINDOW_BYTES_MIN: Final = 1 * MIB
+WINDOW_BYTES_MAX: Final = 64 * MIB
+UNCOMMITTED_BYTES_MAX: Final = 64 * MIB
+"""Beyond it proposals are refused as throttled."""
+PENDING_PROPOSALS_MAX: Final = 100_000
+PENDING_READS_MAX: Final = 100_000
+TAIL_BYTES_MAX: Final = 32 * MIB
+"""Entries kept in memory after they are durable and applied, for followers and readers."""
+
+# Time.
+TICK_NS: Final = 10_000_000
+HEARTBEAT_TICKS: Final = 5
+ELECTION_TICKS_MIN: Final = 50
+ELECTION_TICKS_MAX: Final = 100
+HINT_TICKS_MAX: Final = 6
+"""A lost connection to the leader starts a pre-vote after 1 to this many ticks."""
+HELLO_TIMEOUT_NS: Final = 50_000_000
+"""A connection counts as re-opened only when its hello was answered in this time (ruling 13)."""
+APPLY_BUDGET_NS: Final = 5_000_000
+"""Apply work in one turn of the loop (ruling 18)."""
+MARK_IDLE_NS: Final = 20_000_000
+"""``durable.mark`` is synced when the writer was idle for so long (ruling 2)."""
+STOP_DEADLINE_NS: Final = 10_000_000_000
+HANDOVER_DEADLINE_NS: Final = 2_000_000_000
+
+# Storage.
+SEGMENT_BYTES: Final = 64 * MIB
+SEGMENT_BYTES_DEV: Final = 8 * MIB
+"""Development and tests: small segments, still larger than the largest write unit allows."""
+BLOCK_BYTES: Final = 4 * KIB
+"""The distance of two copies of one record, so that no single sector holds both."""
+READ_SPAN_BYTES_MAX: Final = 1 * MIB
+FETCH_BYTES_MAX: Final = 8 * MIB
+FETCH_WAIT_NS_MAX: Final = 60_000_000_000
+
+assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX
+assert BATCH_BYTES_MAX < ENTRY_BODY_BYTES_MAX < FRAME_BODY_BYTES_MAX
+assert MESSAGE_ENTRIES_BYTES_MAX <= WINDOW_BYTES_MIN <= WINDOW_BYTES_MAX
+assert UNCOMMITTED_BYTES_MAX >= 2 * ENTRY_BODY_BYTES_MAX
+assert ENTRY_BODY_BYTES_MAX < SEGMENT_BYTES_DEV <= SEGMENT_BYTES < 1 << 32
+assert HEARTBEAT_TICKS * 4 <= ELECTION_TICKS_MIN < ELECTION_TICKS_MAX

@@ -1,0 +1,32 @@
+"""What a log can be asked to make durable: the core asks, storage does it."""
+
+import msgspec
+
+from raftlog.base.entry import Entry
+from raftlog.base.ids import TERM_ZERO, Index, NodeId, Term, WriteNumber
+
+
+class HardState(msgspec.Struct, frozen=True, gc=False):
+    """Term and vote: all that Raft may never forget besides the log (Raft §5, Figure 2)."""
+
+    term: Term = TERM_ZERO
+    vote: NodeId | None = None
+
+
+class SaveHardState(msgspec.Struct, frozen=True, gc=False):
+    """Make ``state`` durable, as both copies (ruling 1)."""
+
+    write: WriteNumber
+    state: HardState
+
+
+class WriteEntries(msgspec.Struct, frozen=True, gc=False):
+    """Truncate to ``truncate_to`` if it is set, then append ``entries``, durably."""
+
+    write: WriteNumber
+    truncate_to: Index | None
+    entries: tuple[Entry, ...]
+
+
+Write = SaveHardState | WriteEntries
+"""The closed union of durable writes of a shard."""

@@ -1,0 +1,1 @@
+"""The client's side: channels, leader discovery, batching."""

@@ -1,0 +1,1 @@
+"""The shell round the Raft core: it waits, the core decides."""

@@ -1,0 +1,89 @@
+"""What a replica needs from the world, as narrow protocols.
+
+The asyncio node and the chaos simulator implement the same ports round the
+same ``Replica``. Every method is called on the one event loop (or the
+simulator's single thread), and every callback is called there too, never from
+within the call that registered it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from raftlog.base.entry import Entry
+from raftlog.base.ids import Index, NodeId
+from raftlog.raft.rpcs import Message
+
+T = TypeVar("T")
+
+
+class Timer(Protocol):
+    """A call that was scheduled."""
+
+    def cancel(self) -> None:
+        """Forget the call; harmless when it has been made."""
+
+
+class Scheduler(Protocol):
+    """Time and the turns of the loop."""
+
+    def now_ns(self) -> int:
+        """Monotonic nanoseconds."""
+
+    def wall_ms(self) -> int:
+        """Wall clock, milliseconds since 1970; recorded, never decided by."""
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Make ``call`` in the next turn of the loop."""
+
+    def call_later(self, delay_ns: int, call: Callable[[], None]) -> Timer:
+        """Make ``call`` after ``delay_ns``."""
+
+
+class Plan(Protocol):
+    """Blocking work on files that a store has planned. Performed exactly once."""
+
+    def perform(self) -> None:
+        """Do it. Returning means durable.
+
+        Raises:
+            StorageFailed: An operation failed; the node must stop.
+        """
+
+
+class Writer(Protocol):
+    """The log-writer thread of one disk. Plans are performed one by one, in order."""
+
+    def submit(self, plan: Plan, done: Callable[[Exception | None], None]) -> None:
+        """Perform ``plan`` off the loop, then call ``done`` on the loop."""
+
+
+class Reader(Protocol):
+    """The reader thread of one disk: whatever is not in memory or page cache (ruling 17)."""
+
+    def submit(
+        self, work: Callable[[], T], done: Callable[[T | None, Exception | None], None]
+    ) -> None:
+        """Run ``work`` off the loop, then call ``done(result, error)`` on the loop."""
+
+
+class Peers(Protocol):
+    """The other replicas of a shard. Sending may lose, repeat or delay messages."""
+
+    def send(self, to: NodeId, message: Message) -> None:
+        """Queue ``message``; never blocks, never raises."""
+
+
+class Machine(Protocol):
+    """The deterministic state that committed entries feed.
+
+    ``applied`` is the index that its state describes: replay starts after it.
+    """
+
+    applied: Index
+
+    def apply(self, entry: Entry) -> Sequence[object]:
+        """Apply one committed entry; return one outcome for each command in it.
+
+        Called once for each index above ``applied``, in order, for every kind
+        of entry. An exception stops the replica at this index.
+        """

@@ -1,0 +1,107 @@
+"""What happens to the core. Each is given to ``RaftCore.step`` by the shell."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from raftlog.base.entry import Buffer, Entry, EntryKind
+from raftlog.base.ids import Index, NodeId, ReplicaId, WriteNumber
+from raftlog.raft.rpcs import Message
+
+
+class Tick(msgspec.Struct, frozen=True, gc=False):
+    """``count`` ticks have passed (ruling 36)."""
+
+    count: int
+
+
+class Receive(msgspec.Struct, frozen=True, gc=False):
+    """A message arrived from ``sender``, as its connection's hello proved it."""
+
+    sender: ReplicaId
+    message: Message
+
+
+class Heard(msgspec.Struct, frozen=True, gc=False):
+    """Bytes of entries arrived from ``sender``, not yet a whole message (ruling 32)."""
+
+    sender: ReplicaId
+
+
+class Propose(msgspec.Struct, frozen=True, gc=False):
+    """Append these bodies, one entry each, if this replica leads.
+
+    A body is the sequence of its parts; they are joined once, into the frame.
+    """
+
+    bodies: Sequence[Sequence[Buffer]]
+    kind: EntryKind = EntryKind.COMMANDS
+
+
+class Durable(msgspec.Struct, frozen=True, gc=False):
+    """Every write up to and including ``write`` is on disk (ruling 4)."""
+
+    write: WriteNumber
+
+
+class Applied(msgspec.Struct, frozen=True, gc=False):
+    """The state machine has applied everything through ``index``."""
+
+    index: Index
+
+
+class EntriesLoaded(msgspec.Struct, frozen=True, gc=False):
+    """The answer to ``LoadEntries``: consecutive entries from ``first``, at least one.
+
+    Empty when they could not be read here (a faulty entry): the core asks
+    again later.
+    """
+
+    to: NodeId
+    first: Index
+    entries: tuple[Entry, ...]
+
+
+class Read(msgspec.Struct, frozen=True, gc=False):
+    """A linearizable read waits under ``token``, unique for the life of the core."""
+
+    token: int
+
+
+class ConnectionLost(msgspec.Struct, frozen=True, gc=False):
+    """The connection to ``node`` was reset and no hello came back (ruling 13). Only a hint."""
+
+    node: NodeId
+
+
+class Transfer(msgspec.Struct, frozen=True, gc=False):
+    """Hand leadership to ``target``, or to the best follower if None."""
+
+    target: NodeId | None = None
+
+
+class Campaign(msgspec.Struct, frozen=True, gc=False):
+    """Start an election as if the timer had run out (tests)."""
+
+
+class FaultyEntries(msgspec.Struct, frozen=True, gc=False):
+    """How many entries of this replica's log are damaged now (ruling 20)."""
+
+    count: int
+
+
+Event = (
+    Tick
+    | Receive
+    | Heard
+    | Propose
+    | Durable
+    | Applied
+    | EntriesLoaded
+    | Read
+    | ConnectionLost
+    | Transfer
+    | Campaign
+    | FaultyEntries
+)
+"""The closed union of events."""

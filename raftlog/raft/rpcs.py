@@ -1,0 +1,134 @@
+"""What replicas say to each other. One message, one type.
+
+Who sent a message and to whom is not in it: the shell knows that from the
+connection's hello and gives it to the core beside the message. All messages
+are one-way; a reply is a message like any other, may be lost, repeated or
+late, and therefore names what it answers.
+"""
+
+import msgspec
+
+from raftlog.base.entry import Entry
+from raftlog.base.ids import Index, Term
+
+
+class PreVoteRequest(msgspec.Struct, frozen=True, gc=False):
+    """Would you vote for me in ``term``, the one after mine? (Raft §9.6)."""
+
+    term: Term
+    last_term: Term
+    last_index: Index
+
+
+class PreVoteReply(msgspec.Struct, frozen=True, gc=False):
+    """The answer: ``term`` is the proposed one if granted, else the voter's own."""
+
+    term: Term
+    granted: bool
+
+
+class VoteRequest(msgspec.Struct, frozen=True, gc=False):
+    """Vote for me in ``term`` (Raft §5.2).
+
+    ``transfer`` is set when the leader asked for this election (§3.10): then
+    voters who hear that leader answer all the same.
+    """
+
+    term: Term
+    last_term: Term
+    last_index: Index
+    transfer: bool
+
+
+class VoteReply(msgspec.Struct, frozen=True, gc=False):
+    """A vote. Sent only after term and vote are durable (R2)."""
+
+    term: Term
+    granted: bool
+
+
+class AppendRequest(msgspec.Struct, frozen=True, gc=False):
+    """Entries after ``previous``, and how far the leader has committed (§5.3)."""
+
+    term: Term
+    previous_term: Term
+    previous_index: Index
+    commit: Index
+    entries: tuple[Entry, ...]
+
+
+class AppendAccepted(msgspec.Struct, frozen=True, gc=False):
+    """My log is durable and equal to yours through ``matched`` (a promise, R2)."""
+
+    term: Term
+    matched: Index
+
+
+class AppendRejected(msgspec.Struct, frozen=True, gc=False):
+    """I have no entry ``rejected`` with the term that you named.
+
+    ``hint`` names the last of my entries that could still match: the highest
+    entry at or below ``rejected`` whose term is not above the one you named.
+    """
+
+    term: Term
+    rejected: Index
+    hint_term: Term
+    hint_index: Index
+
+
+class Heartbeat(msgspec.Struct, frozen=True, gc=False):
+    """I lead. ``commit`` never runs ahead of what the follower is known to have.
+
+    ``round`` counts heartbeat rounds; a majority's answer to one round proves
+    that the leader led when the round began (ReadIndex, check-quorum).
+    """
+
+    term: Term
+    commit: Index
+    round: int
+
+
+class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
+    """I follow you in ``term``, and ``round`` reached me."""
+
+    term: Term
+    round: int
+
+
+class TimeoutNow(msgspec.Struct, frozen=True, gc=False):
+    """Start an election at once: the leader hands over (Raft §3.10)."""
+
+    term: Term
+
+
+class ReadIndexRequest(msgspec.Struct, frozen=True, gc=False):
+    """A follower asks where a linearizable read may be served (§6.4)."""
+
+    term: Term
+    token: int
+
+
+class ReadIndexReply(msgspec.Struct, frozen=True, gc=False):
+    """Serve the read ``token`` once you have applied ``index``."""
+
+    term: Term
+    token: int
+    index: Index
+
+
+Message = (
+    PreVoteRequest
+    | PreVoteReply
+    | VoteRequest
+    | VoteReply
+    | AppendRequest
+    | AppendAccepted
+    | AppendRejected
+    | Heartbeat
+    | HeartbeatReply
+    | TimeoutNow
+    | ReadIndexRequest
+    | ReadIndexReply
+)
+"""The closed union of what the core sends and receives."""

@@ -1,0 +1,1 @@
+"""Use-cases: what a client's request does with a shard."""

@@ -1,0 +1,1 @@
+"""Framed TCP: the server side and the links between peers."""
