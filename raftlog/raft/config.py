@@ -1,0 +1,75 @@
+"""What a core is told once: who it is, its patience, its bounds, and what it remembered."""
+
+from typing import Final
+
+import msgspec
+
+from raftlog.base.entry import LogEnd
+from raftlog.base.ids import Index, ReplicaId, Term
+from raftlog.base.limits import (
+    ELECTION_TICKS_MAX,
+    ELECTION_TICKS_MIN,
+    HEARTBEAT_TICKS,
+    HINT_TICKS_MAX,
+    MESSAGE_ENTRIES_BYTES_MAX,
+    TAIL_BYTES_MAX,
+    UNCOMMITTED_BYTES_MAX,
+    WINDOW_MESSAGES_MAX,
+)
+from raftlog.base.membership import Membership
+from raftlog.base.writes import HardState
+
+WINDOW_ADAPT_TICKS: Final = 20
+"""Windows follow what was acknowledged in this time (ruling 32)."""
+
+
+class CoreConfig(msgspec.Struct, frozen=True):
+    """Timings in ticks, bounds in bytes and messages."""
+
+    heartbeat_ticks: int = HEARTBEAT_TICKS
+    election_ticks_min: int = ELECTION_TICKS_MIN
+    election_ticks_max: int = ELECTION_TICKS_MAX
+    hint_ticks_max: int = HINT_TICKS_MAX
+    message_bytes_max: int = MESSAGE_ENTRIES_BYTES_MAX
+    window_messages_max: int = WINDOW_MESSAGES_MAX
+    uncommitted_bytes_max: int = UNCOMMITTED_BYTES_MAX
+    tail_bytes_max: int = TAIL_BYTES_MAX
+
+    def __post_init__(self) -> None:
+        """Refuse timings under which elections could not end."""
+        if not 0 < self.heartbeat_ticks * 2 <= self.election_ticks_min:
+            raise ValueError("an election timeout is at least two heartbeats")
+        if not self.election_ticks_min < self.election_ticks_max:
+            raise ValueError("election timeouts need a range, or every election is a split vote")
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """What the disk remembered when the replica started.
+
+    ``commit`` is the recovered hint, cut to the log's end; ``applied`` is what
+    the state machine has restored by itself.
+    """
+
+    hard_state: HardState
+    start: LogEnd
+    end: LogEnd
+    term_runs: tuple[tuple[Index, Term], ...]
+    commit: Index
+    applied: Index
+    membership: Membership
+    faulty: int = 0
+
+
+class CoreStatus(msgspec.Struct, frozen=True):
+    """A look at the core, for status pages, tests and invariants."""
+
+    replica: ReplicaId
+    role: str
+    term: Term
+    leader: str | None
+    commit: Index
+    applied: Index
+    durable: Index
+    last: Index
+    start: Index
+    followers: dict[str, tuple[Index, Index, str]]

@@ -1,0 +1,311 @@
+"""Leading one term: replicate, count, commit, confirm, hand over.
+
+A ``Leadership`` exists exactly while its replica leads. It owns what only a
+leader knows and is dropped as a whole when the term ends, so nothing of it can
+leak into the next one.
+
+The commit rule (Raft §5.4.2): an index is committed when a majority has it
+durably *and* its entry is of the leader's own term. The leader counts itself
+only from its own disk's report, and may commit before it (ruling 14).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from raftlog.base.entry import Buffer, Entry, EntryKind, seal
+from raftlog.base.ids import WRITE_ZERO, Index, NodeId, ReplicaId, Term
+from raftlog.base.limits import PENDING_READS_MAX
+from raftlog.base.membership import Membership
+from raftlog.raft.config import WINDOW_ADAPT_TICKS, CoreConfig
+from raftlog.raft.effects import Effects, LoadEntries, ReadFailed, ReadReady, Send, TransferEnded
+from raftlog.raft.log import LogView
+from raftlog.raft.progress import Pace, Progress
+from raftlog.raft.quorum import Quorum
+from raftlog.raft.reads import PendingReads, WaitingRead
+from raftlog.raft.rpcs import (
+    AppendAccepted,
+    AppendRejected,
+    AppendRequest,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    ReadIndexReply,
+    TimeoutNow,
+)
+
+NOW: Final = WRITE_ZERO
+"""``Send.after`` of a message that promises nothing."""
+
+
+class Leadership:
+    """One leader's term."""
+
+    def __init__(
+        self,
+        me: ReplicaId,
+        term: Term,
+        config: CoreConfig,
+        log: LogView,
+        membership: Membership,
+        quorum: Quorum,
+        commit: Index,
+    ) -> None:
+        self.term = term
+        self.commit = commit
+        """How far the log is committed; the core moves it."""
+        self.first_index = Index(log.last_index + 1)
+        """The no-op's index: once it is committed, everything before it is."""
+        self.transferee: NodeId | None = None
+        self._me = me.node
+        self._config = config
+        self._log = log
+        self._quorum = quorum
+        self._followers = {
+            replica.node: Progress(replica, self.first_index, config.window_messages_max)
+            for replica in membership.replicas
+            if replica != me
+        }
+        self._voters = {replica.node for replica in membership.voters + membership.outgoing}
+        self._match: dict[NodeId, Index] = {
+            replica.node: Index(0) for replica in membership.replicas
+        }
+        self._reads = PendingReads()
+        self._round = 0
+        self._heartbeat_elapsed = 0
+        self._quorum_elapsed = 0
+        self._transfer_elapsed = 0
+        self._window_elapsed = 0
+
+    # -- what the outside may look at
+
+    @property
+    def followers(self) -> Mapping[NodeId, Progress]:
+        """Every other replica's progress."""
+        return self._followers
+
+    def next_deadline(self) -> int:
+        """Ticks until ``tick`` has something to do."""
+        return max(1, self._config.heartbeat_ticks - self._heartbeat_elapsed)
+
+    def knows(self, sender: ReplicaId) -> Progress | None:
+        """Return the progress of exactly this replica, directory included (ruling 5)."""
+        progress = self._followers.get(sender.node)
+        return progress if progress is not None and progress.replica == sender else None
+
+    # -- appending
+
+    def seal(self, kind: EntryKind, bodies: Sequence[Sequence[Buffer]]) -> tuple[Entry, ...]:
+        """Make the bodies into the next entries of the log."""
+        entries: list[Entry] = []
+        index = self._log.last_index
+        previous = self._log.end.checksum
+        term = self.term
+        for parts in bodies:
+            index = Index(index + 1)
+            entry = seal(kind, term, index, previous, parts)
+            previous = entry.checksum
+            entries.append(entry)
+        return tuple(entries)
+
+    def replicate(self, out: Effects) -> None:
+        """Send whatever the windows allow to every follower."""
+        for progress in self._followers.values():
+            self._send_entries(progress, out)
+
+    def durable(self, index: Index) -> None:
+        """Count this replica's own log, as far as it is on disk."""
+        self._match[self._me] = index
+
+    def committable(self) -> Index:
+        """Return how far the log is committed, by what a majority has on disk."""
+        agreed = self._quorum.committed(self._match)
+        if agreed <= self.commit or self._log.term_at(agreed) != self.term:
+            return self.commit
+        return agreed
+
+    # -- answers
+
+    def accepted(self, progress: Progress, message: AppendAccepted) -> None:
+        """Count an acknowledgement."""
+        last = self._log.last_index
+        assert message.matched <= last, (
+            f"{progress.replica} has {message.matched}, log ends {last}"
+        )
+        progress.active = True
+        if progress.accepted(message.matched):
+            self._match[progress.replica.node] = progress.match
+
+    def go_on(self, progress: Progress, out: Effects) -> None:
+        """Send what an acknowledgement has made room for; finish a transfer it completes."""
+        self._send_entries(progress, out)
+        node = progress.replica.node
+        if node == self.transferee and progress.match == self._log.last_index:
+            out.messages.append(Send(node, TimeoutNow(self.term), NOW))
+
+    def rejected(self, progress: Progress, message: AppendRejected, out: Effects) -> None:
+        """Find the next point at which the logs may agree, and probe there."""
+        progress.active = True
+        agree = self._log.last_at_or_below(message.hint_index, message.hint_term)
+        if progress.rejected(message.rejected, agree.index):
+            self._send_entries(progress, out)
+
+    def heartbeat_answered(
+        self, progress: Progress, message: HeartbeatReply, out: Effects
+    ) -> None:
+        """Note that the follower follows; repair a silent stall; confirm reads."""
+        progress.active = True
+        progress.round = max(progress.round, message.round)
+        progress.probing = False
+        if progress.match < self._log.last_index:
+            self._unstick(progress, out)
+        self._confirm_reads(out)
+
+    def loaded(self, node: NodeId, first: Index, entries: tuple[Entry, ...], out: Effects) -> None:
+        """Send entries that were read from disk for a slow follower."""
+        progress = self._followers.get(node)
+        if progress is None:
+            return
+        progress.loading = False
+        if not entries or progress.next != first:
+            return
+        if progress.may_send():
+            self._send(progress, entries, out)
+            self._send_entries(progress, out)
+
+    # -- time
+
+    def tick(self, count: int, out: Effects) -> bool:
+        """Pass time. Returns False when a majority has not been heard for too long."""
+        self._heartbeat_elapsed += count
+        self._quorum_elapsed += count
+        self._window_elapsed += count
+        if self._heartbeat_elapsed >= self._config.heartbeat_ticks:
+            self.heartbeat(out)
+        if self._window_elapsed >= WINDOW_ADAPT_TICKS:
+            self._window_elapsed = 0
+            for progress in self._followers.values():
+                progress.adapt_window()
+        if self.transferee is not None:
+            self._transfer_elapsed += count
+            if self._transfer_elapsed >= self._config.election_ticks_max:
+                self.transferee = None
+                out.transfer = TransferEnded.TIMED_OUT
+        if self._quorum_elapsed >= self._config.election_ticks_min:
+            self._quorum_elapsed = 0
+            return self._heard_by_quorum()
+        return True
+
+    def heartbeat(self, out: Effects) -> None:
+        """Begin a round: it keeps followers patient and confirms waiting reads."""
+        self._heartbeat_elapsed = 0
+        self._round += 1
+        if self.commit >= self.first_index:
+            self._reads.begin(self._round, self.commit)
+        for node, progress in self._followers.items():
+            message = Heartbeat(self.term, min(self.commit, progress.match), self._round)
+            out.messages.append(Send(node, message, NOW))
+        self._confirm_reads(out)
+
+    # -- reads
+
+    def read(self, read: WaitingRead, out: Effects) -> None:
+        """Take in a linearizable read; it waits for an own-term commit and a round."""
+        if len(self._reads) >= PENDING_READS_MAX:
+            self._fail_read(read, out)
+            return
+        self._reads.new.append(read)
+        self.confirm_new_reads(out)
+
+    def confirm_new_reads(self, out: Effects) -> None:
+        """Begin a round for new reads, unless one is under way or nothing is committed yet."""
+        if self._reads.new and not self._reads.confirming and self.commit >= self.first_index:
+            self.heartbeat(out)
+
+    def end(self, out: Effects) -> None:
+        """Leadership is over: every waiting read fails, a transfer has ended."""
+        for read in self._reads.abandon():
+            self._fail_read(read, out)
+        if self.transferee is not None:
+            self.transferee = None
+            out.transfer = TransferEnded.DONE
+
+    # -- handing over
+
+    def transfer(self, target: NodeId | None, out: Effects) -> None:
+        """Let ``target`` catch up, then tell it to stand for election (Raft §3.10)."""
+        chosen = target if target is not None else self._best_follower()
+        progress = self._followers.get(chosen) if chosen is not None else None
+        if progress is None or chosen not in self._voters:
+            out.transfer = TransferEnded.REFUSED
+            return
+        self.transferee = chosen
+        self._transfer_elapsed = 0
+        if progress.match == self._log.last_index:
+            out.messages.append(Send(progress.replica.node, TimeoutNow(self.term), NOW))
+        else:
+            self._send_entries(progress, out)
+
+    # -- inside
+
+    def _best_follower(self) -> NodeId | None:
+        candidates = [
+            (progress.match, node)
+            for node, progress in self._followers.items()
+            if progress.active and node in self._voters
+        ]
+        return max(candidates)[1] if candidates else None
+
+    def _heard_by_quorum(self) -> bool:
+        active = {node for node, progress in self._followers.items() if progress.active}
+        for progress in self._followers.values():
+            progress.active = False
+        return self._quorum.agrees(active | {self._me})
+
+    def _unstick(self, progress: Progress, out: Effects) -> None:
+        """Resend after a silence: messages in flight may have died with a connection.
+
+        An empty append at the end of what was sent is rejected if something
+        before it was lost, and the rejection names where to begin again.
+        """
+        if progress.pace is Pace.REPLICATE and progress.in_flight and progress.stalled():
+            self._send(progress, (), out)
+        self._send_entries(progress, out)
+
+    def _send_entries(self, progress: Progress, out: Effects) -> None:
+        last = self._log.last_index
+        while progress.next <= last and progress.may_send():
+            if progress.next <= self._log.start.index:
+                return  # only a snapshot could help; there are none yet
+            entries = self._log.slice(progress.next, self._config.message_bytes_max)
+            if entries is None:
+                progress.loading = True
+                node, size = progress.replica.node, self._config.message_bytes_max
+                before_tail = Index(self._log.tail_first - 1)
+                out.loads.append(LoadEntries(node, progress.next, before_tail, size))
+                return
+            self._send(progress, entries, out)
+
+    def _send(self, progress: Progress, entries: tuple[Entry, ...], out: Effects) -> None:
+        previous = Index(progress.next - 1)
+        term = self._log.term_at(previous)
+        assert term is not None, f"no term for {previous}, log starts at {self._log.start.index}"
+        message = AppendRequest(self.term, term, previous, self.commit, entries)
+        out.messages.append(Send(progress.replica.node, message, NOW))
+        if entries:
+            progress.sent(entries[-1].index, sum([len(entry.frame) for entry in entries]))
+
+    def _confirm_reads(self, out: Effects) -> None:
+        if not self._reads.confirming:
+            return
+        rounds = {node: Index(progress.round) for node, progress in self._followers.items()}
+        rounds[self._me] = Index(self._round)
+        for read, index in self._reads.confirmed(self._quorum.committed(rounds)):
+            if read.requester is None:
+                out.reads.append(ReadReady(read.token, index))
+            else:
+                reply: Message = ReadIndexReply(self.term, read.token, index)
+                out.messages.append(Send(read.requester, reply, NOW))
+
+    def _fail_read(self, read: WaitingRead, out: Effects) -> None:
+        if read.requester is None:
+            out.failed_reads.append(ReadFailed(read.token))
