@@ -1,0 +1,141 @@
+"""The envelope: how commands lie in the body of an entry (ruling 15).
+
+Little-endian::
+
+    format u8 | feature level u16 | log time u64, milliseconds | count u32
+    count x ( type u8 | flags u8 | length u32 | command )
+
+An entry carries the commands that arrived in one turn of the leader's loop.
+The envelope is built as *parts*, so that the frame of the entry is the one
+place where a payload is copied, and read as positions, so that apply copies
+nothing.
+
+``decode`` is all or nothing. An entry that holds one thing that this binary
+does not know is refused before its first command: a replica that skipped or
+guessed would differ from its peers for ever, and one that stopped in the
+middle would have applied half an entry. What a *known* command holds is the
+business of whoever applies it.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import CorruptFrame, IncompatibleFormat
+from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
+
+ENVELOPE_FORMAT: Final = 1
+FEATURE_LEVEL: Final = 1
+"""The highest feature level that this binary can apply (and the one it stamps)."""
+ENVELOPE: Final = struct.Struct("<BHQI")
+COMMAND: Final = struct.Struct("<BBI")
+ENVELOPE_BYTES: Final = ENVELOPE.size
+COMMAND_BYTES: Final = COMMAND.size
+
+
+class CommandType(IntEnum):
+    """What a command is. A number is never used again for something else."""
+
+    APPEND_BATCH = 1
+    """``queue u32`` and one record batch (``broker.appends``)."""
+    RAW = 2
+    """Bytes of an embedding program's own state machine."""
+
+
+_TYPES: Final = frozenset(int(kind) for kind in CommandType)
+
+
+class Command(msgspec.Struct, frozen=True, gc=False):
+    """A command that was not proposed yet: its type and the parts of its bytes."""
+
+    type: int
+    parts: Sequence[Buffer]
+
+    @property
+    def size(self) -> int:
+        """Bytes that the command takes in an entry body."""
+        return COMMAND_BYTES + sum(map(len, self.parts))
+
+
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """A decoded body: the facts of the entry and where its commands lie in it."""
+
+    feature_level: int
+    log_time_ms: int
+    places: tuple[tuple[int, int, int], ...]
+    """For each command: type, position of its first byte in the body, length."""
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        """Iterate over type, position and length of the commands."""
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        """Count the commands."""
+        return len(self.places)
+
+
+def envelope(log_time_ms: int, commands: Sequence[Command]) -> list[Buffer]:
+    """Return the parts of an entry body that carries ``commands``, in order."""
+    parts: list[Buffer] = [
+        ENVELOPE.pack(ENVELOPE_FORMAT, FEATURE_LEVEL, log_time_ms, len(commands))
+    ]
+    total = ENVELOPE_BYTES
+    for command in commands:
+        length = 0
+        for part in command.parts:
+            length += len(part)
+        assert command.type in _TYPES, f"command type {command.type}"
+        parts.append(COMMAND.pack(command.type, 0, length))
+        parts.extend(command.parts)
+        total += COMMAND_BYTES + length
+    assert total <= ENTRY_BODY_BYTES_MAX, f"commands make a body of {total} bytes"
+    return parts
+
+
+def decode(body: Buffer) -> Envelope:
+    """Read the envelope of an entry body whose checksum is good.
+
+    Raises:
+        IncompatibleFormat: A newer raftlog wrote it; the text names what this
+            binary lacks. The replica stops before the entry.
+        CorruptFrame: The lengths do not add up. No leader of any version
+            proposes such an entry.
+    """
+    size = len(body)
+    if size < ENVELOPE_BYTES:
+        raise CorruptFrame(f"{size} bytes are less than a command envelope")
+    form, level, log_time_ms, count = ENVELOPE.unpack_from(body, 0)
+    _refuse_newer("envelope format", form, ENVELOPE_FORMAT)
+    _refuse_newer("feature level", level, FEATURE_LEVEL)
+    if count * COMMAND_BYTES > size - ENVELOPE_BYTES:
+        raise CorruptFrame(f"{count} commands do not fit into {size} bytes")
+    places: list[tuple[int, int, int]] = []
+    position = ENVELOPE_BYTES
+    unpack = COMMAND.unpack_from
+    for _ in range(count):
+        if position + COMMAND_BYTES > size:
+            raise CorruptFrame(f"command {len(places)} of {count} begins after the body's end")
+        kind, flags, length = unpack(body, position)
+        if kind not in _TYPES or flags:
+            raise IncompatibleFormat(
+                f"command type {kind} with flags {flags:#04x} is not known to this binary "
+                f"(feature level {FEATURE_LEVEL}); run the raftlog version that wrote it or later"
+            )
+        position += COMMAND_BYTES
+        places.append((kind, position, length))
+        position += length
+    if position != size:
+        raise CorruptFrame(f"the commands end at {position}, the body at {size}")
+    return Envelope(level, log_time_ms, tuple(places))
+
+
+def _refuse_newer(what: str, found: int, known: int) -> None:
+    if not 1 <= found <= known:
+        raise IncompatibleFormat(
+            f"{what} {found} is not known to this binary, which knows 1 to {known}; "
+            f"run a raftlog version that knows {what} {found}"
+        )
