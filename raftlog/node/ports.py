@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId
-from raftlog.raft.rpcs import Message
+from raftlog.raft.rpcs import PeerMessage
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class Reader(Protocol):
 class Peers(Protocol):
     """The other replicas of a shard. Sending may lose, repeat or delay messages."""
 
-    def send(self, to: NodeId, message: Message) -> None:
+    def send(self, to: NodeId, message: PeerMessage) -> None:
         """Queue ``message``; never blocks, never raises."""
 
 

@@ -132,3 +132,23 @@ Message = (
     | ReadIndexReply
 )
 """The closed union of what the core sends and receives."""
+
+
+class RepairRequest(msgspec.Struct, frozen=True, gc=False):
+    """Send me your entries ``first`` to ``last``: mine are damaged (ruling 20)."""
+
+    first: Index
+    last: Index
+
+
+class RepairReply(msgspec.Struct, frozen=True, gc=False):
+    """What I have of them, from the first one on."""
+
+    entries: tuple[Entry, ...]
+
+
+RepairMessage = RepairRequest | RepairReply
+"""Said between replicas beside the core: it needs no leader and no term."""
+
+PeerMessage = Message | RepairMessage
+"""Everything that one replica can send to another."""

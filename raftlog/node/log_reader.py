@@ -1,0 +1,64 @@
+"""Entries by index, from wherever they are, without ever blocking the loop (ruling 17).
+
+First the memory tail; then the file, if the page cache has it; then the reader
+thread. What comes from a file is verified entry by entry; a bad one is marked
+faulty and reported, never handed out (R3).
+"""
+
+from collections.abc import Callable
+
+from raftlog.base.entry import Buffer, Entry
+from raftlog.base.errors import FaultyEntry, StorageError
+from raftlog.base.ids import Index
+from raftlog.base.limits import READ_SPAN_BYTES_MAX
+from raftlog.node.ports import Reader
+from raftlog.storage.log_store import LogStore, ReadSpan
+
+OnEntries = Callable[[tuple[Entry, ...], Exception | None], None]
+"""Called once: entries from the asked index on, at least one, or none and the reason."""
+
+
+class LogReader:
+    """Reads one shard's stored entries."""
+
+    def __init__(
+        self, store: LogStore, reader: Reader, on_faulty: Callable[[Index], None]
+    ) -> None:
+        self._store = store
+        self._reader = reader
+        self._on_faulty = on_faulty
+
+    def read(
+        self, first: Index, last: Index, done: OnEntries, bytes_max: int = READ_SPAN_BYTES_MAX
+    ) -> None:
+        """Read durable entries from ``first``, up to ``last`` or ``bytes_max``.
+
+        ``done`` may be called before this returns, if nothing had to be waited for.
+        """
+        try:
+            span = self._store.locate(first, last, bytes_max)
+        except StorageError as error:
+            done((), error)
+            return
+        buffer = span.read(wait=False)
+        if buffer is not None:
+            self._finish(span, buffer, None, done)
+            return
+        self._reader.submit(
+            lambda: span.read(wait=True),
+            lambda found, error: self._finish(span, found, error, done),
+        )
+
+    def _finish(
+        self, span: ReadSpan, buffer: Buffer | None, error: Exception | None, done: OnEntries
+    ) -> None:
+        entries: tuple[Entry, ...] = ()
+        try:
+            if buffer is not None:
+                entries = span.entries(buffer)
+        except FaultyEntry as faulty:
+            error = faulty
+            self._on_faulty(Index(faulty.index))
+        finally:
+            span.close()
+        done(entries, error)

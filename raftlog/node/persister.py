@@ -1,0 +1,119 @@
+"""Group commit: everything that waits becomes one plan for the writer thread.
+
+While the disk works on one plan, whatever else is asked for piles up and
+becomes the next one; nothing waits for company when the disk is idle. Reports
+go to the core as write numbers, in order (ruling 4). An error is final: the
+store is in an unknown state and the replica stops (R2).
+"""
+
+from collections.abc import Callable
+
+from raftlog.base.ids import Index, WriteNumber
+from raftlog.base.limits import MARK_IDLE_NS
+from raftlog.base.writes import Write
+from raftlog.node.ports import Plan, Scheduler, Writer
+from raftlog.storage.log_store import LogStore, StorePlan
+
+
+class Persister:
+    """Feeds one store's writer. One plan is under way at a time."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        writer: Writer,
+        scheduler: Scheduler,
+        *,
+        commit_hint: Callable[[], Index],
+        on_durable: Callable[[WriteNumber], None],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._scheduler = scheduler
+        self._commit_hint = commit_hint
+        self._on_durable = on_durable
+        self._on_failed = on_failed
+        self._pending: list[Write] = []
+        self._errands: list[Callable[[], StorePlan | None]] = []
+        self._scheduled = False
+        self._failed = False
+        self._worked_at_ns = 0
+        self._mark_armed = False
+        self.under_way: StorePlan | None = None
+        self.closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being written and nothing waits."""
+        return self.under_way is None and not self._pending and not self._errands
+
+    def add(self, writes: list[Write]) -> None:
+        """Queue writes; they start in the next turn of the loop at the latest."""
+        self._pending.extend(writes)
+        self._schedule()
+
+    def errand(self, plan: Callable[[], StorePlan | None]) -> None:
+        """Queue other work on the store: ``plan`` is called when its turn has come."""
+        self._errands.append(plan)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if self.under_way is None and not self._scheduled and not self._failed:
+            self._scheduled = True
+            self._scheduler.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        self._scheduled = False
+        if self.under_way is not None or self._failed or self.closed:
+            return
+        plan: StorePlan | None = None
+        if self._pending:
+            writes, self._pending = self._pending, []
+            plan = self._store.plan(writes, self._commit_hint())
+        while plan is None and self._errands:
+            plan = self._errands.pop(0)()
+        if plan is not None:
+            self._submit(plan)
+
+    def _submit(self, plan: StorePlan) -> None:
+        self.under_way = plan
+        work: Plan = plan
+        self._writer.submit(work, self._done)
+
+    def _done(self, error: Exception | None) -> None:
+        plan = self.under_way
+        assert plan is not None, "the writer finished what was never begun"
+        self.under_way = None
+        if self.closed:
+            return
+        if error is not None:
+            self._failed = True
+            self._on_failed(error)
+            return
+        self._store.complete(plan)
+        self._worked_at_ns = self._scheduler.now_ns()
+        # The next plan is begun before the report is acted on: the disk must not wait for us.
+        if self._pending or self._errands:
+            self._begin()
+        elif not self._mark_armed:
+            self._arm_mark(MARK_IDLE_NS)
+        if plan.last_write:
+            self._on_durable(plan.last_write)
+
+    def _arm_mark(self, delay_ns: int) -> None:
+        self._mark_armed = True
+        self._scheduler.call_later(delay_ns, self._sync_mark)
+
+    def _sync_mark(self) -> None:
+        """After 20 ms of quiet the durable mark itself is made durable (ruling 2)."""
+        self._mark_armed = False
+        if self._failed or self.closed:
+            return
+        quiet_ns = self._scheduler.now_ns() - self._worked_at_ns
+        if not self.idle or quiet_ns < MARK_IDLE_NS:
+            self._arm_mark(max(MARK_IDLE_NS - quiet_ns, MARK_IDLE_NS // 4))
+            return
+        plan = self._store.plan_mark()
+        if plan is not None:
+            self._submit(plan)

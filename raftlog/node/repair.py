@@ -1,0 +1,106 @@
+"""Repair of damaged entries from any peer that has them (ruling 20).
+
+A faulty entry leaves the log in two ways only: replaced by the same entry, or
+removed by an ordinary conflict with the current leader. This is the first. Who
+has an entry answers, in any role, with or without a leader; the store decides
+by the chain whether it is the same entry.
+"""
+
+from collections.abc import Callable
+
+from raftlog.base.entry import Entry
+from raftlog.base.errors import StorageError
+from raftlog.base.ids import Index, NodeId, ReplicaId
+from raftlog.base.limits import MESSAGE_ENTRIES_BYTES_MAX
+from raftlog.node.log_reader import LogReader
+from raftlog.node.persister import Persister
+from raftlog.node.ports import Scheduler
+from raftlog.raft.log import LogView
+from raftlog.raft.rpcs import RepairMessage, RepairReply, RepairRequest
+from raftlog.storage.log_store import LogStore, StorePlan
+
+RETRY_NS = 100_000_000
+
+
+class Repairer:
+    """Asks for, and answers with, entries by identity."""
+
+    def __init__(
+        self,
+        store: LogStore,
+        log: LogView,
+        reader: LogReader,
+        persister: Persister,
+        scheduler: Scheduler,
+        *,
+        peers: tuple[NodeId, ...],
+        send: Callable[[NodeId, RepairMessage], None],
+        on_changed: Callable[[int], None],
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._reader = reader
+        self._persister = persister
+        self._scheduler = scheduler
+        self._peers = peers
+        self._send = send
+        self._on_changed = on_changed
+        self._turn = 0
+        self._armed = False
+        self._known = store.faulty_count
+        self.repaired = 0
+
+    def begin(self) -> None:
+        """Ask for what is damaged, if anything is; ask again until it is whole."""
+        count = self._store.faulty_count
+        if count != self._known:
+            self.repaired += max(0, self._known - count)
+            self._known = count
+            self._on_changed(count)
+        if not count or not self._peers or self._armed:
+            return
+        self._armed = True
+        self._scheduler.call_later(RETRY_NS, self._again)
+        peer = self._peers[self._turn % len(self._peers)]
+        self._turn += 1
+        for first, last in self._store.faulty_ranges():
+            self._send(peer, RepairRequest(first, last))
+
+    def receive(self, sender: ReplicaId, message: RepairMessage) -> None:
+        """Answer a request, or take in an answer."""
+        if isinstance(message, RepairReply):
+            self._take(message.entries)
+            return
+        last = min(message.last, self._log.last_index)
+        if not self._log.start.index < message.first <= last:
+            return
+        entry = self._log.entry(message.first)
+        if entry is not None:
+            self._send(sender.node, RepairReply((entry,)))
+            return
+        self._reader.read(
+            message.first,
+            last,
+            lambda entries, _: self._answer(sender.node, entries),
+            MESSAGE_ENTRIES_BYTES_MAX,
+        )
+
+    def _answer(self, node: NodeId, entries: tuple[Entry, ...]) -> None:
+        if entries:
+            self._send(node, RepairReply(entries))
+
+    def _take(self, entries: tuple[Entry, ...]) -> None:
+        if not entries or not self._store.faulty_count:
+            return
+
+        def plan() -> StorePlan | None:
+            try:
+                return self._store.plan_repair(entries)
+            except StorageError:
+                return None  # not the entries that were lost: another peer may have them
+
+        self._persister.errand(plan)
+
+    def _again(self) -> None:
+        self._armed = False
+        self.begin()

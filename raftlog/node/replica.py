@@ -1,0 +1,473 @@
+"""One replica of one shard: carries out what its core decides.
+
+The order in which effects are performed is the safety argument (R2)::
+
+    core.step(event)
+       1. writes      -> the persister, which never reorders them
+       2. messages    -> at once, or held until the write they depend on is durable
+       3. commit      -> the applier
+       4. the rest    -> loads, reads, role changes, waiting callers
+
+The replica waits and never decides: no ``if`` here is about a term. It knows
+no asyncio, socket or thread, only its ports, so that the chaos simulator runs
+this very class under simulated time, network and disk.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+import msgspec
+
+from raftlog.base.entry import Buffer, Entry
+from raftlog.base.errors import (
+    NotLeader,
+    RaftlogError,
+    StorageFailed,
+    Throttled,
+    Unavailable,
+)
+from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.limits import (
+    APPLY_BUDGET_NS,
+    COALESCE_BYTES_MAX,
+    PENDING_PROPOSALS_MAX,
+    TICK_NS,
+    UNCOMMITTED_BYTES_MAX,
+)
+from raftlog.base.membership import Membership
+from raftlog.broker.commands import Command, envelope
+from raftlog.node.applier import Applier
+from raftlog.node.log_reader import LogReader
+from raftlog.node.persister import Persister
+from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Timer, Writer
+from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
+from raftlog.node.repair import Repairer
+from raftlog.raft.config import CoreConfig, CoreStatus, Restored
+from raftlog.raft.core import RaftCore
+from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
+from raftlog.raft.events import (
+    Applied,
+    ConnectionLost,
+    Durable,
+    EntriesLoaded,
+    Event,
+    FaultyEntries,
+    Heard,
+    Propose,
+    Read,
+    Receive,
+    Tick,
+    Transfer,
+)
+from raftlog.raft.rpcs import PeerMessage, RepairMessage, RepairReply, RepairRequest
+from raftlog.storage.log_store import LogStore
+
+EAGER_BYTES: Final = COALESCE_BYTES_MAX // 4
+"""So many waiting bytes become an entry even while the disk is busy."""
+LATE_TICKS: Final = 20
+"""A timer that fires so late means that the process stood still (ruling 36)."""
+
+OnRead = Callable[[RaftlogError | None], None]
+"""Called once: None when a linearizable read may be served from the applied state."""
+
+
+class World(msgspec.Struct, frozen=True):
+    """The ports of one replica."""
+
+    scheduler: Scheduler
+    writer: Writer
+    reader: Reader
+    peers: Peers
+    random: Random
+
+
+class ReplicaOptions(msgspec.Struct, frozen=True):
+    """How a replica behaves, apart from Raft itself."""
+
+    core: CoreConfig = CoreConfig()
+    coalesce: bool = True
+    """Whether commands share entries; without it each command has an index of its own."""
+
+
+class Replica:
+    """A shard's replica on this node. Every method is called on the loop."""
+
+    def __init__(
+        self,
+        replica: ReplicaId,
+        membership: Membership,
+        store: LogStore,
+        machine: Machine,
+        world: World,
+        options: ReplicaOptions,
+    ) -> None:
+        self.id = replica
+        self.store = store
+        self.machine = machine
+        self.failure: Exception | None = None
+        """Why this replica stopped by itself, if it did."""
+        self.on_failed: Callable[[Exception], None] = lambda _: None
+        self.on_role: Callable[[RoleChanged], None] = lambda _: None
+        self._options = options
+        self._scheduler = world.scheduler
+        self._peers = world.peers
+        commit = Index(max(store.commit_hint, machine.applied))
+        restored = Restored(
+            hard_state=store.hard_state,
+            start=store.start,
+            end=store.end,
+            term_runs=tuple(store.term_runs),
+            commit=commit,
+            applied=machine.applied,
+            membership=membership,
+            faulty=store.faulty_count,
+        )
+        self.core = RaftCore(replica, options.core, restored, world.random)
+        self._outstanding = Outstanding()
+        self._intake = Intake(coalesce=options.coalesce)
+        self._flush_scheduled = False
+        self._held: deque[Send] = deque()
+        self._reads: dict[int, OnRead] = {}
+        self._ready_reads: list[tuple[Index, OnRead]] = []
+        self._next_token = 0
+        self._log_time_ms = 0
+        self._applied_listeners: list[Callable[[Index], None]] = []
+        self._ticked_at_ns = 0
+        self._timer: Timer | None = None
+        self._refusing: RaftlogError | None = None
+        self.log_reader = LogReader(store, world.reader, self._found_faulty)
+        self._persister = Persister(
+            *(store, world.writer, world.scheduler),
+            commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
+            on_durable=self._on_durable,
+            on_failed=self._fail,
+        )
+        self._applier = Applier(
+            *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
+            durable=lambda: self.core.durable,
+            on_progress=self._on_applied,
+            on_failed=self._fail,
+        )
+        self._repairer = Repairer(
+            *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
+            peers=tuple(other.node for other in membership.replicas if other != replica),
+            send=self._send_repair,
+            on_changed=self._on_faulty_count,
+        )
+
+    # -- life
+
+    def start(self) -> None:
+        """Begin: apply what is known to be committed, and count time."""
+        self._ticked_at_ns = self._scheduler.now_ns()
+        self._arm()
+        self._applier.advance(self.core.commit)
+        self._repairer.begin()
+
+    def refuse(self, error: RaftlogError | None) -> None:
+        """Refuse new proposals with ``error`` from now on; None accepts them again."""
+        self._refusing = error
+
+    def stop(self, reason: str = "the node is stopping") -> None:
+        """End at once: no callback but the waiting callers' is made after this."""
+        if self._applier.stopped and self._persister.closed:
+            return
+        self._applier.stopped = True
+        self._persister.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._refusing = self._refusing or Unavailable(reason)
+        for group in self._intake.take():
+            for proposal in group:
+                proposal.on_outcome(Unavailable(reason), Term(0), Index(0))
+        self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
+        waiting = [*self._reads.values(), *(on_read for _, on_read in self._ready_reads)]
+        self._reads.clear()
+        self._ready_reads.clear()
+        for on_read in waiting:
+            on_read(Unavailable(reason))
+
+    @property
+    def stopped(self) -> bool:
+        """Whether this replica has ended."""
+        return self._persister.closed
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is being written and nobody waits for an outcome."""
+        return self._persister.idle and not self._intake and not self._outstanding.commands
+
+    # -- what the service asks
+
+    def propose(self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome) -> None:
+        """Append a command; ``on_outcome`` is told once what became of it (ruling 22).
+
+        A refusal is told before this returns. There is no time-out here: a
+        caller that stops waiting leaves the entry where it is.
+        """
+        refusal = self._refusal()
+        if refusal is not None:
+            on_outcome(refusal, Term(0), Index(0))
+            return
+        command = Command(command_type, parts)
+        self._intake.add(Proposal(command, command.size, on_outcome))
+        # While the disk works on an earlier entry, commands gather and share the next one.
+        if not self._flush_scheduled and (
+            self._persister.under_way is None or self._intake.bytes >= EAGER_BYTES
+        ):
+            self._flush_scheduled = True
+            self._scheduler.call_soon(self._flush)
+
+    def read_index(self, on_read: OnRead) -> None:
+        """Wait until a read of the applied state would be linearizable (§6.4)."""
+        if self._applier.stopped:
+            on_read(Unavailable("the replica has stopped"))
+            return
+        self._next_token += 1
+        self._reads[self._next_token] = on_read
+        self._step(Read(self._next_token))
+
+    def transfer(self, target: NodeId | None = None) -> None:
+        """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
+        self._step(Transfer(target))
+
+    def on_applied(self, listener: Callable[[Index], None]) -> None:
+        """Call ``listener`` after each turn of apply, with the applied index."""
+        self._applied_listeners.append(listener)
+
+    def tail(self, index: Index) -> Entry | None:
+        """Return the entry at ``index`` if it is still in memory."""
+        return self.core.log.entry(index)
+
+    @property
+    def leads(self) -> bool:
+        """Whether this replica believes that it leads."""
+        return self.core.role is Role.LEADER
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Who leads, as far as this replica knows."""
+        return self.core.leader
+
+    @property
+    def applied(self) -> Index:
+        """The last applied index."""
+        return self._applier.applied
+
+    @property
+    def repaired(self) -> int:
+        """Damaged entries that were replaced by a peer's copy since the start."""
+        return self._repairer.repaired
+
+    def status(self) -> CoreStatus:
+        """Return what the core believes."""
+        return self.core.status()
+
+    # -- what the world reports
+
+    def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
+        """Take in a message, as the sender's hello proved it."""
+        if isinstance(message, RepairRequest | RepairReply):
+            if not self._applier.stopped:
+                self._repairer.receive(sender, message)
+            return
+        self._step(Receive(sender, message))
+
+    def heard(self, sender: ReplicaId) -> None:
+        """Bytes of entries are arriving from ``sender`` (ruling 32)."""
+        self._step(Heard(sender))
+
+    def connection_lost(self, node: NodeId) -> None:
+        """The connection to ``node`` is gone and its hello was not answered (ruling 13)."""
+        self._step(ConnectionLost(node))
+        self._arm()
+
+    # -- proposing
+
+    def _refusal(self) -> RaftlogError | None:
+        if self._refusing is not None:
+            return self._refusing
+        if not self.leads:
+            return NotLeader(self.core.leader)
+        waiting = len(self._intake) + self._outstanding.commands
+        if waiting >= PENDING_PROPOSALS_MAX or self._intake.bytes >= UNCOMMITTED_BYTES_MAX:
+            return Throttled(f"{waiting} proposals wait already")
+        return None
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        if self._applier.stopped or not self._intake:
+            return
+        groups = self._intake.take()
+        self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
+        bodies = [
+            envelope(self._log_time_ms, [proposal.command for proposal in group])
+            for group in groups
+        ]
+        effects = self.core.step(Propose(bodies))
+        if effects.refused is not None:
+            self._refuse_all(groups, effects.refused)
+        elif effects.proposed is not None:
+            self._outstanding.add(effects.proposed.first, effects.proposed.term, groups)
+        self._perform(effects)
+
+    def _refuse_all(self, groups: list[list[Proposal]], why: ProposalRefused) -> None:
+        error: RaftlogError
+        match why:
+            case ProposalRefused.NOT_LEADER | ProposalRefused.TRANSFERRING:
+                error = NotLeader(None if self.leads else self.core.leader)
+            case ProposalRefused.THROTTLED:
+                error = Throttled(why.value)
+        for group in groups:
+            for proposal in group:
+                proposal.on_outcome(error, Term(0), Index(0))
+
+    # -- stepping
+
+    def _step(self, event: Event) -> None:
+        if self._applier.stopped:
+            return
+        try:
+            effects = self.core.step(event)
+        except AssertionError as error:
+            # A failed assertion stops the replica, not the process's other shards.
+            self._fail(error)
+            return
+        self._perform(effects)
+
+    def _perform(self, effects: Effects) -> None:
+        if effects.writes:
+            self._persister.add(effects.writes)
+        for send in effects.messages:
+            if self.core.durability.covers(send.after):
+                self._peers.send(send.to, send.message)
+            else:
+                self._held.append(send)
+        for load in effects.loads:
+            self._load(load)
+        if effects.role is not None:
+            self._on_role(effects.role)
+        if effects.commit is not None:
+            self._applier.advance(effects.commit)
+        for failed in effects.failed_reads:
+            on_read = self._reads.pop(failed.token, None)
+            if on_read is not None:
+                on_read(NotLeader(self.core.leader))
+        for ready in effects.reads:
+            self._read_ready(ready.token, ready.index)
+
+    def _on_durable(self, write: WriteNumber) -> None:
+        self._step(Durable(write))
+        held = self._held
+        while held and self.core.durability.covers(held[0].after):
+            send = held.popleft()
+            self._peers.send(send.to, send.message)
+        self._repairer.begin()
+        if self._intake and not self._flush_scheduled:
+            self._flush()
+
+    def _on_applied(self, index: Index) -> None:
+        self._step(Applied(index))
+        if self._ready_reads:
+            waiting, self._ready_reads = self._ready_reads, []
+            for needed, on_read in waiting:
+                if needed <= index:
+                    on_read(None)
+                else:
+                    self._ready_reads.append((needed, on_read))
+        for listener in self._applied_listeners:
+            listener(index)
+
+    def _read_ready(self, token: int, index: Index) -> None:
+        on_read = self._reads.pop(token, None)
+        if on_read is None:
+            return
+        if self._applier.applied >= index:
+            on_read(None)
+        else:
+            self._ready_reads.append((index, on_read))
+
+    def _on_role(self, change: RoleChanged) -> None:
+        self._arm()
+        if change.role is not Role.LEADER and self._outstanding.commands:
+            patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
+            self._scheduler.call_later(patience_ns, lambda: self._give_up(change.term))
+        self.on_role(change)
+
+    def _give_up(self, term: Term) -> None:
+        if not self._applier.stopped:
+            self._outstanding.give_up(
+                Term(term + 1),
+                "leadership was lost before the entry was committed; it may still be",
+            )
+
+    # -- reading back
+
+    def _load(self, load: LoadEntries) -> None:
+        def loaded(entries: tuple[Entry, ...], _error: Exception | None) -> None:
+            # Never from within the step that asked.
+            self._scheduler.call_soon(
+                lambda: self._step(EntriesLoaded(load.to, load.first, entries))
+            )
+
+        last = min(load.last, self.core.durable)
+        if load.first > last:
+            loaded((), None)
+            return
+        self.log_reader.read(load.first, last, loaded, load.bytes_max)
+
+    def _found_faulty(self, index: Index) -> None:
+        self.store.mark_faulty(index)
+        self._scheduler.call_soon(self._repairer.begin)
+
+    def _on_faulty_count(self, count: int) -> None:
+        self._step(FaultyEntries(count))
+        if not count:
+            self._applier.resume()
+
+    def _send_repair(self, to: NodeId, message: RepairMessage) -> None:
+        self._peers.send(to, message)
+
+    # -- time
+
+    def _arm(self) -> None:
+        """Sleep until the core may have something to do by time alone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._applier.stopped:
+            return
+        due_ns = self._ticked_at_ns + self.core.next_deadline() * TICK_NS
+        delay_ns = max(0, due_ns - self._scheduler.now_ns())
+        self._timer = self._scheduler.call_later(delay_ns, self._on_timer)
+
+    def _on_timer(self) -> None:
+        ticks = (self._scheduler.now_ns() - self._ticked_at_ns) // TICK_NS
+        if ticks > self.core.next_deadline() + LATE_TICKS:
+            # The process stood still: read the mail before believing that nobody wrote.
+            self._timer = self._scheduler.call_later(APPLY_BUDGET_NS, self._tick)
+            return
+        self._tick()
+
+    def _tick(self) -> None:
+        now_ns = self._scheduler.now_ns()
+        ticks = (now_ns - self._ticked_at_ns) // TICK_NS
+        patience = self._options.core.election_ticks_min - 1
+        if ticks > patience:
+            ticks = patience
+            self._ticked_at_ns = now_ns
+        else:
+            self._ticked_at_ns += ticks * TICK_NS
+        if ticks > 0:
+            self._step(Tick(ticks))
+        self._arm()
+
+    def _fail(self, error: Exception) -> None:
+        """Stop this replica by itself: its disk failed, or an assertion did."""
+        if self.failure is not None:
+            return
+        self.failure = error
+        reason = "the disk failed" if isinstance(error, StorageFailed) else "the replica stopped"
+        self.stop(f"{reason}: {error}")
+        self.on_failed(error)
