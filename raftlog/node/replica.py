@@ -136,8 +136,8 @@ class Replica:
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticked_at_ns = 0
         self._timer: Timer | None = None
-        self._refusing: RaftlogError | None = None
-        self.log_reader = LogReader(store, world.reader, self._found_faulty)
+        self._draining = False
+        self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
             commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
@@ -166,9 +166,11 @@ class Replica:
         self._applier.advance(self.core.commit)
         self._repairer.begin()
 
-    def refuse(self, error: RaftlogError | None) -> None:
-        """Refuse new proposals with ``error`` from now on; None accepts them again."""
-        self._refusing = error
+    def drain(self) -> None:
+        """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
+        self._draining = True
+        if self.leads:
+            self.transfer()
 
     def stop(self, reason: str = "the node is stopping") -> None:
         """End at once: no callback but the waiting callers' is made after this."""
@@ -178,7 +180,6 @@ class Replica:
         self._persister.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._refusing = self._refusing or Unavailable(reason)
         for group in self._intake.take():
             for proposal in group:
                 proposal.on_outcome(Unavailable(reason), Term(0), Index(0))
@@ -193,6 +194,11 @@ class Replica:
     def stopped(self) -> bool:
         """Whether this replica has ended."""
         return self._persister.closed
+
+    @property
+    def writing_ended(self) -> bool:
+        """Whether the writer has nothing of this replica any more."""
+        return self._persister.under_way is None
 
     @property
     def quiet(self) -> bool:
@@ -287,10 +293,10 @@ class Replica:
     # -- proposing
 
     def _refusal(self) -> RaftlogError | None:
-        if self._refusing is not None:
-            return self._refusing
-        if not self.leads:
-            return NotLeader(self.core.leader)
+        if self._applier.stopped:
+            return Unavailable("the replica has stopped")
+        if self._draining or not self.leads:
+            return NotLeader(None if self.leads else self.core.leader)
         waiting = len(self._intake) + self._outstanding.commands
         if waiting >= PENDING_PROPOSALS_MAX or self._intake.bytes >= UNCOMMITTED_BYTES_MAX:
             return Throttled(f"{waiting} proposals wait already")
@@ -418,7 +424,8 @@ class Replica:
             return
         self.log_reader.read(load.first, last, loaded, load.bytes_max)
 
-    def _found_faulty(self, index: Index) -> None:
+    def faulty(self, index: Index) -> None:
+        """A stored entry turned out bad: mark it, and have a peer repair it (R3)."""
         self.store.mark_faulty(index)
         self._scheduler.call_soon(self._repairer.begin)
 

@@ -1,0 +1,180 @@
+"""A node's replicas, and what they share: a directory, two threads, the peers.
+
+A host opens the directory (exclusively), recovers every shard in it, and
+routes messages by shard. It knows no sockets: whoever composes a node gives it
+a way to send.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from raftlog.base.errors import DamagedLog
+from raftlog.base.ids import NodeId, ReplicaId, ShardId
+from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
+from raftlog.node.ports import Machine
+from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
+from raftlog.raft.rpcs import PeerMessage
+from raftlog.storage.directory import DataDirectory
+from raftlog.storage.log_store import LogStore, StoreOptions
+
+SendToShard = Callable[[NodeId, ShardId, PeerMessage], None]
+MakeMachine = Callable[[ShardId, Path], Machine]
+POLL_S: Final = 0.005
+
+
+class ShardPeers:
+    """The other replicas of one shard, over the node's links."""
+
+    def __init__(self, shard: ShardId, send: SendToShard) -> None:
+        self._shard = shard
+        self._send = send
+
+    def send(self, to: NodeId, message: PeerMessage) -> None:
+        """Queue ``message``; never blocks, never raises."""
+        self._send(to, self._shard, message)
+
+
+class Host:
+    """The replicas of one node. Made on the loop that will run them."""
+
+    def __init__(
+        self,
+        directory: DataDirectory,
+        make_machine: MakeMachine,
+        send: SendToShard,
+        *,
+        store_options: StoreOptions,
+        replica_options: ReplicaOptions,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.directory = directory
+        self.identity = directory.identity
+        self.id = ReplicaId(self.identity.node, self.identity.directory)
+        self.on_failed: Callable[[ShardId, Exception], None] = lambda _shard, _error: None
+        self._writer = WriterThread(loop, "raftlog-writer")
+        self._reader = ReaderThread(loop, "raftlog-reader")
+        self._scheduler = LoopScheduler(loop)
+        self._replicas: dict[ShardId, Replica] = {}
+        for shard, membership in directory.shards():
+            store = LogStore.open(directory.files, str(directory.shard_path(shard)), store_options)
+            alone = len(membership.voters) == 1
+            if alone and store.faulty_count:
+                raise DamagedLog(
+                    f"{store.faulty_count} entries of shard {shard} are damaged and this node has "
+                    f"no peer to repair them from; restore the directory from a copy, and see "
+                    f"what is damaged with: raftlog log verify {directory.path}"
+                )
+            self._replicas[shard] = Replica(
+                self.id,
+                membership,
+                store,
+                make_machine(shard, directory.shard_path(shard)),
+                World(
+                    scheduler=self._scheduler,
+                    writer=self._writer,
+                    reader=self._reader,
+                    peers=ShardPeers(shard, send),
+                    # Jitter only: two nodes must not draw alike, nothing else depends on it.
+                    random=Random(f"{self.id.directory}/{shard}/{self._scheduler.now_ns()}"),
+                ),
+                replica_options,
+            )
+        for shard, replica in self._replicas.items():
+            replica.on_failed = lambda error, shard=shard: self.on_failed(shard, error)  # type: ignore[misc]
+
+    @property
+    def replicas(self) -> Mapping[ShardId, Replica]:
+        """This node's replicas by shard."""
+        return self._replicas
+
+    @property
+    def reader(self) -> ReaderThread:
+        """The disk's reader thread."""
+        return self._reader
+
+    def start(self) -> None:
+        """Let every replica take part."""
+        for replica in self._replicas.values():
+            replica.start()
+
+    def receive(self, sender: ReplicaId, shard: ShardId, message: PeerMessage) -> None:
+        """Route a message; one for a shard that is not here is dropped."""
+        replica = self._replicas.get(shard)
+        if replica is not None:
+            replica.receive(sender, message)
+
+    def heard(self, sender: ReplicaId, shard: ShardId) -> None:
+        """Bytes of entries are arriving from ``sender``."""
+        replica = self._replicas.get(shard)
+        if replica is not None:
+            replica.heard(sender)
+
+    def connection_lost(self, node: NodeId) -> None:
+        """The connection to ``node`` was lost and not re-opened in time."""
+        for replica in self._replicas.values():
+            replica.connection_lost(node)
+
+    async def drain(self) -> None:
+        """Refuse new proposals and hand leadership over, within 2 s (ruling 33)."""
+        for replica in self._replicas.values():
+            replica.drain()
+        await self._until(
+            lambda replica: not replica.leads or len(replica.core.membership.voters) == 1,
+            HANDOVER_DEADLINE_NS,
+        )
+
+    async def close(self) -> list[str]:
+        """Finish what is in flight, sync, release everything. Idempotent.
+
+        Returns:
+            What hung beyond the deadline; empty after a clean stop.
+        """
+        hung: list[str] = []
+        if not await self._until(
+            lambda replica: replica.quiet or replica.stopped, STOP_DEADLINE_NS // 4
+        ):
+            hung.append("proposals in flight")
+        for replica in self._replicas.values():
+            replica.stop()
+        if not await self._until(lambda replica: replica.writing_ended, STOP_DEADLINE_NS // 4):
+            hung.append("a write to the log")
+        else:
+            for replica in self._replicas.values():
+                if replica.failure is None:
+                    hung.extend(await self._close_store(replica))
+        for thread, name in ((self._writer, "writer thread"), (self._reader, "reader thread")):
+            if not thread.close(STOP_DEADLINE_NS / 8e9):
+                hung.append(name)
+        self._replicas.clear()
+        self.directory.close()
+        return hung
+
+    async def _close_store(self, replica: Replica) -> list[str]:
+        plan = replica.store.plan_close()
+        done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+        def finish(error: Exception | None) -> None:
+            if not done.done():
+                done.set_result(error)
+
+        self._writer.submit(plan, finish)
+        try:
+            error = await asyncio.wait_for(done, STOP_DEADLINE_NS / 4e9)
+        except TimeoutError:
+            return ["closing the log"]
+        if error is not None:
+            return [str(error)]
+        replica.store.complete(plan)
+        return []
+
+    async def _until(self, ready: Callable[[Replica], bool], deadline_ns: int) -> bool:
+        end_ns = self._scheduler.now_ns() + deadline_ns
+        while not all(ready(replica) for replica in self._replicas.values()):
+            if self._scheduler.now_ns() >= end_ns:
+                return False
+            await asyncio.sleep(POLL_S)
+        return True
