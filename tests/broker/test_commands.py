@@ -6,12 +6,13 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat, RaftlogError
 from raftlog.broker.commands import (
     COMMAND,
     ENVELOPE,
-    ENVELOPE_BYTES,
     FEATURE_LEVEL,
     Command,
     CommandType,
     decode,
+    decode_one,
     envelope,
+    envelopes_of_one,
 )
 
 RAW = int(CommandType.RAW)
@@ -42,10 +43,20 @@ def test_an_envelope_is_parts_so_that_a_payload_is_copied_once() -> None:
     assert any(part is payload for part in envelope(1, [Command(RAW, (payload,))]))
 
 
-def test_a_command_knows_the_bytes_that_it_takes() -> None:
-    """Coalescing stops at a byte limit, so sizes must add up to the body exactly."""
-    commands = [Command(RAW, (b"a" * 5, b"b")), Command(RAW, ())]
-    assert ENVELOPE_BYTES + sum(command.size for command in commands) == len(body_of(*commands))
+def test_bodies_of_one_command_are_ordinary_envelopes() -> None:
+    """A shortcut that wrote other bytes would be a second format."""
+    commands = [Command(RAW, (b"ab", b"c")), Command(APPEND, ())]
+    short = [b"".join(parts) for parts in envelopes_of_one(9, commands)]
+    assert short == [body_of(command, log_time_ms=9) for command in commands]
+
+
+def test_the_shortcut_reads_what_decode_reads_or_leaves_it_to_decode() -> None:
+    """It must never accept what ``decode`` refuses."""
+    one = body_of(Command(RAW, (b"abc",)))
+    assert decode_one(one) == decode(one).places[0]
+    others = [body_of(), body_of(Command(RAW, ()), Command(RAW, ())), one[:-1], one + b"x"]
+    others += [body for body, _ in NEWER.values()] + list(MALFORMED.values())
+    assert [decode_one(body) for body in others] == [None] * len(others)
 
 
 def test_an_entry_without_commands_carries_log_time() -> None:

@@ -1,0 +1,1 @@
+"""What a user needs to try and to measure raftlog: clusters of processes, and the bench."""

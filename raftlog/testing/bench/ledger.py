@@ -1,0 +1,163 @@
+"""What was sent, what was acknowledged, and whether the log has exactly that.
+
+Every value that the bench sends carries its number in its first eight bytes, so
+a record that is read back names the send that it came from. The ledger keeps
+one offset per send. After the run::
+
+    expected   the values of the acknowledged sends, by the offset they were given
+    found      the values that the log has at those offsets
+
+are hashed in offset order and compared. A record that nobody was given a receipt
+for is allowed only if its send ended with an unknown outcome, and only once.
+"""
+
+import hashlib
+import struct
+from array import array
+from typing import Final
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+
+_NUMBER: Final = struct.Struct("<Q")
+NUMBER_BYTES: Final = _NUMBER.size
+UNANSWERED: Final = -1
+REFUSED: Final = -2
+
+
+class Values:
+    """Values of one size, each with its number in front."""
+
+    def __init__(self, size: int) -> None:
+        if size < NUMBER_BYTES:
+            raise ValueError(f"a value carries its number: at least {NUMBER_BYTES} bytes")
+        pattern = bytes(range(256)) * (size // 256 + 1)
+        self._rest = pattern[: size - NUMBER_BYTES]
+
+    def make(self, number: int) -> bytes:
+        """Return value ``number``."""
+        return _NUMBER.pack(number) + self._rest
+
+
+def number_of(value: Buffer) -> int:
+    """Return the number of a value that ``Values`` made; any bytes give some number."""
+    if len(value) < NUMBER_BYTES:
+        return -1
+    number: int = _NUMBER.unpack_from(value)[0]
+    return number
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """How the log compares with what was acknowledged."""
+
+    acked: int
+    found: int
+    unknown_found: int
+    digest: str
+    expected_digest: str
+    strangers: int
+
+    @property
+    def verified(self) -> bool:
+        """Whether everything acknowledged is there, as it was sent, and nothing strange is."""
+        return (
+            self.acked == self.found
+            and self.digest == self.expected_digest
+            and self.strangers == 0
+        )
+
+
+class Ledger:
+    """One offset per send, in the order in which they were sent."""
+
+    def __init__(self, values: Values, first_offset: int = 0) -> None:
+        self._values = values
+        self._first_offset = first_offset
+        self._offsets = array("q")
+        self.acked_count = 0
+        self.unknown_count = 0
+
+    def __len__(self) -> int:
+        """Count the sends."""
+        return len(self._offsets)
+
+    def begin(self) -> int:
+        """Note a send and return its number."""
+        self._offsets.append(UNANSWERED)
+        return len(self._offsets) - 1
+
+    def acked(self, number: int, offset: int) -> None:
+        """The send was given ``offset``."""
+        self._offsets[number] = offset
+        self.acked_count += 1
+
+    def refused(self, number: int) -> None:
+        """The send ended with a definite refusal: it must not be in the log."""
+        self._offsets[number] = REFUSED
+
+    def unknown(self, number: int) -> None:
+        """The send ended without a definite answer: it may be in the log, once."""
+        assert self._offsets[number] == UNANSWERED, f"send {number} was answered already"
+        self.unknown_count += 1
+
+    def reading(self) -> "ReadBack":
+        """Start to compare: give it every record from the first offset on."""
+        return ReadBack(self._values, self._offsets, self._first_offset)
+
+
+class ReadBack:
+    """Compares the log with a ledger, record by record, in offset order."""
+
+    def __init__(self, values: Values, offsets: "array[int]", first_offset: int) -> None:
+        self._values = values
+        self._offsets = offsets
+        self._first = first_offset
+        end = max(offsets, default=UNANSWERED) + 1
+        self._numbers = array("q", [-1]) * max(0, end - first_offset)
+        self._acked = 0
+        self._expected = hashlib.sha256()
+        self._found_hash = hashlib.sha256()
+        self._found = 0
+        self._unknown_found: set[int] = set()
+        self._strangers = 0
+        for number, offset in enumerate(offsets):
+            if offset >= 0:
+                # Two sends with one offset: the later wins here, the counts will differ.
+                self._numbers[offset - first_offset] = number
+                self._acked += 1
+
+    def record(self, offset: int, value: Buffer) -> None:
+        """Take the record at ``offset``; each offset comes once, in rising order."""
+        place = offset - self._first
+        number = self._numbers[place] if place < len(self._numbers) else -1
+        if number >= 0:
+            self._found += 1
+            self._found_hash.update(value)
+            return
+        claimed = number_of(value)
+        allowed = (
+            0 <= claimed < len(self._offsets)
+            and self._offsets[claimed] == UNANSWERED
+            and claimed not in self._unknown_found
+            and value == self._values.make(claimed)
+        )
+        if allowed:
+            self._unknown_found.add(claimed)
+        else:
+            self._strangers += 1
+
+    def verdict(self) -> Verdict:
+        """Return the comparison, after the last record."""
+        make = self._values.make
+        for number in self._numbers:
+            if number >= 0:
+                self._expected.update(make(number))
+        return Verdict(
+            acked=self._acked,
+            found=self._found,
+            unknown_found=len(self._unknown_found),
+            digest=self._found_hash.hexdigest(),
+            expected_digest=self._expected.hexdigest(),
+            strangers=self._strangers,
+        )

@@ -1,0 +1,213 @@
+"""A cluster of real processes on this machine, to measure and to hurt.
+
+Its directory is fresh and its ports are free ones, so a run never meets what an
+earlier one left behind. Every process is a child of this one and is ended by
+its own handle, never by name.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+import msgspec
+
+from raftlog.base.errors import Unavailable
+from raftlog.base.ids import NodeId
+
+STOP_S: Final = 15.0
+"""A node ends by itself within 10 s of SIGTERM (ruling 33)."""
+
+
+class NodeAddress(msgspec.Struct, frozen=True):
+    """Where one node of a cluster listens."""
+
+    node: NodeId
+    peer: str
+    client: str
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports of 127.0.0.1 that nobody listens on now, each once."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for bound in sockets:
+            bound.bind(("127.0.0.1", 0))
+        return [bound.getsockname()[1] for bound in sockets]
+    finally:
+        for bound in sockets:
+            bound.close()
+
+
+def local_addresses(nodes: int) -> list[NodeAddress]:
+    """Draw addresses for a cluster of ``nodes`` on this machine."""
+    ports = free_ports(2 * nodes)
+    return [
+        NodeAddress(
+            NodeId(f"n{number + 1}"),
+            f"127.0.0.1:{ports[2 * number]}",
+            f"127.0.0.1:{ports[2 * number + 1]}",
+        )
+        for number in range(nodes)
+    ]
+
+
+def config_text(data: Path, addresses: Sequence[NodeAddress], name: str = "bench") -> str:
+    """Return the ``cluster.yml`` of a cluster that keeps everything under ``data``."""
+    lines = [f"cluster: {name}", f"data: {data}", "durability: fsync", "nodes:"]
+    for address in addresses:
+        lines += [
+            f"  {address.node}:",
+            f"    listen: {{peer: '{address.peer}', client: '{address.client}'}}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+class NodeProcess:
+    """One node's process: started, killed, paused and started again."""
+
+    def __init__(self, address: NodeAddress, config: Path, log: Path) -> None:
+        self.address: Final = address
+        self._config = config
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self._paused = False
+
+    @property
+    def node(self) -> NodeId:
+        """The node's name."""
+        return self.address.node
+
+    @property
+    def pid(self) -> int:
+        """The process's id; it has been started."""
+        assert self._process is not None, f"{self.node} was never started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the process lives (perhaps paused)."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the process; it is not ready yet when this returns."""
+        assert not self.running, f"{self.node} runs already"
+        command = [sys.executable, "-m", "raftlog", "node", "run"]
+        command += ["--config", str(self._config), "--node", self.node]
+        with self._log.open("ab") as output:
+            self._process = _spawn(command, output)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, and see it gone."""
+        self._signal(signal.SIGKILL)
+        self._paused = False
+        assert self._process is not None, "killed before it was started"
+        self._process.wait()
+
+    def pause(self) -> None:
+        """Stand the process still: its connections stay open and silent."""
+        self._signal(signal.SIGSTOP)
+        self._paused = True
+
+    def resume(self) -> None:
+        """Let a paused process go on."""
+        self._signal(signal.SIGCONT)
+        self._paused = False
+
+    def terminate(self) -> None:
+        """Ask the process to stop; ``wait`` sees it gone."""
+        if self._paused:
+            self.resume()
+        self._signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait until the process has ended, killing it if it hangs; return its exit code."""
+        assert self._process is not None, "waited for before it was started"
+        try:
+            return self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return self._process.wait()
+
+    def last_words(self) -> str:
+        """Return the end of what the process wrote to its log."""
+        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        return "\n".join(lines[-8:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.running:
+            os.kill(self.pid, number)
+
+
+def _spawn(command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
+        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+    )
+
+
+class LocalCluster:
+    """Three processes, or as many as there are addresses, in one directory.
+
+    A context manager: leaving it ends every process that is left.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        form: Callable[[Path], None],
+        addresses: Sequence[NodeAddress] | None = None,
+        config: str | None = None,
+    ) -> None:
+        self.directory: Final = directory
+        self.addresses: Final = list(addresses or local_addresses(3))
+        self._form = form
+        self._config = directory / "cluster.yml"
+        text = config or config_text(directory / "data", self.addresses)
+        self._config.write_text(text)
+        self.nodes: Final = {
+            address.node: NodeProcess(address, self._config, directory / f"{address.node}.log")
+            for address in self.addresses
+        }
+
+    @property
+    def seeds(self) -> list[str]:
+        """The client addresses."""
+        return [address.client for address in self.addresses]
+
+    def __enter__(self) -> Self:
+        """Format every directory, then start every node."""
+        self._form(self._config)
+        for node in self.nodes.values():
+            node.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End every process: politely, then not."""
+        self.stop()
+
+    def stop(self) -> list[int]:
+        """Stop every running node and return the exit codes."""
+        running = [node for node in self.nodes.values() if node.running]
+        for node in running:
+            node.terminate()
+        return [node.wait() for node in running]
+
+    def check_alive(self) -> None:
+        """Say so at once if a node that was started is gone.
+
+        Raises:
+            Unavailable: A process ended; the text has its last words.
+        """
+        for node in self.nodes.values():
+            if not node.running:
+                raise Unavailable(f"node {node.node} ended by itself: {node.last_words()}")
