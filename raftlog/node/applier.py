@@ -7,7 +7,8 @@ it would make this one differ from the others for ever.
 """
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from raftlog.base.entry import Entry
 from raftlog.base.errors import ApplyFailed, FaultyEntry
@@ -17,6 +18,9 @@ from raftlog.node.log_reader import LogReader
 from raftlog.node.ports import Machine, Scheduler
 from raftlog.node.proposals import Outstanding
 from raftlog.raft.log import LogView
+
+ENTRIES_PER_LOOK: Final = 16
+"""Entries that are applied between two looks at the clock."""
 
 
 class Applier:
@@ -68,10 +72,10 @@ class Applier:
         deadline_ns = self._scheduler.now_ns() + APPLY_BUDGET_NS
         in_time = True
         while self.applied < self._commit and in_time:
-            entry = self._next()
-            if entry is None:
+            entries = self._next()
+            if not entries:
                 break
-            if not self._apply(entry):
+            if not self._apply(entries):
                 return
             in_time = self._scheduler.now_ns() < deadline_ns
         self._busy = False
@@ -80,26 +84,32 @@ class Applier:
         if self.applied < self._commit and not self._busy:
             self._wait(in_time=in_time)
 
-    def _next(self) -> Entry | None:
-        index = Index(self.applied + 1)
-        entry = self._log.entry(index)
-        if entry is None and self._loaded:
-            position = index - self._loaded[0].index
-            if 0 <= position < len(self._loaded):
-                return self._loaded[position]
+    def _next(self) -> Sequence[Entry]:
+        """Return the next few committed entries, as far as they are in memory."""
+        first = Index(self.applied + 1)
+        last = Index(min(self._commit, self.applied + ENTRIES_PER_LOOK))
+        entries: Sequence[Entry] = self._log.entries(first, last)
+        if entries or not self._loaded:
+            return entries
+        position = first - self._loaded[0].index
+        if not 0 <= position < len(self._loaded):
             self._loaded = ()
-        return entry
+            return ()
+        return self._loaded[position : position + ENTRIES_PER_LOOK]
 
-    def _apply(self, entry: Entry) -> bool:
-        try:
-            outcomes = self._machine.apply(entry)
-        except Exception:  # noqa: BLE001  (whatever the machine raises, the replica stops here)
-            self.stopped = True
-            reason = f"the state machine raised\n{traceback.format_exc()}"
-            self._on_failed(ApplyFailed(entry.index, reason))
-            return False
-        self.applied = entry.index
-        self._outstanding.applied(entry.index, entry.term, outcomes)
+    def _apply(self, entries: Sequence[Entry]) -> bool:
+        apply = self._machine.apply
+        told = self._outstanding.applied
+        for entry in entries:
+            try:
+                outcomes = apply(entry)
+            except Exception:  # noqa: BLE001  (whatever the machine raises, the replica stops here)
+                self.stopped = True
+                reason = f"the state machine raised\n{traceback.format_exc()}"
+                self._on_failed(ApplyFailed(entry.index, reason))
+                return False
+            self.applied = entry.index
+            told(entry.index, entry.term, outcomes)
         return True
 
     def _wait(self, *, in_time: bool) -> None:

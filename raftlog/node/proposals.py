@@ -19,8 +19,6 @@ another replica, which may lead one day and commit it.
 from collections import deque
 from collections.abc import Callable, Sequence
 
-import msgspec
-
 from raftlog.base.errors import NotCommitted, OutcomeUnknown
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import COALESCE_BYTES_MAX, COALESCE_COMMANDS_MAX
@@ -31,10 +29,9 @@ OnOutcome = Callable[[object, Term, Index], None]
 when nothing was appended."""
 
 
-class Proposal(msgspec.Struct, frozen=True, gc=False):
-    """A command, and who waits for its outcome."""
+class Proposal(Command, frozen=True, gc=False):
+    """A command, its size in bytes, and who waits for its outcome."""
 
-    command: Command
     size: int
     on_outcome: OnOutcome
 
@@ -85,42 +82,82 @@ class Intake:
         return groups
 
 
+class _Run:
+    """Consecutive entries that one flush made."""
+
+    __slots__ = ("first", "groups", "term")
+
+    def __init__(self, first: Index, term: Term, groups: list[list[Proposal]]) -> None:
+        self.first = first
+        self.term = term
+        self.groups = groups
+
+
 class Outstanding:
-    """Entries that this replica appended as leader, and who waits for each command in them."""
+    """Entries that this replica appended as leader, and who waits for each command in them.
+
+    Entries of the term that leads now lie in ``_runs``, in order, and are
+    answered from the front. What is left of an earlier term lies in ``_past``:
+    it may stand at the same indexes.
+    """
 
     def __init__(self) -> None:
-        self._by_index: dict[Index, tuple[Term, list[Proposal]]] = {}
+        self._runs: deque[_Run] = deque()
+        self._past: list[_Run] = []
         self.commands = 0
 
-    def add(self, first: Index, term: Term, groups: Sequence[list[Proposal]]) -> None:
+    def add(self, first: Index, term: Term, groups: list[list[Proposal]]) -> None:
         """Note that ``groups`` became the entries from ``first`` on."""
-        for position, group in enumerate(groups):
-            index = Index(first + position)
-            assert index not in self._by_index, f"entry {index} has waiting callers already"
-            self._by_index[index] = (term, group)
+        runs = self._runs
+        if runs and runs[-1].term != term:
+            self._past.extend(runs)
+            runs.clear()
+        runs.append(_Run(first, term, groups))
+        for group in groups:
             self.commands += len(group)
 
     def applied(self, index: Index, term: Term, outcomes: Sequence[object]) -> None:
         """Tell the callers of the entry at ``index``, if there are any, what became of it."""
-        found = self._by_index.pop(index, None)
-        if found is None:
+        if self._past:
+            self._applied_over_past(index, term, outcomes)
+        runs = self._runs
+        if not runs or runs[0].first > index:
             return
-        proposed_term, group = found
-        if proposed_term != term:
-            error = NotCommitted("another leader's entry took this place")
-            self._end(group, error, proposed_term, index)
-            return
-        assert len(outcomes) == len(group), f"{len(outcomes)} outcomes for {len(group)} commands"
-        self.commands -= len(group)
-        for proposal, outcome in zip(group, outcomes, strict=True):
-            proposal.on_outcome(outcome, term, index)
+        run = runs[0]
+        position = index - run.first
+        if position == len(run.groups) - 1:
+            runs.popleft()
+        self._tell(run, position, term, outcomes)
 
     def give_up(self, below: Term | None, reason: str) -> None:
         """Tell the callers of terms below ``below`` (None: all) that nobody knows."""
-        late = [i for i, (term, _) in self._by_index.items() if below is None or term < below]
-        for index in late:
-            term, group = self._by_index.pop(index)
-            self._end(group, OutcomeUnknown(reason), term, index)
+        late = [run for run in (*self._past, *self._runs) if below is None or run.term < below]
+        self._past = [run for run in self._past if run not in late]
+        self._runs = deque(run for run in self._runs if run not in late)
+        for run in late:
+            for position, group in enumerate(run.groups):
+                self._end(group, OutcomeUnknown(reason), run.term, Index(run.first + position))
+
+    def _applied_over_past(self, index: Index, term: Term, outcomes: Sequence[object]) -> None:
+        for run in list(self._past):
+            position = index - run.first
+            if 0 <= position < len(run.groups):
+                if position == len(run.groups) - 1:
+                    self._past.remove(run)
+                self._tell(run, position, term, outcomes)
+
+    def _tell(self, run: _Run, position: int, term: Term, outcomes: Sequence[object]) -> None:
+        group = run.groups[position]
+        run.groups[position] = []
+        index = Index(run.first + position)
+        if run.term != term:
+            error = NotCommitted("another leader's entry took this place")
+            self._end(group, error, run.term, index)
+            return
+        assert len(outcomes) == len(group), f"{len(outcomes)} outcomes for {len(group)} commands"
+        self.commands -= len(group)
+        for nth, outcome in enumerate(outcomes):
+            group[nth].on_outcome(outcome, term, index)
 
     def _end(self, group: list[Proposal], error: Exception, term: Term, index: Index) -> None:
         self.commands -= len(group)

@@ -34,10 +34,9 @@ from raftlog.base.limits import (
     COALESCE_BYTES_MAX,
     PENDING_PROPOSALS_MAX,
     TICK_NS,
-    UNCOMMITTED_BYTES_MAX,
 )
 from raftlog.base.membership import Membership
-from raftlog.broker.commands import Command, envelope
+from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
 from raftlog.node.persister import Persister
@@ -64,7 +63,7 @@ from raftlog.raft.events import (
 from raftlog.raft.rpcs import PeerMessage, RepairMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 
-EAGER_BYTES: Final = COALESCE_BYTES_MAX // 4
+EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 LATE_TICKS: Final = 20
 """A timer that fires so late means that the process stood still (ruling 36)."""
@@ -89,6 +88,8 @@ class ReplicaOptions(msgspec.Struct, frozen=True):
     core: CoreConfig = CoreConfig()
     coalesce: bool = True
     """Whether commands share entries; without it each command has an index of its own."""
+    pending_max: int = PENDING_PROPOSALS_MAX
+    """Commands that may wait for their outcome; beyond it they are refused as throttled."""
 
 
 class Replica:
@@ -137,6 +138,7 @@ class Replica:
         self._ticked_at_ns = 0
         self._timer: Timer | None = None
         self._draining = False
+        self._accepting = False
         self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
@@ -169,6 +171,7 @@ class Replica:
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
         self._draining = True
+        self._accepting = False
         if self.leads:
             self.transfer()
 
@@ -178,6 +181,7 @@ class Replica:
             return
         self._applier.stopped = True
         self._persister.closed = True
+        self._accepting = False
         if self._timer is not None:
             self._timer.cancel()
         for group in self._intake.take():
@@ -213,18 +217,20 @@ class Replica:
         A refusal is told before this returns. There is no time-out here: a
         caller that stops waiting leaves the entry where it is.
         """
-        refusal = self._refusal()
-        if refusal is not None:
-            on_outcome(refusal, Term(0), Index(0))
+        waiting = len(self._intake) + self._outstanding.commands
+        if not self._accepting or waiting >= self._options.pending_max:
+            on_outcome(self._refusal(), Term(0), Index(0))
             return
-        command = Command(command_type, parts)
-        self._intake.add(Proposal(command, command.size, on_outcome))
+        size = COMMAND_BYTES
+        for part in parts:
+            size += len(part)
+        self._intake.add(Proposal(command_type, parts, size, on_outcome))
         # While the disk works on an earlier entry, commands gather and share the next one.
-        if not self._flush_scheduled and (
-            self._persister.under_way is None or self._intake.bytes >= EAGER_BYTES
-        ):
+        if self._intake.bytes >= EAGER_BYTES:
+            self._flush()
+        elif not self._flush_scheduled and self._persister.under_way is None:
             self._flush_scheduled = True
-            self._scheduler.call_soon(self._flush)
+            self._scheduler.call_soon(self._flush_in_turn)
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
@@ -292,26 +298,28 @@ class Replica:
 
     # -- proposing
 
-    def _refusal(self) -> RaftlogError | None:
+    def _refusal(self) -> RaftlogError:
         if self._applier.stopped:
             return Unavailable("the replica has stopped")
-        if self._draining or not self.leads:
+        if not self._accepting:
             return NotLeader(None if self.leads else self.core.leader)
         waiting = len(self._intake) + self._outstanding.commands
-        if waiting >= PENDING_PROPOSALS_MAX or self._intake.bytes >= UNCOMMITTED_BYTES_MAX:
-            return Throttled(f"{waiting} proposals wait already")
-        return None
+        return Throttled(f"{waiting} proposals wait already")
+
+    def _flush_in_turn(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
 
     def _flush(self) -> None:
-        self._flush_scheduled = False
         if self._applier.stopped or not self._intake:
             return
         groups = self._intake.take()
         self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
-        bodies = [
-            envelope(self._log_time_ms, [proposal.command for proposal in group])
-            for group in groups
-        ]
+        bodies: list[list[Buffer]]
+        if self._options.coalesce:
+            bodies = [envelope(self._log_time_ms, group) for group in groups]
+        else:
+            bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
         effects = self.core.step(Propose(bodies))
         if effects.refused is not None:
             self._refuse_all(groups, effects.refused)
@@ -397,6 +405,7 @@ class Replica:
 
     def _on_role(self, change: RoleChanged) -> None:
         self._arm()
+        self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
             self._scheduler.call_later(patience_ns, lambda: self._give_up(change.term))

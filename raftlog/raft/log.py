@@ -71,6 +71,11 @@ class LogView:
         position = index - self._first
         return self._entries[position] if 0 <= position < len(self._entries) else None
 
+    def entries(self, first: Index, last: Index) -> list[Entry]:
+        """Return the entries from ``first`` to ``last`` that are in memory, if ``first`` is."""
+        position = first - self._first
+        return self._entries[position : last + 1 - self._first] if position >= 0 else []
+
     def append(self, entries: Sequence[Entry]) -> None:
         """Add entries at the end; they must link to it."""
         first = entries[0]

@@ -5,7 +5,7 @@ import pytest
 from raftlog.base.errors import NotCommitted, OutcomeUnknown
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import COALESCE_BYTES_MAX, COALESCE_COMMANDS_MAX
-from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.commands import CommandType
 from raftlog.node.proposals import Intake, Outstanding, Proposal
 
 
@@ -21,7 +21,7 @@ class Caller:
 
     def proposal(self, size: int = 10) -> Proposal:
         """Return a proposal of ``size`` bytes that this caller waits for."""
-        return Proposal(Command(CommandType.RAW, (bytes(size),)), size, self)
+        return Proposal(CommandType.RAW, (bytes(size),), size, self)
 
 
 def test_small_commands_share_an_entry() -> None:
@@ -117,3 +117,17 @@ def test_a_caller_is_told_once() -> None:
     outstanding.applied(Index(7), Term(3), ["late"])
 
     assert len(caller.told) == 1
+
+
+def test_an_index_that_is_proposed_again_in_a_later_term_has_two_kinds_of_callers() -> None:
+    """n1 proposes 7 and 8 in term 3, loses and regains leadership, and proposes 8 in term 5."""
+    first, second, third, outstanding = Caller(), Caller(), Caller(), Outstanding()
+    outstanding.add(Index(7), Term(3), [[first.proposal()], [second.proposal()]])
+    outstanding.add(Index(8), Term(5), [[third.proposal()]])
+
+    outstanding.applied(Index(7), Term(5), [])
+    outstanding.applied(Index(8), Term(5), ["c"])
+
+    assert [type(outcome) for outcome, _, _ in first.told + second.told] == [NotCommitted] * 2
+    assert third.told == [("c", 5, 8)]
+    assert outstanding.commands == 0
