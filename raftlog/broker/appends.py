@@ -9,12 +9,11 @@ import struct
 from typing import Final
 
 from raftlog.base.entry import Buffer
+from raftlog.wire.batch import BATCH_HEADER_BYTES, batch_facts, batch_length
 
 _QUEUE: Final = struct.Struct("<I")
 APPEND_HEADER_BYTES: Final = _QUEUE.size
 """What lies before the batch in the command."""
-
-_FACTS: Final = struct.Struct("<IIIqq")
 
 
 def append_parts(queue: int, batch: Buffer) -> tuple[Buffer, Buffer]:
@@ -25,12 +24,14 @@ def append_parts(queue: int, batch: Buffer) -> tuple[Buffer, Buffer]:
 def read_append(body: Buffer, position: int, length: int) -> tuple[int, int, int] | None:
     """Return queue, number of records and largest record time of an append command.
 
-    None if the command is no record batch: a refusal, not an error, because
-    apply is total.
+    None if what follows the queue is no batch of that length: a refusal, not an
+    error, because apply is total.
     """
-    if length < APPEND_HEADER_BYTES + 24:
+    if length < APPEND_HEADER_BYTES + BATCH_HEADER_BYTES:
         return None
-    queue, _, count, _, largest = _FACTS.unpack_from(body, position)
-    if not count:
+    queue: int = _QUEUE.unpack_from(body, position)[0]
+    batch = position + APPEND_HEADER_BYTES
+    count, record_time_ms = batch_facts(body, batch)
+    if not count or batch_length(body, batch) != length - APPEND_HEADER_BYTES:
         return None
-    return queue, count, largest
+    return queue, count, record_time_ms

@@ -7,10 +7,15 @@ from raftlog.base.ids import Index, Offset
 from raftlog.broker.index import OpenRange, Posting, Postings, QueueSpan, RangeDirectory
 from raftlog.broker.ranges import BLOCK_BYTES, parse_range, seal_range
 
-ROWS = [(0, 3, 10, 9, 1, 25, 200), (3, 1, 11, -5, 1, 231, 80), (4, 10_000, 12, 12, 7, 25, 1 << 21)]
+Row = tuple[int, int, int, int, int, int, int]
+ROWS: list[Row] = [
+    (0, 3, 10, 9, 1, 25, 200),
+    (3, 1, 11, -5, 1, 231, 80),
+    (4, 10_000, 12, 12, 7, 25, 1 << 21),
+]
 
 
-def range_of(queues: dict[int, list[tuple[int, ...]]], first_index: int = 1) -> OpenRange:
+def range_of(queues: dict[int, list[Row]], first_index: int = 1) -> OpenRange:
     built = OpenRange(Index(first_index))
     for queue, rows in queues.items():
         for row in rows:
@@ -21,6 +26,12 @@ def range_of(queues: dict[int, list[tuple[int, ...]]], first_index: int = 1) -> 
 
 def rows_of(postings: Postings) -> list[tuple[int, ...]]:
     return list(zip(*postings.columns, strict=True))
+
+
+def posting_of(row: Row) -> Posting:
+    base, count, log_time_ms, record_time_ms, index, position, length = row
+    times = (log_time_ms, record_time_ms)
+    return Posting(Offset(base), count, *times, Index(index), position, length)
 
 
 def test_a_sealed_range_reads_back_as_it_was() -> None:
@@ -81,7 +92,7 @@ def test_an_offset_is_found_in_the_batch_that_holds_it(offset: int, place: int) 
     """A reader may start in the middle of a batch."""
     postings = range_of({0: ROWS}).postings_of(0)
     assert postings.find(Offset(offset)) == place
-    assert postings[place] == Posting(*ROWS[place])  # type: ignore[arg-type]
+    assert postings[place] == posting_of(ROWS[place])
     assert postings[place].base_offset <= offset < postings[place].end_offset
 
 
