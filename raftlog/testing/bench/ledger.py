@@ -82,6 +82,11 @@ class Ledger:
         """Count the sends."""
         return len(self._offsets)
 
+    @property
+    def last_offset(self) -> int:
+        """The largest offset that a send was given, or -1."""
+        return max(self._offsets, default=UNANSWERED)
+
     def begin(self) -> int:
         """Note a send and return its number."""
         self._offsets.append(UNANSWERED)

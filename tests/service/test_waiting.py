@@ -1,0 +1,78 @@
+"""Long polls: woken by apply, ended by their deadline, never by both."""
+
+from collections.abc import Callable
+
+from raftlog.service.waiting import WaitingReads
+from tests.service.fakes import FakeScheduler
+
+
+def world() -> tuple[
+    FakeScheduler, WaitingReads, list[str], Callable[[str], Callable[[bool], None]]
+]:
+    scheduler = FakeScheduler()
+    said: list[str] = []
+
+    def speaker(name: str) -> Callable[[bool], None]:
+        return lambda expired: said.append(f"{name} {'expired' if expired else 'woken'}")
+
+    return scheduler, WaitingReads(scheduler), said, speaker
+
+
+def test_progress_wakes_every_read_once_and_disarms_its_timer() -> None:
+    """A timer that stayed armed would answer a second time."""
+    scheduler, waiting, said, speaker = world()
+    waiting.add(100, speaker("a"))
+    waiting.add(200, speaker("b"))
+    waiting.wake()
+    waiting.wake()
+    scheduler.advance(500)
+    assert (said, scheduler.armed, len(waiting)) == (["a woken", "b woken"], 0, 0)
+
+
+def test_a_deadline_ends_the_wait() -> None:
+    """The caller asked for an answer in this time, an empty one if need be."""
+    scheduler, waiting, said, speaker = world()
+    waiting.add(100, speaker("a"))
+    scheduler.advance(100)
+    waiting.wake()
+    assert (said, len(waiting)) == (["a expired"], 0)
+
+
+def test_who_leaves_is_not_called() -> None:
+    """Its connection is gone."""
+    scheduler, waiting, said, speaker = world()
+    waiter = waiting.add(100, speaker("a"))
+    waiter.leave()
+    waiter.leave()
+    waiting.wake()
+    scheduler.advance(500)
+    assert said == []
+
+
+def test_a_read_that_waits_again_when_woken_is_woken_by_the_next_progress_only() -> None:
+    """Otherwise one wake would spin for ever on a read that it cannot satisfy."""
+    _, waiting, said, speaker = world()
+
+    def again(expired: bool) -> None:  # noqa: FBT001
+        speaker("a")(expired)
+        waiting.add(100, again)
+
+    waiting.add(100, again)
+    waiting.wake()
+    assert said == ["a woken"]
+
+
+def test_a_read_that_an_earlier_one_ended_is_not_woken() -> None:
+    """Answering one read may close the connection of another."""
+    _, waiting, said, speaker = world()
+    second = None
+
+    def first(expired: bool) -> None:  # noqa: FBT001
+        speaker("a")(expired)
+        assert second is not None
+        second.leave()
+
+    waiting.add(100, first)
+    second = waiting.add(100, speaker("b"))
+    waiting.wake()
+    assert said == ["a woken"]
