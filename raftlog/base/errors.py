@@ -61,14 +61,18 @@ class NotLeader(Retriable):
 
     Attributes:
         leader_hint: The node that leads, as far as this one knows.
+        leader_address: Where its clients reach it, if an answer named that.
     """
 
     code = "not_leader"
 
-    def __init__(self, leader_hint: NodeId | None = None) -> None:
+    def __init__(
+        self, leader_hint: NodeId | None = None, leader_address: str | None = None
+    ) -> None:
         where = f"; ask {leader_hint}" if leader_hint else "; no leader is known yet, ask again"
         super().__init__(f"this node does not lead the shard{where}")
         self.leader_hint: Final = leader_hint
+        self.leader_address: Final = leader_address
 
 
 class Throttled(Retriable):

@@ -1,0 +1,106 @@
+"""Who may come in: the server's side of hello (rulings 6, 16).
+
+Asked is: the same protocol, the same cluster, meant for this very replica, and
+from a sender whose promises have not gone back. Not asked is whether the sender
+is in *this* node's configuration: this node may be the one that is behind.
+
+A sender whose promises went back is caught only after its restart, because a
+running process holds its directory; a hello that was merely overtaken by a
+later one of the same process is no sign of anything.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from raftlog.base.errors import (
+    ProtocolError,
+    RolledBack,
+    WrongCluster,
+    WrongIdentity,
+    WrongVersion,
+)
+from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId
+from raftlog.wire.frame import PROTOCOL_MAGIC, PROTOCOL_VERSION
+from raftlog.wire.schema import hello
+
+PEERS: Final = frozenset({int(hello.PURPOSE_CONTROL), int(hello.PURPOSE_ENTRIES)})
+CLIENTS: Final = frozenset({int(hello.PURPOSE_CLIENT)})
+
+Promised = dict[int, tuple[int, int]]
+
+
+class Gate:
+    """Checks hellos to one node and remembers what its peers have promised."""
+
+    def __init__(self, cluster: ClusterId, replica: ReplicaId) -> None:
+        self.cluster: Final = cluster
+        self.replica: Final = replica
+        self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
+
+    def admit(self, message: hello.Hello, purposes: frozenset[int]) -> ReplicaId | None:
+        """Return the replica that says hello, or None for a client.
+
+        Raises:
+            PeerRefused: It must not talk to this node on this address.
+        """
+        if message.magic != PROTOCOL_MAGIC:
+            raise ProtocolError("that is no raftlog hello")
+        if message.protocol != PROTOCOL_VERSION:
+            raise WrongVersion(
+                f"you speak protocol {message.protocol}, this node {PROTOCOL_VERSION}; "
+                "run versions that share one"
+            )
+        if message.purpose not in purposes:
+            raise ProtocolError(
+                "peers and clients have different addresses; this is the other one"
+            )
+        is_client = int(message.purpose) in CLIENTS
+        if message.cluster != self.cluster and (message.cluster or not is_client):
+            raise WrongCluster(
+                f"this is cluster {self.cluster!r}, you mean {message.cluster!r}; "
+                "correct the address"
+            )
+        if message.target_node or not is_client:
+            self._check_target(message)
+        if is_client:
+            return None
+        if not message.node or not message.directory or message.node == self.replica.node:
+            raise WrongIdentity(f"{message.node!r} is no peer of {self.replica}")
+        sender = ReplicaId(NodeId(message.node), DirectoryId(message.directory))
+        self._check_promises(sender, message)
+        return sender
+
+    def _check_target(self, message: hello.Hello) -> None:
+        mine = self.replica
+        if message.target_node != mine.node or message.target_directory not in (
+            "",
+            mine.directory,
+        ):
+            raise WrongIdentity(
+                f"this is {mine}, you mean {message.target_node}/{message.target_directory[:8]}; "
+                "correct the addresses, or see whether the directory was replaced"
+            )
+
+    def _check_promises(self, sender: ReplicaId, message: hello.Hello) -> None:
+        claimed: Promised = {
+            row.shard: (row.hard_state_sequence, row.unit) for row in message.promises
+        }
+        known = self._promised.get(sender)
+        merged = dict(claimed)
+        if known is not None:
+            incarnation, remembered = known
+            for shard, (sequence, unit) in remembered.items():
+                now = claimed.get(shard, (sequence, unit))
+                if incarnation != message.incarnation and (now[0] < sequence or now[1] < unit):
+                    raise RolledBack(
+                        f"shard {shard} of {sender} promised up to hard state {sequence}, unit "
+                        f"{unit}, and is now at {now[0]}, {now[1]}: its directory is older than "
+                        "its promises. Stop the node; it may come back only as a new one"
+                    )
+                merged[shard] = (max(now[0], sequence), max(now[1], unit))
+        self._promised[sender] = (message.incarnation, merged)
+
+    @property
+    def promised(self) -> Mapping[ReplicaId, tuple[int, Promised]]:
+        """What each peer was seen to promise: incarnation, and by shard (sequence, unit)."""
+        return self._promised

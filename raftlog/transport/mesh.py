@@ -1,0 +1,125 @@
+"""A node among its peers: the address they connect to, and the links back.
+
+What the mesh needs of a node's host is a narrow protocol; ``node.Host`` is the
+implementation.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from random import Random, SystemRandom
+from typing import Protocol
+
+from raftlog.base.errors import RaftlogError, Unavailable
+from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
+from raftlog.raft.rpcs import PeerMessage
+from raftlog.transport.gate import Gate
+from raftlog.transport.links import LinkEvents, Links, PeerAddress
+from raftlog.transport.peer_server import PeerServer
+from raftlog.wire.greeting import Promise, Sender
+
+
+class MeshIdentity(Protocol):
+    """Whose directory it is."""
+
+    @property
+    def cluster(self) -> ClusterId:
+        """The cluster that the directory was formatted for."""
+
+
+class MeshHost(Protocol):
+    """The replicas of this node. Everything is called on the loop."""
+
+    @property
+    def id(self) -> ReplicaId:
+        """This node and its directory."""
+
+    @property
+    def identity(self) -> MeshIdentity:
+        """The identity in the directory."""
+
+    def receive(self, sender: ReplicaId, shard: ShardId, message: PeerMessage) -> None:
+        """Take in a message of a peer, as its hello proved it."""
+
+    def heard(self, sender: ReplicaId, shard: ShardId) -> None:
+        """Bytes of entries are arriving from ``sender``."""
+
+    def connection_lost(self, node: NodeId) -> None:
+        """The connection to ``node`` is gone and its hello was not answered in time."""
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: It is no address.
+    """
+    host, separator, port = address.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError(f"{address!r} is no address; write host:port")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+class Mesh:
+    """The peer side of one node's network."""
+
+    def __init__(self, server: PeerServer, links: Links) -> None:
+        self.server = server
+        self.links = links
+
+    @classmethod
+    async def open(
+        cls,
+        host: MeshHost,
+        addresses: Mapping[NodeId, str],
+        *,
+        listen: str | None = None,
+        directories: Mapping[NodeId, str] | None = None,
+        promises: Callable[[], Sequence[Promise]] = lambda: (),
+        on_refused: Callable[[NodeId, RaftlogError], None] = lambda _node, _error: None,
+    ) -> "Mesh":
+        """Listen for peers and begin to dial them.
+
+        Args:
+            host: What messages are given to.
+            addresses: ``host:port`` to dial for every peer; this node's own entry is
+                where it listens, unless ``listen`` says otherwise.
+            listen: Where to listen.
+            directories: The directory that each peer must have, where it is known.
+            promises: How far this node's durable promises go, for each hello (ruling 16).
+            on_refused: Told when a peer refuses this node: ``RolledBack`` means stop.
+
+        Raises:
+            Unavailable: The address to listen on cannot be had.
+        """
+        me = host.id
+        address = listen or addresses[me.node]
+        server = PeerServer(Gate(host.identity.cluster, me), host.receive, host.heard)
+        try:
+            await server.listen(*parse_address(address))
+        except OSError as error:
+            raise Unavailable(
+                f"{address} cannot be listened on ({error.strerror or error}); stop what uses it, "
+                "or choose another port"
+            ) from error
+        known = directories or {}
+        links = Links(
+            Sender(host.identity.cluster, me, SystemRandom().getrandbits(64)),
+            {
+                node: PeerAddress(*parse_address(where), directory=known.get(node, ""))
+                for node, where in addresses.items()
+                if node != me.node
+            },
+            events=LinkEvents(host.connection_lost, on_refused),
+            promises=promises,
+            random=Random(),
+        )
+        links.start()
+        return cls(server, links)
+
+    def send(self, to: NodeId, shard: ShardId, message: PeerMessage) -> None:
+        """Send ``message``; never blocks, never raises, may lose it."""
+        self.links.send(to, shard, message)
+
+    async def close(self) -> None:
+        """Close the address and every connection."""
+        await asyncio.gather(self.links.close(), self.server.close())

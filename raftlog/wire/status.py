@@ -1,0 +1,98 @@
+"""Errors on the wire: which of them travel, and what becomes of the others.
+
+An error travels as the stable name of its class, its text, and the facts that
+a program acts on. What a client may meet arrives as the class it left as. A
+fault of the node's own (a disk, a damaged entry) is for the client a node that
+cannot serve it: it arrives as ``Unavailable``. A code from a newer version
+arrives as the nearest class that makes the same promises about outcome and
+retry: an unknown outcome is never taken for a definite one.
+"""
+
+from typing import Final
+
+from google.protobuf.message import DecodeError
+
+from raftlog.base.errors import (
+    NotLeader,
+    OffsetOutOfRange,
+    Outcome,
+    OutcomeUnknown,
+    PeerRefused,
+    ProtocolError,
+    RaftlogError,
+    RecordTooLarge,
+    Refused,
+    Retriable,
+    Throttled,
+    Unavailable,
+)
+from raftlog.base.ids import NodeId
+from raftlog.wire.schema import status
+
+
+def _family(root: type[RaftlogError]) -> list[type[RaftlogError]]:
+    return [root, *(kind for child in root.__subclasses__() for kind in _family(child))]
+
+
+TRAVELLING: Final = {
+    kind.code: kind
+    for root in (Retriable, OutcomeUnknown, Refused, PeerRefused)
+    for kind in _family(root)
+    if kind is not Retriable
+}
+"""The errors that arrive as the class they left as, by code."""
+
+
+def encode_error(error: RaftlogError, leader_address: str = "") -> bytes:
+    """Return the ``Status`` for ``error``; ``leader_address`` goes with a ``NotLeader``."""
+    if type(error) is not TRAVELLING.get(error.code) and error.outcome is Outcome.NOT_APPLIED:
+        error = Unavailable(f"the node cannot serve this: {error}")
+    message = status.Status(
+        code=error.code,
+        text=str(error),
+        retriable=error.retriable,
+        outcome_unknown=error.outcome is Outcome.UNKNOWN,
+    )
+    match error:
+        case NotLeader():
+            message.leader = error.leader_hint or ""
+            message.leader_address = error.leader_address or leader_address
+        case Throttled():
+            message.cause = error.cause
+            message.retry_after_s = error.retry_after
+        case OffsetOutOfRange():
+            message.offset = error.offset
+            message.start_offset = error.start
+            message.end_offset = error.end
+        case RecordTooLarge():
+            message.size = error.size
+            message.limit = error.limit
+        case _:
+            pass
+    return message.SerializeToString()
+
+
+def decode_error(header: bytes) -> RaftlogError:
+    """Return the error that a ``Status`` names; ``ProtocolError`` if it is none."""
+    try:
+        message = status.Status.FromString(header)
+    except DecodeError as error:
+        return ProtocolError(f"an error that does not decode: {error}")
+    kind = TRAVELLING.get(message.code)
+    if kind is NotLeader:
+        return NotLeader(NodeId(message.leader) or None, message.leader_address or None)
+    if kind is Throttled:
+        return Throttled(message.cause, message.retry_after_s)
+    if kind is OffsetOutOfRange:
+        return OffsetOutOfRange(message.offset, message.start_offset, message.end_offset)
+    if kind is RecordTooLarge:
+        return RecordTooLarge(message.size, message.limit)
+    if kind is None:
+        kind = _nearest(message)
+    return kind(message.text)
+
+
+def _nearest(message: status.Status) -> type[RaftlogError]:
+    if message.outcome_unknown:
+        return OutcomeUnknown
+    return Unavailable if message.retriable else Refused
