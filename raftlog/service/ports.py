@@ -1,15 +1,18 @@
-"""What the use-cases need from a shard's replica, as one narrow protocol.
+"""What the use-cases need: a shard's replica below, a client's request above.
 
-``node.Replica`` is the implementation; tests bring their own. Everything is
-called on the replica's event loop.
+``node.Replica`` and ``transport.server.Request`` are the implementations; tests
+bring their own. Everything is called on the replica's event loop.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from google.protobuf.message import Message
+
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import Index, Term
+from raftlog.base.ids import Index, ShardId, Term
+from raftlog.broker.index import Postings, RangeSummary
 
 OnOutcome = Callable[[object, Term, Index], None]
 """Called once, on the loop: the machine's outcome or a ``RaftlogError`` (ruling 22)."""
@@ -37,3 +40,45 @@ class ShardReplica(Protocol):
 
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Call ``listener`` whenever more was applied, once per turn of apply."""
+
+
+OnBodies = Callable[[Sequence[Buffer], RaftlogError | None], None]
+"""Called once, on the loop: batches from the first asked for, at least one, or why not."""
+
+OnPostings = Callable[[Postings | None, RaftlogError | None], None]
+"""Called once, on the loop: the postings of one queue in a range, or why not."""
+
+
+class StoredBodies(Protocol):
+    """Batches in the files of the log."""
+
+    reads: int
+
+    def read(self, postings: Postings, places: range, done: OnBodies, /) -> None:
+        """Read the batches at ``places`` of ``postings``, or the first few; all are durable here.
+
+        ``done`` is called before this returns if nothing had to be waited for.
+        """
+
+
+class StoredRanges(Protocol):
+    """Sealed index ranges in their files."""
+
+    def load(self, summary: RangeSummary, queue: int, done: OnPostings, /) -> None:
+        """Find the postings of a queue that the range has some of; ``done`` as above."""
+
+
+class ClientRequest(Protocol):
+    """One request of a client, to be answered once (``transport.server.Request``)."""
+
+    shard: ShardId
+    message: Message
+    payload: Buffer
+    on_cancelled: Callable[[], None] | None
+    """Set it to be told, once, that the answer is not wanted any more."""
+
+    def reply(self, message: Message, payload: Sequence[Buffer] = ...) -> None:
+        """Answer; the buffers must not change any more."""
+
+    def fail(self, error: RaftlogError) -> None:
+        """Answer that it failed."""

@@ -10,7 +10,7 @@ VALUES = Values(20)
 
 
 def ledger_of(*offsets: int) -> Ledger:
-    ledger = Ledger(VALUES, first_offset=10)
+    ledger = Ledger(VALUES.make, first_offset=10)
     for offset in offsets:
         ledger.acked(ledger.begin(), offset)
     return ledger
@@ -31,6 +31,21 @@ def test_a_log_that_has_what_was_acked_is_verified() -> None:
     verdict = read(ledger_of(11, 10, 12), ONE, ZERO, TWO)
     assert verdict.verified
     assert (verdict.acked, verdict.found, verdict.unknown_found) == (3, 3, 0)
+
+
+def test_sends_of_whole_batches_are_compared_as_batches() -> None:
+    """No object per record, and still every byte at its offset."""
+    ledger = Ledger(VALUES.make, first_offset=10, records_each=5)
+    ledger.acked(ledger.begin(), 15)
+    ledger.acked(ledger.begin(), 10)
+    reading = ledger.reading()
+    reading.record(10, ONE)
+    reading.record(15, ZERO)
+    assert reading.verdict().verified
+    shifted = ledger.reading()
+    shifted.record(11, ONE)
+    shifted.record(16, ZERO)
+    assert not shifted.verdict().verified
 
 
 WRONG: dict[str, Callable[[], Verdict]] = {

@@ -26,7 +26,7 @@ async def run_embedded(options: Options, say: Say) -> Report:
 
 async def _measure(log: RaftLog[None], options: Options, say: Say) -> Report:
     values = Values(options.size)
-    ledger = Ledger(values)
+    ledger = Ledger(values.make)
     latencies = Latencies()
     store = log._replica.store
     synced, written, before = store.fdatasyncs, store.bytes_written, usage_of(os.getpid())

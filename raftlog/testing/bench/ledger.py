@@ -14,6 +14,7 @@ for is allowed only if its send ended with an unknown outcome, and only once.
 import hashlib
 import struct
 from array import array
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -69,11 +70,19 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """One offset per send, in the order in which they were sent."""
+    """One offset per send, in the order in which they were sent.
 
-    def __init__(self, values: Values, first_offset: int = 0) -> None:
-        self._values = values
+    ``make`` gives what send ``number`` sent; ``records_each`` is how many
+    records that is (a send may be a whole batch: then its bytes are compared
+    as one value, the values of its records joined).
+    """
+
+    def __init__(
+        self, make: Callable[[int], Buffer], first_offset: int = 0, records_each: int = 1
+    ) -> None:
+        self._make = make
         self._first_offset = first_offset
+        self._records_each = records_each
         self._offsets = array("q")
         self.acked_count = 0
         self.unknown_count = 0
@@ -108,18 +117,25 @@ class Ledger:
 
     def reading(self) -> "ReadBack":
         """Start to compare: give it every record from the first offset on."""
-        return ReadBack(self._values, self._offsets, self._first_offset)
+        return ReadBack(self._make, self._offsets, self._first_offset, self._records_each)
 
 
 class ReadBack:
-    """Compares the log with a ledger, record by record, in offset order."""
+    """Compares the log with a ledger, send by send, in offset order."""
 
-    def __init__(self, values: Values, offsets: "array[int]", first_offset: int) -> None:
-        self._values = values
+    def __init__(
+        self,
+        make: Callable[[int], Buffer],
+        offsets: "array[int]",
+        first_offset: int,
+        records_each: int,
+    ) -> None:
+        self._make = make
         self._offsets = offsets
         self._first = first_offset
+        self._each = records_each
         end = max(offsets, default=UNANSWERED) + 1
-        self._numbers = array("q", [-1]) * max(0, end - first_offset)
+        self._numbers = array("q", [-1]) * max(0, -(-(end - first_offset) // records_each))
         self._acked = 0
         self._expected = hashlib.sha256()
         self._found_hash = hashlib.sha256()
@@ -129,12 +145,15 @@ class ReadBack:
         for number, offset in enumerate(offsets):
             if offset >= 0:
                 # Two sends with one offset: the later wins here, the counts will differ.
-                self._numbers[offset - first_offset] = number
+                self._numbers[(offset - first_offset) // records_each] = number
                 self._acked += 1
 
     def record(self, offset: int, value: Buffer) -> None:
-        """Take the record at ``offset``; each offset comes once, in rising order."""
-        place = offset - self._first
+        """Take what one send put at ``offset``; each offset comes once, in rising order."""
+        place, rest = divmod(offset - self._first, self._each)
+        if rest:
+            self._strangers += 1  # a batch of another size came in between
+            return
         number = self._numbers[place] if place < len(self._numbers) else -1
         if number >= 0:
             self._found += 1
@@ -145,7 +164,7 @@ class ReadBack:
             0 <= claimed < len(self._offsets)
             and self._offsets[claimed] == UNANSWERED
             and claimed not in self._unknown_found
-            and value == self._values.make(claimed)
+            and value == self._make(claimed)
         )
         if allowed:
             self._unknown_found.add(claimed)
@@ -154,10 +173,9 @@ class ReadBack:
 
     def verdict(self) -> Verdict:
         """Return the comparison, after the last record."""
-        make = self._values.make
         for number in self._numbers:
             if number >= 0:
-                self._expected.update(make(number))
+                self._expected.update(self._make(number))
         return Verdict(
             acked=self._acked,
             found=self._found,

@@ -1,0 +1,64 @@
+"""What a node says about one shard: what its replica believes now, and its counters.
+
+Asking costs nothing and is never linearizable. Counters only rise while the
+process lives, but for those whose name says what they are a size of; bench and
+metrics read the same ones.
+"""
+
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from raftlog.base.ids import ClusterId, NodeId
+from raftlog.base.membership import Membership
+from raftlog.raft.config import CoreStatus
+from raftlog.service.append import AppendService
+from raftlog.service.read import ReadService
+from raftlog.wire.schema import client
+
+Counters = Callable[[], Mapping[str, int]]
+
+
+class NodeFacts(msgspec.Struct, frozen=True):
+    """What does not change while a node runs, and whom it can name."""
+
+    cluster: ClusterId
+    node: NodeId
+    address_of: Callable[[NodeId], str]
+    """Where clients reach a node (``host:port``), "" if unknown."""
+
+
+def node_status(
+    facts: NodeFacts, core: CoreStatus, membership: Membership, counters: Mapping[str, int]
+) -> client.NodeStatus:
+    """Return the answer to ``GetStatus``."""
+    leader = NodeId(core.leader or "")
+    return client.NodeStatus(
+        cluster=facts.cluster,
+        node=facts.node,
+        role=core.role,
+        term=core.term,
+        leader=leader,
+        leader_address=facts.address_of(leader) if leader else "",
+        start=core.start,
+        commit=core.commit,
+        applied=core.applied,
+        last=core.last,
+        durable=core.durable,
+        voters=[replica.node for replica in membership.voters],
+        counters=dict(counters),
+    )
+
+
+def service_counters(append: AppendService, read: ReadService) -> dict[str, int]:
+    """Return what the use-cases of one shard counted."""
+    return {
+        "append_batches": append.batches,
+        "append_refused": append.refused,
+        "reads": read.reads,
+        "reads_from_file": read.bodies.reads,
+        "reads_waiting_size": len(read.waiting),
+        "queue_start_offset": read.machine.start_offset,
+        "queue_end_offset": read.machine.end_offset,
+        "index_ranges_size": len(read.machine.ranges),
+    }

@@ -1,0 +1,317 @@
+"""Reading: the applied prefix, from wherever it is, without ever blocking or polling."""
+
+from collections.abc import Callable
+
+import pytest
+
+from raftlog.base.errors import (
+    FaultyEntry,
+    NotLeader,
+    OffsetOutOfRange,
+    RaftlogError,
+    Unavailable,
+    WrongQueue,
+)
+from raftlog.base.ids import Index, Offset
+from raftlog.broker import index
+from raftlog.broker.index import Postings, RangeSummary
+from raftlog.service.append import AppendService
+from raftlog.service.ports import OnBodies, OnPostings
+from raftlog.service.read import READ_BATCHES_MAX, Reading, ReadRequest, ReadResult, ReadService
+from raftlog.wire.batch import encode_columns
+from tests.service.fakes import FakeReplica, FakeScheduler
+
+SECOND = 1_000_000_000
+
+
+class FakeBodies:
+    """The files of the log: they answer when the test lets them."""
+
+    def __init__(self, replica: FakeReplica) -> None:
+        self.reads = 0
+        self.asked: list[range] = []
+        self.error: RaftlogError | None = None
+        self._replica = replica
+        self._waiting: list[Callable[[], None]] = []
+
+    def read(self, postings: Postings, places: range, done: OnBodies, /) -> None:
+        """Keep the read for ``answer``."""
+        self.reads += 1
+        self.asked.append(places)
+        found = []
+        for place in places:
+            at = postings[place]
+            body = self._replica.entries[at.index - 1].body
+            found.append(body[at.position : at.position + at.length])
+        error = self.error
+        self._waiting.append(lambda: done(() if error else found, error))
+
+    def answer(self) -> None:
+        """Answer every read that waits."""
+        waiting, self._waiting = self._waiting, []
+        for call in waiting:
+            call()
+
+
+class FakeRanges:
+    """The files of the index: they answer when the test lets them."""
+
+    def __init__(self) -> None:
+        self.loads: list[tuple[RangeSummary, OnPostings]] = []
+
+    def load(self, summary: RangeSummary, queue: int, done: OnPostings, /) -> None:
+        """Keep the load."""
+        assert queue == 0
+        self.loads.append((summary, done))
+
+
+class World:
+    """One shard with everything round a ``ReadService``."""
+
+    def __init__(self) -> None:
+        self.replica = FakeReplica()
+        self.scheduler = FakeScheduler()
+        self.bodies = FakeBodies(self.replica)
+        self.ranges = FakeRanges()
+        self.append = AppendService(self.replica)
+        self.service = ReadService(
+            self.replica, self.replica.machine, self.bodies, self.ranges, self.scheduler
+        )
+        self.answers: list[ReadResult | RaftlogError] = []
+
+    def store(self, *batches: bytes) -> None:
+        """Commit the batches as one entry."""
+        for batch in batches:
+            self.append.append(0, batch, lambda _: None)
+        self.replica.commit()
+
+    def read(
+        self, offset: int, *, bytes_max: int = 1 << 20, wait_ns: int = 0, session: int = 0
+    ) -> Reading:
+        """Read, and collect the answer."""
+        request = ReadRequest(0, Offset(offset), bytes_max, wait_ns, Index(session))
+        return self.service.read(request, self.answers.append)
+
+    def result(self) -> ReadResult:
+        """Return the only answer, which is no error."""
+        (answer,) = self.answers
+        assert isinstance(answer, ReadResult), answer
+        return answer
+
+
+def batch_of(*values: bytes) -> bytes:
+    return encode_columns(values, timestamp_ms=5)
+
+
+A, B, C = batch_of(b"a", b"aa"), batch_of(b"b"), batch_of(b"c" * 300)
+
+
+@pytest.fixture
+def world() -> World:
+    made = World()
+    made.store(A, B)
+    made.store(C)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("offset", "bases", "batches"),
+    [(0, [0, 2, 3], [A, B, C]), (1, [0, 2, 3], [A, B, C]), (2, [2, 3], [B, C]), (3, [3], [C])],
+)
+def test_a_read_gives_stored_batches_from_the_one_that_holds_the_offset(
+    world: World, offset: int, bases: list[int], batches: list[bytes]
+) -> None:
+    """Batches go out as they were stored; a reader skips inside the first one."""
+    world.read(offset)
+    result = world.result()
+    assert list(result.base_offsets) == bases
+    assert [bytes(batch) for batch in result.batches] == batches
+    assert (result.end_offset, result.applied) == (4, 2)
+
+
+def test_a_read_from_memory_copies_nothing(world: World) -> None:
+    """The bytes in the answer are the bytes of the entry."""
+    world.read(0)
+    first = world.result().batches[0]
+    assert isinstance(first, memoryview)
+    assert first.obj is world.replica.entries[0].frame
+
+
+@pytest.mark.parametrize(
+    ("bytes_max", "count"),
+    [(0, 1), (1, 1), (len(A) + len(B) - 1, 1), (len(A) + len(B), 2), (1 << 20, 3)],
+)
+def test_a_read_ends_at_its_limit_but_has_at_least_one_batch(
+    world: World, bytes_max: int, count: int
+) -> None:
+    """A batch larger than the limit must not stop a consumer for ever."""
+    world.read(0, bytes_max=bytes_max)
+    assert len(world.result().batches) == count
+
+
+def test_an_answer_has_a_bounded_number_of_batches() -> None:
+    """Their offsets and lengths must fit into the header of one frame."""
+    world = World()
+    world.store(*[B] * (READ_BATCHES_MAX + 5))
+    world.read(0, bytes_max=1 << 30)
+    assert len(world.result().batches) == READ_BATCHES_MAX
+
+
+@pytest.mark.parametrize("offset", [-1, 5, 1 << 62])
+def test_an_offset_outside_the_queue_is_told_the_range(world: World, offset: int) -> None:
+    """The caller can go on from either end."""
+    world.read(offset)
+    (error,) = world.answers
+    assert isinstance(error, OffsetOutOfRange)
+    assert (error.offset, error.start, error.end) == (offset, 0, 4)
+
+
+def test_another_queue_is_refused(world: World) -> None:
+    """An empty answer would be read as an empty queue."""
+    world.service.read(ReadRequest(1, Offset(0), 100), world.answers.append)
+    assert isinstance(world.answers[0], WrongQueue)
+
+
+def test_a_read_at_the_end_without_a_wait_is_empty_at_once(world: World) -> None:
+    """That is how a caller asks whether there is more."""
+    world.read(4)
+    assert (list(world.result().batches), world.scheduler.armed) == ([], 0)
+
+
+def test_a_read_at_the_end_is_woken_by_apply(world: World) -> None:
+    """Woken, not polled: no timer but the deadline's, and that is disarmed."""
+    world.read(4, wait_ns=SECOND)
+    assert world.answers == []
+    world.store(B)
+    assert [bytes(batch) for batch in world.result().batches] == [B]
+    assert world.scheduler.armed == 0
+
+
+def test_progress_without_records_does_not_end_a_wait(world: World) -> None:
+    """A no-op moves applied; the reader asked for records, until its own deadline."""
+    world.read(4, wait_ns=SECOND)
+    world.scheduler.advance(SECOND // 2)
+    world.store()
+    assert world.answers == []
+    world.scheduler.advance(SECOND // 2)
+    assert list(world.result().batches) == []
+
+
+def test_a_cancelled_read_is_never_answered(world: World) -> None:
+    """Its connection is gone."""
+    reading = world.read(4, wait_ns=SECOND)
+    reading.cancel()
+    world.store(B)
+    world.scheduler.advance(2 * SECOND)
+    assert world.answers == []
+
+
+def test_a_session_never_goes_back(world: World) -> None:
+    """A replica that has applied less waits until it has what the session saw (ruling 23)."""
+    world.read(0, wait_ns=SECOND, session=3)
+    assert world.answers == []
+    world.store(B)
+    assert len(world.result().batches) == 4
+
+
+def test_a_replica_that_stays_behind_a_session_says_so(world: World) -> None:
+    """An empty or out-of-range answer would be a lie about the queue."""
+    world.read(9, wait_ns=SECOND, session=3)
+    world.scheduler.advance(SECOND)
+    assert isinstance(world.answers[0], Unavailable)
+
+
+def test_what_is_not_in_memory_comes_from_the_file(world: World) -> None:
+    """And the loop goes on until it has come."""
+    world.replica.memory_from = 2
+    world.read(0)
+    assert (world.answers, world.bodies.asked) == ([], [range(2)])
+    world.bodies.answer()
+    assert [bytes(batch) for batch in world.result().batches] == [A, B]
+
+
+def test_what_is_in_memory_is_never_asked_of_the_file(world: World) -> None:
+    """It may not be on this disk yet: a leader applies before its own fsync (ruling 14)."""
+    world.replica.memory_from = 2
+    world.read(1)
+    assert world.bodies.asked == [range(2)]
+    world.read(3)
+    assert len(world.bodies.asked) == 1
+
+
+def test_an_entry_that_leaves_memory_meanwhile_ends_the_answer_before_it() -> None:
+    """An answer is a run of batches; a hole in it would shift offsets."""
+    world = World()
+    world.store(A)
+    world.store(B)
+    world.replica.memory_from = 1
+    tail = world.replica.tail
+    world.replica.tail = lambda at: tail(at) if at == 1 else None  # type: ignore[method-assign]
+    world.read(0)
+    assert [bytes(batch) for batch in world.result().batches] == [A]
+
+
+def test_a_damaged_batch_is_an_error_and_not_an_empty_answer(world: World) -> None:
+    """Corrupt is not absent (R3)."""
+    world.replica.memory_from = 3
+    world.bodies.error = FaultyEntry(1)
+    world.read(0)
+    world.bodies.answer()
+    assert world.answers == [world.bodies.error]
+
+
+def test_a_read_that_was_cancelled_while_the_file_was_read_is_not_answered(world: World) -> None:
+    """The reader thread may be slow; the client need not wait for it."""
+    world.replica.memory_from = 3
+    world.read(0).cancel()
+    world.bodies.answer()
+    assert world.answers == []
+
+
+def test_a_read_in_a_stored_range_loads_its_postings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a stored range only the summary is in memory."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 2)
+    world = World()
+    world.store(A, B)
+    world.store(C)
+    machine = world.replica.machine
+    (sealed,) = machine.take_sealed()
+    machine.stored(sealed.summary)
+    world.read(2)
+    ((summary, done),) = world.ranges.loads
+    assert (world.answers, summary) == ([], sealed.summary)
+    done(sealed.postings[0], None)
+    assert [bytes(batch) for batch in world.result().batches] == [B]
+
+
+def test_a_range_that_cannot_be_loaded_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller asks another node meanwhile."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 1)
+    world = World()
+    world.store(A)
+    machine = world.replica.machine
+    machine.stored(machine.take_sealed()[0].summary)
+    world.read(0)
+    error = Unavailable("damaged")
+    world.ranges.loads[0][1](None, error)
+    assert world.answers == [error]
+
+
+def test_the_end_is_told_only_after_the_leader_has_confirmed_itself(world: World) -> None:
+    """A leader that was cut off must not tell an old end (ruling 23)."""
+    ends: list[Offset | RaftlogError] = []
+    world.service.end_offset(0, ends.append)
+    assert ends == []
+    world.store(B)
+    world.replica.reads[0](None)
+    assert ends == [5]
+
+
+def test_an_unconfirmed_end_is_an_error(world: World) -> None:
+    """Nobody may take a guess for an end."""
+    ends: list[Offset | RaftlogError] = []
+    world.service.end_offset(0, ends.append)
+    world.service.end_offset(7, ends.append)
+    error = NotLeader()
+    world.replica.reads[0](error)
+    assert [type(end) for end in ends] == [WrongQueue, NotLeader]
