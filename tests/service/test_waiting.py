@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from raftlog.service.waiting import WaitingReads
+from raftlog.service.waiting import Waiter, WaitingReads
 from tests.service.fakes import FakeScheduler
 
 
@@ -65,7 +65,7 @@ def test_a_read_that_waits_again_when_woken_is_woken_by_the_next_progress_only()
 def test_a_read_that_an_earlier_one_ended_is_not_woken() -> None:
     """Answering one read may close the connection of another."""
     _, waiting, said, speaker = world()
-    second = None
+    second: Waiter | None = None
 
     def first(expired: bool) -> None:  # noqa: FBT001
         speaker("a")(expired)

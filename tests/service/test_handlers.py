@@ -1,0 +1,157 @@
+"""Requests of the wire: every method answered once, with what its message promises."""
+
+from collections.abc import Callable, Sequence
+
+from google.protobuf.message import Message
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadBatch, BadRequest, RaftlogError
+from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
+from raftlog.base.membership import Membership
+from raftlog.raft.config import CoreStatus
+from raftlog.service.handlers import ClientHandlers, ShardService
+from raftlog.service.status import NodeFacts, node_status, service_counters
+from raftlog.wire.batch import encode_columns
+from raftlog.wire.frame import Method
+from raftlog.wire.requests import REPLIES, REQUESTS
+from raftlog.wire.schema import client
+from tests.service.test_read import World
+
+BATCH = encode_columns([b"a", b"b"], timestamp_ms=5)
+
+
+class FakeRequest:
+    """A request, and what became of it."""
+
+    def __init__(self, message: Message, payload: Buffer = b"", shard: int = 0) -> None:
+        self.shard = ShardId(shard)
+        self.message = message
+        self.payload = payload
+        self.on_cancelled: Callable[[], None] | None = None
+        self.answers: list[Message | RaftlogError] = []
+        self.sent = b""
+
+    def reply(self, message: Message, payload: Sequence[Buffer] = ()) -> None:
+        """Keep the answer, as it would be on the wire."""
+        self.answers.append(type(message).FromString(message.SerializeToString()))
+        self.sent = b"".join(payload)
+
+    def fail(self, error: RaftlogError) -> None:
+        """Keep the error."""
+        self.answers.append(error)
+
+
+def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
+    world = World()
+    transfers: list[NodeId | None] = []
+    replica = ReplicaId(NodeId("n1"), DirectoryId("0" * 32))
+    core = CoreStatus(
+        replica=replica,
+        role="leader",
+        term=Term(3),
+        leader="n1",
+        commit=Index(9),
+        applied=Index(8),
+        durable=Index(7),
+        last=Index(9),
+        start=Index(0),
+        followers={},
+    )
+    facts = NodeFacts(ClusterId("c"), NodeId("n1"), lambda node: f"{node}.example:1")
+
+    def status() -> client.NodeStatus:
+        counters = service_counters(world.append, world.service)
+        return node_status(facts, core, Membership((replica,)), counters)
+
+    service = ShardService(world.append, world.service, status, transfers.append)
+    return world, ClientHandlers({ShardId(0): service}), transfers
+
+
+def ask(handlers: ClientHandlers, method: Method, request: FakeRequest) -> FakeRequest:
+    handlers.by_method[method](request)
+    return request
+
+
+def test_every_method_of_the_wire_has_a_handler() -> None:
+    """A method without one would be known to clients and served by nobody."""
+    _, handlers, _ = served()
+    assert handlers.by_method.keys() == REQUESTS.keys() == REPLIES.keys()
+
+
+def test_an_append_is_answered_with_its_place() -> None:
+    """The answer says what the acknowledgement means, too (R1)."""
+    world, handlers, _ = served()
+    request = ask(handlers, Method.APPEND, FakeRequest(client.AppendBatch(queue=0), BATCH))
+    assert request.answers == []
+    world.replica.commit()
+    expected = client.BatchAppended(base_offset=0, term=3, index=1, durability="fsync")
+    assert request.answers == [expected]
+
+
+def test_a_refused_append_fails_the_request() -> None:
+    """With the very error, which travels by its code."""
+    _, handlers, _ = served()
+    request = ask(handlers, Method.APPEND, FakeRequest(client.AppendBatch(queue=0), b"rubbish"))
+    assert [type(answer) for answer in request.answers] == [BadBatch]
+
+
+def test_a_read_is_answered_with_the_stored_batches_one_after_the_other() -> None:
+    """The header says where each begins; the payload is untouched."""
+    world, handlers, _ = served()
+    world.store(BATCH, BATCH)
+    asked = client.ReadBatches(queue=0, offset=1, bytes_max=1 << 20)
+    request = ask(handlers, Method.READ, FakeRequest(asked))
+    expected = client.BatchesRead(
+        base_offsets=[0, 2], lengths=[len(BATCH)] * 2, end_offset=4, applied=1
+    )
+    assert (request.answers, request.sent) == ([expected], BATCH + BATCH)
+
+
+def test_a_waiting_read_is_cancelled_with_its_request() -> None:
+    """Otherwise the reads of lost connections pile up until their deadlines."""
+    world, handlers, _ = served()
+    asked = client.ReadBatches(queue=0, offset=0, bytes_max=100, wait_ms=1_000)
+    request = ask(handlers, Method.READ, FakeRequest(asked))
+    assert request.on_cancelled is not None
+    request.on_cancelled()
+    world.store(BATCH)
+    assert (request.answers, world.scheduler.armed) == ([], 0)
+
+
+def test_the_end_offset_waits_for_the_leader_s_confirmation() -> None:
+    """It is a linearizable read (ruling 23)."""
+    world, handlers, _ = served()
+    world.store(BATCH)
+    request = ask(handlers, Method.END_OFFSET, FakeRequest(client.EndOffset(queue=0)))
+    assert request.answers == []
+    world.replica.reads[0](None)
+    assert request.answers == [client.EndOffsetIs(end_offset=2)]
+
+
+def test_the_status_names_the_leader_s_address_and_counts() -> None:
+    """It is how a client finds the leader, and how the bench counts."""
+    world, handlers, _ = served()
+    world.store(BATCH)
+    (answer,) = ask(handlers, Method.STATUS, FakeRequest(client.GetStatus())).answers
+    assert isinstance(answer, client.NodeStatus)
+    assert (answer.node, answer.role, answer.term, answer.durable) == ("n1", "leader", 3, 7)
+    assert (answer.leader, answer.leader_address) == ("n1", "n1.example:1")
+    assert list(answer.voters) == ["n1"]
+    assert (answer.counters["append_batches"], answer.counters["queue_end_offset"]) == (1, 2)
+
+
+def test_a_transfer_without_a_target_leaves_the_choice_to_the_leader() -> None:
+    """An empty name is no node."""
+    _, handlers, transfers = served()
+    for target in ("", "n2"):
+        asked = FakeRequest(client.TransferLeader(target=target))
+        assert ask(handlers, Method.TRANSFER, asked).answers == [client.TransferStarted()]
+    assert transfers == [None, "n2"]
+
+
+def test_a_shard_that_is_not_here_is_a_bad_request_for_every_method() -> None:
+    """A client with a wrong route must learn it, not wait."""
+    _, handlers, _ = served()
+    for method, kind in REQUESTS.items():
+        request = ask(handlers, Method(method), FakeRequest(kind(), shard=4))
+        assert [type(answer) for answer in request.answers] == [BadRequest]
