@@ -7,7 +7,6 @@ a way to send.
 
 import asyncio
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -22,7 +21,7 @@ from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
 
 SendToShard = Callable[[NodeId, ShardId, PeerMessage], None]
-MakeMachine = Callable[[ShardId, Path], Machine]
+MakeMachine = Callable[[ShardId, str], Machine]
 POLL_S: Final = 0.005
 
 
@@ -60,7 +59,7 @@ class Host:
         self._scheduler = LoopScheduler(loop)
         self._replicas: dict[ShardId, Replica] = {}
         for shard, membership in directory.shards():
-            store = LogStore.open(directory.files, str(directory.shard_path(shard)), store_options)
+            store = LogStore.open(directory.files, directory.shard_path(shard), store_options)
             alone = len(membership.voters) == 1
             if alone and store.faulty_count:
                 raise DamagedLog(

@@ -12,7 +12,8 @@ from raftlog.base.errors import FaultyEntry, StorageError
 from raftlog.base.ids import Index
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
 from raftlog.node.ports import Reader
-from raftlog.storage.log_store import LogStore, ReadSpan
+from raftlog.storage.log_store import LogStore
+from raftlog.storage.span import ReadSpan
 
 OnEntries = Callable[[tuple[Entry, ...], Exception | None], None]
 """Called once: entries from the asked index on, at least one, or none and the reason."""

@@ -12,7 +12,8 @@ from raftlog.base.ids import Index, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS
 from raftlog.base.writes import Write
 from raftlog.node.ports import Plan, Scheduler, Writer
-from raftlog.storage.log_store import LogStore, StorePlan
+from raftlog.storage.log_store import LogStore
+from raftlog.storage.plan import StorePlan
 
 
 class Persister:

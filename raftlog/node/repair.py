@@ -10,14 +10,15 @@ from collections.abc import Callable
 
 from raftlog.base.entry import Entry
 from raftlog.base.errors import StorageError
-from raftlog.base.ids import Index, NodeId, ReplicaId
+from raftlog.base.ids import NodeId, ReplicaId
 from raftlog.base.limits import MESSAGE_ENTRIES_BYTES_MAX
 from raftlog.node.log_reader import LogReader
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Scheduler
 from raftlog.raft.log import LogView
 from raftlog.raft.rpcs import RepairMessage, RepairReply, RepairRequest
-from raftlog.storage.log_store import LogStore, StorePlan
+from raftlog.storage.log_store import LogStore
+from raftlog.storage.plan import StorePlan
 
 RETRY_NS = 100_000_000
 

@@ -1,0 +1,611 @@
+"""The log of one shard on disk (storage.md, rulings 1, 2, 4, 14, 17, 20, 24).
+
+What it promises:
+
+1. what a performed plan wrote survives kill -9 and power loss;
+2. after a crash the log is a prefix of what was written, with everything that
+   was reported durable;
+3. a record that fails its checksum is never handed out;
+4. opening again is idempotent and bounded, and deletes nothing that it cannot
+   classify;
+5. an error of a write is final.
+
+The store belongs to the event loop. Blocking work is *planned* there,
+*performed* by the writer thread and *completed* on the loop; one plan is under
+way at a time, so nothing is shared between threads but open files::
+
+    plan(writes) ---> StorePlan.perform() ---> complete(plan)
+       loop              writer thread            loop
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import partial
+from itertools import pairwise
+from typing import Final
+
+import msgspec
+
+from raftlog.base.entry import LOG_ORIGIN, Buffer, Entry, LogEnd, check_link
+from raftlog.base.errors import CorruptFrame, FaultyEntry
+from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
+from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
+from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
+from raftlog.storage.files import File, Files
+from raftlog.storage.hard_state import HardStateFile
+from raftlog.storage.plan import StorePlan
+from raftlog.storage.recovery import Recovered, recover
+from raftlog.storage.segment import (
+    SEGMENT_HEADER_BYTES,
+    Hole,
+    Segment,
+    encode_header,
+    encode_index,
+)
+from raftlog.storage.span import BodySpan, Place, ReadSpan, load_positions
+from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
+
+LOADED_SEGMENTS_MAX: Final = 8
+"""Sealed segments whose entry positions stay in memory."""
+HARD_STATE: Final = "hard.state"
+DURABLE_MARK: Final = "durable.mark"
+LOG: Final = "log"
+
+
+class StoreOptions(msgspec.Struct, frozen=True):
+    """``durable=False`` is os-cache: nothing is synced, a power cut takes it back (ruling 26)."""
+
+    segment_bytes: int = SEGMENT_BYTES
+    durable: bool = True
+
+
+class LogStore:
+    """One shard's log, hard state and durable mark."""
+
+    def __init__(
+        self,
+        files: Files,
+        directory: str,
+        options: StoreOptions,
+        hard_state: HardStateFile,
+        recovered: Recovered,
+    ) -> None:
+        self.directory = directory
+        self.options = options
+        self.commit_hint = recovered.commit_hint
+        self.unit_number = recovered.unit_number
+        self.fdatasyncs = 0
+        self.bytes_written = 0
+        self._files = files
+        self._hard_state = hard_state
+        self._mark = recovered.mark
+        self._mark_dirty = False
+        self._segments = recovered.segments
+        self._log_directory = f"{directory}/{LOG}"
+        self._loaded: list[Segment] = []
+        self._planned: HardState = hard_state.state
+        self._sequence = hard_state.sequence
+        self._busy: StorePlan | None = None
+        self._closed = False
+        self.end: LogEnd = self._segments[-1].end
+        """Where the log ends once everything planned is done."""
+        self.durable_end: LogEnd = self.end
+
+    @classmethod
+    def create(
+        cls, files: Files, directory: str, state: HardState, entries: Sequence[Entry]
+    ) -> None:
+        """Make a new log that begins with ``entries``, durably; leftovers are overwritten."""
+        log = f"{directory}/{LOG}"
+        files.make_directory(log)
+        for name in files.list(log):
+            files.remove(f"{log}/{name}")
+        HardStateFile.create(files, f"{directory}/{HARD_STATE}", state).close()
+        mark = DurableMark.create(files, f"{directory}/{DURABLE_MARK}")
+        mark.write(claim_done(0, LOG_ORIGIN))
+        mark.sync()
+        mark.close()
+        files.sync_directory(log)
+        files.sync_directory(directory)
+        store = cls.open(files, directory, StoreOptions())
+        first_write = WriteEntries(WriteNumber(1), None, tuple(entries))
+        plan = store.plan([first_write], Index(0))
+        plan.perform()
+        store.complete(plan)
+        closing = store.plan_close()
+        closing.perform()
+        store.complete(closing)
+
+    @classmethod
+    def open(cls, files: Files, directory: str, options: StoreOptions) -> "LogStore":
+        """Recover the log. Blocks; bounded by the size of one segment.
+
+        Raises:
+            DamagedLog: The hard state is lost, or a segment is missing in the middle.
+            StorageFailed: Recovery could not write.
+        """
+        hard_state = HardStateFile.open(files, f"{directory}/{HARD_STATE}")
+        recovered = recover(files, f"{directory}/{LOG}", f"{directory}/{DURABLE_MARK}")
+        store = cls(files, directory, options, hard_state, recovered)
+        if recovered.cut_to is not None:
+            plan = StorePlan()
+            store._plan_truncate(plan, recovered.cut_to)
+            plan.perform()
+            store.durable_end = store.end
+        return store
+
+    # -- what is known
+
+    @property
+    def hard_state(self) -> HardState:
+        """The durable term and vote, or what is planned to be."""
+        return self._planned
+
+    @property
+    def hard_sequence(self) -> int:
+        """How often the hard state was written (ruling 16)."""
+        return self._sequence
+
+    @property
+    def start(self) -> LogEnd:
+        """The entry before the first retained one."""
+        return self._segments[0].base
+
+    @property
+    def first_index(self) -> Index:
+        """The first retained index."""
+        return self._segments[0].first_index
+
+    @property
+    def term_runs(self) -> list[tuple[Index, Term]]:
+        """First index and term of every run of equal terms in the log."""
+        runs: list[tuple[Index, Term]] = []
+        for segment in self._segments:
+            for first, term in segment.term_runs:
+                if not runs or runs[-1][1] != term:
+                    runs.append((first, term))
+        return runs
+
+    @property
+    def faulty_count(self) -> int:
+        """How many entries are damaged."""
+        return sum(hole.last - hole.first + 1 for hole in self._holes())
+
+    def faulty_ranges(self) -> list[tuple[Index, Index]]:
+        """Return first and last index of each damaged place."""
+        return [(hole.first, hole.last) for hole in self._holes()]
+
+    def _holes(self) -> list[Hole]:
+        return [hole for segment in self._segments for hole in segment.holes]
+
+    # -- writing
+
+    def plan(self, writes: Sequence[Write], commit_hint: Index) -> StorePlan:
+        """Plan ``writes`` in their order. Consecutive appends share a write unit."""
+        plan = self._new_plan(writes[-1].write)
+        waiting: list[Entry] = []
+        for write in writes:
+            match write:
+                case WriteEntries(_, truncate_to, entries):
+                    if truncate_to is not None:
+                        self._plan_append(plan, waiting, commit_hint)
+                        waiting = []
+                        self._plan_truncate(plan, self._end_at(truncate_to, entries))
+                    waiting.extend(entries)
+                case SaveHardState(_, state):
+                    self._plan_append(plan, waiting, commit_hint)
+                    waiting = []
+                    self._planned = state
+                    self._sequence += 1
+                    plan.steps.append(partial(self._write_hard_state, self._sequence, state))
+        self._plan_append(plan, waiting, commit_hint)
+        plan.end_after = self.end
+        return plan
+
+    def plan_mark(self) -> StorePlan | None:
+        """Plan to make the newest durable mark durable itself; None if it is."""
+        if not self._mark_dirty:
+            return None
+        plan = self._new_plan()
+        plan.steps.append(self._sync_mark)
+        return plan
+
+    def plan_trim(self, through: Index) -> StorePlan:
+        """Plan to drop every whole segment that ends at or below ``through``, oldest first."""
+        assert through <= self.durable_end.index, f"trim to {through} beyond the log"
+        plan = self._new_plan()
+        while len(self._segments) > 1 and self._segments[0].end.index <= through:
+            segment = self._segments.pop(0)
+            segment.drop()
+            plan.steps.append(partial(self._remove, segment))
+        if plan.steps:
+            plan.steps.append(partial(self._files.sync_directory, self._log_directory))
+        return plan
+
+    def plan_repair(self, entries: Sequence[Entry]) -> StorePlan | None:
+        """Plan to put ``entries`` where equal ones were damaged (ruling 20).
+
+        None if they are not what was lost, or not all of it: the store decides
+        by the chain, whoever sent them.
+        """
+        if not entries:
+            return None
+        segment = self._segment_of(entries[0].index)
+        hole = segment.hole_at(entries[0].index)
+        if hole is None or hole.first != entries[0].index:
+            return None
+        frames = self._frames_for(hole, entries[: hole.last - hole.first + 1])
+        if frames is None:
+            return None
+        plan = self._new_plan()
+        plan.repaired = (hole.first, hole.last)
+        plan.steps.append(partial(self._write, segment.file, frames, hole.position))
+        plan.steps.append(partial(self._sync, segment.file))
+        self._place(segment, hole, frames)
+        return plan
+
+    def plan_close(self) -> StorePlan:
+        """Plan a clean stop: the mark is synced, then every file is closed."""
+        plan = self._new_plan()
+        plan.steps.append(self._sync_mark)
+        plan.steps.append(self._close_files)
+        self._closed = True
+        return plan
+
+    def complete(self, plan: StorePlan) -> None:
+        """Take in that ``plan`` was performed."""
+        assert plan is self._busy, "a plan is completed once, after it was performed"
+        self._busy = None
+        if plan.end_after is not None:
+            self.durable_end = plan.end_after
+        if plan.repaired is not None:
+            first, _ = plan.repaired
+            segment = self._segment_of(Index(first))
+            segment.holes = [hole for hole in segment.holes if hole.first != first]
+
+    def mark_faulty(self, index: Index) -> None:
+        """Note that the entry at ``index`` turned out bad when it was read."""
+        segment = self._segment_of(index)
+        if segment.hole_at(index) is not None:
+            return
+        positions = load_positions(self._files, segment)
+        position = positions[index - segment.first_index]
+        length = segment.true_end_of(positions, index) - position
+        before = LogEnd(Index(index - 1), Term(0), -1)
+        hole = Hole(index, index, position, length, before, None, self._term_of(segment, index))
+        segment.holes.append(hole)
+        segment.holes.sort(key=lambda hole: hole.first)
+
+    # -- reading
+
+    def locate(self, first: Index, last: Index, bytes_max: int) -> ReadSpan:
+        """Pin the place of durable entries from ``first`` on: one segment, at least one entry.
+
+        Raises:
+            FaultyEntry: ``first`` is damaged here.
+        """
+        last = min(last, self.durable_end.index)
+        assert self.first_index <= first <= last, (
+            f"entries {first} to {last} of a log {self.first_index} to {self.durable_end.index}"
+        )
+        segment = self._segment_of(first)
+        if segment.hole_at(first) is not None:
+            raise FaultyEntry(first)
+        self._note_use(segment)
+        return ReadSpan(self._files, segment, first, min(last, segment.end.index), bytes_max)
+
+    def locate_bodies(
+        self, places: Sequence[Place], bytes_max: int = READ_SPAN_BYTES_MAX
+    ) -> BodySpan:
+        """Pin as many of ``places`` as lie near one another in one segment, at least the first.
+
+        Raises:
+            FaultyEntry: The first one's entry is damaged here.
+        """
+        assert places, "no places"
+        assert places[-1].index <= self.durable_end.index, "bodies that are not durable yet"
+        segment = self._segment_of(places[0].index)
+        if segment.hole_at(places[0].index) is not None:
+            raise FaultyEntry(places[0].index)
+        taken = 1
+        while taken < len(places) and places[taken].index <= segment.end.index:
+            if segment.holes and segment.hole_at(places[taken].index) is not None:
+                break
+            taken += 1
+        self._note_use(segment)
+        return BodySpan(self._files, segment, places[:taken], bytes_max)
+
+    # -- planning, inside
+
+    def _new_plan(self, last_write: WriteNumber = WRITE_ZERO) -> StorePlan:
+        assert self._busy is None, "one plan at a time"
+        assert not self._closed, "the store is closed"
+        self._busy = StorePlan(last_write)
+        return self._busy
+
+    def _plan_append(self, plan: StorePlan, entries: list[Entry], commit: Index) -> None:
+        if not entries:
+            return
+        check_link(self.end, entries[0])
+        first = 0
+        while first < len(entries):
+            segment, room = self._room(plan, len(entries[first].frame))
+            stop = first
+            length = 0
+            while stop < len(entries):
+                size = len(entries[stop].frame)
+                if stop > first and length + size > room:
+                    break
+                length += size
+                stop += 1
+            unit = entries if stop - first == len(entries) else entries[first:stop]
+            self._plan_unit(plan, segment, unit, length, commit)
+            first = stop
+
+    def _room(self, plan: StorePlan, needed: int) -> tuple[Segment, int]:
+        """Return the segment for the next unit and how many bytes of entries it may take."""
+        segment = self._segments[-1]
+        room = self.options.segment_bytes - segment.end_position - UNIT_BYTES
+        # Nothing can follow damage whose length is not known: its place is kept for the repair.
+        closed = segment.sealed or any(not hole.length for hole in segment.holes)
+        if closed or (room < needed and segment.end_position > SEGMENT_HEADER_BYTES):
+            segment = self._plan_roll(plan, segment, needed)
+            room = self.options.segment_bytes - segment.end_position - UNIT_BYTES
+        return segment, min(room, WRITE_UNIT_BYTES_MAX)
+
+    def _plan_unit(
+        self,
+        plan: StorePlan,
+        segment: Segment,
+        entries: Sequence[Entry],
+        length: int,
+        commit: Index,
+    ) -> None:
+        self.unit_number += 1
+        head = encode_unit(Unit(self.unit_number, length, self.end, commit))
+        start = segment.end_position
+        buffers: list[Buffer] = [head]
+        position = start + UNIT_BYTES
+        positions, unit_starts = segment.positions, segment.unit_starts
+        assert positions is not None, "appending to a segment without positions"
+        assert unit_starts is not None, "appending to a segment that was opened sealed"
+        unit_starts.append(start)
+        term = segment.end.term if segment.term_runs else None
+        for entry in entries:
+            if entry.term != term:
+                term = entry.term
+                segment.term_runs.append((entry.index, term))
+            positions.append(position)
+            frame = entry.frame
+            buffers.append(frame)
+            position += len(frame)
+        segment.end_position = position
+        segment.end = self.end = entries[-1].end
+        claim = claim_done(self.unit_number, self.end)
+        plan.steps.append(partial(self._write_unit, segment.file, buffers, start, claim))
+
+    def _plan_roll(self, plan: StorePlan, full: Segment, needed: int) -> Segment:
+        """Seal the last segment and begin the next one, durably, before anything lies in it."""
+        if not full.sealed and not full.holes and full.end.index > full.base.index:
+            plan.steps.append(partial(self._write_index, full.index_path, encode_index(full)))
+            full.sealed = True
+            self._note_use(full)
+        path = f"{self._log_directory}/{full.end.index + 1:020d}.seg"
+        file = _Later()
+        segment = Segment(file, self._log_directory, full.end)
+        size = max(self.options.segment_bytes, SEGMENT_HEADER_BYTES + UNIT_BYTES + needed)
+        header = encode_header(full.end, self.unit_number)
+        plan.steps.append(partial(self._make_segment, file, path, header, size))
+        self._segments.append(segment)
+        return segment
+
+    def _plan_truncate(self, plan: StorePlan, to: LogEnd) -> None:
+        assert self.start.index <= to.index <= self.end.index, f"truncation to {to.index}"
+        self.unit_number += 1
+        claim = claim_done(self.unit_number, to, truncation=True)
+        plan.steps.append(partial(self._write_mark, claim))
+        plan.steps.append(self._sync_mark)
+        while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
+            segment = self._segments.pop()
+            segment.drop()
+            plan.steps.append(partial(self._remove, segment))
+        last = self._segments[-1]
+        positions = load_positions(self._files, last)
+        cut = to.index - last.base.index
+        hole = last.hole_at(to.index)
+        if hole is not None:
+            position = hole.position + hole.length
+        else:
+            position = last.true_end_of(positions, to.index) if cut else SEGMENT_HEADER_BYTES
+        del positions[cut:]
+        last.unit_starts = array("I", [at for at in last.unit_starts or () if at < position])
+        last.end_position = position
+        last.end = to
+        last.term_runs = [run for run in last.term_runs if run[0] <= to.index]
+        last.holes = [hole for hole in last.holes if hole.first <= to.index]
+        was_sealed, last.sealed = last.sealed, False
+        plan.steps.append(partial(self._cut, last, position, was_sealed=was_sealed))
+        self.end = to
+        if self.durable_end.index > to.index:
+            self.durable_end = to
+
+    def _end_at(self, index: Index, entries: Sequence[Entry]) -> LogEnd:
+        """Return the log's end at ``index``; what follows it names its checksum."""
+        term = self._term_of(self._segment_of(index), index) if index > self.start.index else None
+        if term is None:
+            return self.start
+        return LogEnd(index, term, entries[0].previous)
+
+    def _segment_of(self, index: Index) -> Segment:
+        at = bisect_right(self._segments, index, key=lambda segment: segment.first_index) - 1
+        return self._segments[max(at, 0)]
+
+    def _term_of(self, segment: Segment, index: Index) -> Term:
+        if index == segment.base.index:
+            return segment.base.term
+        runs = segment.term_runs
+        return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
+
+    def _note_use(self, segment: Segment) -> None:
+        """Keep the positions of the few sealed segments that were used last."""
+        if not segment.sealed:
+            return
+        if segment in self._loaded:
+            self._loaded.remove(segment)
+        self._loaded.append(segment)
+        if len(self._loaded) > LOADED_SEGMENTS_MAX:
+            self._loaded.pop(0).positions = None
+
+    def _frames_for(self, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
+        if len(entries) != hole.last - hole.first + 1:
+            return None
+        try:
+            if hole.before.checksum >= 0:
+                check_link(hole.before, entries[0])
+            for before, entry in pairwise(entries):
+                check_link(before, entry)
+        except CorruptFrame:
+            return None
+        if hole.checksum is not None and entries[-1].checksum != hole.checksum:
+            return None
+        frames: list[Buffer] = [entry.frame for entry in entries]
+        total = sum(map(len, frames))
+        if hole.length == total + UNIT_BYTES:
+            # The unit's head was lost too. Its number is only compared with "newer than".
+            frames.insert(0, encode_unit(Unit(0, total, hole.before, Index(0))))
+        elif hole.length not in (0, total):
+            return None
+        return frames
+
+    def _place(self, segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
+        positions = segment.positions
+        if positions is None:
+            return
+        position = hole.position
+        index = hole.first - segment.first_index
+        for frame in frames:
+            if len(frame) != UNIT_BYTES or bytes(frame[:4]) != b"RLUN":
+                positions[index] = position
+                index += 1
+            position += len(frame)
+        if not hole.length:
+            segment.end_position = max(segment.end_position, position)
+
+    # -- performing: the writer thread runs these
+
+    def _write(self, file: File, buffers: Sequence[Buffer], position: int) -> None:
+        file.pwrite(buffers, position)
+        self.bytes_written += sum(map(len, buffers))
+
+    def _sync(self, file: File) -> None:
+        if self.options.durable:
+            file.sync()
+            self.fdatasyncs += 1
+
+    def _write_unit(
+        self, file: File, buffers: Sequence[Buffer], position: int, claim: Claim
+    ) -> None:
+        self._write(file, buffers, position)
+        self._sync(file)
+        self._write_mark(claim)
+
+    def _write_mark(self, claim: Claim) -> None:
+        self._mark.write(claim)
+        self._mark_dirty = True
+
+    def _sync_mark(self) -> None:
+        if self.options.durable:
+            self._mark.sync()
+            self.fdatasyncs += 1
+        self._mark_dirty = False
+
+    def _write_hard_state(self, sequence: int, state: HardState) -> None:
+        self._hard_state.write(sequence, state)
+        self.fdatasyncs += 2
+
+    def _write_index(self, path: str, data: bytes) -> None:
+        file = self._files.open(path, create=True)
+        file.truncate(0)
+        file.pwrite([data], 0)
+        file.close()
+        self.bytes_written += len(data)
+
+    def _make_segment(self, file: "_Later", path: str, header: bytes, size: int) -> None:
+        made = self._files.open(path, create=True)
+        made.truncate(0)
+        made.allocate(size)
+        made.pwrite([header], 0)
+        self._sync(made)
+        self._files.sync_directory(self._log_directory)
+        file.become(made)
+
+    def _remove(self, segment: Segment) -> None:
+        if self._files.exists(segment.index_path):
+            self._files.remove(segment.index_path)
+        self._files.remove(segment.path)
+
+    def _cut(self, segment: Segment, position: int, *, was_sealed: bool) -> None:
+        if was_sealed and self._files.exists(segment.index_path):
+            self._files.remove(segment.index_path)
+        segment.file.truncate(position)
+        segment.file.allocate(max(self.options.segment_bytes, position))
+        self._sync(segment.file)
+        self._files.sync_directory(self._log_directory)
+
+    def _close_files(self) -> None:
+        for segment in self._segments:
+            segment.drop()
+        self._mark.close()
+        self._hard_state.close()
+
+
+class _Later:
+    """A file that a plan will make: planned on the loop, opened by the writer."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self._file: File | None = None
+
+    def become(self, file: File) -> None:
+        """The file exists now."""
+        self._file = file
+        self.path = file.path
+
+    def _made(self) -> File:
+        assert self._file is not None, "used before the plan that makes it was performed"
+        return self._file
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read."""
+        return self._made().pread(length, offset)
+
+    def pread_now(self, length: int, offset: int) -> bytes | None:
+        """Read without waiting."""
+        return self._made().pread_now(length, offset)
+
+    def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write."""
+        self._made().pwrite(buffers, offset)
+
+    def sync(self) -> None:
+        """Sync."""
+        self._made().sync()
+
+    def truncate(self, size: int) -> None:
+        """Truncate."""
+        self._made().truncate(size)
+
+    def allocate(self, size: int) -> None:
+        """Allocate."""
+        self._made().allocate(size)
+
+    def size(self) -> int:
+        """Return the length."""
+        return self._made().size()
+
+    def close(self) -> None:
+        """Close, if it was ever opened."""
+        if self._file is not None:
+            self._file.close()

@@ -1,0 +1,31 @@
+"""Blocking work, planned on the loop and performed on the writer thread."""
+
+from collections.abc import Callable
+
+from raftlog.base.entry import LogEnd
+from raftlog.base.ids import WRITE_ZERO, WriteNumber
+
+
+class StorePlan:
+    """System calls in their order. Performed exactly once, by one thread.
+
+    ``perform`` touches files only; what the store knows changes when the plan
+    is made and when it is completed, both on the loop.
+    """
+
+    def __init__(self, last_write: WriteNumber = WRITE_ZERO) -> None:
+        self.last_write = last_write
+        """The highest write number that the plan makes durable; 0 for other work."""
+        self.steps: list[Callable[[], None]] = []
+        self.end_after: LogEnd | None = None
+        self.repaired: tuple[int, int] | None = None
+
+    def perform(self) -> None:
+        """Do every step. Returning means durable.
+
+        Raises:
+            StorageFailed: A step failed. The store is in an unknown state and
+                must be opened again from disk.
+        """
+        for step in self.steps:
+            step()

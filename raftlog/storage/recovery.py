@@ -1,0 +1,249 @@
+"""Opening a log: what is kept, cut, or marked as damaged (ruling 2).
+
+===================================================  ==========================
+what is found                                        verdict
+===================================================  ==========================
+good, and the chain links                            keep
+after the end of a truncation claim, in older units  finish the truncation
+bad or missing at or below the watermark             damage: faulty, repaired
+                                                     from peers
+bad or missing above the watermark                   cut there, whatever follows
+===================================================  ==========================
+
+The watermark is the claim with the highest unit number, wherever it lies: in
+the mark file, in a unit's head, in a segment's header.
+
+What is kept above the watermark may never have reached the disk: after a
+failed fsync the page cache can hold pages that are clean and nowhere else. It
+is written again, the same bytes in the same place, and synced, before anybody
+may call it durable.
+"""
+
+from itertools import pairwise
+
+import msgspec
+
+from raftlog.base.entry import LOG_ORIGIN, LogEnd
+from raftlog.base.errors import DamagedLog
+from raftlog.base.ids import Index
+from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
+from raftlog.storage.files import Files
+from raftlog.storage.scan import SegmentScan
+from raftlog.storage.segment import (
+    SEGMENT_HEADER_BYTES,
+    SUFFIX,
+    Hole,
+    Segment,
+    encode_header,
+    open_sealed,
+    parse_segment_header,
+)
+from raftlog.storage.unit import UNIT_BYTES
+
+
+class Recovered(msgspec.Struct):
+    """A log as it was found, and where it is still to be cut."""
+
+    mark: DurableMark
+    segments: list[Segment]
+    unit_number: int
+    commit_hint: Index
+    cut_to: LogEnd | None
+
+
+def recover(files: Files, log: str, mark_path: str) -> Recovered:
+    """Read what is there, judge it, and make durable what is kept.
+
+    Raises:
+        DamagedLog: The first segment is unreadable, or two of them overlap.
+    """
+    mark = DurableMark.open(files, mark_path)
+    found = _Findings(files, log, mark)
+    found.read_segments()
+    if not found.segments:
+        found.begin()
+    found.finish_truncation()
+    found.connect()
+    found.judge_tail()
+    found.write_again()
+    segments = found.segments
+    start, end = segments[0].base.index, segments[-1].end.index
+    hint = Index(min(max(found.commit_hint, start), end))
+    if found.cut_to is not None:
+        hint = Index(min(hint, found.cut_to.index))
+    return Recovered(mark, segments, found.watermark.unit, hint, found.cut_to)
+
+
+class _Findings:
+    """What lies in the log directory."""
+
+    def __init__(self, files: Files, log: str, mark: DurableMark) -> None:
+        self.segments: list[Segment] = []
+        self.commit_hint = Index(0)
+        self.cut_to: LogEnd | None = None
+        self.watermark = mark.newest or claim_done(0, LOG_ORIGIN)
+        self._files = files
+        self._log = log
+        self._mark = mark
+        self._scans: dict[int, SegmentScan] = {}
+        self._headless: list[Segment] = []
+
+    def read_segments(self) -> None:
+        """Open every segment: by its ``.idx`` if it fits, else by a scan."""
+        for name in self._files.list(self._log):
+            if not name.endswith(SUFFIX):
+                continue
+            path = f"{self._log}/{name}"
+            file = self._files.open(path)
+            first = int(name.removesuffix(SUFFIX))
+            try:
+                header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
+            except OSError:
+                header = None
+            if header is None or header.index + 1 != first:
+                base = self._base_without_header(first)
+                if base is None:
+                    raise DamagedLog(
+                        f"{path} has no readable header and nothing before it says where it "
+                        f"belongs; copy the data directory away and let the node join as new"
+                    )
+                segment = Segment(file, self._log, base)
+                self._headless.append(segment)
+            else:
+                self._heed(header)
+                segment = Segment(file, self._log, header.end)
+            if not open_sealed(self._files, segment):
+                scan = SegmentScan(segment)
+                scan.run()
+                self._scans[segment.first_index] = scan
+                self.commit_hint = max(self.commit_hint, scan.commit_hint)
+                if scan.newest is not None:
+                    self._heed(scan.newest)
+            self.segments.append(segment)
+
+    def begin(self) -> None:
+        """Make the first segment of a log that has none."""
+        if self.watermark.index > 0:
+            raise DamagedLog(
+                f"{self._log} holds no segment, but the log was durable up to "
+                f"{self.watermark.index}; let the node join as new"
+            )
+        base = self.watermark.end
+        segment = Segment(
+            self._files.open(f"{self._log}/{1:020d}{SUFFIX}", create=True), self._log, base
+        )
+        self._write_header(segment)
+        self.segments.append(segment)
+
+    def finish_truncation(self) -> None:
+        """Drop segments that a truncation was about to drop."""
+        for segment in list(self._headless):
+            # A roll that was cut short: a file without header and without one good entry.
+            torn = segment.end.index == segment.base.index and not segment.holes
+            if torn and segment.base.index >= self.watermark.index and len(self.segments) > 1:
+                self._remove(segment)
+            else:
+                self._write_header(segment)
+        if self.watermark.truncation:
+            while len(self.segments) > 1 and self.segments[-1].base.index >= self.watermark.index:
+                self._remove(self.segments[-1])
+
+    def connect(self) -> None:
+        """Check that each segment goes on where the one before it ends."""
+        for before, after in pairwise(self.segments):
+            if before.end.index > after.base.index:
+                raise DamagedLog(
+                    f"{before.path} and {after.path} overlap; copy the data directory away and "
+                    f"let the node join as new"
+                )
+            if before.end.index < after.base.index:
+                _lose_tail(before, after.base)
+
+    def judge_tail(self) -> None:
+        """Decide between torn and damaged at the end of the log."""
+        mark = self.watermark
+        last = self.segments[-1]
+        if mark.index > last.end.index:
+            _lose_tail(last, mark.end)
+        if mark.truncation and last.end.index > mark.index:
+            self.cut_to = mark.end
+            return
+        for segment in self.segments:
+            for hole in segment.holes:
+                if hole.last > mark.index:
+                    self._cut_at(segment, hole)
+                    return
+        scan = self._scans.get(last.first_index)
+        if scan is not None and scan.junk:
+            self.cut_to = last.end
+
+    def write_again(self) -> None:
+        """Make durable what is kept above the watermark, then say so."""
+        last = self.segments[-1]
+        end = self.cut_to or last.end
+        if end.index <= self.watermark.index:
+            return
+        for segment in self.segments:
+            scan = self._scans.get(segment.first_index)
+            first = max(self.watermark.index + 1, segment.first_index)
+            if scan is None or first > segment.end.index or segment.positions is None:
+                continue
+            start = max(
+                SEGMENT_HEADER_BYTES, segment.positions[first - segment.first_index] - UNIT_BYTES
+            )
+            segment.file.pwrite([scan.bytes_from(start)], start)
+            segment.file.sync()
+        self.watermark = claim_done(self.watermark.unit, end)
+        self._mark.write(self.watermark)
+        self._mark.sync()
+
+    def _cut_at(self, segment: Segment, hole: Hole) -> None:
+        mark = self.watermark
+        if hole.first > mark.index:
+            self.cut_to = hole.before
+            return
+        # Promised entries are damaged, and unpromised ones behind them: keep the promise.
+        segment.holes.remove(hole)
+        segment.holes.append(
+            Hole(hole.first, mark.index, hole.position, 0, hole.before, mark.checksum, mark.term)
+        )
+        self.cut_to = mark.end
+
+    def _heed(self, claim: Claim) -> None:
+        self.watermark = max(self.watermark, claim)
+
+    def _base_without_header(self, first: int) -> LogEnd | None:
+        if not self.segments:
+            return LOG_ORIGIN if first == 1 else None
+        before = self.segments[-1].end
+        return before if before.index + 1 == first else None
+
+    def _write_header(self, segment: Segment) -> None:
+        segment.file.allocate(SEGMENT_HEADER_BYTES)
+        segment.file.pwrite([encode_header(segment.base, self.watermark.unit)], 0)
+        segment.file.sync()
+        self._files.sync_directory(self._log)
+
+    def _remove(self, segment: Segment) -> None:
+        self.segments.remove(segment)
+        segment.file.close()
+        if self._files.exists(segment.index_path):
+            self._files.remove(segment.index_path)
+        self._files.remove(segment.path)
+        self._files.sync_directory(self._log)
+
+
+def _lose_tail(segment: Segment, end: LogEnd) -> None:
+    """Note that the entries after the segment's end, up to ``end``, are missing."""
+    before = segment.end
+    segment.holes.append(
+        Hole(
+            *(Index(before.index + 1), end.index, segment.end_position, 0),
+            *(before, end.checksum, end.term),
+        )
+    )
+    if segment.positions is not None:
+        segment.positions.extend([segment.end_position] * (end.index - before.index))
+    if end.term != before.term or not segment.term_runs:
+        segment.term_runs.append((Index(before.index + 1), end.term))
+    segment.end = end

@@ -1,0 +1,210 @@
+"""Reading a segment frame by frame, past damage.
+
+Used for the last segment at every start, for a sealed one whose ``.idx`` does
+not fit, and by ``log verify``. It finds; it does not judge: whether something
+bad is a torn write or damage depends on the watermark (``recovery``).
+
+After a bad frame the scan looks for the next good one. What lies between is a
+``Hole``: how many entries, in how many bytes, linking what to what.
+"""
+
+from array import array
+from typing import Final
+
+from crc32c import crc32c
+
+from raftlog.base.entry import (
+    FRAME_MAGIC,
+    FRAME_VERSION,
+    HEADER,
+    HEADER_BYTES,
+    KINDS,
+    Entry,
+    LogEnd,
+    parse_header,
+)
+from raftlog.base.errors import CorruptFrame
+from raftlog.base.ids import Index, Term
+from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
+from raftlog.storage.durable_mark import Claim
+from raftlog.storage.files import File
+from raftlog.storage.segment import SEGMENT_HEADER_BYTES, Hole, Segment
+from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, parse_unit
+
+_ENTRY_MAGIC: Final = FRAME_MAGIC.to_bytes(2, "little") + bytes([FRAME_VERSION])
+_SEALED_BYTES: Final = HEADER_BYTES - 4
+
+
+class SegmentScan:
+    """One pass over a segment; fills the segment it is given."""
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment
+        self.newest: Claim | None = None
+        """The best claim of any unit head."""
+        self.commit_hint = Index(0)
+        self.junk = False
+        """Whether bytes that are no frame lie behind the last good one."""
+        self._data = read_what_can_be_read(segment.file)
+        self._end = segment.base
+        self._position = SEGMENT_HEADER_BYTES
+        self._positions: array[int] = array("I")
+        self._unit_starts: array[int] = array("I")
+
+    def bytes_from(self, position: int) -> bytes:
+        """Return what was read from ``position`` to the end of the last good frame."""
+        return self._data[position : self.segment.end_position]
+
+    def run(self) -> None:
+        """Scan to the end of the file."""
+        self.segment.term_runs = []
+        self.segment.holes = []
+        while self._run_of_good_frames():
+            pass
+        segment = self.segment
+        segment.positions = self._positions
+        segment.end = self._end
+        segment.end_position = self._position
+        segment.unit_starts = self._unit_starts
+        rest = self._data[self._position :]
+        self.junk = rest != bytes(len(rest))
+
+    def _run_of_good_frames(self) -> bool:
+        """Take frames as long as they are good; return whether there is more behind damage."""
+        data = self._data
+        view = memoryview(data)
+        size = len(data)
+        position = self._position
+        end = self._end
+        expected, previous, last_term = end.index + 1, end.checksum, end.term
+        positions, runs = self._positions, self.segment.term_runs
+        unpack = HEADER.unpack_from
+        while position + HEADER_BYTES <= size:
+            magic, version, kind, length, term, index, link, body_crc, checksum = unpack(
+                data, position
+            )
+            body = position + HEADER_BYTES
+            following = body + length
+            if (
+                magic != FRAME_MAGIC
+                or index != expected
+                or link != previous
+                or following > size
+                or crc32c(view[position : position + _SEALED_BYTES]) != checksum
+                or version != FRAME_VERSION
+                or kind not in KINDS
+                or crc32c(view[body:following]) != body_crc
+            ):
+                unit = parse_unit(data, position)
+                if unit is None:
+                    break
+                self._take_unit(unit, position)
+                position += UNIT_BYTES
+                continue
+            if term != last_term or not runs:
+                runs.append((Index(index), Term(term)))
+                last_term = term
+            positions.append(position)
+            previous = checksum
+            expected += 1
+            position = following
+        self._position = position
+        if expected - 1 > end.index:
+            self._end = LogEnd(Index(expected - 1), Term(last_term), previous)
+        return self._pass_damage()
+
+    def _take_unit(self, unit: Unit, position: int) -> None:
+        self._unit_starts.append(position)
+        if self.newest is None or unit.claim > self.newest:
+            self.newest = unit.claim
+        self.commit_hint = max(self.commit_hint, unit.commit)
+
+    def _pass_damage(self) -> bool:
+        """Go to the next good frame and note what was lost; False if there is none."""
+        whole = self._damaged_body()
+        if whole is not None:
+            header, length = whole
+            self._lose(header.index, header.end, length)
+            return True
+        found = self._next_good(self._position + 1)
+        if found is None:
+            return False
+        position, frame = found
+        if isinstance(frame, Unit):
+            end = frame.before
+        else:
+            end = LogEnd(Index(frame.index - 1), self._end.term, frame.previous)
+        if end.index > self._end.index:
+            self._lose(end.index, end, position - self._position)
+        self._position = position
+        return True
+
+    def _damaged_body(self) -> tuple[Entry, int] | None:
+        """Return the header here, if it is good and only its body is bad."""
+        try:
+            header, length, _ = parse_header(self._data, self._position)
+        except CorruptFrame:
+            return None
+        linked = header.index == self._end.index + 1 and header.previous == self._end.checksum
+        return (header, HEADER_BYTES + length) if linked else None
+
+    def _lose(self, last: Index, end: LogEnd, length: int) -> None:
+        segment = self.segment
+        first = Index(self._end.index + 1)
+        segment.holes.append(
+            Hole(first, last, self._position, length, self._end, end.checksum, end.term)
+        )
+        for index in range(first, last + 1):
+            if end.term != self._end.term or not segment.term_runs:
+                segment.term_runs.append((Index(index), end.term))
+                self._end = end
+            self._positions.append(self._position)
+        self._end = end
+        self._position += length
+
+    def _next_good(self, start: int) -> tuple[int, Entry | Unit] | None:
+        """Return the first good frame at or after ``start`` that belongs behind what is here."""
+        data = self._data
+        entry_at = data.find(_ENTRY_MAGIC, start)
+        unit_at = data.find(UNIT_MAGIC, start)
+        while entry_at >= 0 or unit_at >= 0:
+            if unit_at >= 0 and (entry_at < 0 or unit_at < entry_at):
+                unit = parse_unit(data, unit_at)
+                if unit is not None and unit.before.index >= self._end.index:
+                    return unit_at, unit
+                unit_at = data.find(UNIT_MAGIC, unit_at + 1)
+            else:
+                entry = self._good_entry(entry_at)
+                if entry is not None:
+                    return entry_at, entry
+                entry_at = data.find(_ENTRY_MAGIC, entry_at + 1)
+        return None
+
+    def _good_entry(self, position: int) -> Entry | None:
+        try:
+            header, length, body_crc = parse_header(self._data, position)
+        except CorruptFrame:
+            return None
+        start = position + HEADER_BYTES
+        if header.index <= self._end.index or length > ENTRY_BODY_BYTES_MAX:
+            return None
+        if header.index == self._end.index + 1 and header.previous != self._end.checksum:
+            return None
+        body = memoryview(self._data)[start : start + length]
+        return header if len(body) == length and crc32c(body) == body_crc else None
+
+
+def read_what_can_be_read(file: File) -> bytes:
+    """Read a whole file; blocks that cannot be read count as zeros, which no frame is."""
+    size = file.size()
+    try:
+        return file.pread(size, 0)
+    except OSError:
+        parts = []
+        for offset in range(0, size, BLOCK_BYTES):
+            length = min(BLOCK_BYTES, size - offset)
+            try:
+                parts.append(file.pread(length, offset))
+            except OSError:
+                parts.append(bytes(length))
+        return b"".join(parts)

@@ -1,0 +1,246 @@
+"""One segment: a file of write units, and where the entries lie in it.
+
+::
+
+    header (64 bytes) | unit head | entry frame | entry frame | unit head | ... | zeros
+
+The header names the first index and the entry before it, so the chain goes on
+from segment to segment. A full segment is *sealed*: an ``.idx`` file beside it
+holds a summary and the position of every entry. The ``.idx`` is derived; it is
+checked against the segment when it is opened, and made again by a scan if it
+does not fit. Positions of sealed segments are loaded when they are needed.
+"""
+
+import struct
+from array import array
+from bisect import bisect_right
+from typing import Final
+
+import msgspec
+from crc32c import crc32c
+
+from raftlog.base.entry import HEADER, HEADER_BYTES, LogEnd, parse_header
+from raftlog.base.errors import CorruptFrame
+from raftlog.base.ids import Index, Term
+from raftlog.base.limits import KIB
+from raftlog.storage.durable_mark import Claim, claim_done
+from raftlog.storage.files import File, Files
+
+SEGMENT_HEADER_BYTES: Final = 64
+_HEADER: Final = struct.Struct("<4sHHQQIQ")
+_CRC: Final = struct.Struct("<I")
+_MAGIC: Final = b"RLSG"
+_VERSION: Final = 1
+_SUMMARY: Final = struct.Struct("<4sHHQIIIQQII")
+_SUMMARY_MAGIC: Final = b"RLIX"
+_RUN: Final = struct.Struct("<QQ")
+SUMMARY_READ_BYTES: Final = 64 * KIB
+SUFFIX: Final = ".seg"
+INDEX_SUFFIX: Final = ".idx"
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Damaged entries ``first`` to ``last``, in ``length`` bytes from ``position`` on.
+
+    A length of 0 means that nothing lies behind them in their segment.
+    ``before`` is the entry in front of them; ``checksum`` is what the last of
+    them must have, by its own header, its successor or a claim (ruling 20).
+    """
+
+    first: Index
+    last: Index
+    position: int
+    length: int
+    before: LogEnd
+    checksum: int | None
+    term: Term
+
+
+class Segment:
+    """One segment of a log. Positions are offsets in the file."""
+
+    def __init__(self, file: File, directory: str, base: LogEnd) -> None:
+        self.file = file
+        self.directory = directory
+        self.base = base
+        """The entry before the first one."""
+        self.end = base
+        self.end_position = SEGMENT_HEADER_BYTES
+        self.term_runs: list[tuple[Index, Term]] = []
+        self.positions: array[int] | None = array("I")
+        self.unit_starts: array[int] | None = array("I")
+        """Where unit heads lie; known for segments that were written or scanned."""
+        self.holes: list[Hole] = []
+        self.sealed = False
+        self.removed = False
+        self.pins = 0
+
+    @property
+    def first_index(self) -> Index:
+        """Index of the first entry, whether it exists yet or not."""
+        return Index(self.base.index + 1)
+
+    @property
+    def path(self) -> str:
+        """The segment's file."""
+        return f"{self.directory}/{segment_name(self.first_index)}"
+
+    @property
+    def index_path(self) -> str:
+        """The file with the positions, once sealed."""
+        return self.path.removesuffix(SUFFIX) + INDEX_SUFFIX
+
+    def unpin(self) -> None:
+        """Let go; a segment that was dropped is closed by whoever lets go last."""
+        self.pins -= 1
+        if self.removed and not self.pins:
+            self.file.close()
+
+    def drop(self) -> None:
+        """Forget the segment; readers that hold it go on reading."""
+        self.removed = True
+        if not self.pins:
+            self.file.close()
+
+    def hole_at(self, index: Index) -> Hole | None:
+        """Return the damage that ``index`` is part of."""
+        for hole in self.holes:
+            if hole.first <= index <= hole.last:
+                return hole
+        return None
+
+    def extent(self, positions: "array[int]", first: Index, last: Index, bytes_max: int) -> Index:
+        """Return the last index up to ``last`` such that ``first``.. fits, at least ``first``."""
+        base = self.first_index
+        last = min(last, self.end.index)
+        for hole in self.holes:
+            if hole.first > first:
+                last = min(last, Index(hole.first - 1))
+        start = positions[first - base]
+        stop = bisect_right(positions, start + bytes_max, first - base, last - base + 1)
+        end = self.end_of(positions, last)
+        if stop > last - base and end - start <= bytes_max:
+            return last
+        return Index(max(first, base + stop - 2))
+
+    def end_of(self, positions: "array[int]", index: Index) -> int:
+        """Return the position after the entry at ``index`` (unit heads in between included)."""
+        following = index + 1 - self.first_index
+        return positions[following] if following < len(positions) else self.end_position
+
+    def true_end_of(self, positions: "array[int]", index: Index) -> int:
+        """Return the position after the entry's own frame, before any unit head. May block."""
+        end = self.end_of(positions, index)
+        start = positions[index - self.first_index]
+        if self.unit_starts is not None:
+            at = bisect_right(self.unit_starts, start)
+            return min(end, self.unit_starts[at]) if at < len(self.unit_starts) else end
+        length: int = HEADER.unpack_from(self.file.pread(HEADER_BYTES, start), 0)[3]
+        return min(end, start + HEADER_BYTES + length)
+
+
+def segment_name(first: Index) -> str:
+    """Return the file name of the segment that begins with ``first``."""
+    return f"{first:020d}{SUFFIX}"
+
+
+def encode_header(base: LogEnd, unit: int) -> bytes:
+    """Return a segment's first bytes: the log ended at ``base`` when ``unit`` was done."""
+    head = _HEADER.pack(_MAGIC, _VERSION, 0, base.index, base.term, base.checksum, unit)
+    head += _CRC.pack(crc32c(head))
+    return head.ljust(SEGMENT_HEADER_BYTES, b"\0")
+
+
+def parse_segment_header(data: bytes) -> Claim | None:
+    """Return what a segment says of the log before it; None if the header is bad."""
+    if len(data) < _HEADER.size + _CRC.size:
+        return None
+    magic, version, _, index, term, checksum, unit = _HEADER.unpack_from(data, 0)
+    crc = _CRC.unpack_from(data, _HEADER.size)[0]
+    if magic != _MAGIC or version != _VERSION or crc != crc32c(data[: _HEADER.size]):
+        return None
+    return claim_done(unit, LogEnd(Index(index), Term(term), checksum))
+
+
+def encode_index(segment: Segment) -> bytes:
+    """Return the bytes of the ``.idx`` of a segment without damage."""
+    positions = segment.positions
+    assert positions is not None, "a segment is sealed while its positions are in memory"
+    places = positions.tobytes()
+    end = segment.end
+    summary = _SUMMARY.pack(
+        *(_SUMMARY_MAGIC, _VERSION, 0, segment.first_index, len(positions)),
+        *(segment.end_position, positions[-1] if positions else 0),
+        *(end.index, end.term, end.checksum, len(segment.term_runs)),
+    )
+    summary += b"".join(_RUN.pack(*run) for run in segment.term_runs)
+    return b"".join((summary, _CRC.pack(crc32c(summary)), places, _CRC.pack(crc32c(places))))
+
+
+def open_sealed(files: Files, segment: Segment) -> bool:
+    """Fill ``segment`` from its ``.idx``; False if there is none that fits the segment."""
+    if not files.exists(segment.index_path):
+        return False
+    file = files.open(segment.index_path)
+    try:
+        data = file.pread(SUMMARY_READ_BYTES, 0)
+        if not _read_summary(segment, data):
+            return False
+        last = segment.file.pread(HEADER_BYTES, _last_position(data))
+        header, _, _ = parse_header(last, 0)
+    except (OSError, CorruptFrame, struct.error):
+        return False
+    finally:
+        file.close()
+    if header.end != segment.end:
+        return False
+    segment.positions = None
+    segment.unit_starts = None
+    segment.sealed = True
+    return True
+
+
+def _read_summary(segment: Segment, data: bytes) -> bool:
+    magic, version, _, first, count, end_position, _, index, term, checksum, runs = (
+        _SUMMARY.unpack_from(data, 0)
+    )
+    stop = _SUMMARY.size + runs * _RUN.size
+    if magic != _SUMMARY_MAGIC or version != _VERSION or first != segment.first_index:
+        return False
+    if stop + _CRC.size > len(data) or not count or count != index + 1 - first:
+        return False
+    if _CRC.unpack_from(data, stop)[0] != crc32c(data[:stop]):
+        return False
+    segment.end = LogEnd(Index(index), Term(term), checksum)
+    segment.end_position = end_position
+    segment.term_runs = [
+        (Index(at), Term(run)) for at, run in _RUN.iter_unpack(data[_SUMMARY.size : stop])
+    ]
+    return True
+
+
+def _last_position(data: bytes) -> int:
+    position: int = _SUMMARY.unpack_from(data, 0)[6]
+    return position
+
+
+def positions_from_index(files: Files, segment: Segment) -> "array[int] | None":
+    """Read the positions of a sealed segment from its ``.idx``; None if they are bad."""
+    if not files.exists(segment.index_path):
+        return None
+    file = files.open(segment.index_path)
+    try:
+        data = file.pread(file.size(), 0)
+    except OSError:
+        return None
+    finally:
+        file.close()
+    count = segment.end.index - segment.base.index
+    start = _SUMMARY.size + len(segment.term_runs) * _RUN.size + _CRC.size
+    places = data[start : start + 4 * count]
+    stop = start + len(places)
+    if len(data) < stop + _CRC.size or _CRC.unpack_from(data, stop)[0] != crc32c(places):
+        return None
+    positions = array("I")
+    positions.frombytes(places)
+    return positions
