@@ -1,0 +1,70 @@
+# Needs Python 3.11 or newer and the package registry, nothing else.
+# `make verify` only reads; `make fix` writes. Everything runs from $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+CONFIG ?= cluster.yml
+TEST_WORKERS ?= 2
+CHAOS_SEEDS ?= 100
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CODE := raftlog bench chaos tests proto
+
+.DEFAULT_GOAL := help
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-smoke clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## Make the virtual environment and install into it
+
+# The stamp is older than pyproject.toml when a dependency may have changed.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than 3.11; run: make PYTHON=python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+proto: install ## Compile proto/ into the shipped descriptor set and stubs
+	$(BIN)/python proto/compile.py
+
+lint: install ## Formatting, rules, types, layers (changes nothing)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy --strict raftlog
+	$(BIN)/lint-imports
+
+# One worker per core of a small machine; loadfile keeps a file's shared set-up in one worker.
+test: install ## Every test
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
+
+verify: lint test ## Everything that must hold before a commit
+
+fix: install ## Format, and repair what can be repaired mechanically
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+bench: install ## Measure everything, with the bar beside each figure
+	$(BIN)/python -m bench.table
+
+demo: install ## Three nodes, a real corpus, kill -9 in the middle, every byte compared
+	$(BIN)/python -m bench.demo
+
+cluster: install ## Start the cluster of $(CONFIG) and wait until it answers
+	$(BIN)/raftlog cluster up --config $(CONFIG)
+
+status: install ## Who leads, and how far each node is
+	$(BIN)/raftlog cluster status --config $(CONFIG)
+
+stop: install ## Stop the cluster; its data stays
+	$(BIN)/raftlog cluster down --config $(CONFIG)
+
+chaos-smoke: install ## A hundred seeds of the simulator
+	$(BIN)/python -m chaos.sim --seeds $(CHAOS_SEEDS)
+
+# Data directories are nobody's to delete but their owner's: they stay.
+clean: ## Remove the environment and all caches, but no data
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
