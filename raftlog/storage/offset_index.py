@@ -62,8 +62,8 @@ class OffsetIndex(Generic[S, C]):
     def chain(self, through: Index) -> list[S]:
         """Return the good ranges that follow one another from index 1 and end by ``through``.
 
-        ``through`` is how far the log is committed and on this disk: an index
-        that knows more than its log would put a hole into it.
+        ``through`` is where the log on this disk ends: an index that knows more
+        than its log (which lost something that was durable) would put a hole into it.
 
         Raises:
             IncompatibleFormat: A newer raftlog wrote one of them.

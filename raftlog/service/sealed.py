@@ -1,0 +1,108 @@
+"""Sealed index ranges between the machine and their files, off the loop.
+
+The machine cuts a range in apply and hands over its bytes here. They are stored
+only once the log itself is durable on this replica up to the range's end: a
+leader may apply before its own disk has the entry, and an index that is ahead of
+its log would put holes into it (ruling 14). Until then the machine answers
+from memory.
+
+A failed write stops the node, like any other (R2). A range that turns out
+damaged is not served; the replica makes it again, from its log, at its next start.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from raftlog.base.errors import StorageError, Unavailable
+from raftlog.base.ids import Index
+from raftlog.broker.index import Postings, RangeSummary, SealedRange
+from raftlog.broker.machine import BrokerMachine
+from raftlog.node.ports import Reader
+from raftlog.service.ports import OnPostings
+from raftlog.storage.offset_index import OffsetIndex
+
+IndexFiles = OffsetIndex[RangeSummary, dict[int, Postings]]
+
+
+class SealedRanges:
+    """Stores and loads the sealed ranges of one shard."""
+
+    def __init__(
+        self,
+        machine: BrokerMachine,
+        files: IndexFiles,
+        reader: Reader,
+        *,
+        durable: Callable[[], Index],
+        on_failed: Callable[[Exception], None],
+    ) -> None:
+        self._machine = machine
+        self._files = files
+        self._reader = reader
+        self._durable = durable
+        self._on_failed = on_failed
+        self._unstored: Final[deque[SealedRange]] = deque()
+        self._storing = False
+        self._loading: Final[dict[Index, list[tuple[int, OnPostings]]]] = {}
+
+    def progress(self) -> None:
+        """More was applied, or more is durable: store what may be stored now."""
+        self._unstored.extend(self._machine.take_sealed())
+        if self._storing or not self._unstored:
+            return
+        sealed = self._unstored[0]
+        if sealed.summary.last_index > self._durable():
+            return
+        self._storing = True
+        self._reader.submit(
+            lambda: self._files.store(sealed.summary.first_index, sealed.encoded),
+            lambda _, error: self._stored(sealed, error),
+        )
+
+    def _stored(self, sealed: SealedRange, error: Exception | None) -> None:
+        if error is not None:
+            self._on_failed(error)
+            return
+        self._storing = False
+        self._unstored.popleft()
+        self._machine.stored(sealed.summary)
+        self.progress()
+
+    def load(self, summary: RangeSummary, queue: int, done: OnPostings, /) -> None:
+        """Find the queue's postings in a stored range that holds some.
+
+        ``done`` is called before this returns if the range is in memory. Reads
+        of the same range that come meanwhile share one look at the disk.
+        """
+        found = self._files.cached(summary.first_index)
+        if found is not None:
+            done(found[queue], None)
+            return
+        waiting = self._loading.setdefault(summary.first_index, [])
+        waiting.append((queue, done))
+        if len(waiting) == 1:
+            self._reader.submit(
+                lambda: self._files.read(summary.first_index),
+                lambda loaded, error: self._loaded(summary, loaded, error),
+            )
+
+    def _loaded(
+        self,
+        summary: RangeSummary,
+        loaded: tuple[RangeSummary, dict[int, Postings]] | None,
+        error: Exception | None,
+    ) -> None:
+        waiting = self._loading.pop(summary.first_index)
+        if loaded is None or loaded[0] != summary:
+            if error is not None and not isinstance(error, StorageError):
+                self._on_failed(error)
+            reason = (
+                f"index range {summary.first_index} is damaged here ({error}); ask another node"
+            )
+            for _, done in waiting:
+                done(None, Unavailable(reason))
+            return
+        self._files.keep(summary.first_index, loaded[1])
+        for queue, done in waiting:
+            done(loaded[1][queue], None)

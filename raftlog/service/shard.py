@@ -1,0 +1,88 @@
+"""The broker's side of one shard, put together: machine, index files, use-cases.
+
+A machine must be as far as its index files reach before its replica is made,
+because replay begins after ``machine.applied``; the use-cases need the replica.
+So there are two steps::
+
+    shard = BrokerShard.restore(files, path, through)      before the replica
+    service = shard.serve(replica, ...)                    once there is one
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from raftlog.base.ids import Index
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.ranges import parse_range
+from raftlog.node.ports import Reader, Scheduler
+from raftlog.node.replica import Replica
+from raftlog.service.append import AppendService
+from raftlog.service.bodies import BodyReader
+from raftlog.service.handlers import ShardService
+from raftlog.service.read import ReadService
+from raftlog.service.sealed import IndexFiles, SealedRanges
+from raftlog.service.status import NodeFacts, node_status, service_counters
+from raftlog.storage.files import Files
+from raftlog.storage.offset_index import OffsetIndex
+from raftlog.wire.schema import client
+
+
+class BrokerShard:
+    """A shard's machine and the files of its index."""
+
+    def __init__(self, machine: BrokerMachine, index: IndexFiles) -> None:
+        self.machine: Final = machine
+        self._index = index
+
+    @classmethod
+    def restore(cls, files: Files, path: str, through: Index) -> "BrokerShard":
+        """Make a machine from what is stored under the shard's folder. Blocks.
+
+        ``through`` is where the log on this disk ends.
+
+        Raises:
+            IncompatibleFormat: A newer raftlog wrote an index file.
+        """
+        index: IndexFiles = OffsetIndex(files, f"{path}/index", parse_range)
+        machine = BrokerMachine()
+        machine.restore(index.chain(through))
+        return cls(machine, index)
+
+    def serve(
+        self,
+        replica: Replica,
+        reader: Reader,
+        scheduler: Scheduler,
+        facts: NodeFacts,
+        *,
+        durability: str,
+        counters: Callable[[], Mapping[str, int]],
+        on_failed: Callable[[Exception], None],
+    ) -> ShardService:
+        """Make the use-cases of ``replica``, whose machine this shard's is.
+
+        Args:
+            replica: The shard's replica on this node.
+            reader: The reader thread: it loads and stores index ranges, too.
+            scheduler: For waiting reads.
+            facts: What the node says about itself.
+            durability: What an acknowledgement means, in its own word.
+            counters: The node's other counters, for the status.
+            on_failed: Told when an index file could not be written: the node stops.
+        """
+        assert replica.machine is self.machine, "the replica feeds another machine"
+        ranges = SealedRanges(
+            *(self.machine, self._index, reader),
+            durable=lambda: replica.store.durable_end.index,
+            on_failed=on_failed,
+        )
+        replica.on_applied(lambda _: ranges.progress())
+        bodies = BodyReader(replica.store, reader, replica)
+        append = AppendService(replica)
+        read = ReadService(replica, self.machine, bodies, ranges, scheduler)
+
+        def status() -> client.NodeStatus:
+            counted = {**counters(), **service_counters(append, read)}
+            return node_status(facts, replica.status(), replica.core.membership, counted)
+
+        return ShardService(append, read, status, replica.transfer, durability)

@@ -1,0 +1,134 @@
+"""Batches from a real store: verified one by one, a bad one never served."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from raftlog.base.errors import FaultyEntry, RaftlogError
+from raftlog.base.ids import Term
+from raftlog.base.writes import HardState
+from raftlog.broker.index import Postings
+from raftlog.broker.machine import OFFSET_ZERO
+from raftlog.service.append import AppendService
+from raftlog.service.bodies import BodyReader
+from raftlog.storage.files import OsFiles
+from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.span import BodySpan
+from raftlog.wire.batch import encode_columns
+from tests.service.fakes import FakeReader, FakeReplica
+
+BATCHES = [encode_columns([bytes([65 + n]) * 50], timestamp_ms=5) for n in range(6)]
+
+
+class World:
+    """Three stored entries of two batches each."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.replica = FakeReplica()
+        append = AppendService(self.replica)
+        for number, batch in enumerate(BATCHES):
+            append.append(0, batch, lambda _: None)
+            if number % 2:
+                self.replica.commit()
+        files = OsFiles()
+        LogStore.create(files, str(path), HardState(Term(3)), self.replica.entries)
+        self.store = LogStore.open(files, str(path), StoreOptions())
+        self.reader = FakeReader()
+        self.bodies = BodyReader(self.store, self.reader, self.replica)
+        self.answers: list[tuple[list[bytes], RaftlogError | None]] = []
+
+    def read(self, places: range) -> tuple[list[bytes], str]:
+        """Read places; return the batches and the error's code."""
+        found = self.replica.machine.find(OFFSET_ZERO)
+        assert isinstance(found, Postings)
+        self.bodies.read(
+            found,
+            places,
+            lambda batches, error: self.answers.append((list(map(bytes, batches)), error)),
+        )
+        self.reader.run()
+        batches, error = self.answers.pop()
+        return batches, error.code if error else ""
+
+    def damage(self, number: int) -> None:
+        """Flip one bit of batch ``number`` on disk."""
+        (segment,) = (self.path / "log").glob("*.seg")
+        data = bytearray(segment.read_bytes())
+        data[data.index(BATCHES[number]) + 100] ^= 1
+        segment.write_bytes(data)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.mark.parametrize("places", [range(6), range(1), range(3, 6), range(5, 6)])
+def test_a_span_of_the_file_is_sliced_into_its_batches(world: World, places: range) -> None:
+    """Near postings are one read (ruling 17)."""
+    assert world.read(places) == (BATCHES[places.start : places.stop], "")
+
+
+def test_what_the_page_cache_does_not_have_is_read_off_the_loop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cold consumer must not stop heartbeats."""
+    real = BodySpan.read
+    monkeypatch.setattr(
+        BodySpan, "read", lambda span, *, wait: real(span, wait=wait) if wait else None
+    )
+    assert world.read(range(6)) == (BATCHES, "")
+    assert world.bodies.reads_on_thread == 1
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_good_batches_before_a_bad_one_are_served_and_its_entry_is_marked(
+    world: World, number: int
+) -> None:
+    """What is good is an answer; what is bad is never served, and has a peer's copy fetched."""
+    world.damage(number)
+    expected = (BATCHES[:number], "") if number else ([], "faulty_entry")
+    assert world.read(range(6)) == expected
+    assert world.replica.marked_faulty == [1 + number // 2]
+
+
+def test_a_place_in_an_entry_that_is_known_to_be_bad_is_an_error(world: World) -> None:
+    """It is being repaired; reading it again changes nothing."""
+    world.store.mark_faulty(world.replica.entries[1].index)
+    assert world.read(range(2, 4)) == ([], "faulty_entry")
+
+
+def test_a_failed_read_is_damage_and_not_the_end_of_the_node(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """EIO of one sector: a peer has another copy (ruling 2)."""
+
+    def fail(_span: BodySpan, *, wait: bool) -> list[memoryview] | None:
+        del wait
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(BodySpan, "read", fail)
+    assert world.read(range(6)) == ([], "faulty_entry")
+    assert world.replica.marked_faulty == [1]
+
+
+def fails_late(wait_only: Callable[[], None]) -> Callable[..., list[memoryview] | None]:
+    def read(_span: BodySpan, *, wait: bool) -> list[memoryview] | None:
+        if wait:
+            wait_only()
+            raise OSError(5, "Input/output error")
+        return None
+
+    return read
+
+
+def test_a_read_that_fails_on_the_reader_thread_is_the_same(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it was read makes no difference to what it means."""
+    waited: list[bool] = []
+    monkeypatch.setattr(BodySpan, "read", fails_late(lambda: waited.append(True)))
+    assert world.read(range(6)) == ([], FaultyEntry.code)
+    assert waited == [True]
