@@ -11,6 +11,7 @@ from typing import Protocol
 
 from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
+from raftlog.base.membership import Membership
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.transport.gate import Gate
 from raftlog.transport.links import LinkEvents, Links, PeerAddress
@@ -24,6 +25,10 @@ class MeshIdentity(Protocol):
     @property
     def cluster(self) -> ClusterId:
         """The cluster that the directory was formatted for."""
+
+    @property
+    def shards(self) -> Sequence[Membership]:
+        """The members of each shard, and the directories that they were formatted with."""
 
 
 class MeshHost(Protocol):
@@ -73,7 +78,6 @@ class Mesh:
         addresses: Mapping[NodeId, str],
         *,
         listen: str | None = None,
-        directories: Mapping[NodeId, str] | None = None,
         promises: Callable[[], Sequence[Promise]] = lambda: (),
         on_refused: Callable[[NodeId, RaftlogError], None] = lambda _node, _error: None,
     ) -> "Mesh":
@@ -84,8 +88,9 @@ class Mesh:
             addresses: ``host:port`` to dial for every peer; this node's own entry is
                 where it listens, unless ``listen`` says otherwise.
             listen: Where to listen.
-            directories: The directory that each peer must have, where it is known.
-            promises: How far this node's durable promises go, for each hello (ruling 16).
+            promises: How far this node's promises go, for each hello (ruling 16): numbers of
+                what *is durable*. A number of a write that is merely under way would, after a
+                crash, make this node look rolled back.
             on_refused: Told when a peer refuses this node: ``RolledBack`` means stop.
 
         Raises:
@@ -101,7 +106,11 @@ class Mesh:
                 f"{address} cannot be listened on ({error.strerror or error}); stop what uses it, "
                 "or choose another port"
             ) from error
-        known = directories or {}
+        known = {
+            replica.node: replica.directory
+            for members in host.identity.shards
+            for replica in members.replicas
+        }
         links = Links(
             Sender(host.identity.cluster, me, SystemRandom().getrandbits(64)),
             {

@@ -1,5 +1,7 @@
 """Errors travel: what a client may meet arrives as the class it left as."""
 
+from typing import Any
+
 import pytest
 
 from raftlog.base import errors
@@ -72,7 +74,7 @@ def test_a_fault_of_the_node_is_a_node_that_cannot_serve(fault: RaftlogError) ->
     ],
 )
 def test_a_code_from_a_newer_version_keeps_its_promises(
-    facts_of: dict[str, bool], kind: type[RaftlogError]
+    facts_of: dict[str, Any], kind: type[RaftlogError]
 ) -> None:
     """An unknown outcome is never taken for a definite one."""
     header = status.Status(code="from_the_future", text="t", **facts_of).SerializeToString()
