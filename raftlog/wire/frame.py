@@ -42,6 +42,8 @@ _CHECKSUM: Final = struct.Struct("<I")
 PREFIX_BYTES: Final = _PREFIX.size
 RECEIVE_BYTES: Final = 256 * KIB
 """The receive buffer of a connection; most turns of the loop need no other."""
+GROWTH_MAX: Final = 8
+"""A full buffer grows to at most so many times its size."""
 JOIN_BYTES_MAX: Final = 16 * KIB
 """Up to here joining buffers is cheaper than handing the kernel one more of them."""
 
@@ -250,8 +252,9 @@ class FrameDecoder:
             self._view[:size] = self._view[self._start : self._end]
             self._start, self._end = 0, size
         elif size == capacity:
-            # At most twice what has really arrived, and never beyond this frame, so that the
-            # buffer can be given away with it.
-            grown = bytearray(min(self._needed, 2 * capacity))
+            # A few times what has really arrived, and never beyond this frame, so that the
+            # buffer can be given away with it. A message of 1 MiB grows once: each step costs
+            # fresh pages and a copy.
+            grown = bytearray(min(self._needed, GROWTH_MAX * capacity))
             grown[:size] = self._view
             self._buffer, self._view = grown, memoryview(grown)
