@@ -18,7 +18,8 @@ from raftlog.base.errors import RaftlogError
 from raftlog.testing.bench.report import Options, Report
 from raftlog.testing.bench.run import run
 
-QUICK = {
+Lengths = dict[str, dict[str, int | float | str]]
+QUICK: Lengths = {
     "send": {"duration_s": 4.0},
     "embedded": {"duration_s": 4.0},
     "consume": {"log_mib": 128},
@@ -26,7 +27,7 @@ QUICK = {
     "restart": {"log_mib": 128},
     "memory": {},
 }
-FULL = {
+FULL: Lengths = {
     "send": {"duration_s": 20.0},
     "embedded": {"duration_s": 20.0},
     "consume": {"log_mib": 1024},

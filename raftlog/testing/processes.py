@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
@@ -19,6 +19,8 @@ import msgspec
 
 from raftlog.base.errors import Unavailable
 from raftlog.base.ids import NodeId
+from raftlog.server.config import ENV_DATA
+from raftlog.storage.directory import form_cluster
 
 STOP_S: Final = 15.0
 """A node ends by itself within 10 s of SIGTERM (ruling 33)."""
@@ -57,9 +59,9 @@ def local_addresses(nodes: int) -> list[NodeAddress]:
     ]
 
 
-def config_text(data: Path, addresses: Sequence[NodeAddress], name: str = "bench") -> str:
+def config_text(data: Path, addresses: Sequence[NodeAddress], settings: Sequence[str]) -> str:
     """Return the ``cluster.yml`` of a cluster that keeps everything under ``data``."""
-    lines = [f"cluster: {name}", f"data: {data}", "durability: fsync", "nodes:"]
+    lines = ["cluster: bench", f"data: {data}", "durability: fsync", *settings, "nodes:"]
     for address in addresses:
         lines += [
             f"  {address.node}:",
@@ -103,11 +105,9 @@ class NodeProcess:
             self._process = _spawn(command, output)
 
     def kill(self) -> None:
-        """End the process with SIGKILL, and see it gone."""
+        """End the process with SIGKILL; ``wait`` sees it gone."""
         self._signal(signal.SIGKILL)
         self._paused = False
-        assert self._process is not None, "killed before it was started"
-        self._process.wait()
 
     def pause(self) -> None:
         """Stand the process still: its connections stay open and silent."""
@@ -145,8 +145,14 @@ class NodeProcess:
 
 
 def _spawn(command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
+    environment = {name: value for name, value in os.environ.items() if name != ENV_DATA}
     return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
-        command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=environment,
+        start_new_session=True,  # a Ctrl-C here must not race with our own stop
     )
 
 
@@ -159,20 +165,28 @@ class LocalCluster:
     def __init__(
         self,
         directory: Path,
-        form: Callable[[Path], None],
-        addresses: Sequence[NodeAddress] | None = None,
-        config: str | None = None,
+        addresses: Sequence[NodeAddress] = (),
+        settings: Sequence[str] = (),
     ) -> None:
+        """Write the configuration; entering the context starts the cluster.
+
+        Args:
+            directory: A fresh directory; everything is below it.
+            addresses: Of the nodes; none: three on free ports.
+            settings: More lines for ``cluster.yml``.
+        """
         self.directory: Final = directory
-        self.addresses: Final = list(addresses or local_addresses(3))
-        self._form = form
+        self.addresses: Final = list(addresses) or local_addresses(3)
         self._config = directory / "cluster.yml"
-        text = config or config_text(directory / "data", self.addresses)
-        self._config.write_text(text)
+        self._config.write_text(config_text(self._data, self.addresses, settings))
         self.nodes: Final = {
             address.node: NodeProcess(address, self._config, directory / f"{address.node}.log")
             for address in self.addresses
         }
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
 
     @property
     def seeds(self) -> list[str]:
@@ -181,7 +195,7 @@ class LocalCluster:
 
     def __enter__(self) -> Self:
         """Format every directory, then start every node."""
-        self._form(self._config)
+        form_cluster({address.node: self._data / address.node for address in self.addresses})
         for node in self.nodes.values():
             node.start()
         return self

@@ -11,7 +11,7 @@ from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.loops import loop_name
 from raftlog.testing.bench.pace import Pace, Say
-from raftlog.testing.bench.report import Options, Report, in_milliseconds, rates
+from raftlog.testing.bench.report import Options, Report, rates
 from raftlog.testing.bench.usage import usage_of
 
 NODE = "n1"
@@ -20,7 +20,8 @@ NODE = "n1"
 async def run_embedded(options: Options, say: Say) -> Report:
     """Append with ``in_flight`` callers, then read the log back and compare."""
     with tempfile.TemporaryDirectory(prefix="raftlog-bench-") as directory:
-        async with RaftLog.open(Path(directory) / "log", node_id=NODE) as log:
+        described: RaftLog[None] = RaftLog.open(Path(directory) / "log", node_id=NODE)
+        async with described as log:
             return await _measure(log, options, say)
 
 
@@ -35,7 +36,8 @@ async def _measure(log: RaftLog[None], options: Options, say: Say) -> Report:
         callers = (_caller(log, pace, ledger, latencies, values) for _ in range(options.in_flight))
         await asyncio.gather(*callers)
     after = usage_of(os.getpid())
-    verdict = await _read_back(log, ledger)
+    verified = await _read_back(log, ledger)
+    quantiles = latencies.quantiles()
     records_per_s, mb_per_s = rates(ledger.acked_count, options.size, pace.seconds)
     return Report(
         scenario="embedded",
@@ -45,10 +47,12 @@ async def _measure(log: RaftLog[None], options: Options, say: Say) -> Report:
         seconds=round(pace.seconds, 3),
         records_per_s=records_per_s,
         mb_per_s=mb_per_s,
-        **in_milliseconds(latencies.quantiles()),
+        p50_ms=quantiles.p50_ms,
+        p99_ms=quantiles.p99_ms,
+        p999_ms=quantiles.p999_ms,
         durability="fsync",
         nodes=1,
-        verified=verdict,
+        verified=verified,
         fdatasyncs={NODE: store.fdatasyncs - synced},
         bytes_written={
             NODE: {

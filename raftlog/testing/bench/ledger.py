@@ -33,6 +33,7 @@ class Values:
     def __init__(self, size: int) -> None:
         if size < NUMBER_BYTES:
             raise ValueError(f"a value carries its number: at least {NUMBER_BYTES} bytes")
+        self.size = size
         pattern = bytes(range(256)) * (size // 256 + 1)
         self._rest = pattern[: size - NUMBER_BYTES]
 
@@ -82,7 +83,7 @@ class Ledger:
     ) -> None:
         self._make = make
         self._first_offset = first_offset
-        self._records_each = records_each
+        self.records_each = records_each
         self._offsets = array("q")
         self.acked_count = 0
         self.unknown_count = 0
@@ -117,7 +118,7 @@ class Ledger:
 
     def reading(self) -> "ReadBack":
         """Start to compare: give it every record from the first offset on."""
-        return ReadBack(self._make, self._offsets, self._first_offset, self._records_each)
+        return ReadBack(self._make, self._offsets, self._first_offset, self.records_each)
 
 
 class ReadBack:

@@ -6,7 +6,6 @@ import msgspec
 
 from raftlog.base.errors import Refused
 from raftlog.base.limits import BATCH_RECORDS_MAX
-from raftlog.testing.bench.latency import Quantiles
 
 SCENARIOS = ("send", "consume", "embedded", "failover", "restart", "memory")
 Scenario = Literal["send", "consume", "embedded", "failover", "restart", "memory"]
@@ -79,12 +78,3 @@ def rates(records: int, size: int, seconds: float) -> tuple[float, float]:
     if seconds <= 0:
         return 0.0, 0.0
     return round(records / seconds, 1), round(records * size / seconds / 1e6, 2)
-
-
-def in_milliseconds(quantiles: Quantiles) -> dict[str, float | None]:
-    """Return quantiles as the fields of a report."""
-    return {
-        "p50_ms": quantiles.p50_ms,
-        "p99_ms": quantiles.p99_ms,
-        "p999_ms": quantiles.p999_ms,
-    }

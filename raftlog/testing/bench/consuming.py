@@ -1,0 +1,70 @@
+"""Scenario ``consume``: read a log back, batch by batch, as fast as it comes.
+
+``memory``: what was just written and is still in the nodes' memory, read again
+and again for the asked time. ``disk``: a log larger than the nodes keep in
+memory, read once from its beginning (from the page cache, as far as that has
+it: the bench may not drop it).
+"""
+
+import time
+from collections.abc import Callable
+
+from raftlog.base.limits import MIB, TAIL_BYTES_MAX
+from raftlog.testing.bench.filling import fill
+from raftlog.testing.bench.latency import Latencies
+from raftlog.testing.bench.pace import Say
+from raftlog.testing.bench.report import Options, Report
+from raftlog.testing.bench.target import Figures, Target, compare, make_report
+
+MEMORY_BYTES = TAIL_BYTES_MAX // 2
+
+
+async def run_consume(target: Target, options: Options, say: Say) -> Report:
+    """Fill a log, then measure reading it; every byte was compared before that."""
+    from_memory = options.source == "memory"
+    first = await target.client.end_offset()
+    size = MEMORY_BYTES if from_memory else options.log_mib * MIB
+    ledger = await fill(target, options, size, say)
+    say("  comparing")
+    verdict, batches = await compare(target, ledger, first)
+    end = await target.client.end_offset()
+    before = await target.usage()
+    latencies = Latencies()
+    began = time.perf_counter()
+    records = 0
+    rounds = 0
+    while True:
+        records += await _pass(target, first, end, latencies.add)
+        rounds += 1
+        seconds = time.perf_counter() - began
+        if not from_memory or seconds >= options.duration_s:
+            break
+    used = (await target.usage()).since(before)
+    counted = records == rounds * (end - first)
+    figures = Figures(
+        records=records,
+        seconds=seconds,
+        verified=verdict.verified and counted,
+        record_batches=batches,
+        quantiles=latencies.quantiles(),
+        notes={"source": options.source, "passes": rounds, "digest": verdict.digest},
+    )
+    return make_report("consume", options, used, figures)
+
+
+async def _pass(target: Target, first: int, end: int, add: Callable[[float], None]) -> int:
+    """Read from ``first`` to ``end``; return the records, by the batches' headers.
+
+    Each batch is opened: its checksum is verified and its values are reachable.
+    The latency of a batch is the time until it is handed over.
+    """
+    clock = time.perf_counter
+    records = 0
+    asked = clock()
+    async for stored in target.client.batches(first, end=end):
+        batch = stored.open()
+        records += batch.header.count
+        now = clock()
+        add(now - asked)
+        asked = now
+    return records

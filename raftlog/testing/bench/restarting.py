@@ -1,0 +1,61 @@
+"""Scenarios ``restart`` and ``memory``: what a start costs, and what an idle node holds."""
+
+import asyncio
+import time
+
+from raftlog.base.limits import MIB
+from raftlog.testing.bench.filling import fill
+from raftlog.testing.bench.pace import Say
+from raftlog.testing.bench.report import Options, Report
+from raftlog.testing.bench.target import Figures, Target, compare, make_report
+
+IDLE_S = 3.0
+
+
+async def run_restart(target: Target, options: Options, say: Say) -> Report:
+    """Fill a log, end every node with SIGKILL, start all: time to the first acknowledgement.
+
+    The clock runs from the start of the first process, interpreter and imports
+    included. The page cache is warm: it was just written.
+    """
+    first = await target.client.end_offset()
+    ledger = await fill(target, options, options.log_mib * MIB, say)
+    await target.settled()
+    nodes = target.own().nodes.values()
+    for node in nodes:
+        node.kill()
+    for node in nodes:
+        node.wait()
+    say("  killed all; starting")
+    began = time.perf_counter()
+    for node in nodes:
+        node.start()
+    await target.ready()
+    await target.client.send(b"back")
+    seconds = time.perf_counter() - began
+    await target.settled()
+    settled_s = time.perf_counter() - began
+    use = await target.usage()
+    say(f"  first ack after {seconds:.2f} s, all caught up after {settled_s:.2f} s; comparing")
+    records = ledger.acked_count * ledger.records_each
+    verdict, batches = await compare(target, ledger, first, end=first + records)
+    figures = Figures(
+        records=records,
+        seconds=seconds,
+        verified=verdict.verified,
+        record_batches=batches,
+        notes={"log_mib": options.log_mib, "all_caught_up_s": round(settled_s, 3)},
+    )
+    return make_report("restart", options, use, figures)
+
+
+async def run_memory(target: Target, options: Options, say: Say) -> Report:
+    """Leave a new cluster alone for a while and look at its memory."""
+    await target.settled()
+    say(f"  idle for {IDLE_S:g} s")
+    before = await target.usage()
+    await asyncio.sleep(IDLE_S)
+    use = (await target.usage()).since(before)
+    end = await target.client.end_offset()
+    figures = Figures(records=0, seconds=IDLE_S, verified=end == 0, record_batches=0)
+    return make_report("memory", options, use, figures)

@@ -1,0 +1,234 @@
+"""The cluster that is measured: three own processes, or a running one."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import msgspec
+
+from raftlog.base.errors import RaftlogError, Unavailable
+from raftlog.base.ids import NodeId
+from raftlog.client.log_client import LogClient
+from raftlog.client.routing import ask_status
+from raftlog.testing.bench.latency import Quantiles
+from raftlog.testing.bench.ledger import Ledger, Verdict
+from raftlog.testing.bench.loops import loop_name
+from raftlog.testing.bench.report import Options, Report, rates
+from raftlog.testing.bench.usage import own_cpu_s, usage_of
+from raftlog.testing.processes import LocalCluster
+from raftlog.wire.schema import client as messages
+
+READY_S = 30.0
+BEHIND_MAX = 1_000
+"""Entries that a node may lack under load and still count as caught up."""
+CLIENT = "client"
+
+
+class NodeUse(msgspec.Struct, frozen=True):
+    """What one node used: by its own counters and, for our own processes, the kernel's."""
+
+    fdatasyncs: int = 0
+    bytes_written: int = 0
+    kernel_bytes: int | None = None
+    cpu_s: float | None = None
+    memory_mb: float | None = None
+
+
+class Use(msgspec.Struct, frozen=True):
+    """What every node and this client used so far."""
+
+    nodes: dict[str, NodeUse]
+    client_cpu_s: float
+
+    def since(self, before: "Use") -> "Use":
+        """Return what was used between two moments; memory is the later one's."""
+        return Use(
+            {
+                name: _difference(use, before.nodes.get(name, NodeUse()))
+                for name, use in self.nodes.items()
+            },
+            round(self.client_cpu_s - before.client_cpu_s, 2),
+        )
+
+
+def _difference(after: NodeUse, before: NodeUse) -> NodeUse:
+    return NodeUse(
+        fdatasyncs=after.fdatasyncs - before.fdatasyncs,
+        bytes_written=after.bytes_written - before.bytes_written,
+        kernel_bytes=None
+        if after.kernel_bytes is None
+        else after.kernel_bytes - (before.kernel_bytes or 0),
+        cpu_s=None if after.cpu_s is None else round(after.cpu_s - (before.cpu_s or 0), 2),
+        memory_mb=after.memory_mb,
+    )
+
+
+class Target:
+    """A cluster and a client of it. ``cluster`` is None for one that ran before."""
+
+    def __init__(
+        self, client: LogClient, seeds: Sequence[str], cluster: LocalCluster | None
+    ) -> None:
+        self.client = client
+        self.seeds = tuple(seeds)
+        self.cluster = cluster
+
+    def own(self) -> LocalCluster:
+        """Return the own cluster; the scenario has seen to it that there is one."""
+        assert self.cluster is not None, "this scenario needs processes of its own"
+        return self.cluster
+
+    async def statuses(self) -> list[messages.NodeStatus]:
+        """Return what each node that answers says about itself."""
+        answers = await asyncio.gather(
+            *(ask_status(seed) for seed in self.seeds), return_exceptions=True
+        )
+        return [answer for answer in answers if isinstance(answer, messages.NodeStatus)]
+
+    async def usage(self) -> Use:
+        """Count what everybody used so far."""
+        nodes: dict[str, NodeUse] = {}
+        for status in await self.statuses():
+            counted = status.counters
+            use = NodeUse(counted.get("fdatasyncs", 0), counted.get("bytes_written", 0))
+            if self.cluster is not None:
+                seen = usage_of(self.cluster.nodes[NodeId(status.node)].pid)
+                use = msgspec.structs.replace(
+                    use,
+                    kernel_bytes=seen.written_bytes,
+                    cpu_s=seen.cpu_s,
+                    memory_mb=round(seen.resident_bytes / 1e6, 1),
+                )
+            nodes[status.node] = use
+        return Use(nodes, own_cpu_s())
+
+    async def ready(self, within_s: float = READY_S) -> str:
+        """Wait until a leader has confirmed itself; return its node.
+
+        Raises:
+            Unavailable: None did in time, or an own process ended.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            if self.cluster is not None:
+                self.cluster.check_alive()
+            try:
+                async with asyncio.timeout(max(deadline - time.monotonic(), 0.001)):
+                    await self.client.end_offset()
+                    status = await self.client.status()
+            except (RaftlogError, TimeoutError) as error:
+                if time.monotonic() >= deadline:
+                    raise Unavailable(f"no leader within {within_s:g} s: {error}") from error
+                await asyncio.sleep(0.01)
+            else:
+                return status.node
+
+    async def settled(self, within_s: float = READY_S) -> None:
+        """Wait until every node answers, follows one leader, and has applied what it has.
+
+        Raises:
+            Unavailable: They did not in time.
+        """
+        deadline = time.monotonic() + within_s
+        while True:
+            statuses = await self.statuses()
+            leaders = {status.leader for status in statuses}
+            commit = max((status.commit for status in statuses), default=0)
+            behind = [status.node for status in statuses if status.applied < commit - BEHIND_MAX]
+            if len(statuses) == len(self.seeds) and len(leaders) == 1 and not behind:
+                return
+            if time.monotonic() >= deadline:
+                answered = ", ".join(status.node for status in statuses)
+                raise Unavailable(f"after {within_s:g} s only {answered} answer; behind: {behind}")
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def target_of(options: Options) -> AsyncIterator[Target]:
+    """Start three processes in a fresh directory, or take the cluster that was named."""
+    if options.connect:
+        async with LogClient(options.connect) as client:
+            target = Target(client, options.connect, None)
+            await target.ready()
+            yield target
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="raftlog-bench-") as directory,
+        LocalCluster(Path(directory)) as cluster,
+    ):
+        async with LogClient(cluster.seeds) as client:
+            target = Target(client, cluster.seeds, cluster)
+            await target.ready()
+            yield target
+
+
+async def compare(
+    target: Target, ledger: Ledger, first_offset: int, end: int | None = None
+) -> tuple[Verdict, int]:
+    """Read back from ``first_offset`` to ``end`` (None: to the queue's end, exactly).
+
+    Returns:
+        The verdict, and how many batches were read.
+    """
+    reading = ledger.reading()
+    if end is None:
+        end = await target.client.end_offset()
+    batches = 0
+    async for stored in target.client.batches(first_offset, end=end):
+        batches += 1
+        batch = stored.open()
+        if ledger.records_each > 1:
+            reading.record(stored.base_offset, batch.values)
+        else:
+            for offset, value in enumerate(batch.value_views(), stored.base_offset):
+                reading.record(offset, value)
+    return reading.verdict(), batches
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scenario measured itself."""
+
+    records: int
+    seconds: float
+    verified: bool
+    record_batches: int
+    quantiles: Quantiles = Quantiles()
+    notes: dict[str, int | float | str] = {}
+
+
+def make_report(scenario: str, options: Options, used: Use, figures: Figures) -> Report:
+    """Put a run's figures together with what the nodes used."""
+    seconds = figures.seconds
+    records_per_s, mb_per_s = rates(figures.records, options.size, seconds)
+    quantiles = figures.quantiles
+    cpu_s = {name: use.cpu_s for name, use in used.nodes.items() if use.cpu_s is not None}
+    memory = [use.memory_mb for use in used.nodes.values() if use.memory_mb is not None]
+    return Report(
+        scenario=scenario,
+        size=options.size,
+        in_flight=options.in_flight,
+        records=figures.records,
+        seconds=round(seconds, 3),
+        records_per_s=records_per_s,
+        mb_per_s=mb_per_s,
+        p50_ms=quantiles.p50_ms,
+        p99_ms=quantiles.p99_ms,
+        p999_ms=quantiles.p999_ms,
+        durability="fsync",
+        nodes=len(used.nodes),
+        verified=figures.verified,
+        fdatasyncs={name: use.fdatasyncs for name, use in used.nodes.items()},
+        bytes_written={
+            name: {"counted": use.bytes_written}
+            | ({} if use.kernel_bytes is None else {"kernel": use.kernel_bytes})
+            for name, use in used.nodes.items()
+        },
+        record_batches=figures.record_batches,
+        loop=loop_name(),
+        cpu_s={**cpu_s, CLIENT: used.client_cpu_s},
+        memory_mb=max(memory, default=None),
+        notes=figures.notes,
+    )
