@@ -76,7 +76,10 @@ class DataDirectory:
                 f"{path} belongs to node {identity.node} of cluster {identity.cluster}, "
                 f"not to {expected_node}; check the data directories in the configuration"
             )
-        return cls(str(path), files, identity, files.lock(f"{path}/lock"))
+        lock = files.lock(f"{path}/lock")
+        # The name of node.meta may be in the page cache only: nothing is promised before it lasts.
+        files.sync_directory(str(path))
+        return cls(str(path), files, identity, lock)
 
     def shards(self) -> Sequence[tuple[ShardId, Membership]]:
         """Return every shard with its initial membership."""
@@ -95,6 +98,7 @@ def form_cluster(
     directories: Mapping[NodeId, str | Path],
     *,
     shards: int = 1,
+    options: StoreOptions | None = None,
     files: Files | None = None,
     draw: Callable[[], str] = _draw,
 ) -> ClusterId:
@@ -127,11 +131,13 @@ def form_cluster(
             *(DIRECTORY_FORMAT, cluster, replica.node, replica.directory),
             (membership,) * shards,
         )
-        format_directory(files, str(directories[replica.node]), identity)
+        format_directory(
+            files, str(directories[replica.node]), identity, options or StoreOptions()
+        )
     return cluster
 
 
-def format_directory(files: Files, path: str, identity: Identity) -> None:
+def format_directory(files: Files, path: str, identity: Identity, options: StoreOptions) -> None:
     """Make a directory that a node can start from. ``node.meta`` is written last.
 
     Entry 1 of every log is the initial configuration, the same bytes on every
@@ -145,7 +151,7 @@ def format_directory(files: Files, path: str, identity: Identity) -> None:
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [membership.encode()],
         )
-        LogStore.create(files, folder, HardState(FIRST_TERM, None), [first])
+        LogStore.create(files, folder, options, HardState(FIRST_TERM, None), [first])
     files.sync_directory(f"{path}/shards")
     files.sync_directory(path)
     write_identity(files, path, identity)

@@ -65,6 +65,7 @@ class DurableMark:
     def create(cls, files: Files, path: str) -> "DurableMark":
         """Make the file, without a claim in it."""
         file = files.open(path, create=True)
+        file.truncate(0)  # the claims of an interrupted formation are not this log's
         file.allocate(2 * BLOCK_BYTES)
         file.sync()
         return cls(file, None)

@@ -61,6 +61,7 @@ class HardStateFile:
     def create(cls, files: Files, path: str, state: HardState) -> "HardStateFile":
         """Make the file with ``state`` in both copies."""
         file = files.open(path, create=True)
+        file.truncate(0)
         file.allocate(2 * BLOCK_BYTES)
         found = cls(file, 0, state)
         found.write(1, state)

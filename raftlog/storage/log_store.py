@@ -95,7 +95,12 @@ class LogStore:
 
     @classmethod
     def create(
-        cls, files: Files, directory: str, state: HardState, entries: Sequence[Entry]
+        cls,
+        files: Files,
+        directory: str,
+        options: StoreOptions,
+        state: HardState,
+        entries: Sequence[Entry],
     ) -> None:
         """Make a new log that begins with ``entries``, durably; leftovers are overwritten."""
         log = f"{directory}/{LOG}"
@@ -109,7 +114,7 @@ class LogStore:
         mark.close()
         files.sync_directory(log)
         files.sync_directory(directory)
-        store = cls.open(files, directory, StoreOptions())
+        store = cls.open(files, directory, options)
         first_write = WriteEntries(WriteNumber(1), None, tuple(entries))
         plan = store.plan([first_write], Index(0))
         plan.perform()
@@ -126,6 +131,9 @@ class LogStore:
             DamagedLog: The hard state is lost, or a segment is missing in the middle.
             StorageFailed: Recovery could not write.
         """
+        # After kill -9 a segment's name may be in the page cache only.
+        files.sync_directory(f"{directory}/{LOG}")
+        files.sync_directory(directory)
         hard_state = HardStateFile.open(files, f"{directory}/{HARD_STATE}")
         recovered = recover(files, f"{directory}/{LOG}", f"{directory}/{DURABLE_MARK}")
         store = cls(files, directory, options, hard_state, recovered)
@@ -220,7 +228,7 @@ class LogStore:
             segment = self._segments.pop(0)
             segment.drop()
             plan.steps.append(partial(self._remove, segment))
-        if plan.steps:
+            # One by one: a name that comes back after a crash must be the newest of them.
             plan.steps.append(partial(self._files.sync_directory, self._log_directory))
         return plan
 
@@ -389,7 +397,9 @@ class LogStore:
     def _plan_roll(self, plan: StorePlan, full: Segment, needed: int) -> Segment:
         """Seal the last segment and begin the next one, durably, before anything lies in it."""
         if not full.sealed and not full.holes and full.end.index > full.base.index:
-            plan.steps.append(partial(self._write_index, full.index_path, encode_index(full)))
+            plan.steps.append(
+                partial(self._write_index, full.index_path, encode_index(full, self.unit_number))
+            )
             full.sealed = True
             self._note_use(full)
         path = f"{self._log_directory}/{full.end.index + 1:020d}.seg"

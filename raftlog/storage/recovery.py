@@ -112,7 +112,10 @@ class _Findings:
             else:
                 self._heed(header)
                 segment = Segment(file, self._log, header.end)
-            if not open_sealed(self._files, segment):
+            if open_sealed(self._files, segment):
+                assert segment.claim is not None, "a sealed segment claims to be durable"
+                self._heed(segment.claim)
+            else:
                 scan = SegmentScan(segment)
                 scan.run()
                 self._scans[segment.first_index] = scan

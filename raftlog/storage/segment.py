@@ -31,7 +31,7 @@ _HEADER: Final = struct.Struct("<4sHHQQIQ")
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = b"RLSG"
 _VERSION: Final = 1
-_SUMMARY: Final = struct.Struct("<4sHHQIIIQQII")
+_SUMMARY: Final = struct.Struct("<4sHHQIIIQQIQI")
 _SUMMARY_MAGIC: Final = b"RLIX"
 _RUN: Final = struct.Struct("<QQ")
 SUMMARY_READ_BYTES: Final = 64 * KIB
@@ -72,6 +72,8 @@ class Segment:
         """Where unit heads lie; known for segments that were written or scanned."""
         self.holes: list[Hole] = []
         self.sealed = False
+        self.claim: Claim | None = None
+        """What its ``.idx`` says: written when all of it was durable, so it is a claim."""
         self.removed = False
         self.pins = 0
 
@@ -162,8 +164,8 @@ def parse_segment_header(data: bytes) -> Claim | None:
     return claim_done(unit, LogEnd(Index(index), Term(term), checksum))
 
 
-def encode_index(segment: Segment) -> bytes:
-    """Return the bytes of the ``.idx`` of a segment without damage."""
+def encode_index(segment: Segment, unit: int) -> bytes:
+    """Return the bytes of the ``.idx`` of a segment without damage, whose last unit is ``unit``."""
     positions = segment.positions
     assert positions is not None, "a segment is sealed while its positions are in memory"
     places = positions.tobytes()
@@ -171,7 +173,7 @@ def encode_index(segment: Segment) -> bytes:
     summary = _SUMMARY.pack(
         *(_SUMMARY_MAGIC, _VERSION, 0, segment.first_index, len(positions)),
         *(segment.end_position, positions[-1] if positions else 0),
-        *(end.index, end.term, end.checksum, len(segment.term_runs)),
+        *(end.index, end.term, end.checksum, unit, len(segment.term_runs)),
     )
     summary += b"".join(_RUN.pack(*run) for run in segment.term_runs)
     return b"".join((summary, _CRC.pack(crc32c(summary)), places, _CRC.pack(crc32c(places))))
@@ -201,7 +203,7 @@ def open_sealed(files: Files, segment: Segment) -> bool:
 
 
 def _read_summary(segment: Segment, data: bytes) -> bool:
-    magic, version, _, first, count, end_position, _, index, term, checksum, runs = (
+    magic, version, _, first, count, end_position, _, index, term, checksum, unit, runs = (
         _SUMMARY.unpack_from(data, 0)
     )
     stop = _SUMMARY.size + runs * _RUN.size
@@ -213,6 +215,7 @@ def _read_summary(segment: Segment, data: bytes) -> bool:
         return False
     segment.end = LogEnd(Index(index), Term(term), checksum)
     segment.end_position = end_position
+    segment.claim = claim_done(unit, segment.end)
     segment.term_runs = [
         (Index(at), Term(run)) for at, run in _RUN.iter_unpack(data[_SUMMARY.size : stop])
     ]

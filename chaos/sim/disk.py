@@ -1,0 +1,374 @@
+"""A disk in memory that forgets what a real one may forget.
+
+Every file has two contents: what a reader sees, and what would survive a power
+cut. Between them lies the ordered list of operations that nobody has synced.
+The same holds for the names in a directory. ``crash`` decides, from a random
+stream, which of the unsynced operations made it::
+
+    keep      all of them (kill -9: the kernel has them)
+    lose      none of them
+    subset    any of them, in any combination (reordering)
+    torn      any of them, and of each write any of its 512-byte sectors
+
+Faults for everything else that disks do: errors of reads, writes and syncs, no
+space, bit rot. An error of a sync drops the file's dirty pages: they read back
+as long as the "kernel" runs, count as clean, and are gone after a power cut.
+
+One thread only. Directories themselves are never lost, only names in them.
+"""
+
+import errno
+from collections.abc import Callable, Sequence
+from enum import Enum
+from random import Random
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import DirectoryLocked, StorageFailed
+
+SECTOR_BYTES: Final = 512
+
+
+class CrashKind(Enum):
+    """What a power cut does to operations that were not synced."""
+
+    KEEP = "keep"
+    LOSE = "lose"
+    SUBSET = "subset"
+    TORN = "torn"
+
+
+class Killed(BaseException):
+    """The process ended inside an operation. Not an error that code could handle."""
+
+
+class _Inode:
+    """A file's bytes, now and after a power cut."""
+
+    __slots__ = ("durable", "locked", "now", "unreadable", "unsynced")
+
+    def __init__(self) -> None:
+        self.durable = bytearray()
+        self.now = bytearray()
+        self.unsynced: list[tuple[str, int, bytes]] = []
+        self.unreadable: set[int] = set()
+        self.locked = False
+
+    def fork(self) -> "_Inode":
+        copy = _Inode()
+        copy.durable[:] = self.durable
+        copy.now[:] = self.now
+        copy.unsynced = list(self.unsynced)
+        copy.unreadable = set(self.unreadable)
+        return copy
+
+
+NameChange = tuple[str, "list[tuple[str, _Inode | None]]"]
+"""A directory, and names in it that change together; None takes a name away."""
+
+
+def _perform(content: bytearray, operation: tuple[str, int, bytes]) -> None:
+    kind, at, data = operation
+    if kind == "size":
+        if at < len(content):
+            del content[at:]
+        else:
+            content.extend(bytes(at - len(content)))
+        return
+    if at + len(data) > len(content):
+        content.extend(bytes(at + len(data) - len(content)))
+    content[at : at + len(data)] = data
+
+
+class SimDisk:
+    """The disk of one machine; survives ``crash``, its files' handles do not."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, _Inode] = {}
+        self._durable_names: dict[str, _Inode] = {}
+        self._unsynced_names: list[NameChange] = []
+        self._directories: set[str] = set()
+        self.generation = 0
+        self.operations = 0
+        self.on_operation: Callable[[str, str], None] | None = None
+        """Called before each operation that changes something; may raise ``Killed`` or OSError."""
+        self.after_operation: Callable[[], None] | None = None
+        self.read_error: Callable[[str, int, int], bool] | None = None
+        """Whether a read of (path, offset, length) fails."""
+
+    def files(self) -> "SimFiles":
+        """Return the file system as one incarnation of the process sees it."""
+        return SimFiles(self, self.generation)
+
+    def fork(self) -> "SimDisk":
+        """Return an independent copy in the same state, without hooks."""
+        copy = SimDisk()
+        inodes: dict[int, _Inode] = {}
+
+        def forked(inode: _Inode) -> _Inode:
+            if id(inode) not in inodes:
+                inodes[id(inode)] = inode.fork()
+            return inodes[id(inode)]
+
+        copy._names = {name: forked(inode) for name, inode in self._names.items()}
+        copy._durable_names = {name: forked(inode) for name, inode in self._durable_names.items()}
+        copy._unsynced_names = [
+            (directory, [(name, forked(inode) if inode else None) for name, inode in changes])
+            for directory, changes in self._unsynced_names
+        ]
+        copy._directories = set(self._directories)
+        copy.generation = self.generation
+        return copy
+
+    def crash(self, random: Random, kind: CrashKind) -> None:
+        """End the process and, unless ``kind`` is KEEP, cut the power."""
+        self.generation += 1
+        for inode in {id(each): each for each in self._all_inodes()}.values():
+            inode.locked = False
+            if kind is CrashKind.KEEP:
+                continue
+            for written in inode.unsynced:
+                for part in _surviving(random, kind, written):
+                    _perform(inode.durable, part)
+            inode.unsynced = []
+            inode.now = bytearray(inode.durable)
+        if kind is CrashKind.KEEP:
+            return
+        for _, changes in self._unsynced_names:
+            if kind is CrashKind.LOSE or random.random() < 0.5:
+                continue
+            self._make_durable(changes)
+        self._unsynced_names = []
+        self._names = dict(self._durable_names)
+
+    def flip_bit(self, path: str, offset: int, bit: int) -> None:
+        """Rot one bit, on disk and in the cache."""
+        inode = self._names[path]
+        inode.now[offset] ^= 1 << bit
+        if offset < len(inode.durable):
+            inode.durable[offset] ^= 1 << bit
+
+    def content(self, path: str) -> bytes:
+        """Return what a reader sees."""
+        return bytes(self._names[path].now)
+
+    def paths(self) -> list[str]:
+        """Return the names of all files, sorted."""
+        return sorted(self._names)
+
+    def wipe(self) -> None:
+        """Lose everything: a new, empty disk."""
+        self.generation += 1
+        self._names.clear()
+        self._durable_names.clear()
+        self._unsynced_names.clear()
+        self._directories.clear()
+
+    def _all_inodes(self) -> list[_Inode]:
+        changes = [change for _, changes in self._unsynced_names for change in changes]
+        unsynced = [inode for _, inode in changes if inode is not None]
+        return [*self._names.values(), *self._durable_names.values(), *unsynced]
+
+    def _make_durable(self, changes: "list[tuple[str, _Inode | None]]") -> None:
+        for name, inode in changes:
+            if inode is None:
+                self._durable_names.pop(name, None)
+            else:
+                self._durable_names[name] = inode
+
+
+def _surviving(
+    random: Random, kind: CrashKind, operation: tuple[str, int, bytes]
+) -> list[tuple[str, int, bytes]]:
+    """Return what is left of one unsynced operation."""
+    what, at, data = operation
+    if kind is CrashKind.LOSE:
+        return []
+    if kind is CrashKind.SUBSET or what == "size":
+        return [operation] if random.random() < 0.5 else []
+    parts: list[tuple[str, int, bytes]] = []
+    position = 0
+    while position < len(data):
+        length = min(SECTOR_BYTES - (at + position) % SECTOR_BYTES, len(data) - position)
+        if random.random() < 0.5:
+            parts.append((what, at + position, data[position : position + length]))
+        position += length
+    return parts
+
+
+class SimFile:
+    """An open file of a simulated disk."""
+
+    def __init__(self, files: "SimFiles", inode: _Inode, path: str) -> None:
+        self.path = path
+        self._files = files
+        self._inode = inode
+        self._holds_lock = False
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read what is there now."""
+        self._files.check_alive()
+        error = self._files.disk.read_error
+        if error is not None and error(self.path, offset, length):
+            raise OSError(errno.EIO, "simulated read error", self.path)
+        return bytes(memoryview(self._inode.now)[offset : offset + length])
+
+    def pread_now(self, length: int, offset: int) -> bytes | None:
+        """Read; the simulated page cache has everything."""
+        return self.pread(length, offset)
+
+    def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write to the cache."""
+        data = b"".join(buffers)
+        self._files.begin("write", self.path, offset)
+        operation = ("write", offset, data)
+        _perform(self._inode.now, operation)
+        self._inode.unsynced.append(operation)
+        self._files.end()
+
+    def sync(self) -> None:
+        """Make everything that was written so far durable."""
+        inode = self._inode
+        try:
+            self._files.begin("fdatasync", self.path, None)
+        except StorageFailed:
+            inode.unsynced = []  # clean, and not on disk
+            raise
+        for operation in inode.unsynced:
+            _perform(inode.durable, operation)
+        inode.unsynced = []
+        self._files.end()
+
+    def truncate(self, size: int) -> None:
+        """Cut or extend."""
+        self._change_size("ftruncate", size)
+
+    def allocate(self, size: int) -> None:
+        """Extend with zeros; never cuts."""
+        self._change_size("fallocate", max(size, len(self._inode.now)))
+
+    def size(self) -> int:
+        """Return the length."""
+        return len(self._inode.now)
+
+    def close(self) -> None:
+        """Release the lock, if this handle holds it."""
+        if self._holds_lock:
+            self._holds_lock = False
+            self._inode.locked = False
+
+    def _change_size(self, call: str, size: int) -> None:
+        self._files.begin(call, self.path, size)
+        operation = ("size", size, b"")
+        _perform(self._inode.now, operation)
+        self._inode.unsynced.append(operation)
+        self._files.end()
+
+
+class SimFiles:
+    """``storage.files.Files`` over a simulated disk, for one incarnation of a process."""
+
+    def __init__(self, disk: SimDisk, generation: int) -> None:
+        self.disk = disk
+        self._generation = generation
+
+    def check_alive(self) -> None:
+        """A process that was killed does nothing any more."""
+        if self._generation != self.disk.generation:
+            raise Killed
+
+    def begin(self, call: str, path: str, offset: int | None) -> None:
+        """Give the hook its chance to fail or to kill."""
+        self.check_alive()
+        self.disk.operations += 1
+        if self.disk.on_operation is not None:
+            try:
+                self.disk.on_operation(call, path)
+            except OSError as error:
+                raise StorageFailed(call, path, offset, error) from error
+
+    def end(self) -> None:
+        """An operation has happened."""
+        if self.disk.after_operation is not None:
+            self.disk.after_operation()
+
+    def open(self, path: str, *, create: bool = False) -> SimFile:
+        """Open, making the file if asked to."""
+        self.check_alive()
+        inode = self.disk._names.get(path)
+        if inode is None:
+            if not create:
+                missing = FileNotFoundError(errno.ENOENT, "no such file", path)
+                raise StorageFailed("open", path, None, missing)
+            self.begin("create", path, None)
+            inode = _Inode()
+            self._change_names([(path, inode)])
+            self.end()
+        return SimFile(self, inode, path)
+
+    def lock(self, path: str) -> SimFile:
+        """Open and hold."""
+        file = self.open(path, create=True)
+        if file._inode.locked:
+            raise DirectoryLocked(f"another process has {_parent(path)} open; stop it first")
+        file._inode.locked = True
+        file._holds_lock = True
+        return file
+
+    def exists(self, path: str) -> bool:
+        """Whether the name is there now."""
+        self.check_alive()
+        return path in self.disk._names or path in self.disk._directories
+
+    def list(self, path: str) -> list[str]:
+        """Return names, of files and of directories, sorted."""
+        self.check_alive()
+        prefix = f"{path}/"
+        below = [*self.disk._names, *self.disk._directories]
+        found = {name[len(prefix) :].split("/")[0] for name in below if name.startswith(prefix)}
+        return sorted(found)
+
+    def make_directory(self, path: str) -> None:
+        """Remember it and its parents."""
+        self.check_alive()
+        while path and path not in self.disk._directories:
+            self.disk._directories.add(path)
+            path = _parent(path)
+
+    def sync_directory(self, path: str) -> None:
+        """Make the names in it durable."""
+        self.begin("fsync", path, None)
+        rest: list[NameChange] = []
+        for directory, changes in self.disk._unsynced_names:
+            if directory == path:
+                self.disk._make_durable(changes)
+            else:
+                rest.append((directory, changes))
+        self.disk._unsynced_names = rest
+        self.end()
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a name: one operation, whole or not at all."""
+        self.begin("rename", old, None)
+        inode = self.disk._names[old]
+        self._change_names([(new, inode), (old, None)])
+        self.end()
+
+    def remove(self, path: str) -> None:
+        """Take a name away."""
+        self.begin("unlink", path, None)
+        self._change_names([(path, None)])
+        self.end()
+
+    def _change_names(self, changes: "list[tuple[str, _Inode | None]]") -> None:
+        """Change names of one directory together: a rename is never seen half done."""
+        for path, inode in changes:
+            if inode is None:
+                self.disk._names.pop(path, None)
+            else:
+                self.disk._names[path] = inode
+        self.disk._unsynced_names.append((_parent(changes[0][0]), changes))
+
+
+def _parent(path: str) -> str:
+    return path.rpartition("/")[0]
