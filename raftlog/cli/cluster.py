@@ -1,0 +1,92 @@
+"""``raftlog cluster``: all nodes of a configuration, as processes on this machine."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from raftlog.cli.exits import Exit
+from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
+from raftlog.cli.output import Output, Shown, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from raftlog.base.ids import NodeId
+    from raftlog.server.observation import ClusterView
+    from raftlog.server.pidfile import ProcessId
+
+app = typer.Typer(help="Start, stop and look at all nodes on this machine.", no_args_is_help=True)
+
+COLUMNS = ("node", "shard", "role", "term", "commit", "applied", "lag", "pid", "")
+
+
+@app.command()
+def up(
+    config: ConfigOption = DEFAULT_CONFIG,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until it serves.")] = 30.0,
+) -> None:
+    """Form the cluster if it is new, start every node that does not run, wait until it serves."""
+    from raftlog.server.cluster import LocalNodes  # noqa: PLC0415  (``--help`` stays fast)
+
+    read = read_config(config)
+    started = asyncio.run(LocalNodes(read).up(timeout))
+    what = f"started {', '.join(started)}" if started else "every node runs already"
+    say(f"{what}; clients connect to {', '.join(read.seeds)}")
+
+
+@app.command()
+def down(
+    config: ConfigOption = DEFAULT_CONFIG,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait until they are gone.")] = 12.0,
+) -> None:
+    """Ask every node to stop and see it gone; the data stays."""
+    from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
+
+    stopped = asyncio.run(LocalNodes(read_config(config)).down(timeout))
+    say(f"stopped {', '.join(stopped)}" if stopped else "no node runs")
+
+
+@app.command()
+def status(config: ConfigOption = DEFAULT_CONFIG, output: Shown = Output.TABLE) -> None:
+    """Show role, term and progress of every node; 3 if the cluster is not healthy."""
+    from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
+
+    nodes = LocalNodes(read_config(config))
+    view = asyncio.run(nodes.observe())
+    if output is Output.JSON:
+        print_json(as_data(view, nodes.running()))
+    else:
+        show(view, nodes.running())
+    if view.complaint:
+        say(f"not healthy: {view.complaint}")
+        raise typer.Exit(Exit.UNHEALTHY)
+
+
+def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str, object]:
+    """Return what ``-o json`` prints."""
+    from msgspec import structs  # noqa: PLC0415
+
+    nodes: list[dict[str, object]] = []
+    for each in view.nodes:
+        process = running.get(each.node)
+        nodes.append(
+            {
+                **structs.asdict(each),
+                "lag": view.lag(each),
+                "pid": process.pid if process is not None else None,
+            }
+        )
+    return {"healthy": not view.complaint, "complaint": view.complaint, "nodes": nodes}
+
+
+def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
+    """Print the table."""
+    rows: list[list[object]] = []
+    for each in view.nodes:
+        process = running.get(each.node)
+        pid = process.pid if process is not None else None
+        if each.problem:
+            rows.append([each.node, each.shard, "", "", "", "", "", pid, each.problem])
+            continue
+        progress = [each.role, each.term, each.commit, each.applied, view.lag(each)]
+        rows.append([each.node, each.shard, *progress, pid, ""])
+    print_table(COLUMNS, rows)

@@ -1,0 +1,123 @@
+"""``raftlog log``: look into a data directory, also of a node that does not start.
+
+Nothing in the directory is changed (``server/inspection.py``).
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from raftlog.cli.exits import Exit
+from raftlog.cli.output import Output, Shown, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from raftlog.base.entry import Entry
+    from raftlog.server.inspection import DirectoryReport
+
+app = typer.Typer(help="Look into a data directory; nothing is changed.", no_args_is_help=True)
+
+Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A node's data directory.")]
+PREVIEW_BYTES: Final = 24
+
+
+@app.command()
+def verify(directory: Directory, output: Shown = Output.TABLE) -> None:
+    """Read every byte and check it; 4 if something that was promised is damaged."""
+    from raftlog.server.inspection import verify_directory  # noqa: PLC0415  (``--help`` is fast)
+
+    report = verify_directory(str(directory))
+    if output is Output.JSON:
+        from msgspec import structs  # noqa: PLC0415
+
+        print_json({**structs.asdict(report), "damaged": report.is_damaged})
+    else:
+        _show(report)
+    if report.is_damaged:
+        say("damaged: a node with peers repairs it from them when it starts; alone it does not")
+        raise typer.Exit(Exit.DAMAGED)
+
+
+@app.command()
+def dump(
+    directory: Directory,
+    shard: Annotated[int, typer.Option(help="Which shard's log.")] = 0,
+    at: Annotated[int, typer.Option(help="Only the entry at this index.")] = 0,
+    first: Annotated[int, typer.Option("--from", help="First index.")] = 1,
+    last: Annotated[int, typer.Option("--to", help="Last index; 0: the end.")] = 0,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Print entries, one a line (with -o json one object a line); 4 if one is damaged."""
+    from raftlog.base.entry import Entry  # noqa: PLC0415
+    from raftlog.server.inspection import entries_of  # noqa: PLC0415
+
+    if at:
+        first = last = at
+    damaged = found = False
+    for each in entries_of(str(directory), shard, first, last or None):
+        found = True
+        if not isinstance(each, Entry):
+            damaged = True
+            print_json(each) if output is Output.JSON else typer.echo(f"{each.file}: {each.what}")
+        elif output is Output.JSON:
+            print_json(facts(each))
+        else:
+            typer.echo(" ".join(f"{name}={value}" for name, value in facts(each).items()))
+    if damaged:
+        raise typer.Exit(Exit.DAMAGED)
+    if not found:
+        say(f"no entry from {first} on is in {directory}; see its range with: raftlog log verify")
+        raise typer.Exit(Exit.FAILED)
+
+
+def facts(entry: "Entry") -> dict[str, object]:
+    """Return what is shown of an entry."""
+    return {
+        "index": entry.index,
+        "term": entry.term,
+        "kind": entry.kind.name.lower(),
+        "bytes": entry.size,
+        "previous": f"{entry.previous:08x}",
+        "checksum": f"{entry.checksum:08x}",
+        **dict(_content(entry)),
+    }
+
+
+def _content(entry: "Entry") -> Iterator[tuple[str, object]]:
+    from raftlog.base.entry import EntryKind  # noqa: PLC0415
+    from raftlog.base.errors import CorruptFrame, IncompatibleFormat  # noqa: PLC0415
+    from raftlog.base.membership import decode_membership  # noqa: PLC0415
+    from raftlog.broker.commands import CommandType, decode  # noqa: PLC0415
+
+    try:
+        match entry.kind:
+            case EntryKind.CONFIGURATION:
+                yield "voters", ",".join(map(str, decode_membership(entry.body).voters))
+            case EntryKind.COMMANDS:
+                envelope = decode(entry.body)
+                kinds = [CommandType(kind).name.lower() for kind, _, _ in envelope]
+                yield "log_time_ms", envelope.log_time_ms
+                yield "commands", ",".join(f"{kinds.count(k)}x{k}" for k in sorted(set(kinds)))
+                _, position, length = envelope.places[0]
+                shown = bytes(entry.body[position : position + min(length, PREVIEW_BYTES)])
+                yield "first", shown.hex()
+            case EntryKind.NOOP:
+                pass
+    except (CorruptFrame, IncompatibleFormat) as error:
+        # The frame is good and says so; that this binary can't read it is a fact like others.
+        yield "unreadable", str(error)
+
+
+def _show(report: "DirectoryReport") -> None:
+    print_table(
+        ("shard", "first", "last", "entries", "durable to", "segments", "term", "vote"),
+        [
+            (s.shard, s.first, s.last, s.entries, s.durable, s.segments, s.term, s.vote)
+            for s in report.shards
+        ],
+        f"node {report.node} of cluster {report.cluster}, directory {report.directory}",
+    )
+    for shard in report.shards:
+        for finding in shard.findings:
+            typer.echo(f"{finding.verdict}: {finding.file}: {finding.what}")

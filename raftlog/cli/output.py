@@ -1,0 +1,45 @@
+"""What a command prints: a table for people, or JSON alone on stdout.
+
+Progress and complaints go to stderr, so that ``raftlog ... -o json | jq`` works
+whatever happens.
+"""
+
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from typing import Annotated
+
+import msgspec
+import typer
+
+
+class Output(Enum):
+    """How a result is shown."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+Shown = Annotated[Output, typer.Option("--output", "-o", help="table, or json on stdout.")]
+
+
+def print_json(value: object) -> None:
+    """Write ``value`` as one line of JSON to stdout."""
+    sys.stdout.write(msgspec.json.encode(value).decode() + "\n")
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Write a table to stdout."""
+    from rich.console import Console  # noqa: PLC0415  (``raftlog --help`` stays fast)
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(*columns, title=title or None, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text("-" if cell in (None, "") else str(cell)) for cell in row))
+    Console().print(table)
+
+
+def say(text: str) -> None:
+    """Write one line of progress to stderr."""
+    sys.stderr.write(f"{text}\n")

@@ -1,0 +1,199 @@
+"""A running node: configuration in, objects out, in the order in which they depend.
+
+::
+
+    DataDirectory (locked) -> Host (recovers every shard) -> Mesh (peers)
+                                   |                           |
+                                   +--> BrokerShard, services -+-> ClientServer
+
+Nothing serves before everything it needs exists. What cannot start says so
+with one typed error; what fails later ends the node with one sentence, because
+a node that limps is worse for its cluster than one that is gone (R2).
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from raftlog.base.errors import RaftlogError, RolledBack, Unavailable
+from raftlog.base.ids import NodeId, ShardId
+from raftlog.broker.machine import BrokerMachine
+from raftlog.node.host import Host
+from raftlog.node.replica import Replica, ReplicaOptions
+from raftlog.raft.config import CoreConfig
+from raftlog.raft.effects import RoleChanged
+from raftlog.raft.rpcs import PeerMessage
+from raftlog.server.config import Config, NodeConfig
+from raftlog.service.handlers import ClientHandlers, ShardService
+from raftlog.service.shard import BrokerShard
+from raftlog.service.status import NodeFacts
+from raftlog.storage.directory import DataDirectory
+from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.transport.gate import Gate
+from raftlog.transport.mesh import Mesh, parse_address
+from raftlog.transport.server import ClientServer
+from raftlog.wire.greeting import Promise
+
+log: Final = logging.getLogger("raftlog.node")
+
+
+class NodeServer:
+    """One node of a cluster, from start to stop. Made by ``open``, on its loop."""
+
+    def __init__(self, config: Config, node: NodeConfig) -> None:
+        self.config: Final = config
+        self.node: Final = node
+        self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        """Done when the node cannot go on, with the reason."""
+        self._brokers: dict[ShardId, BrokerShard] = {}
+        self._host: Host | None = None
+        self._mesh: Mesh | None = None
+        self._clients: ClientServer | None = None
+
+    @classmethod
+    async def open(cls, config: Config, name: str) -> "NodeServer":
+        """Start node ``name`` of the cluster that ``config`` describes.
+
+        Raises:
+            ConfigError: The configuration names no such node.
+            DirectoryUnformatted, DirectoryForeign, DirectoryLocked: About its directory.
+            DamagedLog, StorageFailed: About what is in it.
+            Unavailable: An address is in use.
+        """
+        server = cls(config, config.find(name))
+        try:
+            await server._start()
+        except BaseException:
+            await server.close()
+            raise
+        return server
+
+    async def _start(self) -> None:
+        node, config = self.node, self.config
+        directory = DataDirectory.open(node.data, expected_node=node.node)
+        try:
+            host = self._host = self._recover(directory)
+        except BaseException:
+            directory.close()
+            raise
+        host.on_failed = self._shard_failed
+        mesh = self._mesh = await Mesh.open(
+            host,
+            config.peer_addresses(node.node),
+            listen=node.peer,
+            promises=self._promises,
+            on_refused=self._refused,
+        )
+        self._clients = ClientServer(
+            Gate(host.identity.cluster, host.id),
+            ClientHandlers(self._services(host, mesh)).by_method,
+            address_of=self._client_address,
+        )
+        try:
+            await self._clients.listen(*parse_address(node.client))
+        except OSError as error:
+            raise Unavailable(
+                f"{node.client} cannot be listened on ({error.strerror or error}); stop what uses "
+                f"it, or choose another port for {node.node} in {config.path}"
+            ) from error
+        for shard, replica in host.replicas.items():
+            replica.on_role = lambda change, shard=shard: self._log_role(shard, change)  # type: ignore[misc]
+        host.start()
+
+    def _recover(self, directory: DataDirectory) -> Host:
+        config = self.config
+        timings = config.timings
+        return Host(
+            directory,
+            self._make_machine,
+            self._send,
+            store_options=StoreOptions(
+                segment_bytes=config.segment_bytes, durable=config.durability == "fsync"
+            ),
+            replica_options=ReplicaOptions(
+                core=CoreConfig(
+                    heartbeat_ticks=timings.heartbeat_ticks,
+                    election_ticks_min=timings.election_ticks_min,
+                    election_ticks_max=timings.election_ticks_max,
+                )
+            ),
+        )
+
+    def _make_machine(self, shard: ShardId, path: str, store: LogStore) -> BrokerMachine:
+        broker = BrokerShard.restore(store.files, path, store.durable_end.index)
+        self._brokers[shard] = broker
+        return broker.machine
+
+    def _services(self, host: Host, mesh: Mesh) -> Mapping[ShardId, ShardService]:
+        facts = NodeFacts(host.identity.cluster, self.node.node, self._client_address)
+        services = {}
+        for shard, replica in host.replicas.items():
+            services[shard] = self._brokers[shard].serve(
+                replica,
+                host.reader,
+                host.scheduler,
+                facts,
+                durability=self.config.durability,
+                counters=_counters(replica, mesh),
+                on_failed=self._fail,
+            )
+        return services
+
+    def _send(self, to: NodeId, shard: ShardId, message: PeerMessage) -> None:
+        if self._mesh is not None:
+            self._mesh.send(to, shard, message)
+
+    def _client_address(self, node: NodeId) -> str:
+        found = self.config.nodes.get(node)
+        return found.advertise_client if found is not None else ""
+
+    def _promises(self) -> list[Promise]:
+        replicas = self._host.replicas if self._host is not None else {}
+        return [
+            Promise(shard, *replica.store.durable_promises) for shard, replica in replicas.items()
+        ]
+
+    # -- when something goes wrong
+
+    def _shard_failed(self, shard: ShardId, error: Exception) -> None:
+        log.error("shard %d stopped: %s", shard, error)
+        self._fail(error)
+
+    def _refused(self, peer: NodeId, error: RaftlogError) -> None:
+        log.warning("%s refuses this node: %s", peer, error)
+        if isinstance(error, RolledBack):
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.failed.done():
+            self.failed.set_result(error)
+
+    def _log_role(self, shard: ShardId, change: RoleChanged) -> None:
+        log.info(
+            "shard %d: %s in term %d, leader %s",
+            *(shard, change.role.value, change.term, change.leader or "unknown"),
+        )
+
+    # -- the end
+
+    async def close(self) -> list[str]:
+        """Stop: hand over, answer, sync, release (ruling 33). Idempotent.
+
+        Returns:
+            What hung beyond its deadline; empty after a clean stop.
+        """
+        host, self._host = self._host, None
+        hung: list[str] = []
+        if host is not None:
+            await host.drain()
+            hung = await host.close()
+        if self._clients is not None:
+            await self._clients.close()
+        if self._mesh is not None:
+            await self._mesh.close()
+        return hung
+
+
+def _counters(replica: Replica, mesh: Mesh):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    raise NotImplementedError

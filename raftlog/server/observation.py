@@ -1,0 +1,123 @@
+"""How a cluster looks from outside: every node is asked what it believes.
+
+The answers are of slightly different moments and none is linearizable. What is
+concluded from them is only what a supervisor or a person needs: whether there
+is a leader that a majority follows, and who is missing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from raftlog.base.errors import RaftlogError
+from raftlog.base.ids import NodeId
+from raftlog.client.routing import ask_status
+from raftlog.wire.schema import client
+
+LEADS: Final = "leader"
+
+
+class NodeView(msgspec.Struct, frozen=True):
+    """What one node says about one shard; ``problem`` is set if it said nothing."""
+
+    node: NodeId
+    shard: int
+    address: str
+    role: str = ""
+    term: int = 0
+    leader: str = ""
+    commit: int = 0
+    applied: int = 0
+    durable: int = 0
+    last: int = 0
+    problem: str = ""
+
+
+class ClusterView(msgspec.Struct, frozen=True):
+    """What all nodes say about all shards."""
+
+    nodes: tuple[NodeView, ...]
+
+    def leader(self, shard: int) -> NodeView | None:
+        """Return who leads ``shard``: of several that say so, the one of the highest term."""
+        leaders = [view for view in self.nodes if view.shard == shard and view.role == LEADS]
+        return max(leaders, key=lambda view: view.term, default=None)
+
+    def lag(self, view: NodeView) -> int | None:
+        """Return how many committed entries the node has not applied; None if not known."""
+        leader = self.leader(view.shard)
+        if leader is None or view.problem:
+            return None
+        return max(0, leader.commit - view.applied)
+
+    @property
+    def missing(self) -> list[NodeView]:
+        """The nodes that do not answer for some shard."""
+        return [view for view in self.nodes if view.problem]
+
+    @property
+    def complaint(self) -> str:
+        """Why the cluster is not healthy; "" if it is.
+
+        Healthy: each shard has a leader, and a majority of all nodes, it
+        included, answers and follows it in its term.
+        """
+        for shard in sorted({view.shard for view in self.nodes}):
+            views = [view for view in self.nodes if view.shard == shard]
+            leader = self.leader(shard)
+            if leader is None:
+                silent = [view.problem for view in views if view.problem]
+                why = f" ({silent[0]})" if silent else ""
+                answers = f"{len(views) - len(silent)} of {len(views)} nodes answer{why}"
+                return f"shard {shard} has no leader; {answers}"
+            following = [v for v in views if (v.term, v.leader) == (leader.term, leader.node)]
+            if 2 * len(following) <= len(views):
+                return (
+                    f"{len(following)} of {len(views)} nodes follow {leader.node}, the leader of "
+                    f"shard {shard}; a majority is needed"
+                )
+        return ""
+
+
+AskStatus = Callable[[str, int], Awaitable[client.NodeStatus]]
+"""Asks the node at an address about a shard; raises a ``RaftlogError`` if it can't."""
+
+
+async def _ask(address: str, shard: int) -> client.NodeStatus:
+    return await ask_status(address, shard=shard)
+
+
+async def observe(
+    addresses: Mapping[NodeId, str], shards: int = 1, ask: AskStatus = _ask
+) -> ClusterView:
+    """Ask every node about every shard, all at once."""
+    views = [
+        _view(node, shard, address, ask)
+        for shard in range(shards)
+        for node, address in addresses.items()
+    ]
+    return ClusterView(tuple(await asyncio.gather(*views)))
+
+
+async def _view(node: NodeId, shard: int, address: str, ask: AskStatus) -> NodeView:
+    try:
+        status = await ask(address, shard)
+    except RaftlogError as error:
+        return NodeView(node, shard, address, problem=str(error))
+    if status.node != node:
+        problem = f"{status.node or 'another node'} answers there; correct the addresses"
+        return NodeView(node, shard, address, problem=problem)
+    return NodeView(
+        node=node,
+        shard=shard,
+        address=address,
+        role=status.role,
+        term=status.term,
+        leader=status.leader,
+        commit=status.commit,
+        applied=status.applied,
+        durable=status.durable,
+        last=status.last,
+    )
