@@ -14,8 +14,8 @@ def run(node: NodeOption, config: ConfigOption = DEFAULT_CONFIG) -> None:
     The first signal hands over leadership, finishes what is in flight and
     flushes, within 10 s; a second one ends at once.
     """
-    from raftlog.server.app import run_node  # noqa: PLC0415  (``--help`` stays fast)
     from raftlog.server.formation import refuse_interrupted  # noqa: PLC0415
+    from raftlog.server.lifecycle import run_node  # noqa: PLC0415  (``--help`` stays fast)
 
     read = read_config(config)
     chosen = read.find(node)
