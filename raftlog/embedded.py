@@ -29,6 +29,7 @@ from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Ter
 from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES
 from raftlog.broker.commands import CommandType, decode
 from raftlog.node.host import Host
+from raftlog.node.proposals import OnOutcome
 from raftlog.node.replica import Replica, ReplicaOptions
 from raftlog.raft.config import CoreStatus
 from raftlog.storage.directory import DataDirectory, form_cluster
@@ -181,7 +182,7 @@ class RaftLog(Generic[R]):
         try:
             self._host = Host(
                 directory,
-                lambda _shard, _path: _UserMachine(self._machine),
+                lambda _shard, _path, _store: _UserMachine(self._machine),
                 self._send,
                 store_options=StoreOptions(
                     segment_bytes=self._settings.segment_bytes,
@@ -285,7 +286,7 @@ class RaftLog(Generic[R]):
         except TimeoutError:
             raise OutcomeUnknown(f"no majority answered within {timeout:g} s") from None
 
-    def _propose(self, data: bytes, on_outcome: "_OnOutcome") -> None:
+    def _propose(self, data: bytes, on_outcome: OnOutcome) -> None:
         if len(data) > BATCH_BYTES_MAX:
             on_outcome(RecordTooLarge(len(data), BATCH_BYTES_MAX), Term(0), Index(0))
             return

@@ -7,6 +7,7 @@ a way to send.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -21,7 +22,8 @@ from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
 
 SendToShard = Callable[[NodeId, ShardId, PeerMessage], None]
-MakeMachine = Callable[[ShardId, str], Machine]
+MakeMachine = Callable[[ShardId, str, LogStore], Machine]
+"""Makes a shard's machine, given its folder and its recovered log."""
 POLL_S: Final = 0.005
 
 
@@ -71,7 +73,7 @@ class Host:
                 self.id,
                 membership,
                 store,
-                make_machine(shard, directory.shard_path(shard)),
+                make_machine(shard, directory.shard_path(shard), store),
                 World(
                     scheduler=self._scheduler,
                     writer=self._writer,
@@ -83,7 +85,7 @@ class Host:
                 replica_options,
             )
         for shard, replica in self._replicas.items():
-            replica.on_failed = lambda error, shard=shard: self.on_failed(shard, error)  # type: ignore[misc]
+            replica.on_failed = partial(self._replica_failed, shard)
 
     @property
     def replicas(self) -> Mapping[ShardId, Replica]:
@@ -94,6 +96,14 @@ class Host:
     def reader(self) -> ReaderThread:
         """The disk's reader thread."""
         return self._reader
+
+    @property
+    def scheduler(self) -> LoopScheduler:
+        """The loop's clock and turns."""
+        return self._scheduler
+
+    def _replica_failed(self, shard: ShardId, error: Exception) -> None:
+        self.on_failed(shard, error)
 
     def start(self) -> None:
         """Let every replica take part."""

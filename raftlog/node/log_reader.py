@@ -41,19 +41,32 @@ class LogReader:
         except StorageError as error:
             done((), error)
             return
-        buffer = span.read(wait=False)
+        try:
+            buffer = span.read(wait=False)
+        except OSError as unreadable:
+            self._finish(span, first, None, unreadable, done)
+            return
         if buffer is not None:
-            self._finish(span, buffer, None, done)
+            self._finish(span, first, buffer, None, done)
             return
         self._reader.submit(
             lambda: span.read(wait=True),
-            lambda found, error: self._finish(span, found, error, done),
+            lambda found, error: self._finish(span, first, found, error, done),
         )
 
     def _finish(
-        self, span: ReadSpan, buffer: Buffer | None, error: Exception | None, done: OnEntries
+        self,
+        span: ReadSpan,
+        first: Index,
+        buffer: Buffer | None,
+        error: Exception | None,
+        done: OnEntries,
     ) -> None:
         entries: tuple[Entry, ...] = ()
+        if isinstance(error, OSError):
+            # A read error is damage like any other: a peer has another copy (storage.md 5).
+            error = FaultyEntry(first)
+            self._on_faulty(first)
         try:
             if buffer is not None:
                 entries = span.entries(buffer)

@@ -14,17 +14,19 @@ a node that limps is worse for its cluster than one that is gone (R2).
 import asyncio
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Final
 
 from raftlog.base.errors import RaftlogError, RolledBack, Unavailable
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
-from raftlog.node.replica import Replica, ReplicaOptions
+from raftlog.node.replica import ReplicaOptions
 from raftlog.raft.config import CoreConfig
 from raftlog.raft.effects import RoleChanged
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.server.config import Config, NodeConfig
+from raftlog.server.metrics import counters
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.shard import BrokerShard
 from raftlog.service.status import NodeFacts
@@ -98,7 +100,7 @@ class NodeServer:
                 f"it, or choose another port for {node.node} in {config.path}"
             ) from error
         for shard, replica in host.replicas.items():
-            replica.on_role = lambda change, shard=shard: self._log_role(shard, change)  # type: ignore[misc]
+            replica.on_role = partial(self._log_role, shard)
         host.start()
 
     def _recover(self, directory: DataDirectory) -> Host:
@@ -135,7 +137,7 @@ class NodeServer:
                 host.scheduler,
                 facts,
                 durability=self.config.durability,
-                counters=_counters(replica, mesh),
+                counters=partial(counters, replica, mesh),
                 on_failed=self._fail,
             )
         return services
@@ -193,7 +195,3 @@ class NodeServer:
         if self._mesh is not None:
             await self._mesh.close()
         return hung
-
-
-def _counters(replica: Replica, mesh: Mesh):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    raise NotImplementedError

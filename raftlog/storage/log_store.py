@@ -78,7 +78,7 @@ class LogStore:
         self.unit_number = recovered.unit_number
         self.fdatasyncs = 0
         self.bytes_written = 0
-        self._files = files
+        self.files = files
         self._hard_state = hard_state
         self._mark = recovered.mark
         self._mark_dirty = False
@@ -89,6 +89,8 @@ class LogStore:
         self._sequence = hard_state.sequence
         self._busy: StorePlan | None = None
         self._closed = False
+        self.durable_promises = (self._sequence, self.unit_number)
+        """Hard-state sequence and write unit that are on disk: what a hello may boast of."""
         self.end: LogEnd = self._segments[-1].end
         """Where the log ends once everything planned is done."""
         self.durable_end: LogEnd = self.end
@@ -229,7 +231,7 @@ class LogStore:
             segment.drop()
             plan.steps.append(partial(self._remove, segment))
             # One by one: a name that comes back after a crash must be the newest of them.
-            plan.steps.append(partial(self._files.sync_directory, self._log_directory))
+            plan.steps.append(partial(self.files.sync_directory, self._log_directory))
         return plan
 
     def plan_repair(self, entries: Sequence[Entry]) -> StorePlan | None:
@@ -266,6 +268,7 @@ class LogStore:
         """Take in that ``plan`` was performed."""
         assert plan is self._busy, "a plan is completed once, after it was performed"
         self._busy = None
+        self.durable_promises = (self._sequence, self.unit_number)
         if plan.end_after is not None:
             self.durable_end = plan.end_after
         if plan.repaired is not None:
@@ -278,7 +281,7 @@ class LogStore:
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
-        positions = load_positions(self._files, segment)
+        positions = load_positions(self.files, segment)
         position = positions[index - segment.first_index]
         length = segment.true_end_of(positions, index) - position
         before = LogEnd(Index(index - 1), Term(0), -1)
@@ -302,7 +305,7 @@ class LogStore:
         if segment.hole_at(first) is not None:
             raise FaultyEntry(first)
         self._note_use(segment)
-        return ReadSpan(self._files, segment, first, min(last, segment.end.index), bytes_max)
+        return ReadSpan(self.files, segment, first, min(last, segment.end.index), bytes_max)
 
     def locate_bodies(
         self, places: Sequence[Place], bytes_max: int = READ_SPAN_BYTES_MAX
@@ -323,7 +326,7 @@ class LogStore:
                 break
             taken += 1
         self._note_use(segment)
-        return BodySpan(self._files, segment, places[:taken], bytes_max)
+        return BodySpan(self.files, segment, places[:taken], bytes_max)
 
     # -- planning, inside
 
@@ -422,7 +425,7 @@ class LogStore:
             segment.drop()
             plan.steps.append(partial(self._remove, segment))
         last = self._segments[-1]
-        positions = load_positions(self._files, last)
+        positions = load_positions(self.files, last)
         cut = to.index - last.base.index
         hole = last.hole_at(to.index)
         if hole is not None:
@@ -536,33 +539,33 @@ class LogStore:
         self.fdatasyncs += 2
 
     def _write_index(self, path: str, data: bytes) -> None:
-        file = self._files.open(path, create=True)
+        file = self.files.open(path, create=True)
         file.truncate(0)
         file.pwrite([data], 0)
         file.close()
         self.bytes_written += len(data)
 
     def _make_segment(self, file: "_Later", path: str, header: bytes, size: int) -> None:
-        made = self._files.open(path, create=True)
+        made = self.files.open(path, create=True)
         made.truncate(0)
         made.allocate(size)
         made.pwrite([header], 0)
         self._sync(made)
-        self._files.sync_directory(self._log_directory)
+        self.files.sync_directory(self._log_directory)
         file.become(made)
 
     def _remove(self, segment: Segment) -> None:
-        if self._files.exists(segment.index_path):
-            self._files.remove(segment.index_path)
-        self._files.remove(segment.path)
+        if self.files.exists(segment.index_path):
+            self.files.remove(segment.index_path)
+        self.files.remove(segment.path)
 
     def _cut(self, segment: Segment, position: int, *, was_sealed: bool) -> None:
-        if was_sealed and self._files.exists(segment.index_path):
-            self._files.remove(segment.index_path)
+        if was_sealed and self.files.exists(segment.index_path):
+            self.files.remove(segment.index_path)
         segment.file.truncate(position)
         segment.file.allocate(max(self.options.segment_bytes, position))
         self._sync(segment.file)
-        self._files.sync_directory(self._log_directory)
+        self.files.sync_directory(self._log_directory)
 
     def _close_files(self) -> None:
         for segment in self._segments:

@@ -165,7 +165,7 @@ def parse_segment_header(data: bytes) -> Claim | None:
 
 
 def encode_index(segment: Segment, unit: int) -> bytes:
-    """Return the bytes of the ``.idx`` of a segment without damage, whose last unit is ``unit``."""
+    """Return the ``.idx`` of a segment without damage, whose last unit is ``unit``."""
     positions = segment.positions
     assert positions is not None, "a segment is sealed while its positions are in memory"
     places = positions.tobytes()

@@ -1,0 +1,25 @@
+"""What a node counts about one shard, by the names that bench and status read.
+
+Counters only rise while the process lives. A name that ends in ``_size`` is
+how much there is now.
+"""
+
+from raftlog.node.replica import Replica
+from raftlog.transport.mesh import Mesh
+
+
+def counters(replica: Replica, mesh: Mesh) -> dict[str, int]:
+    """Return the counters of a shard's replica and of the node's links."""
+    store = replica.store
+    return {
+        "fdatasyncs": store.fdatasyncs,
+        "bytes_written": store.bytes_written,
+        "write_units": store.unit_number,
+        "hard_state_writes": store.hard_sequence,
+        "faulty_entries_size": store.faulty_count,
+        "entries_repaired": replica.repaired,
+        "log_first_index": store.first_index,
+        "memory_tail_bytes_size": replica.core.log.tail_bytes,
+        "messages_received": mesh.server.messages,
+        "peer_connections_refused": mesh.server.refused_connections,
+    }
