@@ -1,0 +1,1 @@
+"""What tries to break raftlog: simulation, invariants, mutants. On top of the package."""

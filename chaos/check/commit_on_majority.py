@@ -1,0 +1,37 @@
+"""A commit stands on a majority of *durable* logs, whatever anybody claims (R1).
+
+Durable is what the observer saw reach the disk, also of nodes that are down
+now: their disks will come back.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from chaos.check.log_model import LogModel, Mark
+from chaos.check.violation import Violation
+from raftlog.base.ids import Index, NodeId
+
+NAME: Final = "commit_on_majority"
+
+
+def check_majority(
+    node: NodeId, index: Index, mark: Mark, durable: Mapping[NodeId, LogModel]
+) -> None:
+    """Check a commit that is news.
+
+    Args:
+        node: Who claims it.
+        index: The last index that it commits.
+        mark: The entry there; its chain value stands for all before.
+        durable: The durable log of each voter.
+
+    Raises:
+        Violation: Fewer than a majority have it.
+    """
+    holders = [voter for voter, log in durable.items() if log.at(index) == mark]
+    if 2 * len(holders) <= len(durable):
+        raise Violation(
+            NAME,
+            f"{node} commits {index} ({mark}), which is durable only on {holders} "
+            f"of {len(durable)}",
+        )

@@ -1,0 +1,303 @@
+"""The simulated cluster: machines, the network between them, processes that start and end.
+
+Starting a process is what a node does: open the store on what the disk has
+left, make a new state machine and a new replica. Ending one is a kill, with
+the power cut or without.
+"""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Final
+
+from chaos.check.liveness import ReplicaView
+from chaos.check.log_model import Mark
+from chaos.check.violation import Violation
+from chaos.sim.disk import CrashKind, Killed, SimDisk
+from chaos.sim.events import MS_NS, EventQueue, stream
+from chaos.sim.machine import HistoryMachine
+from chaos.sim.network import Network
+from chaos.sim.observer import Observer
+from chaos.sim.process import (
+    DiskPace,
+    Life,
+    Machine,
+    Process,
+    SimPeers,
+    SimReader,
+    SimWriter,
+)
+from chaos.sim.promises import check_disk_behind
+from chaos.sim.swarm import SeedConfig
+from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
+from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed
+from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
+from raftlog.base.membership import Membership
+from raftlog.base.writes import Write
+from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.raft.rpcs import AppendRequest, PeerMessage
+from raftlog.storage.directory import FIRST_TERM, format_directory
+from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
+from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.plan import StorePlan
+
+DATA: Final = "/data"
+SHARD: Final = "/data/shards/0"
+DEEP_CHECK_SHARE: Final = 0.004
+"""How many promises are also checked by recovering a copy of the disk."""
+
+
+class Cluster:
+    """Machines by node, and everything that they share."""
+
+    def __init__(self, config: SeedConfig) -> None:
+        self.config = config
+        self.queue = EventQueue()
+        self.process_random = stream(config.seed, "process")
+        self.disk_random = stream(config.seed, "disk")
+        network_random = stream(config.seed, "network")
+        self.network = Network(self.queue, network_random, config.network, self._deliver)
+        self.store_options = StoreOptions(segment_bytes=config.segment_bytes)
+        names = [NodeId(f"n{number + 1}") for number in range(config.nodes)]
+        self._replicas = tuple(
+            ReplicaId(name, DirectoryId(f"{n:032x}")) for n, name in enumerate(names)
+        )
+        self._ids = {replica.node: replica for replica in self._replicas}
+        self.membership = Membership(self._replicas)
+        first = seal(
+            *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
+            [self.membership.encode()],
+        )
+        self.observer = Observer(self._replicas, first)
+        self.marks = self.observer.marks
+        self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
+        victims = stream(config.seed, "victims").sample(names, config.victims)
+        for name in victims:
+            self.machines[name].victim = True
+        self.on_start: Callable[[Machine], None] = lambda _: None
+
+    @property
+    def nodes(self) -> Sequence[NodeId]:
+        """All names, in a fixed order."""
+        return list(self.machines)
+
+    def process_of(self, node: NodeId) -> Process | None:
+        """Return the process on ``node``, if one runs."""
+        return self.machines[node].process
+
+    def up(self) -> list[Machine]:
+        """Return the machines on which a process runs."""
+        return [machine for machine in self.machines.values() if machine.process is not None]
+
+    def _make_machine(self, replica: ReplicaId) -> Machine:
+        config = self.config
+        disk = SimDisk()
+        identity = Identity(
+            *(DIRECTORY_FORMAT, ClusterId("c" * 32), replica.node, replica.directory),
+            (self.membership,),
+        )
+        format_directory(disk.files(), DATA, identity, self.store_options)
+        # A directory is formed long before it is used.
+        disk.crash(self.disk_random, CrashKind.LOSE)
+        drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
+        return Machine(replica, disk, DiskPace(self.disk_random, config.disk_ns), drift)
+
+    # -- processes
+
+    def start(self, machine: Machine, in_flight: Sequence[Write] = ()) -> None:
+        """Start a process on a machine that has none."""
+        assert machine.process is None, f"{machine.node} runs already"
+        self.on_start(machine)
+        try:
+            store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
+        except (Killed, StorageFailed):
+            self.marks["crashes in recovery"] += 1
+            self._power_off(machine, in_flight)
+            return
+        except DamagedLog as error:
+            self._refused_to_start(machine, error)
+            return
+        self._begin(machine, store, in_flight)
+
+    def _begin(self, machine: Machine, store: LogStore, in_flight: Sequence[Write]) -> None:
+        node = machine.node
+        random = self.process_random
+        life = Life(self.queue, machine.drift_ppm, random.randrange(10**6))
+        state = HistoryMachine(lambda entry, digest: self._applied(node, entry, digest))
+        writer = SimWriter(
+            *(self.queue, life, machine.pace),
+            on_performed=lambda plan, error: self._performed(machine, plan, error),
+            on_killed=lambda plan: self._killed_in(machine, plan),
+        )
+        world = World(
+            scheduler=life,
+            writer=writer,
+            reader=SimReader(self.queue, life, machine.pace),
+            peers=SimPeers(life, lambda to, message: self._send(machine, to, message)),
+            random=Random(random.getrandbits(64)),
+        )
+        options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
+        replica = Replica(machine.id, self.membership, store, state, world, options)
+        seen = self._look_at(store, store.faulty_ranges())
+        self.observer.restarts(node, replica, in_flight, seen)
+        self.marks["starts"] += 1
+        machine.in_flight = []
+        machine.process = Process(life, replica, state)
+        replica.on_failed = lambda error: self._failed(machine, error)
+        replica.start()
+
+    def _look_at(
+        self, store: LogStore, faulty: Sequence[tuple[Index, Index]]
+    ) -> list[Mark | None]:
+        """Return what a look at some places of the log shows; its end always."""
+        end = store.end
+        seen: list[Mark | None] = [None] * end.index
+        first = Index(self.process_random.randint(1, end.index))
+        if not any(low <= first <= high for low, high in faulty):
+            span = store.locate(first, end.index, 4_000)
+            try:
+                buffer = span.read(wait=True)
+                for entry in span.entries(buffer) if buffer is not None else ():
+                    seen[entry.index - 1] = Mark(entry.term, entry.checksum)
+            except FaultyEntry:
+                self.marks["faulty found"] += 1
+            finally:
+                span.close()
+        seen[-1] = Mark(end.term, end.checksum)
+        return seen
+
+    def _refused_to_start(self, machine: Machine, error: DamagedLog) -> None:
+        """Damage beyond repair stops a node; that is right only where damage was done."""
+        if not machine.victim:
+            raise Violation("recovery", f"{machine.node} refuses to start: {error}")
+        self.marks["refused to start"] += 1
+        machine.stays_down = True
+
+    def end(self, machine: Machine, kind: CrashKind, in_flight: Sequence[Write] = ()) -> None:
+        """Kill the process; unless ``kind`` is KEEP, cut the power too."""
+        process = machine.process
+        if process is None:
+            return
+        process.life.ended = True
+        machine.process = None
+        machine.in_flight = list(in_flight)
+        machine.disk.crash(self.disk_random, kind)
+        self.observer.ends(machine.node)
+        self._tell_of_lost_connections(machine.node)
+
+    def _power_off(self, machine: Machine, in_flight: Sequence[Write]) -> None:
+        """The process ended before it had begun to live."""
+        machine.in_flight = list(in_flight)
+        machine.disk.crash(self.disk_random, self.disk_random.choice(list(CrashKind)))
+        self.restart_later(machine)
+
+    def restart_later(self, machine: Machine) -> None:
+        """Start a process after a while, unless somebody does it before."""
+        if machine.restart_due or machine.stays_down:
+            return
+        machine.restart_due = True
+        random = self.process_random
+        longest = 3_000 if random.random() < 0.3 else 400
+        self.queue.after(random.randrange(10, longest) * MS_NS, lambda: self._restart(machine))
+
+    def _restart(self, machine: Machine) -> None:
+        machine.restart_due = False
+        if machine.process is None and not machine.stays_down:
+            self.start(machine, machine.in_flight)
+
+    def _tell_of_lost_connections(self, gone: NodeId) -> None:
+        for other in self.up():
+            if self.process_random.random() < 0.7 and (gone, other.node) not in (
+                self.network.blocked
+            ):
+                self.connection_lost(other, gone)
+
+    def connection_lost(self, machine: Machine, gone: NodeId) -> None:
+        """Tell a process that its connection to ``gone`` ended (a hint, perhaps false)."""
+        process = machine.process
+        if process is not None:
+            self.marks["hints"] += 1
+            delay_ns = self.process_random.randrange(20 * MS_NS)
+            process.life.call_later(delay_ns, lambda: process.replica.connection_lost(gone))
+
+    # -- what processes do
+
+    def _performed(self, machine: Machine, plan: StorePlan, error: Exception | None) -> None:
+        if error is None:
+            self.observer.performed(machine.node, plan.last_write)
+        else:
+            self.marks["write errors"] += 1
+            machine.failed_plan = self.observer.writes_up_to(machine.node, plan.last_write)
+
+    def _killed_in(self, machine: Machine, plan: StorePlan) -> None:
+        self.marks["crashes in writes"] += 1
+        in_flight = self.observer.writes_up_to(machine.node, plan.last_write)
+        kind = self.disk_random.choice(list(CrashKind))
+        self.end(machine, kind, in_flight)
+        self.restart_later(machine)
+
+    def _failed(self, machine: Machine, error: Exception) -> None:
+        """A replica stopped by itself: right after a disk error, a bug otherwise."""
+        if not isinstance(error, StorageFailed):
+            if isinstance(error, ApplyFailed):
+                raise Violation("state_machine_safety", f"{machine.node}: {error}")
+            raise error
+        self.marks["stopped by itself"] += 1
+        in_flight, machine.failed_plan = machine.failed_plan, []
+        self.queue.after(0, lambda: self._end_failed(machine, in_flight))
+
+    def _end_failed(self, machine: Machine, in_flight: Sequence[Write]) -> None:
+        if machine.process is not None and machine.process.replica.failure is not None:
+            self.end(machine, CrashKind.KEEP, in_flight)
+            self.restart_later(machine)
+
+    def _applied(self, node: NodeId, entry: Entry, digest: bytes) -> None:
+        self.queue.note(digest)
+        self.observer.applies(node, entry, digest)
+
+    # -- messages
+
+    def _send(self, machine: Machine, to: NodeId, message: PeerMessage) -> None:
+        self.observer.sends(machine.node, to, message)
+        self.network.send(machine.node, to, message)
+        if self.disk_random.random() < DEEP_CHECK_SHARE:
+            check_disk_behind(
+                machine.disk,
+                SHARD,
+                message,
+                machine.node,
+                self.observer.durable_state(machine.node),
+            )
+
+    def _deliver(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
+        process = self.machines[to].process
+        if process is None:
+            return
+        replica = self._ids[sender]
+        if isinstance(message, AppendRequest) and len(message.entries) > 2:
+            process.life.call_soon(lambda: process.replica.heard(replica))
+        process.life.call_soon(lambda: process.replica.receive(replica, message))
+
+    # -- looking on
+
+    def views(self) -> list[ReplicaView]:
+        """Return what an observer sees of the processes that run."""
+        return [_view(machine) for machine in self.up()]
+
+
+def _view(machine: Machine) -> ReplicaView:
+    process = machine.process
+    assert process is not None, "a look at a process that does not run"
+    replica = process.replica
+    core = replica.core
+    return ReplicaView(
+        node=machine.node,
+        leads=replica.leads,
+        term=core.term,
+        leader=replica.leader,
+        last=core.log.last_index,
+        last_checksum=core.log.end.checksum,
+        durable=core.durable,
+        applied=replica.applied,
+        digest=process.machine.digest,
+        faulty=replica.store.faulty_count,
+    )

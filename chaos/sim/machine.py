@@ -1,0 +1,46 @@
+"""A deterministic state machine for tests: its state is the history that led to it."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from raftlog.base.entry import Entry, EntryKind
+from raftlog.base.ids import INDEX_ZERO, Index
+from raftlog.broker.commands import decode
+
+
+class Stored(NamedTuple):
+    """The outcome of a command: it is entry ``index``'s command number ``position``."""
+
+    index: Index
+    position: int
+
+
+class HistoryMachine:
+    """Chains a digest over every applied entry. Implements ``node.ports.Machine``."""
+
+    def __init__(self, on_apply: Callable[[Entry, bytes], None]) -> None:
+        self.applied: Index = INDEX_ZERO
+        self.digest = b""
+        self._on_apply = on_apply
+
+    def apply(self, entry: Entry) -> Sequence[object]:
+        """Apply one entry; the outcome of each command is its place."""
+        assert entry.index == self.applied + 1, f"entry {entry.index} after {self.applied}"
+        outcomes: Sequence[object] = ()
+        if entry.kind is EntryKind.COMMANDS:
+            outcomes = [Stored(entry.index, n) for n in range(len(decode(entry.body)))]
+        self.applied = entry.index
+        state = hashlib.blake2b(self.digest, digest_size=16)
+        state.update(entry.frame)
+        self.digest = state.digest()
+        self._on_apply(entry, self.digest)
+        return outcomes
+
+
+def values_in(entry: Entry) -> list[bytes]:
+    """Return the commands of an entry, in order."""
+    if entry.kind is not EntryKind.COMMANDS:
+        return []
+    body = entry.body
+    return [bytes(body[start : start + size]) for _, start, size in decode(body)]

@@ -1,0 +1,198 @@
+"""Watches every replica's core, disk and messages, and feeds the invariants.
+
+It believes no replica: logs are rebuilt from the writes that cores ask for,
+durable logs from plans whose ``perform`` returned, promises from messages at
+the moment at which they leave.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from chaos.check.acked_present import History, Place
+from chaos.check.commit_on_majority import check_majority
+from chaos.check.committed_never_changes import CommittedLog
+from chaos.check.leader_completeness import check_leader
+from chaos.check.log_matching import LogMatching
+from chaos.check.log_model import LogModel, Mark
+from chaos.check.monotone import Monotone
+from chaos.check.one_leader_per_term import OneLeaderPerTerm
+from chaos.check.promises_durable import DurableState, check_promise
+from chaos.check.real_time_order import RealTimeOrder
+from chaos.check.recovery import check_recovered, check_recovered_hard_state
+from chaos.check.state_machine_safety import StateMachineSafety
+from chaos.sim.machine import values_in
+from raftlog.base.entry import Entry
+from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.writes import HardState, Write, WriteEntries
+from raftlog.node.replica import Replica
+from raftlog.raft.effects import Effects, Role, TransferEnded
+from raftlog.raft.events import Event
+from raftlog.raft.rpcs import (
+    AppendAccepted,
+    AppendRejected,
+    AppendRequest,
+    Heartbeat,
+    HeartbeatReply,
+    PeerMessage,
+    ReadIndexReply,
+    VoteReply,
+    VoteRequest,
+)
+
+_OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRejected | Heartbeat
+
+
+class Observer:
+    """All invariants of one run, and counts of what happened in it."""
+
+    def __init__(self, replicas: Sequence[ReplicaId], first: Entry) -> None:
+        self.marks: Counter[str] = Counter()
+        self.history = History()
+        self.order = RealTimeOrder()
+        self.leaders = OneLeaderPerTerm()
+        self.committed = CommittedLog()
+        self.stored: dict[bytes, Place] = {}
+        self.values: list[bytes] = []
+        self._matching = LogMatching()
+        self._monotone = Monotone()
+        self._safety = StateMachineSafety()
+        self._applied_end = Index(0)
+        nodes = [replica.node for replica in replicas]
+        formed = LogModel([Mark(first.term, first.checksum)])
+        self.committed.committed(nodes[0], first.index, formed.marks[0])
+        self._logs = {node: formed.copy() for node in nodes}
+        self._durable = {
+            node: DurableState(HardState(first.term), formed.copy()) for node in nodes
+        }
+        self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
+        self._leading: dict[NodeId, Term] = {}
+
+    # -- a process
+
+    def restarts(
+        self,
+        node: NodeId,
+        replica: Replica,
+        in_flight: Sequence[Write],
+        seen: Sequence[Mark | None],
+    ) -> None:
+        """Take in that a process started: what it recovered, and what may have been lost."""
+        store = replica.store
+        durable = self._durable[node]
+        check_recovered_hard_state(node, store.hard_state, durable.hard_state, in_flight)
+        log = check_recovered(node, seen, durable.log, in_flight)
+        self._monotone.restarts(node, store.hard_state, store.commit_hint, self.committed.end)
+        votes = durable.votes
+        durable = DurableState(store.hard_state, log)
+        durable.votes.update({term: votes[term] for term in votes if term not in durable.votes})
+        self._durable[node] = durable
+        self._logs[node] = log.copy()
+        self._issued[node] = []
+        self._safety.starts(node, replica.machine.applied)
+        step = replica.core.step
+
+        def observed(event: Event) -> Effects:
+            effects = step(event)
+            self._stepped(node, replica, effects)
+            return effects
+
+        replica.core.step = observed  # type: ignore[method-assign]
+
+    def ends(self, node: NodeId) -> None:
+        """Take in that a process is gone."""
+        self._leading.pop(node, None)
+
+    def writes_up_to(self, node: NodeId, write: WriteNumber) -> list[Write]:
+        """Return the unperformed writes that a plan up to ``write`` holds."""
+        return [each for each in self._issued[node] if each.write <= write]
+
+    def performed(self, node: NodeId, write: WriteNumber) -> None:
+        """Take in that the disk has everything up to ``write``."""
+        issued = self._issued[node]
+        durable = self._durable[node]
+        while issued and issued[0].write <= write:
+            durable.performed(issued.pop(0))
+
+    def _stepped(self, node: NodeId, replica: Replica, effects: Effects) -> None:
+        core = replica.core
+        log = self._logs[node]
+        for write in effects.writes:
+            self._issued[node].append(write)
+            if isinstance(write, WriteEntries):
+                if write.truncate_to is not None:
+                    self.marks["truncations"] += 1
+                self._matching.written(node, write.entries)
+                log.write(write.truncate_to, write.entries)
+        role = effects.role
+        if role is not None:
+            self._leading.pop(node, None)
+            if role.role is Role.LEADER:
+                self.marks["elections"] += 1
+                self._leading[node] = role.term
+                self.leaders.leads(node, role.term)
+                check_leader(node, role.term, log, self.committed.log)
+        if effects.commit is not None:
+            self._commits(node, core.commit)
+        if effects.loads:
+            self.marks["loads"] += 1
+        if effects.transfer is TransferEnded.DONE:
+            self.marks["transfers"] += 1
+
+    def _commits(self, node: NodeId, commit: Index) -> None:
+        log = self._logs[node]
+        self._monotone.commits(node, commit)
+        known = self.committed.end
+        first = min(commit, Index(known + 1))
+        for index in range(first, commit + 1):
+            mark = log.at(Index(index))
+            assert mark is not None, f"{node} commits {index} beyond its log"
+            self.committed.committed(node, Index(index), mark)
+        if commit > known:
+            mark = log.marks[commit - 1]
+            durable = {voter: state.log for voter, state in self._durable.items()}
+            check_majority(node, commit, mark, durable)
+
+    # -- messages
+
+    def sends(self, node: NodeId, to: NodeId, message: PeerMessage) -> None:
+        """Take in a message that leaves ``node`` now."""
+        leader_log = None
+        if isinstance(message, AppendAccepted) and self._leading.get(to) == message.term:
+            leader_log = self._logs[to]
+        check_promise(node, to, message, self._durable[node], leader_log)
+        if isinstance(message, _OWN_TERM | HeartbeatReply):
+            self._monotone.speaks(node, message.term)
+        match message:
+            case VoteReply(term, granted=True):
+                self._monotone.votes(node, term, to)
+            case AppendRequest(term) | Heartbeat(term):
+                self.leaders.leads(node, term)
+            case AppendRejected():
+                self.marks["rejections"] += 1
+            case ReadIndexReply():
+                self.marks["forwarded reads"] += 1
+            case _:
+                pass
+
+    # -- state machines and clients
+
+    def applies(self, node: NodeId, entry: Entry, digest: bytes) -> None:
+        """Take in that a state machine applied ``entry``."""
+        self._safety.applies(node, entry.index, self.committed.end, digest)
+        if entry.index == self._applied_end + 1:
+            self._applied_end = entry.index
+            for position, value in enumerate(values_in(entry)):
+                self.stored.setdefault(value, Place(entry.index, position))
+                self.values.append(value)
+
+    def finish(self) -> None:
+        """Check what can be said only at the end."""
+        self.history.check(self.stored, self.values)
+
+    def durable_log(self, node: NodeId) -> LogModel:
+        """Return what of a node's log is on its disk."""
+        return self._durable[node].log
+
+    def durable_state(self, node: NodeId) -> DurableState:
+        """Return what of a node is on its disk."""
+        return self._durable[node]

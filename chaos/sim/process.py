@@ -1,0 +1,206 @@
+"""One node of the simulation: a disk that lives on, and processes that come and go on it.
+
+The ports of ``raftlog.node.ports`` over virtual time. Each process has a *life*:
+when it ends, nothing that it asked for happens any more; while it is paused,
+all of it waits and then comes at once, in order.
+
+A plan is performed in one moment of virtual time, some time after it was
+submitted; its outcome is reported some time later. A crash can strike before,
+after, and between any two file operations of it.
+"""
+
+from collections.abc import Callable
+from random import Random
+from typing import TypeVar
+
+from chaos.sim.disk import Killed, SimDisk
+from chaos.sim.events import EventQueue
+from chaos.sim.machine import HistoryMachine
+from raftlog.base.errors import StorageFailed
+from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.base.writes import Write
+from raftlog.node.ports import Plan
+from raftlog.node.replica import Replica
+from raftlog.raft.rpcs import PeerMessage
+from raftlog.storage.plan import StorePlan
+
+T = TypeVar("T")
+PPM = 1_000_000
+
+
+class LifeTimer:
+    """A call that a process asked for."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self.call: Callable[[], None] | None = call
+
+    def cancel(self) -> None:
+        """Forget the call."""
+        self.call = None
+
+
+class Life:
+    """The scheduler of one process. Implements ``node.ports.Scheduler``."""
+
+    def __init__(self, queue: EventQueue, drift_ppm: int, wall_ms: int) -> None:
+        self.ended = False
+        self.resumes_ns = 0
+        self._queue = queue
+        self._rate = PPM + drift_ppm
+        self._wall_ms = wall_ms
+
+    def now_ns(self) -> int:
+        """Virtual time, as this node's quartz counts it."""
+        return self._queue.now_ns * self._rate // PPM
+
+    def wall_ms(self) -> int:
+        """A wall clock that may be wrong."""
+        return self._wall_ms + self._queue.now_ns // 1_000_000
+
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Make ``call`` in the next turn."""
+        self.at_ns(self._queue.now_ns, call)
+
+    def call_later(self, delay_ns: int, call: Callable[[], None]) -> LifeTimer:
+        """Make ``call`` after ``delay_ns`` of this node's time."""
+        return self.at_ns(self._queue.now_ns + (delay_ns * PPM) // self._rate + 1, call)
+
+    def at_ns(self, time_ns: int, call: Callable[[], None]) -> LifeTimer:
+        """Make ``call`` at a true time, if this life lasts so long."""
+        timer = LifeTimer(call)
+        self._queue.at(time_ns, lambda: self._run(timer))
+        return timer
+
+    def _run(self, timer: LifeTimer) -> None:
+        if self.ended or timer.call is None:
+            return
+        if self._queue.now_ns < self.resumes_ns:
+            self._queue.at(self.resumes_ns, lambda: self._run(timer))
+            return
+        timer.call()
+
+
+class DiskPace:
+    """How fast a node's disk is now."""
+
+    def __init__(self, random: Random, mean_ns: int) -> None:
+        self.random = random
+        self.mean_ns = mean_ns
+        self.slow_until_ns = 0
+        self.slow_factor = 1
+
+    def draw_ns(self, now_ns: int) -> int:
+        """Return the time of the next piece of work."""
+        factor = self.slow_factor if now_ns < self.slow_until_ns else 1
+        return 1 + int(self.random.expovariate(1.0) * self.mean_ns * factor)
+
+
+class SimWriter:
+    """The log writer's thread. Implements ``node.ports.Writer``."""
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        life: Life,
+        pace: DiskPace,
+        *,
+        on_performed: Callable[[StorePlan, Exception | None], None],
+        on_killed: Callable[[StorePlan], None],
+    ) -> None:
+        self._queue = queue
+        self._life = life
+        self._pace = pace
+        self._on_performed = on_performed
+        self._on_killed = on_killed
+
+    def submit(self, plan: Plan, done: Callable[[Exception | None], None]) -> None:
+        """Perform ``plan`` later."""
+        assert isinstance(plan, StorePlan), f"{plan} is no plan of a store"
+        store_plan: StorePlan = plan
+        self._after(lambda: self._perform(store_plan, done))
+
+    def _perform(self, plan: StorePlan, done: Callable[[Exception | None], None]) -> None:
+        error: Exception | None = None
+        try:
+            plan.perform()
+        except Killed:
+            self._on_killed(plan)
+            return
+        except StorageFailed as failed:
+            error = failed
+        self._on_performed(plan, error)
+        self._after(lambda: done(error))
+
+    def _after(self, call: Callable[[], None]) -> None:
+        now_ns = self._queue.now_ns
+        self._life.at_ns(now_ns + self._pace.draw_ns(now_ns) // 2, call)
+
+
+class SimReader:
+    """The reader's thread. Implements ``node.ports.Reader``."""
+
+    def __init__(self, queue: EventQueue, life: Life, pace: DiskPace) -> None:
+        self._queue = queue
+        self._life = life
+        self._pace = pace
+
+    def submit(
+        self, work: Callable[[], T], done: Callable[[T | None, Exception | None], None]
+    ) -> None:
+        """Run ``work`` later."""
+
+        def run() -> None:
+            found: T | None = None
+            error: Exception | None = None
+            try:
+                found = work()
+            except OSError as failed:
+                error = failed
+            self._life.call_soon(lambda: done(found, error))
+
+        now_ns = self._queue.now_ns
+        self._life.at_ns(now_ns + self._pace.draw_ns(now_ns), run)
+
+
+class SimPeers:
+    """The links of one process. Implements ``node.ports.Peers``."""
+
+    def __init__(self, life: Life, send: Callable[[NodeId, PeerMessage], None]) -> None:
+        self._life = life
+        self._send = send
+
+    def send(self, to: NodeId, message: PeerMessage) -> None:
+        """Hand a message to the network, unless this process is gone."""
+        if not self._life.ended:
+            self._send(to, message)
+
+
+class Process:
+    """A process that runs: its life, its replica, its state machine."""
+
+    def __init__(self, life: Life, replica: Replica, machine: HistoryMachine) -> None:
+        self.life = life
+        self.replica = replica
+        self.machine = machine
+
+
+class Machine:
+    """A computer of the cluster: a disk, and the process on it, if one runs."""
+
+    def __init__(self, replica: ReplicaId, disk: SimDisk, pace: DiskPace, drift_ppm: int) -> None:
+        self.id = replica
+        self.node = replica.node
+        self.disk = disk
+        self.pace = pace
+        self.drift_ppm = drift_ppm
+        self.process: Process | None = None
+        self.stays_down = False
+        self.restart_due = False
+        self.victim = False
+        """Whether its disk may show damage."""
+        self.in_flight: list[Write] = []
+        """What was being written when the last process ended."""
+        self.failed_plan: list[Write] = []
+        """What was being written when the disk reported an error."""

@@ -1,0 +1,171 @@
+"""One seed, from start to verdict: faults, then heal, then the demands of liveness.
+
+The verdict is data: what failed, what was covered, and a digest that is equal
+wherever and however often the seed is run.
+"""
+
+import traceback
+from collections import Counter
+from typing import Final
+
+import msgspec
+
+from chaos.check.liveness import why_not_converged
+from chaos.check.log_model import Mark
+from chaos.check.violation import Violation
+from chaos.sim.cluster import SHARD, Cluster
+from chaos.sim.disk import CrashKind
+from chaos.sim.events import MS_NS, SECOND_NS, stream
+from chaos.sim.nemesis import Nemesis
+from chaos.sim.process import Machine
+from chaos.sim.swarm import SeedConfig, draw_config
+from chaos.sim.workload import Clients
+from raftlog.base.errors import FaultyEntry
+from raftlog.base.ids import Index
+from raftlog.base.limits import READ_SPAN_BYTES_MAX
+from raftlog.storage.log_store import LogStore
+
+HEAL_NS: Final = 20 * SECOND_NS
+"""In so much time after the faults a new leader must have acked new writes."""
+ACKS_WANTED: Final = 3
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What came of one seed."""
+
+    seed: int
+    failure: str | None
+    invariant: str | None
+    digest: str
+    events: int
+    marks: dict[str, int]
+    detail: str = ""
+
+
+def run_seed(seed: int, config: SeedConfig | None = None) -> Verdict:
+    """Run one seed. Never raises for what the simulated system does."""
+    run = Run(config or draw_config(seed))
+    failure = invariant = None
+    detail = ""
+    try:
+        run.run()
+    except Violation as violation:
+        failure, invariant = str(violation), violation.invariant
+        detail = traceback.format_exc()
+    except Exception as error:  # noqa: BLE001  (whatever a replica raises is a finding)
+        failure, invariant = f"{type(error).__name__}: {error}", "crash"
+        detail = traceback.format_exc()
+    cluster = run.cluster
+    marks = dict(sorted(cluster.marks.items()))
+    cluster.queue.note(repr((failure, marks)).encode())
+    return Verdict(
+        *(seed, failure, invariant, cluster.queue.digest(), cluster.queue.events, marks, detail)
+    )
+
+
+class Run:
+    """The phases of one seed."""
+
+    def __init__(self, config: SeedConfig) -> None:
+        self.config = config
+        self.cluster = Cluster(config)
+        self.nemesis = Nemesis(self.cluster)
+        self.clients = Clients(
+            *(self.cluster.queue, stream(config.seed, "workload"), config),
+            *(self.cluster.observer, self.cluster.process_of, self.cluster.nodes),
+        )
+
+    def run(self) -> None:
+        """Run all phases.
+
+        Raises:
+            Violation: An invariant is broken.
+        """
+        for machine in self.cluster.machines.values():
+            self.cluster.start(machine)
+        self.clients.start()
+        self.nemesis.start()
+        self.cluster.queue.run_until(self.config.fault_ns)
+        self._heal()
+        self._demand_writes()
+        self._demand_equal_logs()
+        self.cluster.observer.finish()
+        self._scan_disks()
+
+    def _heal(self) -> None:
+        cluster = self.cluster
+        self.nemesis.end()
+        cluster.network.heal()
+        if self.config.heal_majority:
+            random = stream(self.config.seed, "heal")
+            for node in random.sample(list(cluster.nodes), (self.config.nodes - 1) // 2):
+                machine = cluster.machines[node]
+                machine.stays_down = True
+                cluster.end(machine, CrashKind.KEEP)
+        for machine in cluster.machines.values():
+            if machine.process is None and not machine.stays_down:
+                machine.restart_due = False
+                cluster.start(machine, machine.in_flight)
+        self.clients.healed = True
+
+    def _demand_writes(self) -> None:
+        queue = self.cluster.queue
+        deadline_ns = queue.now_ns + HEAL_NS
+        while self.clients.acks_after_heal < ACKS_WANTED:
+            if queue.now_ns >= deadline_ns:
+                views = why_not_converged(self.cluster.views()) or "converged"
+                raise Violation("liveness", f"no new writes after the faults: {views}")
+            queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _demand_equal_logs(self) -> None:
+        queue = self.cluster.queue
+        self.clients.stop()
+        deadline_ns = queue.now_ns + HEAL_NS
+        while (missing := why_not_converged(self.cluster.views())) is not None:
+            if queue.now_ns >= deadline_ns:
+                raise Violation("liveness", missing)
+            queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _scan_disks(self) -> None:
+        """Cut the power of all and read every log from its first entry to its last."""
+        cluster = self.cluster
+        for machine in cluster.machines.values():
+            if machine.process is not None:
+                cluster.end(machine, CrashKind.LOSE)
+                _scan(cluster, machine)
+
+
+def _scan(cluster: Cluster, machine: Machine) -> None:
+    """Read one log; damage is found only where it was done, and is never served."""
+    node = machine.node
+    store = LogStore.open(machine.disk.files(), SHARD, cluster.store_options)
+    committed = cluster.observer.committed.log
+    index = store.first_index
+    while index <= store.end.index:
+        try:
+            span = store.locate(index, store.end.index, READ_SPAN_BYTES_MAX)
+            buffer = span.read(wait=True)
+            entries = span.entries(buffer) if buffer is not None else ()
+        except FaultyEntry:
+            if not machine.victim:
+                raise
+            index = Index(index + 1)
+            continue
+        for entry in entries:
+            expected = committed.at(entry.index)
+            if expected is not None and Mark(entry.term, entry.checksum) != expected:
+                raise Violation("acked_present", f"{node} holds another entry {entry.index}")
+            index = Index(entry.index + 1)
+    if store.end.index < len(committed):
+        raise Violation(
+            "acked_present",
+            f"log of {node} ends at {store.end.index}, committed is {len(committed)}",
+        )
+
+
+def merge(verdicts: list[Verdict]) -> Counter[str]:
+    """Count, for every mark, the seeds that reached it."""
+    reached: Counter[str] = Counter()
+    for verdict in verdicts:
+        reached.update(mark for mark, count in verdict.marks.items() if count)
+    return reached

@@ -1,0 +1,146 @@
+"""What one seed is: cluster size, limits, rates and which faults, all drawn from the seed.
+
+Swarm testing: each seed leaves out most kinds of faults and exaggerates the
+others, because a fault that is always on hides what happens without it. Limits
+are tiny so that rolls, windows, loads from disk and backtracking come in
+seconds, not in gigabytes.
+"""
+
+from enum import Enum
+from random import Random
+from typing import Final
+
+import msgspec
+
+from chaos.sim.events import MS_NS, SECOND_NS, stream
+from chaos.sim.network import NetworkConfig
+from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.raft.config import CoreConfig
+
+BIG_EVERY: Final = 100
+"""One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
+
+
+class Fault(Enum):
+    """A kind of fault that strikes at random moments."""
+
+    POWER_CUT = "power cut"
+    KILL = "kill"
+    TORN_PLAN = "crash inside a write"
+    CRASH_IN_RECOVERY = "crash inside recovery"
+    ALL_DOWN = "power cut of all"
+    PAUSE = "pause"
+    PARTITION = "partition"
+    CLOG = "clog"
+    TRANSFER = "transfer"
+    FALSE_HINT = "false connection-lost hint"
+    WRITE_ERROR = "error of a write or sync"
+    NO_SPACE = "no space"
+    SLOW_DISK = "slow disk"
+    BIT_ROT = "bit rot"
+    READ_ERROR = "read error"
+
+
+_PERIODS_MS: Final = {
+    Fault.POWER_CUT: (1_000, 6_000),
+    Fault.KILL: (1_000, 6_000),
+    Fault.TORN_PLAN: (500, 5_000),
+    Fault.CRASH_IN_RECOVERY: (2_000, 8_000),
+    Fault.ALL_DOWN: (3_000, 12_000),
+    Fault.PAUSE: (1_000, 6_000),
+    Fault.PARTITION: (600, 4_000),
+    Fault.CLOG: (300, 3_000),
+    Fault.TRANSFER: (300, 4_000),
+    Fault.FALSE_HINT: (200, 3_000),
+    Fault.WRITE_ERROR: (2_000, 10_000),
+    Fault.NO_SPACE: (3_000, 10_000),
+    Fault.SLOW_DISK: (1_000, 6_000),
+    Fault.BIT_ROT: (500, 4_000),
+    Fault.READ_ERROR: (1_000, 6_000),
+}
+
+
+class SeedConfig(msgspec.Struct, frozen=True):
+    """Everything that is decided before a run begins."""
+
+    seed: int
+    nodes: int
+    fault_ns: int
+    core: CoreConfig
+    segment_bytes: int
+    coalesce: bool
+    network: NetworkConfig
+    periods_ns: dict[Fault, int]
+    appends_per_s: float
+    reads_per_s: float
+    value_bytes_max: int
+    disk_ns: int
+    """Mean time of one plan."""
+    victims: int
+    """How many replicas may have damage that a checksum shows (ruling 16)."""
+    drift_ppm: int
+    heal_majority: bool
+    """Whether a minority stays down at the end."""
+
+
+def is_big(seed: int) -> bool:
+    """Whether the seed is one of the long ones."""
+    return seed % BIG_EVERY == BIG_EVERY - 1
+
+
+def draw_config(seed: int) -> SeedConfig:
+    """Derive a seed's configuration."""
+    random = stream(seed, "config")
+    big = is_big(seed)
+    nodes = 7 if big else random.choices((1, 2, 3, 4, 5, 7), (3, 5, 50, 10, 25, 3))[0]
+    faults = _draw_faults(random, nodes)
+    damaged = Fault.BIT_ROT in faults or Fault.READ_ERROR in faults
+    quiet = 8 if big else 1
+    return SeedConfig(
+        seed=seed,
+        nodes=nodes,
+        fault_ns=(600 if big else 20) * SECOND_NS,
+        core=_draw_core(random),
+        segment_bytes=random.choice((4, 4, 8, 16, 64)) * KIB,
+        coalesce=random.random() < 0.5,
+        network=_draw_network(random),
+        periods_ns={
+            fault: quiet * MS_NS * random.randint(*_PERIODS_MS[fault]) for fault in faults
+        },
+        appends_per_s=random.choice((5, 15, 30)) / (4 if big else 1),
+        reads_per_s=random.choice((0, 3, 8)) / (4 if big else 1),
+        value_bytes_max=random.choice((16, 100, 1_000, 3_000)),
+        disk_ns=random.choice((MS_NS // 5, MS_NS, 4 * MS_NS, 15 * MS_NS)),
+        victims=(nodes - 1) // 2 if damaged else 0,
+        drift_ppm=random.choice((0, 0, 200, 20_000)),
+        heal_majority=not damaged and random.random() < 0.3,
+    )
+
+
+def _draw_faults(random: Random, nodes: int) -> list[Fault]:
+    share = random.choice((0.15, 0.3, 0.5))
+    chosen = [fault for fault in Fault if random.random() < share]
+    if nodes == 1:
+        alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}
+        chosen = [fault for fault in chosen if fault not in alone]
+    return chosen
+
+
+def _draw_core(random: Random) -> CoreConfig:
+    return CoreConfig(
+        message_bytes_max=random.choice((200, 1_000, 4_000, 1 << 20)),
+        window_messages_max=random.choice((1, 2, 3, 16)),
+        uncommitted_bytes_max=random.choice((2_000, 20_000, UNCOMMITTED_BYTES_MAX)),
+        tail_bytes_max=random.choice((500, 4_000, 30_000, TAIL_BYTES_MAX)),
+    )
+
+
+def _draw_network(random: Random) -> NetworkConfig:
+    return NetworkConfig(
+        loss=random.choice((0, 0, 0.005, 0.05, 0.2)),
+        duplication=random.choice((0, 0, 0.02, 0.2)),
+        delay_min_ns=random.choice((MS_NS // 10, MS_NS, 10 * MS_NS)),
+        delay_mean_ns=random.choice((MS_NS // 2, 5 * MS_NS, 40 * MS_NS)),
+        spike=random.choice((0, 0, 0.01, 0.05)),
+        ordered=random.random() < 0.5,
+    )
