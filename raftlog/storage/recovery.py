@@ -58,6 +58,9 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
         DamagedLog: The first segment is unreadable, or two of them overlap.
     """
     mark = DurableMark.open(files, mark_path)
+    # After kill -9 the newest claim may be in the page cache only. Acting on it (dropping what a
+    # truncation was to drop) and then losing it would turn the cut into damage.
+    mark.sync()
     found = _Findings(files, log, mark)
     found.read_segments()
     if not found.segments:
