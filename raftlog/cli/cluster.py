@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Start, stop and look at all nodes on this machine.", no_args_is_help=True)
 
-COLUMNS = ("node", "shard", "role", "term", "commit", "applied", "lag", "pid", "")
+COLUMNS = ("node", "shard", "role", "term", "commit", "applied", "lag", "pid")
 
 
 @app.command()
@@ -85,8 +85,10 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         process = running.get(each.node)
         pid = process.pid if process is not None else None
         if each.problem:
-            rows.append([each.node, each.shard, "", "", "", "", "", pid, each.problem])
+            rows.append([each.node, each.shard, "no answer", "", "", "", "", pid])
             continue
         progress = [each.role, each.term, each.commit, each.applied, view.lag(each)]
-        rows.append([each.node, each.shard, *progress, pid, ""])
+        rows.append([each.node, each.shard, *progress, pid])
     print_table(COLUMNS, rows)
+    for each in view.missing:
+        typer.echo(f"{each.node}: {each.problem}")

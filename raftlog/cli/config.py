@@ -28,6 +28,6 @@ def check(
     print_table(
         ("node", "listen.peer", "listen.client", "advertise.client", "data"),
         rows,
-        f"cluster {config.cluster}: {config.durability}, {config.shards} shards",
+        f"cluster {config.cluster}: {config.durability}, {config.shards} shard(s)",
     )
     say(f"{file} is good")

@@ -34,7 +34,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(*columns, title=title or None, title_justify="left")
+    if title:
+        typer.echo(title)
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")  # a path that is cut short is no path
     for row in rows:
         table.add_row(*(Text("-" if cell in (None, "") else str(cell)) for cell in row))
     Console().print(table)
