@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from raftlog.base.entry import Entry
 from raftlog.base.errors import StorageError
-from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.base.ids import Index, NodeId, ReplicaId
 from raftlog.base.limits import MESSAGE_ENTRIES_BYTES_MAX
 from raftlog.node.log_reader import LogReader
 from raftlog.node.persister import Persister
@@ -75,16 +75,30 @@ class Repairer:
         last = min(message.last, self._log.last_index)
         if not self._log.start.index < message.first <= last:
             return
-        entry = self._log.entry(message.first)
-        if entry is not None:
-            self._send(sender.node, RepairReply((entry,)))
+        self._gather(sender.node, message.first, last, ())
+
+    def _gather(self, node: NodeId, first: Index, last: Index, found: tuple[Entry, ...]) -> None:
+        """Collect entries up to ``last`` from memory and file, then answer with what there is.
+
+        The one who asks may be able to use only the whole range, and a read
+        ends with a segment of *this* replica.
+        """
+        size = sum(entry.size for entry in found)
+        if first > last or size >= MESSAGE_ENTRIES_BYTES_MAX:
+            self._answer(node, found)
             return
-        self._reader.read(
-            message.first,
-            last,
-            lambda entries, _: self._answer(sender.node, entries),
-            MESSAGE_ENTRIES_BYTES_MAX,
-        )
+        cached = self._log.slice(first, MESSAGE_ENTRIES_BYTES_MAX - size)
+        if cached is not None:
+            self._answer(node, (*found, *cached[: last - first + 1]))
+            return
+
+        def loaded(entries: tuple[Entry, ...], _error: Exception | None) -> None:
+            if entries:
+                self._gather(node, Index(first + len(entries)), last, (*found, *entries))
+            else:
+                self._answer(node, found)
+
+        self._reader.read(first, last, loaded, MESSAGE_ENTRIES_BYTES_MAX - size)
 
     def _answer(self, node: NodeId, entries: tuple[Entry, ...]) -> None:
         if entries:
