@@ -27,7 +27,15 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import LOG_ORIGIN, Buffer, Entry, LogEnd, check_link
+from raftlog.base.entry import (
+    HEADER_BYTES,
+    LOG_ORIGIN,
+    Buffer,
+    Entry,
+    LogEnd,
+    check_link,
+    parse_header,
+)
 from raftlog.base.errors import CorruptFrame, FaultyEntry
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
@@ -246,7 +254,8 @@ class LogStore:
         hole = segment.hole_at(entries[0].index)
         if hole is None or hole.first != entries[0].index:
             return None
-        frames = self._frames_for(hole, entries[: hole.last - hole.first + 1])
+        entries = entries[: hole.last - hole.first + 1]
+        frames = self._frames_for(hole, entries, self._identity_of(segment, hole))
         if frames is None:
             return None
         plan = self._new_plan()
@@ -283,7 +292,10 @@ class LogStore:
             return
         positions = load_positions(self.files, segment)
         position = positions[index - segment.first_index]
-        length = segment.true_end_of(positions, index) - position
+        try:
+            length = segment.true_end_of(positions, index) - position
+        except OSError:
+            length = 0  # not known: the frame that replaces it says
         before = LogEnd(Index(index - 1), Term(0), -1)
         hole = Hole(index, index, position, length, before, None, self._term_of(segment, index))
         segment.holes.append(hole)
@@ -471,8 +483,37 @@ class LogStore:
         if len(self._loaded) > LOADED_SEGMENTS_MAX:
             self._loaded.pop(0).positions = None
 
-    def _frames_for(self, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
-        if len(entries) != hole.last - hole.first + 1:
+    def _identity_of(self, segment: Segment, hole: Hole) -> int | None:
+        """Return the chain value that the hole's last entry must have (ruling 20).
+
+        Its successor stores it; nothing may be put in place that does not prove
+        itself, or a peer's uncommitted entry of another term could get there.
+        """
+        if hole.checksum is not None:
+            return hole.checksum
+        if hole.last == self.end.index:
+            return self.end.checksum
+        if hole.last == segment.end.index:
+            return segment.end.checksum
+        positions = load_positions(self.files, segment)
+        own = hole.first == hole.last
+        for index, field in ((hole.last + 1, "previous"), (hole.last, "checksum" if own else "")):
+            if not field or segment.hole_at(Index(index)) not in (None, hole):
+                continue
+            try:
+                data = segment.file.pread(HEADER_BYTES, positions[index - segment.first_index])
+                header = parse_header(data, 0)[0]
+            except (OSError, CorruptFrame):
+                continue
+            if header.index == index:
+                found: int = header.previous if field == "previous" else header.checksum
+                return found
+        return None
+
+    def _frames_for(
+        self, hole: Hole, entries: Sequence[Entry], identity: int | None
+    ) -> list[Buffer] | None:
+        if identity is None or len(entries) != hole.last - hole.first + 1:
             return None
         try:
             if hole.before.checksum >= 0:
@@ -481,7 +522,7 @@ class LogStore:
                 check_link(before, entry)
         except CorruptFrame:
             return None
-        if hole.checksum is not None and entries[-1].checksum != hole.checksum:
+        if entries[-1].checksum != identity:
             return None
         frames: list[Buffer] = [entry.frame for entry in entries]
         total = sum(map(len, frames))
