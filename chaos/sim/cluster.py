@@ -178,8 +178,12 @@ class Cluster:
         if process is None:
             return
         process.life.ended = True
+        if process.replica.repaired:
+            self.marks["repairs"] += process.replica.repaired
         machine.process = None
-        machine.in_flight = list(in_flight)
+        # A plan that failed counts, even if its process was killed before it heard of that.
+        machine.in_flight = list(in_flight) or machine.failed_plan
+        machine.failed_plan = []
         machine.disk.crash(self.disk_random, kind)
         self.observer.ends(machine.node)
         self._tell_of_lost_connections(machine.node)
@@ -242,12 +246,11 @@ class Cluster:
                 raise Violation("state_machine_safety", f"{machine.node}: {error}")
             raise error
         self.marks["stopped by itself"] += 1
-        in_flight, machine.failed_plan = machine.failed_plan, []
-        self.queue.after(0, lambda: self._end_failed(machine, in_flight))
+        self.queue.after(0, lambda: self._end_failed(machine))
 
-    def _end_failed(self, machine: Machine, in_flight: Sequence[Write]) -> None:
+    def _end_failed(self, machine: Machine) -> None:
         if machine.process is not None and machine.process.replica.failure is not None:
-            self.end(machine, CrashKind.KEEP, in_flight)
+            self.end(machine, CrashKind.KEEP)
             self.restart_later(machine)
 
     def _applied(self, node: NodeId, entry: Entry, digest: bytes) -> None:
