@@ -25,20 +25,32 @@ class Line(msgspec.Struct, frozen=True, gc=False):
 
 
 class Corpus(msgspec.Struct):
-    """What was read, counted and hashed while it was read."""
+    """What was read, counted and hashed while it was read.
+
+    Directories named in ``without`` are left out, at any depth.
+    """
 
     directory: Path
+    without: frozenset[str] = frozenset()
     hashes: dict[bytes, str] = {}
     lines: int = 0
     size: int = 0
+
+    def measure(self) -> int:
+        """Return the bytes of all files, without reading them."""
+        return sum(path.stat().st_size for path in self._paths())
+
+    def _paths(self) -> Iterator[Path]:
+        for path in sorted(self.directory.rglob("*.py")):
+            inside = path.relative_to(self.directory).parts[:-1]
+            if path.is_file() and self.without.isdisjoint(inside):
+                yield path
 
     def batches(self) -> Iterator[list[Line]]:
         """Read every file once, in order of path; batches of about 64 KiB."""
         batch: list[Line] = []
         size = 0
-        for path in sorted(self.directory.rglob("*.py")):
-            if not path.is_file():
-                continue
+        for path in self._paths():
             content = path.read_bytes()
             key = str(path.relative_to(self.directory)).encode("utf-8", "surrogateescape")
             self.hashes[key] = hashlib.sha256(content).hexdigest()
@@ -55,6 +67,8 @@ class Corpus(msgspec.Struct):
             yield batch
 
 
-def standard_library() -> Path:
-    """Return the directory of the running Python's standard library."""
-    return Path(sysconfig.get_paths()["stdlib"])
+def standard_library() -> Corpus:
+    """Return the running Python's standard library, without what was installed into it."""
+    return Corpus(
+        Path(sysconfig.get_paths()["stdlib"]), frozenset({"site-packages", "dist-packages"})
+    )

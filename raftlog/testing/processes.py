@@ -79,6 +79,7 @@ class NodeProcess:
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
+        self._is_wanted = False
 
     @property
     def node(self) -> NodeId:
@@ -96,9 +97,15 @@ class NodeProcess:
         """Whether the process lives (perhaps paused)."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether the process was started, and ended although nobody told it to."""
+        return self._is_wanted and not self.running
+
     def start(self) -> None:
         """Start the process; it is not ready yet when this returns."""
         assert not self.running, f"{self.node} runs already"
+        self._is_wanted = True
         command = [sys.executable, "-m", "raftlog", "node", "run"]
         command += ["--config", str(self._config), "--node", self.node]
         with self._log.open("ab") as output:
@@ -106,6 +113,7 @@ class NodeProcess:
 
     def kill(self) -> None:
         """End the process with SIGKILL; ``wait`` sees it gone."""
+        self._is_wanted = False
         self._signal(signal.SIGKILL)
         self._paused = False
 
@@ -121,6 +129,7 @@ class NodeProcess:
 
     def terminate(self) -> None:
         """Ask the process to stop; ``wait`` sees it gone."""
+        self._is_wanted = False
         if self._paused:
             self.resume()
         self._signal(signal.SIGTERM)
@@ -217,11 +226,11 @@ class LocalCluster:
         return [node.wait() for node in running]
 
     def check_alive(self) -> None:
-        """Say so at once if a node that was started is gone.
+        """Say so at once if a node is gone that nobody stopped.
 
         Raises:
             Unavailable: A process ended; the text has its last words.
         """
         for node in self.nodes.values():
-            if not node.running:
+            if node.ended_by_itself:
                 raise Unavailable(f"node {node.node} ended by itself: {node.last_words()}")

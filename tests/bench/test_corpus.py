@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from bench.corpus import BATCH_BYTES, Corpus, Line
+from bench.corpus import BATCH_BYTES, Corpus, Line, standard_library
 
 FILES = {
     "a.py": b"one\ntwo\r\nno end",
@@ -60,3 +60,15 @@ def test_batches_are_bounded(tmp_path: Path) -> None:
     ]
     assert len(sizes) > 3
     assert max(sizes) < BATCH_BYTES + 100
+
+
+def test_installed_packages_are_no_part_of_the_standard_library(tmp_path: Path) -> None:
+    """Another machine has other ones."""
+    for name in ("a.py", "site-packages/b.py", "deep/site-packages/c.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    corpus = Corpus(tmp_path, frozenset({"site-packages"}))
+    assert [line.key for batch in corpus.batches() for line in batch] == [b"a.py"]
+    assert corpus.measure() == 1
+    assert "site-packages" in standard_library().without
