@@ -1,0 +1,233 @@
+"""The supervisor of local nodes, with idle processes in the place of nodes."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from raftlog.base.errors import DirectoryLocked, Unavailable
+from raftlog.base.ids import NodeId
+from raftlog.server.cluster import LocalNodes, last_line, refuse_addresses_in_use
+from raftlog.server.config import Config, NodeConfig, load_config
+from raftlog.server.observation import ClusterView, NodeView
+from raftlog.storage.directory import DataDirectory
+from raftlog.storage.files import OsFiles
+
+IDLE = "import sys; sys.stdin.read()"
+STUBBORN = (
+    "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: None);"
+    "print('deaf', flush=True);"
+    "[sys.stdin.read() for _ in range(9)]"
+)
+
+
+class Processes:
+    """Stands for nodes: every start is noted, every process is ended with the test."""
+
+    def __init__(self) -> None:
+        self.code = IDLE
+        self.started: list[NodeId] = []
+        self.children: list[subprocess.Popen[bytes]] = []
+
+    def spawn(self, node: NodeConfig, log: Path) -> int:
+        """Start a process that waits."""
+        self.started.append(node.node)
+        with log.open("ab") as output:
+            child = subprocess.Popen(
+                [sys.executable, "-c", self.code], stdin=subprocess.PIPE, stdout=output
+            )
+        self.children.append(child)
+        return child.pid
+
+    def end(self) -> None:
+        """Kill whatever still runs."""
+        for child in self.children:
+            child.kill()
+            child.communicate()
+
+
+@pytest.fixture
+def processes() -> Iterator[Processes]:
+    """Processes that do not outlive the test."""
+    found = Processes()
+    yield found
+    found.end()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Two nodes on addresses that nobody has."""
+    free = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+    ports = [server.getsockname()[1] for server in free]
+    for server in free:
+        server.close()
+    path = tmp_path / "cluster.yml"
+    path.write_text(
+        "cluster: c\ndata: data\nnodes:\n"
+        f"  n1: {{listen: {{peer: '127.0.0.1:{ports[0]}', client: '127.0.0.1:{ports[1]}'}}}}\n"
+        f"  n2: {{listen: {{peer: '127.0.0.1:{ports[2]}', client: '127.0.0.1:{ports[3]}'}}}}\n"
+    )
+    return load_config(path)
+
+
+def healthy() -> ClusterView:
+    """Return what two nodes say when all is well."""
+    n1, n2 = NodeId("n1"), NodeId("n2")
+    first = NodeView(n1, 0, "", "leader", term=1, leader=n1)
+    return ClusterView((first, NodeView(n2, 0, "", "follower", term=1, leader=n1)))
+
+
+def answers(view: Callable[[], ClusterView]) -> Callable[[], "asyncio.Future[ClusterView]"]:
+    """Return a look at the cluster that sees ``view()``."""
+
+    def look() -> "asyncio.Future[ClusterView]":
+        future: asyncio.Future[ClusterView] = asyncio.get_running_loop().create_future()
+        future.set_result(view())
+        return future
+
+    return look
+
+
+def test_up_forms_starts_and_waits_and_down_stops(config: Config, processes: Processes) -> None:
+    """The whole life, twice: the second start keeps the directories."""
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+
+    for _ in range(2):
+        assert asyncio.run(nodes.up()) == ["n1", "n2"]
+        assert all(DataDirectory.is_formatted(path) for path in config.directories.values())
+        assert {process.pid for process in nodes.running().values()} == {
+            child.pid for child in processes.children[-2:]
+        }
+        assert asyncio.run(nodes.down()) == ["n1", "n2"]
+        assert not nodes.running()
+        assert not list(config.run_directory.glob("*.pid"))
+    assert asyncio.run(nodes.down()) == []
+
+
+def test_up_starts_only_what_does_not_run(config: Config, processes: Processes) -> None:
+    """After one node was killed, the other one must not be disturbed."""
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    asyncio.run(nodes.up())
+    processes.children[1].kill()
+    processes.children[1].wait()
+
+    assert asyncio.run(nodes.up()) == ["n2"]
+    assert processes.started == ["n1", "n2", "n2"]
+
+
+def test_a_port_in_use_is_told_before_anything_is_made(
+    config: Config, processes: Processes
+) -> None:
+    """No directory is formatted and no process started for a cluster that can't come up."""
+    taken = config.find("n2").client
+    with socket.create_server(("127.0.0.1", int(taken.rpartition(":")[2]))):
+        nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+
+        with pytest.raises(Unavailable, match=f"listen.client of node n2 is {taken}.* in use"):
+            asyncio.run(nodes.up())
+
+    assert not processes.started
+    assert not any(DataDirectory.is_formatted(path) for path in config.directories.values())
+
+
+def test_an_address_of_another_machine_is_told(config: Config) -> None:
+    """``cluster up`` is for one machine; 192.0.2.0/24 belongs to nobody."""
+    there = NodeConfig(NodeId("n7"), Path(), "192.0.2.1:1", "192.0.2.1:2", "192.0.2.1:2")
+
+    with pytest.raises(Unavailable, match=r"no address of this machine.*node run --node n7"):
+        refuse_addresses_in_use([there])
+
+    refuse_addresses_in_use(list(config.nodes.values()))
+
+
+def test_a_node_that_ends_by_itself_is_quoted(config: Config, processes: Processes) -> None:
+    """Its last line says why; the user should not have to look for the file."""
+    processes.code = "print('starting'); print('the disk is on fire'); print()"
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(lambda: ClusterView(())))
+
+    def look() -> ClusterView:
+        for child in processes.children:
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        return ClusterView((NodeView(NodeId("n1"), 0, "", problem="no answer"),))
+
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(look))
+
+    with pytest.raises(Unavailable, match=r"node n[12] ended by itself"):
+        asyncio.run(nodes.up())
+    assert last_line(nodes.log_path(NodeId("n1"))) == "the disk is on fire"
+
+
+def test_a_cluster_without_a_leader_is_waited_for_and_then_told(
+    config: Config, processes: Processes
+) -> None:
+    """The nodes go on running: there may be something to look at."""
+    view = ClusterView((NodeView(NodeId("n1"), 0, "", problem="no answer"),))
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(lambda: view))
+
+    with pytest.raises(Unavailable, match=r"after 0\.2 s shard 0 has no leader"):
+        asyncio.run(nodes.up(timeout_s=0.2))
+
+    assert set(nodes.running()) == {"n1", "n2"}
+
+
+def test_a_node_that_does_not_stop_is_named_and_never_killed(
+    config: Config, processes: Processes
+) -> None:
+    """Its pid file stays, so that a second ``down`` can send the second signal."""
+    processes.code = STUBBORN
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    deaf = [nodes.log_path(node) for node in config.nodes]
+
+    def look() -> ClusterView:
+        ready = all("deaf" in log.read_text() for log in deaf)
+        return healthy() if ready else ClusterView((NodeView(NodeId("n1"), 0, "", problem="-"),))
+
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(look))
+    asyncio.run(nodes.up())
+
+    with pytest.raises(Unavailable, match=r"n1 \(pid \d+\), n2 .* still run after 0.1 s"):
+        asyncio.run(nodes.down(timeout_s=0.1))
+
+    assert set(nodes.running()) == {"n1", "n2"}
+    assert [child.poll() for child in processes.children] == [None, None]
+
+
+def test_a_process_that_only_has_the_pid_is_left_alone(
+    config: Config, processes: Processes
+) -> None:
+    """The pid file is of an earlier boot; its number now belongs to somebody else."""
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    asyncio.run(nodes.up())
+    for path in config.run_directory.glob("*.pid"):
+        path.write_text(path.read_text().replace('"boot":"', '"boot":"x'))
+
+    assert asyncio.run(nodes.down()) == []
+    assert [child.poll() for child in processes.children] == [None, None]
+
+
+def test_two_commands_at_once_exclude_each_other(config: Config, processes: Processes) -> None:
+    """Else both would start n1."""
+    config.run_directory.mkdir(parents=True)
+    lock = OsFiles().lock(str(config.run_directory / "lock"))
+
+    with pytest.raises(DirectoryLocked):
+        asyncio.run(LocalNodes(config, spawn=processes.spawn).up())
+
+    lock.close()
+    assert not processes.started
+
+
+def test_sigterm_is_what_a_node_gets(config: Config, processes: Processes) -> None:
+    """It hands over leadership and flushes (ruling 33)."""
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    asyncio.run(nodes.up())
+
+    asyncio.run(nodes.down())
+
+    assert [child.wait() for child in processes.children] == [-signal.SIGTERM] * 2

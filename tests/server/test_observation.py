@@ -1,0 +1,82 @@
+"""What is concluded from what the nodes say."""
+
+import asyncio
+
+import pytest
+
+from raftlog.base.errors import Unavailable
+from raftlog.base.ids import NodeId
+from raftlog.server.observation import ClusterView, NodeView, observe
+from raftlog.wire.schema import client
+
+
+def leader(node: str, term: int = 2, commit: int = 9, shard: int = 0) -> NodeView:
+    """A node that leads."""
+    return NodeView(
+        NodeId(node), shard, "", "leader", term=term, leader=node, commit=commit, applied=commit
+    )
+
+
+def follower(node: str, of: str, term: int = 2, applied: int = 9, shard: int = 0) -> NodeView:
+    """A node that follows ``of``."""
+    return NodeView(NodeId(node), shard, "", "follower", term=term, leader=of, applied=applied)
+
+
+def silent(node: str) -> NodeView:
+    """A node that does not answer."""
+    return NodeView(NodeId(node), 0, "", problem="refused")
+
+
+@pytest.mark.parametrize(
+    ("views", "complaint"),
+    [
+        ([leader("n1"), follower("n2", "n1"), follower("n3", "n1")], ""),
+        ([leader("n1"), follower("n2", "n1"), silent("n3")], ""),
+        ([leader("n1")], ""),
+        ([leader("n1"), silent("n2"), silent("n3")], "1 of 3 nodes follow n1"),
+        ([leader("n1"), silent("n2")], "1 of 2 nodes follow n1"),
+        ([follower("n1", ""), follower("n2", ""), silent("n3")], "2 of 3 nodes answer (refused)"),
+        ([silent("n1")], "shard 0 has no leader; 0 of 1"),
+        ([leader("n1"), follower("n2", "n1", term=3), silent("n3")], "1 of 3 nodes follow n1"),
+        ([leader("n1", term=2), leader("n2", term=3), follower("n3", "n2", term=3)], ""),
+        ([leader("n1"), follower("n1", "", shard=1)], "shard 1 has no leader"),
+    ],
+)
+def test_healthy_is_a_leader_that_a_majority_follows(
+    views: list[NodeView], complaint: str
+) -> None:
+    """Anything less can't commit, whatever a node says of itself."""
+    found = ClusterView(tuple(views)).complaint
+
+    assert complaint in found
+    assert bool(found) == bool(complaint)
+
+
+def test_lag_counts_committed_entries_that_are_not_applied() -> None:
+    """Against the leader's commit index; nobody can say without a leader."""
+    behind = follower("n2", "n1", applied=4)
+    view = ClusterView((leader("n1", commit=9), behind, silent("n3")))
+
+    assert [view.lag(each) for each in view.nodes] == [0, 5, None]
+    assert ClusterView((behind,)).lag(behind) is None
+
+
+def test_every_node_is_asked_about_every_shard() -> None:
+    """And one that is down, or is another one, does not spoil the answers of the others."""
+
+    async def ask(address: str, shard: int) -> client.NodeStatus:
+        if address == "b":
+            raise Unavailable("nobody is there")
+        return client.NodeStatus(node="n1", role="leader", term=shard + 5, leader="n1")
+
+    addresses = {NodeId("n1"): "a", NodeId("n2"): "b", NodeId("n3"): "c"}
+
+    view = asyncio.run(observe(addresses, 2, ask))
+
+    assert [(v.node, v.shard, v.term) for v in view.nodes if not v.problem] == [
+        ("n1", 0, 5),
+        ("n1", 1, 6),
+    ]
+    assert [v.node for v in view.missing] == ["n2", "n3", "n2", "n3"]
+    assert view.missing[0].problem == "nobody is there"
+    assert view.missing[1].problem.startswith("n1 answers there")
