@@ -57,6 +57,7 @@ async def watch_health(
     *,
     timeout_s: float,
     until_healthy: bool,
+    pause_s: float = PAUSE_S,
 ) -> "ClusterView | None":
     """Look again and again, and tell each change of mind.
 
@@ -74,7 +75,7 @@ async def watch_health(
                     changed(view)
                 if until_healthy and not view.complaint:
                     return view
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(pause_s)
     except TimeoutError:
         if until_healthy:
             say(f"not healthy after {timeout_s:g} s")
