@@ -11,7 +11,7 @@ after, and between any two file operations of it.
 
 from collections.abc import Callable
 from random import Random
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from chaos.sim.disk import Killed, SimDisk
 from chaos.sim.events import EventQueue
@@ -25,7 +25,9 @@ from raftlog.raft.rpcs import PeerMessage
 from raftlog.storage.plan import StorePlan
 
 T = TypeVar("T")
-PPM = 1_000_000
+PPM: Final = 1_000_000
+STUCK_NS: Final = 5_000_000_000
+"""The longest that a stuck disk hangs."""
 
 
 class LifeTimer:
@@ -63,6 +65,14 @@ class Life:
         """Make ``call`` in the next turn."""
         self.at_ns(self._queue.now_ns, call)
 
+    def defer(self, call: Callable[[], None]) -> None:
+        """Make ``call`` in the next turn."""
+        self.call_soon(call)
+
+    def defer(self, call: Callable[[], None]) -> None:
+        """Make ``call`` as late as is allowed: in the next turn."""
+        self.call_soon(call)
+
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> LifeTimer:
         """Make ``call`` after ``delay_ns`` of this node's time."""
         return self.at_ns(self._queue.now_ns + (delay_ns * PPM) // self._rate + 1, call)
@@ -94,7 +104,8 @@ class DiskPace:
     def draw_ns(self, now_ns: int) -> int:
         """Return the time of the next piece of work."""
         factor = self.slow_factor if now_ns < self.slow_until_ns else 1
-        return 1 + int(self.random.expovariate(1.0) * self.mean_ns * factor)
+        drawn = int(self.random.expovariate(1.0) * self.mean_ns * factor)
+        return 1 + min(drawn, STUCK_NS)
 
 
 class SimWriter:

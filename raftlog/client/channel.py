@@ -26,6 +26,7 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX
+from raftlog.base.turn import turn_of
 from raftlog.wire.frame import Flag, Frame, FrameDecoder, Method, encode_frame
 from raftlog.wire.greeting import client_hello, hello_frame, read_answer
 from raftlog.wire.requests import parse_header
@@ -46,6 +47,7 @@ class Channel(asyncio.BufferedProtocol):
 
     def __init__(self, cluster: str) -> None:
         self._loop = asyncio.get_running_loop()
+        self._turn = turn_of(self._loop)
         self._cluster = cluster
         self._decoder = FrameDecoder()
         self._transport: asyncio.Transport | None = None
@@ -204,7 +206,7 @@ class Channel(asyncio.BufferedProtocol):
 
     def _send(self, buffers: Sequence[Buffer]) -> None:
         if not self._outgoing:
-            self._loop.call_soon(self._flush)
+            self._turn.defer(self._flush)
         for buffer in buffers:
             self._outgoing.append(buffer)
             self._outgoing_bytes += len(buffer)
@@ -229,6 +231,9 @@ class Channel(asyncio.BufferedProtocol):
         """Take what has arrived."""
         self.heard_at = self._loop.time()
         self._decoder.buffer_updated(nbytes)
+        self._turn.handle(self._take_frames)
+
+    def _take_frames(self) -> None:
         try:
             for frame in self._decoder.frames():
                 if self.is_open:

@@ -41,6 +41,7 @@ from raftlog.base.limits import (
     PENDING_PROPOSALS_MAX,
     UNCOMMITTED_BYTES_MAX,
 )
+from raftlog.base.turn import turn_of
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
 from raftlog.wire.batch import Headers, Record, encode_columns, parse_batch_header
@@ -134,6 +135,7 @@ class QueueSender:
 
     def __init__(self, router: Router, queue: int, *, shard: int, timeout_s: float) -> None:
         self._loop = asyncio.get_running_loop()
+        self._turn = turn_of(self._loop)
         self._router = router
         self._queue = queue
         self._shard = shard
@@ -172,7 +174,7 @@ class QueueSender:
         batch.futures.append(future)
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._turn.handle, self._flush)
         return future
 
     def send_batch(self, data: Buffer) -> "asyncio.Future[BatchReceipt]":
@@ -351,7 +353,7 @@ class QueueSender:
         on_end(result)
         if not self._is_closed and (self._ready or self._open.futures) and not self._is_scheduled:
             self._is_scheduled = True
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self._turn.handle, self._flush)
 
 
 def encode_records(records: Sequence[Record]) -> bytes:

@@ -27,6 +27,7 @@ class Persister:
         *,
         commit_hint: Callable[[], Index],
         on_durable: Callable[[WriteNumber], None],
+        on_done: Callable[[], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._store = store
@@ -34,6 +35,7 @@ class Persister:
         self._scheduler = scheduler
         self._commit_hint = commit_hint
         self._on_durable = on_durable
+        self._on_done = on_done
         self._on_failed = on_failed
         self._pending: list[Write] = []
         self._errands: list[Callable[[], StorePlan | None]] = []
@@ -62,7 +64,7 @@ class Persister:
     def _schedule(self) -> None:
         if self.under_way is None and not self._scheduled and not self._failed:
             self._scheduled = True
-            self._scheduler.call_soon(self._begin)
+            self._scheduler.defer(self._begin)
 
     def _begin(self) -> None:
         self._scheduled = False
@@ -101,6 +103,8 @@ class Persister:
             self._arm_mark(MARK_IDLE_NS)
         if plan.last_write:
             self._on_durable(plan.last_write)
+        # Also after work that made nothing durable: commands may have gathered meanwhile.
+        self._on_done()
 
     def _arm_mark(self, delay_ns: int) -> None:
         self._mark_armed = True

@@ -35,6 +35,9 @@ class Scheduler(Protocol):
     def call_soon(self, call: Callable[[], None]) -> None:
         """Make ``call`` in the next turn of the loop."""
 
+    def defer(self, call: Callable[[], None]) -> None:
+        """Make ``call`` when the current event has been handled, or in the next turn."""
+
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> Timer:
         """Make ``call`` after ``delay_ns``."""
 

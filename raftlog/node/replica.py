@@ -3,8 +3,8 @@
 The order in which effects are performed is the safety argument (R2)::
 
     core.step(event)
-       1. writes      -> the persister, which never reorders them
-       2. messages    -> at once, or held until the write they depend on is durable
+       1. messages    -> at once, or held until the write they depend on is durable
+       2. writes      -> the persister, which never reorders them
        3. commit      -> the applier
        4. the rest    -> loads, reads, role changes, waiting callers
 
@@ -132,7 +132,8 @@ class Replica:
         self._held: deque[Send] = deque()
         self._reads: dict[int, OnRead] = {}
         self._ready_reads: list[tuple[Index, OnRead]] = []
-        self._next_token = 0
+        # Not from 0: an answer to a read of this node's last process must not fit one of this one.
+        self._next_token = world.random.getrandbits(48)
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticked_at_ns = 0
@@ -144,6 +145,7 @@ class Replica:
             *(store, world.writer, world.scheduler),
             commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
             on_durable=self._on_durable,
+            on_done=self._on_written,
             on_failed=self._fail,
         )
         self._applier = Applier(
@@ -230,7 +232,7 @@ class Replica:
             self._flush()
         elif not self._flush_scheduled and self._persister.under_way is None:
             self._flush_scheduled = True
-            self._scheduler.call_soon(self._flush_in_turn)
+            self._scheduler.defer(self._flush_in_turn)
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
@@ -352,13 +354,14 @@ class Replica:
         self._perform(effects)
 
     def _perform(self, effects: Effects) -> None:
-        if effects.writes:
-            self._persister.add(effects.writes)
+        # What waits for no write leaves first: the followers' way is longer than our disk's.
         for send in effects.messages:
             if self.core.durability.covers(send.after):
                 self._peers.send(send.to, send.message)
             else:
                 self._held.append(send)
+        if effects.writes:
+            self._persister.add(effects.writes)
         for load in effects.loads:
             self._load(load)
         if effects.role is not None:
@@ -378,6 +381,8 @@ class Replica:
         while held and self.core.durability.covers(held[0].after):
             send = held.popleft()
             self._peers.send(send.to, send.message)
+
+    def _on_written(self) -> None:
         self._repairer.begin()
         if self._intake and not self._flush_scheduled:
             self._flush()

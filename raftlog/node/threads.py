@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from raftlog.base.turn import turn_of
 from raftlog.node.ports import Plan, Timer
 
 T = TypeVar("T")
@@ -23,6 +24,7 @@ class LoopScheduler:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._turn = turn_of(loop)
 
     def now_ns(self) -> int:
         """Read CLOCK_MONOTONIC."""
@@ -35,6 +37,10 @@ class LoopScheduler:
     def call_soon(self, call: Callable[[], None]) -> None:
         """Make ``call`` in the next turn of the loop."""
         self._loop.call_soon(call)
+
+    def defer(self, call: Callable[[], None]) -> None:
+        """Make ``call`` when the current event has been handled."""
+        self._turn.defer(call)
 
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> Timer:
         """Make ``call`` after ``delay_ns``."""
@@ -50,6 +56,7 @@ class DiskThread:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, name: str) -> None:
         self._loop = loop
+        self._turn = turn_of(loop)
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -67,7 +74,7 @@ class DiskThread:
     def report(self, call: Callable[[], None]) -> None:
         """Make ``call`` on the loop; nobody listens any more when the loop is closed."""
         try:
-            self._loop.call_soon_threadsafe(call)
+            self._loop.call_soon_threadsafe(self._turn.handle, call)
         except RuntimeError:
             if not self._loop.is_closed():
                 raise

@@ -2,7 +2,8 @@
 
 Received bytes go straight into the decoder's buffer and frames are handled in
 the same turn, by callback. Frames that are sent in one turn of the loop leave
-in one gathered write at its end. There is no task and no queue per connection.
+in one gathered write when it has been handled (``base.turn``). There is no task
+and no queue per connection.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from typing import cast
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import PeerRefused, ProtocolError
+from raftlog.base.turn import turn_of
 from raftlog.wire.frame import Frame, FrameDecoder, Method
 from raftlog.wire.greeting import refusal_frame
 
@@ -24,6 +26,7 @@ class FramedConnection(asyncio.BufferedProtocol):
     def __init__(self) -> None:
         self.decoder = FrameDecoder()
         self.loop = asyncio.get_running_loop()
+        self.turn = turn_of(self.loop)
         self.transport: asyncio.Transport | None = None
         self.received_bytes = 0
         self.is_ended = False
@@ -60,7 +63,7 @@ class FramedConnection(asyncio.BufferedProtocol):
         if self.is_ended:
             return
         if not self._outgoing:
-            self.loop.call_soon(self._flush)
+            self.turn.defer(self._flush)
         for buffer in buffers:
             self._outgoing.append(buffer)
             self._outgoing_bytes += len(buffer)
@@ -120,6 +123,9 @@ class FramedConnection(asyncio.BufferedProtocol):
         """Handle what has arrived."""
         self.received_bytes += nbytes
         self.decoder.buffer_updated(nbytes)
+        self.turn.handle(self._take_frames)
+
+    def _take_frames(self) -> None:
         try:
             for frame in self.decoder.frames():
                 if self.is_ended:

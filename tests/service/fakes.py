@@ -47,6 +47,10 @@ class FakeScheduler:
         """Keep the call for ``turn``."""
         self.soon.append(call)
 
+    def defer(self, call: Callable[[], None]) -> None:
+        """Keep the call for ``turn``."""
+        self.call_soon(call)
+
     def call_later(self, delay_ns: int, call: Callable[[], None]) -> FakeTimer:
         """Keep the call for ``advance``."""
         timer = FakeTimer(self.time_ns + delay_ns, call)

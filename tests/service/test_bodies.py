@@ -33,8 +33,9 @@ class World:
             if number % 2:
                 self.replica.commit()
         files = OsFiles()
-        LogStore.create(files, str(path), HardState(Term(3)), self.replica.entries)
-        self.store = LogStore.open(files, str(path), StoreOptions())
+        options = StoreOptions()
+        LogStore.create(files, str(path), options, HardState(Term(3)), self.replica.entries)
+        self.store = LogStore.open(files, str(path), options)
         self.reader = FakeReader()
         self.bodies = BodyReader(self.store, self.reader, self.replica)
         self.answers: list[tuple[list[bytes], RaftlogError | None]] = []
