@@ -421,6 +421,8 @@ class RaftCore:
                 if self._follow(sender):
                     self._commit_up_to(min(message.commit, self._matched))
                     self._promise(sender.node, HeartbeatReply(self.term, message.round))
+                    if message.commit > self._matched:
+                        self._restate_match(sender.node)
             case HeartbeatReply():
                 self._on_heartbeat_reply(sender, message)
             case PreVoteRequest():
@@ -575,6 +577,15 @@ class RaftCore:
             self._acked = promised
             self._promise(self.leader, AppendAccepted(self.term, promised))
 
+    def _restate_match(self, leader: NodeId) -> None:
+        """Tell the leader how little is known to match: it believes more, from before.
+
+        After a restart, or a doubt about the leader, this replica no longer knows
+        that its log matches; a leader with nothing to send would never say so,
+        and what it has committed would not be committed here.
+        """
+        self._promise(leader, AppendAccepted(self.term, min(self._matched, self.durable)))
+
     def _commit_up_to(self, index: Index) -> None:
         if index > self.commit:
             assert index <= self.log.last_index, f"commit {index} beyond {self.log.last_index}"
@@ -589,7 +600,7 @@ class RaftCore:
         if leadership is not None and progress is not None:
             leadership.accepted(progress, message)
             self._advance_commit(leadership)
-            leadership.go_on(progress, self._out)
+            leadership.go_on(progress, message.matched, self._out)
 
     def _on_rejected(self, sender: ReplicaId, message: AppendRejected) -> None:
         leadership = self.leadership

@@ -135,9 +135,12 @@ class Leadership:
         if progress.accepted(message.matched):
             self._match[progress.replica.node] = progress.match
 
-    def go_on(self, progress: Progress, out: Effects) -> None:
+    def go_on(self, progress: Progress, matched: Index, out: Effects) -> None:
         """Send what an acknowledgement has made room for; finish a transfer it completes."""
         self._send_entries(progress, out)
+        if matched < progress.match and not progress.in_flight:
+            # It has forgotten what matches: an append without entries reminds it.
+            self._send(progress, (), out)
         node = progress.replica.node
         if node == self.transferee and progress.match == self._log.last_index:
             out.messages.append(Send(node, TimeoutNow(self.term), NOW))
