@@ -36,7 +36,7 @@ from raftlog.base.entry import (
     check_link,
     parse_header,
 )
-from raftlog.base.errors import CorruptFrame, FaultyEntry
+from raftlog.base.errors import CorruptFrame, FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
@@ -210,7 +210,12 @@ class LogStore:
                     if truncate_to is not None:
                         self._plan_append(plan, waiting, commit_hint)
                         waiting = []
-                        self._plan_truncate(plan, self._end_at(truncate_to, entries))
+                        try:
+                            self._plan_truncate(plan, self._end_at(truncate_to, entries))
+                        except OSError as error:
+                            # Where to cut cannot be read, and a truncation cannot be skipped.
+                            plan.steps = [partial(_fail, self._log_directory, error)]
+                            return plan
                     waiting.extend(entries)
                 case SaveHardState(_, state):
                     self._plan_append(plan, waiting, commit_hint)
@@ -613,6 +618,10 @@ class LogStore:
             segment.drop()
         self._mark.close()
         self._hard_state.close()
+
+
+def _fail(path: str, error: OSError) -> None:
+    raise StorageFailed("pread", path, None, error) from error
 
 
 class _Later:
