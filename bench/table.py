@@ -5,7 +5,6 @@ says so. Ends with 1 if a run could not be verified; a missed bar is shown, not 
 """
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 
@@ -15,8 +14,12 @@ from rich.table import Table
 
 from bench.bars import ROWS, Bar, Row
 from raftlog.base.errors import RaftlogError
+from raftlog.testing.bench.loops import run_on_loop
 from raftlog.testing.bench.report import Options, Report
 from raftlog.testing.bench.run import run
+
+TABLE_WIDTH = 132
+"""So that a row stays a line, in a log file too."""
 
 Lengths = dict[str, dict[str, int | float | str]]
 QUICK: Lengths = {
@@ -87,8 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", default="", help="rows whose title contains this text")
     chosen = parser.parse_args(arguments)
     rows = [row for row in ROWS if chosen.only in row.title]
-    table, verified = asyncio.run(measure(rows, Console(stderr=True), quick=chosen.quick))
-    Console().print(table)
+    table, verified = run_on_loop(measure(rows, Console(stderr=True), quick=chosen.quick))
+    Console(width=TABLE_WIDTH).print(table)
     return 0 if verified and rows else 1
 
 

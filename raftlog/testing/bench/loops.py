@@ -1,11 +1,16 @@
 """The event loop of a bench: uvloop where it is installed, and which one it was."""
 
 import asyncio
+import gc
 from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from typing import TypeVar
 
 T = TypeVar("T")
+
+COLLECT_AFTER = 50_000
+"""Allocations between two looks of the garbage collector, as in a node (``server.lifecycle``):
+a load generator holds many futures and makes no cycles."""
 
 
 def loop_name() -> str:
@@ -21,5 +26,8 @@ def run_on_loop(main: Coroutine[object, object, T]) -> T:
         import uvloop  # noqa: PLC0415  (optional)
 
         factory = uvloop.new_event_loop
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 50)
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
