@@ -119,6 +119,7 @@ class _Findings:
                 assert segment.claim is not None, "a sealed segment claims to be durable"
                 self._heed(segment.claim)
             else:
+                self._make_as_it_looks(segment)
                 scan = SegmentScan(segment)
                 scan.run()
                 self._scans[segment.first_index] = scan
@@ -214,6 +215,18 @@ class _Findings:
             Hole(hole.first, mark.index, hole.position, 0, hole.before, mark.checksum, mark.term)
         )
         self.cut_to = mark.end
+
+    def _make_as_it_looks(self, segment: Segment) -> None:
+        """Make durable what the page cache says of a segment that is about to be judged.
+
+        After kill -9 a cut may be in the cache only. Recovery goes on from the
+        cut file; a power cut later must not bring back the old length, nor an
+        ``.idx`` of it that fits again.
+        """
+        segment.file.sync()
+        if self._files.exists(segment.index_path):
+            self._files.remove(segment.index_path)
+            self._files.sync_directory(self._log)
 
     def _heed(self, claim: Claim) -> None:
         self.watermark = max(self.watermark, claim)
