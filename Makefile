@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= cluster.yml
 TEST_WORKERS ?= 2
-CHAOS_SEEDS ?= 100
+CHAOS_SEEDS ?= 0:100
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed

@@ -189,11 +189,11 @@ def test_every_file_is_in_the_reference() -> None:
 
 @pytest.mark.parametrize(
     "word",
-    (
+    [
         *("shard", "node", "replica", "entry", "index", "term", "commit", "applied", "durable"),
         *("queue", "offset", "record", "batch", "receipt", "machine", "write unit", "trim"),
         *("truncate", "formation", "watermark", "topic", "lease", "half message"),
-    ),
+    ],
 )
 def test_the_glossary_has_the_word(word: str) -> None:
     """One word for each thing needs a place that says which."""

@@ -83,12 +83,11 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
     from raftlog.base import limits  # noqa: PLC0415  (read as data)
 
     units = ("BYTES", "_NS", "TICKS", "MIB", "KIB")
-    counts = ("MESSAGES", "COMMANDS", "RECORDS", "CONNECTIONS", "CONNECTION", "VOTERS")
-    counts += ("PROPOSALS", "READS")
+    counts = ("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "PROPOSALS", "READS")
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 
     assert len(found) > 20
     for name, value in found.items():
         assert isinstance(value, int), name
         assert value > 0, name
-        assert any(word in name for word in units + counts), f"{name} names no unit"
+        assert any(word in name for word in (*units, *counts)), f"{name} names no unit"

@@ -115,7 +115,7 @@ def test_the_marker_is_durable_before_the_first_directory_is_formatted(tmp_path:
     def formatter(directories: Mapping[NodeId, Path], *, shards: int, files: Files) -> ClusterId:
         assert directories
         assert shards
-        assert files
+        assert isinstance(files, Watched)
         steps.append("format")
         return ClusterId("")
 
