@@ -306,13 +306,16 @@ class RaftCore:
             return
         self._elapsed = 0
         self._timeout = self._round_timeout()
+        if not transfer:
+            # Also who may not lead gives up a silent leader: it must vote for another.
+            self.leader = None
         if not self._is_voter or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one
             # more term every round would only make the others give up theirs.
             return
-        self.leader = None
+        self.leader = None  # also by TimeoutNow
         if not pre_vote:
             self.term = Term(self.term + 1)
             self.vote = self.replica.node

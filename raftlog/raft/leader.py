@@ -85,7 +85,13 @@ class Leadership:
 
     def next_deadline(self) -> int:
         """Ticks until ``tick`` has something to do."""
-        return max(1, self._config.heartbeat_ticks - self._heartbeat_elapsed)
+        ticks = min(
+            self._config.heartbeat_ticks - self._heartbeat_elapsed,
+            self._config.election_ticks_min - self._quorum_elapsed,
+        )
+        if self.transferee is not None:
+            ticks = min(ticks, self._config.election_ticks_max - self._transfer_elapsed)
+        return max(1, ticks)
 
     def knows(self, sender: ReplicaId) -> Progress | None:
         """Return the progress of exactly this replica, directory included (ruling 5)."""
@@ -171,6 +177,9 @@ class Leadership:
         progress.loading = False
         if not entries or progress.next != first:
             return
+        last = entries[-1]
+        if self._log.term_at(last.index) != last.term:
+            return  # read for an earlier leadership of this replica, and truncated since
         if progress.may_send():
             self._send(progress, entries, out)
             self._send_entries(progress, out)
@@ -254,13 +263,14 @@ class Leadership:
         candidates = [
             (progress.match, node)
             for node, progress in self._followers.items()
-            if progress.active and node in self._voters
+            if (progress.active or progress.was_active) and node in self._voters
         ]
         return max(candidates)[1] if candidates else None
 
     def _heard_by_quorum(self) -> bool:
         active = {node for node, progress in self._followers.items() if progress.active}
         for progress in self._followers.values():
+            progress.was_active = progress.active
             progress.active = False
         return self._quorum.agrees(active | {self._me})
 

@@ -38,6 +38,8 @@ class Progress:
         """Older entries are being read from disk for this follower."""
         self.active = True
         """It answered since the last check of the quorum."""
+        self.was_active = True
+        """It had answered at that check: the moment after it, nobody is active yet."""
         self.round = 0
         """The latest heartbeat round that it answered."""
         self.window_bytes = WINDOW_BYTES_MIN

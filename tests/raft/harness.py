@@ -380,6 +380,10 @@ class World:
         """Lose everything that is on its way."""
         self.mail.clear()
 
+    def drop_all_but(self, kind: type[M]) -> None:
+        """Lose everything that is on its way, except one kind."""
+        self.mail = self.select(kind)
+
     def settle(self) -> None:
         """Deliver until nothing is on its way."""
         for _ in range(DELIVERIES_MAX):
