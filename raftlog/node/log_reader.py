@@ -49,10 +49,17 @@ class LogReader:
         if buffer is not None:
             self._finish(span, first, buffer, None, done)
             return
-        self._reader.submit(
-            lambda: span.read(wait=True),
-            lambda found, error: self._finish(span, first, found, error, done),
-        )
+        truncations = self._store.truncations
+
+        def finish(found: Buffer | None, error: Exception | None) -> None:
+            if self._store.truncations != truncations:
+                # What was there was replaced meanwhile; whoever still wants it asks again.
+                span.close()
+                done((), None)
+                return
+            self._finish(span, first, found, error, done)
+
+        self._reader.submit(lambda: span.read(wait=True), finish)
 
     def _finish(
         self,

@@ -287,10 +287,12 @@ class Replica:
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
             return
+        self._pass_quiet_time()
         self._step(Receive(sender, message))
 
     def heard(self, sender: ReplicaId) -> None:
         """Bytes of entries are arriving from ``sender`` (ruling 32)."""
+        self._pass_quiet_time()
         self._step(Heard(sender))
 
     def connection_lost(self, node: NodeId) -> None:
@@ -462,6 +464,21 @@ class Replica:
         due_ns = self._ticked_at_ns + self.core.next_deadline() * TICK_NS
         delay_ns = max(0, due_ns - self._scheduler.now_ns())
         self._timer = self._scheduler.call_later(delay_ns, self._on_timer)
+
+    def _pass_quiet_time(self) -> None:
+        """Count the time before a message as before it, as far as nothing happens by it alone.
+
+        A heartbeat resets the follower's patience. Ticks of the time before it
+        that were counted after it would use that patience up again; what is
+        passed here stops short of every deadline, so mail still comes first
+        after a pause (ruling 36).
+        """
+        ticks = (self._scheduler.now_ns() - self._ticked_at_ns) // TICK_NS
+        if ticks > 0:
+            quiet = min(ticks, self.core.next_deadline() - 1)
+            if quiet > 0:
+                self._ticked_at_ns += quiet * TICK_NS
+                self._step(Tick(quiet))
 
     def _on_timer(self) -> None:
         ticks = (self._scheduler.now_ns() - self._ticked_at_ns) // TICK_NS
