@@ -47,7 +47,7 @@ def in_role(role: Role) -> Node:
     ids=lambda message: type(message).__name__,
 )
 def test_follower_candidate_and_leader_adopt_a_higher_term(role: Role, message: Message) -> None:
-    """§5.1: "if one server's current term is smaller, it updates it to the larger value"."""
+    """§5.1: if one server's current term is smaller, it updates it to the larger value."""
     node = in_role(role)
 
     node.receive(R2, message)
@@ -80,7 +80,7 @@ def test_candidate_adopts_the_term_of_a_rival_and_votes_afresh() -> None:
     ids=lambda message: type(message).__name__,
 )
 def test_a_stale_term_is_rejected(role: Role, message: Message) -> None:
-    """§5.1: "if a server receives a request with a stale term, it rejects the request"."""
+    """§5.1: if a server receives a request with a stale term, it rejects the request."""
     node = in_role(role)
     before = (node.core.status(), node.core.vote, list(node.view))
 

@@ -33,12 +33,12 @@ def candidate_of(size: int) -> World:
 
 
 def test_a_server_starts_as_follower() -> None:
-    """§5.2: "when servers start up, they begin as followers"."""
+    """§5.2: when servers start up, they begin as followers."""
     assert World(3)[N1].core.role is Role.FOLLOWER
 
 
 def test_a_leader_sends_heartbeats_at_every_interval() -> None:
-    """§5.2: "leaders send periodic heartbeats to all followers"."""
+    """§5.2: leaders send periodic heartbeats to all followers."""
     world = World(3)
     leader = world.elect(N1)
     for _ in range(3):
@@ -65,7 +65,7 @@ def test_a_follower_without_heartbeats_starts_an_election() -> None:
 
 
 def test_an_election_increments_the_term_and_votes_for_itself() -> None:
-    """§5.2: "increments its current term [and] votes for itself", durably before it asks."""
+    """§5.2: increments its current term and votes for itself, durably before it asks."""
     world = candidate_of(3)
 
     assert world[N1].hard_state == HardState(Term(1), N1)
@@ -73,7 +73,7 @@ def test_an_election_increments_the_term_and_votes_for_itself() -> None:
 
 
 def test_a_candidate_without_a_result_starts_a_new_election() -> None:
-    """§5.2: "each candidate will time out and start a new election by incrementing its term"."""
+    """§5.2: each candidate will time out and start a new election by incrementing its term."""
     world = candidate_of(3)
     world.drop()
     world[N1].tick(world.config.election_ticks_max)
@@ -173,7 +173,7 @@ def timeouts(role: Role, samples: int) -> Counter[int]:
 
 @pytest.mark.parametrize(("role", "divisor"), [(Role.FOLLOWER, 1), (Role.CANDIDATE, 4)])
 def test_election_timeouts_are_random_over_their_whole_range(role: Role, divisor: int) -> None:
-    """§5.2: "chosen randomly from a fixed interval"; a round without a leader is shorter."""
+    """§5.2: chosen randomly from a fixed interval; a round without a leader is shorter."""
     config = World(3).config
     low, high = config.election_ticks_min // divisor, config.election_ticks_max // divisor
     drawn = timeouts(role, 1_000)
@@ -187,7 +187,7 @@ def test_election_timeouts_are_random_over_their_whole_range(role: Role, divisor
 
 @pytest.mark.parametrize("role", [Role.FOLLOWER, Role.CANDIDATE])
 def test_random_timeouts_seldom_conflict(role: Role) -> None:
-    """§5.2: "so in most cases only a single server will time out"; ties stay rare."""
+    """§5.2: so in most cases only a single server will time out; ties stay rare."""
     conflicts = 0
     rounds = 200
     for seed in range(rounds):
