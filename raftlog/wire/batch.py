@@ -369,6 +369,6 @@ def _split(column: memoryview, lengths: Sequence[int]) -> Iterator[bytes | None]
 def _headers(column: memoryview) -> dict[int, Headers]:
     try:
         rows = msgspec.msgpack.decode(column, type=list[tuple[int, list[tuple[str, bytes]]]])
-    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:  # a name that is not UTF-8
         raise BadBatch(f"the headers of a batch do not decode: {error}") from error
     return dict(rows)

@@ -94,6 +94,16 @@ def test_a_batch_with_a_good_checksum_and_bad_columns_is_refused(data: st.DataOb
         return
 
 
+def test_a_header_name_that_is_not_text_is_a_bad_batch() -> None:
+    """The decoder complains of bad UTF-8 with an error of Python's own: it must not escape."""
+    bad = bytearray(encode_batch([Record(b"v", headers=[("name", b"1")])], timestamp_ms=1))
+    at = bad.index(b"name")
+    bad[at] = 0xFF
+    bad[16:20] = crc32c(bytes(bad[20:])).to_bytes(4, "little")
+    with pytest.raises(BadBatch):
+        list(records(bad))
+
+
 LIMITS: Final = [
     pytest.param([bytes(BATCH_BYTES_MAX)], id="bytes"),
     pytest.param([b""] * (BATCH_RECORDS_MAX + 1), id="records"),
