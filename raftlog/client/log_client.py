@@ -196,9 +196,8 @@ class LogClient:
                 if not is_last and offset < found.end_offset:
                     ahead = asyncio.ensure_future(self.read(offset, queue=queue))
                 try:
-                    for batch in found.batches:
-                        if end is None or batch.base_offset < end:
-                            yield batch
+                    for batch in _before(found.batches, end):
+                        yield batch
                     if ahead is None:
                         break
                     found = await ahead
@@ -274,6 +273,13 @@ class LogClient:
             if loop.time() + pause_s >= deadline:
                 raise error
             await asyncio.sleep(pause_s)
+
+
+def _before(batches: Sequence[StoredBatch], end: int | None) -> Sequence[StoredBatch]:
+    """Leave out batches that begin at or after ``end``."""
+    if end is None or batches[-1].base_offset < end:
+        return batches
+    return [batch for batch in batches if batch.base_offset < end]
 
 
 def _split(answer: client.BatchesRead, payload: Buffer) -> tuple[StoredBatch, ...]:
