@@ -18,6 +18,7 @@ goes on.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 from typing import Final
@@ -311,10 +312,8 @@ def _crash_recovery(disk: SimDisk, random: Random) -> bool:
             raise Killed
 
     disk.on_operation = kill
-    try:
+    with suppress(Killed):
         recover(disk)
-    except Killed:
-        pass
     disk.on_operation = None
     return True
 
