@@ -275,11 +275,16 @@ class RaftCore:
         """A leader that cannot repair its own log in time lets another lead (ruling 20)."""
         if not self._faulty:
             return
+        before = self._faulty_elapsed
         self._faulty_elapsed += count
-        if self._faulty_elapsed >= self.config.election_ticks_min:
+        patience = self.config.election_ticks_min
+        if self._faulty_elapsed >= patience + self.config.election_ticks_max:
+            # Nobody could catch up: what is damaged lies only here. The others have a majority
+            # without it, and it was never committed.
             self._faulty_elapsed = 0
-            if leadership.transferee is None:
-                leadership.transfer(None, self._out)
+            self._become_follower(self.term, None)
+        elif before < patience <= self._faulty_elapsed and leadership.transferee is None:
+            leadership.transfer(None, self._out)
 
     def _first_timeout(self) -> int:
         """A fresh start asks early: pre-votes disturb nobody who has a leader."""
