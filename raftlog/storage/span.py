@@ -87,6 +87,8 @@ class ReadSpan(_Pinned):
         segment = self._segment
         positions = load_positions(self._files, segment)
         first, base = self._first, segment.first_index
+        if first - base >= len(positions):
+            return b""  # truncated since it was located
         last = segment.extent(positions, first, self._last, self._bytes_max)
         start = positions[first - base]
         self._offsets = [at - start for at in positions[first - base : last - base + 1]]
@@ -94,6 +96,8 @@ class ReadSpan(_Pinned):
 
     def entries(self, buffer: Buffer) -> tuple[Entry, ...]:
         """Return the verified entries of what was read, as far as they are good.
+
+        None at all if they were truncated between ``locate`` and ``read``.
 
         Raises:
             FaultyEntry: The first one is bad. Mark it, and fetch it from a peer.
@@ -107,7 +111,7 @@ class ReadSpan(_Pinned):
             if entry.index != self._first + number:
                 break  # a good frame in the wrong place: a misdirected write
             found.append(entry)
-        if not found:
+        if not found and self._offsets:
             raise FaultyEntry(self._first)
         return tuple(found)
 
