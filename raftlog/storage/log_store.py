@@ -84,6 +84,8 @@ class LogStore:
         self.options = options
         self.commit_hint = recovered.commit_hint
         self.unit_number = recovered.unit_number
+        self.truncations = 0
+        """Truncations planned since the start: a read that spans one is void."""
         self.fdatasyncs = 0
         self.bytes_written = 0
         self.files = files
@@ -433,6 +435,7 @@ class LogStore:
 
     def _plan_truncate(self, plan: StorePlan, to: LogEnd) -> None:
         assert self.start.index <= to.index <= self.end.index, f"truncation to {to.index}"
+        self.truncations += 1
         self.unit_number += 1
         claim = claim_done(self.unit_number, to, truncation=True)
         plan.steps.append(partial(self._write_mark, claim))
