@@ -57,6 +57,7 @@ class Observer:
         self._monotone = Monotone()
         self._safety = StateMachineSafety()
         self._applied_end = Index(0)
+        self._commit_terms: dict[Term, Index] = {}
         nodes = [replica.node for replica in replicas]
         formed = LogModel([Mark(first.term, first.checksum)])
         self.committed.committed(nodes[0], first.index, formed.marks[0])
@@ -130,15 +131,23 @@ class Observer:
                 self.marks["elections"] += 1
                 self._leading[node] = role.term
                 self.leaders.leads(node, role.term)
-                check_leader(node, role.term, log, self.committed.log)
+                check_leader(node, role.term, log, self._committed_before(role.term))
         if effects.commit is not None:
-            self._commits(node, core.commit)
+            self._commits(node, core.term, core.commit)
         if effects.loads:
             self.marks["loads"] += 1
         if effects.transfer is TransferEnded.DONE:
             self.marks["transfers"] += 1
 
-    def _commits(self, node: NodeId, commit: Index) -> None:
+    def _committed_before(self, term: Term) -> LogModel:
+        """Return what leaders of earlier terms than ``term`` have committed.
+
+        A late winner of an old term need not have what newer terms committed.
+        """
+        ends = [end for each, end in self._commit_terms.items() if each < term]
+        return LogModel(self.committed.log.marks[: max(ends, default=0)])
+
+    def _commits(self, node: NodeId, core_term: Term, commit: Index) -> None:
         log = self._logs[node]
         self._monotone.commits(node, commit)
         known = self.committed.end
@@ -148,6 +157,7 @@ class Observer:
             assert mark is not None, f"{node} commits {index} beyond its log"
             self.committed.committed(node, Index(index), mark)
         if commit > known:
+            self._commit_terms[core_term] = commit
             mark = log.marks[commit - 1]
             durable = {voter: state.log for voter, state in self._durable.items()}
             check_majority(node, commit, mark, durable)
