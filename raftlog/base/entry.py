@@ -131,6 +131,15 @@ def seal(
     return Entry(term, index, kind, previous, checksum, frame)
 
 
+def header_checksum(
+    kind: EntryKind, term: Term, length: int, index: Index, previous: int, body_crc: int
+) -> int:
+    """Return the checksum that a header with these fields has."""
+    return crc32c(
+        _SEALED.pack(FRAME_MAGIC, FRAME_VERSION, kind, length, term, index, previous, body_crc)
+    )
+
+
 def parse_header(buffer: Buffer, position: int) -> tuple[Entry, int, int]:
     """Return the entry at ``position`` without its body, its body length and body CRC.
 

@@ -68,7 +68,7 @@ class Files(Protocol):
         """Return the names in a directory, sorted; empty if it does not exist."""
 
     def make_directory(self, path: str) -> None:
-        """Make a directory and its parents; harmless if it exists."""
+        """Make a directory and its parents, durably; harmless if it exists."""
 
     def sync_directory(self, path: str) -> None:
         """Make the names in a directory durable."""
@@ -198,11 +198,16 @@ class OsFiles:
             raise StorageFailed("list", path, None, error) from error
 
     def make_directory(self, path: str) -> None:
-        """Make it and its parents."""
+        """Make it and its parents; each new name is synced in the directory above it."""
+        if os.path.isdir(path):  # noqa: PTH112  (paths are strings here)
+            return
+        above = os.path.dirname(path.rstrip("/")) or "."  # noqa: PTH120
+        self.make_directory(above)
         try:
-            os.makedirs(path, exist_ok=True)  # noqa: PTH103  (paths are strings here)
+            os.mkdir(path)  # noqa: PTH102
         except OSError as error:
             raise StorageFailed("mkdir", path, None, error) from error
+        self.sync_directory(above)
 
     def sync_directory(self, path: str) -> None:
         """Open the directory and fsync it."""

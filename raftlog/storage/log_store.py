@@ -51,6 +51,7 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    store_index,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_positions
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
@@ -154,6 +155,7 @@ class LogStore:
             store._plan_truncate(plan, recovered.cut_to)
             plan.perform()
             store.durable_end = store.end
+        store._allocate_last()
         return store
 
     # -- what is known
@@ -268,6 +270,12 @@ class LogStore:
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
         plan.steps.append(partial(self._write, segment.file, frames, hole.position))
+        if not hole.length and hole.last == segment.end.index:
+            # What lay behind the damage is no part of the log, and appends go on here.
+            stop = hole.position + sum(map(len, frames))
+            plan.steps.append(partial(segment.file.truncate, stop))
+            size = max(self.options.segment_bytes, stop)
+            plan.steps.append(partial(segment.file.allocate, size))
         plan.steps.append(partial(self._sync, segment.file))
         self._place(segment, hole, frames)
         return plan
@@ -448,6 +456,14 @@ class LogStore:
         positions = load_positions(self.files, last)
         cut = to.index - last.base.index
         hole = last.hole_at(to.index)
+        if hole is not None and hole.last > to.index:
+            # Where the kept part of the damage ends is not known, so nothing may follow it here.
+            last.holes.remove(hole)
+            hole = Hole(
+                *(hole.first, to.index, hole.position, 0),
+                *(hole.before, to.checksum, to.term),
+            )
+            last.holes.append(hole)
         if hole is not None:
             position = hole.position + hole.length
         else:
@@ -555,6 +571,16 @@ class LogStore:
         if not hole.length:
             segment.end_position = max(segment.end_position, position)
 
+    def _allocate_last(self) -> None:
+        """Reserve the whole of the segment that is written to: appends must not change its size.
+
+        A size that grows has to be journalled by every fdatasync (ruling 24).
+        """
+        last = self._segments[-1]
+        if not last.sealed and last.file.size() < self.options.segment_bytes:
+            last.file.allocate(self.options.segment_bytes)
+            last.file.sync()
+
     # -- performing: the writer thread runs these
 
     def _write(self, file: File, buffers: Sequence[Buffer], position: int) -> None:
@@ -588,10 +614,7 @@ class LogStore:
         self.fdatasyncs += 2
 
     def _write_index(self, path: str, data: bytes) -> None:
-        file = self.files.open(path, create=True)
-        file.truncate(0)
-        file.pwrite([data], 0)
-        file.close()
+        store_index(self.files, path, data)
         self.bytes_written += len(data)
 
     def _make_segment(self, file: "_Later", path: str, header: bytes, size: int) -> None:

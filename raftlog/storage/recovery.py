@@ -35,8 +35,10 @@ from raftlog.storage.segment import (
     Hole,
     Segment,
     encode_header,
+    encode_index,
     open_sealed,
     parse_segment_header,
+    store_index,
 )
 from raftlog.storage.unit import UNIT_BYTES
 
@@ -69,6 +71,7 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     found.connect()
     found.judge_tail()
     found.write_again()
+    found.seal_scanned()
     segments = found.segments
     start, end = segments[0].base.index, segments[-1].end.index
     hint = Index(min(max(found.commit_hint, start), end))
@@ -181,7 +184,9 @@ class _Findings:
                     self._cut_at(segment, hole)
                     return
         scan = self._scans.get(last.first_index)
-        if scan is not None and scan.junk:
+        # Bytes of damaged entries are not cut: a read error may pass, and they are there again.
+        damaged = bool(last.holes) and not last.holes[-1].length
+        if scan is not None and scan.junk and not damaged:
             self.cut_to = last.end
 
     def write_again(self) -> None:
@@ -203,6 +208,18 @@ class _Findings:
         self.watermark = claim_done(self.watermark.unit, end)
         self._mark.write(self.watermark)
         self._mark.sync()
+
+    def seal_scanned(self) -> None:
+        """Give full segments that had no fitting ``.idx`` a new one, for the next start."""
+        for segment in self.segments[:-1]:
+            scan = self._scans.get(segment.first_index)
+            whole = self.cut_to is None or self.cut_to.index >= segment.end.index
+            if scan is None or scan.newest is None or segment.holes or not whole:
+                continue
+            store_index(self._files, segment.index_path, encode_index(segment, scan.newest.unit))
+            segment.sealed = True
+            segment.positions = None
+            segment.unit_starts = None
 
     def _cut_at(self, segment: Segment, hole: Hole) -> None:
         mark = self.watermark

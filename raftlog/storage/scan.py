@@ -21,6 +21,7 @@ from raftlog.base.entry import (
     KINDS,
     Entry,
     LogEnd,
+    header_checksum,
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
@@ -133,7 +134,7 @@ class SegmentScan:
         if isinstance(frame, Unit):
             end = frame.before
         else:
-            end = LogEnd(Index(frame.index - 1), self._end.term, frame.previous)
+            end = LogEnd(Index(frame.index - 1), self._lost_term(frame, position), frame.previous)
         if end.index > self._end.index:
             self._lose(end.index, end, position - self._position)
         self._position = position
@@ -162,6 +163,27 @@ class SegmentScan:
         self._end = end
         self._position += length
 
+    def _lost_term(self, found: Entry, position: int) -> Term:
+        """Return the term of the entry before ``found``, whose own header is bad.
+
+        Where the terms round it differ it has to be guessed, and a wrong guess
+        would look like a conflict with the leader's log. But ``found`` stores
+        the checksum of the lost header, and all of it but the term is known
+        here, so a guess can be proven.
+        """
+        before = self._end
+        body = self._position + HEADER_BYTES
+        if found.term == before.term or found.index != before.index + 2 or body > position:
+            return before.term
+        facts = (position - body, Index(before.index + 1), before.checksum)
+        body_crc = crc32c(memoryview(self._data)[body:position])
+        stored = Term(HEADER.unpack_from(self._data, self._position)[4])
+        for term in (stored, before.term, found.term):
+            for kind in KINDS.values():
+                if header_checksum(kind, term, *facts, body_crc) == found.previous:
+                    return term
+        return stored if before.term <= stored <= found.term else before.term
+
     def _next_good(self, start: int) -> tuple[int, Entry | Unit] | None:
         """Return the first good frame at or after ``start`` that belongs behind what is here."""
         data = self._data
@@ -170,7 +192,7 @@ class SegmentScan:
         while entry_at >= 0 or unit_at >= 0:
             if unit_at >= 0 and (entry_at < 0 or unit_at < entry_at):
                 unit = parse_unit(data, unit_at)
-                if unit is not None and unit.before.index >= self._end.index:
+                if unit is not None and self._can_follow(unit.before.index, unit_at):
                     return unit_at, unit
                 unit_at = data.find(UNIT_MAGIC, unit_at + 1)
             else:
@@ -180,13 +202,22 @@ class SegmentScan:
                 entry_at = data.find(_ENTRY_MAGIC, entry_at + 1)
         return None
 
+    def _can_follow(self, before: int, position: int) -> bool:
+        """Whether what lies at ``position`` may come after entry ``before``.
+
+        Every lost entry took at least a header's room: what claims more is
+        no frame of this log but bytes in somebody's record that look like one.
+        """
+        lost = before - self._end.index
+        return 0 <= lost * HEADER_BYTES <= position - self._position
+
     def _good_entry(self, position: int) -> Entry | None:
         try:
             header, length, body_crc = parse_header(self._data, position)
         except CorruptFrame:
             return None
         start = position + HEADER_BYTES
-        if header.index <= self._end.index or length > ENTRY_BODY_BYTES_MAX:
+        if not self._can_follow(header.index - 1, position) or length > ENTRY_BODY_BYTES_MAX:
             return None
         if header.index == self._end.index + 1 and header.previous != self._end.checksum:
             return None

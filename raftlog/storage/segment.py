@@ -179,6 +179,14 @@ def encode_index(segment: Segment, unit: int) -> bytes:
     return b"".join((summary, _CRC.pack(crc32c(summary)), places, _CRC.pack(crc32c(places))))
 
 
+def store_index(files: Files, path: str, data: bytes) -> None:
+    """Write an ``.idx``. Not synced: it is made again from its segment if it is lost."""
+    file = files.open(path, create=True)
+    file.truncate(0)
+    file.pwrite([data], 0)
+    file.close()
+
+
 def open_sealed(files: Files, segment: Segment) -> bool:
     """Fill ``segment`` from its ``.idx``; False if there is none that fits the segment."""
     if not files.exists(segment.index_path):
