@@ -305,6 +305,8 @@ class World:
             learners=tuple(replica_id(size + number) for number in range(1, learners + 1)),
         )
         self.mail: list[Sent] = []
+        self.history: list[Sent] = []
+        """Everything that was ever sent."""
         self.cut: set[tuple[NodeId, NodeId]] = set()
         """Directed links that lose everything."""
         self._leaders: dict[Term, NodeId] = {}
@@ -329,7 +331,9 @@ class World:
     def post(self, sender: Node, send: Send) -> None:
         """Put a message on its way, once it may leave."""
         check_promise(sender, send.to, send.message)
-        self.mail.append(Sent(sender.replica, send.to, send.message))
+        sent = Sent(sender.replica, send.to, send.message)
+        self.mail.append(sent)
+        self.history.append(sent)
 
     def select(
         self,
