@@ -89,9 +89,7 @@ class OffsetIndex(Generic[S, C]):
         """
         files = self._files
         path = self._path(first_index)
-        if not files.exists(self._directory):
-            files.make_directory(self._directory)
-            files.sync_directory(self._directory.rpartition("/")[0])
+        files.make_directory(self._directory)
         file = files.open(f"{path}.new", create=True)
         try:
             file.truncate(0)
