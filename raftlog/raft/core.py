@@ -540,6 +540,8 @@ class RaftCore:
 
     def _on_append(self, sender: ReplicaId, message: AppendRequest) -> None:
         previous, entries = message.previous_index, message.entries
+        if previous <= self.commit:
+            self._check_committed(message)
         if previous < self.commit:
             # Everything committed is equal already; only what lies after it can be news.
             entries = entries[self.commit - previous :]
@@ -555,6 +557,17 @@ class RaftCore:
         if not written:
             self._acked = NOTHING_ACKED
             self._acknowledge()
+
+    def _check_committed(self, message: AppendRequest) -> None:
+        """A leader has everything that is committed (§5.4.3): one that has not is a bug (R4)."""
+        index, term = message.previous_index, message.previous_term
+        known = message.entries[: self.commit - index]
+        if known:
+            index, term = known[-1].index, known[-1].term
+        ours = self.log.term_at(index)
+        assert ours is None or ours == term, (
+            f"the leader of term {self.term} contradicts committed entry {index} of term {ours}"
+        )
 
     def _store(self, previous: Index, entries: tuple[Entry, ...]) -> bool:
         """Write what is new of ``entries``, truncating at the first conflict."""

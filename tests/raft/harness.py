@@ -216,6 +216,11 @@ class Node:
         return [entry.term for entry in self.view]
 
     @property
+    def role(self) -> str:
+        """The name of the core's role."""
+        return self.core.role.value
+
+    @property
     def is_leader(self) -> bool:
         """Whether this node leads."""
         return self.core.role is Role.LEADER
