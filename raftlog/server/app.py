@@ -17,7 +17,13 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
-from raftlog.base.errors import RaftlogError, RolledBack, Unavailable
+from raftlog.base.errors import (
+    DirectoryForeign,
+    RaftlogError,
+    RolledBack,
+    Unavailable,
+    WrongCluster,
+)
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
@@ -48,6 +54,7 @@ class NodeServer:
         self.node: Final = node
         self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         """Done when the node cannot go on, with the reason."""
+        self._strangers: set[NodeId] = set()
         self._brokers: dict[ShardId, BrokerShard] = {}
         self._host: Host | None = None
         self._mesh: Mesh | None = None
@@ -86,6 +93,7 @@ class NodeServer:
             listen=node.peer,
             promises=self._promises,
             on_refused=self._refused,
+            on_opened=self._strangers.discard,
         )
         self._clients = ClientServer(
             Gate(host.identity.cluster, host.id),
@@ -163,9 +171,20 @@ class NodeServer:
         self._fail(error)
 
     def _refused(self, peer: NodeId, error: RaftlogError) -> None:
-        log.warning("%s refuses this node: %s", peer, error)
         if isinstance(error, RolledBack):
             self._fail(error)
+        elif isinstance(error, WrongCluster):
+            self._strangers.add(peer)
+            # One such peer may itself be the stranger. If most are, this node is, and would wait
+            # for ever for a quorum that it has no part in.
+            if len(self._strangers) > len(self.config.nodes) // 2:
+                others = " and ".join(sorted(self._strangers))
+                self._fail(
+                    DirectoryForeign(
+                        f"{self.node.data} belongs to another cluster than {others}; correct the "
+                        f"data directory of {self.node.node} in {self.config.path}"
+                    )
+                )
 
     def _fail(self, error: Exception) -> None:
         if not self.failed.done():

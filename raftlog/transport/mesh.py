@@ -80,6 +80,7 @@ class Mesh:
         listen: str | None = None,
         promises: Callable[[], Sequence[Promise]] = lambda: (),
         on_refused: Callable[[NodeId, RaftlogError], None] = lambda _node, _error: None,
+        on_opened: Callable[[NodeId], None] = lambda _node: None,
     ) -> "Mesh":
         """Listen for peers and begin to dial them.
 
@@ -92,6 +93,7 @@ class Mesh:
                 what *is durable*. A number of a write that is merely under way would, after a
                 crash, make this node look rolled back.
             on_refused: Told when a peer refuses this node: ``RolledBack`` means stop.
+            on_opened: Told when a peer has accepted both connections of this node.
 
         Raises:
             Unavailable: The address to listen on cannot be had.
@@ -118,7 +120,7 @@ class Mesh:
                 for node, where in addresses.items()
                 if node != me.node
             },
-            events=LinkEvents(host.connection_lost, on_refused),
+            events=LinkEvents(host.connection_lost, on_refused, on_opened),
             promises=promises,
             random=Random(),
         )
