@@ -65,6 +65,8 @@ from raftlog.storage.log_store import LogStore
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
+APPLIED_REPORT_ENTRIES: Final = 64
+"""The core frees memory by what is applied; it need not hear of every entry at once."""
 LATE_TICKS: Final = 20
 """A timer that fires so late means that the process stood still (ruling 36)."""
 
@@ -369,13 +371,18 @@ class Replica:
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
-            self._applier.advance(effects.commit)
+            # A leader's client waits for this; a follower's disk should get its work first, and
+            # the writer thread needs the interpreter to begin.
+            (self._scheduler.defer if self.leads else self._scheduler.call_soon)(self._advance)
         for failed in effects.failed_reads:
             on_read = self._reads.pop(failed.token, None)
             if on_read is not None:
                 on_read(NotLeader(self.core.leader))
         for ready in effects.reads:
             self._read_ready(ready.token, ready.index)
+
+    def _advance(self) -> None:
+        self._applier.advance(self.core.commit)
 
     def _on_durable(self, write: WriteNumber) -> None:
         self._step(Durable(write))
@@ -390,7 +397,10 @@ class Replica:
             self._flush()
 
     def _on_applied(self, index: Index) -> None:
-        self._step(Applied(index))
+        core = self.core
+        untold = index - core.applied
+        if untold >= APPLIED_REPORT_ENTRIES or core.log.tail_bytes > core.config.tail_bytes_max:
+            self._step(Applied(index))
         if self._ready_reads:
             waiting, self._ready_reads = self._ready_reads, []
             for needed, on_read in waiting:
@@ -499,6 +509,8 @@ class Replica:
             self._ticked_at_ns += ticks * TICK_NS
         if ticks > 0:
             self._step(Tick(ticks))
+        if self._applier.applied > self.core.applied:
+            self._step(Applied(self._applier.applied))
         self._arm()
 
     def _fail(self, error: Exception) -> None:

@@ -70,6 +70,7 @@ class Leadership:
             replica.node: Index(0) for replica in membership.replicas
         }
         self._reads = PendingReads()
+        self._last_request: AppendRequest | None = None
         self._round = 0
         self._heartbeat_elapsed = 0
         self._quorum_elapsed = 0
@@ -302,7 +303,18 @@ class Leadership:
         previous = Index(progress.next - 1)
         term = self._log.term_at(previous)
         assert term is not None, f"no term for {previous}, log starts at {self._log.start.index}"
-        message = AppendRequest(self.term, term, previous, self.commit, entries)
+        # Followers in step get the very same message, so that it is encoded once.
+        message = self._last_request
+        if (
+            message is None
+            or not entries
+            or message.previous_index != previous
+            or message.commit != self.commit
+            or len(message.entries) != len(entries)
+            or message.entries[-1] is not entries[-1]
+        ):
+            message = AppendRequest(self.term, term, previous, self.commit, entries)
+            self._last_request = message
         out.messages.append(Send(progress.replica.node, message, NOW))
         if entries:
             progress.sent(entries[-1].index, sum([len(entry.frame) for entry in entries]))

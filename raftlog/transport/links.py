@@ -23,6 +23,7 @@ from typing import Final
 
 import msgspec
 
+from raftlog.base.entry import Buffer
 from raftlog.base.errors import ProtocolError, RaftlogError, Unavailable
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.base.limits import HELLO_TIMEOUT_NS, WRITE_BUFFER_BYTES_MAX
@@ -229,6 +230,9 @@ class Links:
         self.random: Final = random or Random()
         self.sent = 0
         self.dropped = 0
+        self._encoded: list[Buffer] = []
+        self._encoded_message: PeerMessage | None = None
+        self._encoded_shard = ShardId(-1)
         self._peers = dict(peers)
         self._control: dict[NodeId, _Link] = {}
         self._entries: dict[NodeId, _Link] = {}
@@ -263,7 +267,11 @@ class Links:
             self.dropped += 1
             return
         self.sent += 1
-        connection.send(encode_message(shard, message))
+        if message is not self._encoded_message or shard != self._encoded_shard:
+            # A leader gives the same message to every follower that is in step.
+            self._encoded = encode_message(shard, message)
+            self._encoded_message, self._encoded_shard = message, shard
+        connection.send(self._encoded)
 
     async def close(self) -> None:
         """Close every connection."""

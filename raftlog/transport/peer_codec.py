@@ -74,7 +74,8 @@ def encode_message(shard: ShardId, message: rpcs.PeerMessage) -> list[Buffer]:
     """Return the buffers of the frame that carries ``message``."""
     method, proto, names, values = _BY_TYPE[type(message)]
     header = proto(**dict(zip(names, values(message), strict=True))).SerializeToString()
-    return encode_frame(method, header, frames_of(entries_of(message)), shard=shard)
+    entries = entries_of(message)
+    return encode_frame(method, header, frames_of(entries) if entries else (), shard=shard)
 
 
 def decode_message(frame: Frame) -> rpcs.PeerMessage:
