@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from raftlog.base.errors import OutcomeUnknown, RaftlogError, Retriable, Unavailable
 from raftlog.base.ids import NodeId
@@ -68,7 +68,7 @@ class Writer:
         self._next = 0
         self._over = False
 
-    async def __aenter__(self) -> "Writer":
+    async def __aenter__(self) -> Self:
         """Begin."""
         self._tasks = [asyncio.create_task(self._run()) for _ in range(self._in_flight)]
         return self

@@ -85,7 +85,7 @@ class Stranger:
 
     async def say(self, data: bytes) -> list[RaftlogError]:
         """Send ``data`` and return the errors that come back until the node closes."""
-        errors = []
+        errors: list[RaftlogError] = []
         decoder = FrameDecoder()
         reader, writer = await asyncio.open_connection(*split_address(self.address))
         try:
@@ -94,9 +94,8 @@ class Stranger:
                 while received := await _read(reader):
                     decoder.get_buffer()[: len(received)] = received
                     decoder.buffer_updated(len(received))
-                    for frame in decoder.frames():
-                        if frame.flags & Flag.ERROR:
-                            errors.append(decode_error(frame.header))
+                    frames = [frame for frame in decoder.frames() if frame.flags & Flag.ERROR]
+                    errors += [decode_error(frame.header) for frame in frames]
         finally:
             writer.close()
         return errors
