@@ -264,10 +264,7 @@ class Cluster:
         self.network.send(machine.node, to, message)
         if self.disk_random.random() < DEEP_CHECK_SHARE:
             check_disk_behind(
-                machine.disk,
-                SHARD,
-                message,
-                machine.node,
+                *(machine.disk, SHARD, self.store_options, message, machine.node),
                 self.observer.durable_state(machine.node),
             )
 

@@ -15,6 +15,8 @@ from typing import Final
 
 SECOND_NS: Final = 1_000_000_000
 MS_NS: Final = 1_000_000
+EVENTS_AT_ONCE_MAX: Final = 100_000
+"""More events at one moment are a loop that waits for nothing."""
 _STEP: Final = struct.Struct("<QI")
 
 
@@ -37,6 +39,7 @@ class EventQueue:
     def __init__(self) -> None:
         self.now_ns = 0
         self.events = 0
+        self._at_once = 0
         self._sequence = 0
         self._heap: list[tuple[int, int, Alarm]] = []
         self._trace = hashlib.blake2b(digest_size=16)
@@ -62,6 +65,10 @@ class EventQueue:
             if call is None:
                 continue
             alarm.call = None
+            if now_ns > self.now_ns:
+                self._at_once = 0
+            self._at_once += 1
+            assert self._at_once < EVENTS_AT_ONCE_MAX, f"time stands still at {now_ns} ns"
             self.now_ns = now_ns
             self.events += 1
             trace(_STEP.pack(now_ns, sequence & 0xFFFFFFFF))

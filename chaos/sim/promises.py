@@ -17,7 +17,12 @@ from raftlog.storage.log_store import LogStore, StoreOptions
 
 
 def check_disk_behind(
-    disk: SimDisk, shard: str, message: PeerMessage, sender: NodeId, durable: DurableState
+    disk: SimDisk,
+    shard: str,
+    options: StoreOptions,
+    message: PeerMessage,
+    sender: NodeId,
+    durable: DurableState,
 ) -> None:
     """Check one promise by recovering a copy of the sender's disk.
 
@@ -29,7 +34,7 @@ def check_disk_behind(
     copy = disk.fork()
     copy.crash(Random(0), CrashKind.LOSE)
     try:
-        store = LogStore.open(copy.files(), shard, StoreOptions())
+        store = LogStore.open(copy.files(), shard, options)
     except DamagedLog:
         return  # damage that was done on purpose; the node would stop, not forget
     state = DurableState(store.hard_state, durable.log)
