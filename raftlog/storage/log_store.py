@@ -307,14 +307,22 @@ class LogStore:
             return
         positions = load_positions(self.files, segment)
         position = positions[index - segment.first_index]
-        try:
-            length = segment.true_end_of(positions, index) - position
-        except OSError:
-            length = 0  # not known: the frame that replaces it says
+        length = self._frame_length(segment, positions, index)
         before = LogEnd(Index(index - 1), Term(0), -1)
         hole = Hole(index, index, position, length, before, None, self._term_of(segment, index))
         segment.holes.append(hole)
         segment.holes.sort(key=lambda hole: hole.first)
+
+    def _frame_length(self, segment: Segment, positions: "array[int]", index: Index) -> int:
+        """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
+        position = positions[index - segment.first_index]
+        if segment.unit_starts is not None:
+            return segment.true_end_of(positions, index) - position
+        try:
+            _, length, _ = parse_header(segment.file.pread(HEADER_BYTES, position), 0)
+        except (OSError, CorruptFrame):
+            return 0
+        return HEADER_BYTES + length
 
     # -- reading
 
