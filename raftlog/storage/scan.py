@@ -9,6 +9,7 @@ After a bad frame the scan looks for the next good one. What lies between is a
 """
 
 from array import array
+from collections.abc import Iterator
 from typing import Final
 
 from crc32c import crc32c
@@ -127,14 +128,10 @@ class SegmentScan:
             header, length = whole
             self._lose(header.index, header.end, length)
             return True
-        found = self._next_good(self._position + 1)
+        found = self._next_good()
         if found is None:
             return False
-        position, frame = found
-        if isinstance(frame, Unit):
-            end = frame.before
-        else:
-            end = LogEnd(Index(frame.index - 1), self._lost_term(frame, position), frame.previous)
+        position, end = found
         if end.index > self._end.index:
             self._lose(end.index, end, position - self._position)
         self._position = position
@@ -163,53 +160,77 @@ class SegmentScan:
         self._end = end
         self._position += length
 
-    def _lost_term(self, found: Entry, position: int) -> Term:
-        """Return the term of the entry before ``found``, whose own header is bad.
+    def _next_good(self) -> tuple[int, LogEnd] | None:
+        """Return where the log goes on behind damage, and the entry that is in front of it.
 
-        Where the terms round it differ it has to be guessed, and a wrong guess
-        would look like a conflict with the leader's log. But ``found`` stores
-        the checksum of the lost header, and all of it but the term is known
-        here, so a guess can be proven.
+        A record may hold bytes that look like a frame. So the first place that
+        is *proven* to follow wins over one that is only possible.
         """
-        before = self._end
-        body = self._position + HEADER_BYTES
-        if found.term == before.term or found.index != before.index + 2 or body > position:
-            return before.term
-        facts = (position - body, Index(before.index + 1), before.checksum)
-        body_crc = crc32c(memoryview(self._data)[body:position])
-        stored = Term(HEADER.unpack_from(self._data, self._position)[4])
-        for term in (stored, before.term, found.term):
-            for kind in KINDS.values():
-                if header_checksum(kind, term, *facts, body_crc) == found.previous:
-                    return term
-        return stored if before.term <= stored <= found.term else before.term
+        possible: tuple[int, LogEnd] | None = None
+        for position, before, term in self._good_frames(self._position + 1):
+            if before.index == self._end.index:
+                return position, before
+            proven = self._proven_term(position, before, term)
+            if proven is not None:
+                return position, LogEnd(before.index, proven, before.checksum)
+            possible = possible or (position, before)
+            if position > self._position + HEADER_BYTES + ENTRY_BODY_BYTES_MAX:
+                break
+        return possible
 
-    def _next_good(self, start: int) -> tuple[int, Entry | Unit] | None:
-        """Return the first good frame at or after ``start`` that belongs behind what is here."""
+    def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Term]]:
+        """Yield good frames that may belong behind what is here.
+
+        With each, the entry before it (whose term may be a guess), and a term
+        that this entry may have.
+        """
         data = self._data
         entry_at = data.find(_ENTRY_MAGIC, start)
         unit_at = data.find(UNIT_MAGIC, start)
         while entry_at >= 0 or unit_at >= 0:
             if unit_at >= 0 and (entry_at < 0 or unit_at < entry_at):
                 unit = parse_unit(data, unit_at)
-                if unit is not None and self._can_follow(unit.before.index, unit_at):
-                    return unit_at, unit
+                if unit is not None and self._can_follow(unit.before, unit_at):
+                    yield unit_at, unit.before, unit.before.term
                 unit_at = data.find(UNIT_MAGIC, unit_at + 1)
             else:
                 entry = self._good_entry(entry_at)
                 if entry is not None:
-                    return entry_at, entry
+                    before = LogEnd(Index(entry.index - 1), self._end.term, entry.previous)
+                    yield entry_at, before, entry.term
                 entry_at = data.find(_ENTRY_MAGIC, entry_at + 1)
+
+    def _proven_term(self, position: int, lost: LogEnd, term: Term) -> Term | None:
+        """Return the term of the one entry between here and ``position``, if it can be proven.
+
+        Its header is bad, but its checksum is known (whoever follows stores
+        it), and all that the header said but the term is known here. A wrong
+        term would look like a conflict with the leader's log; a wrong place
+        would put a piece of a record into the log.
+        """
+        before = self._end
+        body = self._position + HEADER_BYTES
+        if lost.index != before.index + 1 or body > position:
+            return None
+        facts = (position - body, lost.index, before.checksum)
+        body_crc = crc32c(memoryview(self._data)[body:position])
+        stored = Term(HEADER.unpack_from(self._data, self._position)[4])
+        for guess in (stored, before.term, term):
+            for kind in KINDS.values():
+                if header_checksum(kind, guess, *facts, body_crc) == lost.checksum:
+                    return guess
         return None
 
-    def _can_follow(self, before: int, position: int) -> bool:
-        """Whether what lies at ``position`` may come after entry ``before``.
+    def _can_follow(self, before: LogEnd, position: int) -> bool:
+        """Whether what lies at ``position`` may come right after entry ``before``.
 
         Every lost entry took at least a header's room: what claims more is
         no frame of this log but bytes in somebody's record that look like one.
         """
-        lost = before - self._end.index
-        return 0 <= lost * HEADER_BYTES <= position - self._position
+        lost = before.index - self._end.index
+        if not lost:
+            return before.checksum == self._end.checksum
+        return 0 < lost * HEADER_BYTES <= position - self._position
 
     def _good_entry(self, position: int) -> Entry | None:
         try:
@@ -217,9 +238,8 @@ class SegmentScan:
         except CorruptFrame:
             return None
         start = position + HEADER_BYTES
-        if not self._can_follow(header.index - 1, position) or length > ENTRY_BODY_BYTES_MAX:
-            return None
-        if header.index == self._end.index + 1 and header.previous != self._end.checksum:
+        before = LogEnd(Index(header.index - 1), header.term, header.previous)
+        if not self._can_follow(before, position) or header.term < self._end.term:
             return None
         body = memoryview(self._data)[start : start + length]
         return header if len(body) == length and crc32c(body) == body_crc else None

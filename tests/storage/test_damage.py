@@ -1,0 +1,230 @@
+"""Rot: marked and repaired below the watermark, cut above it, never served (storage.md 3)."""
+
+from random import Random
+
+import pytest
+
+from chaos.sim.disk import CrashKind
+from raftlog.base.entry import HEADER_BYTES, Entry, EntryKind, seal
+from raftlog.base.errors import CorruptFrame, DamagedLog, StorageFailed
+from raftlog.base.ids import Index, Term
+from raftlog.base.writes import WriteEntries
+from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.segment import SEGMENT_HEADER_BYTES
+from tests.storage.logs import DIRECTORY, OPTIONS, Logs, chain, perform, read_all
+
+
+def two_terms() -> tuple[Logs, list[Entry]]:
+    """Return a synced log of five entries, a change of terms in it, three write units."""
+    logs = Logs()
+    entries = chain(2)
+    logs.append_each(entries)
+    entries += chain(3, after=entries[-1].end, term=2)
+    logs.append(entries[2:])
+    logs.sync_mark()
+    return logs, entries
+
+
+def frames(entries: list[Entry]) -> list[bytes]:
+    return [bytes(entry.frame) for entry in entries]
+
+
+def used_bytes(logs: Logs) -> tuple[str, int]:
+    """Return the one segment and where its last frame ends."""
+    (path,) = [path for path in logs.disk.paths() if path.endswith(".seg")]
+    return path, len(logs.disk.content(path).rstrip(b"\0"))
+
+
+def test_a_flipped_bit_anywhere_below_the_watermark_is_found_and_healed() -> None:
+    """Every byte of a small log: right bytes or none, the whole log, and a repair that lasts."""
+    logs, entries = two_terms()
+    path, end = used_bytes(logs)
+    good = frames(entries)
+    damaged = 0
+    for offset in range(end):
+        disk = logs.disk.fork()
+        disk.flip_bit(path, offset, offset % 8)
+        disk.crash(Random(0), CrashKind.LOSE)
+        try:
+            store = LogStore.open(disk.files(), DIRECTORY, OPTIONS)
+        except DamagedLog:
+            raise AssertionError(f"bit at {offset} stops the node") from None
+        found = read_all(store)
+        assert store.end == entries[-1].end, f"bit at {offset} shortens the log"
+        assert store.term_runs == [(1, 1), (3, 2)], f"bit at {offset} changes a term"
+        served = [entry is None or bytes(entry.frame) for entry in found]
+        assert all(a in (True, b) for a, b in zip(served, good, strict=True)), f"at {offset}"
+        damaged += store.faulty_count
+        for first, last in store.faulty_ranges():
+            perform(store, store.plan_repair(entries[first - 1 : last]))
+        disk.crash(Random(0), CrashKind.LOSE)
+        store = LogStore.open(disk.files(), DIRECTORY, OPTIONS)
+        assert frames([entry for entry in read_all(store) if entry]) == good, f"at {offset}"
+    assert damaged > end // 2, "most bytes of a log are somebody's"
+
+
+def test_a_flipped_bit_above_the_watermark_cuts_there() -> None:
+    """Unsynced and bad: whatever follows was promised to nobody."""
+    logs, entries = two_terms()
+    _, start = used_bytes(logs)
+    later = chain(3, after=entries[-1].end, term=2)
+    plan = logs.store.plan([WriteEntries(logs.number(), None, tuple(later))], Index(0))
+
+    def die(call: str, _path: str) -> None:
+        if call == "fdatasync":
+            raise OSError(5, "power cut")
+
+    logs.disk.on_operation = die
+    with pytest.raises(StorageFailed):
+        plan.perform()
+    path, end = used_bytes(logs)
+    everything = frames(entries + later)
+    for offset in range(start, end):
+        disk = logs.disk.fork()
+        disk.flip_bit(path, offset, offset % 8)
+        disk.crash(Random(0), CrashKind.KEEP)
+        store = LogStore.open(disk.files(), DIRECTORY, OPTIONS)
+        assert store.faulty_count == 0, f"bit at {offset} of a torn write is called damage"
+        found = frames([entry for entry in read_all(store) if entry])
+        assert len(found) >= len(entries)
+        assert found == everything[: len(found)]
+        following = chain(1, after=store.end, term=9)
+        perform(store, store.plan([WriteEntries(logs.number(), None, tuple(following))], Index(0)))
+        disk.crash(Random(0), CrashKind.LOSE)
+        again = LogStore.open(disk.files(), DIRECTORY, OPTIONS)
+        assert again.end == store.end, f"an append after the cut at {offset} is lost"
+
+
+def test_what_looks_like_a_frame_inside_a_record_is_no_entry() -> None:
+    """Records are anybody's bytes, also a frame that claims index 10^12.
+
+    Believed, it would make a trillion entries faulty, and the process run out
+    of memory while it opens its log.
+    """
+    for claimed in (4, 5, 10**12):
+        logs = Logs()
+        entries = chain(2)
+        inner = seal(EntryKind.COMMANDS, Term(9), Index(claimed), 7, [b"x"])
+        entries.append(
+            seal(EntryKind.COMMANDS, Term(1), Index(3), entries[-1].checksum, [inner.frame])
+        )
+        following = chain(3, after=entries[-1].end)
+        logs.append(entries + following)
+        logs.sync_mark()
+        logs.rot(entries[-1], 5)
+        store = logs.crash(CrashKind.LOSE)
+        assert store.faulty_ranges() == [(3, 3)]
+        served = [entry.end for entry in read_all(store) if entry]
+        assert served == [entry.end for entry in entries[:2] + following]
+
+
+@pytest.mark.parametrize("part", [3, HEADER_BYTES + 3], ids=["header", "body"])
+def test_rot_in_a_sealed_segment_is_found_when_it_is_read(part: int) -> None:
+    """A sealed segment is opened by its ``.idx``; its entries are verified by whoever reads."""
+    logs = Logs(StoreOptions(segment_bytes=512))
+    entries = chain(20)
+    logs.append_each(entries)
+    logs.sync_mark()
+    logs.rot(entries[1], part)
+    store = logs.crash(CrashKind.LOSE)
+    span = store.locate(Index(1), Index(4), 4096)
+    assert [entry.index for entry in span.entries(span.read(wait=True) or b"")] == [1]
+    span.close()
+    store.mark_faulty(Index(2))
+    perform(store, store.plan_repair(entries[1:2]))
+    store = logs.crash(CrashKind.LOSE)
+    assert frames([entry for entry in read_all(store) if entry]) == frames(entries)
+
+
+@pytest.mark.parametrize("lost", [1, 3, 5], ids=["first", "middle", "last"])
+def test_a_repair_needs_the_very_entry_that_was_lost(lost: int) -> None:
+    """A peer may have another, uncommitted entry of that index, just as long (ruling 20)."""
+    logs = Logs()
+    entries = chain(5)
+    logs.append(entries)
+    logs.store.mark_faulty(Index(lost))
+    before = entries[lost - 1]
+    stranger = seal(EntryKind.COMMANDS, Term(1), Index(lost), before.previous, [bytes(40)])
+    assert logs.store.plan_repair([stranger]) is None
+    perform(logs.store, logs.store.plan_repair([before]))
+    assert frames([entry for entry in read_all(logs.store) if entry]) == frames(entries)
+
+
+def test_several_damaged_entries_are_repaired_together_or_not_at_all() -> None:
+    """Between bad headers nobody knows where one entry ends and the next begins."""
+    logs, entries = two_terms()
+    for index in (2, 3):
+        logs.rot(entries[index], 3)
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(3, 4)]
+    assert store.plan_repair(entries[2:3]) is None
+    assert store.plan_repair(entries[3:4]) is None
+    perform(store, store.plan_repair(entries[2:5]))
+    assert logs.crash(CrashKind.LOSE).faulty_count == 0
+
+
+def test_a_conflict_that_cuts_into_damage_keeps_the_promised_part_of_it() -> None:
+    """Entries 3 to 5 are damaged, the leader's log differs from 5 on: 3 and 4 stay promised."""
+    logs = Logs()
+    entries = chain(6)
+    logs.append_each(entries)
+    logs.sync_mark()
+    path, at = logs.place(entries[2])
+    _, last = logs.place(entries[4])
+    for offset in range(at, last + 50):
+        logs.disk.flip_bit(path, offset, 3)
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(3, 5)]
+    branch = chain(2, after=entries[3].end, term=2)
+    logs.append(branch, truncate_to=4)
+    assert store.faulty_ranges() == [(3, 4)]
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(3, 4)]
+    assert store.end == branch[-1].end
+    perform(store, store.plan_repair(entries[2:4]))
+    store = logs.crash(CrashKind.LOSE)
+    assert frames([entry for entry in read_all(store) if entry]) == frames(entries[:4] + branch)
+
+
+def test_a_log_goes_on_behind_damage_whose_length_nobody_knows() -> None:
+    """Its place is kept for the repair; new entries go to a new segment."""
+    logs = Logs()
+    entries = chain(3)
+    logs.append_each(entries)
+    logs.sync_mark()
+    logs.rot(entries[2], 3)
+    store = logs.crash(CrashKind.LOSE)
+    following = chain(3, after=store.end)
+    logs.append_each(following)
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(3, 3)]
+    perform(store, store.plan_repair(entries[2:]))
+    store = logs.crash(CrashKind.LOSE)
+    assert frames([entry for entry in read_all(store) if entry]) == frames(entries + following)
+
+
+def test_a_bad_segment_header_in_the_middle_is_made_again() -> None:
+    """The segment before it says where it belongs."""
+    logs = Logs(StoreOptions(segment_bytes=512))
+    entries = chain(20)
+    logs.append_each(entries)
+    logs.sync_mark()
+    path = [path for path in logs.disk.paths() if path.endswith(".seg")][1]
+    logs.disk.flip_bit(path, SEGMENT_HEADER_BYTES // 4, 1)
+    store = logs.crash(CrashKind.LOSE)
+    assert frames([entry for entry in read_all(store) if entry]) == frames(entries)
+    assert logs.crash(CrashKind.LOSE).faulty_count == 0
+
+
+def test_a_stale_branch_cannot_link() -> None:
+    """A good frame of the right index, from a branch that was truncated, in the right place."""
+    logs, entries = two_terms()
+    other = chain(2, after=entries[1].end, term=1)[1]
+    path, at = logs.place(entries[3])
+    file = logs.disk.files().open(path)
+    file.pwrite([other.frame], at)
+    file.sync()
+    store = logs.crash(CrashKind.LOSE)
+    assert [entry.index if entry else None for entry in read_all(store)] == [1, 2, 3, None, 5]
+    with pytest.raises(CorruptFrame):
+        store.plan([WriteEntries(logs.number(), None, (other,))], Index(0))
