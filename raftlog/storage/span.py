@@ -6,13 +6,14 @@ or returns None, when a disk would have to be waited for; then the reader
 thread asks again with ``wait=True``.
 """
 
+import errno
 from array import array
 from collections.abc import Sequence
 
 import msgspec
 
 from raftlog.base.entry import HEADER_BYTES, Buffer, Entry, parse_entry
-from raftlog.base.errors import CorruptFrame, FaultyEntry
+from raftlog.base.errors import CorruptFrame, FaultyEntry, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files
 from raftlog.storage.scan import SegmentScan
@@ -37,6 +38,10 @@ def load_positions(files: Files, segment: Segment) -> "array[int]":
         SegmentScan(again).run()
         positions = again.positions
         assert positions is not None, "a scan finds positions"
+        if again.end.index < segment.end.index:
+            # Not to be remembered: the rest is there, and recovery will say what is damaged.
+            unreadable = OSError(errno.EIO, "a segment's entries cannot be found")
+            raise StorageFailed("scan", segment.path, None, unreadable)
     segment.positions = positions
     return positions
 
