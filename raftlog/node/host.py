@@ -132,7 +132,11 @@ class Host:
         for replica in self._replicas.values():
             replica.drain()
         await self._until(
-            lambda replica: not replica.leads or len(replica.core.membership.voters) == 1,
+            lambda replica: (
+                # A replica that has failed hands over nothing: the sooner its connections end,
+                # the sooner the others elect.
+                replica.stopped or not replica.leads or len(replica.core.membership.voters) == 1
+            ),
             HANDOVER_DEADLINE_NS,
         )
 

@@ -167,7 +167,7 @@ class NodeServer:
     # -- when something goes wrong
 
     def _shard_failed(self, shard: ShardId, error: Exception) -> None:
-        log.error("shard %d stopped: %s", shard, error)
+        del shard  # a disk's error names the file; the node ends whichever it was
         self._fail(error)
 
     def _refused(self, peer: NodeId, error: RaftlogError) -> None:
