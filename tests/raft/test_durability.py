@@ -324,6 +324,34 @@ def test_a_leader_counts_itself_only_from_its_own_disk() -> None:
     assert leader.core.commit == Index(2)
 
 
+def test_a_leader_counts_itself_no_further_than_the_report() -> None:
+    """The report is about its first write; the second is still in flight."""
+    world = World(3)
+    leader = world.elect(N1)
+    leader.slow_disk = True
+    world.isolate(N3)
+    leader.propose(b"2")
+    leader.propose(b"3")
+    world.settle()
+    assert leader.progress(N2)[0] == 3
+    leader.flush(1)
+
+    assert leader.core.commit == Index(2)
+
+
+def test_a_heartbeat_names_no_more_than_the_follower_has() -> None:
+    """What is committed elsewhere may be another entry there (Raft Figure 2, matchIndex)."""
+    world = World(3)
+    leader = world.elect(N1)
+    world.isolate(N3)
+    leader.propose(b"2")
+    world.settle()
+    leader.tick(world.config.heartbeat_ticks)
+
+    assert [beat.commit for beat in world.take(Heartbeat, to=N2)] == [2]
+    assert [beat.commit for beat in world.take(Heartbeat, to=N3)] == [1]
+
+
 def test_the_only_voter_commits_on_its_own_disk_alone() -> None:
     """It exposes nothing before that (etcd issue 14370)."""
     world = World(1)

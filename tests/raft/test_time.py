@@ -3,7 +3,7 @@
 import pytest
 
 from raftlog.base.ids import Index, Term
-from raftlog.raft.effects import Effects, Role
+from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Campaign, ConnectionLost, Heard, Read, Transfer
 from raftlog.raft.rpcs import Heartbeat, HeartbeatReply, PreVoteRequest
 from tests.raft.harness import N1, N2, N3, R2, Node, World
@@ -54,6 +54,25 @@ def test_nothing_happens_before_the_next_deadline(make: object, seed: int) -> No
             assert node.tick() == Effects()
         node.tick()
         elapsed += deadline
+
+
+def test_the_end_of_a_handover_is_a_deadline() -> None:
+    """A leader that refuses proposals meanwhile must not wait for its next heartbeat to resume."""
+    world = World(3)
+    leader = world.elect(N1)
+    world.isolate(N3)
+    leader.tick(3)
+    leader.step(Transfer(N3))
+    elapsed = 0
+    while not leader.transfers:
+        deadline = leader.core.next_deadline()
+        assert all(leader.tick() == Effects() for _ in range(deadline - 1))
+        leader.tick()
+        world.settle()
+        elapsed += deadline
+
+    assert leader.transfers == [TransferEnded.TIMED_OUT]
+    assert elapsed == world.config.election_ticks_max
 
 
 @pytest.mark.parametrize("make", [follower, leader_in_the_middle_of_everything, candidate])
@@ -108,9 +127,9 @@ def test_bytes_from_anybody_else_are_no_sign_of_life() -> None:
     """Only the leader's entries hold an election back."""
     world = World(3)
     node = follower(world)
-    node.tick(world.config.election_ticks_min - 1)
+    node.tick(node.core.next_deadline() - 1)
     node.step(Heard(world[N3].replica))
-    node.tick(world.config.election_ticks_max - world.config.election_ticks_min + 1)
+    node.tick()
 
     assert node.core.role is Role.PRE_CANDIDATE
 
