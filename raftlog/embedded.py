@@ -24,7 +24,14 @@ from typing import Final, Generic, Literal, Protocol, Self, TypeVar, cast
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError, RecordTooLarge, Refused
+from raftlog.base.errors import (
+    Closed,
+    OutcomeUnknown,
+    RaftlogError,
+    RecordTooLarge,
+    Refused,
+    Unavailable,
+)
 from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Term
 from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES
 from raftlog.broker.commands import CommandType, decode
@@ -39,7 +46,8 @@ from raftlog.transport.mesh import Mesh
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 _RAW: Final = int(CommandType.RAW)
-_OPEN_TIMEOUT_S: Final = 10.0
+_OPEN_PATIENCE_S: Final = 10.0
+"""Without any progress; replaying a long log may take as long as it needs."""
 
 
 class LogEntry(msgspec.Struct, frozen=True, gc=False):
@@ -152,7 +160,8 @@ class RaftLog(Generic[R]):
         Raises (on entering):
             DirectoryUnformatted: Several nodes, and the directory was never formatted.
             DirectoryForeign, DirectoryLocked, DamagedLog, StorageFailed: As they say.
-            Unavailable: The node's port is in use.
+            ApplyFailed: The machine raised at an entry that is in the log already.
+            Unavailable: The node's port is in use, or the replica did not get going.
         """
         known = {NodeId(name): address for name, address in (peers or {}).items()}
         node = NodeId(node_id)
@@ -200,11 +209,12 @@ class RaftLog(Generic[R]):
             self._host.start()
             self._replica.on_applied(lambda _: self._progress.set())
             if alone:
-                async with asyncio.timeout(_OPEN_TIMEOUT_S):
-                    await self._until_leading()
+                await self._until_leading()
                 await self.barrier()
-        except BaseException:
+        except BaseException as error:
             await self.aclose()
+            if self.failure is not None and isinstance(error, RaftlogError):
+                raise self.failure from None  # what was asked last is only told that it stopped
             raise
         return self
 
@@ -317,11 +327,17 @@ class RaftLog(Generic[R]):
         """Yield the user's entries from index ``start`` on, and follow the log.
 
         Only applied entries, each once, in order. Ends when the log is closed.
+
+        Raises:
+            RaftlogError: The replica stopped by itself: what ``failure`` says, after the
+                last entry that was applied.
         """
         index = Index(max(start, 1))
         while self._host is not None:
             replica = self._replica
             if index > replica.applied:
+                if self.failure is not None:
+                    raise self.failure
                 self._progress.clear()
                 await self._progress.wait()
                 continue
@@ -367,9 +383,21 @@ class RaftLog(Generic[R]):
         return self._loop
 
     async def _until_leading(self) -> None:
-        while not self._replica.leads or self._replica.applied < self._replica.core.commit:
+        loop = self._running_loop()
+        replica = self._replica
+        seen: tuple[bool, Index] | None = None
+        moved_at = loop.time()
+        while not replica.leads or replica.applied < replica.core.commit:
             if self.failure is not None:
                 raise self.failure
+            if (replica.leads, replica.applied) != seen:
+                seen = (replica.leads, replica.applied)
+                moved_at = loop.time()
+            elif loop.time() - moved_at > _OPEN_PATIENCE_S:
+                raise Unavailable(
+                    f"the log stands at {replica.applied} of {replica.core.commit} for "
+                    f"{_OPEN_PATIENCE_S:g} s; see whether the disk answers"
+                )
             await asyncio.sleep(0.001)
 
     def _send(self, to: NodeId, shard: ShardId, message: object) -> None:
