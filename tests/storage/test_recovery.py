@@ -122,6 +122,7 @@ def test_what_only_the_page_cache_has_is_written_again_before_it_is_promised() -
     assert store.durable_end == second.end, "the page cache still shows it"
     store = logs.crash(CrashKind.LOSE)
     assert store.durable_end == second.end, "it was promised at the start before"
+    assert store.faulty_count == 0, "promised from the page cache, and then it was gone"
 
 
 def _fail(call: str) -> Callable[[str, str], None]:
