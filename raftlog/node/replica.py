@@ -278,8 +278,8 @@ class Replica:
         return self._repairer.repaired
 
     def status(self) -> CoreStatus:
-        """Return what the core believes."""
-        return self.core.status()
+        """Return what the core believes, and what is applied now: it is told that seldom."""
+        return msgspec.structs.replace(self.core.status(), applied=self._applier.applied)
 
     # -- what the world reports
 
