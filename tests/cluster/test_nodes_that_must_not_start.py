@@ -172,21 +172,22 @@ async def test_a_directory_of_another_cluster_ends_its_node(tmp_path: Path) -> N
     """It can never be part of this one, and must not look as if it merely were behind."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     ours.mkdir()
-    async with running(ours) as target, Writer(target.client) as writer:
+    async with running(ours) as target:
         cluster = target.own()
-        form_cluster({node: theirs / node for node in cluster.nodes})
-        leader = await leader_of(target)
-        node = next(each for each in cluster.nodes.values() if each is not leader)
-        node.kill()
-        await ended(node)
-        data = ours / "data" / node.node
-        data.rename(tmp_path / "kept")
-        (theirs / node.node).rename(data)
-        code, lines = await asyncio.to_thread(run_node, ours / "cluster.yml", node.node)
+        async with Writer(target.client) as writer:
+            form_cluster({node: theirs / node for node in cluster.nodes})
+            leader = await leader_of(target)
+            node = next(each for each in cluster.nodes.values() if each is not leader)
+            node.kill()
+            await ended(node)
+            data = ours / "data" / node.node
+            data.rename(tmp_path / "kept")
+            (theirs / node.node).rename(data)
+            code, lines = await asyncio.to_thread(run_node, ours / "cluster.yml", node.node)
+            await writer.more(100)
         assert code == 1, lines
         assert sum("belongs to another cluster" in line for line in lines) == 1, lines
         assert not any("Traceback" in line for line in lines)
-        await writer.more(100)
-        for seed in (each for each in cluster.addresses if each.node != node.node):
-            applied = (await target.client.status()).applied
-            compare((await stored_on(seed.client, applied))[0], writer)
+        applied = (await target.client.status()).applied
+        for seed in (each.client for each in cluster.addresses if each.node != node.node):
+            compare((await stored_on(seed, applied))[0], writer)
