@@ -66,10 +66,6 @@ class Life:
         self.at_ns(self._queue.now_ns, call)
 
     def defer(self, call: Callable[[], None]) -> None:
-        """Make ``call`` in the next turn."""
-        self.call_soon(call)
-
-    def defer(self, call: Callable[[], None]) -> None:
         """Make ``call`` as late as is allowed: in the next turn."""
         self.call_soon(call)
 
@@ -167,7 +163,7 @@ class SimReader:
             error: Exception | None = None
             try:
                 found = work()
-            except OSError as failed:
+            except (OSError, StorageFailed) as failed:
                 error = failed
             self._life.call_soon(lambda: done(found, error))
 

@@ -1,0 +1,250 @@
+"""The zoo: each known bug as a patch, and who is expected to see it.
+
+Where a bug is known from another system, its name says so; the numbers are of
+``raft_anchors`` 4.9. Most are seen by the simulator. A bug that needs a fault
+which the simulator does not make is seen by the tests that are named.
+"""
+
+from typing import Final
+
+import msgspec
+
+
+class Mutant(msgspec.Struct, frozen=True):
+    """A bug: in which module, which text becomes which, and which tests see it.
+
+    Without ``tests`` the simulator is the catcher.
+    """
+
+    name: str
+    module: str
+    changes: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...] = ()
+
+
+_CORE: Final = "raftlog.raft.core"
+_FOLLOWER: Final = "raftlog.raft.follower"
+_LEADER: Final = "raftlog.raft.leader"
+_STORE: Final = "raftlog.storage.log_store"
+
+MUTANTS: Final = (
+    Mutant(
+        "ack before fsync (NATS 7564, DLedger)",
+        _FOLLOWER,
+        (("return min(self.matched, self._durability.index)", "return self.matched"),),
+    ),
+    Mutant(
+        "fsync left out of the log",
+        _STORE,
+        (
+            (
+                "        if self.options.durable:\n            file.sync()\n",
+                "        if self.options.durable:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "fsync error swallowed (fsyncgate)",
+        "raftlog.node.persister",
+        (("        if error is not None:\n", "        if error is None and error:\n"),),
+    ),
+    Mutant(
+        "vote not persisted before the reply (PySyncObj)",
+        _CORE,
+        (("pending = not self.durability.covers(self._hard_state_write)", "pending = False"),),
+    ),
+    Mutant(
+        "vote request before the own vote is durable (jraft)",
+        _CORE,
+        (("after=NOW if pre_vote else self._hard_state_write", "after=NOW"),),
+    ),
+    Mutant(
+        "own vote counted before it is durable",
+        _CORE,
+        (("if self.durability.covers(candidacy.own_vote):", "if candidacy.own_vote:"),),
+    ),
+    Mutant(
+        "two votes in one term",
+        _CORE,
+        (
+            ("granted = (free or self.vote == sender.node) and", "granted ="),
+            (
+                "            if self.vote is None:\n                self.vote",
+                "            self.vote",
+            ),
+            (
+                "sender.node\n                self._save_hard",
+                "sender.node\n            self._save_hard",
+            ),
+        ),
+    ),
+    Mutant(
+        "truncation below commit (DLedger, unguarded)",
+        _FOLLOWER,
+        (
+            ("            self._check_committed(message, commit)\n", "            pass\n"),
+            ("        if previous < commit:\n", "        if previous < 0:\n"),
+            ("truncate_to >= commit", "truncate_to >= 0"),
+            ("        new = entries[position:]\n", "        new = entries\n"),
+        ),
+    ),
+    Mutant(
+        "truncation without a conflict (openraft 9540c904, CCF 5991)",
+        _FOLLOWER,
+        (("        new = entries[position:]\n", "        new = entries\n"),),
+    ),
+    Mutant(
+        "durable matched without the truncations in flight (ABA, etcd)",
+        "raftlog.raft.durability",
+        (("truncated_to is not None and truncated_to < end", "truncated_to == -1"),),
+    ),
+    Mutant(
+        "entries of old terms committed by counting (Raft 5.4.2)",
+        _LEADER,
+        ((" or self._log.term_at(agreed) != self.term:", ":"),),
+    ),
+    Mutant(
+        "last log term is the current term (DLedger 52)",
+        _CORE,
+        (
+            ("VoteRequest(self.term, last.term,", "VoteRequest(self.term, self.term,"),
+            (
+                "PreVoteRequest(Term(self.term + 1), last.term,",
+                "PreVoteRequest(Term(self.term + 1), self.term,",
+            ),
+        ),
+    ),
+    Mutant(
+        "logs compared by index only (openraft a48a3282)",
+        _CORE,
+        (
+            (
+                "(candidate.last_term, candidate.last_index) >= (last.term, last.index)",
+                "candidate.last_index >= last.index",
+            ),
+        ),
+    ),
+    Mutant(
+        "quorum one too small (openraft d60f1e85)",
+        "raftlog.raft.quorum",
+        (("len(self.voters) // 2 + 1\n", "max(1, len(self.voters) // 2)\n"),),
+    ),
+    Mutant(
+        "last index acknowledged instead of the matched one (CCF 6016)",
+        _FOLLOWER,
+        (("return min(self.matched, self._durability.index)", "return self._durability.index"),),
+    ),
+    Mutant(
+        "commit beyond what matches (Raft 5.3)",
+        _CORE,
+        (
+            (
+                "min(message.commit, self._following.matched))\n        if not taken",
+                "min(message.commit, self.log.last_index))\n        if not taken",
+            ),
+        ),
+    ),
+    Mutant(
+        "read before a commit of the own term (etcd)",
+        _LEADER,
+        (
+            ("        if self.commit >= self.first_index:\n", "        if self.commit >= 0:\n"),
+            (
+                "not self._reads.confirming and self.commit >= self.first_index:",
+                "not self._reads.confirming:",
+            ),
+        ),
+    ),
+    Mutant(
+        "answer to a read of the last process accepted",
+        "raftlog.node.replica",
+        (("world.random.getrandbits(48)", "0"),),
+    ),
+    Mutant(
+        "read served without a round of heartbeats",
+        "raftlog.raft.quorum",
+        (
+            (
+                "        index = self._current.committed(stored)\n",
+                "        index = max(stored.values())\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "hard state in one copy (ruling 1)",
+        "raftlog.storage.hard_state",
+        (("        for offset in (0, BLOCK_BYTES):\n", "        for offset in (0,):\n"),),
+        tests=("tests/storage/test_hard_state.py",),
+    ),
+    Mutant(
+        "damage below the watermark cut off (NATS 7549)",
+        "raftlog.storage.recovery",
+        (
+            (
+                "                if hole.last > mark.index:\n",
+                "                if hole.last > 0:\n",
+            ),
+            ("        if hole.first > mark.index:\n", "        if hole.first > 0:\n"),
+        ),
+    ),
+    Mutant(
+        "repair without identity (ruling 20)",
+        _STORE,
+        (("        if entries[-1].checksum != identity:\n", "        if identity == -1:\n"),),
+        tests=("tests/sim/test_findings.py",),
+    ),
+    Mutant(
+        "damaged replica campaigns (PAR)",
+        _CORE,
+        (("if not self._is_voter or self._faulty:", "if not self._is_voter:"),),
+        tests=("tests/raft/test_faulty.py",),
+    ),
+    Mutant(
+        "pre-vote without stickiness (Cloudflare 2020)",
+        _CORE,
+        (("            not self._is_sticky() and message.term", "            message.term"),),
+        tests=("tests/raft/test_elections.py", "tests/raft/test_check_quorum.py"),
+    ),
+    Mutant(
+        "hung disk raises terms",
+        _CORE,
+        (
+            (
+                "        if not self.durability.covers(self._hard_state_write):\n            #",
+                "        if self.term < 0:\n            #",
+            ),
+        ),
+    ),
+    Mutant(
+        "forgotten match never restated",
+        _CORE,
+        (
+            (
+                "        if message.commit > self._following.matched:\n",
+                "        if message.commit < 0:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "leader with damage that nobody has never steps down",
+        _CORE,
+        (
+            (
+                "if self._faulty_elapsed >= patience + self.config.election_ticks_max:",
+                "if self._faulty_elapsed < 0:",
+            ),
+        ),
+    ),
+    Mutant(
+        "repair answered with one entry",
+        "raftlog.node.repair",
+        (("(*found, *cached[: last - first + 1])", "(*found, cached[0])"),),
+    ),
+)
+
+
+def find(name: str) -> Mutant:
+    """Return the mutant whose name begins with ``name``."""
+    found = [mutant for mutant in MUTANTS if mutant.name.startswith(name)]
+    assert len(found) == 1, f"{len(found)} mutants are called {name!r}"
+    return found[0]
