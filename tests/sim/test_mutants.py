@@ -1,0 +1,23 @@
+"""The zoo: every patch fits, and the worst bugs are seen at once (ruling 37)."""
+
+import pytest
+
+from chaos.mutants.hook import patched_source
+from chaos.mutants.patches import MUTANTS, Mutant, find
+from chaos.mutants.zoo import hunt
+
+QUICK = ["ack before fsync", "vote not persisted", "truncation below commit", "durable matched"]
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_a_patch_fits_and_compiles(mutant: Mutant) -> None:
+    """A patch that no longer fits tests nothing; one that does not compile is no bug."""
+    compile(patched_source(mutant), mutant.module, "exec")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", QUICK)
+def test_a_known_bug_is_caught_within_a_few_seeds(name: str) -> None:
+    """If the simulator cannot see these, it sees nothing."""
+    capture = hunt(find(name), seeds=100)
+    assert capture.catcher is not None, capture.how

@@ -1,0 +1,82 @@
+"""The simulated network does what its faults are called."""
+
+from random import Random
+
+import pytest
+
+from chaos.sim.events import MS_NS, SECOND_NS, EventQueue
+from chaos.sim.network import Network, NetworkConfig, partition
+from raftlog.base.ids import NodeId, Term
+from raftlog.raft.rpcs import HeartbeatReply, PeerMessage
+
+NODES = [NodeId(f"n{number}") for number in range(1, 6)]
+A, B = NODES[0], NODES[1]
+
+
+class Wire:
+    """A network and what arrived on it."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        self.queue = EventQueue()
+        self.arrived: list[int] = []
+        self.network = Network(self.queue, Random(1), config, self._deliver)
+
+    def _deliver(self, _sender: NodeId, _to: NodeId, message: PeerMessage) -> None:
+        assert isinstance(message, HeartbeatReply)
+        self.arrived.append(message.round)
+
+    def send(self, count: int) -> list[int]:
+        """Send numbered messages from A to B; return what arrived."""
+        for number in range(count):
+            self.network.send(A, B, HeartbeatReply(Term(1), number))
+        self.queue.run_until(self.queue.now_ns + SECOND_NS)
+        return self.arrived
+
+
+def test_a_good_ordered_link_brings_everything_once_and_in_order() -> None:
+    """One connection keeps order."""
+    assert Wire(NetworkConfig(delay_mean_ns=20 * MS_NS)).send(50) == list(range(50))
+
+
+def test_an_unordered_link_reorders() -> None:
+    """Two connections, or a new one after an old one, do not."""
+    arrived = Wire(NetworkConfig(delay_mean_ns=20 * MS_NS, ordered=False)).send(50)
+    assert arrived != list(range(50))
+    assert sorted(arrived) == list(range(50))
+
+
+def test_loss_and_duplication_happen() -> None:
+    """Rates are per message."""
+    assert 0 < len(Wire(NetworkConfig(loss=0.5)).send(50)) < 50
+    assert len(Wire(NetworkConfig(duplication=0.5)).send(50)) > 50
+
+
+def test_a_blocked_link_is_blocked_in_one_direction_until_it_heals() -> None:
+    """Links are directed."""
+    wire = Wire(NetworkConfig())
+    wire.network.block([(B, A)])
+    assert wire.send(3) == [0, 1, 2]
+    wire.network.block([(A, B)])
+    assert wire.send(3) == [0, 1, 2]
+    wire.network.heal()
+    assert wire.send(1) == [0, 1, 2, 0]
+
+
+def test_a_clogged_link_delivers_in_one_burst() -> None:
+    """Nothing before, everything after."""
+    wire = Wire(NetworkConfig())
+    wire.network.clog((A, B), 2 * SECOND_NS)
+    assert wire.send(3) == []
+    wire.queue.run_until(3 * SECOND_NS)
+    assert wire.arrived == [0, 1, 2]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_partition_blocks_links_between_two_nodes(seed: int) -> None:
+    """And in a ring everybody still reaches a majority."""
+    kind, links = partition(NODES, Random(seed))
+    assert all(sender != to for sender, to in links)
+    assert set(links) <= {(a, b) for a in NODES for b in NODES}
+    if kind == "ring":
+        for node in NODES:
+            assert sum((node, other) not in links for other in NODES if other != node) >= 2

@@ -1,0 +1,55 @@
+"""The simulator itself, run as a suite: no violation, the same digest, and nothing left out."""
+
+import os
+import subprocess
+import sys
+from itertools import islice
+
+import pytest
+
+from chaos.sim.__main__ import run_seeds, shortfalls
+from chaos.sim.run import Verdict, run_seed
+from chaos.sim.swarm import is_big
+
+SEEDS = list(islice((seed for seed in range(1_000) if not is_big(seed)), 100))
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> list[Verdict]:
+    """A hundred seeds, in two processes of their own."""
+    return run_seeds(SEEDS, jobs=2)
+
+
+@pytest.mark.timeout(300)
+def test_a_hundred_seeds_break_no_invariant_and_reach_every_mark(verdicts: list[Verdict]) -> None:
+    """A suite that no longer reaches what it tests must not stay green."""
+    assert shortfalls(verdicts) == []
+    assert len(verdicts) == 100
+
+
+@pytest.mark.timeout(300)
+def test_every_tenth_seed_run_again_has_the_same_digest(verdicts: list[Verdict]) -> None:
+    """The first run was in another process, with another hash seed."""
+    for verdict in verdicts[::10]:
+        assert run_seed(verdict.seed) == verdict
+
+
+def test_a_seed_has_one_digest_whatever_the_hash_seed() -> None:
+    """Iterating a set of strings would give another order, and another run."""
+    code = "from chaos.sim.run import run_seed; print(run_seed(3).digest)"
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("0", "1")
+    }
+    assert len(digests) == 1
+
+
+def test_different_seeds_are_different_runs() -> None:
+    """A digest that never changes would prove nothing."""
+    assert run_seed(1).digest != run_seed(2).digest
