@@ -5,14 +5,16 @@ duplicated by the system, and one that nobody sent was invented by it.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from chaos.check.violation import Violation
 
 NAME: Final = "acked_present"
 
 
-class Place(NamedTuple):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a value lies: index of the entry, position in it."""
 
     index: int

@@ -2,14 +2,15 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+
+import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import INDEX_ZERO, Index
 from raftlog.broker.commands import decode
 
 
-class Stored(NamedTuple):
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """The outcome of a command: it is entry ``index``'s command number ``position``."""
 
     index: Index
