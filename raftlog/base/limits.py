@@ -56,6 +56,8 @@ HINT_TICKS_MAX: Final = 6
 """A lost connection to the leader starts a pre-vote after 1 to this many ticks."""
 HELLO_TIMEOUT_NS: Final = 50_000_000
 """A connection counts as re-opened only when its hello was answered in this time (ruling 13)."""
+READ_CONFIRM_NS: Final = 1_000_000_000
+"""A linearizable read that no majority confirmed in this time is given up."""
 APPLY_BUDGET_NS: Final = 5_000_000
 """Apply work in one turn of the loop (ruling 18)."""
 MARK_IDLE_NS: Final = 20_000_000

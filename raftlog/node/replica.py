@@ -42,6 +42,7 @@ from raftlog.node.log_reader import LogReader
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Timer, Writer
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
+from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.repair import Repairer
 from raftlog.raft.config import CoreConfig, CoreStatus, Restored
 from raftlog.raft.core import RaftCore
@@ -53,6 +54,7 @@ from raftlog.raft.events import (
     EntriesLoaded,
     Event,
     FaultyEntries,
+    ForgetRead,
     Heard,
     Propose,
     Read,
@@ -69,9 +71,6 @@ APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
 LATE_TICKS: Final = 20
 """A timer that fires so late means that the process stood still (ruling 36)."""
-
-OnRead = Callable[[RaftlogError | None], None]
-"""Called once: None when a linearizable read may be served from the applied state."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -116,26 +115,13 @@ class Replica:
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
-        commit = Index(max(store.commit_hint, machine.applied))
-        restored = Restored(
-            hard_state=store.hard_state,
-            start=store.start,
-            end=store.end,
-            term_runs=tuple(store.term_runs),
-            commit=commit,
-            applied=machine.applied,
-            membership=membership,
-            faulty=store.faulty_count,
-        )
+        restored = _restored(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outstanding = Outstanding()
         self._intake = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
-        self._reads: dict[int, OnRead] = {}
-        self._ready_reads: list[tuple[Index, OnRead]] = []
-        # Not from 0: an answer to a read of this node's last process must not fit one of this one.
-        self._next_token = world.random.getrandbits(48)
+        self._reads = LinearizableReads(world.random.getrandbits(48))
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticked_at_ns = 0
@@ -188,15 +174,9 @@ class Replica:
         self._accepting = False
         if self._timer is not None:
             self._timer.cancel()
-        for group in self._intake.take():
-            for proposal in group:
-                proposal.on_outcome(Unavailable(reason), Term(0), Index(0))
+        self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
-        waiting = [*self._reads.values(), *(on_read for _, on_read in self._ready_reads)]
-        self._reads.clear()
-        self._ready_reads.clear()
-        for on_read in waiting:
-            on_read(Unavailable(reason))
+        self._reads.end(Unavailable(reason))
 
     @property
     def stopped(self) -> bool:
@@ -241,9 +221,7 @@ class Replica:
         if self._applier.stopped:
             on_read(Unavailable("the replica has stopped"))
             return
-        self._next_token += 1
-        self._reads[self._next_token] = on_read
-        self._step(Read(self._next_token))
+        self._step(Read(self._reads.add(self._scheduler.now_ns(), on_read)))
 
     def transfer(self, target: NodeId | None = None) -> None:
         """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
@@ -328,18 +306,17 @@ class Replica:
             bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
         effects = self.core.step(Propose(bodies))
         if effects.refused is not None:
-            self._refuse_all(groups, effects.refused)
+            self._refuse_all(groups, self._why_not(effects.refused))
         elif effects.proposed is not None:
             self._outstanding.add(effects.proposed.first, effects.proposed.term, groups)
         self._perform(effects)
 
-    def _refuse_all(self, groups: list[list[Proposal]], why: ProposalRefused) -> None:
-        error: RaftlogError
-        match why:
-            case ProposalRefused.NOT_LEADER | ProposalRefused.TRANSFERRING:
-                error = NotLeader(None if self.leads else self.core.leader)
-            case ProposalRefused.THROTTLED:
-                error = Throttled(why.value)
+    def _why_not(self, why: ProposalRefused) -> RaftlogError:
+        if why is ProposalRefused.THROTTLED:
+            return Throttled(why.value)
+        return NotLeader(None if self.leads else self.core.leader)
+
+    def _refuse_all(self, groups: list[list[Proposal]], error: RaftlogError) -> None:
         for group in groups:
             for proposal in group:
                 proposal.on_outcome(error, Term(0), Index(0))
@@ -375,11 +352,9 @@ class Replica:
             # the writer thread needs the interpreter to begin.
             (self._scheduler.defer if self.leads else self._scheduler.call_soon)(self._advance)
         for failed in effects.failed_reads:
-            on_read = self._reads.pop(failed.token, None)
-            if on_read is not None:
-                on_read(NotLeader(self.core.leader))
+            self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
-            self._read_ready(ready.token, ready.index)
+            self._reads.confirmed(ready.token, ready.index, self._applier.applied)
 
     def _advance(self) -> None:
         self._applier.advance(self.core.commit)
@@ -401,24 +376,9 @@ class Replica:
         untold = index - core.applied
         if untold >= APPLIED_REPORT_ENTRIES or core.log.tail_bytes > core.config.tail_bytes_max:
             self._step(Applied(index))
-        if self._ready_reads:
-            waiting, self._ready_reads = self._ready_reads, []
-            for needed, on_read in waiting:
-                if needed <= index:
-                    on_read(None)
-                else:
-                    self._ready_reads.append((needed, on_read))
+        self._reads.applied(index)
         for listener in self._applied_listeners:
             listener(index)
-
-    def _read_ready(self, token: int, index: Index) -> None:
-        on_read = self._reads.pop(token, None)
-        if on_read is None:
-            return
-        if self._applier.applied >= index:
-            on_read(None)
-        else:
-            self._ready_reads.append((index, on_read))
 
     def _on_role(self, change: RoleChanged) -> None:
         self._arm()
@@ -511,6 +471,8 @@ class Replica:
             self._step(Tick(ticks))
         if self._applier.applied > self.core.applied:
             self._step(Applied(self._applier.applied))
+        for token in self._reads.expire(now_ns):
+            self._step(ForgetRead(token))
         self._arm()
 
     def _fail(self, error: Exception) -> None:
@@ -521,3 +483,17 @@ class Replica:
         reason = "the disk failed" if isinstance(error, StorageFailed) else "the replica stopped"
         self.stop(f"{reason}: {error}")
         self.on_failed(error)
+
+
+def _restored(store: LogStore, machine: Machine, membership: Membership) -> Restored:
+    """Return what the disk and the machine remember; what is applied was committed."""
+    return Restored(
+        hard_state=store.hard_state,
+        start=store.start,
+        end=store.end,
+        term_runs=tuple(store.term_runs),
+        commit=Index(max(store.commit_hint, machine.applied)),
+        applied=machine.applied,
+        membership=membership,
+        faulty=store.faulty_count,
+    )

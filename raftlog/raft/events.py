@@ -68,6 +68,12 @@ class Read(msgspec.Struct, frozen=True, gc=False):
     token: int
 
 
+class ForgetRead(msgspec.Struct, frozen=True, gc=False):
+    """Nobody waits for the read ``token`` any more."""
+
+    token: int
+
+
 class ConnectionLost(msgspec.Struct, frozen=True, gc=False):
     """The connection to ``node`` was reset and no hello came back (ruling 13). Only a hint."""
 
@@ -99,6 +105,7 @@ Event = (
     | Applied
     | EntriesLoaded
     | Read
+    | ForgetRead
     | ConnectionLost
     | Transfer
     | Campaign

@@ -76,6 +76,7 @@ class Leadership:
         self._quorum_elapsed = 0
         self._transfer_elapsed = 0
         self._window_elapsed = 0
+        self._faulty_elapsed = 0
 
     # -- what the outside may look at
 
@@ -83,6 +84,13 @@ class Leadership:
     def followers(self) -> Mapping[NodeId, Progress]:
         """Every other replica's progress."""
         return self._followers
+
+    def look(self) -> dict[str, tuple[Index, Index, str]]:
+        """Return each follower's match, next and pace."""
+        return {
+            node: (progress.match, progress.next, progress.pace.value)
+            for node, progress in self._followers.items()
+        }
 
     def next_deadline(self) -> int:
         """Ticks until ``tick`` has something to do."""
@@ -187,8 +195,13 @@ class Leadership:
 
     # -- time
 
-    def tick(self, count: int, out: Effects) -> bool:
-        """Pass time. Returns False when a majority has not been heard for too long."""
+    def tick(self, count: int, faulty: int, out: Effects) -> bool:
+        """Pass time; ``faulty`` entries are damaged here.
+
+        Returns:
+            False when leadership is over: a majority has not been heard for too
+            long, or the damage could neither be repaired nor handed on.
+        """
         self._heartbeat_elapsed += count
         self._quorum_elapsed += count
         self._window_elapsed += count
@@ -205,8 +218,20 @@ class Leadership:
                 out.transfer = TransferEnded.TIMED_OUT
         if self._quorum_elapsed >= self._config.election_ticks_min:
             self._quorum_elapsed = 0
-            return self._heard_by_quorum()
-        return True
+            if not self._heard_by_quorum():
+                return False
+        return not faulty or self._lives_with_damage(count, out)
+
+    def _lives_with_damage(self, count: int, out: Effects) -> bool:
+        """A leader that cannot repair its own log in time lets another lead (ruling 20)."""
+        before = self._faulty_elapsed
+        self._faulty_elapsed += count
+        patience = self._config.election_ticks_min
+        if before < patience <= self._faulty_elapsed and self.transferee is None:
+            self.transfer(None, out)
+        # If nobody could catch up, what is damaged lies only here: the others have a majority
+        # without it, and it was never committed.
+        return self._faulty_elapsed < patience + self._config.election_ticks_max
 
     def heartbeat(self, out: Effects) -> None:
         """Begin a round: it keeps followers patient and confirms waiting reads."""
@@ -233,6 +258,10 @@ class Leadership:
         """Begin a round for new reads, unless one is under way or nothing is committed yet."""
         if self._reads.new and not self._reads.confirming and self.commit >= self.first_index:
             self.heartbeat(out)
+
+    def repaired(self) -> None:
+        """The log is as it was, or its damage has changed: patience begins anew."""
+        self._faulty_elapsed = 0
 
     def end(self, out: Effects) -> None:
         """Leadership is over: every waiting read fails, a transfer has ended."""

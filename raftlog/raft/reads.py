@@ -15,6 +15,7 @@ from collections import deque
 import msgspec
 
 from raftlog.base.ids import Index, NodeId
+from raftlog.base.limits import PENDING_READS_MAX
 
 
 class WaitingRead(msgspec.Struct, frozen=True, gc=False):
@@ -61,3 +62,34 @@ class PendingReads:
         self._rounds.clear()
         self.new = []
         return reads
+
+
+class ForwardedReads:
+    """Reads of a follower that its leader was asked about.
+
+    Requests and answers may be lost, so the shell gives a read up after a while;
+    a change of role, term or leader gives all of them up.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: set[int] = set()
+
+    def add(self, token: int) -> bool:
+        """Remember that the leader was asked; False if too many wait already."""
+        if len(self._tokens) >= PENDING_READS_MAX:
+            return False
+        self._tokens.add(token)
+        return True
+
+    def take(self, token: int) -> bool:
+        """Forget a read; return whether it was waiting."""
+        if token not in self._tokens:
+            return False
+        self._tokens.remove(token)
+        return True
+
+    def abandon(self) -> list[int]:
+        """Return and forget all of them, oldest first."""
+        tokens = sorted(self._tokens)
+        self._tokens.clear()
+        return tokens

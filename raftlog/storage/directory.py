@@ -30,6 +30,7 @@ from raftlog.storage.identity import (
     write_identity,
 )
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.new_log import create_log
 
 FIRST_TERM: Final = Term(1)
 """The term of entry 1, which is the initial configuration of every log."""
@@ -151,7 +152,7 @@ def format_directory(files: Files, path: str, identity: Identity, options: Store
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [membership.encode()],
         )
-        LogStore.create(files, folder, options, HardState(FIRST_TERM, None), [first])
+        create_log(files, folder, options, HardState(FIRST_TERM, None), [first])
     files.sync_directory(f"{path}/shards")
     files.sync_directory(path)
     write_identity(files, path, identity)

@@ -10,9 +10,9 @@ What it promises:
    classify;
 5. an error of a write is final.
 
-The store belongs to the event loop. Blocking work is *planned* there,
-*performed* by the writer thread and *completed* on the loop; one plan is under
-way at a time, so nothing is shared between threads but open files::
+Blocking work is *planned* on the event loop, *performed* by the writer thread and
+*completed* on the loop; one plan is under way at a time, so nothing is shared
+between threads but open files::
 
     plan(writes) ---> StorePlan.perform() ---> complete(plan)
        loop              writer thread            loop
@@ -22,27 +22,25 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Final
 
 import msgspec
 
 from raftlog.base.entry import (
-    HEADER_BYTES,
-    LOG_ORIGIN,
     Buffer,
     Entry,
     LogEnd,
     check_link,
-    parse_header,
 )
-from raftlog.base.errors import CorruptFrame, FaultyEntry, StorageFailed
+from raftlog.base.errors import FaultyEntry
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
-from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
-from raftlog.storage.files import File, Files
+from raftlog.storage.durable_mark import claim_done
+from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
+from raftlog.storage.holes import frame_length, frames_for, identity_of, place
+from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
 from raftlog.storage.segment import (
@@ -51,7 +49,6 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
-    store_index,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_positions
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
@@ -87,14 +84,14 @@ class LogStore:
         self.unit_number = recovered.unit_number
         self.truncations = 0
         """Truncations planned since the start: a read that spans one is void."""
-        self.fdatasyncs = 0
-        self.bytes_written = 0
         self.files = files
-        self._hard_state = hard_state
-        self._mark = recovered.mark
-        self._mark_dirty = False
         self._segments = recovered.segments
         self._log_directory = f"{directory}/{LOG}"
+        self._do = LogPerformer(
+            *(files, self._log_directory, recovered.mark, hard_state),
+            segment_bytes=options.segment_bytes,
+            durable=options.durable,
+        )
         self._loaded: list[Segment] = []
         self._planned: HardState = hard_state.state
         self._sequence = hard_state.sequence
@@ -105,36 +102,6 @@ class LogStore:
         self.end: LogEnd = self._segments[-1].end
         """Where the log ends once everything planned is done."""
         self.durable_end: LogEnd = self.end
-
-    @classmethod
-    def create(
-        cls,
-        files: Files,
-        directory: str,
-        options: StoreOptions,
-        state: HardState,
-        entries: Sequence[Entry],
-    ) -> None:
-        """Make a new log that begins with ``entries``, durably; leftovers are overwritten."""
-        log = f"{directory}/{LOG}"
-        files.make_directory(log)
-        for name in files.list(log):
-            files.remove(f"{log}/{name}")
-        HardStateFile.create(files, f"{directory}/{HARD_STATE}", state).close()
-        mark = DurableMark.create(files, f"{directory}/{DURABLE_MARK}")
-        mark.write(claim_done(0, LOG_ORIGIN))
-        mark.sync()
-        mark.close()
-        files.sync_directory(log)
-        files.sync_directory(directory)
-        store = cls.open(files, directory, options)
-        first_write = WriteEntries(WriteNumber(1), None, tuple(entries))
-        plan = store.plan([first_write], Index(0))
-        plan.perform()
-        store.complete(plan)
-        closing = store.plan_close()
-        closing.perform()
-        store.complete(closing)
 
     @classmethod
     def open(cls, files: Files, directory: str, options: StoreOptions) -> "LogStore":
@@ -161,13 +128,28 @@ class LogStore:
     # -- what is known
 
     @property
+    def fdatasyncs(self) -> int:
+        """How many syncs of files were made."""
+        return self._do.fdatasyncs
+
+    @property
+    def bytes_written(self) -> int:
+        """How many bytes were written."""
+        return self._do.bytes_written
+
+    @property
+    def mark_dirty(self) -> bool:
+        """Whether the newest claim of the mark file is not durable itself yet."""
+        return self._do.mark_dirty
+
+    @property
     def hard_state(self) -> HardState:
         """The durable term and vote, or what is planned to be."""
         return self._planned
 
     @property
     def hard_sequence(self) -> int:
-        """How often the hard state was written (ruling 16)."""
+        """How often the hard state was written."""
         return self._sequence
 
     @property
@@ -218,7 +200,7 @@ class LogStore:
                             self._plan_truncate(plan, self._end_at(truncate_to, entries))
                         except OSError as error:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
-                            plan.steps = [partial(_fail, self._log_directory, error)]
+                            plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan
                     waiting.extend(entries)
                 case SaveHardState(_, state):
@@ -226,17 +208,17 @@ class LogStore:
                     waiting = []
                     self._planned = state
                     self._sequence += 1
-                    plan.steps.append(partial(self._write_hard_state, self._sequence, state))
+                    plan.steps.append(partial(self._do.write_hard_state, self._sequence, state))
         self._plan_append(plan, waiting, commit_hint)
         plan.end_after = self.end
         return plan
 
     def plan_mark(self) -> StorePlan | None:
         """Plan to make the newest durable mark durable itself; None if it is."""
-        if not self._mark_dirty:
+        if not self._do.mark_dirty:
             return None
         plan = self._new_plan()
-        plan.steps.append(self._sync_mark)
+        plan.steps = [self._do.sync_mark]
         return plan
 
     def plan_trim(self, through: Index) -> StorePlan:
@@ -246,7 +228,7 @@ class LogStore:
         while len(self._segments) > 1 and self._segments[0].end.index <= through:
             segment = self._segments.pop(0)
             segment.drop()
-            plan.steps.append(partial(self._remove, segment))
+            plan.steps.append(partial(self._do.remove, segment))
             # One by one: a name that comes back after a crash must be the newest of them.
             plan.steps.append(partial(self.files.sync_directory, self._log_directory))
         return plan
@@ -264,27 +246,26 @@ class LogStore:
         if hole is None or hole.first != entries[0].index:
             return None
         entries = entries[: hole.last - hole.first + 1]
-        frames = self._frames_for(hole, entries, self._identity_of(segment, hole))
+        frames = frames_for(hole, entries, identity_of(self.files, segment, hole, self.end))
         if frames is None:
             return None
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
-        plan.steps.append(partial(self._write, segment.file, frames, hole.position))
+        plan.steps.append(partial(self._do.write, segment.file, frames, hole.position))
         if not hole.length and hole.last == segment.end.index:
             # What lay behind the damage is no part of the log, and appends go on here.
             stop = hole.position + sum(map(len, frames))
             plan.steps.append(partial(segment.file.truncate, stop))
             size = max(self.options.segment_bytes, stop)
             plan.steps.append(partial(segment.file.allocate, size))
-        plan.steps.append(partial(self._sync, segment.file))
-        self._place(segment, hole, frames)
+        plan.steps.append(partial(self._do.sync, segment.file))
+        place(segment, hole, frames)
         return plan
 
     def plan_close(self) -> StorePlan:
         """Plan a clean stop: the mark is synced, then every file is closed."""
         plan = self._new_plan()
-        plan.steps.append(self._sync_mark)
-        plan.steps.append(self._close_files)
+        plan.steps.extend((self._do.sync_mark, partial(self._do.close_files, self._segments)))
         self._closed = True
         return plan
 
@@ -307,22 +288,11 @@ class LogStore:
             return
         positions = load_positions(self.files, segment)
         position = positions[index - segment.first_index]
-        length = self._frame_length(segment, positions, index)
+        length = frame_length(segment, positions, index)
         before = LogEnd(Index(index - 1), Term(0), -1)
         hole = Hole(index, index, position, length, before, None, self._term_of(segment, index))
         segment.holes.append(hole)
         segment.holes.sort(key=lambda hole: hole.first)
-
-    def _frame_length(self, segment: Segment, positions: "array[int]", index: Index) -> int:
-        """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
-        position = positions[index - segment.first_index]
-        if segment.unit_starts is not None:
-            return segment.true_end_of(positions, index) - position
-        try:
-            _, length, _ = parse_header(segment.file.pread(HEADER_BYTES, position), 0)
-        except (OSError, CorruptFrame):
-            return 0
-        return HEADER_BYTES + length
 
     # -- reading
 
@@ -430,22 +400,24 @@ class LogStore:
         segment.end_position = position
         segment.end = self.end = entries[-1].end
         claim = claim_done(self.unit_number, self.end)
-        plan.steps.append(partial(self._write_unit, segment.file, buffers, start, claim))
+        plan.steps.append(partial(self._do.write_unit, segment.file, buffers, start, claim))
 
     def _plan_roll(self, plan: StorePlan, full: Segment, needed: int) -> Segment:
         """Seal the last segment and begin the next one, durably, before anything lies in it."""
         if not full.sealed and not full.holes and full.end.index > full.base.index:
             plan.steps.append(
-                partial(self._write_index, full.index_path, encode_index(full, self.unit_number))
+                partial(
+                    self._do.write_index, full.index_path, encode_index(full, self.unit_number)
+                )
             )
             full.sealed = True
             self._note_use(full)
         path = f"{self._log_directory}/{full.end.index + 1:020d}.seg"
-        file = _Later()
+        file = LaterFile()
         segment = Segment(file, self._log_directory, full.end)
         size = max(self.options.segment_bytes, SEGMENT_HEADER_BYTES + UNIT_BYTES + needed)
         header = encode_header(full.end, self.unit_number)
-        plan.steps.append(partial(self._make_segment, file, path, header, size))
+        plan.steps.append(partial(self._do.make_segment, file, path, header, size))
         self._segments.append(segment)
         return segment
 
@@ -454,12 +426,11 @@ class LogStore:
         self.truncations += 1
         self.unit_number += 1
         claim = claim_done(self.unit_number, to, truncation=True)
-        plan.steps.append(partial(self._write_mark, claim))
-        plan.steps.append(self._sync_mark)
+        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark))
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
             segment.drop()
-            plan.steps.append(partial(self._remove, segment))
+            plan.steps.append(partial(self._do.remove, segment))
         last = self._segments[-1]
         positions = load_positions(self.files, last)
         cut = to.index - last.base.index
@@ -483,7 +454,7 @@ class LogStore:
         last.term_runs = [run for run in last.term_runs if run[0] <= to.index]
         last.holes = [hole for hole in last.holes if hole.first <= to.index]
         was_sealed, last.sealed = last.sealed, False
-        plan.steps.append(partial(self._cut, last, position, was_sealed=was_sealed))
+        plan.steps.append(partial(self._do.cut, last, position, was_sealed=was_sealed))
         self.end = to
         if self.durable_end.index > to.index:
             self.durable_end = to
@@ -515,70 +486,6 @@ class LogStore:
         if len(self._loaded) > LOADED_SEGMENTS_MAX:
             self._loaded.pop(0).positions = None
 
-    def _identity_of(self, segment: Segment, hole: Hole) -> int | None:
-        """Return the chain value that the hole's last entry must have (ruling 20).
-
-        Its successor stores it; nothing may be put in place that does not prove
-        itself, or a peer's uncommitted entry of another term could get there.
-        """
-        if hole.checksum is not None:
-            return hole.checksum
-        if hole.last == self.end.index:
-            return self.end.checksum
-        if hole.last == segment.end.index:
-            return segment.end.checksum
-        positions = load_positions(self.files, segment)
-        own = hole.first == hole.last
-        for index, field in ((hole.last + 1, "previous"), (hole.last, "checksum" if own else "")):
-            if not field or segment.hole_at(Index(index)) not in (None, hole):
-                continue
-            try:
-                data = segment.file.pread(HEADER_BYTES, positions[index - segment.first_index])
-                header = parse_header(data, 0)[0]
-            except (OSError, CorruptFrame):
-                continue
-            if header.index == index:
-                found: int = header.previous if field == "previous" else header.checksum
-                return found
-        return None
-
-    def _frames_for(
-        self, hole: Hole, entries: Sequence[Entry], identity: int | None
-    ) -> list[Buffer] | None:
-        if identity is None or len(entries) != hole.last - hole.first + 1:
-            return None
-        try:
-            if hole.before.checksum >= 0:
-                check_link(hole.before, entries[0])
-            for before, entry in pairwise(entries):
-                check_link(before, entry)
-        except CorruptFrame:
-            return None
-        if entries[-1].checksum != identity:
-            return None
-        frames: list[Buffer] = [entry.frame for entry in entries]
-        total = sum(map(len, frames))
-        if hole.length == total + UNIT_BYTES:
-            # The unit's head was lost too. Its number is only compared with "newer than".
-            frames.insert(0, encode_unit(Unit(0, total, hole.before, Index(0))))
-        elif hole.length not in (0, total):
-            return None
-        return frames
-
-    def _place(self, segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
-        positions = segment.positions
-        if positions is None:
-            return
-        position = hole.position
-        index = hole.first - segment.first_index
-        for frame in frames:
-            if len(frame) != UNIT_BYTES or bytes(frame[:4]) != b"RLUN":
-                positions[index] = position
-                index += 1
-            position += len(frame)
-        if not hole.length:
-            segment.end_position = max(segment.end_position, position)
-
     def _allocate_last(self) -> None:
         """Reserve the whole of the segment that is written to: appends must not change its size.
 
@@ -588,121 +495,3 @@ class LogStore:
         if not last.sealed and last.file.size() < self.options.segment_bytes:
             last.file.allocate(self.options.segment_bytes)
             last.file.sync()
-
-    # -- performing: the writer thread runs these
-
-    def _write(self, file: File, buffers: Sequence[Buffer], position: int) -> None:
-        file.pwrite(buffers, position)
-        self.bytes_written += sum(map(len, buffers))
-
-    def _sync(self, file: File) -> None:
-        if self.options.durable:
-            file.sync()
-            self.fdatasyncs += 1
-
-    def _write_unit(
-        self, file: File, buffers: Sequence[Buffer], position: int, claim: Claim
-    ) -> None:
-        self._write(file, buffers, position)
-        self._sync(file)
-        self._write_mark(claim)
-
-    def _write_mark(self, claim: Claim) -> None:
-        self._mark.write(claim)
-        self._mark_dirty = True
-
-    def _sync_mark(self) -> None:
-        if self.options.durable:
-            self._mark.sync()
-            self.fdatasyncs += 1
-        self._mark_dirty = False
-
-    def _write_hard_state(self, sequence: int, state: HardState) -> None:
-        self._hard_state.write(sequence, state)
-        self.fdatasyncs += 2
-
-    def _write_index(self, path: str, data: bytes) -> None:
-        store_index(self.files, path, data)
-        self.bytes_written += len(data)
-
-    def _make_segment(self, file: "_Later", path: str, header: bytes, size: int) -> None:
-        made = self.files.open(path, create=True)
-        made.truncate(0)
-        made.allocate(size)
-        made.pwrite([header], 0)
-        self._sync(made)
-        self.files.sync_directory(self._log_directory)
-        file.become(made)
-
-    def _remove(self, segment: Segment) -> None:
-        if self.files.exists(segment.index_path):
-            self.files.remove(segment.index_path)
-        self.files.remove(segment.path)
-
-    def _cut(self, segment: Segment, position: int, *, was_sealed: bool) -> None:
-        if was_sealed and self.files.exists(segment.index_path):
-            self.files.remove(segment.index_path)
-        segment.file.truncate(position)
-        segment.file.allocate(max(self.options.segment_bytes, position))
-        self._sync(segment.file)
-        self.files.sync_directory(self._log_directory)
-
-    def _close_files(self) -> None:
-        for segment in self._segments:
-            segment.drop()
-        self._mark.close()
-        self._hard_state.close()
-
-
-def _fail(path: str, error: OSError) -> None:
-    raise StorageFailed("pread", path, None, error) from error
-
-
-class _Later:
-    """A file that a plan will make: planned on the loop, opened by the writer."""
-
-    def __init__(self) -> None:
-        self.path = ""
-        self._file: File | None = None
-
-    def become(self, file: File) -> None:
-        """The file exists now."""
-        self._file = file
-        self.path = file.path
-
-    def _made(self) -> File:
-        assert self._file is not None, "used before the plan that makes it was performed"
-        return self._file
-
-    def pread(self, length: int, offset: int) -> bytes:
-        """Read."""
-        return self._made().pread(length, offset)
-
-    def pread_now(self, length: int, offset: int) -> bytes | None:
-        """Read without waiting."""
-        return self._made().pread_now(length, offset)
-
-    def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
-        """Write."""
-        self._made().pwrite(buffers, offset)
-
-    def sync(self) -> None:
-        """Sync."""
-        self._made().sync()
-
-    def truncate(self, size: int) -> None:
-        """Truncate."""
-        self._made().truncate(size)
-
-    def allocate(self, size: int) -> None:
-        """Allocate."""
-        self._made().allocate(size)
-
-    def size(self) -> int:
-        """Return the length."""
-        return self._made().size()
-
-    def close(self) -> None:
-        """Close, if it was ever opened."""
-        if self._file is not None:
-            self._file.close()

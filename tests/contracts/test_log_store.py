@@ -14,6 +14,7 @@ from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
 from raftlog.storage.files import Files, OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.memory import MemoryLogStore
+from raftlog.storage.new_log import create_log
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.span import Place
 from tests.storage.logs import chain
@@ -68,7 +69,7 @@ class Shard:
 def _real(files: Callable[[], Files], directory: str) -> Shard:
     def again(store: Store | None) -> Store:
         if store is None:
-            LogStore.create(files(), directory, OPTIONS, HardState(), [])
+            create_log(files(), directory, OPTIONS, HardState(), [])
         return LogStore.open(files(), directory, OPTIONS)
 
     return Shard(again)

@@ -14,6 +14,7 @@ from raftlog.service.append import AppendService
 from raftlog.service.bodies import BodyReader
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.new_log import create_log
 from raftlog.storage.span import BodySpan
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReader, FakeReplica
@@ -34,7 +35,7 @@ class World:
                 self.replica.commit()
         files = OsFiles()
         options = StoreOptions()
-        LogStore.create(files, str(path), options, HardState(Term(3)), self.replica.entries)
+        create_log(files, str(path), options, HardState(Term(3)), self.replica.entries)
         self.store = LogStore.open(files, str(path), options)
         self.reader = FakeReader()
         self.bodies = BodyReader(self.store, self.reader, self.replica)

@@ -15,6 +15,7 @@ from raftlog.raft.effects import Role
 from raftlog.raft.events import Durable, Receive, Tick
 from raftlog.raft.rpcs import AppendAccepted, Heartbeat, HeartbeatReply, PreVoteReply
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.new_log import create_log
 
 REPLICAS = tuple(ReplicaId(NodeId(f"n{n}"), DirectoryId(str(n))) for n in (1, 2, 3))
 CONFIG = CoreConfig()
@@ -77,7 +78,7 @@ def chain(count: int, term: int, body: bytes) -> tuple[Entry, ...]:
 def store_with(entries: tuple[Entry, ...]) -> tuple[SimDisk, LogStore]:
     """Return a log that was closed cleanly and opened again."""
     disk = SimDisk()
-    LogStore.create(disk.files(), "shard", OPTIONS, HardState(Term(1)), list(entries))
+    create_log(disk.files(), "shard", OPTIONS, HardState(Term(1)), list(entries))
     disk.crash(Random(0), CrashKind.LOSE)
     return disk, LogStore.open(disk.files(), "shard", OPTIONS)
 

@@ -9,6 +9,7 @@ from raftlog.base.errors import FaultyEntry
 from raftlog.base.ids import Index, Term, WriteNumber
 from raftlog.base.writes import HardState, Write, WriteEntries
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.new_log import create_log
 from raftlog.storage.plan import StorePlan
 
 DIRECTORY = "shard"
@@ -61,7 +62,7 @@ class Logs:
         self.writes = 0
         if disk is None:
             state = HardState(Term(1), None)
-            LogStore.create(self.disk.files(), DIRECTORY, options, state, [])
+            create_log(self.disk.files(), DIRECTORY, options, state, [])
         self.store = self.open()
 
     def open(self) -> LogStore:

@@ -1,0 +1,40 @@
+"""Making the log of a shard that never existed."""
+
+from collections.abc import Sequence
+
+from raftlog.base.entry import LOG_ORIGIN, Entry
+from raftlog.base.ids import Index, WriteNumber
+from raftlog.base.writes import HardState, WriteEntries
+from raftlog.storage.durable_mark import DurableMark, claim_done
+from raftlog.storage.files import Files
+from raftlog.storage.hard_state import HardStateFile
+from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG, LogStore, StoreOptions
+
+
+def create_log(
+    files: Files,
+    directory: str,
+    options: StoreOptions,
+    state: HardState,
+    entries: Sequence[Entry],
+) -> None:
+    """Make a new log that begins with ``entries``, durably; leftovers are overwritten."""
+    log = f"{directory}/{LOG}"
+    files.make_directory(log)
+    for name in files.list(log):
+        files.remove(f"{log}/{name}")
+    HardStateFile.create(files, f"{directory}/{HARD_STATE}", state).close()
+    mark = DurableMark.create(files, f"{directory}/{DURABLE_MARK}")
+    mark.write(claim_done(0, LOG_ORIGIN))
+    mark.sync()
+    mark.close()
+    files.sync_directory(log)
+    files.sync_directory(directory)
+    store = LogStore.open(files, directory, options)
+    first_write = WriteEntries(WriteNumber(1), None, tuple(entries))
+    plan = store.plan([first_write], Index(0))
+    plan.perform()
+    store.complete(plan)
+    closing = store.plan_close()
+    closing.perform()
+    store.complete(closing)
