@@ -90,7 +90,9 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
 def frame_length(segment: Segment, positions: "array[int]", index: Index) -> int:
     """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
     position = positions[index - segment.first_index]
-    if segment.unit_starts is not None:
+    heads = segment.unit_starts
+    if heads and heads[0] < positions[0]:
+        # Every head is known. Not so in a segment that a truncation opened again.
         return segment.true_end_of(positions, index) - position
     try:
         _, length, _ = parse_header(segment.file.pread(HEADER_BYTES, position), 0)

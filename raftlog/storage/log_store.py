@@ -483,8 +483,13 @@ class LogStore:
         if segment in self._loaded:
             self._loaded.remove(segment)
         self._loaded.append(segment)
-        if len(self._loaded) > LOADED_SEGMENTS_MAX:
-            self._loaded.pop(0).positions = None
+        while len(self._loaded) > LOADED_SEGMENTS_MAX:
+            oldest = self._loaded[0]
+            if oldest.sealed and oldest.end.index > self.durable_end.index:
+                return  # planned, not written: only memory knows where its entries lie
+            self._loaded.pop(0)
+            if oldest.sealed:  # a truncation may have opened it again
+                oldest.positions = None
 
     def _allocate_last(self) -> None:
         """Reserve the whole of the segment that is written to: appends must not change its size.
