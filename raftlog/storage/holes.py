@@ -63,12 +63,15 @@ def frames_for(hole: Hole, entries: Sequence[Entry], identity: int | None) -> li
         return None
     frames: list[Buffer] = [entry.frame for entry in entries]
     total = sum(map(len, frames))
-    if hole.length == total + UNIT_BYTES:
-        # The unit's head was lost too. Its number is only compared with "newer than".
-        frames.insert(0, encode_unit(Unit(0, total, hole.before, Index(0))))
-    elif hole.length not in (0, total):
+    if hole.length in (0, total):
+        return frames
+    heads, rest = divmod(hole.length - total, UNIT_BYTES)
+    if heads < 1 or rest:
         return None
-    return frames
+    # Heads of units were lost too. Their numbers are only compared with "newer than", and a
+    # scan takes heads anywhere, so what counts is that the hole is filled exactly.
+    head: Buffer = encode_unit(Unit(0, total, hole.before, Index(0)))
+    return [head, *frames, *[head] * (heads - 1)]
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
@@ -90,12 +93,12 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
 def frame_length(segment: Segment, positions: "array[int]", index: Index) -> int:
     """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
     position = positions[index - segment.first_index]
-    heads = segment.unit_starts
-    if heads and heads[0] < positions[0]:
-        # Every head is known. Not so in a segment that a truncation opened again.
-        return segment.true_end_of(positions, index) - position
     try:
         _, length, _ = parse_header(segment.file.pread(HEADER_BYTES, position), 0)
     except (OSError, CorruptFrame):
+        heads = segment.unit_starts
+        if heads and heads[0] < positions[0]:
+            # Heads are known. Not so in a segment that a truncation opened again.
+            return segment.true_end_of(positions, index) - position
         return 0
     return HEADER_BYTES + length

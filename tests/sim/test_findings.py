@@ -16,6 +16,7 @@ from raftlog.raft.events import Durable, Receive, Tick
 from raftlog.raft.rpcs import AppendAccepted, Heartbeat, HeartbeatReply, PreVoteReply
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
+from raftlog.storage.unit import UNIT_BYTES
 
 REPLICAS = tuple(ReplicaId(NodeId(f"n{n}"), DirectoryId(str(n))) for n in (1, 2, 3))
 CONFIG = CoreConfig()
@@ -110,3 +111,29 @@ def test_a_read_of_entries_that_are_truncated_meanwhile_finds_nothing() -> None:
     assert buffer is not None
     assert span.entries(buffer) == ()
     span.close()
+
+
+def test_a_hole_that_swallowed_several_unit_heads_is_filled() -> None:
+    """Rot hit the head of a unit, its entry and the next head: the length fits no entry (695)."""
+    first, second, third = chain(3, 1, b"x")
+    disk, store = store_with((first,))
+    for write, entry in enumerate((second, third), start=1):
+        plan = store.plan([WriteEntries(WriteNumber(write), None, (entry,))], Index(0))
+        plan.perform()
+        store.complete(plan)
+    path = next(path for path in disk.paths() if path.endswith(".seg"))
+    content = disk.content(path)
+    start = content.index(bytes(second.frame)) - UNIT_BYTES
+    for damaged in (start, start + UNIT_BYTES, content.index(bytes(third.frame)) - UNIT_BYTES):
+        disk.flip_bit(path, damaged + 9, 0)
+    disk.crash(Random(0), CrashKind.KEEP)
+    store = LogStore.open(disk.files(), "shard", OPTIONS)
+    assert store.faulty_ranges() == [(Index(2), Index(2))]
+    plan_or_none = store.plan_repair((second,))
+    assert plan_or_none is not None
+    plan_or_none.perform()
+    store.complete(plan_or_none)
+    disk.crash(Random(0), CrashKind.LOSE)
+    again = LogStore.open(disk.files(), "shard", OPTIONS)
+    assert again.faulty_count == 0
+    assert again.end == third.end
