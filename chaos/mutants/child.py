@@ -1,4 +1,6 @@
-"""``python -m chaos.mutants.child NAME SEEDS``: one mutant, in this process.
+"""``python -m chaos.mutants.child NAME FIRST END [TESTS]``: one mutant, in this process.
+
+An empty name is the product as it is.
 
 Prints one JSON line: who caught it, after how many seeds, and how. Nothing of
 raftlog may be imported before the hook is installed.
@@ -8,39 +10,42 @@ import json
 import sys
 
 from chaos.mutants.hook import install
-from chaos.mutants.patches import Mutant, find
+from chaos.mutants.patches import find
 
 
-def _by_simulator(seeds: int) -> tuple[str | None, int, str]:
+def _by_simulator(seeds: range) -> dict[str, object]:
     from chaos.sim.run import run_seed  # noqa: PLC0415  (after the hook)
     from chaos.sim.swarm import is_big  # noqa: PLC0415
 
     count = 0
-    for seed in range(seeds):
+    for seed in seeds:
         if is_big(seed):
             continue
         count += 1
         verdict = run_seed(seed)
         if verdict.failure is not None:
-            return f"simulator: {verdict.invariant}", count, verdict.failure
-    return None, count, ""
+            catcher = f"simulator: {verdict.invariant}"
+            return {"catcher": catcher, "seeds": count, "how": verdict.failure, "last": seed}
+    return {"catcher": None, "seeds": count, "how": "no seed failed"}
 
 
-def _by_tests(mutant: Mutant) -> tuple[str | None, int, str]:
+def _by_tests(tests: list[str]) -> dict[str, object]:
     import pytest  # noqa: PLC0415  (it imports much)
 
-    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *mutant.tests])
+    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests])
     if code == pytest.ExitCode.TESTS_FAILED:
-        return f"tests: {mutant.tests[0]}", 0, "a test failed"
-    return None, 0, f"pytest ended with {code}"
+        return {"catcher": f"tests: {tests[0]}", "seeds": 0, "how": "a test failed"}
+    how = "all tests passed" if code == pytest.ExitCode.OK else f"the child's pytest ended {code}"
+    return {"catcher": None, "seeds": 0, "how": how}
 
 
 def main() -> int:
     """Run the mutant that the command line names."""
-    mutant = find(sys.argv[1])
-    install(mutant)
-    catcher, seeds, how = _by_tests(mutant) if mutant.tests else _by_simulator(int(sys.argv[2]))
-    print(json.dumps({"name": mutant.name, "catcher": catcher, "seeds": seeds, "how": how}))
+    name, first, end, *tests = sys.argv[1:]
+    if name:
+        install(find(name))
+    result = _by_tests(tests) if tests else _by_simulator(range(int(first), int(end)))
+    print(json.dumps({"name": name, **result}))
     return 0
 
 

@@ -25,7 +25,6 @@ class Mutant(msgspec.Struct, frozen=True):
 _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
 _LEADER: Final = "raftlog.raft.leader"
-_STORE: Final = "raftlog.storage.log_store"
 
 MUTANTS: Final = (
     Mutant(
@@ -35,11 +34,11 @@ MUTANTS: Final = (
     ),
     Mutant(
         "fsync left out of the log",
-        _STORE,
+        "raftlog.storage.performer",
         (
             (
-                "        if self.options.durable:\n            file.sync()\n",
-                "        if self.options.durable:\n",
+                "        if self._durable:\n            file.sync()\n",
+                "        if self._durable:\n",
             ),
         ),
     ),
@@ -51,17 +50,27 @@ MUTANTS: Final = (
     Mutant(
         "vote not persisted before the reply (PySyncObj)",
         _CORE,
-        (("pending = not self.durability.covers(self._hard_state_write)", "pending = False"),),
+        (("is_saved = self.durability.covers(self._hard_state_write)", "is_saved = True"),),
     ),
     Mutant(
         "vote request before the own vote is durable (jraft)",
         _CORE,
-        (("after=NOW if pre_vote else self._hard_state_write", "after=NOW"),),
+        (
+            (
+                "        after = NOW if pre_vote else self._hard_state_write\n",
+                "        after = NOW\n",
+            ),
+        ),
     ),
     Mutant(
         "own vote counted before it is durable",
         _CORE,
-        (("if self.durability.covers(candidacy.own_vote):", "if candidacy.own_vote:"),),
+        (
+            (
+                "            self._candidacy.own_vote = self._hard_state_write\n",
+                "            self._count(self.replica, granted=True)\n",
+            ),
+        ),
     ),
     Mutant(
         "two votes in one term",
@@ -139,8 +148,8 @@ MUTANTS: Final = (
         _CORE,
         (
             (
-                "min(message.commit, self._following.matched))\n        if not taken",
-                "min(message.commit, self.log.last_index))\n        if not taken",
+                "min(message.commit, self._following.matched))\n        self._promise",
+                "min(message.commit, self.log.last_index))\n        self._promise",
             ),
         ),
     ),
@@ -189,8 +198,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "repair without identity (ruling 20)",
-        _STORE,
-        (("        if entries[-1].checksum != identity:\n", "        if identity == -1:\n"),),
+        "raftlog.storage.holes",
+        (("    if entries[-1].checksum != identity:\n", "    if identity == -1:\n"),),
         tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
@@ -227,11 +236,11 @@ MUTANTS: Final = (
     ),
     Mutant(
         "leader with damage that nobody has never steps down",
-        _CORE,
+        _LEADER,
         (
             (
-                "if self._faulty_elapsed >= patience + self.config.election_ticks_max:",
-                "if self._faulty_elapsed < 0:",
+                "return self._faulty_elapsed < patience + self._config.election_ticks_max",
+                "return True",
             ),
         ),
     ),

@@ -22,13 +22,32 @@ class Capture(msgspec.Struct, frozen=True):
     catcher: str | None
     seeds: int
     how: str
+    last: int = 0
+    """The seed at which it was caught."""
 
 
 def hunt(mutant: Mutant, seeds: int) -> Capture:
-    """Run one mutant until somebody sees it, or through ``seeds`` seeds."""
-    command = [sys.executable, "-m", "chaos.mutants.child", mutant.name, str(seeds)]
+    """Run one mutant until somebody sees it, or through ``seeds`` seeds.
+
+    A capture counts only if the product without the mutant passes there: else
+    a bug of the product would pass for a good catcher.
+    """
+    capture = _run(mutant.name, mutant, seeds, first=0)
+    while capture.catcher is not None:
+        clean = _run("", mutant, capture.last + 1, first=capture.last)
+        if clean.catcher is None and not clean.how.startswith("the child"):
+            return capture
+        if mutant.tests:
+            return Capture(mutant.name, None, 0, f"the product fails itself: {clean.how}")
+        capture = _run(mutant.name, mutant, seeds, first=capture.last + 1)
+    return capture
+
+
+def _run(name: str, mutant: Mutant, seeds: int, *, first: int) -> Capture:
+    command = [sys.executable, "-m", "chaos.mutants.child", name, str(first), str(seeds)]
+    command += mutant.tests
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  (our own module)
             command,
             cwd=ROOT,
             capture_output=True,
@@ -40,7 +59,8 @@ def hunt(mutant: Mutant, seeds: int) -> Capture:
         return Capture(mutant.name, None, seeds, f"not caught in {CHILD_SECONDS_MAX} s")
     if done.returncode:
         return Capture(mutant.name, None, 0, f"the child ended badly: {done.stderr[-2_000:]}")
-    return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Capture)
+    capture = msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Capture)
+    return msgspec.structs.replace(capture, name=mutant.name)
 
 
 def hunt_all(mutants: Sequence[Mutant], seeds: int, jobs: int) -> list[Capture]:

@@ -203,7 +203,7 @@ class Nemesis:
         if machine is None or machine.process is None:
             return
         store = machine.process.replica.store
-        if store._mark_dirty or not machine.process.replica.quiet:
+        if store.mark_dirty or not machine.process.replica.quiet:
             return
         disk = machine.disk
         path = self._random.choice(
