@@ -1,14 +1,10 @@
 """The log of one shard on disk (storage.md, rulings 1, 2, 4, 14, 17, 20, 24).
 
-What it promises:
-
-1. what a performed plan wrote survives kill -9 and power loss;
-2. after a crash the log is a prefix of what was written, with everything that
-   was reported durable;
-3. a record that fails its checksum is never handed out;
-4. opening again is idempotent and bounded, and deletes nothing that it cannot
-   classify;
-5. an error of a write is final.
+What it promises: a performed plan survives kill -9 and power loss; after a crash
+the log is a prefix of what was written, with everything that was reported
+durable; a record that fails its checksum is never handed out; opening again is
+idempotent and bounded, and deletes nothing that it cannot classify; an error of
+a write is final.
 
 Blocking work is *planned* on the event loop, *performed* by the writer thread and
 *completed* on the loop; one plan is under way at a time, so nothing is shared
