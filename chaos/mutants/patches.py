@@ -77,14 +77,7 @@ MUTANTS: Final = (
         _CORE,
         (
             ("granted = (free or self.vote == sender.node) and", "granted ="),
-            (
-                "            if self.vote is None:\n                self.vote",
-                "            self.vote",
-            ),
-            (
-                "sender.node\n                self._save_hard",
-                "sender.node\n            self._save_hard",
-            ),
+            ("if granted and self.vote is None:", "if granted:"),
         ),
     ),
     Mutant(
