@@ -9,7 +9,7 @@ from typing import Final
 
 from chaos.check.log_model import LogModel, Mark
 from chaos.check.violation import Violation
-from raftlog.base.ids import Index, NodeId
+from raftlog.base.ids import Index, NodeId, Term
 
 NAME: Final = "commit_on_majority"
 
@@ -35,3 +35,16 @@ def check_majority(
             f"{node} commits {index} ({mark}), which is durable only on {holders} "
             f"of {len(durable)}",
         )
+
+
+def check_own_term(leader: NodeId, term: Term, index: Index, mark: Mark) -> None:
+    """Check what a leader commits: an older entry only below one of its own term (§5.4.2).
+
+    An entry of an old term may be on a majority and still be replaced by a
+    leader that never had it (Raft, Figure 8).
+
+    Raises:
+        Violation: The last entry that it commits is of another term.
+    """
+    if mark.term != term:
+        raise Violation(NAME, f"{leader} commits {index} ({mark}) by counting, in term {term}")

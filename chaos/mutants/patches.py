@@ -63,21 +63,11 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "own vote counted before it is durable",
-        _CORE,
-        (
-            (
-                "            self._candidacy.own_vote = self._hard_state_write\n",
-                "            self._count(self.replica, granted=True)\n",
-            ),
-        ),
-    ),
-    Mutant(
         "two votes in one term",
         _CORE,
         (
             ("granted = (free or self.vote == sender.node) and", "granted ="),
-            ("if granted and self.vote is None:", "if granted:"),
+            ("        if granted and self.vote is None:\n", "        if granted:\n"),
         ),
     ),
     Mutant(
@@ -141,8 +131,14 @@ MUTANTS: Final = (
         _CORE,
         (
             (
-                "min(message.commit, self._following.matched))\n        self._promise",
-                "min(message.commit, self.log.last_index))\n        self._promise",
+                (
+                    "    self._acknowledge()\n"
+                    "        self._commit_up_to(min(message.commit, self._following.matched))\n"
+                ),
+                (
+                    "    self._acknowledge()\n"
+                    "        self._commit_up_to(min(message.commit, self.log.last_index))\n"
+                ),
             ),
         ),
     ),
@@ -216,6 +212,7 @@ MUTANTS: Final = (
                 "        if self.term < 0:\n            #",
             ),
         ),
+        tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
         "forgotten match never restated",
@@ -226,6 +223,7 @@ MUTANTS: Final = (
                 "        if message.commit < 0:\n",
             ),
         ),
+        tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
         "leader with damage that nobody has never steps down",
@@ -236,11 +234,13 @@ MUTANTS: Final = (
                 "return True",
             ),
         ),
+        tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
         "repair answered with one entry",
         "raftlog.node.repair",
         (("(*found, *cached[: last - first + 1])", "(*found, cached[0])"),),
+        tests=("tests/sim/test_findings.py",),
     ),
 )
 

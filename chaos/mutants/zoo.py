@@ -47,7 +47,7 @@ def _run(name: str, mutant: Mutant, seeds: int, *, first: int) -> Capture:
     command = [sys.executable, "-m", "chaos.mutants.child", name, str(first), str(seeds)]
     command += mutant.tests
     try:
-        done = subprocess.run(  # noqa: S603  (our own module)
+        done = subprocess.run(
             command,
             cwd=ROOT,
             capture_output=True,

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from chaos.check.acked_present import History, Place
-from chaos.check.commit_on_majority import check_majority
+from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
@@ -161,6 +161,8 @@ class Observer:
             mark = log.marks[commit - 1]
             durable = {voter: state.log for voter, state in self._durable.items()}
             check_majority(node, commit, mark, durable)
+            if self._leading.get(node) == core_term:
+                check_own_term(node, core_term, commit, mark)
 
     # -- messages
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaos.check.commit_on_majority import check_majority
+from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
@@ -52,6 +52,13 @@ def test_a_commit_that_a_minority_has_is_seen() -> None:
     durable[N2] = log_of(1, 1)
     with pytest.raises(Violation, match="durable only on"):
         check_majority(N1, Index(2), mark, durable)
+
+
+def test_a_commit_of_an_old_term_by_counting_is_seen() -> None:
+    """Figure 8: it may be on a majority and still be lost."""
+    check_own_term(N1, Term(2), Index(2), log_of(1, 2).marks[1])
+    with pytest.raises(Violation, match="by counting, in term 3"):
+        check_own_term(N1, Term(3), Index(2), log_of(1, 2).marks[1])
 
 
 @pytest.mark.parametrize("log", [LogModel(), log_of(1), log_of(1, 3)])

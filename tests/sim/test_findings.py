@@ -5,15 +5,30 @@ from random import Random
 import pytest
 
 from chaos.sim.disk import CrashKind, SimDisk
+from chaos.sim.events import EventQueue
+from chaos.sim.process import DiskPace, Life, SimReader, SimWriter
 from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.membership import Membership
 from raftlog.base.writes import HardState, WriteEntries
+from raftlog.node.log_reader import LogReader
+from raftlog.node.persister import Persister
+from raftlog.node.repair import Repairer
 from raftlog.raft.config import CoreConfig, Restored
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Role
-from raftlog.raft.events import Durable, Receive, Tick
-from raftlog.raft.rpcs import AppendAccepted, Heartbeat, HeartbeatReply, PreVoteReply
+from raftlog.raft.events import Durable, FaultyEntries, Receive, Tick
+from raftlog.raft.log import LogView
+from raftlog.raft.rpcs import (
+    AppendAccepted,
+    Heartbeat,
+    HeartbeatReply,
+    PreVoteReply,
+    RepairMessage,
+    RepairReply,
+    RepairRequest,
+    VoteReply,
+)
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
 from raftlog.storage.unit import UNIT_BYTES
@@ -137,3 +152,52 @@ def test_a_hole_that_swallowed_several_unit_heads_is_filled() -> None:
     again = LogStore.open(disk.files(), "shard", OPTIONS)
     assert again.faulty_count == 0
     assert again.end == third.end
+
+
+def test_a_leader_with_damage_that_nobody_can_repair_steps_down() -> None:
+    """The damaged entry lay only there, so no follower could ever catch up (seed 90)."""
+    leader = core()
+    leader.step(Tick(CONFIG.election_ticks_max))
+    leader.step(Receive(REPLICAS[1], PreVoteReply(Term(2), granted=True)))
+    leader.step(Durable(WriteNumber(1)))
+    leader.step(Receive(REPLICAS[1], VoteReply(Term(2), granted=True)))
+    assert leader.role is Role.LEADER
+    leader.step(FaultyEntries(1))
+    for _ in range(CONFIG.election_ticks_min + CONFIG.election_ticks_max):
+        for follower in REPLICAS[1:]:
+            leader.step(Receive(follower, HeartbeatReply(Term(2), 1)))
+        leader.step(Tick(1))
+    assert leader.role is Role.FOLLOWER
+
+
+def test_a_repair_request_is_answered_with_the_whole_range() -> None:
+    """A hole is repaired whole or not at all; one entry at a time never would (seed 8)."""
+    entries = chain(4, 1, b"x")
+    log = LogView(LogEnd(Index(0), Term(0), 0), LogEnd(Index(0), Term(0), 0), ())
+    log.append(entries)
+    _, store = store_with(entries)
+    queue = EventQueue()
+    life = Life(queue, 0, 0)
+    reader = SimReader(queue, life, DiskPace(Random(1), 1))
+    log_reader = LogReader(store, reader, lambda _: None)
+    writer = SimWriter(
+        *(queue, life, DiskPace(Random(1), 1)),
+        on_performed=lambda _plan, _error: None,
+        on_killed=lambda _plan: None,
+    )
+    persister = Persister(
+        *(store, writer, life),
+        commit_hint=lambda: Index(0),
+        on_durable=lambda _: None,
+        on_done=lambda: None,
+        on_failed=lambda _: None,
+    )
+    answers: list[RepairMessage] = []
+    repairer = Repairer(
+        *(store, log, log_reader, persister, life),
+        peers=(REPLICAS[1].node,),
+        send=lambda _, message: answers.append(message),
+        on_changed=lambda _: None,
+    )
+    repairer.receive(REPLICAS[1], RepairRequest(Index(2), Index(4)))
+    assert answers == [RepairReply(entries[1:])]
