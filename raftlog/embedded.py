@@ -15,7 +15,7 @@ entry would make this replica differ from the others for ever (ruling 34).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +23,7 @@ from typing import Final, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import msgspec
 
-from raftlog.base.entry import Entry, EntryKind
+from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import (
     Closed,
     OutcomeUnknown,
@@ -34,7 +34,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Term
 from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES
-from raftlog.broker.commands import CommandType, decode
+from raftlog.broker.commands import CommandType, decode, decode_one
 from raftlog.node.host import Host
 from raftlog.node.proposals import OnOutcome
 from raftlog.node.replica import Replica, ReplicaOptions
@@ -107,9 +107,16 @@ class _UserMachine(Generic[R]):
         return outcomes
 
 
+def _not_open(_kind: int, _parts: Sequence[Buffer], _on_outcome: OnOutcome) -> None:
+    raise Closed("the log is not open; use it inside its async with block")
+
+
 def _user_entry(entry: Entry) -> LogEntry:
     body = entry.body
-    ((kind, position, length),) = decode(body).places
+    place = decode_one(body)
+    if place is None:  # what is not exactly one known command, ``decode`` refuses by name
+        (place,) = decode(body).places
+    kind, position, length = place
     if kind != _RAW:
         raise Refused(f"entry {entry.index} holds a command of a broker, not of an embedded log")
     return LogEntry(entry.index, entry.term, bytes(body[position : position + length]))
@@ -135,6 +142,7 @@ class RaftLog(Generic[R]):
         self._mesh: Mesh | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._progress: asyncio.Event = asyncio.Event()
+        self._submit: Callable[[int, Sequence[Buffer], OnOutcome], None] = _not_open
         self.failure: Exception | None = None
         """Why the replica stopped by itself, if it did."""
 
@@ -207,6 +215,7 @@ class RaftLog(Generic[R]):
             if not alone:
                 self._mesh = await Mesh.open(self._host, self._peers)
             self._host.start()
+            self._submit = self._replica.propose
             self._replica.on_applied(lambda _: self._progress.set())
             if alone:
                 await self._until_leading()
@@ -234,6 +243,7 @@ class RaftLog(Generic[R]):
             OutcomeUnknown: Something hung beyond the deadline of 10 s; it is named.
         """
         host, self._host = self._host, None
+        self._submit = _not_open
         if host is None:
             return
         await host.drain()
@@ -268,7 +278,10 @@ class RaftLog(Generic[R]):
             else:
                 future.set_result(Position(term, index))
 
-        self._propose(data, on_outcome)
+        if len(data) > BATCH_BYTES_MAX:
+            on_outcome(RecordTooLarge(len(data), BATCH_BYTES_MAX), Term(0), Index(0))
+        else:
+            self._submit(_RAW, (data,), on_outcome)
         return future
 
     async def propose(self, data: bytes, *, timeout: float | None = None) -> R:  # noqa: ASYNC109
@@ -300,7 +313,7 @@ class RaftLog(Generic[R]):
         if len(data) > BATCH_BYTES_MAX:
             on_outcome(RecordTooLarge(len(data), BATCH_BYTES_MAX), Term(0), Index(0))
             return
-        self._replica.propose(_RAW, (data,), on_outcome)
+        self._submit(_RAW, (data,), on_outcome)
 
     # -- reading
 
