@@ -127,7 +127,14 @@ class Outstanding:
         position = index - run.first
         if position == len(run.groups) - 1:
             runs.popleft()
-        self._tell(run, position, term, outcomes)
+        group = run.groups[position]
+        if len(group) == 1 == len(outcomes) and run.term == term:
+            # One command, as in an embedded log: told without a detour.
+            run.groups[position] = []
+            self.commands -= 1
+            group[0].on_outcome(outcomes[0], term, index)
+        else:
+            self._tell(run, position, term, outcomes)
 
     def give_up(self, below: Term | None, reason: str) -> None:
         """Tell the callers of terms below ``below`` (None: all) that nobody knows."""
