@@ -412,7 +412,11 @@ class Replica:
 
     def faulty(self, index: Index) -> None:
         """A stored entry turned out bad: mark it, and have a peer repair it (R3)."""
-        self.store.mark_faulty(index)
+        try:
+            self.store.mark_faulty(index)
+        except StorageFailed as error:
+            self._fail(error)
+            return
         self._scheduler.call_soon(self._repairer.begin)
 
     def _on_faulty_count(self, count: int) -> None:

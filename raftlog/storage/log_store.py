@@ -28,7 +28,7 @@ from raftlog.base.entry import (
     LogEnd,
     check_link,
 )
-from raftlog.base.errors import FaultyEntry
+from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
@@ -194,7 +194,7 @@ class LogStore:
                         waiting = []
                         try:
                             self._plan_truncate(plan, self._end_at(truncate_to, entries))
-                        except OSError as error:
+                        except (OSError, StorageFailed) as error:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
                             plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan

@@ -162,6 +162,8 @@ class LogPerformer:
         self._hard_state.close()
 
 
-def fail_read(path: str, error: OSError) -> None:
+def fail_read(path: str, error: OSError | StorageFailed) -> None:
     """Stop a plan that rests on bytes that could not be read."""
+    if isinstance(error, StorageFailed):
+        raise error
     raise StorageFailed("pread", path, None, error) from error

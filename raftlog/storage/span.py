@@ -38,7 +38,8 @@ def load_positions(files: Files, segment: Segment) -> "array[int]":
         SegmentScan(again).run()
         positions = again.positions
         assert positions is not None, "a scan finds positions"
-        if again.end.index < segment.end.index:
+        unknown = [hole for hole in again.holes if segment.hole_at(hole.first) is None]
+        if again.end.index < segment.end.index or unknown:
             # Not to be remembered: the rest is there, and recovery will say what is damaged.
             unreadable = OSError(errno.EIO, "a segment's entries cannot be found")
             raise StorageFailed("scan", segment.path, None, unreadable)
