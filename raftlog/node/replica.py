@@ -43,8 +43,9 @@ from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Timer, Writer
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
+from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
-from raftlog.raft.config import CoreConfig, CoreStatus, Restored
+from raftlog.raft.config import CoreConfig, CoreStatus
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
 from raftlog.raft.events import (
@@ -115,7 +116,7 @@ class Replica:
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
-        restored = _restored(store, machine, membership)
+        restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outstanding = Outstanding()
         self._intake = Intake(coalesce=options.coalesce)
@@ -487,17 +488,3 @@ class Replica:
         reason = "the disk failed" if isinstance(error, StorageFailed) else "the replica stopped"
         self.stop(f"{reason}: {error}")
         self.on_failed(error)
-
-
-def _restored(store: LogStore, machine: Machine, membership: Membership) -> Restored:
-    """Return what the disk and the machine remember; what is applied was committed."""
-    return Restored(
-        hard_state=store.hard_state,
-        start=store.start,
-        end=store.end,
-        term_runs=tuple(store.term_runs),
-        commit=Index(max(store.commit_hint, machine.applied)),
-        applied=machine.applied,
-        membership=membership,
-        faulty=store.faulty_count,
-    )

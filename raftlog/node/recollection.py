@@ -1,0 +1,21 @@
+"""What a replica knows when it starts: what its disk and its machine remember."""
+
+from raftlog.base.ids import Index
+from raftlog.base.membership import Membership
+from raftlog.node.ports import Machine
+from raftlog.raft.config import Restored
+from raftlog.storage.log_store import LogStore
+
+
+def recollect(store: LogStore, machine: Machine, membership: Membership) -> Restored:
+    """Return what the disk and the machine remember; what is applied was committed."""
+    return Restored(
+        hard_state=store.hard_state,
+        start=store.start,
+        end=store.end,
+        term_runs=tuple(store.term_runs),
+        commit=Index(max(store.commit_hint, machine.applied)),
+        applied=machine.applied,
+        membership=membership,
+        faulty=store.faulty_count,
+    )
