@@ -12,6 +12,7 @@ import msgspec
 import typer
 
 from raftlog.base.errors import RaftlogError
+from raftlog.base.limits import BATCH_BYTES_MAX
 
 app = typer.Typer(
     help="Measure: three own processes in a fresh directory, or --connect to a running cluster.",
@@ -40,11 +41,14 @@ class Source(Enum):
     DISK = "disk"
 
 
-Size = Annotated[int, typer.Option(help="Bytes of a record's value.")]
-InFlight = Annotated[int, typer.Option(help="Sends or batches that are awaited at once.")]
-Batch = Annotated[int, typer.Option(help="Records in one batch; 0: one by one.")]
-Duration = Annotated[float, typer.Option(help="Seconds to measure.")]
-Count = Annotated[int, typer.Option(help="Records to send, or leaders to take; 0: by time.")]
+# The bounds are those of the scenarios: what they would refuse is wrong usage, before any start.
+Size = Annotated[int, typer.Option(min=8, max=BATCH_BYTES_MAX, help="Bytes of a record's value.")]
+InFlight = Annotated[int, typer.Option(min=1, help="Sends or batches that are awaited at once.")]
+Batch = Annotated[int, typer.Option(min=0, help="Records in one batch; 0: one by one.")]
+Duration = Annotated[float, typer.Option(min=0, help="Seconds to measure.")]
+Count = Annotated[
+    int, typer.Option(min=0, help="Records to send, or leaders to take; 0: by time.")
+]
 Connect = Annotated[str, typer.Option(help="Client addresses host:port,... of a running cluster.")]
 Shown = Annotated[Output, typer.Option("--output", "-o", help="table, or json on stdout.")]
 
@@ -129,7 +133,15 @@ def restart(
 
 
 def _addresses(connect: str) -> tuple[str, ...]:
-    return tuple(address for address in connect.replace(",", " ").split() if address)
+    from raftlog.client.routing import split_address  # noqa: PLC0415  (``--help`` stays fast)
+
+    addresses = tuple(connect.replace(",", " ").split())
+    for address in addresses:
+        try:
+            split_address(address)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--connect") from None
+    return addresses
 
 
 def _run(scenario: str, output: Output, **options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from raftlog.cli.options import read_config
+from raftlog.cli.options import DEFAULT_CONFIG, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
 
 app = typer.Typer(help="Check a configuration file.", no_args_is_help=True)
@@ -13,7 +13,7 @@ app = typer.Typer(help="Check a configuration file.", no_args_is_help=True)
 
 @app.command()
 def check(
-    file: Annotated[Path, typer.Argument(help="The file, usually cluster.yml.")],
+    file: Annotated[Path, typer.Argument(help="The file.")] = DEFAULT_CONFIG,
     output: Shown = Output.TABLE,
 ) -> None:
     """Check FILE and show what a node would use; 2 if it is bad, with line and column."""

@@ -19,13 +19,13 @@ from typing import Final, Literal
 import msgspec
 
 from raftlog.base.entry import LOG_ORIGIN, Entry, parse_entry
-from raftlog.base.errors import Refused, StorageFailed
+from raftlog.base.errors import DirectoryUnformatted, Refused, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage import hard_state
 from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
 from raftlog.storage.files import File, OsFile, OsFiles
-from raftlog.storage.identity import Identity, read_identity
+from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
 from raftlog.storage.scan import SegmentScan
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES, SUFFIX, Segment, parse_segment_header
@@ -92,7 +92,7 @@ def verify_directory(path: str) -> DirectoryReport:
         DamagedLog: It cannot say whose it is.
     """
     files = ReadOnlyFiles()
-    identity = read_identity(files, path)
+    identity = _identity_of(files, path)
     shards = range(len(identity.shards))
     reports = tuple(_ShardInspection(files, path, shard).report() for shard in shards)
     return DirectoryReport(path, identity.cluster, identity.node, identity.directory, reports)
@@ -106,13 +106,23 @@ def entries_of(path: str, shard: int, first: int, last: int | None) -> Iterator[
         Refused: It has no such shard.
     """
     files = ReadOnlyFiles()
-    identity: Identity = read_identity(files, path)
+    identity = _identity_of(files, path)
     if not 0 <= shard < len(identity.shards):
         raise Refused(f"{path} has the shards 0 to {len(identity.shards) - 1}, not {shard}")
     inspection = _ShardInspection(files, path, shard)
     for segment in inspection.segments:
         if segment.end.index >= first and (last is None or segment.base.index < last):
             yield from _entries_in(segment, first, last)
+
+
+def _identity_of(files: ReadOnlyFiles, path: str) -> Identity:
+    # Who looks has often named the wrong directory; "form it" is advice for a node that starts.
+    if not files.exists(f"{path}/{NODE_META}"):
+        raise DirectoryUnformatted(
+            f"{path} is no node's data directory: it has no {NODE_META}; "
+            f"name one that has, such as data/n1"
+        )
+    return read_identity(files, path)
 
 
 def _entries_in(segment: Segment, first: int, last: int | None) -> Iterator[Entry | Finding]:

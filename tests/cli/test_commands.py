@@ -61,6 +61,11 @@ def test_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
         ["log", "verify"],
         ["health", "--timeout", "3"],
         ["version", "-x"],
+        ["bench", "send", "--duration", "-1"],
+        ["bench", "send", "--in-flight", "0"],
+        ["bench", "send", "--size", "99999999"],
+        ["bench", "send", "--connect", "nonsense"],
+        ["bench", "consume", "--connect", "127.0.0.1:7201,nonsense"],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,6 +96,16 @@ def test_a_good_configuration_is_shown(config: Path, capsys: pytest.CaptureFixtu
     shown = json.loads(capsys.readouterr().out)
     assert shown["durability"] == "fsync"
     assert shown["nodes"]["n1"]["data"] == str(config.parent / "d" / "n1")
+
+
+def test_a_check_without_a_name_is_of_the_usual_file(
+    config: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As every other command does without --config."""
+    monkeypatch.chdir(config.parent)
+
+    assert main(["config", "check"]) == Exit.DONE
+    assert "cluster.yml is good" in capsys.readouterr().err
 
 
 def test_an_unknown_node_is_refused_before_anything_starts(
@@ -250,7 +265,7 @@ def test_a_directory_that_was_never_formatted_ends_with_1(
 ) -> None:
     """Not with 4: nothing is damaged."""
     assert main(["log", "verify", str(tmp_path)]) == Exit.FAILED
-    assert "was never formatted" in capsys.readouterr().err
+    assert "is no node's data directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

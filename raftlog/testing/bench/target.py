@@ -125,7 +125,8 @@ class Target:
                     status = await self.client.status()
             except (RaftlogError, TimeoutError) as error:
                 if time.monotonic() >= deadline:
-                    raise Unavailable(f"no leader within {within_s:g} s: {error}") from error
+                    why = str(error) or f"no node at {', '.join(self.seeds)} answers as one"
+                    raise Unavailable(f"no leader within {within_s:g} s: {why}") from error
                 await asyncio.sleep(0.01)
             else:
                 return status.node
