@@ -167,14 +167,14 @@ class _Findings:
                     f"let the node join as new"
                 )
             if before.end.index < after.base.index:
-                _lose_tail(before, after.base)
+                before.lose_tail(after.base)
 
     def judge_tail(self) -> None:
         """Decide between torn and damaged at the end of the log."""
         mark = self.watermark
         last = self.segments[-1]
         if mark.index > last.end.index:
-            _lose_tail(last, mark.end)
+            last.lose_tail(mark.end)
         if mark.truncation and last.end.index > mark.index:
             self.cut_to = mark.end
             return
@@ -267,19 +267,3 @@ class _Findings:
             self._files.remove(segment.index_path)
         self._files.remove(segment.path)
         self._files.sync_directory(self._log)
-
-
-def _lose_tail(segment: Segment, end: LogEnd) -> None:
-    """Note that the entries after the segment's end, up to ``end``, are missing."""
-    before = segment.end
-    segment.holes.append(
-        Hole(
-            *(Index(before.index + 1), end.index, segment.end_position, 0),
-            *(before, end.checksum, end.term),
-        )
-    )
-    if segment.positions is not None:
-        segment.positions.extend([segment.end_position] * (end.index - before.index))
-    if end.term != before.term or not segment.term_runs:
-        segment.term_runs.append((Index(before.index + 1), end.term))
-    segment.end = end

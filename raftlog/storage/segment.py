@@ -111,6 +111,30 @@ class Segment:
                 return hole
         return None
 
+    def lose_tail(self, end: LogEnd) -> None:
+        """Note that the entries after the segment's end, up to ``end``, are missing."""
+        before = self.end
+        self.holes.append(
+            Hole(
+                *(Index(before.index + 1), end.index, self.end_position, 0),
+                *(before, end.checksum, end.term),
+            )
+        )
+        if self.positions is not None:
+            self.positions.extend([self.end_position] * (end.index - before.index))
+        if end.term != before.term or not self.term_runs:
+            self.term_runs.append((Index(before.index + 1), end.term))
+        self.end = end
+
+    def learn_holes(self, found: "list[Hole]") -> None:
+        """Take in damage that a scan met; it knows better than single reads."""
+        known = [
+            hole
+            for hole in self.holes
+            if not any(new.first <= hole.last and hole.first <= new.last for new in found)
+        ]
+        self.holes = sorted([*known, *found], key=lambda hole: hole.first)
+
     def extent(self, positions: "array[int]", first: Index, last: Index, bytes_max: int) -> Index:
         """Return the last index up to ``last`` such that ``first``.. fits, at least ``first``."""
         base = self.first_index

@@ -6,14 +6,13 @@ or returns None, when a disk would have to be waited for; then the reader
 thread asks again with ``wait=True``.
 """
 
-import errno
 from array import array
 from collections.abc import Sequence
 
 import msgspec
 
 from raftlog.base.entry import HEADER_BYTES, Buffer, Entry, parse_entry
-from raftlog.base.errors import CorruptFrame, FaultyEntry, StorageFailed
+from raftlog.base.errors import CorruptFrame, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files
 from raftlog.storage.scan import SegmentScan
@@ -36,13 +35,12 @@ def load_positions(files: Files, segment: Segment) -> "array[int]":
     if positions is None:
         again = Segment(segment.file, segment.directory, segment.base)
         SegmentScan(again).run()
+        if again.end.index < segment.end.index:
+            again.lose_tail(segment.end)
+        # Damage that nobody knew of: whoever reads it will be told, and have it repaired.
+        segment.learn_holes(again.holes)
         positions = again.positions
         assert positions is not None, "a scan finds positions"
-        unknown = [hole for hole in again.holes if segment.hole_at(hole.first) is None]
-        if again.end.index < segment.end.index or unknown:
-            # Not to be remembered: the rest is there, and recovery will say what is damaged.
-            unreadable = OSError(errno.EIO, "a segment's entries cannot be found")
-            raise StorageFailed("scan", segment.path, None, unreadable)
     segment.positions = positions
     return positions
 
