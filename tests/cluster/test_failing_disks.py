@@ -60,7 +60,8 @@ async def test_a_node_whose_disk_is_full_ends_and_says_so(tmp_path: Path, role: 
             words = node.last_words()
             said = [line for line in words.splitlines() if REFUSAL in line]
             assert len(said) == 1, words
-            assert str(data_of(tmp_path, node)) in said[0]
+            # Which file meets the limit first depends on the moment: a segment, or durable.mark.
+            assert str(data_of(tmp_path, node).parent) in said[0]
             assert "Traceback" not in words
             node.start()  # there is room again
             await writer.more(50)
