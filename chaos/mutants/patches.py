@@ -37,8 +37,8 @@ MUTANTS: Final = (
         "raftlog.storage.performer",
         (
             (
-                "        if self._durable:\n            file.sync()\n",
-                "        if self._durable:\n",
+                "        self.sync(file)\n        self.write_mark(claim)\n",
+                "        self.write_mark(claim)\n",
             ),
         ),
     ),
@@ -156,7 +156,7 @@ MUTANTS: Final = (
     Mutant(
         "answer to a read of the last process accepted",
         "raftlog.node.replica",
-        (("world.random.getrandbits(48)", "0"),),
+        (("world.random.getrandbits(48)", "world.random.getrandbits(48) * 0"),),
     ),
     Mutant(
         "read served without a round of heartbeats",

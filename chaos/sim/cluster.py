@@ -5,7 +5,7 @@ left, make a new state machine and a new replica. Ending one is a kill, with
 the power cut or without.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Final
 
@@ -73,7 +73,6 @@ class Cluster:
         victims = stream(config.seed, "victims").sample(names, config.victims)
         for name in victims:
             self.machines[name].victim = True
-        self.on_start: Callable[[Machine], None] = lambda _: None
 
     @property
     def nodes(self) -> Sequence[NodeId]:
@@ -106,16 +105,21 @@ class Cluster:
     def start(self, machine: Machine, in_flight: Sequence[Write] = ()) -> None:
         """Start a process on a machine that has none."""
         assert machine.process is None, f"{machine.node} runs already"
-        self.on_start(machine)
+        armed = machine.disk.on_operation is not None
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
-        except (Killed, StorageFailed):
+        except (Killed, StorageFailed) as error:
+            if not armed:
+                raise Violation("recovery", f"{machine.node} cannot start: {error}") from error
             self.marks["crashes in recovery"] += 1
             self._power_off(machine, in_flight)
             return
         except DamagedLog as error:
             self._refused_to_start(machine, error)
             return
+        if store.faulty_count and not machine.victim:
+            where = store.faulty_ranges()
+            raise Violation("recovery", f"{machine.node}: a good disk has damage at {where}")
         self._begin(machine, store, in_flight)
 
     def _begin(self, machine: Machine, store: LogStore, in_flight: Sequence[Write]) -> None:

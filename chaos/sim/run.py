@@ -20,7 +20,7 @@ from chaos.sim.nemesis import Nemesis
 from chaos.sim.process import Machine
 from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.workload import Clients
-from raftlog.base.errors import FaultyEntry
+from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
 from raftlog.storage.log_store import LogStore
@@ -138,7 +138,13 @@ class Run:
 def _scan(cluster: Cluster, machine: Machine) -> None:
     """Read one log; damage is found only where it was done, and is never served."""
     node = machine.node
-    store = LogStore.open(machine.disk.files(), SHARD, cluster.store_options)
+    try:
+        store = LogStore.open(machine.disk.files(), SHARD, cluster.store_options)
+    except DamagedLog:
+        if not machine.victim:
+            raise
+        cluster.marks["refused to start"] += 1  # beyond the atlas a stop is right, not survival
+        return
     committed = cluster.observer.committed.log
     index = store.first_index
     while index <= store.end.index:
