@@ -30,6 +30,7 @@ from raftlog.base.errors import (
     RaftlogError,
     RecordTooLarge,
     Refused,
+    RolledBack,
     Unavailable,
 )
 from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Term
@@ -213,7 +214,12 @@ class RaftLog(Generic[R]):
         self._host.on_failed = self._on_failed
         try:
             if not alone:
-                self._mesh = await Mesh.open(self._host, self._peers)
+                self._mesh = await Mesh.open(
+                    self._host,
+                    self._peers,
+                    promises=self._host.promises,
+                    on_refused=self._on_refused,
+                )
             self._host.start()
             self._submit = self._replica.propose
             self._replica.on_applied(lambda _: self._progress.set())
@@ -416,6 +422,10 @@ class RaftLog(Generic[R]):
     def _send(self, to: NodeId, shard: ShardId, message: object) -> None:
         if self._mesh is not None:
             self._mesh.send(to, shard, message)  # type: ignore[arg-type]
+
+    def _on_refused(self, _peer: NodeId, error: RaftlogError) -> None:
+        if isinstance(error, RolledBack):
+            self._replica.fail(error)
 
     def _on_failed(self, _shard: ShardId, error: Exception) -> None:
         self.failure = error

@@ -17,9 +17,10 @@ from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
 from raftlog.node.ports import Machine
 from raftlog.node.replica import Replica, ReplicaOptions, World
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
-from raftlog.raft.rpcs import PeerMessage
+from raftlog.raft.rpcs import AppendAccepted, PeerMessage
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.wire.greeting import Promise
 
 SendToShard = Callable[[NodeId, ShardId, PeerMessage], None]
 MakeMachine = Callable[[ShardId, str, LogStore], Machine]
@@ -30,12 +31,17 @@ POLL_S: Final = 0.005
 class ShardPeers:
     """The other replicas of one shard, over the node's links."""
 
-    def __init__(self, shard: ShardId, send: SendToShard) -> None:
+    def __init__(self, shard: ShardId, store: LogStore, send: SendToShard) -> None:
         self._shard = shard
+        self._store = store
         self._send = send
 
     def send(self, to: NodeId, message: PeerMessage) -> None:
         """Queue ``message``; never blocks, never raises."""
+        if type(message) is AppendAccepted:
+            # How far the disk's promises go, so that an older directory is found out (ruling 16).
+            _, unit = self._store.durable_promises
+            message = AppendAccepted(message.term, message.matched, unit)
         self._send(to, self._shard, message)
 
 
@@ -78,7 +84,7 @@ class Host:
                     scheduler=self._scheduler,
                     writer=self._writer,
                     reader=self._reader,
-                    peers=ShardPeers(shard, send),
+                    peers=ShardPeers(shard, store, send),
                     # Jitter only: two nodes must not draw alike, nothing else depends on it.
                     random=Random(f"{self.id.directory}/{shard}/{self._scheduler.now_ns()}"),
                 ),
@@ -101,6 +107,13 @@ class Host:
     def scheduler(self) -> LoopScheduler:
         """The loop's clock and turns."""
         return self._scheduler
+
+    def promises(self) -> list[Promise]:
+        """How far each shard's durable promises go, for a hello (ruling 16)."""
+        return [
+            Promise(shard, *replica.store.durable_promises)
+            for shard, replica in self._replicas.items()
+        ]
 
     def _replica_failed(self, shard: ShardId, error: Exception) -> None:
         self.on_failed(shard, error)

@@ -135,13 +135,13 @@ class Replica:
             commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
             on_durable=self._on_durable,
             on_done=self._on_written,
-            on_failed=self._fail,
+            on_failed=self.fail,
         )
         self._applier = Applier(
             *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
             durable=lambda: self.core.durable,
             on_progress=self._on_applied,
-            on_failed=self._fail,
+            on_failed=self.fail,
         )
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
@@ -331,7 +331,7 @@ class Replica:
             effects = self.core.step(event)
         except AssertionError as error:
             # A failed assertion stops the replica, not the process's other shards.
-            self._fail(error)
+            self.fail(error)
             return
         self._perform(effects)
 
@@ -416,7 +416,7 @@ class Replica:
         try:
             self.store.mark_faulty(index)
         except StorageFailed as error:
-            self._fail(error)
+            self.fail(error)
             return
         self._scheduler.call_soon(self._repairer.begin)
 
@@ -480,8 +480,8 @@ class Replica:
             self._step(ForgetRead(token))
         self._arm()
 
-    def _fail(self, error: Exception) -> None:
-        """Stop this replica by itself: its disk failed, or an assertion did."""
+    def fail(self, error: Exception) -> None:
+        """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""
         if self.failure is not None:
             return
         self.failure = error

@@ -58,10 +58,16 @@ class AppendRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class AppendAccepted(msgspec.Struct, frozen=True, gc=False):
-    """My log is durable and equal to yours through ``matched`` (a promise, R2)."""
+    """My log is durable and equal to yours through ``matched`` (a promise, R2).
+
+    ``unit`` is the last write unit on the sender's disk. The core knows none: it
+    is put in by the shell and remembered at the other side's gate, which refuses
+    a directory that is older than what it has promised (ruling 16).
+    """
 
     term: Term
     matched: Index
+    unit: int = 0
 
 
 class AppendRejected(msgspec.Struct, frozen=True, gc=False):

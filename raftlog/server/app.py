@@ -41,7 +41,6 @@ from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.transport.gate import Gate
 from raftlog.transport.mesh import Mesh, parse_address
 from raftlog.transport.server import ClientServer
-from raftlog.wire.greeting import Promise
 
 log: Final = logging.getLogger("raftlog.node")
 
@@ -91,7 +90,7 @@ class NodeServer:
             host,
             config.peer_addresses(node.node),
             listen=node.peer,
-            promises=self._promises,
+            promises=host.promises,
             on_refused=self._refused,
             on_opened=self._strangers.discard,
         )
@@ -157,12 +156,6 @@ class NodeServer:
     def _client_address(self, node: NodeId) -> str:
         found = self.config.nodes.get(node)
         return found.advertise_client if found is not None else ""
-
-    def _promises(self) -> list[Promise]:
-        replicas = self._host.replicas if self._host is not None else {}
-        return [
-            Promise(shard, *replica.store.durable_promises) for shard, replica in replicas.items()
-        ]
 
     # -- when something goes wrong
 

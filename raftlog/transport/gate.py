@@ -7,9 +7,12 @@ is in *this* node's configuration: this node may be the one that is behind.
 A sender whose promises went back is caught only after its restart, because a
 running process holds its directory; a hello that was merely overtaken by a
 later one of the same process is no sign of anything.
+
+Anybody can claim a name in a hello. Promises are remembered only of a shard's
+members, so what is remembered has a bound.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from raftlog.base.errors import (
@@ -19,7 +22,8 @@ from raftlog.base.errors import (
     WrongIdentity,
     WrongVersion,
 )
-from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId
+from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
+from raftlog.base.membership import Membership
 from raftlog.wire.frame import PROTOCOL_MAGIC, PROTOCOL_VERSION
 from raftlog.wire.schema import hello
 
@@ -30,11 +34,20 @@ Promised = dict[int, tuple[int, int]]
 
 
 class Gate:
-    """Checks hellos to one node and remembers what its peers have promised."""
+    """Checks hellos to one node and remembers what its peers have promised.
 
-    def __init__(self, cluster: ClusterId, replica: ReplicaId) -> None:
+    ``shards`` names the members of each shard; nobody else's promises are kept.
+    """
+
+    def __init__(
+        self, cluster: ClusterId, replica: ReplicaId, shards: Sequence[Membership] = ()
+    ) -> None:
         self.cluster: Final = cluster
         self.replica: Final = replica
+        self._shards_of: dict[ReplicaId, set[int]] = {}
+        for shard, members in enumerate(shards):
+            for member in members.replicas:
+                self._shards_of.setdefault(member, set()).add(shard)
         self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
 
     def admit(self, message: hello.Hello, purposes: frozenset[int]) -> ReplicaId | None:
@@ -81,9 +94,25 @@ class Gate:
                 "correct the addresses, or see whether the directory was replaced"
             )
 
+    def note_unit(self, sender: ReplicaId, shard: ShardId, unit: int) -> None:
+        """Remember that ``sender`` has said that write unit ``unit`` is durable there.
+
+        A hello may be weeks old when a directory is put back; what was
+        promised since is known from the answers to appends (ruling 16).
+        """
+        known = self._promised.get(sender)
+        row = known[1].get(shard) if known is not None else None
+        if known is not None and row is not None and unit > row[1]:
+            known[1][shard] = (row[0], unit)
+
     def _check_promises(self, sender: ReplicaId, message: hello.Hello) -> None:
+        shards = self._shards_of.get(sender)
+        if shards is None:
+            return
         claimed: Promised = {
-            row.shard: (row.hard_state_sequence, row.unit) for row in message.promises
+            row.shard: (row.hard_state_sequence, row.unit)
+            for row in message.promises
+            if row.shard in shards
         }
         known = self._promised.get(sender)
         merged = dict(claimed)

@@ -100,7 +100,9 @@ class Mesh:
         """
         me = host.id
         address = listen or addresses[me.node]
-        server = PeerServer(Gate(host.identity.cluster, me), host.receive, host.heard)
+        server = PeerServer(
+            Gate(host.identity.cluster, me, host.identity.shards), host.receive, host.heard
+        )
         try:
             await server.listen(*parse_address(address))
         except OSError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from raftlog.base.ids import ReplicaId, ShardId
-from raftlog.raft.rpcs import PeerMessage
+from raftlog.raft.rpcs import AppendAccepted, PeerMessage
 from raftlog.transport.gate import PEERS, Gate
 from raftlog.transport.listener import AcceptedConnection, Listener, ListenerLimits
 from raftlog.transport.peer_codec import decode_message
@@ -32,8 +32,11 @@ class _PeerConnection(AcceptedConnection):
         """Pass a message on."""
         assert self.sender is not None, "a peer without a name"
         message = decode_message(frame)
+        shard = ShardId(frame.shard)
+        if isinstance(message, AppendAccepted):
+            self._server.gate.note_unit(self.sender, shard, message.unit)
         self._server.messages += 1
-        self._server.on_message(self.sender, ShardId(frame.shard), message)
+        self._server.on_message(self.sender, shard, message)
 
     def partial_received(self) -> None:
         """Pass on that entries are arriving."""

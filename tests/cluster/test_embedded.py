@@ -5,6 +5,7 @@ what it promises to its user is what is tested.
 """
 
 import asyncio
+import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -23,6 +24,7 @@ from raftlog.base.errors import (
     Outcome,
     RaftlogError,
     RecordTooLarge,
+    RolledBack,
     Unavailable,
 )
 from raftlog.base.limits import BATCH_BYTES_MAX
@@ -174,13 +176,18 @@ async def test_mistakes_of_the_caller_are_typed(tmp_path: Path) -> None:
     await log.aclose()
 
 
+def form(directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """Format the directories of a new cluster; return where its nodes will listen."""
+    if not (directory / "n1").exists():
+        RaftLog.form({name: directory / name for name in names})
+    return dict(zip(names, (f"127.0.0.1:{port}" for port in free_ports(3)), strict=True))
+
+
 @asynccontextmanager
 async def three(directory: Path, machines: Sequence[Total]) -> AsyncIterator[list[RaftLog[int]]]:
     """Open three nodes in this process."""
     names = ["n1", "n2", "n3"]
-    if not (directory / "n1").exists():
-        RaftLog.form({name: directory / name for name in names})
-    peers = dict(zip(names, (f"127.0.0.1:{port}" for port in free_ports(3)), strict=True))
+    peers = form(directory, names)
     async with AsyncExitStack() as stack:
         logs = []
         for name, machine in zip(names, machines, strict=True):
@@ -232,6 +239,34 @@ async def test_two_of_three_go_on_and_the_third_catches_up(tmp_path: Path) -> No
         second = await leader_of(rest)
         async with asyncio.timeout(PATIENCE_S):
             assert await second.propose(b"2") == 3
+
+
+async def test_a_node_that_was_put_back_to_an_older_copy_stops(tmp_path: Path) -> None:
+    """It promised more than it has; peers know that from its answers (ruling 16)."""
+    names = ["n1", "n2", "n3"]
+    peers = form(tmp_path, names)
+    async with AsyncExitStack() as stack:
+
+        async def begin(name: str) -> RaftLog[int]:
+            log = RaftLog.open(tmp_path / name, node_id=name, peers=peers, machine=Total())
+            return await stack.enter_async_context(log)
+
+        logs = {name: await begin(name) for name in names}
+        leader = await leader_of([*logs.values()])
+        await leader.append(b"1")
+        name = next(name for name, log in logs.items() if log is not leader)
+        await logs[name].aclose()
+        shutil.copytree(tmp_path / name, tmp_path / "copy")
+        follower = await begin(name)
+        for _ in range(5):
+            last = await leader.append(b"1")
+        await _until(lambda: follower.status.durable >= last.index)
+        await follower.aclose()
+        shutil.rmtree(tmp_path / name)
+        (tmp_path / "copy").rename(tmp_path / name)
+        restored = await begin(name)
+        await _until(lambda: restored.failure is not None)
+        assert isinstance(restored.failure, RolledBack)
 
 
 async def _until(ready: Callable[[], bool]) -> None:

@@ -16,7 +16,9 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.limits import MIB
+from raftlog.base.membership import Membership
 from raftlog.raft.rpcs import (
+    AppendAccepted,
     AppendRequest,
     Heartbeat,
     PeerMessage,
@@ -31,6 +33,7 @@ CLUSTER: Final = ClusterId("c" * 32)
 N1: Final = ReplicaId(NodeId("n1"), DirectoryId("1" * 32))
 N2: Final = ReplicaId(NodeId("n2"), DirectoryId("2" * 32))
 SHARD: Final = ShardId(3)
+MEMBERS: Final = (Membership((N1, N2)),) * (SHARD + 1)
 BEAT: Final = Heartbeat(Term(4), Index(2), 9)
 
 
@@ -85,7 +88,7 @@ class Inbox:
 
 async def serve(inbox: Inbox, *, gate: Gate | None = None, port: int = 0) -> PeerServer:
     """Start the peer server of n2."""
-    server = PeerServer(gate or Gate(CLUSTER, N2), inbox.on_message, inbox.on_heard)
+    server = PeerServer(gate or Gate(CLUSTER, N2, MEMBERS), inbox.on_message, inbox.on_heard)
     return await server.listen("127.0.0.1", port)
 
 
@@ -287,6 +290,25 @@ async def test_a_directory_older_than_its_promises_is_refused() -> None:
     await inbox.until(lambda: inbox.opened)
     await before.close()
     after = link_to(server.port, inbox, run=2, promises=(Promise(SHARD, 7, 99),))
+    try:
+        await inbox.until(lambda: inbox.refused)
+        assert type(inbox.refused[0][1]) is RolledBack
+    finally:
+        await after.close()
+        await server.close()
+
+
+@pytest.mark.asyncio
+async def test_a_promise_is_known_from_the_answer_that_gave_it() -> None:
+    """n1 said hello at unit 100, promised up to 500, and is put back to 300 (ruling 16)."""
+    inbox = Inbox()
+    server = await serve(inbox)
+    before = link_to(server.port, inbox, promises=(Promise(SHARD, 7, 100),))
+    await inbox.until(lambda: inbox.opened)
+    before.send(N2.node, SHARD, AppendAccepted(Term(4), Index(9), 500))
+    await inbox.until(lambda: inbox.messages)
+    await before.close()
+    after = link_to(server.port, inbox, run=2, promises=(Promise(SHARD, 7, 300),))
     try:
         await inbox.until(lambda: inbox.refused)
         assert type(inbox.refused[0][1]) is RolledBack

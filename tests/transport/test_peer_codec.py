@@ -43,6 +43,7 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.AppendRequest(Term(4), Term(3), Index(6), Index(5), chain(7, 20)),
     rpcs.AppendRequest(Term(4), Term(0), Index(0), Index(0), ()),
     rpcs.AppendAccepted(Term(1), Index(2)),
+    rpcs.AppendAccepted(Term(1), Index(2), LARGE),
     rpcs.AppendRejected(Term(1), Index(2), Term(3), Index(4)),
     rpcs.Heartbeat(Term(1), Index(2), 3),
     rpcs.HeartbeatReply(Term(1), 2),
