@@ -41,7 +41,8 @@ WINDOW_MESSAGES_MAX: Final = 256
 WINDOW_BYTES_MIN: Final = 1 * MIB
 WINDOW_BYTES_MAX: Final = 64 * MIB
 UNCOMMITTED_BYTES_MAX: Final = 64 * MIB
-"""Beyond it proposals are refused as throttled."""
+"""Neither committed nor, or not yet, on the leader's own disk: beyond it proposals are refused
+as throttled. A tail of durable entries that apply does not get to is cut to it too."""
 PENDING_PROPOSALS_MAX: Final = 100_000
 PENDING_READS_MAX: Final = 100_000
 TAIL_BYTES_MAX: Final = 32 * MIB

@@ -8,9 +8,9 @@ in time is given up: nothing was done, the caller may ask again.
 
 from collections.abc import Callable
 
-from raftlog.base.errors import RaftlogError, Unavailable
+from raftlog.base.errors import RaftlogError, Throttled, Unavailable
 from raftlog.base.ids import Index
-from raftlog.base.limits import READ_CONFIRM_NS
+from raftlog.base.limits import PENDING_READS_MAX, READ_CONFIRM_NS
 
 OnRead = Callable[[RaftlogError | None], None]
 """Called once: None when a linearizable read may be served from the applied state."""
@@ -39,6 +39,9 @@ class LinearizableReads:
         on_read = found[1]
         if applied >= index:
             on_read(None)
+        elif len(self._confirmed) >= PENDING_READS_MAX:
+            # Apply may stand still for long, at an entry that no peer can repair.
+            on_read(Throttled(f"{len(self._confirmed)} reads wait for entry {index} already"))
         else:
             self._confirmed.append((index, on_read))
 

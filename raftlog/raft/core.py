@@ -169,7 +169,7 @@ class RaftCore:
             self._out.refused = ProposalRefused.NOT_LEADER
         elif leadership.transferee is not None:
             self._out.refused = ProposalRefused.TRANSFERRING
-        elif self.log.bytes_after(self.commit) > self.config.uncommitted_bytes_max:
+        elif self.log.bytes_after(self.commit, self.durable) > self.config.uncommitted_bytes_max:
             self._out.refused = ProposalRefused.THROTTLED
         else:
             assert bodies, "a proposal without bodies"
@@ -192,10 +192,10 @@ class RaftCore:
             self.leadership.durable(self.durable)
             self._advance_commit(self.leadership)
         elif self.role is Role.FOLLOWER:
-            if self.leader is not None:
-                self._acknowledge()
+            self._acknowledge()
         else:
             self._count_own_vote()
+        self.log.evict(min(self.commit, self.durable), self.config.uncommitted_bytes_max)
 
     def _on_applied(self, index: Index) -> None:
         assert self.applied <= index <= self.commit, f"applied {index}, commit {self.commit}"
@@ -448,7 +448,7 @@ class RaftCore:
 
     def _acknowledge(self) -> None:
         """Promise the leader what is both equal to its log and on this disk."""
-        promised = self._following.new_promise()
+        promised = self._following.new_promise() if self.leader is not None else None
         if promised is not None and self.leader is not None:
             self._promise(self.leader, rpcs.AppendAccepted(self.term, promised))
 

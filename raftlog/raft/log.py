@@ -124,15 +124,19 @@ class LogView:
         stop = bisect_right(self._ends, before + bytes_max, position)
         return tuple(self._entries[position : max(stop, position + 1)])
 
-    def bytes_after(self, index: Index) -> int:
-        """Bytes of the entries in memory after ``index``."""
+    def bytes_after(self, *indexes: Index) -> int:
+        """Bytes of the entries in memory after the lowest of ``indexes``."""
         if not self._ends:
             return 0
-        position = index - self._first
+        position = min(indexes) - self._first
         return self._ends[-1] - (self._ends[position] if position >= 0 else self._base)
 
     def evict(self, through: Index, tail_bytes_max: int) -> None:
-        """Forget the oldest entries up to ``through`` while the tail is over its limit."""
+        """Forget the oldest entries up to ``through`` while the tail is over its limit.
+
+        The core asks so twice: for what is applied, with the usual limit, and with a larger
+        one for what is only committed and durable, because apply may stand still at damage.
+        """
         excess = self.tail_bytes - tail_bytes_max
         if excess <= 0:
             return

@@ -124,6 +124,7 @@ class Node:
         self.replica: Final = replica
         self.id: Final = replica.node
         self.slow_disk = False
+        self.applies = True
         """Writes wait for ``flush``."""
         self.slow_reader = False
         """Loads wait for ``load``."""
@@ -266,7 +267,8 @@ class Node:
             self._world.saw_commit(self, entry)
             self.applied.append(entry)
         assert len(self.applied) == commit, f"{self.id} committed {commit} beyond its log"
-        self._follow_ups.append(Applied(commit))
+        if self.applies:
+            self._follow_ups.append(Applied(commit))
 
     def _write_one(self) -> WriteNumber:
         write = self.pending.popleft()

@@ -126,6 +126,37 @@ def test_proposals_are_throttled_when_too_much_is_uncommitted() -> None:
     assert refusal(leader.propose(bytes(3_000))) is None
 
 
+def test_a_leader_does_not_outrun_its_own_disk() -> None:
+    """n1's fsync hangs; n2 and n3 commit all it sends, so nothing is uncommitted.
+
+    What its disk owes stays in its memory (ruling 14), which needs a bound too.
+    """
+    world, leader = leading(CoreConfig(uncommitted_bytes_max=10_000))
+    leader.slow_disk = True
+    while refusal(leader.propose(bytes(3_000))) is None:
+        assert len(leader.view) < 10
+        world.settle()
+    assert leader.core.commit == leader.core.log.last_index
+    assert refusal(leader.propose(b"x")) is ProposalRefused.THROTTLED
+    leader.flush()
+
+    assert refusal(leader.propose(bytes(3_000))) is None
+
+
+def test_memory_is_bounded_while_apply_stands_still() -> None:
+    """A follower whose next entry is damaged takes in the log, but not into memory for ever."""
+    world, leader = leading(CoreConfig(uncommitted_bytes_max=10_000, tail_bytes_max=10_000))
+    core = world[N2].core
+    world[N2].applies = False
+    for _ in range(30):
+        leader.propose(bytes(3_000))
+        world.settle()
+
+    assert core.applied < core.durable == leader.core.log.last_index
+    assert core.log.tail_bytes < 20_000
+    assert leader.core.log.tail_bytes < 20_000, "it applies what it commits"
+
+
 def test_a_refused_proposal_never_happened() -> None:
     """Nothing of it is in the log, on the disk or on its way (ruling 22)."""
     world, leader = leading(CoreConfig(uncommitted_bytes_max=100))
