@@ -8,6 +8,7 @@ store is in an unknown state and the replica stops (R2).
 
 from collections.abc import Callable
 
+from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS
 from raftlog.base.writes import Write
@@ -70,14 +71,25 @@ class Persister:
         self._scheduled = False
         if self.under_way is not None or self._failed or self.closed:
             return
+        try:
+            plan = self._plan()
+        except (AssertionError, RaftlogError) as error:
+            # Half planned: what the store believes is not what its files hold. A replica that
+            # went on would lead, or count as alive, without ever writing again.
+            self._failed = True
+            self._on_failed(error)
+            return
+        if plan is not None:
+            self._submit(plan)
+
+    def _plan(self) -> StorePlan | None:
         plan: StorePlan | None = None
         if self._pending:
             writes, self._pending = self._pending, []
             plan = self._store.plan(writes, self._commit_hint())
         while plan is None and self._errands:
             plan = self._errands.pop(0)()
-        if plan is not None:
-            self._submit(plan)
+        return plan
 
     def _submit(self, plan: StorePlan) -> None:
         self.under_way = plan

@@ -23,6 +23,7 @@ import msgspec
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import (
     NotLeader,
+    OutcomeUnknown,
     RaftlogError,
     StorageFailed,
     Throttled,
@@ -305,7 +306,11 @@ class Replica:
             bodies = [envelope(self._log_time_ms, group) for group in groups]
         else:
             bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
-        effects = self.core.step(Propose(bodies))
+        effects = self._decide(Propose(bodies))
+        if effects is None:
+            reason = "the replica stopped while it took the command in"
+            self._refuse_all(groups, OutcomeUnknown(reason))
+            return
         if effects.refused is not None:
             self._refuse_all(groups, self._why_not(effects.refused))
         elif effects.proposed is not None:
@@ -327,13 +332,17 @@ class Replica:
     def _step(self, event: Event) -> None:
         if self._applier.stopped:
             return
+        effects = self._decide(event)
+        if effects is not None:
+            self._perform(effects)
+
+    def _decide(self, event: Event) -> Effects | None:
         try:
-            effects = self.core.step(event)
+            return self.core.step(event)
         except AssertionError as error:
             # A failed assertion stops the replica, not the process's other shards.
             self.fail(error)
-            return
-        self._perform(effects)
+            return None
 
     def _perform(self, effects: Effects) -> None:
         # What waits for no write leaves first: the followers' way is longer than our disk's.

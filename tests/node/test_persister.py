@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from chaos.sim.disk import SimDisk
-from raftlog.base.entry import Entry, EntryKind, seal
+from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
+from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS
 from raftlog.base.writes import WriteEntries
@@ -162,3 +163,21 @@ def test_a_failed_plan_is_the_last_one() -> None:
     assert rig.failed == [failure]
     assert rig.durable == []
     assert not rig.world.writing
+
+
+def test_a_plan_that_cannot_be_made_is_the_last_one() -> None:
+    """Half planned is an unknown state too. Found by reading: the replica went on as if alive.
+
+    The assertion was left to the event loop, the store stayed busy for ever, and a
+    leader kept its heartbeats up without ever writing again.
+    """
+    rig = Rig()
+    rig.end = LogEnd(Index(7), Term(1), 0)
+    rig.append()
+    rig.world.turn()
+    rig.append()
+    rig.world.turn()
+
+    assert [type(error) for error in rig.failed] == [CorruptFrame]
+    assert not rig.world.writing
+    assert rig.durable == []
