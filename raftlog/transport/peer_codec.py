@@ -106,4 +106,10 @@ def decode_message(frame: Frame) -> rpcs.PeerMessage:
                 f"entry {first.index} of term {first.term} does not follow "
                 f"{message.previous_index} of term {message.previous_term}"
             )
+        if message.entries[-1].term > message.term:
+            # It would end up in a log whose hard state is older: that never starts again.
+            raise ProtocolError(
+                f"an append in term {message.term} carries entry {message.entries[-1].index} of "
+                f"term {message.entries[-1].term}"
+            )
     return message

@@ -81,6 +81,12 @@ def test_entries_that_are_no_chain_are_refused_at_the_gate(entries: tuple[Entry,
         carried(rpcs.AppendRequest(Term(4), Term(3), Index(6), Index(5), entries))
 
 
+def test_an_entry_of_a_later_term_than_its_message_is_refused() -> None:
+    """No leader has one; stored under an older hard state, it would keep the log from opening."""
+    with pytest.raises(ProtocolError, match="term 2 carries entry 7 of term 3"):
+        carried(rpcs.AppendRequest(Term(2), Term(2), Index(6), Index(5), chain(7, 1)))
+
+
 def test_no_flipped_bit_of_an_entry_gets_through() -> None:
     """The frame's checksum leaves the payload to the entries' own."""
     message = rpcs.AppendRequest(Term(4), Term(3), Index(6), Index(5), chain(7, 1))
