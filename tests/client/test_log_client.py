@@ -134,8 +134,9 @@ async def test_what_was_refused_is_sent_again(refusal: Retriable) -> None:
 
 async def test_a_refusal_that_lasts_is_told_when_time_is_up() -> None:
     """The caller learns that it was not stored, and why."""
-    async with cluster() as nodes, client_of(nodes, timeout_s=0.05) as log:
-        nodes[0].refusals = [Throttled("full", 0.001)] * 1_000
+    # The pause outlasts the time, so no attempt is under way when the time is up.
+    async with cluster() as nodes, client_of(nodes, timeout_s=0.5) as log:
+        nodes[0].refusals = [Throttled("full", 10.0)] * 1_000
         with pytest.raises(Throttled):
             await log.send(b"x")
         assert nodes[0].log.end == 0
