@@ -76,6 +76,7 @@ def frames_for(hole: Hole, entries: Sequence[Entry], identity: int | None) -> li
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
     """Note where the repaired entries lie now."""
+    segment.changes += 1
     positions = segment.positions
     if positions is None:
         return

@@ -429,6 +429,7 @@ class LogStore:
             plan.steps.append(partial(self._do.remove, segment))
         last = self._segments[-1]
         positions = load_positions(self.files, last)
+        last.changes += 1
         cut = to.index - last.base.index
         hole = last.hole_at(to.index)
         if hole is not None and hole.last > to.index:

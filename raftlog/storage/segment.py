@@ -68,6 +68,8 @@ class Segment:
         self.end_position = SEGMENT_HEADER_BYTES
         self.term_runs: list[tuple[Index, Term]] = []
         self.positions: array[int] | None = array("I")
+        self.changes = 0
+        """Times that entries were moved or cut: what was read before is void."""
         self.unit_starts: array[int] | None = array("I")
         """Where unit heads lie; known for segments that were written or scanned."""
         self.holes: list[Hole] = []

@@ -4,6 +4,13 @@ A span holds its segment: a trim may take the segment's name away meanwhile,
 the bytes stay until the span is closed. ``read(wait=False)`` answers at once
 or returns None, when a disk would have to be waited for; then the reader
 thread asks again with ``wait=True``.
+
+Only the loop changes a segment. Where entries lie is found out by ``read``, on
+any thread, and handed to the segment by ``learn`` or ``close``, unless that has
+changed meanwhile::
+
+    reader thread   reads the .idx: 1..100 ------------------> learn: too late
+    loop                    truncates to 95, appends 96, 97 ...
 """
 
 from array import array
@@ -16,7 +23,7 @@ from raftlog.base.errors import CorruptFrame, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files
 from raftlog.storage.scan import SegmentScan
-from raftlog.storage.segment import Segment, positions_from_index
+from raftlog.storage.segment import Hole, Segment, positions_from_index
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -27,22 +34,38 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     length: int
 
 
+class Positions(msgspec.Struct, frozen=True):
+    """Where a segment's entries lie, and damage that nobody knew of."""
+
+    places: "array[int]"
+    holes: tuple[Hole, ...] = ()
+
+    def tell(self, segment: Segment) -> None:
+        """Let the segment know. On the loop."""
+        # Whoever reads what is damaged will be told, and have it repaired.
+        segment.learn_holes(list(self.holes))
+        segment.positions = self.places
+
+
+def find_positions(files: Files, segment: Segment) -> Positions:
+    """Read the ``.idx``, or scan the segment if need be. Blocks; changes nothing."""
+    places = positions_from_index(files, segment)
+    if places is not None:
+        return Positions(places)
+    again = Segment(segment.file, segment.directory, segment.base)
+    SegmentScan(again).run()
+    if again.end.index < segment.end.index:
+        again.lose_tail(segment.end)
+    assert again.positions is not None, "a scan finds positions"
+    return Positions(again.positions, tuple(again.holes))
+
+
 def load_positions(files: Files, segment: Segment) -> "array[int]":
-    """Return where the entries lie, reading the ``.idx`` or the segment if need be. May block."""
-    positions = segment.positions
-    if positions is None:
-        positions = positions_from_index(files, segment)
-    if positions is None:
-        again = Segment(segment.file, segment.directory, segment.base)
-        SegmentScan(again).run()
-        if again.end.index < segment.end.index:
-            again.lose_tail(segment.end)
-        # Damage that nobody knew of: whoever reads it will be told, and have it repaired.
-        segment.learn_holes(again.holes)
-        positions = again.positions
-        assert positions is not None, "a scan finds positions"
-    segment.positions = positions
-    return positions
+    """Return where the entries lie. On the loop; may block."""
+    if segment.positions is None:
+        find_positions(files, segment).tell(segment)
+    assert segment.positions is not None, "just loaded"
+    return segment.positions
 
 
 class _Pinned:
@@ -52,13 +75,31 @@ class _Pinned:
         segment.pins += 1
         self._files = files
         self._segment = segment
+        self._changes = segment.changes
+        self._found: Positions | None = None
         self._open = True
+
+    def learn(self) -> None:
+        """Hand to the segment what ``read`` found out about it. Idempotent; on the loop."""
+        found, self._found = self._found, None
+        segment = self._segment
+        if found is not None and segment.positions is None and segment.changes == self._changes:
+            found.tell(segment)
 
     def close(self) -> None:
         """Let go of the segment. Idempotent; on the loop."""
         if self._open:
             self._open = False
+            self.learn()
             self._segment.unpin()
+
+    def _positions(self) -> "array[int]":
+        positions = self._segment.positions
+        if positions is not None:
+            return positions
+        if self._found is None:
+            self._found = find_positions(self._files, self._segment)
+        return self._found.places
 
     def _ready(self, *, wait: bool) -> bool:
         return wait or self._segment.positions is not None
@@ -89,7 +130,7 @@ class ReadSpan(_Pinned):
         if not self._ready(wait=wait):
             return None
         segment = self._segment
-        positions = load_positions(self._files, segment)
+        positions = self._positions()
         first, base = self._first, segment.first_index
         if first - base >= len(positions):
             return b""  # truncated since it was located
@@ -106,6 +147,7 @@ class ReadSpan(_Pinned):
         Raises:
             FaultyEntry: The first one is bad. Mark it, and fetch it from a peer.
         """
+        self.learn()
         found: list[Entry] = []
         for number, offset in enumerate(self._offsets):
             try:
@@ -140,7 +182,7 @@ class BodySpan(_Pinned):
         """
         if not self._ready(wait=wait):
             return None
-        positions = load_positions(self._files, self._segment)
+        positions = self._positions()
         base = self._segment.first_index
         starts = [positions[at.index - base] + HEADER_BYTES + at.offset for at in self._places]
         start = starts[0]
