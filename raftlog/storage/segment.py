@@ -20,7 +20,7 @@ import msgspec
 from crc32c import crc32c
 
 from raftlog.base.entry import HEADER, HEADER_BYTES, LogEnd, parse_header
-from raftlog.base.errors import CorruptFrame
+from raftlog.base.errors import CorruptFrame, StorageFailed
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import KIB
 from raftlog.storage.durable_mark import Claim, claim_done
@@ -262,10 +262,17 @@ def _last_position(data: bytes) -> int:
 
 
 def positions_from_index(files: Files, segment: Segment) -> "array[int] | None":
-    """Read the positions of a sealed segment from its ``.idx``; None if they are bad."""
+    """Read the positions of a sealed segment from its ``.idx``; None if they are bad.
+
+    Also if it cannot be opened: it may be removed at this moment, or the process may
+    be out of descriptors. The segment itself is open, and says the same.
+    """
     if not files.exists(segment.index_path):
         return None
-    file = files.open(segment.index_path)
+    try:
+        file = files.open(segment.index_path)
+    except StorageFailed:
+        return None
     try:
         data = file.pread(file.size(), 0)
     except OSError:

@@ -1,14 +1,16 @@
 """Where entries lie is read off the loop, while the loop may change it."""
 
+import errno
 from array import array
 from collections.abc import Callable
 
 import pytest
 
 from raftlog.base.entry import Entry
+from raftlog.base.errors import StorageFailed
 from raftlog.base.ids import Index
 from raftlog.storage import span
-from raftlog.storage.files import Files
+from raftlog.storage.files import File, Files
 from raftlog.storage.segment import Segment, positions_from_index
 from tests.storage.logs import Logs, chain, perform, read_all
 
@@ -91,3 +93,17 @@ def test_a_repair_wins_over_positions_that_are_being_read(
     reading.close()
 
     assert read_all(logs.store) == entries
+
+
+def test_an_idx_that_cannot_be_opened_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 1000 clients connected the process is out of descriptors: EMFILE. It is only a read."""
+    logs, entries, end = sealed_log()
+
+    def refuse(path: str, *, create: bool = False) -> File:
+        raise StorageFailed("open", path, None, OSError(errno.EMFILE, f"create={create}"))
+
+    monkeypatch.setattr(logs.store.files, "open", refuse)
+    reading = logs.store.locate(Index(1), end, 1 << 20)
+
+    assert reading.entries(reading.read(wait=True) or b"") == tuple(entries[:end])
+    reading.close()
