@@ -11,7 +11,7 @@ from typing import Protocol
 class Clock(Protocol):
     """What a shell reads time from. Called from the event loop only."""
 
-    def monotonic_ns(self) -> int:
+    def now_ns(self) -> int:
         """Nanoseconds since some fixed moment; never goes back."""
 
     def wall_ms(self) -> int:
@@ -21,7 +21,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def monotonic_ns(self) -> int:
+    def now_ns(self) -> int:
         """Read CLOCK_MONOTONIC."""
         return time.monotonic_ns()
 

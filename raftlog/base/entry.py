@@ -63,10 +63,6 @@ class EntryId(msgspec.Struct, frozen=True, order=True, gc=False):
     index: Index
 
 
-ORIGIN: Final = EntryId(TERM_ZERO, INDEX_ZERO)
-"""The id before the first entry; every log matches at this point."""
-
-
 class LogEnd(msgspec.Struct, frozen=True, gc=False):
     """An entry's name and its chain value: where a log ends, or a claim about it."""
 

@@ -73,7 +73,6 @@ SEGMENT_BYTES_DEV: Final = 8 * MIB
 BLOCK_BYTES: Final = 4 * KIB
 """The distance of two copies of one record, so that no single sector holds both."""
 READ_SPAN_BYTES_MAX: Final = 1 * MIB
-FETCH_BYTES_MAX: Final = 8 * MIB
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000
 
 assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX

@@ -9,6 +9,7 @@ within the call that registered it.
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
+from raftlog.base.clock import Clock
 from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId
 from raftlog.raft.rpcs import PeerMessage
@@ -23,14 +24,8 @@ class Timer(Protocol):
         """Forget the call; harmless when it has been made."""
 
 
-class Scheduler(Protocol):
+class Scheduler(Clock, Protocol):
     """Time and the turns of the loop."""
-
-    def now_ns(self) -> int:
-        """Monotonic nanoseconds."""
-
-    def wall_ms(self) -> int:
-        """Wall clock, milliseconds since 1970; recorded, never decided by."""
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Make ``call`` in the next turn of the loop."""

@@ -8,10 +8,10 @@ everything that decides stays on the loop and needs no lock.
 import asyncio
 import queue
 import threading
-import time
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from raftlog.base.clock import SystemClock
 from raftlog.base.turn import turn_of
 from raftlog.node.ports import Plan, Timer
 
@@ -19,20 +19,12 @@ T = TypeVar("T")
 _STOP: Final = None
 
 
-class LoopScheduler:
+class LoopScheduler(SystemClock):
     """Time and turns of the running event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._turn = turn_of(loop)
-
-    def now_ns(self) -> int:
-        """Read CLOCK_MONOTONIC."""
-        return time.monotonic_ns()
-
-    def wall_ms(self) -> int:
-        """Read CLOCK_REALTIME."""
-        return time.time_ns() // 1_000_000
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Make ``call`` in the next turn of the loop."""
