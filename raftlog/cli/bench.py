@@ -133,12 +133,12 @@ def restart(
 
 
 def _addresses(connect: str) -> tuple[str, ...]:
-    from raftlog.client.routing import split_address  # noqa: PLC0415  (``--help`` stays fast)
+    from raftlog.wire.address import parse_address  # noqa: PLC0415  (``--help`` stays fast)
 
     addresses = tuple(connect.replace(",", " ").split())
     for address in addresses:
         try:
-            split_address(address)
+            parse_address(address)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--connect") from None
     return addresses

@@ -16,6 +16,7 @@ from typing import Final
 
 from raftlog.base.errors import Closed, NotLeader, PeerRefused, RaftlogError, Unavailable
 from raftlog.client.channel import Channel
+from raftlog.wire.address import parse_address
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
@@ -24,18 +25,6 @@ ROUND_PAUSE_S: Final = 0.02
 ROUND_PAUSE_MAX_S: Final = 0.2
 SILENCE_S: Final = 0.4
 LEADS: Final = "leader"
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``.
-
-    Raises:
-        ValueError: It is no address.
-    """
-    host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{address!r} is no address; write host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 async def ask_status(
@@ -47,7 +36,7 @@ async def ask_status(
         Unavailable: It does not answer in time.
         PeerRefused: It refuses, or is of another cluster.
     """
-    host, port = split_address(address)
+    host, port = parse_address(address)
     channel = await Channel.connect(host, port, cluster=cluster, timeout_s=timeout_s)
     try:
         status, _ = await channel.call(
@@ -65,7 +54,7 @@ class Router:
         if not seeds:
             raise ValueError("a client needs the address of at least one node")
         for seed in seeds:
-            split_address(seed)
+            parse_address(seed)
         self.channel: Channel | None = None
         """To the leader, as far as known; may have ended meanwhile."""
         self._seeds = tuple(seeds)
@@ -136,7 +125,7 @@ class Router:
 
     def _learn(self, address: str) -> None:
         with suppress(ValueError):
-            split_address(address)
+            parse_address(address)
             self._known.setdefault(address, None)
             while len(self._known) > len(self._seeds) + 16:  # hints are not trusted to be few
                 self._known.pop(next(a for a in self._known if a not in self._seeds))
@@ -209,7 +198,7 @@ class Router:
     async def _channel_to(self, address: str) -> Channel:
         channel = self._channels.get(address)
         if channel is None or not channel.is_open:
-            host, port = split_address(address)
+            host, port = parse_address(address)
             channel = await Channel.connect(
                 host, port, cluster=self._cluster, timeout_s=PROBE_TIMEOUT_S
             )

@@ -39,8 +39,9 @@ from raftlog.service.status import NodeFacts
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.transport.gate import Gate
-from raftlog.transport.mesh import Mesh, parse_address
+from raftlog.transport.mesh import Mesh
 from raftlog.transport.server import ClientServer
+from raftlog.wire.address import parse_address
 
 log: Final = logging.getLogger("raftlog.node")
 

@@ -16,6 +16,7 @@ from raftlog.raft.rpcs import PeerMessage
 from raftlog.transport.gate import Gate
 from raftlog.transport.links import LinkEvents, Links, PeerAddress
 from raftlog.transport.peer_server import PeerServer
+from raftlog.wire.address import parse_address
 from raftlog.wire.greeting import Promise, Sender
 
 
@@ -50,18 +51,6 @@ class MeshHost(Protocol):
 
     def connection_lost(self, node: NodeId) -> None:
         """The connection to ``node`` is gone and its hello was not answered in time."""
-
-
-def parse_address(address: str) -> tuple[str, int]:
-    """Return host and port of ``host:port``; an IPv6 host stands in brackets.
-
-    Raises:
-        ValueError: It is no address.
-    """
-    host, separator, port = address.rpartition(":")
-    if not separator or not host or not port.isdecimal() or int(port) > 65_535:
-        raise ValueError(f"{address!r} is no address; write host:port")
-    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 class Mesh:

@@ -17,9 +17,10 @@ from raftlog.base.errors import OutcomeUnknown, RaftlogError, Retriable, Unavail
 from raftlog.base.ids import NodeId
 from raftlog.client.channel import Channel
 from raftlog.client.log_client import LogClient
-from raftlog.client.routing import ask_status, split_address
+from raftlog.client.routing import ask_status
 from raftlog.testing.bench.target import Target
 from raftlog.testing.processes import LocalCluster, NodeProcess
+from raftlog.wire.address import parse_address
 from raftlog.wire.batch import records
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
@@ -156,7 +157,7 @@ async def channel_to(address: str) -> Channel:
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return await Channel.connect(*split_address(address))
+            return await Channel.connect(*parse_address(address))
         except Unavailable:
             if time.monotonic() >= deadline:
                 raise

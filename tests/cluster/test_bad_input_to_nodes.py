@@ -26,9 +26,9 @@ from raftlog.base.errors import (
 )
 from raftlog.base.limits import BATCH_BYTES_MAX, MIB
 from raftlog.client.log_client import LogClient
-from raftlog.client.routing import split_address
 from raftlog.testing.bench.usage import usage_of
 from raftlog.testing.processes import LocalCluster
+from raftlog.wire.address import parse_address
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import (
     PROTOCOL_MAGIC,
@@ -87,7 +87,7 @@ class Stranger:
         """Send ``data`` and return the errors that come back until the node closes."""
         errors: list[RaftlogError] = []
         decoder = FrameDecoder()
-        reader, writer = await asyncio.open_connection(*split_address(self.address))
+        reader, writer = await asyncio.open_connection(*parse_address(self.address))
         try:
             async with asyncio.timeout(PATIENCE_S):
                 writer.write(data)

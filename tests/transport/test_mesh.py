@@ -11,7 +11,8 @@ from raftlog.base.errors import Unavailable
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.membership import Membership
 from raftlog.raft.rpcs import AppendAccepted, PeerMessage
-from raftlog.transport.mesh import Mesh, parse_address
+from raftlog.transport.mesh import Mesh
+from raftlog.wire.address import parse_address
 
 NODES: Final = tuple(NodeId(f"n{number}") for number in (1, 2, 3))
 
