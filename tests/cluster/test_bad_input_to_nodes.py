@@ -48,7 +48,8 @@ pytestmark = pytest.mark.asyncio
 
 CLAIM: Final = struct.pack("<IIQIBBHI", 0xFFFF_FFFF, 16, 1, 0, 64, 0, 0, 0)
 """A frame header that says: 4 GiB follow."""
-GROWTH_BYTES_MAX: Final = 4 * MIB
+GROWTH_BYTES_MAX: Final = 1 * MIB
+ROUNDS: Final = 4
 TIMES: Final = 20
 
 
@@ -169,17 +170,20 @@ async def test_strangers_are_refused_and_cost_nothing(
     async with LogClient(cluster.seeds, timeout_s=PATIENCE_S) as log:
         await log.send(b"before")
         stranger = Stranger(cluster, (await log.status()).cluster, is_peer_port)
-        for strange, _ in STRANGE:
-            await stranger.say(strange(stranger))
-        before = usage_of(stranger.node.pid).resident_bytes
-        for strange, kind in STRANGE:
-            said = await asyncio.gather(*(stranger.say(strange(stranger)) for _ in range(TIMES)))
-            kinds = {type(error) for errors in said for error in errors}
-            assert kinds == {kind}, f"{strange.__name__}: {kinds}"
-        growth = usage_of(stranger.node.pid).resident_bytes - before
-        assert growth <= GROWTH_BYTES_MAX, f"{growth / MIB:.1f} MiB more than before"
+        growths = [await _growth_of_a_round(stranger) for _ in range(ROUNDS)]
+        # The first round also pays for what the allocator keeps; a leak shows in every one.
+        assert min(growths) <= GROWTH_BYTES_MAX, f"bytes more, by round: {growths}"
         assert (await log.send(b"after")).offset >= 1
         assert stranger.node.running
+
+
+async def _growth_of_a_round(stranger: Stranger) -> int:
+    before = usage_of(stranger.node.pid).resident_bytes
+    for strange, kind in STRANGE:
+        said = await asyncio.gather(*(stranger.say(strange(stranger)) for _ in range(TIMES)))
+        kinds = {type(error) for errors in said for error in errors}
+        assert kinds == {kind}, f"{strange.__name__}: {kinds}"
+    return usage_of(stranger.node.pid).resident_bytes - before
 
 
 def _damaged() -> bytes:
