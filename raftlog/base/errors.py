@@ -6,11 +6,18 @@
       Retriable            the same call may succeed later; nothing was done
         NotLeader            ask the leader in ``leader_hint``
         Throttled            wait ``retry_after`` seconds
+        BufferFull           this client holds as much as it may
         Unavailable          no leader, no connection, or stopping
         NotCommitted         was appended, then replaced: it never happened
-      OutcomeUnknown       it may have happened; asking again may repeat it
+        OutOfOrder           batches before this one are missing: send those first
+      OutcomeUnknown       it may have happened; ``resolve`` tells
+      NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
-        OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  WrongQueue  Closed
+        OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
+        WrongQueue  TopicNotFound  TopicExists  NotPermitted
+        Fenced  UnknownProducer  DuplicateForgotten
+        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
         WrongCluster  WrongVersion  WrongIdentity  RolledBack  ProtocolError
@@ -26,7 +33,7 @@
 
 ``outcome`` says whether the effect may have happened, ``retriable`` whether
 repeating the same call can help, ``code`` is the stable name on the wire and
-in the CLI. The text says what to do next.
+in the CLI, ``hint`` what to do next, in a sentence.
 """
 
 from enum import Enum
@@ -48,6 +55,7 @@ class RaftlogError(Exception):
     code: ClassVar[str] = "error"
     retriable: ClassVar[bool] = False
     outcome: ClassVar[Outcome] = Outcome.NOT_APPLIED
+    hint: ClassVar[str] = "read the text: it says what went wrong"
 
 
 class Retriable(RaftlogError):
@@ -65,6 +73,7 @@ class NotLeader(Retriable):
     """
 
     code = "not_leader"
+    hint = "ask the node that leads; a client of raftlog does so by itself"
 
     def __init__(
         self, leader_hint: NodeId | None = None, leader_address: str | None = None
@@ -83,6 +92,7 @@ class Throttled(Retriable):
     """
 
     code = "throttled"
+    hint = "wait retry_after seconds, or send less at once"
 
     def __init__(self, cause: str, retry_after: float = 0.05) -> None:
         super().__init__(f"{cause}; ask again in {retry_after:g} s")
@@ -94,19 +104,59 @@ class Unavailable(Retriable):
     """No leader, no connection, or a node that is stopping."""
 
     code = "unavailable"
+    hint = "see that a majority of the nodes runs: raftlog cluster status"
 
 
 class NotCommitted(Retriable):
     """The entry was appended and then replaced by another leader's: it never happened."""
 
     code = "not_committed"
+    hint = "send it again: it was not stored"
+
+
+class BufferFull(Retriable):
+    """This client holds as many unacknowledged records or bytes as it may."""
+
+    code = "buffer_full"
+    hint = "await the receipts of what was sent, or ready(), before sending more"
+
+
+class OutOfOrder(Retriable):
+    """Batches before this one are missing in the queue: it was not stored.
+
+    Attributes:
+        expected: The sequence that the producer's next batch must have.
+    """
+
+    code = "out_of_order"
+    hint = "send the missing batches first, in order; a client of raftlog does so by itself"
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(f"the producer's next sequence in this queue is {expected}")
+        self.expected: Final = expected
+
+
+class NotStored(RaftlogError):
+    """What ``resolve`` found: it was not stored, and a late copy of it never will be."""
+
+    code = "not_stored"
+    hint = "send it again"
 
 
 class OutcomeUnknown(RaftlogError):
-    """It may have happened and may still happen. Asking again may repeat it."""
+    """It may have happened and may still happen. Asking again may repeat it.
+
+    Attributes:
+        ticket: For ``resolve``; None where there is nothing to ask with.
+    """
 
     code = "outcome_unknown"
+    hint = "call resolve() with its ticket, or read the log, before it is sent again"
     outcome = Outcome.UNKNOWN
+
+    def __init__(self, text: str, ticket: object = None) -> None:
+        super().__init__(text)
+        self.ticket: Final = ticket
 
 
 class Refused(RaftlogError):
@@ -124,6 +174,7 @@ class OffsetOutOfRange(Refused):
     """
 
     code = "offset_out_of_range"
+    hint = "read from start or end, or let the consumer begin at earliest or latest"
 
     def __init__(self, offset: int, start: int, end: int) -> None:
         super().__init__(f"offset {offset} is outside {start}..{end}; read from {start} or {end}")
@@ -140,6 +191,7 @@ class RecordTooLarge(Refused):
     """
 
     code = "record_too_large"
+    hint = "send smaller records or batches"
 
     def __init__(self, size: int, limit: int) -> None:
         super().__init__(f"{size} bytes are over the limit of {limit}; send smaller batches")
@@ -151,24 +203,144 @@ class BadBatch(Refused):
     """A record batch that fails its checksum or does not parse."""
 
     code = "bad_batch"
+    hint = "send it again; if it fails again, producer and node differ in version"
 
 
 class BadRequest(Refused):
     """A request that this node cannot understand."""
 
     code = "bad_request"
+    hint = "correct the request; client and node may differ in version"
 
 
 class WrongQueue(Refused):
     """No such queue here."""
 
     code = "wrong_queue"
+    hint = "look the topic up again: its queues have changed"
+
+
+class BadName(Refused):
+    """A name that no topic, group or member can have."""
+
+    code = "bad_name"
+    hint = "1 to 127 letters, digits, '.', '_' or '-'; '%' and '__' at the start are the system's"
+
+
+class BadFormat(Refused):
+    """A format string that does not parse. The text shows where."""
+
+    code = "bad_format"
+    hint = "see the format's letters: raftlog sub --help"
+
+
+class LimitReached(Refused):
+    """A table of the shard is full."""
+
+    code = "limit_reached"
+    hint = "delete what is not needed any more; base/limits.py has the bounds"
+
+
+class TopicNotFound(Refused):
+    """No topic of this name.
+
+    Attributes:
+        topic: The name that was asked for.
+        nearest: The existing name that is most like it, if one is.
+    """
+
+    code = "topic_not_found"
+    hint = "correct the name, or create the topic: raftlog topic create"
+
+    def __init__(self, topic: str, nearest: str = "") -> None:
+        guess = f"; did you mean {nearest!r}?" if nearest else ""
+        super().__init__(f"there is no topic {topic!r}{guess}")
+        self.topic: Final = topic
+        self.nearest: Final = nearest
+
+
+class TopicExists(Refused):
+    """A topic of this name exists already."""
+
+    code = "topic_exists"
+    hint = "use it, alter it, or choose another name"
+
+
+class NotPermitted(Refused):
+    """The topic is not readable, or not writable, by its settings."""
+
+    code = "not_permitted"
+    hint = "change the topic's settings: raftlog topic alter"
+
+
+class Fenced(Refused):
+    """A newer epoch of this producer, or generation of this group, has taken over."""
+
+    code = "fenced"
+    hint = "stop: somebody else goes on; a consumer joins its group again"
+
+
+class UnknownProducer(Refused):
+    """The producer was never begun in this queue, or was silent for too long."""
+
+    code = "unknown_producer"
+    hint = "begin a new producer"
+
+
+class DuplicateForgotten(Refused):
+    """It was stored before, and the producer has said that it knows: its offset is forgotten."""
+
+    code = "duplicate_forgotten"
+    hint = "nothing is lost: the record is in the queue, once"
+
+
+class GroupNotFound(Refused):
+    """No consumer group of this name."""
+
+    code = "group_not_found"
+    hint = "see the groups: raftlog group list; one begins with its first consumer"
+
+
+class UnknownMember(Refused):
+    """The consumer is no member of its group: it was silent for too long, or left."""
+
+    code = "unknown_member"
+    hint = "join again; what it had not committed is delivered to somebody else"
+
+
+class GroupInUse(Refused):
+    """The group has members."""
+
+    code = "group_in_use"
+    hint = "stop its consumers first"
+
+
+class OffsetGoesBack(Refused):
+    """A commit of an offset below the committed one."""
+
+    code = "offset_goes_back"
+    hint = "commits only go forward; to read again: raftlog group seek"
+
+
+class CodecUnavailable(Refused):
+    """A compressed batch whose codec is not installed here."""
+
+    code = "codec_unavailable"
+    hint = "install it: pip install 'raftlog[zstd]' or 'raftlog[lz4]'"
+
+
+class WrongLoop(Refused):
+    """An object that is bound to one event loop was used from another."""
+
+    code = "wrong_loop"
+    hint = "make the client on the loop that uses it, or use raftlog.sync.Client from threads"
 
 
 class Closed(Refused):
     """The object was closed by its owner."""
 
     code = "closed"
+    hint = "make a new client"
 
 
 class ConfigError(RaftlogError):

@@ -48,6 +48,23 @@ PENDING_READS_MAX: Final = 100_000
 TAIL_BYTES_MAX: Final = 32 * MIB
 """Entries kept in memory after they are durable and applied, for followers and readers."""
 
+# Broker state, for each shard (ruling 18): beyond a bound the refusal is typed.
+TOPICS_MAX: Final = 10_000
+QUEUES_MAX: Final = 50_000
+TOPIC_QUEUES_MAX: Final = 1_000
+PRODUCER_ROWS_MAX: Final = 100_000
+GROUPS_MAX: Final = 10_000
+GROUP_MEMBERS_MAX: Final = 1_000
+GROUP_TOPICS_MAX: Final = 100
+CLAIMS_MAX: Final = 200_000
+NAME_CHARACTERS_MAX: Final = 127
+PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
+"""A producer that was silent for so long, in log time, is forgotten (ruling 9)."""
+DUE_PER_ENTRY_MAX: Final = 1_000
+"""What is due at an entry's log time is done before it, at most so many items (ruling 8)."""
+SESSION_MS_MIN: Final = 1_000
+SESSION_MS_MAX: Final = 3_600_000
+
 # Time.
 TICK_NS: Final = 10_000_000
 HEARTBEAT_TICKS: Final = 5

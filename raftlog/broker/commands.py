@@ -46,6 +46,20 @@ class CommandType(IntEnum):
     """``queue u32`` and one record batch (``broker.appends``)."""
     RAW = 2
     """Bytes of an embedding program's own state machine."""
+    CREATE_TOPIC = 3
+    ALTER_TOPIC = 4
+    DELETE_TOPIC = 5
+    MOVE_START = 6
+    """Retention: a queue's start offset moves up (``broker.topics``)."""
+    INIT_PRODUCER = 7
+    FENCE_PRODUCER = 8
+    JOIN_GROUP = 9
+    LEAVE_GROUP = 10
+    """A member left or expired."""
+    DELETE_GROUP = 11
+    CLAIM_QUEUE = 12
+    COMMIT_OFFSETS = 13
+    SEEK_GROUP = 14
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

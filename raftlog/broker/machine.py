@@ -26,7 +26,7 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import BadBatch, RaftlogError, Refused, WrongQueue
+from raftlog.base.errors import BadBatch, Refused, WrongQueue
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, read_append
 from raftlog.broker.commands import CommandType, decode
@@ -38,6 +38,7 @@ from raftlog.broker.index import (
     SealedRange,
 )
 from raftlog.broker.ranges import seal_range
+from raftlog.broker.refusals import CommandRefused
 
 QUEUE_ZERO: Final = 0
 OFFSET_ZERO: Final = Offset(0)
@@ -48,17 +49,6 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
 
     base_offset: Offset
     count: int
-
-
-class CommandRefused(msgspec.Struct, frozen=True, gc=False):
-    """The outcome of a command that changed nothing, equal on every replica."""
-
-    reason: type[Refused]
-    text: str
-
-    def error(self) -> RaftlogError:
-        """Return the error that the caller gets."""
-        return self.reason(self.text)
 
 
 class BrokerMachine:
@@ -128,15 +118,15 @@ class BrokerMachine:
         outcomes: list[object] = []
         for kind, position, length in commands.places:
             if kind != CommandType.APPEND_BATCH:
-                outcomes.append(CommandRefused(Refused, "this shard takes record batches only"))
+                outcomes.append(CommandRefused(Refused("this shard takes record batches only")))
                 continue
             facts = read_append(body, position, length)
             if facts is None:
-                outcomes.append(CommandRefused(BadBatch, "the command holds no record batch"))
+                outcomes.append(CommandRefused(BadBatch("the command holds no record batch")))
                 continue
             queue, count, record_time_ms = facts
             if queue != QUEUE_ZERO:
-                outcomes.append(CommandRefused(WrongQueue, f"there is no queue {queue}"))
+                outcomes.append(CommandRefused(WrongQueue(f"there is no queue {queue}")))
                 continue
             base = self.end_offset
             self._open.postings_of(queue).append(

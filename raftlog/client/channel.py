@@ -29,14 +29,12 @@ from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_
 from raftlog.base.turn import turn_of
 from raftlog.wire.frame import Flag, Frame, FrameDecoder, Method, encode_frame
 from raftlog.wire.greeting import client_hello, hello_frame, read_answer
-from raftlog.wire.requests import parse_header
+from raftlog.wire.requests import EXCHANGES, parse_header
 from raftlog.wire.schema import hello
 from raftlog.wire.status import decode_error
 
 M = TypeVar("M", bound=Message)
 CONNECT_TIMEOUT_S: Final = 1.0
-CHANGING: Final = frozenset({int(Method.APPEND), int(Method.TRANSFER)})
-"""Requests that may have had their effect although no answer came."""
 
 OnAnswer = Callable[[Frame | RaftlogError], None]
 """Called on the loop at most once: the answer, or why there is none."""
@@ -275,7 +273,7 @@ class Channel(asyncio.BufferedProtocol):
 
 def unanswered(method: int, why: str) -> RaftlogError:
     """Return what can be said of a request whose answer never came."""
-    if method in CHANGING:
+    if EXCHANGES[method].changes:
         return OutcomeUnknown(
             f"{why}; it may have happened or still happen: read the log to see, asking again "
             "may repeat it"

@@ -19,7 +19,8 @@ from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import BATCH_BYTES_MAX
 from raftlog.broker.appends import append_parts
 from raftlog.broker.commands import CommandType
-from raftlog.broker.machine import QUEUE_ZERO, Appended, CommandRefused
+from raftlog.broker.machine import QUEUE_ZERO, Appended
+from raftlog.broker.refusals import CommandRefused
 from raftlog.service.ports import ShardReplica
 from raftlog.wire.batch import parse_batch_header
 
@@ -83,7 +84,7 @@ def _answer(outcome: object, term: Term, index: Index) -> AppendReceipt | Raftlo
         case Appended(base_offset, count):
             return AppendReceipt(base_offset, count, term, index)
         case CommandRefused():
-            return outcome.error()
+            return outcome.error
         case RaftlogError():
             return outcome
         case _:

@@ -17,7 +17,7 @@ from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_
 from raftlog.transport.gate import CLIENTS, Gate
 from raftlog.transport.listener import AcceptedConnection, Listener, ListenerLimits
 from raftlog.wire.frame import Flag, Frame, Method, encode_frame
-from raftlog.wire.requests import REQUESTS, parse_header
+from raftlog.wire.requests import EXCHANGES, parse_header
 from raftlog.wire.status import encode_error
 
 AddressOf = Callable[[NodeId], str]
@@ -95,14 +95,14 @@ class _ClientConnection(AcceptedConnection):
         if frame.flags or frame.request_id in self._requests:
             raise ProtocolError(f"request {frame.request_id} is no new request")
         server = self.server
-        kind = REQUESTS.get(frame.method)
+        exchange = EXCHANGES.get(frame.method)
         handler = server.handlers.get(frame.method)
-        if kind is None or handler is None:
+        if exchange is None or handler is None:
             self._refuse_request(frame, BadRequest(f"method {frame.method} is not served here"))
         elif len(self._requests) >= server.requests_max:
             self._refuse_request(frame, Throttled("too many requests wait on this connection"))
         else:
-            request = Request(self, frame, parse_header(kind, frame.header))
+            request = Request(self, frame, parse_header(exchange.request, frame.header))
             self._requests[frame.request_id] = request
             server.requests += 1
             handler(request)

@@ -1,31 +1,52 @@
 """What a client may ask: for each method the message asked with and answered with."""
 
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client
+from raftlog.wire.schema import client, groups, producers, topics
 
 M = TypeVar("M", bound=Message)
 
-REQUESTS: Final[Mapping[int, type[Message]]] = {
-    Method.APPEND: client.AppendBatch,
-    Method.READ: client.ReadBatches,
-    Method.END_OFFSET: client.EndOffset,
-    Method.STATUS: client.GetStatus,
-    Method.TRANSFER: client.TransferLeader,
+
+class Exchange(NamedTuple):
+    """One method: its two messages, and what an answer that never came means."""
+
+    request: type[Message]
+    reply: type[Message]
+    changes: bool = False
+    """Whether it may have had its effect although no answer came."""
+
+
+EXCHANGES: Final[Mapping[int, Exchange]] = {
+    Method.APPEND: Exchange(client.AppendBatch, client.BatchAppended, changes=True),
+    Method.READ: Exchange(client.ReadBatches, client.BatchesRead),
+    Method.END_OFFSET: Exchange(client.EndOffset, client.EndOffsetIs),
+    Method.STATUS: Exchange(client.GetStatus, client.NodeStatus),
+    Method.TRANSFER: Exchange(client.TransferLeader, client.TransferStarted, changes=True),
+    Method.FIND_OFFSET: Exchange(client.FindOffset, client.OffsetFound),
+    Method.TOPIC_CREATE: Exchange(topics.CreateTopic, topics.TopicDescription, changes=True),
+    Method.TOPIC_ALTER: Exchange(topics.AlterTopic, topics.TopicDescription, changes=True),
+    Method.TOPIC_DELETE: Exchange(topics.DeleteTopic, topics.TopicDeleted, changes=True),
+    Method.TOPIC_DESCRIBE: Exchange(topics.DescribeTopic, topics.TopicDescription),
+    Method.TOPIC_LIST: Exchange(topics.ListTopics, topics.TopicsListed),
+    Method.PRODUCER_INIT: Exchange(producers.InitProducer, producers.ProducerBegun),
+    Method.PRODUCER_FENCE: Exchange(producers.FenceProducer, producers.ProducerFenced),
+    Method.GROUP_JOIN: Exchange(groups.JoinGroup, groups.GroupAssignment),
+    Method.GROUP_HEARTBEAT: Exchange(groups.HeartbeatGroup, groups.GroupAssignment),
+    Method.GROUP_LEAVE: Exchange(groups.LeaveGroup, groups.GroupLeft),
+    Method.GROUP_CLAIM: Exchange(groups.ClaimQueue, groups.QueueClaimed),
+    Method.GROUP_COMMIT: Exchange(groups.CommitOffsets, groups.OffsetsCommitted),
+    Method.GROUP_SEEK: Exchange(groups.SeekGroup, groups.GroupSought, changes=True),
+    Method.GROUP_DESCRIBE: Exchange(groups.DescribeGroup, groups.GroupDescription),
+    Method.GROUP_LIST: Exchange(groups.ListGroups, groups.GroupsListed),
+    Method.GROUP_DELETE: Exchange(groups.DeleteGroup, groups.GroupDeleted, changes=True),
 }
-REPLIES: Final[Mapping[int, type[Message]]] = {
-    Method.APPEND: client.BatchAppended,
-    Method.READ: client.BatchesRead,
-    Method.END_OFFSET: client.EndOffsetIs,
-    Method.STATUS: client.NodeStatus,
-    Method.TRANSFER: client.TransferStarted,
-}
-assert REQUESTS.keys() == REPLIES.keys()
+"""What changes something and is harmless to repeat (a claim, a fence, a commit of offsets, a join
+under the same member) counts as looking: its caller asks again."""
 
 
 def parse_header(kind: type[M], header: bytes) -> M:

@@ -14,9 +14,11 @@ from google.protobuf.message import DecodeError
 
 from raftlog.base.errors import (
     NotLeader,
+    NotStored,
     OffsetOutOfRange,
     Outcome,
     OutcomeUnknown,
+    OutOfOrder,
     PeerRefused,
     ProtocolError,
     RaftlogError,
@@ -24,6 +26,7 @@ from raftlog.base.errors import (
     Refused,
     Retriable,
     Throttled,
+    TopicNotFound,
     Unavailable,
 )
 from raftlog.base.ids import NodeId
@@ -36,7 +39,7 @@ def _family(root: type[RaftlogError]) -> list[type[RaftlogError]]:
 
 TRAVELLING: Final = {
     kind.code: kind
-    for root in (Retriable, OutcomeUnknown, Refused, PeerRefused)
+    for root in (Retriable, OutcomeUnknown, NotStored, Refused, PeerRefused)
     for kind in _family(root)
     if kind is not Retriable
 }
@@ -67,6 +70,11 @@ def encode_error(error: RaftlogError, leader_address: str = "") -> bytes:
         case RecordTooLarge():
             message.size = error.size
             message.limit = error.limit
+        case TopicNotFound():
+            message.name = error.topic
+            message.nearest = error.nearest
+        case OutOfOrder():
+            message.expected = error.expected
         case _:
             pass
     return message.SerializeToString()
@@ -87,6 +95,10 @@ def decode_error(header: bytes) -> RaftlogError:
         return OffsetOutOfRange(message.offset, message.start_offset, message.end_offset)
     if kind is RecordTooLarge:
         return RecordTooLarge(message.size, message.limit)
+    if kind is TopicNotFound:
+        return TopicNotFound(message.name, message.nearest)
+    if kind is OutOfOrder:
+        return OutOfOrder(message.expected)
     if kind is None:
         kind = _nearest(message)
     return kind(message.text)

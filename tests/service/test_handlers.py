@@ -13,7 +13,7 @@ from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.status import NodeFacts, node_status, service_counters
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
-from raftlog.wire.requests import REPLIES, REQUESTS
+from raftlog.wire.requests import EXCHANGES
 from raftlog.wire.schema import client
 from tests.service.test_read import World
 
@@ -75,7 +75,7 @@ def ask(handlers: ClientHandlers, method: Method, request: FakeRequest) -> FakeR
 def test_every_method_of_the_wire_has_a_handler() -> None:
     """A method without one would be known to clients and served by nobody."""
     _, handlers, _ = served()
-    assert handlers.by_method.keys() == REQUESTS.keys() == REPLIES.keys()
+    assert handlers.by_method.keys() == EXCHANGES.keys()
 
 
 def test_an_append_is_answered_with_its_place() -> None:
@@ -152,6 +152,6 @@ def test_a_transfer_without_a_target_leaves_the_choice_to_the_leader() -> None:
 def test_a_shard_that_is_not_here_is_a_bad_request_for_every_method() -> None:
     """A client with a wrong route must learn it, not wait."""
     _, handlers, _ = served()
-    for method, kind in REQUESTS.items():
-        request = ask(handlers, Method(method), FakeRequest(kind(), shard=4))
+    for method, exchange in EXCHANGES.items():
+        request = ask(handlers, Method(method), FakeRequest(exchange.request(), shard=4))
         assert [type(answer) for answer in request.answers] == [BadRequest]

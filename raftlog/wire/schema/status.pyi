@@ -34,6 +34,9 @@ class Status(_message.Message):
     END_OFFSET_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    NEAREST_FIELD_NUMBER: _builtins.int
+    EXPECTED_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """the stable name of the error's class"""
     text: _builtins.str
@@ -56,6 +59,12 @@ class Status(_message.Message):
     size: _builtins.int
     """record_too_large"""
     limit: _builtins.int
+    name: _builtins.str
+    """topic_not_found"""
+    nearest: _builtins.str
+    """topic_not_found: the topic whose name is most like it"""
+    expected: _builtins.int
+    """out_of_order: the next sequence"""
     def __init__(
         self,
         *,
@@ -72,10 +81,13 @@ class Status(_message.Message):
         end_offset: _builtins.int = ...,
         size: _builtins.int = ...,
         limit: _builtins.int = ...,
+        name: _builtins.str = ...,
+        nearest: _builtins.str = ...,
+        expected: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "code", b"code", "end_offset", b"end_offset", "leader", b"leader", "leader_address", b"leader_address", "limit", b"limit", "offset", b"offset", "outcome_unknown", b"outcome_unknown", "retriable", b"retriable", "retry_after_s", b"retry_after_s", "size", b"size", "start_offset", b"start_offset", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "code", b"code", "end_offset", b"end_offset", "expected", b"expected", "leader", b"leader", "leader_address", b"leader_address", "limit", b"limit", "name", b"name", "nearest", b"nearest", "offset", b"offset", "outcome_unknown", b"outcome_unknown", "retriable", b"retriable", "retry_after_s", b"retry_after_s", "size", b"size", "start_offset", b"start_offset", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
