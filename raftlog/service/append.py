@@ -17,9 +17,9 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError, RecordTooLarge, WrongQueue
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import BATCH_BYTES_MAX
-from raftlog.broker.appends import append_parts
+from raftlog.broker.appends import Appended, append_parts
 from raftlog.broker.commands import CommandType
-from raftlog.broker.machine import QUEUE_ZERO, Appended
+from raftlog.broker.queues import QUEUE_ZERO
 from raftlog.broker.refusals import CommandRefused
 from raftlog.service.ports import ShardReplica
 from raftlog.wire.batch import parse_batch_header
@@ -81,7 +81,7 @@ class AppendService:
 
 def _answer(outcome: object, term: Term, index: Index) -> AppendReceipt | RaftlogError:
     match outcome:
-        case Appended(base_offset, count):
+        case Appended(base_offset, count, term, index):
             return AppendReceipt(base_offset, count, term, index)
         case CommandRefused():
             return outcome.error

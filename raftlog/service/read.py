@@ -37,7 +37,8 @@ from raftlog.base.limits import (
     READ_SPAN_BYTES_MAX,
 )
 from raftlog.broker.index import Postings, RangeSummary
-from raftlog.broker.machine import QUEUE_ZERO, BrokerMachine
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.queues import QUEUE_ZERO, Queue
 from raftlog.node.ports import Scheduler
 from raftlog.service.ports import ShardReplica, StoredBodies, StoredRanges
 from raftlog.service.waiting import Waiter, WaitingReads
@@ -97,6 +98,11 @@ class ReadService:
         self.reads = 0
         replica.on_applied(lambda _: self.waiting.wake())
 
+    @property
+    def log(self) -> Queue:
+        """Queue 0."""
+        return self.machine.queues.find(QUEUE_ZERO)
+
     def read(self, request: ReadRequest, reply: OnResult) -> "Reading":
         """Start a read; ``reply`` may be called before this returns."""
         self.reads += 1
@@ -108,7 +114,7 @@ class ReadService:
         """Tell the queue's end, linearizable: no record acked before this call is after it."""
 
         def ready(error: RaftlogError | None) -> None:
-            reply(self.machine.end_offset if error is None else error)
+            reply(self.log.end_offset if error is None else error)
 
         if queue == QUEUE_ZERO:
             self.replica.read_index(ready)
@@ -142,6 +148,7 @@ class Reading:
             return
         request = self._request
         machine = self._service.machine
+        log = self._service.log
         if request.queue != QUEUE_ZERO:
             self._end(WrongQueue(f"there is no queue {request.queue}"))
         elif machine.applied < request.session_applied:
@@ -149,12 +156,12 @@ class Reading:
                 f"this replica has applied {machine.applied}, you saw {request.session_applied}"
             )
             self._wait(Unavailable(behind), expired=expired)
-        elif not machine.start_offset <= request.offset <= machine.end_offset:
-            self._end(OffsetOutOfRange(request.offset, machine.start_offset, machine.end_offset))
-        elif request.offset == machine.end_offset:
+        elif not log.start_offset <= request.offset <= log.end_offset:
+            self._end(OffsetOutOfRange(request.offset, log.start_offset, log.end_offset))
+        elif request.offset == log.end_offset:
             self._wait(self._result((), ()), expired=expired)
         else:
-            found = machine.find(request.offset)
+            found = machine.find(QUEUE_ZERO, request.offset)
             if isinstance(found, RangeSummary):
                 self._service.ranges.load(found, QUEUE_ZERO, self._on_postings)
             else:
@@ -246,7 +253,7 @@ class Reading:
 
     def _result(self, base_offsets: Sequence[int], batches: Sequence[Buffer]) -> ReadResult:
         machine = self._service.machine
-        return ReadResult(base_offsets, batches, machine.end_offset, machine.applied)
+        return ReadResult(base_offsets, batches, self._service.log.end_offset, machine.applied)
 
     def _end(self, answer: ReadResult | RaftlogError) -> None:
         self._ended = True

@@ -58,7 +58,7 @@ def service_counters(append: AppendService, read: ReadService) -> dict[str, int]
         "reads": read.reads,
         "reads_from_file": read.bodies.reads,
         "reads_waiting_size": len(read.waiting),
-        "queue_start_offset": read.machine.start_offset,
-        "queue_end_offset": read.machine.end_offset,
+        "queue_start_offset": read.log.start_offset,
+        "queue_end_offset": read.log.end_offset,
         "index_ranges_size": len(read.machine.ranges),
     }

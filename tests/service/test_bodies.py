@@ -9,7 +9,7 @@ from raftlog.base.errors import FaultyEntry, RaftlogError
 from raftlog.base.ids import Term
 from raftlog.base.writes import HardState
 from raftlog.broker.index import Postings
-from raftlog.broker.machine import OFFSET_ZERO
+from raftlog.broker.queues import OFFSET_ZERO
 from raftlog.service.append import AppendService
 from raftlog.service.bodies import BodyReader
 from raftlog.storage.files import OsFiles
@@ -43,7 +43,7 @@ class World:
 
     def read(self, places: range) -> tuple[list[bytes], str]:
         """Read places; return the batches and the error's code."""
-        found = self.replica.machine.find(OFFSET_ZERO)
+        found = self.replica.machine.find(0, OFFSET_ZERO)
         assert isinstance(found, Postings)
         self.bodies.read(
             found,
