@@ -9,7 +9,7 @@ from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.ranges import parse_range
-from raftlog.service.append import AppendService
+from raftlog.service.produce import ProduceService
 from raftlog.service.sealed import SealedRanges
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReader, FakeReplica
@@ -65,7 +65,7 @@ class World:
             on_failed=self.failures.append,
         )
         self.replica.on_applied(lambda _: self.sealed.progress())
-        self.append = AppendService(self.replica)
+        self.append = ProduceService(self.replica, self.replica.machine)
 
     def store(self, count: int) -> None:
         """Commit ``count`` entries of one batch each."""
