@@ -4,7 +4,7 @@
 
     entry (log time, commands) --> what is due --> apply --> one outcome per command
                                                     |
-                          tables: topics, queues, producers
+                          tables: topics, queues, producers, groups, claims
                           queue index: open range --> sealed ranges
 
 Pure and total. Nothing but the log decides: no clock, no randomness, no file,
@@ -19,7 +19,7 @@ ruling 11), who waits for an outcome, and who waits for new records.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol, assert_never
 
 import msgspec
 
@@ -27,8 +27,16 @@ from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
+from raftlog.broker.claims import (
+    ClaimQueue,
+    Claims,
+    CommitOffsets,
+    GroupSought,
+    SeekGroup,
+)
 from raftlog.broker.codec import read_command
 from raftlog.broker.commands import CommandType, decode
+from raftlog.broker.groups import DeleteGroup, Groups, JoinGroup, LeaveGroup
 from raftlog.broker.index import RangeSummary, SealedRange
 from raftlog.broker.producers import (
     FenceProducer,
@@ -40,6 +48,7 @@ from raftlog.broker.producers import (
 from raftlog.broker.queue_index import Found, QueueIndex
 from raftlog.broker.queues import Queues
 from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.snapshot import Facts, FrozenTable, FrozenTables, Snapshot, TableId
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -55,6 +64,16 @@ POSITION_BITS: Final = 16
 """Commands of one entry are told apart by so many bits of a producer's id."""
 
 
+class StateTable(Protocol):
+    """What the machine does with all tables alike."""
+
+    def freeze(self) -> FrozenTable:
+        """Hold the rows as they are."""
+
+    def digest(self, state: "hashlib.blake2b", /) -> None:
+        """Take every row into ``state``."""
+
+
 class BrokerMachine:
     """The state of one shard. Implements ``node.ports.Machine``.
 
@@ -65,6 +84,8 @@ class BrokerMachine:
         log_time_ms: The largest log time of an applied entry (ruling 8).
         topics: To be looked at: ``get``, ``find``, ``nearest``, ``after``.
         queues: To be looked at: ``get``, ``find``.
+        groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
+        claims: To be looked at: ``get``, ``of_group``.
     """
 
     def __init__(self) -> None:
@@ -72,14 +93,39 @@ class BrokerMachine:
         self.log_time_ms = 0
         self.queues: Final = Queues()
         self.topics: Final = Topics(self.queues)
+        self.groups: Final = Groups(self.topics)
+        self.claims: Final = Claims(self.queues)
         self._producers: Final = Producers()
         self._index = QueueIndex(lambda number: self.queues.get(number) is not None)
         self._touched: set[int] = set()
+        self._tables: Final[Sequence[tuple[TableId, StateTable]]] = (
+            (TableId.TOPICS, self.topics.table),
+            (TableId.QUEUES, self.queues.table),
+            (TableId.PRODUCERS, self._producers.table),
+            (TableId.GROUPS, self.groups.table),
+            (TableId.MEMBERS, self.groups.members),
+            (TableId.CLAIMS, self.claims.table),
+        )
+        self._frozen: FrozenTables | None = None
+        self._frozen_taken = False
 
-    def restore(self, ranges: Sequence[RangeSummary]) -> None:
-        """Start from stored ranges, which follow one another from index 1."""
+    def restore(self, ranges: Sequence[RangeSummary], snapshot: Snapshot) -> None:
+        """Start where a snapshot was made; replay goes on after it.
+
+        The machine is new. ``ranges`` follow one another from index 1 and end
+        at the snapshot's index.
+        """
         assert self.applied == INDEX_ZERO, f"restore of a machine that applied {self.applied}"
-        assert not ranges, "ranges without the tables at their end"
+        facts = snapshot.facts
+        self.applied = snapshot.index
+        self.log_time_ms = snapshot.log_time_ms
+        self.queues.load(snapshot.queues, facts.next_queue)
+        self.topics.load(snapshot.topics)
+        self._producers.load(snapshot.producers, facts.heard)
+        self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
+        self.claims.load(snapshot.claims)
+        end = self._index.restore(ranges)
+        assert end == snapshot.index, f"ranges up to {end} for a snapshot at {snapshot.index}"
 
     # -- apply
 
@@ -100,7 +146,22 @@ class BrokerMachine:
         open_range.body_bytes += len(body)
         if open_range.is_full:
             self._index.cut(self.applied, self.log_time_ms)
+            self._freeze()
         return outcomes
+
+    def _freeze(self) -> None:
+        """Hold the tables as they are, unless an earlier snapshot is being written."""
+        if self._frozen is not None:
+            if self._frozen_taken and not self._frozen.ended:
+                return
+            self._frozen.end()
+        tables = [(kind, table.freeze()) for kind, table in self._tables]
+        self._frozen = FrozenTables(self.applied, self.log_time_ms, self._facts, tables)
+        self._frozen_taken = False
+
+    @property
+    def _facts(self) -> Facts:
+        return Facts(self.queues.next_number, self._producers.heard, self.groups.last_deleted)
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
@@ -169,7 +230,9 @@ class BrokerMachine:
         self._touched.add(number)
         return Appended(base, count, entry.term, index)
 
-    def _carry_out(self, kind: int, data: memoryview, index: Index, number: int) -> object:
+    def _carry_out(  # noqa: PLR0911, PLR0912  (one case for each command)
+        self, kind: int, data: memoryview, index: Index, number: int
+    ) -> object:
         """Carry out any other command.
 
         Raises:
@@ -178,9 +241,9 @@ class BrokerMachine:
         command = read_command(kind, data)
         match command:
             case CreateTopic():
-                return self.topics.create(command)
+                return self._create_topic(command)
             case AlterTopic():
-                return self.topics.alter(command)
+                return self._alter_topic(command)
             case DeleteTopic():
                 return self._delete_topic(command)
             case MoveStart():
@@ -193,16 +256,51 @@ class BrokerMachine:
             case FenceProducer():
                 self.queues.find(command.queue)
                 return self._producers.fence(command, self.log_time_ms)
+            case JoinGroup():
+                return self.groups.join(command)
+            case LeaveGroup():
+                return self.groups.leave(command)
+            case DeleteGroup():
+                deleted = self.groups.delete(command)
+                self.claims.forget_group(command.group)
+                return deleted
+            case ClaimQueue():
+                return self.claims.claim(command)
+            case CommitOffsets():
+                return self.claims.commit(command)
+            case SeekGroup():
+                return self._seek(command)
             case _:
-                raise Refused(f"this shard takes no commands of type {kind} yet")
+                assert_never(command)
+
+    def _create_topic(self, command: CreateTopic) -> Topic:
+        topic = self.topics.create(command)
+        self.groups.topic_changed(topic.name)
+        return topic
+
+    def _alter_topic(self, command: AlterTopic) -> Topic:
+        before = self.topics.get(command.name)
+        topic = self.topics.alter(command)
+        if before is not None and before.queues != topic.queues:
+            self.groups.topic_changed(topic.name)
+        return topic
 
     def _delete_topic(self, command: DeleteTopic) -> Topic:
         topic = self.topics.delete(command)
         for number in topic.queues:
             self._producers.forget_queue(number)
+            self.claims.forget_queue(number)
             self._index.close(number)
             self._touched.add(number)
+        self.groups.topic_changed(topic.name)
         return topic
+
+    def _seek(self, command: SeekGroup) -> GroupSought:
+        group = self.groups.find(command.group)
+        self.claims.check_seek(command)
+        generation = self.groups.begin_generation(group)
+        self.claims.seek(command, generation)
+        return GroupSought(generation)
 
     # -- looking
 
@@ -235,6 +333,20 @@ class BrokerMachine:
         touched, self._touched = self._touched, set()
         return touched
 
+    def take_regrouped(self) -> set[str]:
+        """Return the groups whose generation has changed, or that went, since the last call."""
+        return self.groups.take_regrouped()
+
+    def take_snapshot(self) -> FrozenTables | None:
+        """Return the tables as they were at the last cut, to be written; each is taken once.
+
+        Until its ``end`` is called no other cut is held.
+        """
+        if self._frozen_taken:
+            return None
+        self._frozen_taken = self._frozen is not None
+        return self._frozen
+
     def take_sealed(self) -> list[SealedRange]:
         """Return the ranges cut since the last call, oldest first, to be stored."""
         return self._index.take_sealed()
@@ -255,17 +367,8 @@ class BrokerMachine:
         restored rather than applied, is not.
         """
         state = hashlib.blake2b(digest_size=16)
-        state.update(
-            msgspec.msgpack.encode(
-                (
-                    self.applied,
-                    self.log_time_ms,
-                    self.queues.next_number,
-                    self._producers.heard,
-                )
-            )
-        )
+        state.update(msgspec.msgpack.encode((self.applied, self.log_time_ms, self._facts)))
         self._index.digest(state)
-        for table in (self.topics.table, self.queues.table, self._producers.table):
+        for _, table in self._tables:
             table.digest(state)
         return state.hexdigest()

@@ -78,8 +78,8 @@ class Table(Generic[K, V]):
         return self.rows.pop(key)
 
     def load(self, rows: Iterable[tuple[K, V]]) -> None:
-        """Fill a new table."""
-        assert not self.rows, f"load into a table of {len(self.rows)} rows"
+        """Take these rows, in place of what a new table has."""
+        self.rows.clear()
         self.rows.update(rows)
         self._order = SortedKeys(self.rows)
 
