@@ -72,9 +72,7 @@ class Page(msgspec.Struct, frozen=True):
 class GroupService:
     """The consumer groups of one shard."""
 
-    def __init__(
-        self, replica: ShardReplica, machine: BrokerMachine, sessions: Sessions
-    ) -> None:
+    def __init__(self, replica: ShardReplica, machine: BrokerMachine, sessions: Sessions) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
         self._sessions: Final = sessions

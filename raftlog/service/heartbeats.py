@@ -82,7 +82,15 @@ class HeartbeatService:
 class Beating:
     """One heartbeat under way."""
 
-    __slots__ = ("_deadline_ns", "_ended", "_heartbeat", "_is_sure", "_reply", "_service", "_waiter")
+    __slots__ = (
+        "_deadline_ns",
+        "_ended",
+        "_heartbeat",
+        "_is_sure",
+        "_reply",
+        "_service",
+        "_waiter",
+    )
 
     def __init__(
         self, service: HeartbeatService, heartbeat: Heartbeat, reply: OnAssignment

@@ -17,9 +17,7 @@ class ProducerService:
         """Draw an id that nobody ever had. One that was drawn and lost costs nothing."""
         propose(self._replica, InitProducer, ProducerBegun, reply)
 
-    def fence(
-        self, queue: int, producer: int, epoch: int, reply: Reply[ProducerFenced]
-    ) -> None:
+    def fence(self, queue: int, producer: int, epoch: int, reply: Reply[ProducerFenced]) -> None:
         """Begin ``epoch`` in ``queue``: nothing of an older one is stored there from now on.
 
         ``reply`` gets how far the epoch before had come; the same question again

@@ -35,10 +35,9 @@ def propose(
     def on_outcome(outcome: object, _term: Term, index: Index) -> None:
         if isinstance(outcome, expected | RaftlogError):
             reply(outcome)
-        elif isinstance(outcome, CommandRefused):
-            reply(outcome.error)
         else:
-            raise AssertionError(f"the command at {index} has the outcome {outcome!r}")
+            assert isinstance(outcome, CommandRefused), f"{outcome!r} of the command at {index}"
+            reply(outcome.error)
 
     try:
         command = write_command(make())

@@ -132,7 +132,15 @@ class ReadService:
 class Reading:
     """One read under way."""
 
-    __slots__ = ("_deadline_ns", "_ended", "_is_known", "_reply", "_request", "_service", "_waiter")
+    __slots__ = (
+        "_deadline_ns",
+        "_ended",
+        "_is_known",
+        "_reply",
+        "_request",
+        "_service",
+        "_waiter",
+    )
 
     def __init__(self, service: ReadService, request: ReadRequest, reply: OnResult) -> None:
         self._service = service

@@ -52,11 +52,13 @@ def list_(service: TopicService, request: ClientRequest) -> None:
 
 
 def _changes(settings: topics.TopicSettings) -> TopicChanges:
+    has = settings.HasField
     return TopicChanges(
-        *(
-            getattr(settings, field) if settings.HasField(field) else None
-            for field in TopicChanges.__struct_fields__
-        )
+        settings.queues if has("queues") else None,
+        settings.retention_ms if has("retention_ms") else None,
+        settings.retention_bytes if has("retention_bytes") else None,
+        settings.readable if has("readable") else None,
+        settings.writable if has("writable") else None,
     )
 
 

@@ -93,7 +93,9 @@ class TopicService:
 
         def answer() -> Page:
             found = self._machine.topics.after(after, count + SYSTEM_TOPICS_MAX + 1)
-            return self._page([topic for topic in found if not topic.name.startswith(SYSTEM_PREFIXES)], count)
+            return self._page(
+                [topic for topic in found if not topic.name.startswith(SYSTEM_PREFIXES)], count
+            )
 
         look(self._replica, answer, reply)
 
