@@ -215,7 +215,7 @@ def test_at_most_so_many_are_forgotten_in_one_entry(monkeypatch: pytest.MonkeyPa
     shard.all_of(*[sent(0, P + at, 0) for at in range(8)])
     shard(sent(0, P + 1, 1))
     shard.log_time_ms += PRODUCER_FORGOTTEN_MS
-    table = shard.machine._producers.table
+    table = shard.machine.producers.table
     left = []
     for _ in range(3):
         shard(append(batch_of(b"tick")))
@@ -242,8 +242,8 @@ def test_a_deleted_topic_takes_its_producers_along() -> None:
     one, two = shard.topic(queues=2)
     shard.all_of(*[sent(queue, P + at, 0) for queue in (0, one, two) for at in range(3)])
     shard(DeleteTopic("orders"))
-    assert [row.queue for row in shard.machine._producers.table.after(None)] == [0, 0, 0]
+    assert [row.queue for row in shard.machine.producers.table.after(None)] == [0, 0, 0]
     assert isinstance(shard(sent(one, P, 1)), WrongQueue)
     shard.log_time_ms += PRODUCER_FORGOTTEN_MS
     shard(append(batch_of(b"tick")))
-    assert len(shard.machine._producers.table) == 0
+    assert len(shard.machine.producers.table) == 0
