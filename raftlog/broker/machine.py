@@ -166,8 +166,10 @@ class BrokerMachine:
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
-        self.log_time_ms = max(self.log_time_ms, commands.log_time_ms)
-        self.producers.forget_silent(self.log_time_ms)
+        if commands.log_time_ms > self.log_time_ms:
+            self.log_time_ms = commands.log_time_ms
+        if self.log_time_ms >= self.producers.due_ms:
+            self.producers.forget_silent(self.log_time_ms)
         outcomes: list[object] = []
         for number, (kind, position, length) in enumerate(commands.places):
             if kind == _APPEND:
@@ -205,8 +207,7 @@ class BrokerMachine:
                 if answer is not None:
                     if isinstance(answer, RememberedBatch):
                         return Appended(
-                            *(answer.base_offset, count, answer.term, answer.index),
-                            duplicate=True,
+                            answer.base_offset, count, answer.term, answer.index, duplicate=True
                         )
                     return CommandRefused(answer)
         if not queue.writable:

@@ -17,7 +17,7 @@ from tests.broker.logs import entry_of, sent
 NAMES = [f"t{number}" for number in range(4)]
 GROUPS = [f"g{number}" for number in range(3)]
 MEMBERS = [f"m{number}" for number in range(4)]
-PRODUCERS = [number << 16 for number in range(1, 6)]
+PRODUCERS = [number << 16 for number in range(1, 4)]
 KINDS = [int(kind) for kind in CommandType if kind is not CommandType.APPEND_BATCH]
 
 
@@ -44,7 +44,7 @@ class History:
     def run(self, entries: int) -> "History":
         """Go on for so many entries."""
         for _ in range(entries):
-            self.log_time_ms += self.random.choice((0, 1, 50, PRODUCER_FORGOTTEN_MS // 9))
+            self.log_time_ms += self.random.choice((0, 1, 50, PRODUCER_FORGOTTEN_MS // 40))
             made = [self.random.choice(self._makers)() for _ in range(self.random.randrange(5))]
             commands = [
                 command if isinstance(command, Command) else write_command(command)
@@ -58,7 +58,7 @@ class History:
 
     def _queue(self) -> int:
         numbers = [*self.machine.queues.table.rows, self.machine.queues.next_number]
-        return self.random.choice(numbers)
+        return self.random.choice([0, self.random.choice(numbers)])
 
     def _append(self) -> Command:
         queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
@@ -68,7 +68,7 @@ class History:
         if row.remembered and self.random.random() < 0.3:
             again = self.random.choice(row.remembered)
             return sent(queue, producer, again.base_sequence, again.count, epoch=row.epoch)
-        if row.next_sequence and self.random.random() < 0.1:
+        if row.next_sequence and self.random.random() < 0.2:
             sequence = self.random.randrange(row.next_sequence)
             return sent(queue, producer, sequence, self.random.randrange(1, 4), epoch=row.epoch)
         return sent(
