@@ -166,8 +166,7 @@ class BrokerMachine:
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
-        if commands.log_time_ms > self.log_time_ms:
-            self.log_time_ms = commands.log_time_ms
+        self.log_time_ms = max(self.log_time_ms, commands.log_time_ms)
         if self.log_time_ms >= self.producers.due_ms:
             self.producers.forget_silent(self.log_time_ms)
         outcomes: list[object] = []
@@ -329,6 +328,10 @@ class BrokerMachine:
         None if the queue never had more.
         """
         return self._index.find_bytes(queue, size)
+
+    def batch_bytes(self, queue: int) -> int:
+        """Return the bytes of all batches that the queue ever got."""
+        return self._index.batch_bytes(queue)
 
     def open_postings(self, queue: int) -> Postings | None:
         """Return what the open range has of a queue, if anything."""
