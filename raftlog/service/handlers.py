@@ -58,7 +58,7 @@ class ClientHandlers:
         with_, groups = self._with, group_handlers
         self.by_method: Final[Mapping[int, Handler]] = {
             Method.APPEND: self._append,
-            Method.READ: with_(lambda shard: shard.read, record_handlers.read),
+            Method.READ: self._read,
             Method.END_OFFSET: with_(lambda shard: shard.read, record_handlers.end_offset),
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
             Method.STATUS: with_(lambda shard: shard.status, _status),
@@ -103,6 +103,11 @@ class ClientHandlers:
         shard = self._shard(request)
         if shard is not None:
             record_handlers.append(shard.produce, shard.durability, request)
+
+    def _read(self, request: ClientRequest) -> None:
+        shard = self._shard(request)
+        if shard is not None:
+            record_handlers.read(shard.read, request)
 
     def _fence(self, request: ClientRequest) -> None:
         shard = self._shard(request)

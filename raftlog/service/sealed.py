@@ -18,11 +18,13 @@ from raftlog.base.errors import StorageError, Unavailable
 from raftlog.base.ids import Index
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.machine import BrokerMachine
-from raftlog.node.ports import Reader
+from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.service.ports import OnPostings
 from raftlog.storage.offset_index import OffsetIndex
 
 IndexFiles = OffsetIndex[RangeSummary, dict[int, Postings]]
+
+LATER_NS: Final = 100_000_000
 
 
 class SealedRanges:
@@ -33,6 +35,7 @@ class SealedRanges:
         machine: BrokerMachine,
         files: IndexFiles,
         reader: Reader,
+        scheduler: Scheduler,
         *,
         durable: Callable[[], Index],
         on_failed: Callable[[Exception], None],
@@ -40,11 +43,14 @@ class SealedRanges:
         self._machine = machine
         self._files = files
         self._reader = reader
+        self._scheduler = scheduler
         self._durable = durable
         self._on_failed = on_failed
         self.on_stored: Callable[[], None] = lambda: None
         self._unstored: Final[deque[SealedRange]] = deque()
         self._storing = False
+        self._timer: Timer | None = None
+        self._stopped = False
         self._loading: Final[dict[Index, list[tuple[int, OnPostings]]]] = {}
 
     def are_stored(self, through: Index) -> bool:
@@ -61,12 +67,28 @@ class SealedRanges:
             return
         sealed = self._unstored[0]
         if sealed.summary.last_index > self._durable():
+            self._look_later()
             return
         self._storing = True
         self._reader.submit(
             lambda: self._files.store(sealed.summary.first_index, sealed.encoded),
             lambda _, error: self._stored(sealed, error),
         )
+
+    def _look_later(self) -> None:
+        """Look again soon: nothing may come after the entry that is durable only then."""
+        if self._timer is None and not self._stopped:
+            self._timer = self._scheduler.call_later(LATER_NS, self._look_again)
+
+    def _look_again(self) -> None:
+        self._timer = None
+        self.progress()
+
+    def stop(self) -> None:
+        """Set no timer any more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _stored(self, sealed: SealedRange, error: Exception | None) -> None:
         if error is not None:

@@ -96,6 +96,10 @@ class BrokerShard:
         retention = RetentionService(replica, machine, ranges, scheduler)
         reign = Reign(sessions, heartbeats, retention)
 
+        def stop() -> None:
+            reign.stop()
+            ranges.stop()
+
         def status() -> client.NodeStatus:
             counted = {
                 **counters(),
@@ -118,7 +122,7 @@ class BrokerShard:
             status=status,
             transfer=replica.transfer,
             role_changed=reign.role_changed,
-            stop=reign.stop,
+            stop=stop,
             durability=durability,
         )
 
@@ -131,7 +135,7 @@ class BrokerShard:
     ) -> tuple[SealedRanges, Snapshots]:
         """Store what the machine seals and freezes, whenever more is applied or stored."""
         ranges = SealedRanges(
-            *(self.machine, self._index, reader),
+            *(self.machine, self._index, reader, scheduler),
             durable=lambda: replica.store.durable_end.index,
             on_failed=on_failed,
         )

@@ -8,7 +8,7 @@ and a restart of everything.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import pytest
 import pytest_asyncio
@@ -25,6 +25,7 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import NodeId
+from raftlog.broker.index import RANGE_BODY_BYTES
 from raftlog.client.channel import Channel
 from raftlog.testing.processes import LocalCluster
 from raftlog.wire.address import parse_address
@@ -36,6 +37,8 @@ from tests.cluster.cluster_under_load import PATIENCE_S, ended
 pytestmark = pytest.mark.asyncio
 
 M = TypeVar("M", bound=Message)
+LARGE: Final = bytes(range(256)) * 14_000
+"""A value of 3.5 MB: few of them fill a range of the log."""
 
 
 class Asker:
@@ -87,14 +90,24 @@ class Asker:
         if channel is not None:
             await channel.aclose()
 
-    async def leader(self) -> str:
-        """Return the name of the node that leads."""
+    async def status(self) -> client.NodeStatus:
+        """Return the status of the node that leads."""
         while True:
             status = await self.ask(Method.STATUS, client.GetStatus(), client.NodeStatus)
             if status.role == "leader":
-                return status.node
+                return status
             await self.aclose()
             await asyncio.sleep(0.05)
+
+    async def saved(self) -> None:
+        """Wait until every node has a snapshot on its disk."""
+        async with asyncio.timeout(PATIENCE_S):
+            while len(self.snapshots()) < len(self.cluster.nodes):  # noqa: ASYNC110  (processes)
+                await asyncio.sleep(0.05)
+
+    def snapshots(self) -> list[Path]:
+        """Return the finished snapshots of all nodes."""
+        return list(self.cluster.directory.glob("data/*/shards/0/snapshot/*.tables"))
 
     # -- the requests of the story
 
@@ -182,6 +195,31 @@ async def test_nothing_is_doubled_lost_or_taken_by_a_zombie(asker: Asker) -> Non
     assert await asker.values(first) == [b"one", b"two", b"three"]
 
 
+async def test_a_restart_goes_on_from_a_snapshot(asker: Asker) -> None:
+    """A range of the log is full, its tables are on disk; topics and offsets come back with it."""
+    first, _ = await make_topic(asker)
+    count = RANGE_BODY_BYTES // len(LARGE) + 2
+    batch = encode_columns([LARGE], timestamp_ms=5)
+    for _ in range(count):
+        asked = client.AppendBatch(queue=first)
+        await asker.ask(Method.APPEND, asked, client.BatchAppended, [batch])
+    await asker.saved()
+
+    await asker.aclose()
+    asker.cluster.stop()
+    for node in asker.cluster.nodes.values():
+        node.start()
+    describe = topics.DescribeTopic(name="orders")
+    described = await asker.ask(Method.TOPIC_DESCRIBE, describe, topics.TopicDescription)
+    assert [row.end_offset for row in described.queues] == [count, 0]
+    counters = (await asker.status()).counters
+    assert (counters["index_ranges_size"], counters["snapshots_written"]) == (1, 0)  # no replay
+    assert await asker.values(first) == [LARGE]
+    asked = client.AppendBatch(queue=first)
+    stored = await asker.ask(Method.APPEND, asked, client.BatchAppended, [batch])
+    assert stored.base_offset == count
+
+
 async def make_topic(asker: Asker) -> tuple[int, int]:
     """Make the topic and return its queues; a name that is nearly right is told so."""
     create = topics.CreateTopic(name="orders", settings=topics.TopicSettings(queues=2))
@@ -204,7 +242,7 @@ async def send_through_a_kill(asker: Asker, queue: int) -> int:
     assert not original.duplicate
     assert_first_receipt(await asker.append(queue, b"one", producer, 0), original)
 
-    leader = asker.cluster.nodes[NodeId(await asker.leader())]
+    leader = asker.cluster.nodes[NodeId((await asker.status()).node)]
     leader.kill()
     await ended(leader)
     assert_first_receipt(await asker.append(queue, b"one", producer, 0), original)

@@ -10,9 +10,9 @@ from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.ranges import parse_range
 from raftlog.service.produce import ProduceService
-from raftlog.service.sealed import SealedRanges
+from raftlog.service.sealed import LATER_NS, SealedRanges
 from raftlog.wire.batch import encode_columns
-from tests.service.fakes import FakeReader, FakeReplica
+from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
 
 BATCH = encode_columns([b"a"], timestamp_ms=5)
 
@@ -54,6 +54,7 @@ class World:
     def __init__(self) -> None:
         self.replica = FakeReplica()
         self.reader = FakeReader()
+        self.scheduler = FakeScheduler()
         self.files = FakeFiles()
         self.durable = Index(0)
         self.failures: list[Exception] = []
@@ -61,6 +62,7 @@ class World:
             self.replica.machine,
             self.files,  # type: ignore[arg-type]  # the same four methods
             self.reader,
+            self.scheduler,
             durable=lambda: self.durable,
             on_failed=self.failures.append,
         )
@@ -88,6 +90,27 @@ def test_a_range_is_stored_only_when_the_log_is_durable_up_to_its_end(world: Wor
     world.sealed.progress()
     world.reader.run()
     assert sorted(world.files.files) == [1, 2]
+
+
+def test_a_range_that_ends_with_the_last_entry_is_stored_when_that_is_durable(
+    world: World,
+) -> None:
+    """Nothing is applied after it that would look again; a restart would replay all of it."""
+    world.store(1)
+    world.scheduler.advance(LATER_NS)
+    assert world.reader.run() == 0
+    world.durable = Index(1)
+    world.scheduler.advance(LATER_NS)
+    world.reader.run()
+    assert (sorted(world.files.files), world.scheduler.armed) == ([1], 0)
+
+
+def test_a_stopped_node_looks_no_more(world: World) -> None:
+    """No timer of the service is left behind."""
+    world.store(1)
+    world.sealed.stop()
+    world.store(1)
+    assert world.scheduler.armed == 0
 
 
 def test_a_range_is_answered_from_memory_until_it_is_stored(world: World) -> None:
