@@ -31,6 +31,8 @@ FRAME_UNPROVEN_BYTES_MAX: Final = 64 * KIB
 CONNECTIONS_MAX: Final = 4_096
 REQUESTS_PER_CONNECTION_MAX: Final = 4_096
 """Unanswered requests of one client connection."""
+RPCS_MAX: Final = 4_096
+"""gRPC requests that a node serves at once."""
 WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000

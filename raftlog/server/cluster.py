@@ -211,7 +211,7 @@ def refuse_addresses_in_use(nodes: Sequence[NodeConfig]) -> None:
         Unavailable: One of them is in use, or is not an address of this machine.
     """
     for node in nodes:
-        for purpose, address in (("peer", node.peer), ("client", node.client)):
+        for purpose, address in node.listens.items():
             host, _, port = address.rpartition(":")
             try:
                 _try_to_listen(host.strip("[]"), int(port))

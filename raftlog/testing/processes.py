@@ -32,6 +32,8 @@ class NodeAddress(msgspec.Struct, frozen=True):
     node: NodeId
     peer: str
     client: str
+    grpc: str = ""
+    """"": it serves no gRPC."""
 
 
 def free_ports(count: int) -> list[int]:
@@ -46,15 +48,12 @@ def free_ports(count: int) -> list[int]:
             bound.close()
 
 
-def local_addresses(nodes: int) -> list[NodeAddress]:
+def local_addresses(nodes: int, *, grpc: bool = False) -> list[NodeAddress]:
     """Draw addresses for a cluster of ``nodes`` on this machine."""
-    ports = free_ports(2 * nodes)
+    each = 3 if grpc else 2
+    free = [f"127.0.0.1:{port}" for port in free_ports(each * nodes)]
     return [
-        NodeAddress(
-            NodeId(f"n{number + 1}"),
-            f"127.0.0.1:{ports[2 * number]}",
-            f"127.0.0.1:{ports[2 * number + 1]}",
-        )
+        NodeAddress(NodeId(f"n{number + 1}"), *free[each * number : each * (number + 1)])
         for number in range(nodes)
     ]
 
@@ -63,9 +62,10 @@ def config_text(data: Path, addresses: Sequence[NodeAddress], settings: Sequence
     """Return the ``cluster.yml`` of a cluster that keeps everything under ``data``."""
     lines = ["cluster: bench", f"data: {data}", "durability: fsync", *settings, "nodes:"]
     for address in addresses:
+        grpc = f", grpc: '{address.grpc}'" if address.grpc else ""
         lines += [
             f"  {address.node}:",
-            f"    listen: {{peer: '{address.peer}', client: '{address.client}'}}",
+            f"    listen: {{peer: '{address.peer}', client: '{address.client}'{grpc}}}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -176,6 +176,8 @@ class LocalCluster:
         directory: Path,
         addresses: Sequence[NodeAddress] = (),
         settings: Sequence[str] = (),
+        *,
+        grpc: bool = False,
     ) -> None:
         """Write the configuration; entering the context starts the cluster.
 
@@ -183,9 +185,10 @@ class LocalCluster:
             directory: A fresh directory; everything is below it.
             addresses: Of the nodes; none: three on free ports.
             settings: More lines for ``cluster.yml``.
+            grpc: Whether nodes on free ports serve gRPC, too; they start more slowly.
         """
         self.directory: Final = directory
-        self.addresses: Final = list(addresses) or local_addresses(3)
+        self.addresses: Final = list(addresses) or local_addresses(3, grpc=grpc)
         self._config = directory / "cluster.yml"
         self._config.write_text(config_text(self._data, self.addresses, settings))
         self.nodes: Final = {
