@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from raftlog.base.errors import DirectoryLocked, Unavailable
 from raftlog.base.ids import NodeId
@@ -144,6 +145,16 @@ def test_an_address_of_another_machine_is_told(config: Config) -> None:
         refuse_addresses_in_use([there])
 
     refuse_addresses_in_use(list(config.nodes.values()))
+
+
+def test_the_grpc_address_is_tried_too(config: Config) -> None:
+    """A node would end by itself, and say so only in its log."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        grpc = f"127.0.0.1:{taken.getsockname()[1]}"
+        node = structs.replace(config.find("n1"), grpc=grpc)
+
+        with pytest.raises(Unavailable, match=f"listen.grpc of node n1 is {grpc}.* in use"):
+            refuse_addresses_in_use([node])
 
 
 def test_a_node_that_ends_by_itself_is_quoted(config: Config, processes: Processes) -> None:
