@@ -42,9 +42,9 @@ class World:
         await self.n2.server.close()
 
     @property
-    def forwarder(self) -> Forwarder:
-        """Return a new forwarder of n2."""
-        return Forwarder([self.n1.address, self.n2.address], cluster=CLUSTER)
+    def seeds(self) -> list[str]:
+        """Both addresses."""
+        return [self.n1.address, self.n2.address]
 
     @property
     def handlers(self) -> dict[int, Handler]:
@@ -53,12 +53,13 @@ class World:
 
 
 @asynccontextmanager
-async def follower() -> AsyncIterator[tuple[World, GrpcServer, Stubs]]:
+async def follower(**options: Any) -> AsyncIterator[tuple[World, GrpcServer, Stubs]]:
     """Give two nodes and a gRPC client of the one that does not lead."""
     world = World()
     await world.start()
     try:
-        async with serving(world.handlers, forwarder=world.forwarder) as (server, stubs):
+        forwarder = Forwarder(world.seeds, cluster=CLUSTER, **options)
+        async with serving(world.handlers, forwarder=forwarder) as (server, stubs):
             yield world, server, stubs
     finally:
         await world.stop()
@@ -184,6 +185,20 @@ async def test_a_read_without_an_answer_is_asked_again() -> None:
         world.log.batches.append((2, BATCH))
         world.log.end = 4
         assert list((await call).base_offsets) == [2]
+
+
+async def test_what_is_held_for_the_leader_is_bounded() -> None:
+    """Otherwise all that is sent during an election lies in the memory of one node."""
+    async with follower(held_bytes_max=2 * len(BATCH)) as (world, _, stubs):
+        world.n1.holds = lambda: True
+        waiting = [asyncio.ensure_future(append(stubs)) for _ in range(2)]
+        await world.n1.until_held(2)
+        assert type(await error_of(append(stubs))) is Throttled
+        world.n1.holds = lambda: False
+        for request in world.n1.held:
+            request.reply(client.BatchAppended())
+        await asyncio.gather(*waiting)
+        assert (await append(stubs)).base_offset == 0
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_leader() -> None:

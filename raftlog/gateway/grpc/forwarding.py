@@ -8,6 +8,9 @@ to whichever node leads. One hop only, because framed TCP forwards nothing.
 within the caller's deadline is safe for every request, also while there is no
 leader. A request that was sent and got no answer is not sent again if it
 changes something: it ends in ``OutcomeUnknown`` (``client.channel``).
+
+Requests that wait here are bounded by their bytes: without a bound, what many
+clients send during one election would be held all at once.
 """
 
 import asyncio
@@ -17,14 +20,16 @@ from typing import Final
 from google.protobuf.message import Message
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import NotLeader, RaftlogError, Retriable, Unavailable
+from raftlog.base.errors import NotLeader, RaftlogError, Retriable, Throttled, Unavailable
 from raftlog.base.ids import ShardId
+from raftlog.base.limits import WRITE_BUFFER_BYTES_MAX
 from raftlog.client.channel import unanswered
 from raftlog.client.routing import Router
 from raftlog.gateway.grpc.calls import Call
 from raftlog.wire.requests import EXCHANGES
 
 PAUSE_S: Final = 0.02
+HELD_BYTES_MAX: Final = WRITE_BUFFER_BYTES_MAX
 
 
 class Forwarder:
@@ -33,26 +38,39 @@ class Forwarder:
     Args:
         seeds: The client addresses of the cluster's nodes; this one's may be among them.
         cluster: Its id: a node of another cluster is never asked.
+        held_bytes_max: Payloads under way beyond this are ``Throttled``.
     """
 
-    def __init__(self, seeds: Sequence[str], *, cluster: str = "") -> None:
+    def __init__(
+        self, seeds: Sequence[str], *, cluster: str = "", held_bytes_max: int = HELD_BYTES_MAX
+    ) -> None:
         self._seeds = seeds
         self._cluster = cluster
         self._routers: dict[ShardId, Router] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.forwarded = 0
+        self._held_bytes_max = held_bytes_max
+        self._held_bytes = 0
 
     def start(self, call: Call, timeout_s: float) -> None:
         """Carry ``call`` to the leader, for at most ``timeout_s``; it is answered from here."""
-        self.forwarded += 1
+        if self._held_bytes + len(call.payload) > self._held_bytes_max:
+            call.fail(Throttled("the leader takes less than is sent to it through this node"))
+            return
         task = asyncio.get_running_loop().create_task(self._carry(call, timeout_s))
 
         def cancel() -> None:
             task.cancel()
 
         call.on_cancelled = cancel
+        held_bytes = len(call.payload)
+
+        def ended(_: object) -> None:
+            self._tasks.discard(task)
+            self._held_bytes -= held_bytes
+
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._held_bytes += held_bytes
+        task.add_done_callback(ended)
 
     async def aclose(self) -> None:
         """Forget what is under way, and close every connection. Idempotent."""
