@@ -227,7 +227,7 @@ async def test_a_node_that_stops_tells_whose_requests_are_with_the_leader() -> N
 
 
 async def test_a_bug_in_forwarding_does_not_leave_the_caller_waiting(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A task that dies silently is the worst of answers."""
 
@@ -239,3 +239,4 @@ async def test_a_bug_in_forwarding_does_not_leave_the_caller_waiting(
         told = await error_of(append(stubs))
         assert type(told) is OutcomeUnknown
         assert "ZeroDivisionError" in str(told)
+        assert [record.name for record in caplog.records] == ["raftlog.gateway"]

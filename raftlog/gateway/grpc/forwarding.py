@@ -14,6 +14,7 @@ clients send during one election would be held all at once.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Final
 
@@ -27,6 +28,8 @@ from raftlog.client.channel import unanswered
 from raftlog.client.routing import Router
 from raftlog.gateway.grpc.calls import Call
 from raftlog.wire.requests import EXCHANGES
+
+log: Final = logging.getLogger("raftlog.gateway")
 
 PAUSE_S: Final = 0.02
 HELD_BYTES_MAX: Final = WRITE_BUFFER_BYTES_MAX
@@ -87,8 +90,8 @@ class Forwarder:
         except RaftlogError as error:
             call.fail(error)
         except Exception as error:  # the top of a task: its caller must not wait for ever
+            log.exception("a request could not be forwarded")
             call.fail(unanswered(call.method, f"it could not be forwarded ({error!r})"))
-            raise
         else:
             call.reply(message, (payload,) if payload else ())
 
