@@ -2,8 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -26,11 +25,10 @@ from raftlog.testing.bench.usage import usage_of
 from raftlog.testing.processes import LocalCluster
 from raftlog.wire.batch import encode_columns, records
 from raftlog.wire.schema import client
-from tests.gateway.stubs import PATIENCE_S, Stubs, dialled, error_of
+from tests.gateway.broker_cluster import leader_and_follower, led
+from tests.gateway.stubs import PATIENCE_S, Stubs, error_of
 
 pytestmark = pytest.mark.asyncio
-START_S: Final = 30.0
-POLL_S: Final = 0.05
 IDLE_S: Final = 2.0
 IDLE_CPU_MAX: Final = 0.15
 """Of a core; with or without gRPC it is 0.01 for a leader on a quiet machine."""
@@ -45,22 +43,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
         nodes.check_alive()
 
 
-@asynccontextmanager
-async def leader_and_follower(cluster: LocalCluster) -> AsyncIterator[tuple[Stubs, Stubs]]:
-    """Give clients of two nodes, once there is a leader that both know."""
-    first, second, _ = cluster.addresses
-    async with dialled(first.grpc) as one, dialled(second.grpc) as other:
-        status = await led(one)
-        assert (await led(other)).leader == status.leader
-        if status.leader == first.node:
-            yield one, other
-        elif status.leader == second.node:
-            yield other, one
-        else:
-            async with dialled(cluster.addresses[2].grpc) as third:
-                yield third, one
-
-
 async def appended(stubs: Stubs, batch: client.AppendBatch) -> client.BatchAppended:
     """Append, again while the outcome is unknown: the node learns last that its leader is dead."""
     while True:
@@ -71,23 +53,6 @@ async def appended(stubs: Stubs, batch: client.AppendBatch) -> client.BatchAppen
                 raise
         else:
             return answer
-
-
-async def led(stubs: Stubs, counter: str = "") -> client.NodeStatus:
-    """Wait until a node runs, knows a leader, and counts something; return its status."""
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        try:
-            status: client.NodeStatus = await stubs.Status(
-                client.GetStatus(), timeout=PATIENCE_S, wait_for_ready=True
-            )
-        except grpc.RpcError:
-            pass
-        else:
-            if status.leader and (not counter or status.counters[counter]):
-                return status
-        await asyncio.sleep(POLL_S)
-    raise AssertionError(f"no leader, or no {counter}")
 
 
 async def test_each_node_says_what_it_is(cluster: LocalCluster) -> None:
@@ -169,7 +134,7 @@ async def test_a_client_of_a_follower_survives_the_loss_of_the_leader(tmp_path: 
             )
             polling = follower.Read(asked, timeout=60)
             waiting = asyncio.ensure_future(error_of(polling, changes=False))
-            await led(follower, "reads_waiting_size")
+            await led(follower, lambda status: status.counters["reads_waiting_size"] > 0)
             began = time.monotonic()
             follower_process = nodes.nodes[NodeId(told.node)]
             follower_process.terminate()
