@@ -128,9 +128,9 @@ def _description(state: GroupState) -> groups.GroupDescription:
         generation=state.generation,
         members=[
             groups.GroupMember(
-                member=name, client=row.client, topics=row.topics, session_ms=row.session_ms
+                member=row.id, client=row.client, topics=row.topics, session_ms=row.session_ms
             )
-            for name, row in state.members.items()
+            for row in state.members
         ],
         queues=[
             groups.GroupQueue(

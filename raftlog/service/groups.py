@@ -3,7 +3,6 @@
 That a member *lives* is no state (ruling 25): see ``sessions``.
 """
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -53,7 +52,8 @@ class GroupState(msgspec.Struct, frozen=True):
 
     name: str
     generation: int
-    members: Mapping[str, Member]
+    members: tuple[Member, ...]
+    """In the order of their ids, whichever replica answers."""
     queues: tuple[GroupQueue, ...]
 
     @property
@@ -145,6 +145,7 @@ class GroupService:
     def _state(self, group: Group) -> GroupState:
         claims = dict(self._machine.claims.of_group(group.name))
         owners = group.owners
+        members = tuple(member for _, member in sorted(group.members.items()))
         rows = []
         for number in sorted(claims.keys() | owners.keys()):
             queue = self._machine.queues.get(number)
@@ -162,4 +163,4 @@ class GroupService:
                     queue.end_offset,
                 )
             )
-        return GroupState(group.name, group.generation, group.members, tuple(rows))
+        return GroupState(group.name, group.generation, members, tuple(rows))

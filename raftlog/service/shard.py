@@ -29,30 +29,39 @@ from raftlog.service.reign import Reign
 from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
+from raftlog.service.snapshot import Snapshots, restore_machine
 from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
 from raftlog.service.topics import TopicService
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
+from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.wire.schema import client
 
 
 class BrokerShard:
-    """A shard's machine and the files of its index."""
+    """A shard's machine and the files of its index and its tables."""
 
-    def __init__(self, machine: BrokerMachine, index: IndexFiles) -> None:
+    def __init__(
+        self, machine: BrokerMachine, index: IndexFiles, snapshots: SnapshotStore
+    ) -> None:
         self.machine: Final = machine
         self._index = index
+        self._snapshots = snapshots
 
     @classmethod
     def restore(cls, files: Files, path: str, through: Index) -> "BrokerShard":
         """Make a machine from what is stored under the shard's folder. Blocks.
 
-        ``through`` is where the log on this disk ends. Everything is replayed:
-        the tables are not stored yet.
+        ``through`` is where the log on this disk ends. What the newest usable
+        snapshot does not have is replayed.
+
+        Raises:
+            IncompatibleFormat: A newer raftlog wrote an index file or a snapshot.
         """
-        assert through >= 0, f"the log ends at {through}"
         index: IndexFiles = OffsetIndex(files, f"{path}/index", parse_range)
-        return cls(BrokerMachine(), index)
+        snapshots = SnapshotStore(files, f"{path}/snapshot")
+        machine = restore_machine(snapshots, index.chain(through))
+        return cls(machine, index, snapshots)
 
     def serve(
         self,
@@ -83,7 +92,18 @@ class BrokerShard:
             durable=lambda: replica.store.durable_end.index,
             on_failed=on_failed,
         )
-        replica.on_applied(lambda _: ranges.progress())
+        snapshots = Snapshots(
+            *(machine, self._snapshots, reader, scheduler),
+            is_durable=ranges.are_stored,
+            on_failed=on_failed,
+        )
+        ranges.on_stored = snapshots.progress
+
+        def keep(_applied: Index) -> None:
+            ranges.progress()
+            snapshots.progress()
+
+        replica.on_applied(keep)
         bodies = BodyReader(replica.store, reader, replica)
         sessions = Sessions(replica, machine, scheduler)
         produce = ProduceService(replica, machine)
@@ -98,6 +118,7 @@ class BrokerShard:
                 **service_counters(produce, read),
                 **machine_sizes(machine),
                 **reign.counters(),
+                "snapshots_written": snapshots.written,
             }
             return node_status(facts, replica.status(), replica.core.membership, counted)
 
