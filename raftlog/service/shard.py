@@ -11,7 +11,8 @@ So there are two steps::
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from raftlog.base.ids import Index
+from raftlog.base.errors import NotLeader
+from raftlog.base.ids import Index, NodeId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
@@ -122,6 +123,12 @@ class BrokerShard:
             }
             return node_status(facts, replica.status(), replica.core.membership, counted)
 
+        def transfer(target: NodeId | None) -> NotLeader | None:
+            if not replica.leads:
+                return NotLeader(replica.leader)
+            replica.transfer(target)
+            return None
+
         return ShardService(
             produce=produce,
             read=read,
@@ -132,7 +139,7 @@ class BrokerShard:
             claims=ClaimService(replica),
             heartbeats=heartbeats,
             status=status,
-            transfer=replica.transfer,
+            transfer=transfer,
             role_changed=reign.role_changed,
             stop=reign.stop,
             durability=durability,
