@@ -208,8 +208,8 @@ async def test_two_members_share_a_topic_and_go_on_from_what_was_committed(
 
 
 async def test_leadership_is_handed_over_on_request(cluster: LocalCluster) -> None:
-    """Last, because it moves the leader of the others' tests."""
+    """The request of a client that knows a follower reaches the leader."""
     async with leader_and_follower(cluster) as (leader, follower):
         target = (await follower.Status(client.GetStatus(), timeout=PATIENCE_S)).node
-        await leader.Transfer(client.TransferLeader(target=target), timeout=PATIENCE_S)
+        await follower.Transfer(client.TransferLeader(target=target), timeout=PATIENCE_S)
         await led(leader, lambda status: status.leader == target)

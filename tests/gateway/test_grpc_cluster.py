@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -22,9 +22,10 @@ from raftlog.base.limits import BATCH_BYTES_MAX
 from raftlog.gateway.grpc.server import SHARD_KEY
 from raftlog.gateway.grpc.statuses import typed_error
 from raftlog.testing.bench.usage import usage_of
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.processes import LocalCluster, NodeProcess, local_addresses
 from raftlog.wire.batch import encode_columns, records
 from raftlog.wire.schema import client
+from tests.cluster.cluster_under_load import channel_to
 from tests.gateway.broker_cluster import leader_and_follower, led
 from tests.gateway.stubs import PATIENCE_S, Stubs, error_of
 
@@ -119,14 +120,21 @@ async def test_an_idle_node_costs_nothing_and_holds_little(cluster: LocalCluster
             assert now.resident_bytes < IDLE_BYTES_MAX
 
 
-async def test_a_client_of_a_follower_survives_the_loss_of_the_leader(tmp_path: Path) -> None:
-    """It knows one node, and has not heard of leaders; then that node stops, cleanly."""
+@pytest.mark.parametrize("loss", [NodeProcess.kill, NodeProcess.pause])
+async def test_a_client_of_a_follower_survives_the_loss_of_the_leader(
+    tmp_path: Path, loss: Callable[[NodeProcess], None]
+) -> None:
+    """It knows one node, and has not heard of leaders; then that node stops, cleanly.
+
+    A paused leader resets no connection: what waits for it is given up when
+    another one leads.
+    """
     with LocalCluster(tmp_path, grpc=True) as nodes:
         async with leader_and_follower(nodes) as (_, follower):
             batch = client.AppendBatch(batch=encode_columns([b"a"], timestamp_ms=5))
             assert (await follower.Append(batch, timeout=PATIENCE_S)).base_offset == 0
             told = await led(follower)
-            nodes.nodes[NodeId(told.leader)].kill()
+            loss(nodes.nodes[NodeId(told.leader)])
             last = await appended(follower, batch)
             assert last.base_offset >= 1
             asked = client.ReadBatches(
@@ -142,3 +150,20 @@ async def test_a_client_of_a_follower_survives_the_loss_of_the_leader(tmp_path: 
             assert type(error) is Unavailable
             assert follower_process.wait() == 0
             assert time.monotonic() - began < 9.0
+
+
+async def test_a_node_that_serves_no_grpc_does_not_load_it(
+    cluster: LocalCluster, tmp_path: Path
+) -> None:
+    """Neither its memory nor its threads."""
+    with LocalCluster(tmp_path, local_addresses(1)) as alone:
+        (address,) = alone.addresses
+        await (await channel_to(address.client)).aclose()
+        assert not loads_grpc(alone.nodes[address.node])
+    async with leader_and_follower(cluster):
+        assert all(loads_grpc(node) for node in cluster.nodes.values())
+
+
+def loads_grpc(node: NodeProcess) -> bool:
+    """Whether the library is mapped into the process of a node."""
+    return "cygrpc" in Path(f"/proc/{node.pid}/maps").read_text()

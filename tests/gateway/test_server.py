@@ -96,7 +96,8 @@ async def test_an_error_is_a_code_a_text_and_our_own_status() -> None:
     assert isinstance(error, grpc.aio.AioRpcError)
     assert error.code() is grpc.StatusCode.OUT_OF_RANGE
     assert error.details() == "offset 9 is outside 3..7; read from 3 or 7"
-    details = status_schema.Status.FromString(dict(error.trailing_metadata())[DETAILS_KEY])  # type: ignore[arg-type]
+    given = {key: value for key, value in error.trailing_metadata()}  # noqa: C416  (no mapping)
+    details = status_schema.Status.FromString(given[DETAILS_KEY])
     assert (details.code, details.start_offset) == ("offset_out_of_range", 3)
     assert isinstance(typed_error(error), OffsetOutOfRange)
 

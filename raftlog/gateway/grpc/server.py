@@ -194,7 +194,7 @@ def _shard(context: Context) -> ShardId:
     Raises:
         BadRequest: It is no number.
     """
-    given = dict(context.invocation_metadata() or ()).get(SHARD_KEY, "0")
+    given = next((v for key, v in context.invocation_metadata() or () if key == SHARD_KEY), "0")
     text = given.decode("ascii", "replace") if isinstance(given, bytes) else given
     if not (text.isascii() and text.isdecimal() and len(text) <= 9):
         raise BadRequest(f"the metadata {SHARD_KEY} is {text!r}; it must be the number of a shard")
