@@ -37,7 +37,7 @@ from raftlog.broker.claims import (
 from raftlog.broker.codec import read_command
 from raftlog.broker.commands import CommandType, decode
 from raftlog.broker.groups import DeleteGroup, Groups, JoinGroup, LeaveGroup
-from raftlog.broker.index import RangeSummary, SealedRange
+from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.producers import (
     FenceProducer,
     InitProducer,
@@ -86,6 +86,7 @@ class BrokerMachine:
         queues: To be looked at: ``get``, ``find``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
+        producers: For invariants alone.
     """
 
     def __init__(self) -> None:
@@ -95,13 +96,13 @@ class BrokerMachine:
         self.topics: Final = Topics(self.queues)
         self.groups: Final = Groups(self.topics)
         self.claims: Final = Claims(self.queues)
-        self._producers: Final = Producers()
+        self.producers: Final = Producers()
         self._index = QueueIndex(lambda number: self.queues.get(number) is not None)
         self._touched: set[int] = set()
         self._tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
-            (TableId.PRODUCERS, self._producers.table),
+            (TableId.PRODUCERS, self.producers.table),
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
@@ -121,7 +122,7 @@ class BrokerMachine:
         self.log_time_ms = snapshot.log_time_ms
         self.queues.load(snapshot.queues, facts.next_queue)
         self.topics.load(snapshot.topics)
-        self._producers.load(snapshot.producers, facts.heard)
+        self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
         self.claims.load(snapshot.claims)
         end = self._index.restore(ranges)
@@ -161,12 +162,13 @@ class BrokerMachine:
 
     @property
     def _facts(self) -> Facts:
-        return Facts(self.queues.next_number, self._producers.heard, self.groups.last_deleted)
+        return Facts(self.queues.next_number, self.producers.heard, self.groups.last_deleted)
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
         self.log_time_ms = max(self.log_time_ms, commands.log_time_ms)
-        self._producers.forget_silent(self.log_time_ms)
+        if self.log_time_ms >= self.producers.due_ms:
+            self.producers.forget_silent(self.log_time_ms)
         outcomes: list[object] = []
         for number, (kind, position, length) in enumerate(commands.places):
             if kind == _APPEND:
@@ -191,7 +193,7 @@ class BrokerMachine:
         queue = self.queues.table.rows.get(number)
         if queue is None:
             return CommandRefused(WrongQueue(f"there is no queue {number}"))
-        producers = self._producers
+        producers = self.producers
         row = None
         if producer:
             row = producers.table.rows.get((number, producer))
@@ -204,8 +206,7 @@ class BrokerMachine:
                 if answer is not None:
                     if isinstance(answer, RememberedBatch):
                         return Appended(
-                            *(answer.base_offset, count, answer.term, answer.index),
-                            duplicate=True,
+                            answer.base_offset, count, answer.term, answer.index, duplicate=True
                         )
                     return CommandRefused(answer)
         if not queue.writable:
@@ -255,7 +256,7 @@ class BrokerMachine:
                 return ProducerBegun(index << POSITION_BITS | number)
             case FenceProducer():
                 self.queues.find(command.queue)
-                return self._producers.fence(command, self.log_time_ms)
+                return self.producers.fence(command, self.log_time_ms)
             case JoinGroup():
                 return self.groups.join(command)
             case LeaveGroup():
@@ -288,7 +289,7 @@ class BrokerMachine:
     def _delete_topic(self, command: DeleteTopic) -> Topic:
         topic = self.topics.delete(command)
         for number in topic.queues:
-            self._producers.forget_queue(number)
+            self.producers.forget_queue(number)
             self.claims.forget_queue(number)
             self._index.close(number)
             self._touched.add(number)
@@ -327,6 +328,14 @@ class BrokerMachine:
         None if the queue never had more.
         """
         return self._index.find_bytes(queue, size)
+
+    def batch_bytes(self, queue: int) -> int:
+        """Return the bytes of all batches that the queue ever got."""
+        return self._index.batch_bytes(queue)
+
+    def open_postings(self, queue: int) -> Postings | None:
+        """Return what the open range has of a queue, if anything."""
+        return self._index.open.postings.get(queue)
 
     def take_touched(self) -> set[int]:
         """Return the queues that got records, moved or went since the last call."""

@@ -32,6 +32,7 @@ from raftlog.base.limits import (
 from raftlog.broker.table import Table
 from raftlog.broker.values import QueueNumber
 
+NEVER_MS: Final = 1 << 64
 REMEMBERED_MAX: Final = 64
 """Unconfirmed batches of one producer in one queue."""
 
@@ -106,6 +107,8 @@ class Producers:
     def __init__(self) -> None:
         self.table: Final[Table[tuple[int, int], ProducerRow]] = Table()
         self.heard = 0
+        self.due_ms = NEVER_MS
+        """Before this log time nobody is due to be forgotten."""
         self._silence: Final[OrderedDict[tuple[int, int], None]] = OrderedDict()
         """The keys, longest silent first."""
 
@@ -115,6 +118,7 @@ class Producers:
         self.heard = heard
         for row in sorted(self.table.rows.values(), key=lambda row: row.heard):
             self._silence[row.queue, row.producer] = None
+        self.due_ms = 0
 
     def answer(
         self, row: ProducerRow, epoch: int, sequence: int, count: int, known_through: int
@@ -175,6 +179,8 @@ class Producers:
         """Make the row of a producer that the queue does not know."""
         self.heard += 1
         row = ProducerRow(queue, producer, epoch, log_time_ms, self.heard)
+        if not self._silence:
+            self.due_ms = log_time_ms + PRODUCER_FORGOTTEN_MS
         self.table.put((queue, producer), row)
         self._silence[queue, producer] = None
         return row
@@ -224,10 +230,13 @@ class Producers:
 
     def forget_silent(self, log_time_ms: int) -> None:
         """Forget who was silent for too long, longest silent first, up to a bound."""
-        before_ms = log_time_ms - PRODUCER_FORGOTTEN_MS
         for _ in range(DUE_PER_ENTRY_MAX):
             key = next(iter(self._silence), None)
-            if key is None or self.table.rows[key].silent_since_ms > before_ms:
+            if key is None:
+                self.due_ms = NEVER_MS
+                return
+            self.due_ms = self.table.rows[key].silent_since_ms + PRODUCER_FORGOTTEN_MS
+            if self.due_ms > log_time_ms:
                 return
             self._forget(key)
 

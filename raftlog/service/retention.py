@@ -169,6 +169,8 @@ class RetentionService:
         postings = (yield found, number) if isinstance(found, RangeSummary) else found
         if postings is None:
             return OFFSET_ZERO
+        if behind >= bytes_max:
+            return postings.end_offset
         newest_first = list(accumulate(reversed(postings.lengths)))
         kept = bisect_left(newest_first, bytes_max - behind) + 1
         return Offset(postings.base_offsets[max(0, len(postings) - kept)])

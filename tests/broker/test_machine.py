@@ -1,50 +1,17 @@
 """The machine: offsets come from the log alone, and the same ones everywhere."""
 
-from collections.abc import Iterable, Sequence
-
 import pytest
 
-from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
+from raftlog.base.entry import Entry, EntryKind, seal
 from raftlog.base.errors import BadBatch, IncompatibleFormat, Refused, WrongQueue
-from raftlog.base.ids import Index, Offset, Term
+from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
-from raftlog.broker.appends import Appended, append_parts
 from raftlog.broker.commands import ENVELOPE, Command, CommandType, envelope
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.broker.refusals import CommandRefused
-from raftlog.wire.batch import encode_columns
-
-TERM = Term(2)
-
-
-def batch_of(*values: bytes, timestamp_ms: int = 5) -> bytes:
-    return encode_columns(values, timestamp_ms=timestamp_ms)
-
-
-def append(batch: bytes, queue: int = 0) -> Command:
-    return Command(CommandType.APPEND_BATCH, append_parts(queue, batch))
-
-
-def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:
-    body = envelope(at if log_time_ms is None else log_time_ms, commands)
-    return seal(EntryKind.COMMANDS, TERM, Index(at), CHAIN_ORIGIN, body)
-
-
-def stored_at(offset: int, count: int, at: int) -> Appended:
-    return Appended(Offset(offset), count, TERM, Index(at))
-
-
-def log_of(*groups: Sequence[Command]) -> list[Entry]:
-    return [entry_of(at, *group) for at, group in enumerate(groups, start=1)]
-
-
-def applied(entries: Iterable[Entry]) -> BrokerMachine:
-    machine = BrokerMachine()
-    for entry in entries:
-        machine.apply(entry)
-    return machine
+from tests.broker.logs import TERM, append, applied, batch_of, entry_of, log_of, stored_at
 
 
 @pytest.fixture
