@@ -9,6 +9,7 @@ So there are two steps::
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from raftlog.base.errors import NotLeader
@@ -123,12 +124,6 @@ class BrokerShard:
             }
             return node_status(facts, replica.status(), replica.core.membership, counted)
 
-        def transfer(target: NodeId | None) -> NotLeader | None:
-            if not replica.leads:
-                return NotLeader(replica.leader)
-            replica.transfer(target)
-            return None
-
         return ShardService(
             produce=produce,
             read=read,
@@ -139,8 +134,15 @@ class BrokerShard:
             claims=ClaimService(replica),
             heartbeats=heartbeats,
             status=status,
-            transfer=transfer,
+            transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
             stop=reign.stop,
             durability=durability,
         )
+
+
+def _hand_over(replica: Replica, target: NodeId | None) -> NotLeader | None:
+    if not replica.leads:
+        return NotLeader(replica.leader)
+    replica.transfer(target)
+    return None
