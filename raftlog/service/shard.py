@@ -1,7 +1,7 @@
-"""The broker's side of one shard, put together: machine, index files, use-cases.
+"""The broker's side of one shard, put together: machine, its files, use-cases.
 
-A machine must be as far as its index files reach before its replica is made,
-because replay begins after ``machine.applied``; the use-cases need the replica.
+A machine must be as far as its files reach before its replica is made, because
+replay begins after ``machine.applied``; the use-cases need the replica.
 So there are two steps::
 
     shard = BrokerShard.restore(files, path, through)      before the replica
@@ -80,32 +80,16 @@ class BrokerShard:
 
         Args:
             replica: The shard's replica on this node.
-            reader: The reader thread: it loads and stores index ranges, too.
-            scheduler: For waiting reads.
+            reader: The reader thread: it loads and stores index ranges and tables, too.
+            scheduler: For everything that waits.
             facts: What the node says about itself.
             durability: What an acknowledgement means, in its own word.
             counters: The node's other counters, for the status.
-            on_failed: Told when an index file could not be written: the node stops.
+            on_failed: Told when a file could not be written: the node stops.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
         machine = self.machine
-        ranges = SealedRanges(
-            *(machine, self._index, reader),
-            durable=lambda: replica.store.durable_end.index,
-            on_failed=on_failed,
-        )
-        snapshots = Snapshots(
-            *(machine, self._snapshots, reader, scheduler),
-            is_durable=ranges.are_stored,
-            on_failed=on_failed,
-        )
-        ranges.on_stored = snapshots.progress
-
-        def keep(_applied: Index) -> None:
-            ranges.progress()
-            snapshots.progress()
-
-        replica.on_applied(keep)
+        ranges, snapshots = self._keep(replica, reader, scheduler, on_failed)
         bodies = BodyReader(replica.store, reader, replica)
         sessions = Sessions(replica, machine, scheduler)
         produce = ProduceService(replica, machine)
@@ -139,6 +123,33 @@ class BrokerShard:
             stop=reign.stop,
             durability=durability,
         )
+
+    def _keep(
+        self,
+        replica: Replica,
+        reader: Reader,
+        scheduler: Scheduler,
+        on_failed: Callable[[Exception], None],
+    ) -> tuple[SealedRanges, Snapshots]:
+        """Store what the machine seals and freezes, whenever more is applied or stored."""
+        ranges = SealedRanges(
+            *(self.machine, self._index, reader),
+            durable=lambda: replica.store.durable_end.index,
+            on_failed=on_failed,
+        )
+        snapshots = Snapshots(
+            *(self.machine, self._snapshots, reader, scheduler),
+            is_durable=ranges.are_stored,
+            on_failed=on_failed,
+        )
+
+        def progress(_applied: Index) -> None:
+            ranges.progress()
+            snapshots.progress()
+
+        ranges.on_stored = snapshots.progress
+        replica.on_applied(progress)
+        return ranges, snapshots
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> NotLeader | None:

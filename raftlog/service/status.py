@@ -73,6 +73,7 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "index_ranges_size": len(machine.ranges),
         "topics_size": len(machine.topics.table),
         "queues_size": len(machine.queues.table),
+        "producers_size": len(machine.producers.table),
         "groups_size": len(machine.groups.table),
         "members_size": len(machine.groups.members),
         "claims_size": len(machine.claims.table),

@@ -1,0 +1,228 @@
+"""Snapshots: written in slices, only when durable, and never trusted blindly at a start."""
+
+from collections.abc import Callable
+
+import pytest
+
+from chaos.sim.disk import SimDisk
+from raftlog.base.errors import IncompatibleFormat, RaftlogError, StorageFailed
+from raftlog.base.ids import Index
+from raftlog.broker import index
+from raftlog.broker.index import RangeSummary
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.topics import TopicChanges
+from raftlog.service import snapshot
+from raftlog.service.produce import ProduceService
+from raftlog.service.snapshot import Snapshots, restore_machine
+from raftlog.service.topics import TopicService
+from raftlog.storage.snapshot_store import SnapshotStore
+from raftlog.wire.batch import Producer, encode_columns
+from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
+
+
+class World:
+    """A shard on a simulated disk, with a range for each batch."""
+
+    def __init__(self) -> None:
+        self.disk = SimDisk()
+        self.store = SnapshotStore(self.disk.files(), "shard/snapshot")
+        self.replica = FakeReplica()
+        self.machine = self.replica.machine
+        self.reader = FakeReader()
+        self.durable = Index(0)
+        self.failures: list[Exception] = []
+        self.snapshots = Snapshots(
+            *(self.machine, self.store, self.reader, FakeScheduler()),
+            is_durable=lambda through: through <= self.durable,
+            on_failed=self.failures.append,
+        )
+        self.topics = TopicService(self.replica, self.machine)
+        self.produce = ProduceService(self.replica, self.machine)
+
+    def create(self, name: str) -> None:
+        """Make a topic: one entry, and no cut."""
+        self.topics.create(name, TopicChanges(queues=3), lambda _: None)
+        self.replica.commit()
+
+    def cut(self) -> Index:
+        """Append a batch, which ends a range; return that range's last index."""
+        who = Producer(1 << 16, base_sequence=self.machine.queues.find(0).end_offset)
+        batch = encode_columns([b"v"], timestamp_ms=5, producer=who)
+        self.produce.append(0, batch, lambda _: None)
+        self.replica.commit()
+        return self.machine.applied
+
+    def save(self) -> Index:
+        """Cut, and write the snapshot."""
+        self.durable = self.cut()
+        self.snapshots.progress()
+        self.reader.run()
+        return self.durable
+
+    def restored(self, ranges: list[RangeSummary] | None = None) -> BrokerMachine:
+        """Start again from the disk."""
+        found = list(self.machine.ranges) if ranges is None else ranges
+        return restore_machine(self.store, found)
+
+
+@pytest.fixture(autouse=True)
+def _small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 1)
+
+
+def test_a_machine_that_was_restored_is_the_one_that_was_saved() -> None:
+    """Topics, producers, offsets: everything that the log decides."""
+    world = World()
+    world.create("orders")
+    world.save()
+    assert world.restored().digest() == world.machine.digest()
+
+
+def test_what_came_after_the_cut_is_not_in_it() -> None:
+    """The tables hold still at the cut, however long the writing takes."""
+    world = World()
+    world.create("orders")
+    at = world.cut()
+    digest = world.machine.digest()
+    world.create("later")
+    world.durable = at
+    world.snapshots.progress()
+    world.create("latest")
+    world.reader.run()
+    restored = world.restored()
+    assert restored.applied == at
+    assert restored.digest() == digest
+
+
+def test_nothing_is_written_before_log_and_ranges_are_durable() -> None:
+    """A snapshot ahead of its log would put a hole into it (ruling 14)."""
+    world = World()
+    at = world.cut()
+    world.snapshots.progress()
+    assert world.reader.run() == 0
+    world.durable = at
+    world.snapshots.progress()
+    world.reader.run()
+    assert world.store.indexes() == [at]
+
+
+def test_one_is_written_at_a_time_and_the_newest_cut_comes_next() -> None:
+    """What is cut while one is written is not held: it would cost memory for nothing."""
+    world = World()
+    world.durable = Index(99)
+    first = world.cut()
+    world.snapshots.progress()
+    world.cut()
+    world.cut()
+    world.snapshots.progress()
+    world.reader.run()
+    last = world.save()
+    assert world.store.indexes() == [last, first]
+    assert world.snapshots.written == 2
+
+
+def test_a_turn_of_the_loop_encodes_a_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many rows in one turn would stop heartbeats: slow pieces go out one by one."""
+    monkeypatch.setattr(snapshot, "SLICE_NS", 0)
+    world = World()
+    for number in range(30):
+        world.create(f"topic-{number}")
+    world.durable = world.cut()
+    world.snapshots.progress()
+    writes = world.reader.run()
+    assert writes > 4
+    assert world.restored().digest() == world.machine.digest()
+
+
+@pytest.mark.parametrize("call", ["open", "write", "fdatasync", "rename"])
+def test_a_failed_write_stops_the_node(call: str) -> None:
+    """And nothing is tried again (R2)."""
+    world = World()
+
+    def fail(operation: str, _path: str) -> None:
+        if operation == call:
+            raise OSError(5, "Input/output error")
+
+    world.durable = world.cut()
+    if call == "open":
+        error = StorageFailed("open", "x", None, OSError(5, "Input/output error"))
+        world.snapshots._store.begin = raising(error)  # type: ignore[method-assign]
+    world.disk.on_operation = fail
+    world.snapshots.progress()
+    world.reader.run()
+    assert [type(failure) for failure in world.failures] == [StorageFailed]
+    world.cut()
+    world.snapshots.progress()
+    assert world.reader.run() == 0
+
+
+def raising(error: RaftlogError) -> Callable[[Index], snapshot.SnapshotWriting]:
+    """Return a ``begin`` that fails."""
+
+    def begin(_index: Index) -> snapshot.SnapshotWriting:
+        raise error
+
+    return begin
+
+
+def two_saved() -> tuple[World, Index, Index]:
+    world = World()
+    world.create("orders")
+    first = world.save()
+    world.create("more")
+    return world, first, world.save()
+
+
+def test_the_newest_one_is_taken() -> None:
+    """The least is replayed."""
+    world, _, second = two_saved()
+    assert world.restored().applied == second
+
+
+@pytest.mark.parametrize("offset", [0, 9, 40, -1, -20])
+def test_a_rotten_one_is_passed_over_for_the_older(offset: int) -> None:
+    """A bit anywhere: header, facts, rows, checksums."""
+    world, first, second = two_saved()
+    path = f"shard/snapshot/{second:020d}.tables"
+    world.disk.flip_bit(path, offset % len(world.disk.content(path)), 3)
+    assert world.restored().applied == first
+
+
+@pytest.mark.parametrize("length", [0, 10, 60, -1])
+def test_a_torn_one_is_passed_over_for_the_older(length: int) -> None:
+    """Cut short at any place."""
+    world, first, second = two_saved()
+    path = f"shard/snapshot/{second:020d}.tables"
+    file = world.disk.files().open(path)
+    file.truncate(length % len(world.disk.content(path)) if length else 0)
+    assert world.restored().applied == first
+
+
+def test_one_under_another_s_name_is_passed_over() -> None:
+    """A whole snapshot of another index passes its own checksums."""
+    world, first, second = two_saved()
+    name = "shard/snapshot/{:020d}.tables"
+    world.disk.files().rename(name.format(first), name.format(second))
+    assert world.restored().applied == 0
+
+
+def test_one_beyond_the_log_is_passed_over() -> None:
+    """The log lost what was durable: its ranges are not taken either."""
+    world, first, _ = two_saved()
+    ranges = [each for each in world.machine.ranges if each.last_index <= first]
+    assert world.restored(ranges).applied == first
+
+
+def test_without_any_the_log_is_replayed_from_its_beginning() -> None:
+    """Ranges alone are not the state: tables belong to them."""
+    world = World()
+    world.cut()
+    assert world.restored().applied == 0
+
+
+def test_one_of_a_newer_raftlog_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no damage: this binary is too old for the directory."""
+    world, _, _ = two_saved()
+    monkeypatch.setattr("raftlog.broker.snapshot.SNAPSHOT_VERSION", 0)
+    with pytest.raises(IncompatibleFormat):
+        world.restored()

@@ -1,0 +1,123 @@
+"""Snapshot files: whole under their name or not there, whatever the moment of a crash."""
+
+import errno
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from chaos.sim.disk import CrashKind, Killed, SimDisk
+from raftlog.base.errors import DamagedLog, StorageFailed
+from raftlog.base.ids import Index
+from raftlog.storage.files import Files, OsFiles
+from raftlog.storage.snapshot_store import SnapshotStore
+
+PIECES = (b"head", bytes(5_000), b"tail")
+CONTENT = b"".join(PIECES)
+
+
+def write(store: SnapshotStore, index: int) -> None:
+    """Write a snapshot whose bytes end with its index."""
+    writing = store.begin(Index(index))
+    writing.write(PIECES[:2])
+    writing.write([*PIECES[2:], b"%d" % index])
+    writing.finish()
+
+
+@pytest.fixture(params=["os", "simulated"])
+def files(request: pytest.FixtureRequest) -> Files:
+    return OsFiles() if request.param == "os" else SimDisk().files()
+
+
+@pytest.fixture
+def store(files: Files, tmp_path: Path) -> SnapshotStore:
+    root = str(tmp_path) if isinstance(files, OsFiles) else "shard"
+    return SnapshotStore(files, f"{root}/snapshot")
+
+
+def test_a_new_shard_has_none(store: SnapshotStore) -> None:
+    """And reading one is damage, not an error of the disk."""
+    assert store.indexes() == []
+    with pytest.raises(DamagedLog, match="missing"):
+        store.read(Index(7))
+
+
+def test_what_is_written_is_read_under_its_index(store: SnapshotStore) -> None:
+    """Piece by piece in, as a whole out."""
+    write(store, 7)
+    assert store.indexes() == [7]
+    assert store.read(Index(7)) == CONTENT + b"7"
+
+
+def test_the_two_newest_are_kept(store: SnapshotStore) -> None:
+    """One may be rotten; more would only fill the disk."""
+    for index in (5, 90, 100):
+        write(store, index)
+    assert store.indexes() == [100, 90]
+
+
+def test_one_that_was_not_finished_does_not_count_and_is_removed(
+    files: Files, store: SnapshotStore
+) -> None:
+    """Its process died; the next one begins again."""
+    store.begin(Index(5)).write(PIECES)
+    assert store.indexes() == []
+    write(store, 9)
+    (name,) = files.list(store._directory)
+    assert name == f"{9:020d}.tables"
+
+
+def test_one_of_an_index_that_is_there_replaces_it(store: SnapshotStore) -> None:
+    """Replay passes the same cuts again, after an older snapshot was taken."""
+    write(store, 7)
+    write(store, 7)
+    assert (store.indexes(), store.read(Index(7))) == ([7], CONTENT + b"7")
+
+
+@pytest.mark.parametrize("kind", [CrashKind.KEEP, CrashKind.LOSE, CrashKind.TORN])
+def test_a_crash_at_any_moment_leaves_whole_snapshots_only(kind: CrashKind) -> None:
+    """What has its name is complete, and the one before is still there."""
+    moment = 0
+    while True:
+        moment += 1
+        disk = SimDisk()
+        store = SnapshotStore(disk.files(), "shard/snapshot")
+        write(store, 5)
+        disk.operations = 0
+
+        def kill(_call: str, _path: str, at: int = moment, disk: SimDisk = disk) -> None:
+            if disk.operations == at:
+                raise Killed
+
+        disk.on_operation = kill
+        try:
+            write(store, 9)
+        except Killed:
+            killed = True
+        else:
+            killed = False
+        disk.on_operation = None
+        disk.crash(Random(moment), kind)
+        after = SnapshotStore(disk.files(), "shard/snapshot")
+        assert after.indexes() in ([5], [9, 5])
+        for index in after.indexes():
+            assert after.read(index) == CONTENT + b"%d" % index
+        if not killed:
+            assert after.indexes() == [9, 5]
+            return
+
+
+@pytest.mark.parametrize("call", ["write", "fdatasync", "rename", "fsync"])
+def test_a_failed_operation_is_final(call: str) -> None:
+    """The node stops: nothing is tried again (R2)."""
+    disk = SimDisk()
+    store = SnapshotStore(disk.files(), "shard/snapshot")
+    write(store, 5)
+
+    def fail(operation: str, _path: str) -> None:
+        if operation == call:
+            raise OSError(errno.EIO, "Input/output error")
+
+    disk.on_operation = fail
+    with pytest.raises(StorageFailed):
+        write(store, 9)
