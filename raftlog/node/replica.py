@@ -40,6 +40,7 @@ from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
+from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Timer, Writer
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
@@ -64,7 +65,7 @@ from raftlog.raft.events import (
     Tick,
     Transfer,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
@@ -119,11 +120,12 @@ class Replica:
         self._peers = world.peers
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
-        self._outstanding = Outstanding()
+        self._outward = Outward(self.fail)
+        self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
-        self._reads = LinearizableReads(world.random.getrandbits(48))
+        self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticked_at_ns = 0
@@ -147,7 +149,7 @@ class Replica:
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
             peers=tuple(other.node for other in membership.replicas if other != replica),
-            send=self._send_repair,
+            send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
 
@@ -325,7 +327,7 @@ class Replica:
     def _refuse_all(self, groups: list[list[Proposal]], error: RaftlogError) -> None:
         for group in groups:
             for proposal in group:
-                proposal.on_outcome(error, Term(0), Index(0))
+                self._outward.call(proposal.on_outcome, error, Term(0), Index(0))
 
     # -- stepping
 
@@ -388,7 +390,7 @@ class Replica:
             self._step(Applied(index))
         self._reads.applied(index)
         for listener in self._applied_listeners:
-            listener(index)
+            self._outward.call(listener, index)
 
     def _on_role(self, change: RoleChanged) -> None:
         self._arm()
@@ -396,7 +398,7 @@ class Replica:
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
             self._scheduler.call_later(patience_ns, lambda: self._give_up(change.term))
-        self.on_role(change)
+        self._outward.call(self.on_role, change)
 
     def _give_up(self, term: Term) -> None:
         if not self._applier.stopped:
@@ -433,9 +435,6 @@ class Replica:
         self._step(FaultyEntries(count))
         if not count:
             self._applier.resume()
-
-    def _send_repair(self, to: NodeId, message: RepairMessage) -> None:
-        self._peers.send(to, message)
 
     # -- time
 
