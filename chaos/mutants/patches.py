@@ -57,7 +57,7 @@ MUTANTS: Final = (
         _CORE,
         (
             (
-                "        after = NOW if pre_vote else self._hard_state_write\n",
+                "        after = NOW if candidacy.pre_vote else self._hard_state_write\n",
                 "        after = NOW\n",
             ),
         ),
@@ -97,7 +97,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "last log term is the current term (DLedger 52)",
-        _CORE,
+        "raftlog.raft.candidate",
         (
             ("VoteRequest(self.term, last.term,", "VoteRequest(self.term, self.term,"),
             (
@@ -224,6 +224,12 @@ MUTANTS: Final = (
             ),
         ),
         tests=("tests/sim/test_findings.py",),
+    ),
+    Mutant(
+        "acknowledgement of what was never sent is counted",
+        _CORE,
+        ((" if matched > self.log.last_index:\n", " if matched < 0:\n"),),
+        tests=("tests/raft/test_assertions.py",),
     ),
     Mutant(
         "leader with damage that nobody has never steps down",
