@@ -66,9 +66,20 @@ MUTANTS: Final = (
         "two votes in one term",
         _CORE,
         (
-            ("granted = (free or self.vote == sender.node) and", "granted ="),
+            ("granted = (free or self.vote == sender) and", "granted ="),
             ("        if granted and self.vote is None:\n", "        if granted:\n"),
         ),
+    ),
+    Mutant(
+        "vote kept by node id (ruling 5)",
+        _CORE,
+        (
+            (
+                "(free or self.vote == sender) and",
+                "(free or self.vote and self.vote.node == sender.node) and",
+            ),
+        ),
+        tests=("tests/raft/test_elections.py",),
     ),
     Mutant(
         "truncation below commit (DLedger, unguarded)",

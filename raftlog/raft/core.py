@@ -238,7 +238,7 @@ class RaftCore:
         self.leader = None  # also by rpcs.TimeoutNow
         if not pre_vote:
             self.term = Term(self.term + 1)
-            self.vote = self.replica.node
+            self.vote = self.replica
             self._save_hard_state()
         self.role = Role.PRE_CANDIDATE if pre_vote else Role.CANDIDATE
         candidacy = self._candidacy = Candidacy(self._quorum, self.term, pre_vote=pre_vote)
@@ -281,7 +281,7 @@ class RaftCore:
 
     def _become_leader(self) -> None:
         assert self.role is Role.CANDIDATE, f"a {self.role.value} cannot win an election"
-        assert self.vote == self.replica.node, f"won term {self.term} with a vote for {self.vote}"
+        assert self.vote == self.replica, f"won term {self.term} with a vote for {self.vote}"
         self.role = Role.LEADER
         self.leader = self.replica.node
         self._candidacy = None
@@ -406,9 +406,9 @@ class RaftCore:
 
     def _on_vote_request(self, sender: ReplicaId, message: rpcs.VoteRequest) -> None:
         free = self.vote is None and self.leader is None
-        granted = (free or self.vote == sender.node) and self._is_up_to_date(message)
+        granted = (free or self.vote == sender) and self._is_up_to_date(message)
         if granted and self.vote is None:
-            self.vote = sender.node
+            self.vote = sender
             self._save_hard_state()
         if granted:
             self._patience.elapsed = 0

@@ -222,7 +222,7 @@ class _ShardInspection:
         if len(copies) < COPIES or copies[0] != copies[1]:
             self._find(path, "unfinished", "one copy is bad or older; the other one counts")
         _, state = max(copies, key=lambda copy: copy[0])
-        return state.term, state.vote or ""
+        return state.term, str(state.vote or "")
 
     # -- judging
 
