@@ -186,6 +186,12 @@ MUTANTS: Final = (
         tests=("tests/storage/test_hard_state.py",),
     ),
     Mutant(
+        "truncation in one slot of the mark",
+        "raftlog.storage.log_store",
+        ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),
+        tests=("tests/storage/test_recovery.py",),
+    ),
+    Mutant(
         "damage below the watermark cut off (NATS 7549)",
         "raftlog.storage.recovery",
         (

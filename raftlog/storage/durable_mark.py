@@ -13,6 +13,8 @@ is at most 20 ms old.
 
 A truncation is a claim too, with a unit number of its own: what lies behind
 it in older units is the tail that was to be cut, and recovery finishes that.
+No unit's head says what it says, so it goes into both slots, one after the
+other, before anything is cut.
 """
 
 import struct
@@ -30,6 +32,7 @@ _SLOT: Final = struct.Struct("<IHHQQQI")
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = 0x4B4D4452
 _VERSION: Final = 1
+SLOTS: Final = 2
 
 
 class Claim(msgspec.Struct, frozen=True, order=True):

@@ -32,7 +32,7 @@ from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
-from raftlog.storage.durable_mark import claim_done
+from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
 from raftlog.storage.holes import frame_length, frames_for, identity_of, place
@@ -422,7 +422,8 @@ class LogStore:
         self.truncations += 1
         self.unit_number += 1
         claim = claim_done(self.unit_number, to, truncation=True)
-        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark))
+        # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
+        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
             segment.drop()
