@@ -205,8 +205,14 @@ MUTANTS: Final = (
     Mutant(
         "repair without identity (ruling 20)",
         "raftlog.storage.holes",
-        (("    if entries[-1].checksum != identity:\n", "    if identity == -1:\n"),),
+        (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
         tests=("tests/sim/test_findings.py",),
+    ),
+    Mutant(
+        "stored entry known by its own checksum only",
+        "raftlog.storage.span",
+        (("            if entry.checksum != checksum:\n", "            if checksum < 0:\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
     ),
     Mutant(
         "damaged replica campaigns (PAR)",

@@ -126,7 +126,8 @@ def _identity_of(files: ReadOnlyFiles, path: str) -> Identity:
 
 
 def _entries_in(segment: Segment, first: int, last: int | None) -> Iterator[Entry | Finding]:
-    assert segment.positions is not None, "a scan finds positions"
+    assert segment.places is not None, "a scan finds places"
+    positions = segment.places.positions
     stop = segment.end.index if last is None else min(last, segment.end.index)
     data = segment.file.pread(segment.end_position, 0)
     for index in range(max(first, segment.first_index), stop + 1):
@@ -134,7 +135,7 @@ def _entries_in(segment: Segment, first: int, last: int | None) -> Iterator[Entr
         if hole is not None:
             yield Finding(segment.path, "damage", f"entry {index} is damaged")
         else:
-            yield parse_entry(data, segment.positions[index - segment.first_index])
+            yield parse_entry(data, positions[index - segment.first_index])
 
 
 class _ShardInspection:

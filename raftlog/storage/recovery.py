@@ -198,10 +198,11 @@ class _Findings:
         for segment in self.segments:
             scan = self._scans.get(segment.first_index)
             first = max(self.watermark.index + 1, segment.first_index)
-            if scan is None or first > segment.end.index or segment.positions is None:
+            if scan is None or first > segment.end.index or segment.places is None:
                 continue
             start = max(
-                SEGMENT_HEADER_BYTES, segment.positions[first - segment.first_index] - UNIT_BYTES
+                SEGMENT_HEADER_BYTES,
+                segment.places.positions[first - segment.first_index] - UNIT_BYTES,
             )
             segment.file.pwrite([scan.bytes_from(start)], start)
             segment.file.sync()
@@ -218,7 +219,7 @@ class _Findings:
                 continue
             store_index(self._files, segment.index_path, encode_index(segment, scan.newest.unit))
             segment.sealed = True
-            segment.positions = None
+            segment.places = None
             segment.unit_starts = None
 
     def _cut_at(self, segment: Segment, hole: Hole) -> None:

@@ -29,6 +29,7 @@ from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
 from raftlog.storage.durable_mark import Claim
+from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES, Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, parse_unit
@@ -50,7 +51,7 @@ class SegmentScan:
         self._data = read_what_can_be_read(segment.file)
         self._end = segment.base
         self._position = SEGMENT_HEADER_BYTES
-        self._positions: array[int] = array("I")
+        self._places = EntryPlaces()
         self._unit_starts: array[int] = array("I")
 
     def bytes_from(self, position: int) -> bytes:
@@ -64,7 +65,7 @@ class SegmentScan:
         while self._run_of_good_frames():
             pass
         segment = self.segment
-        segment.positions = self._positions
+        segment.places = self._places
         segment.end = self._end
         segment.end_position = self._position
         segment.unit_starts = self._unit_starts
@@ -79,7 +80,7 @@ class SegmentScan:
         position = self._position
         end = self._end
         expected, previous, last_term = end.index + 1, end.checksum, end.term
-        positions, runs = self._positions, self.segment.term_runs
+        place, runs = self._places.append, self.segment.term_runs
         unpack = HEADER.unpack_from
         while position + HEADER_BYTES <= size:
             magic, version, kind, length, term, index, link, body_crc, checksum = unpack(
@@ -106,7 +107,7 @@ class SegmentScan:
             if term != last_term or not runs:
                 runs.append((Index(index), Term(term)))
                 last_term = term
-            positions.append(position)
+            place(position, checksum)
             previous = checksum
             expected += 1
             position = following
@@ -156,7 +157,7 @@ class SegmentScan:
             if end.term != self._end.term or not segment.term_runs:
                 segment.term_runs.append((Index(index), end.term))
                 self._end = end
-            self._positions.append(self._position)
+        self._places.lose(last - first + 1, self._position, end.checksum)
         self._end = end
         self._position += length
 
