@@ -215,6 +215,18 @@ MUTANTS: Final = (
         tests=("tests/storage/test_lost_writes.py",),
     ),
     Mutant(
+        "branch that a lost write brought back is trusted (ruling 16)",
+        "raftlog.storage.scan",
+        (("            0 < number < cut_unit and last > end for", "            number < 0 for"),),
+        tests=("tests/storage/test_lost_writes.py",),
+    ),
+    Mutant(
+        "another log than the promised one is opened (ruling 16)",
+        "raftlog.storage.recovery",
+        (("            if checksum != mark.checksum:\n", "            if checksum < 0:\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
+    ),
+    Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
         (("if not self._is_voter or self._faulty:", "if not self._is_voter:"),),

@@ -23,7 +23,7 @@ from raftlog.base.errors import DirectoryUnformatted, Refused, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage import hard_state
-from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
+from raftlog.storage.durable_mark import NEVER_CUT, Claim, DurableMark, claim_done
 from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
@@ -149,7 +149,8 @@ class _ShardInspection:
         self._log = f"{self._folder}/{LOG}"
         self._watermark = claim_done(0, LOG_ORIGIN)
         self._findings: list[Finding] = []
-        self._junk = False
+        self._scans: list[SegmentScan] = []
+        self._cut = NEVER_CUT
         self._read_mark()
         for name in files.list(self._log):
             if name.endswith(SUFFIX):
@@ -158,6 +159,9 @@ class _ShardInspection:
     def report(self) -> ShardReport:
         """Judge what was read."""
         term, vote = self._hard_state()
+        if not self._watermark.truncation:
+            for scan in self._scans:
+                scan.forget_branch(self._cut)
         self._judge_links()
         self._judge_holes()
         self._judge_tail()
@@ -178,6 +182,7 @@ class _ShardInspection:
             self._find(path, "damage", "is missing: how far the log was durable is not known")
             return
         mark = DurableMark.open(self._files, path)
+        self._cut = mark.cut
         if mark.newest is not None:
             self._heed(mark.newest)
         else:
@@ -198,7 +203,7 @@ class _ShardInspection:
         segment = Segment(file, self._log, header.end)
         scan = SegmentScan(segment)
         scan.run()
-        self._junk = scan.junk
+        self._scans.append(scan)
         if scan.newest is not None:
             self._heed(scan.newest)
         self.segments.append(segment)
@@ -246,13 +251,16 @@ class _ShardInspection:
 
     def _judge_tail(self) -> None:
         mark = self._watermark
-        end = self.segments[-1].end.index if self.segments else 0
+        last = self.segments[-1].end if self.segments else LOG_ORIGIN
+        end = last.index
         where = self.segments[-1].path if self.segments else self._log
         if end < mark.index:
             self._find(where, "damage", f"ends with entry {end}, was durable up to {mark.index}")
         elif mark.truncation and end > mark.index:
             self._find(where, "unfinished", f"a truncation to entry {mark.index} did not end")
-        elif self._junk:
+        elif end == mark.index and last.checksum != mark.checksum:
+            self._find(where, "damage", f"entry {end} is not the one that was promised")
+        elif self._scans and self._scans[-1].junk:
             self._find(where, "unfinished", f"a write after entry {end} did not end")
 
     def _heed(self, claim: Claim) -> None:

@@ -1,5 +1,6 @@
 """What may fill a hole in the log: the same entries, proven by the chain (ruling 20)."""
 
+from bisect import insort
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -7,6 +8,7 @@ from raftlog.base.entry import (
     HEADER_BYTES,
     Buffer,
     Entry,
+    LogEnd,
     check_link,
     parse_header,
 )
@@ -17,11 +19,14 @@ from raftlog.storage.segment import Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
 
-def frames_for(hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
+def frames_for(hole: Hole, entries: Sequence[Entry], *, tail: bool) -> list[Buffer] | None:
     """Return what to write into the hole; None if these are not the lost entries, or not all.
 
     The last one must have the hole's chain value: nothing may be put in place that does not
     prove itself, or a peer's uncommitted entry of another term could get there.
+
+    A ``tail`` has nothing behind it, and gets a unit head of its own: the unit before it may be
+    older than a truncation that these entries came after (``SegmentScan.forget_branch``).
     """
     if len(entries) != hole.last - hole.first + 1:
         return None
@@ -36,15 +41,16 @@ def frames_for(hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
         return None
     frames: list[Buffer] = [entry.frame for entry in entries]
     total = sum(map(len, frames))
-    if hole.length in (0, total):
-        return frames
-    heads, rest = divmod(hole.length - total, UNIT_BYTES)
-    if heads < 1 or rest:
+    heads, rest = divmod(hole.length - total, UNIT_BYTES) if hole.length else (int(tail), 0)
+    if heads < 0 or rest:
         return None
-    # Heads of units were lost too. Their numbers are only compared with "newer than", and a
-    # scan takes heads anywhere, so what counts is that the hole is filled exactly.
-    head: Buffer = encode_unit(Unit(0, total, hole.before, Index(0)))
-    return [head, *frames, *[head] * (heads - 1)]
+    if not heads:
+        return frames
+    # Heads of units were lost too. Nobody knows their numbers, and 0 claims nothing.
+    ahead = LogEnd(Index(hole.first - 1), hole.before.term, entries[0].previous)
+    head = encode_unit(Unit(0, total, ahead, Index(0)))
+    empty = encode_unit(Unit(0, 0, entries[-1].end, Index(0)))
+    return [head, *frames, *[empty] * (heads - 1)]
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
@@ -60,6 +66,8 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
             places.positions[index] = position
             places.checksums[index] = parse_header(frame, 0)[0].checksum
             index += 1
+        elif segment.unit_starts is not None and position not in segment.unit_starts:
+            insort(segment.unit_starts, position)
         position += len(frame)
     if not hole.length:
         segment.end_position = max(segment.end_position, position)

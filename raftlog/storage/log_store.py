@@ -241,7 +241,8 @@ class LogStore:
         if hole is None or hole.first != entries[0].index:
             return None
         entries = entries[: hole.last - hole.first + 1]
-        frames = frames_for(hole, entries)
+        tail = not hole.length and hole.last == segment.end.index and not segment.sealed
+        frames = frames_for(hole, entries, tail=tail)
         if frames is None:
             return None
         plan = self._new_plan()

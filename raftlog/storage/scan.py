@@ -9,7 +9,9 @@ After a bad frame the scan looks for the next good one. What lies between is a
 """
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from crc32c import crc32c
@@ -28,7 +30,7 @@ from raftlog.base.entry import (
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
-from raftlog.storage.durable_mark import Claim
+from raftlog.storage.durable_mark import Claim, Cut
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES, Hole, Segment
@@ -53,6 +55,8 @@ class SegmentScan:
         self._position = SEGMENT_HEADER_BYTES
         self._places = EntryPlaces()
         self._unit_starts: array[int] = array("I")
+        self._units: list[tuple[int, int]] = []
+        """Number of each unit, and the entry before it."""
 
     def bytes_from(self, position: int) -> bytes:
         """Return what was read from ``position`` to the end of the last good frame."""
@@ -71,6 +75,29 @@ class SegmentScan:
         segment.unit_starts = self._unit_starts
         rest = self._data[self._position :]
         self.junk = rest != bytes(len(rest))
+
+    def forget_branch(self, cut: Cut) -> None:
+        """Forget entries behind the last truncation, ``cut``, in units older than it.
+
+        A disk has lost what was written since: the truncation, and all in this segment that
+        came after. What was promised of it is missing; what is here is another branch.
+        """
+        segment, (cut_unit, end) = self.segment, cut
+        units = [*self._units, (0, segment.end.index)]
+        stale = any(
+            0 < number < cut_unit and last > end for (number, _), (_, last) in pairwise(units)
+        )
+        places = segment.places
+        if not stale or places is None or segment.hole_at(end) is not None:
+            return
+        if end <= segment.base.index:
+            kept = segment.base
+        else:
+            runs = segment.term_runs
+            term = runs[bisect_right(runs, end, key=lambda run: run[0]) - 1][1]
+            kept = LogEnd(end, term, places.checksums[end - segment.first_index])
+        segment.forget_after(places, kept)
+        self.junk = True
 
     def _run_of_good_frames(self) -> bool:
         """Take frames as long as they are good; return whether there is more behind damage."""
@@ -101,7 +128,7 @@ class SegmentScan:
                 unit = parse_unit(data, position)
                 if unit is None:
                     break
-                self._take_unit(unit, position)
+                self._take_unit(unit, position, expected - 1)
                 position += UNIT_BYTES
                 continue
             if term != last_term or not runs:
@@ -116,8 +143,9 @@ class SegmentScan:
             self._end = LogEnd(Index(expected - 1), Term(last_term), previous)
         return self._pass_damage()
 
-    def _take_unit(self, unit: Unit, position: int) -> None:
+    def _take_unit(self, unit: Unit, position: int, before: int) -> None:
         self._unit_starts.append(position)
+        self._units.append((unit.number, before))
         if self.newest is None or unit.claim > self.newest:
             self.newest = unit.claim
         self.commit_hint = max(self.commit_hint, unit.commit)
