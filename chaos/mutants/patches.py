@@ -227,6 +227,23 @@ MUTANTS: Final = (
         tests=("tests/storage/test_lost_writes.py",),
     ),
     Mutant(
+        "unit head believed wherever it lies",
+        "raftlog.storage.unit",
+        (
+            (
+                "    return crc32c(head, crc32c(_POSITION.pack(position), salt))\n",
+                "    return crc32c(head)\n",
+            ),
+        ),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
+        "frame behind damage taken for the log's without a proof",
+        "raftlog.storage.scan",
+        (("                if leads_on:\n", "                if looked_at:\n"),),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
         (("if not self._is_voter or self._faulty:", "if not self._is_voter:"),),

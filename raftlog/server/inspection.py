@@ -201,7 +201,7 @@ class _ShardInspection:
             return
         self._heed(header)
         segment = Segment(file, self._log, header.end)
-        scan = SegmentScan(segment)
+        scan = SegmentScan(segment, self._watermark.end)
         scan.run()
         self._scans.append(scan)
         if scan.newest is not None:

@@ -19,14 +19,14 @@ from raftlog.storage.segment import Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
 
-def frames_for(hole: Hole, entries: Sequence[Entry], *, tail: bool) -> list[Buffer] | None:
+def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
     """Return what to write into the hole; None if these are not the lost entries, or not all.
 
     The last one must have the hole's chain value: nothing may be put in place that does not
     prove itself, or a peer's uncommitted entry of another term could get there.
 
-    A ``tail`` has nothing behind it, and gets a unit head of its own: the unit before it may be
-    older than a truncation that these entries came after (``SegmentScan.forget_branch``).
+    A tail, with nothing behind it, gets a unit head of its own: the unit before it may be older
+    than a truncation that these entries came after (``SegmentScan.forget_branch``).
     """
     if len(entries) != hole.last - hole.first + 1:
         return None
@@ -41,6 +41,7 @@ def frames_for(hole: Hole, entries: Sequence[Entry], *, tail: bool) -> list[Buff
         return None
     frames: list[Buffer] = [entry.frame for entry in entries]
     total = sum(map(len, frames))
+    tail = hole.last == segment.end.index and not segment.sealed
     heads, rest = divmod(hole.length - total, UNIT_BYTES) if hole.length else (int(tail), 0)
     if heads < 0 or rest:
         return None
@@ -48,9 +49,11 @@ def frames_for(hole: Hole, entries: Sequence[Entry], *, tail: bool) -> list[Buff
         return frames
     # Heads of units were lost too. Nobody knows their numbers, and 0 claims nothing.
     ahead = LogEnd(Index(hole.first - 1), hole.before.term, entries[0].previous)
-    head = encode_unit(Unit(0, total, ahead, Index(0)))
-    empty = encode_unit(Unit(0, 0, entries[-1].end, Index(0)))
-    return [head, *frames, *[empty] * (heads - 1)]
+    frames.insert(0, encode_unit(Unit(0, total, ahead, Index(0)), segment.salt, hole.position))
+    empty = Unit(0, 0, entries[-1].end, Index(0))
+    position = hole.position + UNIT_BYTES + total
+    rest_of_it = range(position, position + (heads - 1) * UNIT_BYTES, UNIT_BYTES)
+    return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:

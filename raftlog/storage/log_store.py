@@ -241,8 +241,7 @@ class LogStore:
         if hole is None or hole.first != entries[0].index:
             return None
         entries = entries[: hole.last - hole.first + 1]
-        tail = not hole.length and hole.last == segment.end.index and not segment.sealed
-        frames = frames_for(hole, entries, tail=tail)
+        frames = frames_for(segment, hole, entries)
         if frames is None:
             return None
         plan = self._new_plan()
@@ -378,8 +377,9 @@ class LogStore:
         commit: Index,
     ) -> None:
         self.unit_number += 1
-        head = encode_unit(Unit(self.unit_number, length, self.end, commit))
         start = segment.end_position
+        unit = Unit(self.unit_number, length, self.end, commit)
+        head = encode_unit(unit, segment.salt, start)
         buffers: list[Buffer] = [head]
         position = start + UNIT_BYTES
         places, unit_starts = segment.places, segment.unit_starts

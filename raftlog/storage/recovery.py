@@ -127,7 +127,7 @@ class _Findings:
                 self._heed(segment.claim)
             else:
                 self._make_as_it_looks(segment)
-                scan = SegmentScan(segment)
+                scan = SegmentScan(segment, self._mark.newest.end if self._mark.newest else None)
                 scan.run()
                 self._scans[segment.first_index] = scan
                 self.commit_hint = max(self.commit_hint, scan.commit_hint)

@@ -6,6 +6,11 @@ bad is a torn write or damage depends on the watermark (``recovery``).
 
 After a bad frame the scan looks for the next good one. What lies between is a
 ``Hole``: how many entries, in how many bytes, linking what to what.
+
+A record may hold anything, also a segment of this or another log. Unit heads in
+it are not good here, because a head belongs to one place (``unit``). Its entries
+are good, but lead nowhere: behind the true entries lies, sooner or later, a true
+unit head, or the end that somebody claims.
 """
 
 from array import array
@@ -24,12 +29,13 @@ from raftlog.base.entry import (
     KINDS,
     Entry,
     LogEnd,
+    check_link,
     header_checksum,
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
-from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
+from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage.durable_mark import Claim, Cut
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
@@ -43,8 +49,10 @@ _SEALED_BYTES: Final = HEADER_BYTES - 4
 class SegmentScan:
     """One pass over a segment; fills the segment it is given."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, claimed: LogEnd | None = None) -> None:
         self.segment = segment
+        self._claimed = claimed
+        """An end that this segment is known to have had, if any is known."""
         self.newest: Claim | None = None
         """The best claim of any unit head."""
         self.commit_hint = Index(0)
@@ -109,6 +117,7 @@ class SegmentScan:
         expected, previous, last_term = end.index + 1, end.checksum, end.term
         place, runs = self._places.append, self.segment.term_runs
         unpack = HEADER.unpack_from
+        salt = self.segment.salt
         while position + HEADER_BYTES <= size:
             magic, version, kind, length, term, index, link, body_crc, checksum = unpack(
                 data, position
@@ -125,8 +134,9 @@ class SegmentScan:
                 or kind not in KINDS
                 or crc32c(view[body:following]) != body_crc
             ):
-                unit = parse_unit(data, position)
-                if unit is None:
+                unit = parse_unit(data, position, salt)
+                # A head that names another entry before it is what a lost write left there.
+                if unit is None or not _follows(unit, expected - 1, previous):
                     break
                 self._take_unit(unit, position, expected - 1)
                 position += UNIT_BYTES
@@ -192,41 +202,63 @@ class SegmentScan:
     def _next_good(self) -> tuple[int, LogEnd] | None:
         """Return where the log goes on behind damage, and the entry that is in front of it.
 
-        A record may hold bytes that look like a frame. So the first place that
-        is *proven* to follow wins over one that is only possible.
+        A record may hold bytes that look like a frame. So only a place is taken
+        that is *proven* to follow: by what lies before it, or because it leads
+        to what cannot be in a record.
         """
-        possible: tuple[int, LogEnd] | None = None
-        for position, before, term in self._good_frames(self._position + 1):
-            if before.index == self._end.index:
+        looked_at = self._position
+        for position, before, entry in self._good_frames(self._position + 1):
+            if entry is None or before.index == self._end.index:
                 return position, before
-            proven = self._proven_term(position, before, term)
+            proven = self._proven_term(position, before, entry.term)
             if proven is not None:
                 return position, LogEnd(before.index, proven, before.checksum)
-            possible = possible or (position, before)
-            if position > self._position + HEADER_BYTES + ENTRY_BODY_BYTES_MAX:
-                break
-        return possible
+            if position >= looked_at:
+                leads_on, looked_at = self._leads_on(position, entry)
+                if leads_on:
+                    return position, before
+        return None
 
-    def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Term]]:
+    def _leads_on(self, position: int, entry: Entry) -> tuple[bool, int]:
+        """Whether the entries from ``position`` on lead to a head or a claim; and where they end.
+
+        Their headers do: a bad body is damage of its own. What they run through need not be
+        looked at again, it ends there too.
+        """
+        data = self._data
+        end = LogEnd(Index(entry.index - 1), entry.term, entry.previous)
+        while end != self._claimed:
+            try:
+                entry, length, _ = parse_header(data, position)
+                check_link(end, entry)
+            except CorruptFrame:
+                break
+            end = entry.end
+            position += HEADER_BYTES + length
+        unit = parse_unit(data, position, self.segment.salt)
+        is_real = unit is not None and _follows(unit, end.index, end.checksum)
+        return is_real or end == self._claimed, position
+
+    def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Entry | None]]:
         """Yield good frames that may belong behind what is here.
 
-        With each, the entry before it (whose term may be a guess), and a term
-        that this entry may have.
+        With each, the entry before it (whose term may be a guess), and its own
+        header; None for the head of a unit.
         """
         data = self._data
         entry_at = data.find(_ENTRY_MAGIC, start)
         unit_at = data.find(UNIT_MAGIC, start)
         while entry_at >= 0 or unit_at >= 0:
             if unit_at >= 0 and (entry_at < 0 or unit_at < entry_at):
-                unit = parse_unit(data, unit_at)
+                unit = parse_unit(data, unit_at, self.segment.salt)
                 if unit is not None and self._can_follow(unit.before, unit_at):
-                    yield unit_at, unit.before, unit.before.term
+                    yield unit_at, unit.before, None
                 unit_at = data.find(UNIT_MAGIC, unit_at + 1)
             else:
                 entry = self._good_entry(entry_at)
                 if entry is not None:
                     before = LogEnd(Index(entry.index - 1), self._end.term, entry.previous)
-                    yield entry_at, before, entry.term
+                    yield entry_at, before, entry
                 entry_at = data.find(_ENTRY_MAGIC, entry_at + 1)
 
     def _proven_term(self, position: int, lost: LogEnd, term: Term) -> Term | None:
@@ -272,6 +304,10 @@ class SegmentScan:
             return None
         body = memoryview(self._data)[start : start + length]
         return header if len(body) == length and crc32c(body) == body_crc else None
+
+
+def _follows(unit: Unit, index: int, checksum: int) -> bool:
+    return unit.before.index == index and unit.before.checksum == checksum
 
 
 def read_what_can_be_read(file: File) -> bytes:

@@ -30,6 +30,7 @@ from raftlog.storage.files import File, Files
 SEGMENT_HEADER_BYTES: Final = 64
 _HEADER: Final = struct.Struct("<4sHHQQIQ")
 _CRC: Final = struct.Struct("<I")
+_BASE: Final = struct.Struct("<QQI")
 _MAGIC: Final = b"RLSG"
 _VERSION: Final = 1
 _SUMMARY: Final = struct.Struct("<4sHHQIIIQQIQI")
@@ -65,6 +66,8 @@ class Segment:
         self.directory = directory
         self.base = base
         """The entry before the first one."""
+        self.salt = crc32c(_BASE.pack(base.index, base.term, base.checksum))
+        """What the checksums of its unit heads begin with: a head of another log is none here."""
         self.end = base
         self.end_position = SEGMENT_HEADER_BYTES
         self.term_runs: list[tuple[Index, Term]] = []
