@@ -12,15 +12,17 @@ the watermark, so it can look unfinished and never damaged.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from raftlog.base.entry import LOG_ORIGIN, Entry, parse_entry
-from raftlog.base.errors import DirectoryUnformatted, Refused, StorageFailed
-from raftlog.base.ids import Index
+from raftlog.base.errors import DirectoryUnformatted, RaftlogError, Refused, StorageFailed
+from raftlog.base.ids import ClusterId, Index
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage import hard_state
 from raftlog.storage.durable_mark import NEVER_CUT, Claim, DurableMark, claim_done
@@ -113,6 +115,16 @@ def entries_of(path: str, shard: int, first: int, last: int | None) -> Iterator[
     for segment in inspection.segments:
         if segment.end.index >= first and (last is None or segment.base.index < last):
             yield from _entries_in(segment, first, last)
+
+
+def cluster_of(directories: Iterable[Path]) -> ClusterId | None:
+    """Return the cluster that data directories belong to; None if none can be read here."""
+    files = ReadOnlyFiles()
+    for path in directories:
+        # What is wrong with a directory is said by who opens it; they may be on other machines.
+        with suppress(RaftlogError):
+            return read_identity(files, str(path)).cluster
+    return None
 
 
 def _identity_of(files: ReadOnlyFiles, path: str) -> Identity:

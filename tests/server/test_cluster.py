@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from raftlog.base.errors import DirectoryLocked, Unavailable
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import ClusterId, NodeId
 from raftlog.server.cluster import LocalNodes, last_line, refuse_addresses_in_use
 from raftlog.server.config import Config, NodeConfig, load_config
 from raftlog.server.observation import ClusterView, NodeView
-from raftlog.storage.directory import DataDirectory
+from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.files import OsFiles
 
 IDLE = "import sys; sys.stdin.read()"
@@ -92,6 +92,25 @@ def answers(view: Callable[[], ClusterView]) -> Callable[[], "asyncio.Future[Clu
         return future
 
     return look
+
+
+def test_the_cluster_that_is_looked_at_is_the_one_of_the_directories(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration knows names only; before the formation nobody knows more."""
+    asked: list[ClusterId | None] = []
+
+    async def see(*_: object, cluster: ClusterId | None) -> ClusterView:
+        asked.append(cluster)
+        return healthy()
+
+    monkeypatch.setattr("raftlog.server.cluster.observe", see)
+    asyncio.run(LocalNodes(config).observe())
+    cluster = form_cluster(config.directories)
+    (config.directories[NodeId("n1")] / "node.meta").write_bytes(b"damaged")
+    asyncio.run(LocalNodes(config).observe())
+
+    assert asked == [None, cluster]
 
 
 def test_up_forms_starts_and_waits_and_down_stops(config: Config, processes: Processes) -> None:
