@@ -18,6 +18,7 @@ from raftlog.server.config import Config, NodeConfig, load_config
 from raftlog.server.observation import ClusterView, NodeView
 from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.files import OsFiles
+from raftlog.testing.processes import free_ports
 
 IDLE = "import sys; sys.stdin.read()"
 STUBBORN = (
@@ -63,10 +64,7 @@ def processes() -> Iterator[Processes]:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     """Two nodes on addresses that nobody has."""
-    free = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    ports = [server.getsockname()[1] for server in free]
-    for server in free:
-        server.close()
+    ports = free_ports(4)
     path = tmp_path / "cluster.yml"
     path.write_text(
         "cluster: c\ndata: data\nnodes:\n"
@@ -189,8 +187,8 @@ def test_a_cluster_without_a_leader_is_waited_for_and_then_told(
     view = ClusterView((NodeView(NodeId("n1"), 0, "", problem="no answer"),))
     nodes = LocalNodes(config, spawn=processes.spawn, look=answers(lambda: view))
 
-    with pytest.raises(Unavailable, match=r"after 0\.2 s shard 0 has no leader"):
-        asyncio.run(nodes.up(timeout_s=0.2))
+    with pytest.raises(Unavailable, match=r"after 0\.5 s shard 0 has no leader"):
+        asyncio.run(nodes.up(timeout_s=0.5))
 
     assert set(nodes.running()) == {"n1", "n2"}
 
