@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -22,6 +23,10 @@ from raftlog.base.ids import NodeId
 from raftlog.server.config import ENV_DATA
 from raftlog.storage.directory import form_cluster
 
+PORTS: Final = range(16_000, 32_000)
+"""Below the range that Linux takes ports for outgoing connections from (32768 to 60999)."""
+_DRAWN: Final = SystemRandom()
+"""Not seeded: two test runs at once must not draw alike."""
 STOP_S: Final = 15.0
 """A node ends by itself within 10 s of SIGTERM (ruling 33)."""
 
@@ -37,11 +42,23 @@ class NodeAddress(msgspec.Struct, frozen=True):
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody listens on now, each once."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports of 127.0.0.1 that nobody listens on now, each once.
+
+    Not those that the kernel would give (port 0): they are of the range from
+    which it takes one for every outgoing connection, so that the port of a
+    node which is down for a moment may be gone when the node is started again.
+    """
+    sockets: list[socket.socket] = []
+    ports = list(PORTS)
+    _DRAWN.shuffle(ports)
     try:
-        for bound in sockets:
-            bound.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            bound = socket.socket()
+            sockets.append(bound)
+            try:
+                bound.bind(("127.0.0.1", ports.pop()))
+            except OSError:
+                sockets.pop().close()
         return [bound.getsockname()[1] for bound in sockets]
     finally:
         for bound in sockets:
