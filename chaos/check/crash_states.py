@@ -26,7 +26,7 @@ from typing import Final
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
 from raftlog.base.errors import DirectoryUnformatted
-from raftlog.base.ids import Index, NodeId, Term, WriteNumber
+from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
 from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.log_store import LogStore, StoreOptions
@@ -36,6 +36,7 @@ DIRECTORY: Final = "data"
 SHARD: Final = "data/shards/0"
 OPTIONS: Final = StoreOptions(segment_bytes=1024)
 NODE: Final = NodeId("n1")
+VOTES: Final = tuple(ReplicaId(NodeId(f"n{n}"), DirectoryId(f"d{n}")) for n in (1, 2))
 
 
 class ContractBroken(AssertionError):
@@ -137,7 +138,7 @@ class Workload:
         possible: list[list[int]] = []
         if kind == "vote":
             self._term += 1
-            vote = self.random.choice([None, NodeId("n1"), NodeId("n2")])
+            vote = self.random.choice([None, *VOTES])
             states.append(HardState(Term(self._term), vote))
             writes.append(SaveHardState(self._number(), states[-1]))
         for _ in range(3 if kind == "burst" else 1):

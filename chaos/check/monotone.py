@@ -64,10 +64,11 @@ class Monotone:
                 NAME, f"{node} restarts in term {recovered.term} after {self._terms[node]}"
             )
         told = self._votes.get((node, recovered.term))
-        if told is not None and told != recovered.vote:
+        remembered = recovered.vote.node if recovered.vote is not None else None
+        if told is not None and told != remembered:
             raise Violation(
                 NAME,
-                f"{node} voted for {told} in term {recovered.term} and remembers {recovered.vote}",
+                f"{node} voted for {told} in term {recovered.term} and remembers {remembered}",
             )
         if commit_hint > committed:
             raise Violation(

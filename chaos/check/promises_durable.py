@@ -46,7 +46,7 @@ class DurableState:
 
     def _note_vote(self) -> None:
         if self.hard_state.vote is not None:
-            self.votes[self.hard_state.term] = self.hard_state.vote
+            self.votes[self.hard_state.term] = self.hard_state.vote.node
 
 
 def check_promise(

@@ -57,7 +57,7 @@ MUTANTS: Final = (
         _CORE,
         (
             (
-                "        after = NOW if pre_vote else self._hard_state_write\n",
+                "        after = NOW if candidacy.pre_vote else self._hard_state_write\n",
                 "        after = NOW\n",
             ),
         ),
@@ -66,9 +66,20 @@ MUTANTS: Final = (
         "two votes in one term",
         _CORE,
         (
-            ("granted = (free or self.vote == sender.node) and", "granted ="),
+            ("granted = (free or self.vote == sender) and", "granted ="),
             ("        if granted and self.vote is None:\n", "        if granted:\n"),
         ),
+    ),
+    Mutant(
+        "vote kept by node id (ruling 5)",
+        _CORE,
+        (
+            (
+                "(free or self.vote == sender) and",
+                "(free or self.vote and self.vote.node == sender.node) and",
+            ),
+        ),
+        tests=("tests/raft/test_elections.py",),
     ),
     Mutant(
         "truncation below commit (DLedger, unguarded)",
@@ -97,7 +108,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "last log term is the current term (DLedger 52)",
-        _CORE,
+        "raftlog.raft.candidate",
         (
             ("VoteRequest(self.term, last.term,", "VoteRequest(self.term, self.term,"),
             (
@@ -175,6 +186,12 @@ MUTANTS: Final = (
         tests=("tests/storage/test_hard_state.py",),
     ),
     Mutant(
+        "truncation in one slot of the mark",
+        "raftlog.storage.log_store",
+        ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),
+        tests=("tests/storage/test_recovery.py",),
+    ),
+    Mutant(
         "damage below the watermark cut off (NATS 7549)",
         "raftlog.storage.recovery",
         (
@@ -188,8 +205,43 @@ MUTANTS: Final = (
     Mutant(
         "repair without identity (ruling 20)",
         "raftlog.storage.holes",
-        (("    if entries[-1].checksum != identity:\n", "    if identity == -1:\n"),),
+        (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
         tests=("tests/sim/test_findings.py",),
+    ),
+    Mutant(
+        "stored entry known by its own checksum only",
+        "raftlog.storage.span",
+        (("            if entry.checksum != checksum:\n", "            if checksum < 0:\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
+    ),
+    Mutant(
+        "branch that a lost write brought back is trusted (ruling 16)",
+        "raftlog.storage.scan",
+        (("            0 < number < cut_unit and last > end for", "            number < 0 for"),),
+        tests=("tests/storage/test_lost_writes.py",),
+    ),
+    Mutant(
+        "another log than the promised one is opened (ruling 16)",
+        "raftlog.storage.recovery",
+        (("            if checksum != mark.checksum:\n", "            if checksum < 0:\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
+    ),
+    Mutant(
+        "unit head believed wherever it lies",
+        "raftlog.storage.unit",
+        (
+            (
+                "    return crc32c(head, crc32c(_POSITION.pack(position), salt))\n",
+                "    return crc32c(head)\n",
+            ),
+        ),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
+        "frame behind damage taken for the log's without a proof",
+        "raftlog.storage.scan",
+        (("                if leads_on:\n", "                if looked_at:\n"),),
+        tests=("tests/storage/test_damage.py",),
     ),
     Mutant(
         "damaged replica campaigns (PAR)",
@@ -224,6 +276,12 @@ MUTANTS: Final = (
             ),
         ),
         tests=("tests/sim/test_findings.py",),
+    ),
+    Mutant(
+        "acknowledgement of what was never sent is counted",
+        _CORE,
+        ((" if matched > self.log.last_index:\n", " if matched < 0:\n"),),
+        tests=("tests/raft/test_assertions.py",),
     ),
     Mutant(
         "leader with damage that nobody has never steps down",

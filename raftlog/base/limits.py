@@ -31,6 +31,8 @@ FRAME_UNPROVEN_BYTES_MAX: Final = 64 * KIB
 CONNECTIONS_MAX: Final = 4_096
 REQUESTS_PER_CONNECTION_MAX: Final = 4_096
 """Unanswered requests of one client connection."""
+RPCS_MAX: Final = 4_096
+"""gRPC requests that a node serves at once."""
 WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000
@@ -45,6 +47,12 @@ UNCOMMITTED_BYTES_MAX: Final = 64 * MIB
 as throttled. A tail of durable entries that apply does not get to is cut to it too."""
 PENDING_PROPOSALS_MAX: Final = 100_000
 PENDING_READS_MAX: Final = 100_000
+REPAIR_MESSAGES_MAX: Final = 64
+"""Damaged places that peers are asked for at once; the others have their turn later."""
+REPAIR_READS_MAX: Final = 8
+"""Reads of entries for peers that repair; a request beyond it is dropped, and asked again."""
+REPAIR_BYTES_MAX: Final = 16 * MIB
+"""Entries that wait to be written over damage (at least one answer); more are asked again."""
 TAIL_BYTES_MAX: Final = 32 * MIB
 """Entries kept in memory after they are durable and applied, for followers and readers."""
 
@@ -99,6 +107,7 @@ FETCH_WAIT_NS_MAX: Final = 60_000_000_000
 assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX
 assert BATCH_BYTES_MAX < ENTRY_BODY_BYTES_MAX < FRAME_BODY_BYTES_MAX
 assert MESSAGE_ENTRIES_BYTES_MAX <= WINDOW_BYTES_MIN <= WINDOW_BYTES_MAX
+assert MESSAGE_ENTRIES_BYTES_MAX <= REPAIR_BYTES_MAX
 assert UNCOMMITTED_BYTES_MAX >= 2 * ENTRY_BODY_BYTES_MAX
 assert ENTRY_BODY_BYTES_MAX < SEGMENT_BYTES_DEV <= SEGMENT_BYTES < 1 << 32
 assert HEARTBEAT_TICKS * 4 <= ELECTION_TICKS_MIN < ELECTION_TICKS_MAX

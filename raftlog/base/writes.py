@@ -3,14 +3,18 @@
 import msgspec
 
 from raftlog.base.entry import Entry
-from raftlog.base.ids import TERM_ZERO, Index, NodeId, Term, WriteNumber
+from raftlog.base.ids import TERM_ZERO, Index, ReplicaId, Term, WriteNumber
 
 
 class HardState(msgspec.Struct, frozen=True, gc=False):
-    """Term and vote: all that Raft may never forget besides the log (Raft §5, Figure 2)."""
+    """Term and vote: all that Raft may never forget besides the log (Raft §5, Figure 2).
+
+    The vote names the candidate's directory too: a node that comes back with
+    another one is another candidate (R3, ruling 5).
+    """
 
     term: Term = TERM_ZERO
-    vote: NodeId | None = None
+    vote: ReplicaId | None = None
 
 
 class SaveHardState(msgspec.Struct, frozen=True, gc=False):

@@ -24,9 +24,9 @@ def check(
 
         print_json(to_builtins(config, enc_hook=str))
         return
-    rows = [(n.node, n.peer, n.client, n.advertise_client, n.data) for n in nodes]
+    rows = [(n.node, n.peer, n.client, n.grpc or "-", n.advertise_client, n.data) for n in nodes]
     print_table(
-        ("node", "listen.peer", "listen.client", "advertise.client", "data"),
+        ("node", "listen.peer", "listen.client", "listen.grpc", "advertise.client", "data"),
         rows,
         f"cluster {config.cluster}: {config.durability}, {config.shards} shard(s)",
     )

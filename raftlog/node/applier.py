@@ -3,7 +3,8 @@
 Apply has a budget per turn of the loop, in catch-up and restart too, so that a
 long replay never delays a heartbeat (ruling 18). An exception of the machine
 stops the replica before the entry: all replicas will stop there, and skipping
-it would make this one differ from the others for ever.
+it would make this one differ from the others for ever. A caller that raises when
+it is told its outcome stops the replica too, after the entry (``outward``).
 """
 
 import traceback
@@ -109,7 +110,12 @@ class Applier:
                 self._on_failed(ApplyFailed(entry.index, reason))
                 return False
             self.applied = entry.index
-            told(entry.index, entry.term, outcomes)
+            try:
+                told(entry.index, entry.term, outcomes)
+            except AssertionError as error:
+                self._on_failed(error)
+            if self.stopped:
+                return False  # whoever was told has ended this replica
         return True
 
     def _wait(self, *, in_time: bool) -> None:

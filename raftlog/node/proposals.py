@@ -23,6 +23,7 @@ from raftlog.base.errors import NotCommitted, OutcomeUnknown
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import COALESCE_BYTES_MAX, COALESCE_COMMANDS_MAX
 from raftlog.broker.commands import Command
+from raftlog.node.outward import Outward
 
 OnOutcome = Callable[[object, Term, Index], None]
 """Called once with the machine's outcome, or with a ``RaftlogError``; term and index are 0
@@ -101,7 +102,8 @@ class Outstanding:
     it may stand at the same indexes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, outward: Outward) -> None:
+        self._tell_one = outward.call
         self._runs: deque[_Run] = deque()
         self._past: list[_Run] = []
         self.commands = 0
@@ -132,7 +134,7 @@ class Outstanding:
             # One command, as in an embedded log: told without a detour.
             run.groups[position] = []
             self.commands -= 1
-            group[0].on_outcome(outcomes[0], term, index)
+            self._tell_one(group[0].on_outcome, outcomes[0], term, index)
         else:
             self._tell(run, position, term, outcomes)
 
@@ -161,12 +163,16 @@ class Outstanding:
             error = NotCommitted("another leader's entry took this place")
             self._end(group, error, run.term, index)
             return
-        assert len(outcomes) == len(group), f"{len(outcomes)} outcomes for {len(group)} commands"
+        if len(outcomes) != len(group):
+            # Whose are they? The callers are told so; then it is a bug like any other.
+            told = f"{len(outcomes)} outcomes for {len(group)} commands of entry {index}"
+            self._end(group, OutcomeUnknown(told), term, index)
+            raise AssertionError(told)
         self.commands -= len(group)
-        for nth, outcome in enumerate(outcomes):
-            group[nth].on_outcome(outcome, term, index)
+        for proposal, outcome in zip(group, outcomes, strict=True):
+            self._tell_one(proposal.on_outcome, outcome, term, index)
 
     def _end(self, group: list[Proposal], error: Exception, term: Term, index: Index) -> None:
         self.commands -= len(group)
         for proposal in group:
-            proposal.on_outcome(error, term, index)
+            self._tell_one(proposal.on_outcome, error, term, index)

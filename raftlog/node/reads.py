@@ -11,6 +11,7 @@ from collections.abc import Callable
 from raftlog.base.errors import RaftlogError, Throttled, Unavailable
 from raftlog.base.ids import Index
 from raftlog.base.limits import PENDING_READS_MAX, READ_CONFIRM_NS
+from raftlog.node.outward import Outward
 
 OnRead = Callable[[RaftlogError | None], None]
 """Called once: None when a linearizable read may be served from the applied state."""
@@ -19,7 +20,8 @@ OnRead = Callable[[RaftlogError | None], None]
 class LinearizableReads:
     """The reads of one replica that nobody has answered yet."""
 
-    def __init__(self, first_token: int) -> None:
+    def __init__(self, first_token: int, outward: Outward) -> None:
+        self._tell = outward.call
         self._unconfirmed: dict[int, tuple[int, OnRead]] = {}
         self._confirmed: list[tuple[Index, OnRead]] = []
         # Drawn: an answer to a read of this node's last process must not fit one of this one.
@@ -38,10 +40,11 @@ class LinearizableReads:
             return
         on_read = found[1]
         if applied >= index:
-            on_read(None)
+            self._tell(on_read, None)
         elif len(self._confirmed) >= PENDING_READS_MAX:
             # Apply may stand still for long, at an entry that no peer can repair.
-            on_read(Throttled(f"{len(self._confirmed)} reads wait for entry {index} already"))
+            error = Throttled(f"{len(self._confirmed)} reads wait for entry {index} already")
+            self._tell(on_read, error)
         else:
             self._confirmed.append((index, on_read))
 
@@ -49,7 +52,7 @@ class LinearizableReads:
         """The core says: nobody can confirm it."""
         found = self._unconfirmed.pop(token, None)
         if found is not None:
-            found[1](error)
+            self._tell(found[1], error)
 
     def applied(self, index: Index) -> None:
         """Serve what waited for ``index``."""
@@ -58,7 +61,7 @@ class LinearizableReads:
         waiting, self._confirmed = self._confirmed, []
         for needed, on_read in waiting:
             if needed <= index:
-                on_read(None)
+                self._tell(on_read, None)
             else:
                 self._confirmed.append((needed, on_read))
 
@@ -80,4 +83,4 @@ class LinearizableReads:
         self._unconfirmed.clear()
         self._confirmed.clear()
         for on_read in waiting:
-            on_read(error)
+            self._tell(on_read, error)

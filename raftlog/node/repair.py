@@ -4,6 +4,10 @@ A faulty entry leaves the log in two ways only: replaced by the same entry, or
 removed by an ordinary conflict with the current leader. This is the first. Who
 has an entry answers, in any role, with or without a leader; the store decides
 by the chain whether it is the same entry.
+
+Everything here is asked again until the log is whole, so whatever would be too
+much at once is dropped: places to ask for, reads for peers, answers that wait
+for this disk.
 """
 
 from collections.abc import Callable
@@ -11,7 +15,12 @@ from collections.abc import Callable
 from raftlog.base.entry import Entry
 from raftlog.base.errors import StorageError
 from raftlog.base.ids import Index, NodeId, ReplicaId
-from raftlog.base.limits import MESSAGE_ENTRIES_BYTES_MAX
+from raftlog.base.limits import (
+    MESSAGE_ENTRIES_BYTES_MAX,
+    REPAIR_BYTES_MAX,
+    REPAIR_MESSAGES_MAX,
+    REPAIR_READS_MAX,
+)
 from raftlog.node.log_reader import LogReader
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Scheduler
@@ -47,6 +56,11 @@ class Repairer:
         self._send = send
         self._on_changed = on_changed
         self._turn = 0
+        self._asked = 0
+        self._answering = 0
+        """Requests for which entries are being read."""
+        self._waiting_bytes = 0
+        """Entries of answers that wait for their turn at the disk."""
         self._armed = False
         self._known = store.faulty_count
         self.repaired = 0
@@ -64,8 +78,17 @@ class Repairer:
         self._scheduler.call_later(RETRY_NS, self._again)
         peer = self._peers[self._turn % len(self._peers)]
         self._turn += 1
-        for first, last in self._store.faulty_ranges():
+        for first, last in self._next_places():
             self._send(peer, RepairRequest(first, last))
+
+    def _next_places(self) -> list[tuple[Index, Index]]:
+        """Return damaged places, others every time if there are many."""
+        places = self._store.faulty_ranges()
+        if len(places) <= REPAIR_MESSAGES_MAX:
+            return places
+        start = self._asked % len(places)
+        self._asked += REPAIR_MESSAGES_MAX
+        return (places[start:] + places[:start])[:REPAIR_MESSAGES_MAX]
 
     def receive(self, sender: ReplicaId, message: RepairMessage) -> None:
         """Answer a request, or take in an answer."""
@@ -75,7 +98,9 @@ class Repairer:
         last = min(message.last, self._log.last_index)
         if not self._log.start.index < message.first <= last:
             return
-        self._gather(sender.node, message.first, last, ())
+        if self._answering < REPAIR_READS_MAX:
+            self._answering += 1
+            self._gather(sender.node, message.first, last, ())
 
     def _gather(self, node: NodeId, first: Index, last: Index, found: tuple[Entry, ...]) -> None:
         """Collect entries up to ``last`` from memory and file, then answer with what there is.
@@ -101,14 +126,19 @@ class Repairer:
         self._reader.read(first, last, loaded, MESSAGE_ENTRIES_BYTES_MAX - size)
 
     def _answer(self, node: NodeId, entries: tuple[Entry, ...]) -> None:
+        self._answering -= 1
         if entries:
             self._send(node, RepairReply(entries))
 
     def _take(self, entries: tuple[Entry, ...]) -> None:
-        if not entries or not self._store.faulty_count:
+        size = sum(entry.size for entry in entries)
+        full = self._waiting_bytes and self._waiting_bytes + size > REPAIR_BYTES_MAX
+        if not entries or not self._store.faulty_count or full:
             return
+        self._waiting_bytes += size
 
         def plan() -> StorePlan | None:
+            self._waiting_bytes -= size
             try:
                 return self._store.plan_repair(entries)
             except StorageError:

@@ -31,7 +31,6 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
-    APPLY_BUDGET_NS,
     COALESCE_BYTES_MAX,
     PENDING_PROPOSALS_MAX,
     TICK_NS,
@@ -40,12 +39,14 @@ from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
+from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
-from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Timer, Writer
+from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Writer
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
+from raftlog.node.ticking import Ticking
 from raftlog.raft.config import CoreConfig, CoreStatus
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
@@ -61,18 +62,15 @@ from raftlog.raft.events import (
     Propose,
     Read,
     Receive,
-    Tick,
     Transfer,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
-LATE_TICKS: Final = 20
-"""A timer that fires so late means that the process stood still (ruling 36)."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -119,15 +117,15 @@ class Replica:
         self._peers = world.peers
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
-        self._outstanding = Outstanding()
+        self._outward = Outward(self.fail)
+        self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
-        self._reads = LinearizableReads(world.random.getrandbits(48))
+        self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
-        self._ticked_at_ns = 0
-        self._timer: Timer | None = None
+        self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
         self._accepting = False
         self.log_reader = LogReader(store, world.reader, self.faulty)
@@ -147,7 +145,7 @@ class Replica:
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
             peers=tuple(other.node for other in membership.replicas if other != replica),
-            send=self._send_repair,
+            send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
 
@@ -155,8 +153,7 @@ class Replica:
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
-        self._ticked_at_ns = self._scheduler.now_ns()
-        self._arm()
+        self._ticking.begin()
         self._applier.advance(self.core.commit)
         self._repairer.begin()
 
@@ -174,8 +171,7 @@ class Replica:
         self._applier.stopped = True
         self._persister.closed = True
         self._accepting = False
-        if self._timer is not None:
-            self._timer.cancel()
+        self._ticking.end()
         self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
@@ -269,18 +265,18 @@ class Replica:
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
             return
-        self._pass_quiet_time()
+        self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
     def heard(self, sender: ReplicaId) -> None:
         """Bytes of entries are arriving from ``sender`` (ruling 32)."""
-        self._pass_quiet_time()
+        self._ticking.pass_quiet_time()
         self._step(Heard(sender))
 
     def connection_lost(self, node: NodeId) -> None:
         """The connection to ``node`` is gone and its hello was not answered (ruling 13)."""
         self._step(ConnectionLost(node))
-        self._arm()
+        self._ticking.arm()
 
     # -- proposing
 
@@ -325,7 +321,7 @@ class Replica:
     def _refuse_all(self, groups: list[list[Proposal]], error: RaftlogError) -> None:
         for group in groups:
             for proposal in group:
-                proposal.on_outcome(error, Term(0), Index(0))
+                self._outward.call(proposal.on_outcome, error, Term(0), Index(0))
 
     # -- stepping
 
@@ -388,15 +384,15 @@ class Replica:
             self._step(Applied(index))
         self._reads.applied(index)
         for listener in self._applied_listeners:
-            listener(index)
+            self._outward.call(listener, index)
 
     def _on_role(self, change: RoleChanged) -> None:
-        self._arm()
+        self._ticking.arm()
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
             self._scheduler.call_later(patience_ns, lambda: self._give_up(change.term))
-        self.on_role(change)
+        self._outward.call(self.on_role, change)
 
     def _give_up(self, term: Term) -> None:
         if not self._applier.stopped:
@@ -434,60 +430,13 @@ class Replica:
         if not count:
             self._applier.resume()
 
-    def _send_repair(self, to: NodeId, message: RepairMessage) -> None:
-        self._peers.send(to, message)
-
     # -- time
 
-    def _arm(self) -> None:
-        """Sleep until the core may have something to do by time alone."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self._applier.stopped:
-            return
-        due_ns = self._ticked_at_ns + self.core.next_deadline() * TICK_NS
-        delay_ns = max(0, due_ns - self._scheduler.now_ns())
-        self._timer = self._scheduler.call_later(delay_ns, self._on_timer)
-
-    def _pass_quiet_time(self) -> None:
-        """Count the time before a message as before it, as far as nothing happens by it alone.
-
-        A heartbeat resets the follower's patience. Ticks of the time before it
-        that were counted after it would use that patience up again; what is
-        passed here stops short of every deadline, so mail still comes first
-        after a pause (ruling 36).
-        """
-        ticks = (self._scheduler.now_ns() - self._ticked_at_ns) // TICK_NS
-        if ticks > 0:
-            quiet = min(ticks, self.core.next_deadline() - 1)
-            if quiet > 0:
-                self._ticked_at_ns += quiet * TICK_NS
-                self._step(Tick(quiet))
-
-    def _on_timer(self) -> None:
-        ticks = (self._scheduler.now_ns() - self._ticked_at_ns) // TICK_NS
-        if ticks > self.core.next_deadline() + LATE_TICKS:
-            # The process stood still: read the mail before believing that nobody wrote.
-            self._timer = self._scheduler.call_later(APPLY_BUDGET_NS, self._tick)
-            return
-        self._tick()
-
-    def _tick(self) -> None:
-        now_ns = self._scheduler.now_ns()
-        ticks = (now_ns - self._ticked_at_ns) // TICK_NS
-        patience = self._options.core.election_ticks_min - 1
-        if ticks > patience:
-            ticks = patience
-            self._ticked_at_ns = now_ns
-        else:
-            self._ticked_at_ns += ticks * TICK_NS
-        if ticks > 0:
-            self._step(Tick(ticks))
+    def _ticked(self, now_ns: int) -> None:
         if self._applier.applied > self.core.applied:
             self._step(Applied(self._applier.applied))
         for token in self._reads.expire(now_ns):
             self._step(ForgetRead(token))
-        self._arm()
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

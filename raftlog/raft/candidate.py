@@ -5,8 +5,10 @@ anything, so a node that nobody would elect cannot raise terms; only a majority
 of pre-votes starts the real one.
 """
 
+from raftlog.base.entry import EntryId
 from raftlog.base.ids import NodeId, Term, WriteNumber
 from raftlog.raft.quorum import Quorum, Verdict
+from raftlog.raft.rpcs import PreVoteRequest, VoteRequest
 
 
 class Candidacy:
@@ -20,6 +22,12 @@ class Candidacy:
         self._quorum = quorum
         self._granted: set[NodeId] = set()
         self._refused: set[NodeId] = set()
+
+    def request(self, last: EntryId, *, transfer: bool) -> PreVoteRequest | VoteRequest:
+        """Return what the voters are asked, by a candidate whose log ends with ``last``."""
+        if self.pre_vote:
+            return PreVoteRequest(Term(self.term + 1), last.term, last.index)
+        return VoteRequest(self.term, last.term, last.index, transfer)
 
     def answered(self, node: NodeId, *, granted: bool) -> Verdict:
         """Count one answer; a node's first one stands."""

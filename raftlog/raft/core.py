@@ -12,8 +12,9 @@ term, the vote, the view of the log, the commit index, and exactly one of::
         +---------------------- higher term, no quorum -------- leader
 
 What is refused at the gate never reaches a handler: an old term, a reply of one
-who is not counted, an append from anybody but the term's leader. Assertions are
-for what no schedule may bring about; one that fails stops the replica.
+who is not counted or says what cannot be, an append from anybody but the term's
+leader. Assertions are for what no schedule may bring about; one that fails stops
+the replica.
 """
 
 from collections.abc import Sequence
@@ -237,25 +238,20 @@ class RaftCore:
         self.leader = None  # also by rpcs.TimeoutNow
         if not pre_vote:
             self.term = Term(self.term + 1)
-            self.vote = self.replica.node
+            self.vote = self.replica
             self._save_hard_state()
         self.role = Role.PRE_CANDIDATE if pre_vote else Role.CANDIDATE
-        self._candidacy = Candidacy(self._quorum, self.term, pre_vote=pre_vote)
-        self._ask_for_votes(pre_vote=pre_vote, transfer=transfer)
+        candidacy = self._candidacy = Candidacy(self._quorum, self.term, pre_vote=pre_vote)
+        self._ask_for_votes(candidacy, transfer=transfer)
         if pre_vote:
             self._count(self.replica, granted=True)
         else:
-            self._candidacy.own_vote = self._hard_state_write
+            candidacy.own_vote = self._hard_state_write
 
-    def _ask_for_votes(self, *, pre_vote: bool, transfer: bool) -> None:
-        last = self.log.last_id
-        request: rpcs.Message
-        if pre_vote:
-            request = rpcs.PreVoteRequest(Term(self.term + 1), last.term, last.index)
-        else:
-            request = rpcs.VoteRequest(self.term, last.term, last.index, transfer)
+    def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
+        request = candidacy.request(self.log.last_id, transfer=transfer)
         # A candidate's own vote is a promise too: durable before anybody hears of it.
-        after = NOW if pre_vote else self._hard_state_write
+        after = NOW if candidacy.pre_vote else self._hard_state_write
         for voter in dict.fromkeys(self.membership.voters + self.membership.outgoing):
             if voter != self.replica:
                 self._send(voter.node, request, after)
@@ -285,7 +281,7 @@ class RaftCore:
 
     def _become_leader(self) -> None:
         assert self.role is Role.CANDIDATE, f"a {self.role.value} cannot win an election"
-        assert self.vote == self.replica.node, f"won term {self.term} with a vote for {self.vote}"
+        assert self.vote == self.replica, f"won term {self.term} with a vote for {self.vote}"
         self.role = Role.LEADER
         self.leader = self.replica.node
         self._candidacy = None
@@ -410,9 +406,9 @@ class RaftCore:
 
     def _on_vote_request(self, sender: ReplicaId, message: rpcs.VoteRequest) -> None:
         free = self.vote is None and self.leader is None
-        granted = (free or self.vote == sender.node) and self._is_up_to_date(message)
+        granted = (free or self.vote == sender) and self._is_up_to_date(message)
         if granted and self.vote is None:
-            self.vote = sender.node
+            self.vote = sender
             self._save_hard_state()
         if granted:
             self._patience.elapsed = 0
@@ -471,6 +467,8 @@ class RaftCore:
         if leadership is None or progress is None:
             return
         match message:
+            case rpcs.AppendAccepted(_, matched) if matched > self.log.last_index:
+                pass  # it has what was never sent: a bad peer must not end a good leader
             case rpcs.AppendAccepted(_, matched):
                 leadership.accepted(progress, message)
                 self._advance_commit(leadership)

@@ -4,7 +4,7 @@
 
     DataDirectory (locked) -> Host (recovers every shard) -> Mesh (peers)
                                    |                           |
-                                   +--> BrokerShard, services -+-> ClientServer
+                                   +--> BrokerShard, services -+-> ClientServer, GrpcServer
 
 Nothing serves before everything it needs exists. What cannot start says so
 with one typed error; what fails later ends the node with one sentence, because
@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from raftlog.base.errors import (
     DirectoryForeign,
@@ -43,7 +43,17 @@ from raftlog.transport.mesh import Mesh
 from raftlog.transport.server import ClientServer
 from raftlog.wire.address import parse_address
 
+if TYPE_CHECKING:
+    from raftlog.gateway.grpc.server import GrpcServer
+
 log: Final = logging.getLogger("raftlog.node")
+
+
+class Listens(Protocol):
+    """A server that has an address of its own."""
+
+    async def listen(self, host: str, port: int) -> object:
+        """Accept connections, or raise ``OSError``."""
 
 
 class NodeServer:
@@ -60,6 +70,7 @@ class NodeServer:
         self._host: Host | None = None
         self._mesh: Mesh | None = None
         self._clients: ClientServer | None = None
+        self._grpc: GrpcServer | None = None
 
     @classmethod
     async def open(cls, config: Config, name: str) -> "NodeServer":
@@ -96,22 +107,32 @@ class NodeServer:
             on_refused=self._refused,
             on_opened=self._strangers.discard,
         )
-        services = self._services = self._make_services(host, mesh)
+        self._services = self._make_services(host, mesh)
+        handlers = ClientHandlers(self._services).by_method
         self._clients = ClientServer(
-            Gate(host.identity.cluster, host.id),
-            ClientHandlers(services).by_method,
-            address_of=self._client_address,
+            Gate(host.identity.cluster, host.id), handlers, address_of=self._client_address
         )
-        try:
-            await self._clients.listen(*parse_address(node.client))
-        except OSError as error:
-            raise Unavailable(
-                f"{node.client} cannot be listened on ({error.strerror or error}); stop what uses "
-                f"it, or choose another port for {node.node} in {config.path}"
-            ) from error
+        await self._listen(self._clients, node.client)
+        if node.grpc:
+            # Nobody else pays for grpc: it takes its time to import, memory, and a thread.
+            from raftlog.gateway.grpc.forwarding import Forwarder  # noqa: PLC0415
+            from raftlog.gateway.grpc.server import GrpcServer  # noqa: PLC0415
+
+            forwarder = Forwarder(config.seeds, cluster=host.identity.cluster)
+            self._grpc = GrpcServer(handlers, forwarder=forwarder, address_of=self._client_address)
+            await self._listen(self._grpc, node.grpc)
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
         host.start()
+
+    async def _listen(self, server: Listens, address: str) -> None:
+        try:
+            await server.listen(*parse_address(address))
+        except OSError as error:
+            raise Unavailable(
+                f"{address} cannot be listened on ({error.strerror or error}); stop what uses "
+                f"it, or choose another port for {self.node.node} in {self.config.path}"
+            ) from error
 
     def _recover(self, directory: DataDirectory) -> Host:
         config = self.config
@@ -208,6 +229,8 @@ class NodeServer:
             for service in self._services.values():
                 service.stop()
             hung = await host.close()
+        if self._grpc is not None:
+            await self._grpc.close()
         if self._clients is not None:
             await self._clients.close()
         if self._mesh is not None:

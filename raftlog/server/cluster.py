@@ -30,6 +30,7 @@ from raftlog.base.ids import NodeId
 from raftlog.base.limits import STOP_DEADLINE_NS
 from raftlog.server.config import Config, NodeConfig
 from raftlog.server.formation import form
+from raftlog.server.inspection import cluster_of
 from raftlog.server.observation import ClusterView, observe
 from raftlog.server.pidfile import PidFile, ProcessId
 from raftlog.storage.files import OsFiles
@@ -67,10 +68,11 @@ class LocalNodes:
         return self._config.run_directory / f"{node}.log"
 
     async def observe(self) -> ClusterView:
-        """Ask every node what it believes."""
-        nodes = self._config.nodes
-        addresses = {name: node.advertise_client for name, node in nodes.items()}
-        return await observe(addresses, self._config.shards)
+        """Ask every node what it believes; one of another cluster counts as missing."""
+        config = self._config
+        addresses = {name: node.advertise_client for name, node in config.nodes.items()}
+        mine = cluster_of(config.directories.values())
+        return await observe(addresses, config.shards, cluster=mine)
 
     # -- up
 
@@ -211,7 +213,7 @@ def refuse_addresses_in_use(nodes: Sequence[NodeConfig]) -> None:
         Unavailable: One of them is in use, or is not an address of this machine.
     """
     for node in nodes:
-        for purpose, address in (("peer", node.peer), ("client", node.client)):
+        for purpose, address in node.listens.items():
             host, _, port = address.rpartition(":")
             try:
                 _try_to_listen(host.strip("[]"), int(port))

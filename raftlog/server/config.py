@@ -33,7 +33,8 @@ ROOT_KEYS: Final = (
     *("cluster", "shards", "durability", "unsafe", "data", "segment_mib", "timings", "nodes"),
 )
 NODE_KEYS: Final = ("data", "listen", "advertise", "dial")
-LISTEN_KEYS: Final = ("peer", "client")
+LISTEN_KEYS: Final = ("peer", "client", "grpc")
+LISTEN_OPTIONAL_KEYS: Final = frozenset({"grpc"})
 ADVERTISE_KEYS: Final = ("client",)
 TIMING_KEYS: Final = ("heartbeat_ms", "election_min_ms", "election_max_ms")
 DURABILITIES: Final = ("fsync", "os-cache")
@@ -79,6 +80,7 @@ class NodeConfig(msgspec.Struct, frozen=True):
         data: Its data directory.
         peer: Where it listens for the other nodes.
         client: Where it listens for clients.
+        grpc: Where it listens for gRPC clients; "" if it does not.
         advertise_client: What clients are told to connect to.
         dial: How it reaches a peer, where that is not the peer's ``listen.peer``.
     """
@@ -89,6 +91,13 @@ class NodeConfig(msgspec.Struct, frozen=True):
     client: str
     advertise_client: str
     dial: dict[NodeId, str] = {}
+    grpc: str = ""
+
+    @property
+    def listens(self) -> dict[str, str]:
+        """Every address that it listens on, by its key below ``listen``."""
+        listens = {"peer": self.peer, "client": self.client, "grpc": self.grpc}
+        return {key: address for key, address in listens.items() if address}
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -254,7 +263,11 @@ def _node(
     where = "data" if "data" in section else name
     _claim(section, where, f"directory {directory.resolve()}", f"node {name}", taken)
     listen = section.section("listen", LISTEN_KEYS, title=f"listen of node {name}")
-    addresses = {key: _address(listen, key) for key in LISTEN_KEYS}
+    addresses = {
+        key: _address(listen, key)
+        for key in LISTEN_KEYS
+        if key in listen or key not in LISTEN_OPTIONAL_KEYS
+    }
     for key, address in addresses.items():
         _claim(listen, key, f"address {address}", f"listen.{key} of node {name}", taken)
     advertised = addresses["client"]
@@ -269,7 +282,11 @@ def _node(
             "`advertise: {client: 'host:port'}`",
         )
     return NodeConfig(
-        NodeId(name), directory, addresses["peer"], addresses["client"], advertised, _dial(section)
+        node=NodeId(name),
+        data=directory,
+        **addresses,
+        advertise_client=advertised,
+        dial=_dial(section),
     )
 
 

@@ -12,18 +12,20 @@ the watermark, so it can look unfinished and never damaged.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
 
 from raftlog.base.entry import LOG_ORIGIN, Entry, parse_entry
-from raftlog.base.errors import DirectoryUnformatted, Refused, StorageFailed
-from raftlog.base.ids import Index
+from raftlog.base.errors import DirectoryUnformatted, RaftlogError, Refused, StorageFailed
+from raftlog.base.ids import ClusterId, Index
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage import hard_state
-from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
+from raftlog.storage.durable_mark import NEVER_CUT, Claim, DurableMark, claim_done
 from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
@@ -115,6 +117,16 @@ def entries_of(path: str, shard: int, first: int, last: int | None) -> Iterator[
             yield from _entries_in(segment, first, last)
 
 
+def cluster_of(directories: Iterable[Path]) -> ClusterId | None:
+    """Return the cluster that data directories belong to; None if none can be read here."""
+    files = ReadOnlyFiles()
+    for path in directories:
+        # What is wrong with a directory is said by who opens it; they may be on other machines.
+        with suppress(RaftlogError):
+            return read_identity(files, str(path)).cluster
+    return None
+
+
 def _identity_of(files: ReadOnlyFiles, path: str) -> Identity:
     # Who looks has often named the wrong directory; "form it" is advice for a node that starts.
     if not files.exists(f"{path}/{NODE_META}"):
@@ -126,7 +138,8 @@ def _identity_of(files: ReadOnlyFiles, path: str) -> Identity:
 
 
 def _entries_in(segment: Segment, first: int, last: int | None) -> Iterator[Entry | Finding]:
-    assert segment.positions is not None, "a scan finds positions"
+    assert segment.places is not None, "a scan finds places"
+    positions = segment.places.positions
     stop = segment.end.index if last is None else min(last, segment.end.index)
     data = segment.file.pread(segment.end_position, 0)
     for index in range(max(first, segment.first_index), stop + 1):
@@ -134,7 +147,7 @@ def _entries_in(segment: Segment, first: int, last: int | None) -> Iterator[Entr
         if hole is not None:
             yield Finding(segment.path, "damage", f"entry {index} is damaged")
         else:
-            yield parse_entry(data, segment.positions[index - segment.first_index])
+            yield parse_entry(data, positions[index - segment.first_index])
 
 
 class _ShardInspection:
@@ -148,7 +161,8 @@ class _ShardInspection:
         self._log = f"{self._folder}/{LOG}"
         self._watermark = claim_done(0, LOG_ORIGIN)
         self._findings: list[Finding] = []
-        self._junk = False
+        self._scans: list[SegmentScan] = []
+        self._cut = NEVER_CUT
         self._read_mark()
         for name in files.list(self._log):
             if name.endswith(SUFFIX):
@@ -157,6 +171,9 @@ class _ShardInspection:
     def report(self) -> ShardReport:
         """Judge what was read."""
         term, vote = self._hard_state()
+        if not self._watermark.truncation:
+            for scan in self._scans:
+                scan.forget_branch(self._cut)
         self._judge_links()
         self._judge_holes()
         self._judge_tail()
@@ -177,6 +194,7 @@ class _ShardInspection:
             self._find(path, "damage", "is missing: how far the log was durable is not known")
             return
         mark = DurableMark.open(self._files, path)
+        self._cut = mark.cut
         if mark.newest is not None:
             self._heed(mark.newest)
         else:
@@ -195,9 +213,9 @@ class _ShardInspection:
             return
         self._heed(header)
         segment = Segment(file, self._log, header.end)
-        scan = SegmentScan(segment)
+        scan = SegmentScan(segment, self._watermark.end)
         scan.run()
-        self._junk = scan.junk
+        self._scans.append(scan)
         if scan.newest is not None:
             self._heed(scan.newest)
         self.segments.append(segment)
@@ -222,7 +240,7 @@ class _ShardInspection:
         if len(copies) < COPIES or copies[0] != copies[1]:
             self._find(path, "unfinished", "one copy is bad or older; the other one counts")
         _, state = max(copies, key=lambda copy: copy[0])
-        return state.term, state.vote or ""
+        return state.term, str(state.vote or "")
 
     # -- judging
 
@@ -245,13 +263,16 @@ class _ShardInspection:
 
     def _judge_tail(self) -> None:
         mark = self._watermark
-        end = self.segments[-1].end.index if self.segments else 0
+        last = self.segments[-1].end if self.segments else LOG_ORIGIN
+        end = last.index
         where = self.segments[-1].path if self.segments else self._log
         if end < mark.index:
             self._find(where, "damage", f"ends with entry {end}, was durable up to {mark.index}")
         elif mark.truncation and end > mark.index:
             self._find(where, "unfinished", f"a truncation to entry {mark.index} did not end")
-        elif self._junk:
+        elif end == mark.index and last.checksum != mark.checksum:
+            self._find(where, "damage", f"entry {end} is not the one that was promised")
+        elif self._scans and self._scans[-1].junk:
             self._find(where, "unfinished", f"a write after entry {end} did not end")
 
     def _heed(self, claim: Claim) -> None:

@@ -64,7 +64,10 @@ async def _live(config: Config, name: str) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 50)
-    log.info("serving clients on %s, peers on %s", server.node.client, server.node.peer)
+    node = server.node
+    log.info("serving clients on %s, peers on %s", node.client, node.peer)
+    if node.grpc:
+        log.info("serving gRPC on %s", node.grpc)
     server.failed.add_done_callback(lambda _: stop.set())
     await stop.wait()
     reason = server.failed.result() if server.failed.done() else None

@@ -2,7 +2,9 @@
 
 The answers are of slightly different moments and none is linearizable. What is
 concluded from them is only what a supervisor or a person needs: whether there
-is a leader that a majority follows, and who is missing.
+is a leader that a majority follows, and who is missing. Names and addresses are
+not an identity: nodes that another configuration has started on the same ports
+have the same names, and belong to another cluster.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from typing import Final
 import msgspec
 
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import ClusterId, NodeId
 from raftlog.client.routing import ask_status
 from raftlog.wire.schema import client
 
@@ -90,22 +92,34 @@ async def _ask(address: str, shard: int) -> client.NodeStatus:
 
 
 async def observe(
-    addresses: Mapping[NodeId, str], shards: int = 1, ask: AskStatus = _ask
+    addresses: Mapping[NodeId, str],
+    shards: int = 1,
+    ask: AskStatus = _ask,
+    cluster: ClusterId | None = None,
 ) -> ClusterView:
-    """Ask every node about every shard, all at once."""
+    """Ask every node about every shard, all at once; nodes not of ``cluster`` do not count."""
     views = [
-        _view(node, shard, address, ask)
+        _view(node, shard, address, ask, cluster)
         for shard in range(shards)
         for node, address in addresses.items()
     ]
     return ClusterView(tuple(await asyncio.gather(*views)))
 
 
-async def _view(node: NodeId, shard: int, address: str, ask: AskStatus) -> NodeView:
+async def _view(
+    node: NodeId, shard: int, address: str, ask: AskStatus, cluster: ClusterId | None
+) -> NodeView:
     try:
         status = await ask(address, shard)
     except RaftlogError as error:
         return NodeView(node, shard, address, problem=str(error))
+    if cluster is not None and status.cluster != cluster:
+        problem = (
+            f"{status.node or 'what'} answers at {address} and belongs to another cluster, "
+            f"{status.cluster or 'an unknown one'}; the data directories here are of {cluster}. "
+            "Stop the other one, or choose other ports"
+        )
+        return NodeView(node, shard, address, problem=problem)
     if status.node != node:
         problem = f"{status.node or 'another node'} answers there; correct the addresses"
         return NodeView(node, shard, address, problem=problem)

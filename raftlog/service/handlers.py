@@ -10,7 +10,7 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
-from raftlog.base.errors import BadRequest
+from raftlog.base.errors import BadRequest, NotLeader
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.raft.effects import RoleChanged
 from raftlog.service import group_handlers, producer_handlers, record_handlers, topic_handlers
@@ -42,7 +42,8 @@ class ShardService(msgspec.Struct, frozen=True):
     claims: ClaimService
     heartbeats: HeartbeatService
     status: Callable[[], client.NodeStatus]
-    transfer: Callable[[NodeId | None], None]
+    transfer: Callable[[NodeId | None], NotLeader | None]
+    """Hands leadership over; on a node that does not lead, nothing happens but the refusal."""
     role_changed: Callable[[RoleChanged], None]
     """To be told of every change of the replica's role."""
     stop: Callable[[], None]
@@ -119,7 +120,12 @@ def _status(status: Callable[[], client.NodeStatus], request: ClientRequest) -> 
     request.reply(status())
 
 
-def _transfer(transfer: Callable[[NodeId | None], None], request: ClientRequest) -> None:
+def _transfer(
+    transfer: Callable[[NodeId | None], NotLeader | None], request: ClientRequest
+) -> None:
     message = cast("client.TransferLeader", request.message)
-    transfer(NodeId(message.target) if message.target else None)
-    request.reply(client.TransferStarted())
+    refusal = transfer(NodeId(message.target) if message.target else None)
+    if refusal is not None:
+        request.fail(refusal)
+    else:
+        request.reply(client.TransferStarted())

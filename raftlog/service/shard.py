@@ -9,9 +9,11 @@ So there are two steps::
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
-from raftlog.base.ids import Index
+from raftlog.base.errors import NotLeader
+from raftlog.base.ids import Index, NodeId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
@@ -120,7 +122,7 @@ class BrokerShard:
             claims=ClaimService(replica),
             heartbeats=heartbeats,
             status=status,
-            transfer=replica.transfer,
+            transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
             stop=stop,
             durability=durability,
@@ -152,3 +154,10 @@ class BrokerShard:
         ranges.on_stored = snapshots.progress
         replica.on_applied(progress)
         return ranges, snapshots
+
+
+def _hand_over(replica: Replica, target: NodeId | None) -> NotLeader | None:
+    if not replica.leads:
+        return NotLeader(replica.leader)
+    replica.transfer(target)
+    return None

@@ -13,6 +13,10 @@ is at most 20 ms old.
 
 A truncation is a claim too, with a unit number of its own: what lies behind
 it in older units is the tail that was to be cut, and recovery finishes that.
+No unit's head says what it says, so it goes into both slots, one after the
+other, before anything is cut. Each slot repeats the last one: if a disk loses
+what it confirmed since, the old tail is there again, good and linked, and only
+its unit numbers show that it is no part of the log.
 """
 
 import struct
@@ -22,14 +26,19 @@ import msgspec
 from crc32c import crc32c
 
 from raftlog.base.entry import LogEnd
-from raftlog.base.ids import Index, Term
+from raftlog.base.ids import INDEX_ZERO, Index, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage.files import File, Files
 
-_SLOT: Final = struct.Struct("<IHHQQQI")
+_SLOT: Final = struct.Struct("<IHHQQQIQQ")
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = 0x4B4D4452
 _VERSION: Final = 1
+SLOTS: Final = 2
+
+Cut = tuple[int, Index]
+"""The unit number of a truncation, and where it ended the log."""
+NEVER_CUT: Final[Cut] = (0, INDEX_ZERO)
 
 
 class Claim(msgspec.Struct, frozen=True, order=True):
@@ -58,6 +67,8 @@ class DurableMark:
 
     def __init__(self, file: File, newest: Claim | None) -> None:
         self.newest = newest
+        self.cut: Cut = NEVER_CUT
+        """The last truncation."""
         self._file = file
         self._slot = 0
 
@@ -74,18 +85,23 @@ class DurableMark:
     def open(cls, files: Files, path: str) -> "DurableMark":
         """Read the better slot; a bad one counts as absent."""
         file = files.open(path, create=True)
-        claims = [_read(file, 0), _read(file, BLOCK_BYTES)]
-        found = [claim for claim in claims if claim is not None]
-        newest = max(found) if found else None
-        mark = cls(file, newest)
-        mark._slot = 1 if newest is not None and newest == claims[0] else 0
+        slots = [_read(file, 0), _read(file, BLOCK_BYTES)]
+        found = [slot for slot in slots if slot is not None]
+        if not found:
+            return cls(file, None)
+        newest = max(found)
+        mark = cls(file, newest[0])
+        mark.cut = max(cut for _, cut in found)
+        mark._slot = 1 if newest == slots[0] else 0
         return mark
 
     def write(self, claim: Claim) -> None:
         """Put ``claim`` into the older slot. Not durable before ``sync``."""
+        if claim.truncation:
+            self.cut = (claim.unit, claim.index)
         record = _SLOT.pack(
             *(_MAGIC, _VERSION, int(claim.truncation)),
-            *(claim.unit, claim.index, claim.term, claim.checksum),
+            *(claim.unit, claim.index, claim.term, claim.checksum, *self.cut),
         )
         self._file.pwrite([record + _CRC.pack(crc32c(record))], self._slot * BLOCK_BYTES)
         self._slot ^= 1
@@ -99,7 +115,7 @@ class DurableMark:
         self._file.close()
 
 
-def _read(file: File, offset: int) -> Claim | None:
+def _read(file: File, offset: int) -> tuple[Claim, Cut] | None:
     try:
         data = file.pread(_SLOT.size + _CRC.size, offset)
     except OSError:
@@ -108,7 +124,7 @@ def _read(file: File, offset: int) -> Claim | None:
         data[: _SLOT.size]
     ):
         return None
-    magic, version, truncation, unit, index, term, checksum = _SLOT.unpack_from(data, 0)
+    magic, version, truncation, unit, index, term, checksum, *cut = _SLOT.unpack_from(data, 0)
     if magic != _MAGIC or version != _VERSION:
         return None
-    return Claim(unit, 1, index, term, checksum, bool(truncation))
+    return Claim(unit, 1, index, term, checksum, bool(truncation)), (cut[0], Index(cut[1]))

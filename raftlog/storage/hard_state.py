@@ -7,6 +7,11 @@ one copy is bad, the other is equal to it, or the bad one was never promised::
     both good    the higher sequence
     one bad      the other
     both bad     refuse to start: this replica has forgotten what it promised
+
+A copy, little-endian; the vote is empty if none was given::
+
+    magic u32 | version u16 | node length u8 | directory length u8 | sequence u64 |
+    term u64 | voted node | its directory | crc32c u32
 """
 
 import struct
@@ -15,23 +20,25 @@ from typing import Final
 from crc32c import crc32c
 
 from raftlog.base.errors import DamagedLog
-from raftlog.base.ids import NodeId, Term
+from raftlog.base.ids import DirectoryId, NodeId, ReplicaId, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import HardState
 from raftlog.storage.files import File, Files
 
-_RECORD: Final = struct.Struct("<IHHQQ")
+_RECORD: Final = struct.Struct("<IHBBQQ")
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = 0x53485052
 _VERSION: Final = 1
-VOTE_BYTES_MAX: Final = 255
+ID_BYTES_MAX: Final = 255
 
 
 def encode(sequence: int, state: HardState) -> bytes:
     """Return one copy."""
-    vote = (state.vote or "").encode()
-    assert len(vote) <= VOTE_BYTES_MAX, f"node id of {len(vote)} bytes"
-    record = _RECORD.pack(_MAGIC, _VERSION, len(vote), sequence, state.term) + vote
+    vote = state.vote
+    node, directory = (vote.node.encode(), vote.directory.encode()) if vote else (b"", b"")
+    lengths = (len(node), len(directory))
+    assert max(lengths) <= ID_BYTES_MAX, f"ids of {lengths} bytes"
+    record = _RECORD.pack(_MAGIC, _VERSION, *lengths, sequence, state.term) + node + directory
     return record + _CRC.pack(crc32c(record))
 
 
@@ -39,14 +46,16 @@ def decode(data: bytes) -> tuple[int, HardState] | None:
     """Return sequence and state of one copy; None if it is bad."""
     if len(data) < _RECORD.size + _CRC.size:
         return None
-    magic, version, length, sequence, term = _RECORD.unpack_from(data, 0)
-    end = _RECORD.size + length
+    magic, version, node_length, directory_length, sequence, term = _RECORD.unpack_from(data, 0)
+    middle = _RECORD.size + node_length
+    end = middle + directory_length
     if magic != _MAGIC or version != _VERSION or end + _CRC.size > len(data):
         return None
     if _CRC.unpack_from(data, end)[0] != crc32c(data[:end]):
         return None
-    vote = data[_RECORD.size : end].decode()
-    return sequence, HardState(Term(term), NodeId(vote) if vote else None)
+    node, directory = data[_RECORD.size : middle].decode(), data[middle:end].decode()
+    vote = ReplicaId(NodeId(node), DirectoryId(directory)) if node else None
+    return sequence, HardState(Term(term), vote)
 
 
 class HardStateFile:

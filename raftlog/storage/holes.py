@@ -1,6 +1,6 @@
 """What may fill a hole in the log: the same entries, proven by the chain (ruling 20)."""
 
-from array import array
+from bisect import insort
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,43 +14,21 @@ from raftlog.base.entry import (
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index
-from raftlog.storage.files import Files
+from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.segment import Hole, Segment
-from raftlog.storage.span import load_positions
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
 
-def identity_of(files: Files, segment: Segment, hole: Hole, end: LogEnd) -> int | None:
-    """Return the chain value that the hole's last entry must have (ruling 20).
+def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
+    """Return what to write into the hole; None if these are not the lost entries, or not all.
 
-    Its successor stores it; nothing may be put in place that does not prove
-    itself, or a peer's uncommitted entry of another term could get there.
+    The last one must have the hole's chain value: nothing may be put in place that does not
+    prove itself, or a peer's uncommitted entry of another term could get there.
+
+    A tail, with nothing behind it, gets a unit head of its own: the unit before it may be older
+    than a truncation that these entries came after (``SegmentScan.forget_branch``).
     """
-    if hole.checksum is not None:
-        return hole.checksum
-    if hole.last == end.index:
-        return end.checksum
-    if hole.last == segment.end.index:
-        return segment.end.checksum
-    positions = load_positions(files, segment)
-    own = hole.first == hole.last
-    for index, field in ((hole.last + 1, "previous"), (hole.last, "checksum" if own else "")):
-        if not field or segment.hole_at(Index(index)) not in (None, hole):
-            continue
-        try:
-            data = segment.file.pread(HEADER_BYTES, positions[index - segment.first_index])
-            header = parse_header(data, 0)[0]
-        except (OSError, CorruptFrame):
-            continue
-        if header.index == index:
-            found: int = header.previous if field == "previous" else header.checksum
-            return found
-    return None
-
-
-def frames_for(hole: Hole, entries: Sequence[Entry], identity: int | None) -> list[Buffer] | None:
-    """Return what to write into the hole; None if these are not the lost entries, or not all."""
-    if identity is None or len(entries) != hole.last - hole.first + 1:
+    if len(entries) != hole.last - hole.first + 1:
         return None
     try:
         if hole.before.checksum >= 0:
@@ -59,47 +37,58 @@ def frames_for(hole: Hole, entries: Sequence[Entry], identity: int | None) -> li
             check_link(before, entry)
     except CorruptFrame:
         return None
-    if entries[-1].checksum != identity:
+    if entries[-1].checksum != hole.checksum:
         return None
     frames: list[Buffer] = [entry.frame for entry in entries]
     total = sum(map(len, frames))
-    if hole.length in (0, total):
-        return frames
-    heads, rest = divmod(hole.length - total, UNIT_BYTES)
-    if heads < 1 or rest:
+    tail = hole.last == segment.end.index and not segment.sealed
+    heads, rest = divmod(hole.length - total, UNIT_BYTES) if hole.length else (int(tail), 0)
+    if heads < 0 or rest:
         return None
-    # Heads of units were lost too. Their numbers are only compared with "newer than", and a
-    # scan takes heads anywhere, so what counts is that the hole is filled exactly.
-    head: Buffer = encode_unit(Unit(0, total, hole.before, Index(0)))
-    return [head, *frames, *[head] * (heads - 1)]
+    if not heads:
+        return frames
+    # Heads of units were lost too. Nobody knows their numbers, and 0 claims nothing.
+    ahead = LogEnd(Index(hole.first - 1), hole.before.term, entries[0].previous)
+    frames.insert(0, encode_unit(Unit(0, total, ahead, Index(0)), segment.salt, hole.position))
+    empty = Unit(0, 0, entries[-1].end, Index(0))
+    position = hole.position + UNIT_BYTES + total
+    rest_of_it = range(position, position + (heads - 1) * UNIT_BYTES, UNIT_BYTES)
+    return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
     """Note where the repaired entries lie now."""
     segment.changes += 1
-    positions = segment.positions
-    if positions is None:
+    places = segment.places
+    if places is None:
         return
     position = hole.position
     index = hole.first - segment.first_index
     for frame in frames:
         if len(frame) != UNIT_BYTES or bytes(frame[:4]) != b"RLUN":
-            positions[index] = position
+            places.positions[index] = position
+            places.checksums[index] = parse_header(frame, 0)[0].checksum
             index += 1
+        elif segment.unit_starts is not None and position not in segment.unit_starts:
+            insort(segment.unit_starts, position)
         position += len(frame)
     if not hole.length:
         segment.end_position = max(segment.end_position, position)
 
 
-def frame_length(segment: Segment, positions: "array[int]", index: Index) -> int:
+def frame_length(segment: Segment, places: EntryPlaces, index: Index) -> int:
     """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
-    position = positions[index - segment.first_index]
+    positions = places.positions
+    number = index - segment.first_index
+    position = positions[number]
     try:
-        _, length, _ = parse_header(segment.file.pread(HEADER_BYTES, position), 0)
+        header, length, _ = parse_header(segment.file.pread(HEADER_BYTES, position), 0)
+        if header.checksum == places.checksums[number]:
+            return HEADER_BYTES + length
     except (OSError, CorruptFrame):
-        heads = segment.unit_starts
-        if heads and heads[0] < positions[0]:
-            # Heads are known. Not so in a segment that a truncation opened again.
-            return segment.true_end_of(positions, index) - position
-        return 0
-    return HEADER_BYTES + length
+        pass
+    heads = segment.unit_starts
+    if heads and heads[0] < positions[0]:
+        # Heads are known. Not so in a segment that a truncation opened again.
+        return segment.true_end_of(positions, index) - position
+    return 0

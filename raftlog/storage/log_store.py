@@ -14,7 +14,6 @@ between threads but open files::
        loop              writer thread            loop
 """
 
-from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
@@ -32,10 +31,10 @@ from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
-from raftlog.storage.durable_mark import claim_done
+from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import frame_length, frames_for, identity_of, place
+from raftlog.storage.holes import frame_length, frames_for, place
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
@@ -46,11 +45,11 @@ from raftlog.storage.segment import (
     encode_header,
     encode_index,
 )
-from raftlog.storage.span import BodySpan, Place, ReadSpan, load_positions
+from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
 LOADED_SEGMENTS_MAX: Final = 8
-"""Sealed segments whose entry positions stay in memory."""
+"""Sealed segments whose entries' places stay in memory."""
 HARD_STATE: Final = "hard.state"
 DURABLE_MARK: Final = "durable.mark"
 LOG: Final = "log"
@@ -242,7 +241,7 @@ class LogStore:
         if hole is None or hole.first != entries[0].index:
             return None
         entries = entries[: hole.last - hole.first + 1]
-        frames = frames_for(hole, entries, identity_of(self.files, segment, hole, self.end))
+        frames = frames_for(segment, hole, entries)
         if frames is None:
             return None
         plan = self._new_plan()
@@ -282,11 +281,13 @@ class LogStore:
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
-        positions = load_positions(self.files, segment)
-        position = positions[index - segment.first_index]
-        length = frame_length(segment, positions, index)
-        before = LogEnd(Index(index - 1), Term(0), -1)
-        hole = Hole(index, index, position, length, before, None, self._term_of(segment, index))
+        places = load_places(self.files, segment)
+        number = index - segment.first_index
+        hole = Hole(
+            *(index, index, places.positions[number], frame_length(segment, places, index)),
+            *(LogEnd(Index(index - 1), Term(0), -1), places.checksums[number]),
+            self._term_of(segment, index),
+        )
         segment.holes.append(hole)
         segment.holes.sort(key=lambda hole: hole.first)
 
@@ -376,12 +377,13 @@ class LogStore:
         commit: Index,
     ) -> None:
         self.unit_number += 1
-        head = encode_unit(Unit(self.unit_number, length, self.end, commit))
         start = segment.end_position
+        unit = Unit(self.unit_number, length, self.end, commit)
+        head = encode_unit(unit, segment.salt, start)
         buffers: list[Buffer] = [head]
         position = start + UNIT_BYTES
-        positions, unit_starts = segment.positions, segment.unit_starts
-        assert positions is not None, "appending to a segment without positions"
+        places, unit_starts = segment.places, segment.unit_starts
+        assert places is not None, "appending to a segment without places"
         assert unit_starts is not None, "appending to a segment that was opened sealed"
         unit_starts.append(start)
         term = segment.end.term if segment.term_runs else None
@@ -389,7 +391,7 @@ class LogStore:
             if entry.term != term:
                 term = entry.term
                 segment.term_runs.append((entry.index, term))
-            positions.append(position)
+            places.append(position, entry.checksum)
             frame = entry.frame
             buffers.append(frame)
             position += len(frame)
@@ -422,34 +424,14 @@ class LogStore:
         self.truncations += 1
         self.unit_number += 1
         claim = claim_done(self.unit_number, to, truncation=True)
-        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark))
+        # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
+        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
             segment.drop()
             plan.steps.append(partial(self._do.remove, segment))
         last = self._segments[-1]
-        positions = load_positions(self.files, last)
-        last.changes += 1
-        cut = to.index - last.base.index
-        hole = last.hole_at(to.index)
-        if hole is not None and hole.last > to.index:
-            # Where the kept part of the damage ends is not known, so nothing may follow it here.
-            last.holes.remove(hole)
-            hole = Hole(
-                *(hole.first, to.index, hole.position, 0),
-                *(hole.before, to.checksum, to.term),
-            )
-            last.holes.append(hole)
-        if hole is not None:
-            position = hole.position + hole.length
-        else:
-            position = last.true_end_of(positions, to.index) if cut else SEGMENT_HEADER_BYTES
-        del positions[cut:]
-        last.unit_starts = array("I", [at for at in last.unit_starts or () if at < position])
-        last.end_position = position
-        last.end = to
-        last.term_runs = [run for run in last.term_runs if run[0] <= to.index]
-        last.holes = [hole for hole in last.holes if hole.first <= to.index]
+        position = last.forget_after(load_places(self.files, last), to)
         was_sealed, last.sealed = last.sealed, False
         plan.steps.append(partial(self._do.cut, last, position, was_sealed=was_sealed))
         self.end = to
@@ -474,7 +456,7 @@ class LogStore:
         return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
 
     def _note_use(self, segment: Segment) -> None:
-        """Keep the positions of the few sealed segments that were used last."""
+        """Keep the places of the few sealed segments that were used last."""
         if not segment.sealed:
             return
         if segment in self._loaded:
@@ -486,7 +468,7 @@ class LogStore:
                 return  # planned, not written: only memory knows where its entries lie
             self._loaded.pop(0)
             if oldest.sealed:  # a truncation may have opened it again
-                oldest.positions = None
+                oldest.places = None
 
     def _allocate_last(self) -> None:
         """Reserve the whole of the segment that is written to: appends must not change its size.

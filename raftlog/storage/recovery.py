@@ -8,6 +8,7 @@ after the end of a truncation claim, in older units  finish the truncation
 bad or missing at or below the watermark             damage: faulty, repaired
                                                      from peers
 bad or missing above the watermark                   cut there, whatever follows
+good, but another entry than the claim's             refuse to start
 ===================================================  ==========================
 
 The watermark is the claim with the highest unit number, wherever it lies: in
@@ -57,7 +58,8 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     """Read what is there, judge it, and make durable what is kept.
 
     Raises:
-        DamagedLog: The first segment is unreadable, or two of them overlap.
+        DamagedLog: The first segment is unreadable, two of them overlap, or the log is
+            not the one that was promised.
     """
     mark = DurableMark.open(files, mark_path)
     # After kill -9 the newest claim may be in the page cache only. Acting on it (dropping what a
@@ -68,7 +70,9 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     if not found.segments:
         found.begin()
     found.finish_truncation()
+    found.forget_branch()
     found.connect()
+    found.check_promised()
     found.judge_tail()
     found.write_again()
     found.seal_scanned()
@@ -123,7 +127,7 @@ class _Findings:
                 self._heed(segment.claim)
             else:
                 self._make_as_it_looks(segment)
-                scan = SegmentScan(segment)
+                scan = SegmentScan(segment, self._mark.newest.end if self._mark.newest else None)
                 scan.run()
                 self._scans[segment.first_index] = scan
                 self.commit_hint = max(self.commit_hint, scan.commit_hint)
@@ -158,6 +162,12 @@ class _Findings:
             while len(self.segments) > 1 and self.segments[-1].base.index >= self.watermark.index:
                 self._remove(self.segments[-1])
 
+    def forget_branch(self) -> None:
+        """Tell a tail that was cut, and is there again, from what was promised since."""
+        if not self.watermark.truncation:
+            for scan in self._scans.values():
+                scan.forget_branch(self._mark.cut)
+
     def connect(self) -> None:
         """Check that each segment goes on where the one before it ends."""
         for before, after in pairwise(self.segments):
@@ -168,6 +178,34 @@ class _Findings:
                 )
             if before.end.index < after.base.index:
                 before.lose_tail(after.base)
+            if before.end != after.base:
+                raise DamagedLog(
+                    f"{after.path} does not follow {before.path}: a disk took back what it had "
+                    f"confirmed; copy the data directory away and let the node join as new"
+                )
+
+    def check_promised(self) -> None:
+        """Refuse another log than the one that was promised.
+
+        Damage is known by its checksums, and repaired. This is none: each frame is good, and
+        nobody knows from which entry on they are of another branch.
+        """
+        mark = self.watermark
+        for segment in self.segments:
+            if not segment.base.index < mark.index <= segment.end.index:
+                continue
+            if mark.index == segment.end.index:
+                checksum = segment.end.checksum
+            elif segment.places is None or segment.hole_at(mark.index) is not None:
+                continue
+            else:
+                checksum = segment.places.checksums[mark.index - segment.first_index]
+            if checksum != mark.checksum:
+                raise DamagedLog(
+                    f"entry {mark.index} in {segment.path} is not the one that was promised: a "
+                    f"disk took back what it had confirmed; copy the data directory away and "
+                    f"let the node join as new"
+                )
 
     def judge_tail(self) -> None:
         """Decide between torn and damaged at the end of the log."""
@@ -198,10 +236,11 @@ class _Findings:
         for segment in self.segments:
             scan = self._scans.get(segment.first_index)
             first = max(self.watermark.index + 1, segment.first_index)
-            if scan is None or first > segment.end.index or segment.positions is None:
+            if scan is None or first > segment.end.index or segment.places is None:
                 continue
             start = max(
-                SEGMENT_HEADER_BYTES, segment.positions[first - segment.first_index] - UNIT_BYTES
+                SEGMENT_HEADER_BYTES,
+                segment.places.positions[first - segment.first_index] - UNIT_BYTES,
             )
             segment.file.pwrite([scan.bytes_from(start)], start)
             segment.file.sync()
@@ -218,7 +257,7 @@ class _Findings:
                 continue
             store_index(self._files, segment.index_path, encode_index(segment, scan.newest.unit))
             segment.sealed = True
-            segment.positions = None
+            segment.places = None
             segment.unit_starts = None
 
     def _cut_at(self, segment: Segment, hole: Hole) -> None:

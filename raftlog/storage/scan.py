@@ -6,10 +6,17 @@ bad is a torn write or damage depends on the watermark (``recovery``).
 
 After a bad frame the scan looks for the next good one. What lies between is a
 ``Hole``: how many entries, in how many bytes, linking what to what.
+
+A record may hold anything, also a segment of this or another log. Unit heads in
+it are not good here, because a head belongs to one place (``unit``). Its entries
+are good, but lead nowhere: behind the true entries lies, sooner or later, a true
+unit head, or the end that somebody claims.
 """
 
 from array import array
+from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Final
 
 from crc32c import crc32c
@@ -22,13 +29,15 @@ from raftlog.base.entry import (
     KINDS,
     Entry,
     LogEnd,
+    check_link,
     header_checksum,
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
-from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
-from raftlog.storage.durable_mark import Claim
+from raftlog.base.limits import BLOCK_BYTES
+from raftlog.storage.durable_mark import Claim, Cut
+from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES, Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, parse_unit
@@ -40,8 +49,10 @@ _SEALED_BYTES: Final = HEADER_BYTES - 4
 class SegmentScan:
     """One pass over a segment; fills the segment it is given."""
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, claimed: LogEnd | None = None) -> None:
         self.segment = segment
+        self._claimed = claimed
+        """An end that this segment is known to have had, if any is known."""
         self.newest: Claim | None = None
         """The best claim of any unit head."""
         self.commit_hint = Index(0)
@@ -50,8 +61,10 @@ class SegmentScan:
         self._data = read_what_can_be_read(segment.file)
         self._end = segment.base
         self._position = SEGMENT_HEADER_BYTES
-        self._positions: array[int] = array("I")
+        self._places = EntryPlaces()
         self._unit_starts: array[int] = array("I")
+        self._units: list[tuple[int, int]] = []
+        """Number of each unit, and the entry before it."""
 
     def bytes_from(self, position: int) -> bytes:
         """Return what was read from ``position`` to the end of the last good frame."""
@@ -64,12 +77,35 @@ class SegmentScan:
         while self._run_of_good_frames():
             pass
         segment = self.segment
-        segment.positions = self._positions
+        segment.places = self._places
         segment.end = self._end
         segment.end_position = self._position
         segment.unit_starts = self._unit_starts
         rest = self._data[self._position :]
         self.junk = rest != bytes(len(rest))
+
+    def forget_branch(self, cut: Cut) -> None:
+        """Forget entries behind the last truncation, ``cut``, in units older than it.
+
+        A disk has lost what was written since: the truncation, and all in this segment that
+        came after. What was promised of it is missing; what is here is another branch.
+        """
+        segment, (cut_unit, end) = self.segment, cut
+        units = [*self._units, (0, segment.end.index)]
+        stale = any(
+            0 < number < cut_unit and last > end for (number, _), (_, last) in pairwise(units)
+        )
+        places = segment.places
+        if not stale or places is None or segment.hole_at(end) is not None:
+            return
+        if end <= segment.base.index:
+            kept = segment.base
+        else:
+            runs = segment.term_runs
+            term = runs[bisect_right(runs, end, key=lambda run: run[0]) - 1][1]
+            kept = LogEnd(end, term, places.checksums[end - segment.first_index])
+        segment.forget_after(places, kept)
+        self.junk = True
 
     def _run_of_good_frames(self) -> bool:
         """Take frames as long as they are good; return whether there is more behind damage."""
@@ -79,8 +115,9 @@ class SegmentScan:
         position = self._position
         end = self._end
         expected, previous, last_term = end.index + 1, end.checksum, end.term
-        positions, runs = self._positions, self.segment.term_runs
+        place, runs = self._places.append, self.segment.term_runs
         unpack = HEADER.unpack_from
+        salt = self.segment.salt
         while position + HEADER_BYTES <= size:
             magic, version, kind, length, term, index, link, body_crc, checksum = unpack(
                 data, position
@@ -97,16 +134,17 @@ class SegmentScan:
                 or kind not in KINDS
                 or crc32c(view[body:following]) != body_crc
             ):
-                unit = parse_unit(data, position)
-                if unit is None:
+                unit = parse_unit(data, position, salt)
+                # A head that names another entry before it is what a lost write left there.
+                if unit is None or not _follows(unit, expected - 1, previous):
                     break
-                self._take_unit(unit, position)
+                self._take_unit(unit, position, expected - 1)
                 position += UNIT_BYTES
                 continue
             if term != last_term or not runs:
                 runs.append((Index(index), Term(term)))
                 last_term = term
-            positions.append(position)
+            place(position, checksum)
             previous = checksum
             expected += 1
             position = following
@@ -115,8 +153,9 @@ class SegmentScan:
             self._end = LogEnd(Index(expected - 1), Term(last_term), previous)
         return self._pass_damage()
 
-    def _take_unit(self, unit: Unit, position: int) -> None:
+    def _take_unit(self, unit: Unit, position: int, before: int) -> None:
         self._unit_starts.append(position)
+        self._units.append((unit.number, before))
         if self.newest is None or unit.claim > self.newest:
             self.newest = unit.claim
         self.commit_hint = max(self.commit_hint, unit.commit)
@@ -156,48 +195,70 @@ class SegmentScan:
             if end.term != self._end.term or not segment.term_runs:
                 segment.term_runs.append((Index(index), end.term))
                 self._end = end
-            self._positions.append(self._position)
+        self._places.lose(last - first + 1, self._position, end.checksum)
         self._end = end
         self._position += length
 
     def _next_good(self) -> tuple[int, LogEnd] | None:
         """Return where the log goes on behind damage, and the entry that is in front of it.
 
-        A record may hold bytes that look like a frame. So the first place that
-        is *proven* to follow wins over one that is only possible.
+        A record may hold bytes that look like a frame. So only a place is taken
+        that is *proven* to follow: by what lies before it, or because it leads
+        to what cannot be in a record.
         """
-        possible: tuple[int, LogEnd] | None = None
-        for position, before, term in self._good_frames(self._position + 1):
-            if before.index == self._end.index:
+        looked_at = self._position
+        for position, before, entry in self._good_frames(self._position + 1):
+            if entry is None or before.index == self._end.index:
                 return position, before
-            proven = self._proven_term(position, before, term)
+            proven = self._proven_term(position, before, entry.term)
             if proven is not None:
                 return position, LogEnd(before.index, proven, before.checksum)
-            possible = possible or (position, before)
-            if position > self._position + HEADER_BYTES + ENTRY_BODY_BYTES_MAX:
-                break
-        return possible
+            if position >= looked_at:
+                leads_on, looked_at = self._leads_on(position, entry)
+                if leads_on:
+                    return position, before
+        return None
 
-    def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Term]]:
+    def _leads_on(self, position: int, entry: Entry) -> tuple[bool, int]:
+        """Whether the entries from ``position`` on lead to a head or a claim; and where they end.
+
+        Their headers do: a bad body is damage of its own. What they run through need not be
+        looked at again, it ends there too.
+        """
+        data = self._data
+        end = LogEnd(Index(entry.index - 1), entry.term, entry.previous)
+        while end != self._claimed:
+            try:
+                entry, length, _ = parse_header(data, position)
+                check_link(end, entry)
+            except CorruptFrame:
+                break
+            end = entry.end
+            position += HEADER_BYTES + length
+        unit = parse_unit(data, position, self.segment.salt)
+        is_real = unit is not None and _follows(unit, end.index, end.checksum)
+        return is_real or end == self._claimed, position
+
+    def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Entry | None]]:
         """Yield good frames that may belong behind what is here.
 
-        With each, the entry before it (whose term may be a guess), and a term
-        that this entry may have.
+        With each, the entry before it (whose term may be a guess), and its own
+        header; None for the head of a unit.
         """
         data = self._data
         entry_at = data.find(_ENTRY_MAGIC, start)
         unit_at = data.find(UNIT_MAGIC, start)
         while entry_at >= 0 or unit_at >= 0:
             if unit_at >= 0 and (entry_at < 0 or unit_at < entry_at):
-                unit = parse_unit(data, unit_at)
+                unit = parse_unit(data, unit_at, self.segment.salt)
                 if unit is not None and self._can_follow(unit.before, unit_at):
-                    yield unit_at, unit.before, unit.before.term
+                    yield unit_at, unit.before, None
                 unit_at = data.find(UNIT_MAGIC, unit_at + 1)
             else:
                 entry = self._good_entry(entry_at)
                 if entry is not None:
                     before = LogEnd(Index(entry.index - 1), self._end.term, entry.previous)
-                    yield entry_at, before, entry.term
+                    yield entry_at, before, entry
                 entry_at = data.find(_ENTRY_MAGIC, entry_at + 1)
 
     def _proven_term(self, position: int, lost: LogEnd, term: Term) -> Term | None:
@@ -243,6 +304,10 @@ class SegmentScan:
             return None
         body = memoryview(self._data)[start : start + length]
         return header if len(body) == length and crc32c(body) == body_crc else None
+
+
+def _follows(unit: Unit, index: int, checksum: int) -> bool:
+    return unit.before.index == index and unit.before.checksum == checksum
 
 
 def read_what_can_be_read(file: File) -> bytes:

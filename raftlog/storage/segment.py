@@ -6,9 +6,9 @@
 
 The header names the first index and the entry before it, so the chain goes on
 from segment to segment. A full segment is *sealed*: an ``.idx`` file beside it
-holds a summary and the position of every entry. The ``.idx`` is derived; it is
-checked against the segment when it is opened, and made again by a scan if it
-does not fit. Positions of sealed segments are loaded when they are needed.
+holds a summary, and position and chain value of every entry. The ``.idx`` is
+derived; it is checked against the segment when it is opened, and made again by a
+scan if it does not fit. Places in sealed segments are loaded when they are needed.
 """
 
 import struct
@@ -24,11 +24,13 @@ from raftlog.base.errors import CorruptFrame, StorageFailed
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import KIB
 from raftlog.storage.durable_mark import Claim, claim_done
+from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File, Files
 
 SEGMENT_HEADER_BYTES: Final = 64
 _HEADER: Final = struct.Struct("<4sHHQQIQ")
 _CRC: Final = struct.Struct("<I")
+_BASE: Final = struct.Struct("<QQI")
 _MAGIC: Final = b"RLSG"
 _VERSION: Final = 1
 _SUMMARY: Final = struct.Struct("<4sHHQIIIQQIQI")
@@ -52,7 +54,7 @@ class Hole(msgspec.Struct, frozen=True):
     position: int
     length: int
     before: LogEnd
-    checksum: int | None
+    checksum: int
     term: Term
 
 
@@ -64,10 +66,13 @@ class Segment:
         self.directory = directory
         self.base = base
         """The entry before the first one."""
+        self.salt = crc32c(_BASE.pack(base.index, base.term, base.checksum))
+        """What the checksums of its unit heads begin with: a head of another log is none here."""
         self.end = base
         self.end_position = SEGMENT_HEADER_BYTES
         self.term_runs: list[tuple[Index, Term]] = []
-        self.positions: array[int] | None = array("I")
+        self.places: EntryPlaces | None = EntryPlaces()
+        """Of its entries; None while they are only in the ``.idx``."""
         self.changes = 0
         """Times that entries were moved or cut: what was read before is void."""
         self.unit_starts: array[int] | None = array("I")
@@ -122,8 +127,8 @@ class Segment:
                 *(before, end.checksum, end.term),
             )
         )
-        if self.positions is not None:
-            self.positions.extend([self.end_position] * (end.index - before.index))
+        if self.places is not None:
+            self.places.lose(end.index - before.index, self.end_position, end.checksum)
         if end.term != before.term or not self.term_runs:
             self.term_runs.append((Index(before.index + 1), end.term))
         self.end = end
@@ -136,6 +141,32 @@ class Segment:
             if not any(new.first <= hole.last and hole.first <= new.last for new in found)
         ]
         self.holes = sorted([*known, *found], key=lambda hole: hole.first)
+
+    def forget_after(self, places: EntryPlaces, to: LogEnd) -> int:
+        """Forget every entry after ``to``; return where the file is to be cut. May block."""
+        self.changes += 1
+        cut = to.index - self.base.index
+        hole = self.hole_at(to.index)
+        if hole is not None and hole.last > to.index:
+            # Where the kept part of the damage ends is not known, so nothing may follow it here.
+            self.holes.remove(hole)
+            hole = Hole(
+                *(hole.first, to.index, hole.position, 0),
+                *(hole.before, to.checksum, to.term),
+            )
+            self.holes.append(hole)
+        position = SEGMENT_HEADER_BYTES
+        if hole is not None:
+            position = hole.position + hole.length
+        elif cut:
+            position = self.true_end_of(places.positions, to.index)
+        places.cut(cut)
+        self.unit_starts = array("I", [at for at in self.unit_starts or () if at < position])
+        self.end_position = position
+        self.end = to
+        self.term_runs = [run for run in self.term_runs if run[0] <= to.index]
+        self.holes = [hole for hole in self.holes if hole.first <= to.index]
+        return position
 
     def extent(self, positions: "array[int]", first: Index, last: Index, bytes_max: int) -> Index:
         """Return the last index up to ``last`` such that ``first``.. fits, at least ``first``."""
@@ -192,9 +223,10 @@ def parse_segment_header(data: bytes) -> Claim | None:
 
 def encode_index(segment: Segment, unit: int) -> bytes:
     """Return the ``.idx`` of a segment without damage, whose last unit is ``unit``."""
-    positions = segment.positions
-    assert positions is not None, "a segment is sealed while its positions are in memory"
-    places = positions.tobytes()
+    known = segment.places
+    assert known is not None, "a segment is sealed while its places are in memory"
+    positions = known.positions
+    places = positions.tobytes() + known.checksums.tobytes()
     end = segment.end
     summary = _SUMMARY.pack(
         *(_SUMMARY_MAGIC, _VERSION, 0, segment.first_index, len(positions)),
@@ -230,7 +262,7 @@ def open_sealed(files: Files, segment: Segment) -> bool:
         file.close()
     if header.end != segment.end:
         return False
-    segment.positions = None
+    segment.places = None
     segment.unit_starts = None
     segment.sealed = True
     return True
@@ -261,8 +293,8 @@ def _last_position(data: bytes) -> int:
     return position
 
 
-def positions_from_index(files: Files, segment: Segment) -> "array[int] | None":
-    """Read the positions of a sealed segment from its ``.idx``; None if they are bad.
+def places_from_index(files: Files, segment: Segment) -> EntryPlaces | None:
+    """Read where a sealed segment's entries lie from its ``.idx``; None if that is bad.
 
     Also if it cannot be opened: it may be removed at this moment, or the process may
     be out of descriptors. The segment itself is open, and says the same.
@@ -281,10 +313,11 @@ def positions_from_index(files: Files, segment: Segment) -> "array[int] | None":
         file.close()
     count = segment.end.index - segment.base.index
     start = _SUMMARY.size + len(segment.term_runs) * _RUN.size + _CRC.size
-    places = data[start : start + 4 * count]
+    places = data[start : start + 8 * count]
     stop = start + len(places)
     if len(data) < stop + _CRC.size or _CRC.unpack_from(data, stop)[0] != crc32c(places):
         return None
-    positions = array("I")
-    positions.frombytes(places)
-    return positions
+    positions, checksums = array("I"), array("I")
+    positions.frombytes(places[: 4 * count])
+    checksums.frombytes(places[4 * count :])
+    return EntryPlaces(positions, checksums)

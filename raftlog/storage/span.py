@@ -13,7 +13,6 @@ changed meanwhile::
     loop                    truncates to 95, appends 96, 97 ...
 """
 
-from array import array
 from collections.abc import Sequence
 
 import msgspec
@@ -21,9 +20,10 @@ import msgspec
 from raftlog.base.entry import HEADER_BYTES, Buffer, Entry, parse_entry
 from raftlog.base.errors import CorruptFrame, FaultyEntry
 from raftlog.base.ids import Index
+from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import Files
 from raftlog.storage.scan import SegmentScan
-from raftlog.storage.segment import Hole, Segment, positions_from_index
+from raftlog.storage.segment import Hole, Segment, places_from_index
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
@@ -34,38 +34,41 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     length: int
 
 
-class Positions(msgspec.Struct, frozen=True):
+class FoundPlaces(msgspec.Struct, frozen=True):
     """Where a segment's entries lie, and damage that nobody knew of."""
 
-    places: "array[int]"
+    places: EntryPlaces
     holes: tuple[Hole, ...] = ()
 
     def tell(self, segment: Segment) -> None:
         """Let the segment know. On the loop."""
         # Whoever reads what is damaged will be told, and have it repaired.
         segment.learn_holes(list(self.holes))
-        segment.positions = self.places
+        segment.places = self.places
 
 
-def find_positions(files: Files, segment: Segment) -> Positions:
+def find_places(files: Files, segment: Segment) -> FoundPlaces:
     """Read the ``.idx``, or scan the segment if need be. Blocks; changes nothing."""
-    places = positions_from_index(files, segment)
+    places = places_from_index(files, segment)
     if places is not None:
-        return Positions(places)
+        return FoundPlaces(places)
     again = Segment(segment.file, segment.directory, segment.base)
-    SegmentScan(again).run()
+    SegmentScan(again, segment.end).run()
+    if again.end.index >= segment.end.index and again.end != segment.end:
+        # Another log than the one that was sealed here, from nobody knows which entry on.
+        again = Segment(segment.file, segment.directory, segment.base)
     if again.end.index < segment.end.index:
         again.lose_tail(segment.end)
-    assert again.positions is not None, "a scan finds positions"
-    return Positions(again.positions, tuple(again.holes))
+    assert again.places is not None, "a scan finds places"
+    return FoundPlaces(again.places, tuple(again.holes))
 
 
-def load_positions(files: Files, segment: Segment) -> "array[int]":
+def load_places(files: Files, segment: Segment) -> EntryPlaces:
     """Return where the entries lie. On the loop; may block."""
-    if segment.positions is None:
-        find_positions(files, segment).tell(segment)
-    assert segment.positions is not None, "just loaded"
-    return segment.positions
+    if segment.places is None:
+        find_places(files, segment).tell(segment)
+    assert segment.places is not None, "just loaded"
+    return segment.places
 
 
 class _Pinned:
@@ -76,14 +79,14 @@ class _Pinned:
         self._files = files
         self._segment = segment
         self._changes = segment.changes
-        self._found: Positions | None = None
+        self._found: FoundPlaces | None = None
         self._open = True
 
     def learn(self) -> None:
         """Hand to the segment what ``read`` found out about it. Idempotent; on the loop."""
         found, self._found = self._found, None
         segment = self._segment
-        if found is not None and segment.positions is None and segment.changes == self._changes:
+        if found is not None and segment.places is None and segment.changes == self._changes:
             found.tell(segment)
 
     def close(self) -> None:
@@ -93,16 +96,16 @@ class _Pinned:
             self.learn()
             self._segment.unpin()
 
-    def _positions(self) -> "array[int]":
-        positions = self._segment.positions
-        if positions is not None:
-            return positions
+    def _entry_places(self) -> EntryPlaces:
+        places = self._segment.places
+        if places is not None:
+            return places
         if self._found is None:
-            self._found = find_positions(self._files, self._segment)
+            self._found = find_places(self._files, self._segment)
         return self._found.places
 
     def _ready(self, *, wait: bool) -> bool:
-        return wait or self._segment.positions is not None
+        return wait or self._segment.places is not None
 
     def _pread(self, length: int, position: int, *, wait: bool) -> bytes | None:
         file = self._segment.file
@@ -120,6 +123,7 @@ class ReadSpan(_Pinned):
         self._last = last
         self._bytes_max = bytes_max
         self._offsets: list[int] = []
+        self._checksums: Sequence[int] = ()
 
     def read(self, *, wait: bool) -> Buffer | None:
         """Return the bytes; None if ``wait`` is false and a disk would have to be waited for.
@@ -130,32 +134,34 @@ class ReadSpan(_Pinned):
         if not self._ready(wait=wait):
             return None
         segment = self._segment
-        positions = self._positions()
+        places = self._entry_places()
+        positions = places.positions
         first, base = self._first, segment.first_index
         if first - base >= len(positions):
             return b""  # truncated since it was located
         last = segment.extent(positions, first, self._last, self._bytes_max)
         start = positions[first - base]
         self._offsets = [at - start for at in positions[first - base : last - base + 1]]
+        self._checksums = places.checksums[first - base : last - base + 1]
         return self._pread(segment.end_of(positions, last) - start, start, wait=wait)
 
     def entries(self, buffer: Buffer) -> tuple[Entry, ...]:
-        """Return the verified entries of what was read, as far as they are good.
+        """Return the verified entries of what was read, as far as they are the stored ones.
 
         None at all if they were truncated between ``locate`` and ``read``.
 
         Raises:
-            FaultyEntry: The first one is bad. Mark it, and fetch it from a peer.
+            FaultyEntry: The first one is bad, or another. Mark it, and fetch it from a peer.
         """
         self.learn()
         found: list[Entry] = []
-        for number, offset in enumerate(self._offsets):
+        for offset, checksum in zip(self._offsets, self._checksums, strict=False):
             try:
                 entry = parse_entry(buffer, offset)
             except CorruptFrame:
                 break
-            if entry.index != self._first + number:
-                break  # a good frame in the wrong place: a misdirected write
+            if entry.checksum != checksum:
+                break  # a good frame, but not this one: a misdirected write, or a lost one
             found.append(entry)
         if not found and self._offsets:
             raise FaultyEntry(self._first)
@@ -182,7 +188,7 @@ class BodySpan(_Pinned):
         """
         if not self._ready(wait=wait):
             return None
-        positions = self._positions()
+        positions = self._entry_places().positions
         base = self._segment.first_index
         starts = [positions[at.index - base] + HEADER_BYTES + at.offset for at in self._places]
         start = starts[0]

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import IO, Final, Self
 
@@ -22,6 +23,10 @@ from raftlog.base.ids import NodeId
 from raftlog.server.config import ENV_DATA
 from raftlog.storage.directory import form_cluster
 
+PORTS: Final = range(16_000, 32_000)
+"""Below the range that Linux takes ports for outgoing connections from (32768 to 60999)."""
+_DRAWN: Final = SystemRandom()
+"""Not seeded: two test runs at once must not draw alike."""
 STOP_S: Final = 15.0
 """A node ends by itself within 10 s of SIGTERM (ruling 33)."""
 
@@ -32,29 +37,40 @@ class NodeAddress(msgspec.Struct, frozen=True):
     node: NodeId
     peer: str
     client: str
+    grpc: str = ""
+    """"": it serves no gRPC."""
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of 127.0.0.1 that nobody listens on now, each once."""
-    sockets = [socket.socket() for _ in range(count)]
+    """Return ports of 127.0.0.1 that nobody listens on now, each once.
+
+    Not those that the kernel would give (port 0): they are of the range from
+    which it takes one for every outgoing connection, so that the port of a
+    node which is down for a moment may be gone when the node is started again.
+    """
+    sockets: list[socket.socket] = []
+    ports = list(PORTS)
+    _DRAWN.shuffle(ports)
     try:
-        for bound in sockets:
-            bound.bind(("127.0.0.1", 0))
+        while len(sockets) < count:
+            bound = socket.socket()
+            sockets.append(bound)
+            try:
+                bound.bind(("127.0.0.1", ports.pop()))
+            except OSError:
+                sockets.pop().close()
         return [bound.getsockname()[1] for bound in sockets]
     finally:
         for bound in sockets:
             bound.close()
 
 
-def local_addresses(nodes: int) -> list[NodeAddress]:
+def local_addresses(nodes: int, *, grpc: bool = False) -> list[NodeAddress]:
     """Draw addresses for a cluster of ``nodes`` on this machine."""
-    ports = free_ports(2 * nodes)
+    each = 3 if grpc else 2
+    free = [f"127.0.0.1:{port}" for port in free_ports(each * nodes)]
     return [
-        NodeAddress(
-            NodeId(f"n{number + 1}"),
-            f"127.0.0.1:{ports[2 * number]}",
-            f"127.0.0.1:{ports[2 * number + 1]}",
-        )
+        NodeAddress(NodeId(f"n{number + 1}"), *free[each * number : each * (number + 1)])
         for number in range(nodes)
     ]
 
@@ -63,9 +79,10 @@ def config_text(data: Path, addresses: Sequence[NodeAddress], settings: Sequence
     """Return the ``cluster.yml`` of a cluster that keeps everything under ``data``."""
     lines = ["cluster: bench", f"data: {data}", "durability: fsync", *settings, "nodes:"]
     for address in addresses:
+        grpc = f", grpc: '{address.grpc}'" if address.grpc else ""
         lines += [
             f"  {address.node}:",
-            f"    listen: {{peer: '{address.peer}', client: '{address.client}'}}",
+            f"    listen: {{peer: '{address.peer}', client: '{address.client}'{grpc}}}",
         ]
     return "\n".join(lines) + "\n"
 
@@ -176,6 +193,8 @@ class LocalCluster:
         directory: Path,
         addresses: Sequence[NodeAddress] = (),
         settings: Sequence[str] = (),
+        *,
+        grpc: bool = False,
     ) -> None:
         """Write the configuration; entering the context starts the cluster.
 
@@ -183,9 +202,10 @@ class LocalCluster:
             directory: A fresh directory; everything is below it.
             addresses: Of the nodes; none: three on free ports.
             settings: More lines for ``cluster.yml``.
+            grpc: Whether nodes on free ports serve gRPC, too; they start more slowly.
         """
         self.directory: Final = directory
-        self.addresses: Final = list(addresses) or local_addresses(3)
+        self.addresses: Final = list(addresses) or local_addresses(3, grpc=grpc)
         self._config = directory / "cluster.yml"
         self._config.write_text(config_text(self._data, self.addresses, settings))
         self.nodes: Final = {

@@ -48,6 +48,35 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
 """What changes something and is harmless to repeat (a claim, a fence, a commit of offsets, a join
 under the same member) counts as looking: its caller asks again."""
 
+BROKER: Final = "Broker"
+"""The gRPC service that offers the same to any language (``broker.proto``)."""
+
+RPCS: Final[Mapping[str, Method]] = {
+    "Append": Method.APPEND,
+    "Read": Method.READ,
+    "GetEndOffset": Method.END_OFFSET,
+    "Find": Method.FIND_OFFSET,
+    "Status": Method.STATUS,
+    "Transfer": Method.TRANSFER,
+    "Create": Method.TOPIC_CREATE,
+    "Alter": Method.TOPIC_ALTER,
+    "Delete": Method.TOPIC_DELETE,
+    "Describe": Method.TOPIC_DESCRIBE,
+    "List": Method.TOPIC_LIST,
+    "Init": Method.PRODUCER_INIT,
+    "Fence": Method.PRODUCER_FENCE,
+    "Join": Method.GROUP_JOIN,
+    "Heartbeat": Method.GROUP_HEARTBEAT,
+    "Leave": Method.GROUP_LEAVE,
+    "Claim": Method.GROUP_CLAIM,
+    "Commit": Method.GROUP_COMMIT,
+    "Seek": Method.GROUP_SEEK,
+    "GroupDescribe": Method.GROUP_DESCRIBE,
+    "GroupList": Method.GROUP_LIST,
+    "GroupDelete": Method.GROUP_DELETE,
+}
+"""Which method each rpc of that service is."""
+
 
 def parse_header(kind: type[M], header: bytes) -> M:
     """Return the message that a frame's header is.

@@ -2,9 +2,10 @@
 
 from chaos.check.log_model import LogModel, Mark
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
-from raftlog.base.ids import Index, NodeId, Term
+from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
+R2 = ReplicaId(N2, DirectoryId("d2"))
 
 
 def entries_of(*terms: int, body: bytes = b"x") -> tuple[Entry, ...]:

@@ -12,7 +12,7 @@ from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.violation import Violation
 from raftlog.base.ids import Index, Term, WriteNumber
 from raftlog.base.writes import HardState, SaveHardState, WriteEntries
-from tests.check.facts import N1, N2, N3, entries_of, log_of
+from tests.check.facts import N1, N2, N3, R2, entries_of, log_of
 
 
 def test_two_leaders_in_one_term_are_seen() -> None:
@@ -106,7 +106,7 @@ def test_an_entry_that_was_not_looked_at_is_taken_from_the_model() -> None:
 
 def test_a_forgotten_vote_is_seen() -> None:
     """Old is right only while the new one is being written, and the other way round."""
-    old, new = HardState(Term(1)), HardState(Term(2), N2)
+    old, new = HardState(Term(1)), HardState(Term(2), R2)
     check_recovered_hard_state(N1, new, old, [SaveHardState(WriteNumber(1), new)])
     check_recovered_hard_state(N1, old, old, [SaveHardState(WriteNumber(1), new)])
     with pytest.raises(Violation, match="n1 recovers"):

@@ -16,9 +16,9 @@ from raftlog.raft.rpcs import (
     VoteReply,
     VoteRequest,
 )
-from tests.check.facts import N1, N2, N3, log_of
+from tests.check.facts import N1, N2, N3, R2, log_of
 
-STATE = HardState(Term(5), N2)
+STATE = HardState(Term(5), R2)
 GOOD: list[PeerMessage] = [
     VoteReply(Term(5), granted=True),
     VoteReply(Term(9), granted=False),
@@ -70,7 +70,7 @@ def test_a_vote_that_changes_is_seen_across_restarts() -> None:
     """Ruling 1: the restart itself is innocent, the second vote is not."""
     monotone = Monotone()
     monotone.votes(N1, Term(5), N2)
-    monotone.restarts(N1, HardState(Term(5), N2), Index(0), Index(0))
+    monotone.restarts(N1, HardState(Term(5), R2), Index(0), Index(0))
     with pytest.raises(Violation, match="n1 votes for n2 and n3 in term 5"):
         monotone.votes(N1, Term(5), N3)
     with pytest.raises(Violation, match="remembers None"):

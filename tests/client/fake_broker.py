@@ -70,7 +70,7 @@ class FakeBroker:
 
     async def until_held(self, count: int = 1) -> None:
         """Wait until so many appends are kept without an answer."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             while len(self.held) < count:
                 self._changed.clear()
                 await self._changed.wait()

@@ -46,7 +46,7 @@ class Place:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.addresses = local_addresses(1)
+        self.addresses = local_addresses(1, grpc=True)
         self.config = directory / "cluster.yml"
         self.data = directory / "data"
         self.config.write_text(config_text(self.data, self.addresses, ()))
@@ -107,6 +107,12 @@ def client_port_taken(place: Place) -> None:
     place.take(place.addresses[0].client)
 
 
+def grpc_port_taken(place: Place) -> None:
+    """Something else listens there: it must not be shared, as gRPC does by default."""
+    place.format()
+    place.take(place.addresses[0].grpc)
+
+
 def not_yaml(place: Place) -> None:
     """The file is no YAML."""
     place.config.write_text("cluster: [")
@@ -131,6 +137,7 @@ CASES: Final = [
     (damaged_identity, 4, "cannot prove whose it is"),
     (peer_port_taken, 1, "cannot be listened on"),
     (client_port_taken, 1, "cannot be listened on"),
+    (grpc_port_taken, 1, "cannot be listened on"),
     (not_yaml, 2, "cluster.yml:"),
     (unknown_key, 2, "durabilty"),
     (directory_is_a_file, 1, "n1"),

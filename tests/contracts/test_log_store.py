@@ -9,7 +9,7 @@ import pytest
 from chaos.sim.disk import SimDisk
 from raftlog.base.entry import HEADER_BYTES, LOG_ORIGIN, Entry
 from raftlog.base.errors import CorruptFrame, FaultyEntry
-from raftlog.base.ids import Index, NodeId, Term, WriteNumber
+from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
 from raftlog.storage.files import Files, OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
@@ -21,6 +21,7 @@ from tests.storage.logs import chain
 
 Store = LogStore | MemoryLogStore
 OPTIONS = StoreOptions(segment_bytes=1024)
+VOTE = ReplicaId(NodeId("n2"), DirectoryId("d2"))
 
 
 class Shard:
@@ -261,7 +262,7 @@ def test_a_span_stays_readable_while_its_entries_are_trimmed(shard: Shard) -> No
     span.close()
 
 
-@pytest.mark.parametrize("state", [HardState(Term(3), NodeId("n2")), HardState(Term(9), None)])
+@pytest.mark.parametrize("state", [HardState(Term(3), VOTE), HardState(Term(9), None)])
 def test_the_hard_state_survives_and_is_counted(shard: Shard, state: HardState) -> None:
     """The sequence is what peers remember (ruling 16)."""
     before = shard.store.hard_sequence

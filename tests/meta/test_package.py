@@ -82,8 +82,12 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
     """A limit without a unit is read in another one some day."""
     from raftlog.base import limits  # noqa: PLC0415  (read as data)
 
-    units = ("BYTES", "_NS", "TICKS", "MIB", "KIB")
-    counts = ("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "PROPOSALS", "READS")
+    units = ("BYTES", "_NS", "_MS", "TICKS", "MIB", "KIB")
+    counts = (
+        *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "PROPOSALS", "READS"),
+        *("RPCS", "TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS"),
+        *("CHARACTERS", "DUE"),
+    )
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 
     assert len(found) > 20

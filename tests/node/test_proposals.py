@@ -6,7 +6,9 @@ from raftlog.base.errors import NotCommitted, OutcomeUnknown
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import COALESCE_BYTES_MAX, COALESCE_COMMANDS_MAX
 from raftlog.broker.commands import CommandType
+from raftlog.node.outward import Outward
 from raftlog.node.proposals import Intake, Outstanding, Proposal
+from tests.node.replicas import raises
 
 
 class Caller:
@@ -22,6 +24,11 @@ class Caller:
     def proposal(self, size: int = 10) -> Proposal:
         """Return a proposal of ``size`` bytes that this caller waits for."""
         return Proposal(CommandType.RAW, (bytes(size),), size, self)
+
+
+def waiting() -> Outstanding:
+    """Return nobody yet; a caller that raises fails the test."""
+    return Outstanding(Outward(raises))
 
 
 def test_small_commands_share_an_entry() -> None:
@@ -73,7 +80,7 @@ def test_an_entry_is_closed_before_it_passes_its_limits(
 
 def test_a_caller_gets_the_outcome_of_its_own_position() -> None:
     """Two commands in one entry have two outcomes."""
-    first, second, outstanding = Caller(), Caller(), Outstanding()
+    first, second, outstanding = Caller(), Caller(), waiting()
     outstanding.add(Index(7), Term(3), [[first.proposal(), second.proposal()]])
 
     outstanding.applied(Index(7), Term(3), ["a", "b"])
@@ -85,7 +92,7 @@ def test_a_caller_gets_the_outcome_of_its_own_position() -> None:
 
 def test_another_term_applied_at_the_index_means_it_never_happened() -> None:
     """The place is taken for ever, so the answer is definite."""
-    caller, outstanding = Caller(), Outstanding()
+    caller, outstanding = Caller(), waiting()
     outstanding.add(Index(7), Term(3), [[caller.proposal()]])
 
     outstanding.applied(Index(7), Term(4), [])
@@ -97,7 +104,7 @@ def test_another_term_applied_at_the_index_means_it_never_happened() -> None:
 
 def test_only_terms_that_are_over_are_given_up() -> None:
     """A replica that leads again must not give up what it proposed just now."""
-    old, new, outstanding = Caller(), Caller(), Outstanding()
+    old, new, outstanding = Caller(), Caller(), waiting()
     outstanding.add(Index(7), Term(3), [[old.proposal()]])
     outstanding.add(Index(8), Term(5), [[new.proposal()]])
 
@@ -110,7 +117,7 @@ def test_only_terms_that_are_over_are_given_up() -> None:
 
 def test_a_caller_is_told_once() -> None:
     """An entry that is applied after it was given up has nobody waiting."""
-    caller, outstanding = Caller(), Outstanding()
+    caller, outstanding = Caller(), waiting()
     outstanding.add(Index(7), Term(3), [[caller.proposal()]])
 
     outstanding.give_up(None, "stopping")
@@ -121,7 +128,7 @@ def test_a_caller_is_told_once() -> None:
 
 def test_an_index_that_is_proposed_again_in_a_later_term_has_two_kinds_of_callers() -> None:
     """n1 proposes 7 and 8 in term 3, loses and regains leadership, and proposes 8 in term 5."""
-    first, second, third, outstanding = Caller(), Caller(), Caller(), Outstanding()
+    first, second, third, outstanding = Caller(), Caller(), Caller(), waiting()
     outstanding.add(Index(7), Term(3), [[first.proposal()], [second.proposal()]])
     outstanding.add(Index(8), Term(5), [[third.proposal()]])
 

@@ -64,7 +64,7 @@ def test_candidate_adopts_the_term_of_a_rival_and_votes_afresh() -> None:
 
     node.receive(R2, VoteRequest(Term(2), ZERO_TERM, ZERO, transfer=False))
 
-    assert (node.core.role, node.core.vote) == (Role.FOLLOWER, N2)
+    assert (node.core.role, node.core.vote) == (Role.FOLLOWER, R2)
 
 
 @pytest.mark.parametrize("role", [Role.FOLLOWER, Role.CANDIDATE, Role.LEADER])

@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from raftlog.base.ids import Index, NodeId, ReplicaId, Term
+from raftlog.base.ids import Index, ReplicaId, Term
 from raftlog.base.writes import HardState
 from raftlog.raft.effects import Role
 from raftlog.raft.events import Campaign
@@ -68,7 +68,7 @@ def test_an_election_increments_the_term_and_votes_for_itself() -> None:
     """§5.2: increments its current term and votes for itself, durably before it asks."""
     world = candidate_of(3)
 
-    assert world[N1].hard_state == HardState(Term(1), N1)
+    assert world[N1].hard_state == HardState(Term(1), R1)
     assert {sent.to for sent in world.select(VoteRequest)} == {N2, N3}
 
 
@@ -80,7 +80,7 @@ def test_a_candidate_without_a_result_starts_a_new_election() -> None:
     world[N1].receive(R2, PreVoteReply(Term(2), granted=True))
 
     assert world[N1].core.role is Role.CANDIDATE
-    assert world[N1].hard_state == HardState(Term(2), N1)
+    assert world[N1].hard_state == HardState(Term(2), R1)
 
 
 ROUNDS: Final = [
@@ -129,16 +129,16 @@ VOTES: Final = [
     # vote so far, candidate, granted
     (None, R1, True),
     (None, R2, True),
-    (N1, R1, True),
-    (N2, R2, True),
-    (N1, R2, False),
-    (N2, R1, False),
+    (R1, R1, True),
+    (R2, R2, True),
+    (R1, R2, False),
+    (R2, R1, False),
 ]
 
 
 @pytest.mark.parametrize(("vote", "candidate", "granted"), VOTES)
 def test_a_server_votes_for_at_most_one_candidate_in_a_term(
-    vote: NodeId | None, candidate: ReplicaId, *, granted: bool
+    vote: ReplicaId | None, candidate: ReplicaId, *, granted: bool
 ) -> None:
     """§5.2: first come, first served; the same candidate may ask again."""
     world = World(3, hard_states={N3: HardState(Term(1), vote)})

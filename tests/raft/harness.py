@@ -471,9 +471,12 @@ def check_promise(sender: Node, to: NodeId, message: Message) -> None:
         assert len(kept) == message.matched, f"{sender.id} promised {message}, has {len(kept)}"
         assert kept == believed, f"{sender.id} promised {message}, its disk holds another branch"
     if isinstance(message, VoteReply) and message.granted:
-        assert sender.hard_state == HardState(message.term, to), f"{sender.id} forgets {message}"
+        vote = sender.hard_state.vote
+        assert sender.hard_state.term == message.term, f"{sender.id} forgets {message}"
+        assert vote is not None, f"{sender.id} forgets {message}"
+        assert vote.node == to, f"{sender.id} forgets {message}"
     if isinstance(message, VoteRequest):
-        own = HardState(message.term, sender.id)
+        own = HardState(message.term, sender.replica)
         assert sender.hard_state == own, f"{sender.id} asks before its own vote is durable"
 
 

@@ -11,6 +11,7 @@ from raftlog.base.ids import Index, Term
 from raftlog.base.writes import HardState
 from raftlog.raft.config import CoreConfig
 from raftlog.raft.core import RaftCore
+from raftlog.raft.effects import Role
 from raftlog.raft.events import Applied, Campaign, Propose
 from raftlog.raft.rpcs import AppendAccepted, AppendRequest, Heartbeat, VoteReply
 from tests.raft.harness import N1, N2, R1, R2, World, log_of, restored
@@ -94,12 +95,21 @@ def test_a_second_leader_of_one_term_is_not_followed() -> None:
     assert world.mail == []
 
 
-def test_an_acknowledgement_beyond_the_log_stops_the_leader() -> None:
-    """Nobody can match what was never sent."""
+def test_an_acknowledgement_beyond_the_log_does_not_stop_the_leader() -> None:
+    """Nobody can match what was never sent: the peer is bad, and must not end a good leader.
+
+    Nor is it counted: once entry 2 exists, n2's lie must not have committed it.
+    """
     world = World(3)
     leader = world.elect(N1)
-    with pytest.raises(AssertionError, match="log ends 1"):
-        leader.receive(R2, AppendAccepted(Term(1), Index(2)))
+    world.isolate(N1)
+    leader.receive(R2, AppendAccepted(Term(1), Index(2)))
+    assert leader.core.commit == Index(1)
+    leader.propose(b"2")
+    assert leader.core.commit == Index(1)
+    assert leader.core.role is Role.LEADER
+    leader.receive(R2, AppendAccepted(Term(1), Index(2)))
+    assert leader.core.commit == Index(2)
 
 
 def test_an_acknowledgement_from_another_directory_is_not_counted() -> None:

@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from raftlog.base.ids import Index, NodeId, ReplicaId, Term
+from raftlog.base.ids import Index, ReplicaId, Term
 from raftlog.base.limits import HINT_TICKS_MAX
 from raftlog.base.membership import Membership
 from raftlog.base.writes import HardState
@@ -371,7 +371,22 @@ def test_a_voter_answers_a_candidate_that_it_does_not_know() -> None:
     candidate.receive(R3, behind.take_one(VoteReply))
 
     assert candidate.is_leader
-    assert voter.hard_state == HardState(Term(2), N4)
+    assert voter.hard_state == HardState(Term(2), R4)
+
+
+def test_a_vote_is_for_a_node_with_its_directory() -> None:
+    """Ruling 5: n2 comes back on another disk; it is another candidate, in the same term.
+
+    n1 voted for the first one. With n1's vote the second one could lead the term that the
+    first one leads, as soon as membership can change from the one to the other.
+    """
+    world = World(3)
+    node = world[N1]
+    node.receive(R2, ask(2))
+    assert node.hard_state == HardState(Term(2), R2)
+    node.receive(replica_id(2, 9), ask(2))
+    node.receive(R2, ask(2))
+    assert [reply.granted for reply in world.take(VoteReply)] == [True, False, True]
 
 
 def test_a_follower_takes_entries_from_a_leader_that_it_does_not_know() -> None:
@@ -439,5 +454,5 @@ def test_a_free_vote_is_given_from_any_state(role: Role) -> None:
     assert node.core.role is role
     node.receive(R2, ask(7))
 
-    assert node.hard_state == HardState(Term(7), NodeId(N2))
+    assert node.hard_state == HardState(Term(7), R2)
     assert node.core.role is Role.FOLLOWER

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from raftlog.base.errors import DirectoryLocked, Unavailable
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import ClusterId, NodeId
 from raftlog.server.cluster import LocalNodes, last_line, refuse_addresses_in_use
 from raftlog.server.config import Config, NodeConfig, load_config
 from raftlog.server.observation import ClusterView, NodeView
-from raftlog.storage.directory import DataDirectory
+from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.files import OsFiles
+from raftlog.testing.processes import free_ports
 
 IDLE = "import sys; sys.stdin.read()"
 STUBBORN = (
@@ -63,10 +65,7 @@ def processes() -> Iterator[Processes]:
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
     """Two nodes on addresses that nobody has."""
-    free = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
-    ports = [server.getsockname()[1] for server in free]
-    for server in free:
-        server.close()
+    ports = free_ports(4)
     path = tmp_path / "cluster.yml"
     path.write_text(
         "cluster: c\ndata: data\nnodes:\n"
@@ -92,6 +91,25 @@ def answers(view: Callable[[], ClusterView]) -> Callable[[], "asyncio.Future[Clu
         return future
 
     return look
+
+
+def test_the_cluster_that_is_looked_at_is_the_one_of_the_directories(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The configuration knows names only; before the formation nobody knows more."""
+    asked: list[ClusterId | None] = []
+
+    async def see(*_: object, cluster: ClusterId | None) -> ClusterView:
+        asked.append(cluster)
+        return healthy()
+
+    monkeypatch.setattr("raftlog.server.cluster.observe", see)
+    asyncio.run(LocalNodes(config).observe())
+    cluster = form_cluster(config.directories)
+    (config.directories[NodeId("n1")] / "node.meta").write_bytes(b"damaged")
+    asyncio.run(LocalNodes(config).observe())
+
+    assert asked == [None, cluster]
 
 
 def test_up_forms_starts_and_waits_and_down_stops(config: Config, processes: Processes) -> None:
@@ -146,6 +164,16 @@ def test_an_address_of_another_machine_is_told(config: Config) -> None:
     refuse_addresses_in_use(list(config.nodes.values()))
 
 
+def test_the_grpc_address_is_tried_too(config: Config) -> None:
+    """A node would end by itself, and say so only in its log."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        grpc = f"127.0.0.1:{taken.getsockname()[1]}"
+        node = structs.replace(config.find("n1"), grpc=grpc)
+
+        with pytest.raises(Unavailable, match=f"listen.grpc of node n1 is {grpc}.* in use"):
+            refuse_addresses_in_use([node])
+
+
 def test_a_node_that_ends_by_itself_is_quoted(config: Config, processes: Processes) -> None:
     """Its last line says why; the user should not have to look for the file."""
     processes.code = "print('starting'); print('the disk is on fire'); print()"
@@ -170,8 +198,8 @@ def test_a_cluster_without_a_leader_is_waited_for_and_then_told(
     view = ClusterView((NodeView(NodeId("n1"), 0, "", problem="no answer"),))
     nodes = LocalNodes(config, spawn=processes.spawn, look=answers(lambda: view))
 
-    with pytest.raises(Unavailable, match=r"after 0\.2 s shard 0 has no leader"):
-        asyncio.run(nodes.up(timeout_s=0.2))
+    with pytest.raises(Unavailable, match=r"after 0\.5 s shard 0 has no leader"):
+        asyncio.run(nodes.up(timeout_s=0.5))
 
     assert set(nodes.running()) == {"n1", "n2"}
 

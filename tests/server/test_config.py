@@ -14,6 +14,8 @@ from raftlog.server.config import Config, Timings, load_config
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 
 ONE = "nodes:\n  n1:\n    listen: {peer: 'localhost:1', client: 'localhost:2'}\n"
+GRPC = ONE.replace("}", ", grpc: 'localhost:5'}")
+TWO_GRPC = "  n2:\n    listen: {peer: 'localhost:3', client: 'localhost:4', grpc: 'localhost:5'}\n"
 TWO = ONE + "  n2:\n    listen: {peer: 'localhost:3', client: 'localhost:4'}\n"
 HEAD = "cluster: c\ndata: d\n"
 
@@ -31,6 +33,9 @@ def test_the_cluster_yml_of_the_repository_is_three_fsyncing_nodes() -> None:
 
     assert list(config.nodes) == [N1, N2, N3]
     assert (config.durability, config.shards, config.segment_bytes) == ("fsync", 1, 64 * MIB)
+    assert [node.grpc for node in config.nodes.values()] == [
+        *("127.0.0.1:7301", "127.0.0.1:7302", "127.0.0.1:7303")
+    ]
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
@@ -46,7 +51,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         "    listen: {peer: '0.0.0.0:1', client: '0.0.0.0:2'}\n"
         "    advertise: {client: 'one.example:2'}\n"
         "  n2:\n"
-        "    listen: {peer: '[::1]:3', client: '[::1]:4'}\n"
+        "    listen: {peer: '[::1]:3', client: '[::1]:4', grpc: '[::1]:5'}\n"
         "    dial: {n1: 'one.example:1'}\n",
     )
 
@@ -55,7 +60,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert config.timings == Timings(20, 100, 300)
     assert config.directories == {N1: Path("/elsewhere/n1"), N2: tmp_path / "where" / "n2"}
     assert config.seeds == ["one.example:2", "[::1]:4"]
-    assert config.find("n1").client == "0.0.0.0:2"
+    assert config.find("n1").listens == {"peer": "0.0.0.0:1", "client": "0.0.0.0:2"}
+    assert config.find("n2").grpc == "[::1]:5"
     assert config.peer_addresses(N2) == {N1: "one.example:1", N2: "[::1]:3"}
     assert config.run_directory == tmp_path / "where" / "run"
 
@@ -107,6 +113,15 @@ MISTAKES = [
     (HEAD + ONE.replace("localhost:1", "localhost:x"), "5:20", "1 to 65535"),
     (HEAD + ONE.replace("localhost:2", "localhost:1"), "5:43", "also by listen.peer of node n1"),
     (HEAD + TWO.replace("localhost:4", "localhost:2"), "7:43", "also by listen.client of node n1"),
+    (HEAD + GRPC.replace("localhost:5", "localhost"), "5:64", "write 'host:port'"),
+    (HEAD + GRPC.replace("localhost:5", "localhost:0"), "5:64", "1 to 65535"),
+    (
+        HEAD + GRPC.replace("localhost:5", "localhost:2"),
+        "5:64",
+        "also by listen.client of node n1",
+    ),
+    (HEAD + GRPC.replace("grpc", "gprc"), "5:58", "did you mean 'grpc'?"),
+    (HEAD + GRPC + TWO_GRPC, "7:64", "also by listen.grpc of node n1"),
     (HEAD + ONE.replace("localhost:2", "0.0.0.0:2"), "5:43", "advertise: {client"),
     (HEAD + TWO.replace("localhost:1", "0.0.0.0:1"), "7:5", "add `dial: {n1: 'host:port'}`"),
     (HEAD + TWO + "    data: d/n1\n", "8:11", "also by node n1"),

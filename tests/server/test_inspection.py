@@ -102,6 +102,35 @@ def test_what_lies_behind_the_watermark_is_only_unfinished(directory: Path) -> N
     assert verdicts(directory) == [(segment.name, "unfinished")]
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_branch_that_a_disk_brought_back_is_damage(directory: Path, count: int) -> None:
+    """Each frame of it is good, and they form one chain: only the mark tells (ruling 16)."""
+    (segment,) = segments(directory)
+    good = segment.read_bytes()
+    store = LogStore.open(OsFiles(), str(directory / "shards/0"), StoreOptions())
+    kept = ENTRIES - 2
+    previous = next(entry for entry in entries_of(str(directory), 0, kept, kept))
+    assert isinstance(previous, Entry)
+    end, entries = previous.end, []
+    for _ in range(count):
+        entries.append(
+            seal(EntryKind.NOOP, Term(3), Index(end.index + 1), end.checksum, [b"other"])
+        )
+        end = entries[-1].end
+    plan = store.plan([WriteEntries(WriteNumber(1), Index(kept), tuple(entries))], Index(1))
+    plan.perform()
+    store.complete(plan)
+    closing = store.plan_close()
+    closing.perform()
+    segment.write_bytes(good)
+
+    (shard,) = verify_directory(str(directory)).shards
+
+    (finding,) = shard.findings
+    assert (finding.verdict, shard.last) == ("damage", kept)
+    assert finding.what == f"ends with entry {kept}, was durable up to {kept + count}"
+
+
 def test_a_lost_tail_is_damage(directory: Path) -> None:
     """The mark says that it was durable (ruling 2)."""
     (segment,) = segments(directory)

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from raftlog.base.errors import Unavailable
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import ClusterId, NodeId
 from raftlog.server.observation import ClusterView, NodeView, observe
 from raftlog.wire.schema import client
 
@@ -80,3 +80,20 @@ def test_every_node_is_asked_about_every_shard() -> None:
     assert [v.node for v in view.missing] == ["n2", "n3", "n2", "n3"]
     assert view.missing[0].problem == "nobody is there"
     assert view.missing[1].problem.startswith("n1 answers there")
+
+
+def test_nodes_of_another_cluster_are_named_and_do_not_count() -> None:
+    """Another configuration has the same ports and the same names of nodes, and is healthy."""
+    addresses = {NodeId("n1"): "127.0.0.1:7101", NodeId("n2"): "127.0.0.1:7102"}
+
+    async def ask(address: str, _shard: int) -> client.NodeStatus:
+        node, role = ("n1", "leader") if address == addresses[NodeId("n1")] else ("n2", "follower")
+        return client.NodeStatus(cluster="theirs", node=node, role=role, term=5, leader="n1")
+
+    view = asyncio.run(observe(addresses, 1, ask, ClusterId("ours")))
+
+    assert "n1 answers at 127.0.0.1:7101 and belongs to another cluster, theirs" in view.complaint
+    assert "the data directories here are of ours" in view.complaint
+    assert [missing.node for missing in view.missing] == ["n1", "n2"]
+    assert not asyncio.run(observe(addresses, 1, ask, ClusterId("theirs"))).complaint
+    assert not asyncio.run(observe(addresses, 1, ask)).complaint, "no directory is known here"

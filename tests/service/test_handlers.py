@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from google.protobuf.message import Message
+from msgspec import structs
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadBatch, BadRequest, RaftlogError
+from raftlog.base.errors import BadBatch, BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
@@ -172,6 +173,16 @@ def test_a_transfer_without_a_target_leaves_the_choice_to_the_leader() -> None:
         asked = FakeRequest(client.TransferLeader(target=target))
         assert ask(handlers, Method.TRANSFER, asked).answers == [client.TransferStarted()]
     assert transfers == [None, "n2"]
+
+
+def test_a_node_that_does_not_lead_has_nothing_to_hand_over() -> None:
+    """It must not say that it has begun to."""
+    refusal = NotLeader(NodeId("n2"))
+    _, handlers, __ = served()
+    shard = structs.replace(handlers._shards[ShardId(0)], transfer=lambda _: refusal)
+    handlers = ClientHandlers({ShardId(0): shard})
+    asked = FakeRequest(client.TransferLeader(target="n3"))
+    assert ask(handlers, Method.TRANSFER, asked).answers == [refusal]
 
 
 def test_a_shard_that_is_not_here_is_a_bad_request_for_every_method() -> None:

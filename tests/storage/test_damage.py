@@ -118,6 +118,77 @@ def test_what_looks_like_a_frame_inside_a_record_is_no_entry() -> None:
         assert served == [entry.end for entry in entries[:2] + following]
 
 
+def someones_segment(count: int) -> bytes:
+    """Return the used bytes of another log's segment, with ``count`` entries and unit heads."""
+    other = Logs(StoreOptions(segment_bytes=65536))
+    other.append_each(chain(count, term=5))
+    path, end = used_bytes(other)
+    return other.disk.content(path)[:end]
+
+
+def with_a_segment_inside(count: int) -> tuple[Logs, list[Entry]]:
+    """Return a log whose entry 4 holds a copy of another log's segment, and its six entries."""
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(3)
+    body = someones_segment(count)
+    entries.append(seal(EntryKind.COMMANDS, Term(1), Index(4), entries[-1].checksum, [body]))
+    entries += chain(2, after=entries[-1].end)
+    return logs, entries
+
+
+@pytest.mark.parametrize(("damaged", "count"), [([4], 6), ([4, 5], 6), ([4], 4), ([4, 5], 5)])
+@pytest.mark.parametrize("units", [1, 2, 6])
+def test_a_segment_stored_as_a_value_is_no_part_of_the_log(
+    damaged: list[int], count: int, units: int
+) -> None:
+    """A user backs raftlog up into raftlog. Its unit heads claim what another log had promised.
+
+    Taken for real, they would raise the watermark and the unit number of this log, and its
+    entries would be served as entries of this one.
+    """
+    logs, entries = with_a_segment_inside(30)
+    entries = entries[:count]
+    step = -(-len(entries) // units)
+    for first in range(0, len(entries), step):
+        logs.append(entries[first : first + step])
+    logs.sync_mark()
+    number = logs.store.unit_number
+    for index in damaged:
+        logs.rot(entries[index - 1], 3)
+    store = logs.crash(CrashKind.LOSE)
+    ranges = store.faulty_ranges()
+    assert [n for first, last in ranges for n in range(first, last + 1)] == damaged
+    assert (store.end, store.unit_number) == (entries[-1].end, number)
+    for first, last in ranges:
+        perform(store, store.plan_repair(entries[first - 1 : last]))
+    assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+@pytest.mark.parametrize("part", [3, HEADER_BYTES + 3], ids=["header", "body"])
+@pytest.mark.parametrize("count", [4, 6])
+def test_a_segment_in_a_torn_write_promises_nothing(part: int, count: int) -> None:
+    """The write never finished; what its record claims must not make damage of it."""
+    logs, entries = with_a_segment_inside(30)
+    logs.append(entries[:3])
+    logs.sync_mark()
+    number = logs.store.unit_number
+    write = WriteEntries(logs.number(), None, tuple(entries[3:count]))
+    plan = logs.store.plan([write], Index(0))
+
+    def die(call: str, _path: str) -> None:
+        if call == "fdatasync":
+            raise OSError(5, "power cut")
+
+    logs.disk.on_operation = die
+    with pytest.raises(StorageFailed):
+        plan.perform()
+    logs.disk.on_operation = None
+    logs.rot(entries[3], part)
+    store = logs.crash(CrashKind.KEEP)
+    assert (store.faulty_count, store.end) == (0, entries[2].end)
+    assert store.unit_number <= number + 2, "the torn unit's, and the cut's"
+
+
 @pytest.mark.parametrize("part", [3, HEADER_BYTES + 3], ids=["header", "body"])
 def test_rot_in_a_sealed_segment_is_found_when_it_is_read(part: int) -> None:
     """A sealed segment is opened by its ``.idx``; its entries are verified by whoever reads."""

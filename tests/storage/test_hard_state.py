@@ -6,14 +6,14 @@ import pytest
 
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog.base.errors import DamagedLog
-from raftlog.base.ids import NodeId, Term
+from raftlog.base.ids import DirectoryId, NodeId, ReplicaId, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import HardState
 from raftlog.storage.hard_state import HardStateFile, decode, encode
 
 PATH = "shard/hard.state"
 OLD = HardState(Term(5), None)
-NEW = HardState(Term(6), NodeId("n1"))
+NEW = HardState(Term(6), ReplicaId(NodeId("n1"), DirectoryId("0123456789abcdef" * 2)))
 
 
 def promised() -> SimDisk:

@@ -1,7 +1,6 @@
 """Where entries lie is read off the loop, while the loop may change it."""
 
 import errno
-from array import array
 from collections.abc import Callable
 
 import pytest
@@ -10,8 +9,9 @@ from raftlog.base.entry import Entry
 from raftlog.base.errors import StorageFailed
 from raftlog.base.ids import Index
 from raftlog.storage import span
+from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File, Files
-from raftlog.storage.segment import Segment, positions_from_index
+from raftlog.storage.segment import Segment, places_from_index
 from tests.storage.logs import Logs, chain, perform, read_all
 
 
@@ -20,13 +20,13 @@ def while_positions_are_read(
 ) -> None:
     """Let ``meanwhile`` happen on the loop when the reader thread has read an ``.idx``."""
 
-    def read_slowly(files: Files, segment: Segment) -> "array[int] | None":
-        found = positions_from_index(files, segment)
-        monkeypatch.setattr(span, "positions_from_index", positions_from_index)
+    def read_slowly(files: Files, segment: Segment) -> EntryPlaces | None:
+        found = places_from_index(files, segment)
+        monkeypatch.setattr(span, "places_from_index", places_from_index)
         meanwhile()
         return found
 
-    monkeypatch.setattr(span, "positions_from_index", read_slowly)
+    monkeypatch.setattr(span, "places_from_index", read_slowly)
 
 
 def sealed_log() -> tuple[Logs, list[Entry], Index]:
@@ -84,7 +84,7 @@ def test_a_repair_wins_over_positions_that_are_being_read(
     logs.rot(entries[3], 45)
     logs.store.mark_faulty(Index(4))
     for segment in logs.store._segments:
-        segment.positions = None
+        segment.places = None
     while_positions_are_read(
         monkeypatch, lambda: perform(logs.store, logs.store.plan_repair(entries[3:4]))
     )

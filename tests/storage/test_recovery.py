@@ -9,6 +9,7 @@ from chaos.sim.disk import CrashKind
 from raftlog.base.entry import HEADER_BYTES
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index, Term
+from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.log_store import StoreOptions
 from tests.storage.logs import DIRECTORY, Logs, chain, perform, read_all
@@ -87,10 +88,17 @@ def test_a_power_cut_before_the_mark_was_synced_may_take_rot_for_a_torn_write() 
     assert store.end == entries[1].end
 
 
-@pytest.mark.parametrize("operations", range(12))
+@pytest.mark.parametrize("operations", range(16))
 @pytest.mark.parametrize("kind", list(CrashKind))
-def test_a_truncation_cut_short_is_no_damage(operations: int, kind: CrashKind) -> None:
-    """Schedule (c): durable to 7, truncated to 4, crash before the new 5 is on disk."""
+@pytest.mark.parametrize("bad_slot", [None, 0, 1])
+def test_a_truncation_cut_short_is_no_damage(
+    operations: int, kind: CrashKind, bad_slot: int | None
+) -> None:
+    """Schedule (c): durable to 7, truncated to 4, crash before the new 5 is on disk.
+
+    Nor is it one when a slot of the mark rots: with the older claim alone, entries 5 to 7,
+    which nobody may have any more, would be missed.
+    """
     logs = Logs()
     old = chain(7)
     logs.append_each(old)
@@ -100,7 +108,10 @@ def test_a_truncation_cut_short_is_no_damage(operations: int, kind: CrashKind) -
     logs.disk.after_operation = lambda: snapshots.append(logs.disk.fork())
     logs.append(new, truncate_to=4)
     logs.disk = snapshots[min(operations, len(snapshots) - 1)]
-    store = logs.crash(kind, seed=operations)
+    logs.disk.crash(Random(operations), kind)
+    if bad_slot is not None:
+        logs.disk.flip_bit(MARK, bad_slot * BLOCK_BYTES + 10, 0)
+    store = logs.open()
     assert store.faulty_count == 0
     branches = ([*old], [*old[:4]], [*old[:4], new[0]], [*old[:4], *new])
     found = [entry.checksum for entry in read_all(store) if entry is not None]
@@ -212,10 +223,28 @@ def test_one_bad_slot_of_the_mark_is_survived(slot: int) -> None:
     entries = chain(5)
     logs.append_each(entries)
     logs.sync_mark()
-    logs.disk.flip_bit(MARK, slot * 4096 + 10, 0)
+    logs.disk.flip_bit(MARK, slot * BLOCK_BYTES + 10, 0)
     store = logs.crash(CrashKind.LOSE)
     assert store.faulty_count == 0
     assert store.end == entries[-1].end
+
+
+@pytest.mark.parametrize("slot", [0, 1])
+def test_one_bad_slot_forgets_no_unit_that_was_promised(slot: int) -> None:
+    """A cut has a unit number of its own, which only the mark knows: peers have heard of it.
+
+    n2 starts, cuts a torn tail and says hello; one bit of the mark rots; n2 starts again. Its
+    peers would take it for a directory older than its promises, and refuse it for ever.
+    """
+    logs = Logs()
+    entries = chain(3)
+    logs.append_each(entries)
+    torn_unit(logs, 2, lost=0)
+    promised = logs.crash(CrashKind.KEEP).durable_promises
+    logs.disk.flip_bit(MARK, slot * BLOCK_BYTES + 10, 0)
+    store = logs.crash(CrashKind.LOSE)
+    assert store.durable_promises >= promised
+    assert (store.faulty_count, store.end) == (0, entries[-1].end)
 
 
 def test_the_commit_hint_is_cut_to_the_log() -> None:

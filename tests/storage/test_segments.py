@@ -128,7 +128,7 @@ def test_positions_of_few_sealed_segments_stay_in_memory() -> None:
     store = logs.crash(CrashKind.LOSE)
     assert len(store._segments) > 3 * LOADED_SEGMENTS_MAX
     read_all(store)
-    loaded = [segment for segment in store._segments if segment.positions is not None]
+    loaded = [segment for segment in store._segments if segment.places is not None]
     assert len(loaded) <= LOADED_SEGMENTS_MAX + 1
 
 

@@ -11,6 +11,7 @@ from raftlog.base.errors import Unavailable
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.membership import Membership
 from raftlog.raft.rpcs import AppendAccepted, PeerMessage
+from raftlog.testing.processes import free_ports
 from raftlog.transport.mesh import Mesh
 from raftlog.wire.address import parse_address
 
@@ -48,13 +49,8 @@ class FakeHost:
 
 def free_addresses() -> dict[NodeId, str]:
     """Return addresses on this machine that nobody has."""
-    taken = [socket.create_server(("127.0.0.1", 0)) for _ in NODES]
-    addresses = {
-        node: f"127.0.0.1:{one.getsockname()[1]}" for node, one in zip(NODES, taken, strict=True)
-    }
-    for one in taken:
-        one.close()
-    return addresses
+    ports = free_ports(len(NODES))
+    return {node: f"127.0.0.1:{port}" for node, port in zip(NODES, ports, strict=True)}
 
 
 @pytest.mark.asyncio
@@ -69,7 +65,7 @@ async def test_every_node_reaches_every_other_one() -> None:
             for target in hosts:
                 if target is sender:
                     continue
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(20):
                     while target.received.empty():  # what finds no link yet is dropped
                         mesh.send(target.id.node, ShardId(4), message)
                         await asyncio.sleep(0.005)

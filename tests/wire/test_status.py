@@ -10,12 +10,14 @@ from raftlog.base.errors import (
     NotLeader,
     OffsetOutOfRange,
     OutcomeUnknown,
+    OutOfOrder,
     RaftlogError,
     RecordTooLarge,
     Refused,
     Retriable,
     StorageFailed,
     Throttled,
+    TopicNotFound,
     Unavailable,
 )
 from raftlog.base.ids import NodeId
@@ -27,6 +29,8 @@ SPECIAL: dict[type[RaftlogError], RaftlogError] = {
     Throttled: Throttled("too many uncommitted bytes", 0.25),
     OffsetOutOfRange: OffsetOutOfRange(5, 7, 9),
     RecordTooLarge: RecordTooLarge(10, 5),
+    TopicNotFound: TopicNotFound("ordes", "orders"),
+    OutOfOrder: OutOfOrder(12),
 }
 
 
@@ -46,7 +50,7 @@ def test_an_error_arrives_as_the_class_it_left_as(kind: type[RaftlogError]) -> N
 
 def test_every_class_that_a_client_can_meet_travels() -> None:
     """A class added to the tree without a thought about the wire is found here."""
-    families = (Retriable, OutcomeUnknown, Refused, errors.PeerRefused)
+    families = (Retriable, OutcomeUnknown, errors.NotStored, Refused, errors.PeerRefused)
     expected = {
         kind
         for kind in vars(errors).values()

@@ -13,6 +13,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
 DESCRIPTOR_SET: Final = "raftlog.binpb"
+PACKAGE: Final = "raftlog.v1"
 
 
 def descriptor_set() -> bytes:
@@ -40,3 +41,15 @@ def names_of(schema: str) -> dict[str, type[Message] | int]:
     for enum in file.enum_types_by_name.values():
         names.update({value.name: value.number for value in enum.values})
     return names
+
+
+def rpcs_of(service: str) -> dict[str, tuple[type[Message], type[Message]]]:
+    """Return what each rpc of ``service`` is asked with and answered with, by its name."""
+    found = _POOL.FindServiceByName(f"{PACKAGE}.{service}")
+    return {
+        rpc.name: (
+            message_factory.GetMessageClass(rpc.input_type),
+            message_factory.GetMessageClass(rpc.output_type),
+        )
+        for rpc in found.methods
+    }
