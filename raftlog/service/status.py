@@ -60,5 +60,5 @@ def service_counters(append: AppendService, read: ReadService) -> dict[str, int]
         "reads_waiting_size": len(read.waiting),
         "queue_start_offset": read.log.start_offset,
         "queue_end_offset": read.log.end_offset,
-        "index_ranges_size": len(read.machine.ranges),
+        "index_ranges_size": read.machine.range_count,
     }

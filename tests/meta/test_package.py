@@ -82,8 +82,9 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
     """A limit without a unit is read in another one some day."""
     from raftlog.base import limits  # noqa: PLC0415  (read as data)
 
-    units = ("BYTES", "_NS", "TICKS", "MIB", "KIB")
+    units = ("BYTES", "_NS", "_MS", "TICKS", "MIB", "KIB", "CHARACTERS", "PER_ENTRY")
     counts = ("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "PROPOSALS", "READS")
+    counts += ("TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS")
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 
     assert len(found) > 20
