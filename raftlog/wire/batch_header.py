@@ -39,6 +39,10 @@ _LENGTH: Final = struct.Struct("<I")
 _LENGTH_AT: Final = 28
 _FACTS: Final = struct.Struct("<I36xq")
 _FACTS_AT: Final = 36
+_STAMP: Final = struct.Struct("<IQQQ")
+_STAMP_AT: Final = 40
+_CHECKSUM: Final = struct.Struct("<I")
+_CHECKSUM_AT: Final = 16
 
 
 class Producer(msgspec.Struct, frozen=True, gc=False):
@@ -100,6 +104,19 @@ def seal_batch(
     )
     inside = b"".join(body)
     return _OUTSIDE.pack(0, 0, crc32c(inside)) + inside
+
+
+def stamped(batch: Buffer, producer: Producer) -> tuple[bytes, memoryview]:
+    """Return ``batch`` as one of ``producer``: a new header, and the rest of it without a copy."""
+    view = memoryview(batch)
+    head, rest = bytearray(view[:BATCH_HEADER_BYTES]), view[BATCH_HEADER_BYTES:]
+    _STAMP.pack_into(
+        *(head, _STAMP_AT, producer.epoch, producer.id),
+        *(producer.base_sequence, producer.known_through),
+    )
+    checksum = crc32c(rest, crc32c(memoryview(head)[_CHECKED_AT:]))
+    _CHECKSUM.pack_into(head, _CHECKSUM_AT, checksum)
+    return bytes(head), rest
 
 
 def batch_length(buffer: Buffer, position: int = 0) -> int:
