@@ -1,11 +1,15 @@
 """Records that will share a batch, as columns: nothing is made per record but its places."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from time import time_ns
 from typing import Final
 
-from raftlog.base.limits import BATCH_BYTES_MAX
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadRequest
+from raftlog.base.limits import BATCH_BYTES_MAX, TAG_CHARACTERS_MAX
+from raftlog.client.durations import unix_ms
 from raftlog.client.receipts import Receipt
 from raftlog.wire.batch import ANONYMOUS, Headers, Producer, Record, encode_columns
 
@@ -81,6 +85,49 @@ class Columns:
             producer=producer,
             codec=codec,
         )
+
+
+HeadersLike = Mapping[str, bytes] | Headers
+"""Headers as they are given: a mapping, or pairs where a name may occur twice."""
+
+
+def record_of(
+    value: Buffer | None,
+    key: bytes | None = None,
+    headers: HeadersLike | None = None,
+    tag: str | None = None,
+    timestamp: datetime | None = None,
+) -> Record:
+    """Return the record that a user means.
+
+    Raises:
+        TypeError: Value, key or a header is no bytes, or a header's name no text.
+        ValueError: The timestamp has no time zone.
+        BadRequest: The tag is longer than 127 characters.
+    """
+    if tag is not None and len(tag) > TAG_CHARACTERS_MAX:
+        raise BadRequest(f"a tag of {len(tag)} characters; {TAG_CHARACTERS_MAX} at most")
+    pairs: Headers = ()
+    if headers:
+        pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        for name, content in pairs:
+            if type(name) is not str or type(content) is not bytes:
+                raise TypeError("headers are pairs of a name (str) and a value (bytes)")
+    return Record(
+        _bytes_of("value", value),
+        _bytes_of("key", key),
+        pairs,
+        0 if timestamp is None else unix_ms(timestamp),
+        tag,
+    )
+
+
+def _bytes_of(what: str, given: Buffer | None) -> bytes | None:
+    if given is None or type(given) is bytes:
+        return given
+    if not isinstance(given, bytes | bytearray | memoryview):
+        raise TypeError(f"a {what} is bytes, not {type(given).__name__}; encode it first")
+    return bytes(given)
 
 
 def size_of(record: Record) -> int:
