@@ -57,7 +57,11 @@ PRODUCER_ROWS_MAX: Final = 100_000
 GROUPS_MAX: Final = 10_000
 GROUP_MEMBERS_MAX: Final = 1_000
 GROUP_TOPICS_MAX: Final = 100
+MEMBERS_MAX: Final = 100_000
+"""Members of all groups together."""
 CLAIMS_MAX: Final = 200_000
+OFFSETS_PER_COMMAND_MAX: Final = 10_000
+"""Queues in one commit of offsets or one seek."""
 NAME_CHARACTERS_MAX: Final = 127
 PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""
