@@ -36,7 +36,7 @@ from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
-from raftlog.client.routing import Router
+from raftlog.client.routing import LEADS, Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
@@ -148,13 +148,17 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        answer, _ = await self._asker.ask(
-            Method.STATUS,
-            messages.GetStatus(),
-            messages.NodeStatus,
-            timeout_s=None if timeout is None else seconds(timeout),
-        )
-        return read_status(answer)
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            answer, _ = await self._asker.ask(
+                Method.STATUS, messages.GetStatus(), messages.NodeStatus, timeout_s=timeout_s
+            )
+            channel = self._router.leader
+            if answer.role == LEADS or channel is None:
+                return read_status(answer)
+            self._router.demote(channel)  # it led until a moment ago
+            timeout_s = deadline - asyncio.get_running_loop().time()
 
     async def transfer_leader(
         self, target: str | None = None, *, timeout: Duration | None = None

@@ -34,6 +34,7 @@ from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 from raftlog.wire.batch_header import (
     ANONYMOUS,
     BATCH_HEADER_BYTES,
+    AppendFacts,
     BatchHeader,
     Producer,
     append_facts,
@@ -50,6 +51,7 @@ from raftlog.wire.record_table import RecordTable, encode_table, parse_table
 __all__ = [
     "ANONYMOUS",
     "BATCH_HEADER_BYTES",
+    "AppendFacts",
     "Batch",
     "BatchFlag",
     "BatchHeader",
