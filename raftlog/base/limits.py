@@ -34,6 +34,7 @@ REQUESTS_PER_CONNECTION_MAX: Final = 4_096
 WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000
+TAG_CHARACTERS_MAX: Final = 127
 
 # Raft.
 VOTERS_MAX: Final = 7
@@ -56,7 +57,11 @@ PRODUCER_ROWS_MAX: Final = 100_000
 GROUPS_MAX: Final = 10_000
 GROUP_MEMBERS_MAX: Final = 1_000
 GROUP_TOPICS_MAX: Final = 100
+MEMBERS_MAX: Final = 100_000
+"""Members of all groups together."""
 CLAIMS_MAX: Final = 200_000
+OFFSETS_PER_COMMAND_MAX: Final = 10_000
+"""Queues in one commit of offsets or one seek."""
 NAME_CHARACTERS_MAX: Final = 127
 PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""

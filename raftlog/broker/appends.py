@@ -8,12 +8,29 @@ again, because an entry's own checksum covers the bytes between there and here.
 import struct
 from typing import Final
 
+import msgspec
+
 from raftlog.base.entry import Buffer
-from raftlog.wire.batch import BATCH_HEADER_BYTES, batch_facts, batch_length
+from raftlog.base.ids import Index, Offset, Term
+from raftlog.base.limits import BATCH_RECORDS_MAX
+from raftlog.wire.batch import BATCH_HEADER_BYTES, AppendFacts, append_facts
 
 _QUEUE: Final = struct.Struct("<I")
 APPEND_HEADER_BYTES: Final = _QUEUE.size
 """What lies before the batch in the command."""
+
+
+class Appended(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of a stored batch: where its records are.
+
+    Of one that is sent again everything is the first one's, but ``duplicate``.
+    """
+
+    base_offset: Offset
+    count: int
+    term: Term
+    index: Index
+    duplicate: bool = False
 
 
 def append_parts(queue: int, batch: Buffer) -> tuple[Buffer, Buffer]:
@@ -21,17 +38,16 @@ def append_parts(queue: int, batch: Buffer) -> tuple[Buffer, Buffer]:
     return _QUEUE.pack(queue), batch
 
 
-def read_append(body: Buffer, position: int, length: int) -> tuple[int, int, int] | None:
-    """Return queue, number of records and largest record time of an append command.
+def read_append(body: Buffer, position: int, length: int) -> tuple[int, AppendFacts] | None:
+    """Return the queue of an append command, and the facts of its batch.
 
     None if what follows the queue is no batch of that length: a refusal, not an
     error, because apply is total.
     """
     if length < APPEND_HEADER_BYTES + BATCH_HEADER_BYTES:
         return None
-    queue: int = _QUEUE.unpack_from(body, position)[0]
-    batch = position + APPEND_HEADER_BYTES
-    count, record_time_ms = batch_facts(body, batch)
-    if not count or batch_length(body, batch) != length - APPEND_HEADER_BYTES:
+    facts = append_facts(body, position + APPEND_HEADER_BYTES)
+    if facts[0] != length - APPEND_HEADER_BYTES or not 0 < facts[1] <= BATCH_RECORDS_MAX:
         return None
-    return queue, count, record_time_ms
+    queue: int = _QUEUE.unpack_from(body, position)[0]
+    return queue, facts

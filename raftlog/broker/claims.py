@@ -9,18 +9,50 @@ A claim is the only way to a start position. Offsets go back by a seek alone,
 and a seek takes every claim away.
 """
 
+from collections.abc import Iterable
+from typing import Annotated, Final
+
 import msgspec
 
+from raftlog.base.errors import (
+    BadRequest,
+    Fenced,
+    LimitReached,
+    OffsetGoesBack,
+    OffsetOutOfRange,
+    UnknownMember,
+)
 from raftlog.base.ids import Offset
+from raftlog.base.limits import CLAIMS_MAX, OFFSETS_PER_COMMAND_MAX
+from raftlog.base.names import check_name
+from raftlog.broker.queues import Queues
+from raftlog.broker.table import Table
+from raftlog.broker.values import Count, Name, QueueNumber
+
+Offsets = Annotated[
+    tuple[tuple[QueueNumber, Count], ...],
+    msgspec.Meta(min_length=1, max_length=OFFSETS_PER_COMMAND_MAX),
+]
+"""Pairs of queue and offset, each queue once."""
+
+
+def _check_distinct(offsets: tuple[tuple[int, int], ...]) -> None:
+    if len({queue for queue, _ in offsets}) != len(offsets):
+        raise BadRequest("a queue is named twice")
 
 
 class ClaimQueue(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Own a queue in a generation. Outcome: ``QueueClaimed``."""
 
     group: str
-    queue: int
-    generation: int
+    queue: QueueNumber
+    generation: Count
     member: str
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no group or member can have: ``BadName``."""
+        check_name(self.group, "group")
+        check_name(self.member, "member")
 
 
 class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -29,17 +61,25 @@ class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     An offset is that of the next record to read.
     """
 
-    group: str
-    member: str
-    generation: int
-    offsets: tuple[tuple[int, int], ...]
+    group: Name
+    member: Name
+    generation: Count
+    offsets: Offsets
+
+    def __post_init__(self) -> None:
+        """Refuse a queue that is named twice: ``BadRequest``."""
+        _check_distinct(self.offsets)
 
 
 class SeekGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Set offsets, also backwards, and begin a generation. Outcome: ``GroupSought``."""
 
-    group: str
-    offsets: tuple[tuple[int, int], ...]
+    group: Name
+    offsets: Offsets
+
+    def __post_init__(self) -> None:
+        """Refuse a queue that is named twice: ``BadRequest``."""
+        _check_distinct(self.offsets)
 
 
 class QueueClaimed(msgspec.Struct, frozen=True, gc=False):
@@ -58,3 +98,171 @@ class GroupSought(msgspec.Struct, frozen=True, gc=False):
     """They are, from this generation on."""
 
     generation: int
+
+
+# -- behaviour
+
+NOBODY: Final = ""
+"""Owns what was sought and not claimed since."""
+
+
+class Claim(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
+    """Who owns a queue for a group, and how far it was read. A row of state."""
+
+    group: str
+    queue: int
+    generation: int
+    member: str
+    committed: Offset | None = None
+
+
+class Claims:
+    """The claims of one shard, by group and queue.
+
+    They know nothing of the groups, which may live in another shard some day:
+    the highest generation that was ever claimed is all the fence that is needed.
+    """
+
+    def __init__(self, queues: Queues) -> None:
+        self.table: Final[Table[tuple[str, int], Claim]] = Table()
+        self._queues = queues
+        self._groups: Final[dict[int, set[str]]] = {}
+        """For each queue the groups that have a claim to it."""
+
+    def load(self, rows: Iterable[Claim]) -> None:
+        """Start from a snapshot."""
+        self.table.load(((row.group, row.queue), row) for row in rows)
+        for group, queue in self.table.rows:
+            self._groups.setdefault(queue, set()).add(group)
+
+    def get(self, group: str, queue: int) -> Claim | None:
+        """Return the claim, or None."""
+        return self.table.get((group, queue))
+
+    def of_group(self, group: str) -> list[tuple[int, Claim]]:
+        """Return a group's claims, in the order of queue numbers."""
+        found: list[tuple[int, Claim]] = []
+        for claim in self.table.after((group, -1)):
+            if claim.group != group:
+                break
+            found.append((claim.queue, claim))
+        return found
+
+    def claim(self, command: ClaimQueue) -> QueueClaimed:
+        """Give a queue to a member.
+
+        Raises:
+            WrongQueue: There is no such queue.
+            Fenced: A later generation, or another member in this one, has it.
+            LimitReached: Too many claims.
+        """
+        queue = self._queues.find(command.queue)
+        claim = self.table.get((command.group, command.queue))
+        if claim is None:
+            self._check_room(1)
+            claim = self._put(
+                Claim(command.group, command.queue, command.generation, command.member)
+            )
+        else:
+            _check_fence(claim, command.generation, command.member, free=NOBODY)
+            self.table.touch((command.group, command.queue))
+            claim.generation, claim.member = command.generation, command.member
+        return QueueClaimed(claim.committed, queue.start_offset, queue.end_offset)
+
+    def commit(self, command: CommitOffsets) -> OffsetsCommitted:
+        """Note how far queues were read: all of them, or none.
+
+        Raises:
+            WrongQueue: There is no such queue.
+            UnknownMember: A queue was not claimed, or not in this generation yet.
+            Fenced: A later generation, or another member in this one, has a queue.
+            OffsetOutOfRange: Beyond a queue's end.
+            OffsetGoesBack: Below what was committed.
+        """
+        found: list[tuple[Claim, int]] = []
+        for number, offset in command.offsets:
+            queue = self._queues.find(number)
+            claim = self.table.get((command.group, number))
+            if claim is None or command.generation > claim.generation:
+                raise UnknownMember(
+                    f"queue {number} was not claimed for group {command.group!r} in generation "
+                    f"{command.generation}"
+                )
+            _check_fence(claim, command.generation, command.member)
+            if offset > queue.end_offset:
+                raise OffsetOutOfRange(offset, queue.start_offset, queue.end_offset)
+            if claim.committed is not None and offset < claim.committed:
+                raise OffsetGoesBack(
+                    f"queue {number} is committed up to {claim.committed}; {offset} is before that"
+                )
+            found.append((claim, offset))
+        for claim, offset in found:
+            self.table.touch((claim.group, claim.queue))
+            claim.committed = Offset(offset)
+        return OffsetsCommitted()
+
+    def check_seek(self, command: SeekGroup) -> None:
+        """Check that offsets can be set.
+
+        Raises:
+            WrongQueue: There is no such queue.
+            OffsetOutOfRange: Before a queue's start or beyond its end.
+            LimitReached: Too many claims.
+        """
+        for number, offset in command.offsets:
+            queue = self._queues.find(number)
+            if not queue.start_offset <= offset <= queue.end_offset:
+                raise OffsetOutOfRange(offset, queue.start_offset, queue.end_offset)
+        self._check_room(
+            sum((command.group, number) not in self.table.rows for number, _ in command.offsets)
+        )
+
+    def seek(self, command: SeekGroup, generation: int) -> None:
+        """Set offsets that were checked; whoever owned the queues is fenced by ``generation``."""
+        for number, offset in command.offsets:
+            key = (command.group, number)
+            claim = self.table.get(key)
+            if claim is None:
+                claim = self._put(Claim(*key, generation, NOBODY))
+            self.table.touch(key)
+            claim.generation, claim.member = generation, NOBODY
+            claim.committed = Offset(offset)
+
+    def forget_group(self, group: str) -> None:
+        """Forget every claim of a group that was deleted."""
+        for queue, _ in self.of_group(group):
+            self.table.delete((group, queue))
+            self._unlink(group, queue)
+
+    def forget_queue(self, queue: int) -> None:
+        """Forget every claim to a queue that was closed."""
+        for group in self._groups.pop(queue, ()):
+            self.table.delete((group, queue))
+
+    def _put(self, claim: Claim) -> Claim:
+        self.table.put((claim.group, claim.queue), claim)
+        self._groups.setdefault(claim.queue, set()).add(claim.group)
+        return claim
+
+    def _unlink(self, group: str, queue: int) -> None:
+        groups = self._groups[queue]
+        groups.remove(group)
+        if not groups:
+            del self._groups[queue]
+
+    def _check_room(self, count: int) -> None:
+        if len(self.table) + count > CLAIMS_MAX:
+            raise LimitReached(f"groups have claims to {len(self.table)} queues; {CLAIMS_MAX} may")
+
+
+def _check_fence(claim: Claim, generation: int, member: str, free: str | None = None) -> None:
+    """Raise ``Fenced`` unless the claim is of an earlier generation, ``member``'s or ``free``."""
+    if generation < claim.generation:
+        raise Fenced(
+            f"generation {generation} is over: queue {claim.queue} was claimed in "
+            f"{claim.generation}"
+        )
+    if generation == claim.generation and claim.member not in (member, free):
+        raise Fenced(
+            f"queue {claim.queue} is {claim.member or 'nobody'}'s in generation {generation}"
+        )

@@ -146,6 +146,11 @@ def decode(body: Buffer) -> Envelope:
             proposes such an entry.
     """
     size = len(body)
+    if size >= _ONE_BYTES:
+        form, level, log_time_ms, count, kind, flags, length = _ONE.unpack_from(body, 0)
+        ordinary = form == ENVELOPE_FORMAT and level == FEATURE_LEVEL and count == 1 and not flags
+        if ordinary and kind in _TYPES and length == size - _ONE_BYTES:
+            return Envelope(level, log_time_ms, ((kind, _ONE_BYTES, length),))
     if size < ENVELOPE_BYTES:
         raise CorruptFrame(f"{size} bytes are less than a command envelope")
     form, level, log_time_ms, count = ENVELOPE.unpack_from(body, 0)

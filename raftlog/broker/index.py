@@ -20,7 +20,7 @@ memory. The file's bytes are defined in ``broker.ranges``.
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from typing import Final
 
 import msgspec
@@ -139,6 +139,16 @@ class Postings:
         """The offset after the last one; there is at least one posting."""
         return Offset(self.base_offsets[-1] + self.counts[-1])
 
+    @property
+    def log_time_ms(self) -> int:
+        """The log time of the last one; there is at least one posting."""
+        return self.log_times_ms[-1]
+
+    @property
+    def batch_bytes(self) -> int:
+        """The length of the batches together."""
+        return sum(self.lengths)
+
     def find(self, offset: Offset) -> int:
         """Return the position of the posting that holds ``offset``."""
         position = bisect_right(self.base_offsets, offset) - 1
@@ -152,12 +162,18 @@ assert [column.itemsize for column in Postings().columns] == [8, 4, 8, 8, 8, 4, 
 
 
 class QueueSpan(msgspec.Struct, frozen=True, gc=False):
-    """What one range holds of one queue."""
+    """What one range holds of one queue.
+
+    ``batch_bytes`` is the length of its batches together, ``log_time_ms`` that
+    of the last one.
+    """
 
     queue: int
     base_offset: Offset
     end_offset: Offset
     postings: int
+    batch_bytes: int
+    log_time_ms: int
 
 
 class RangeSummary(msgspec.Struct, frozen=True, gc=False):
@@ -207,22 +223,48 @@ class OpenRange:
 
 
 class RangeDirectory:
-    """Which sealed range holds an offset of one queue."""
+    """Which sealed range holds what of one queue."""
 
-    __slots__ = ("_bases", "_ranges")
+    __slots__ = ("_bases", "_bytes", "_ranges", "_times_ms")
 
     def __init__(self) -> None:
         self._bases = array("Q")
+        self._times_ms = array("Q")
+        self._bytes = array("Q")
+        """Bytes of the queue's batches up to and including each range."""
         self._ranges: list[RangeSummary] = []
 
     def add(self, span: QueueSpan, summary: RangeSummary) -> None:
         """Add the next range that holds records of the queue."""
         assert not self._bases or span.base_offset > self._bases[-1], "ranges out of order"
         self._bases.append(span.base_offset)
+        self._times_ms.append(span.log_time_ms)
+        self._bytes.append(self.batch_bytes + span.batch_bytes)
         self._ranges.append(summary)
+
+    @property
+    def batch_bytes(self) -> int:
+        """Bytes of the queue's batches in all of its ranges."""
+        return self._bytes[-1] if self._bytes else 0
 
     def find(self, offset: Offset) -> RangeSummary:
         """Return the range that holds ``offset``, which a sealed range does hold."""
         position = bisect_right(self._bases, offset) - 1
         assert position >= 0, f"offset {offset} is before every range"
         return self._ranges[position]
+
+    def find_time(self, log_time_ms: int) -> RangeSummary | None:
+        """Return the first range that holds a batch stored at or after a log time."""
+        position = bisect_left(self._times_ms, log_time_ms)
+        return self._ranges[position] if position < len(self._ranges) else None
+
+    def find_bytes(self, size: int) -> tuple[RangeSummary, int] | None:
+        """Return the range where the newest ``size`` bytes begin, and the bytes behind it.
+
+        None if there are no more than so many.
+        """
+        before = self.batch_bytes - size
+        if before <= 0:
+            return None
+        position = bisect_left(self._bytes, before)
+        return self._ranges[position], self.batch_bytes - self._bytes[position]

@@ -2,9 +2,10 @@
 
 ::
 
-    entry (log time, commands) --> apply --> one outcome per command
-                                     |
-                                     +--> postings of the open range --> sealed ranges
+    entry (log time, commands) --> what is due --> apply --> one outcome per command
+                                                    |
+                          tables: topics, queues, producers, groups, claims
+                          queue index: open range --> sealed ranges
 
 Pure and total. Nothing but the log decides: no clock, no randomness, no file,
 and no answer that depends on which replica this is. A command that cannot be
@@ -14,41 +15,63 @@ before it (ruling 15).
 
 What it refuses to know: the payload of a batch (it reads the fixed header,
 ruling 11), who waits for an outcome, and who waits for new records.
-
-There is one queue, number 0, and no way to open another yet. Queues are keyed
-by number throughout, so topics will add rows, not another shape.
 """
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol, assert_never
 
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import BadBatch, Refused, WrongQueue
+from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
-from raftlog.broker.appends import APPEND_HEADER_BYTES, read_append
-from raftlog.broker.commands import CommandType, decode
-from raftlog.broker.index import (
-    OpenRange,
-    Postings,
-    RangeDirectory,
-    RangeSummary,
-    SealedRange,
+from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
+from raftlog.broker.claims import (
+    ClaimQueue,
+    Claims,
+    CommitOffsets,
+    GroupSought,
+    SeekGroup,
 )
-from raftlog.broker.ranges import seal_range
+from raftlog.broker.codec import read_command
+from raftlog.broker.commands import CommandType, decode
+from raftlog.broker.groups import DeleteGroup, Groups, JoinGroup, LeaveGroup
+from raftlog.broker.index import Postings, RangeSummary, SealedRange
+from raftlog.broker.producers import (
+    FenceProducer,
+    InitProducer,
+    ProducerBegun,
+    Producers,
+    RememberedBatch,
+)
+from raftlog.broker.queue_index import Found, QueueIndex
+from raftlog.broker.queues import Queues
 from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.snapshot import Facts, FrozenTable, FrozenTables, Snapshot, TableId
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveStart,
+    StartMoved,
+    Topic,
+    Topics,
+)
 
-QUEUE_ZERO: Final = 0
-OFFSET_ZERO: Final = Offset(0)
+_APPEND: Final = int(CommandType.APPEND_BATCH)
+POSITION_BITS: Final = 16
+"""Commands of one entry are told apart by so many bits of a producer's id."""
 
 
-class Appended(msgspec.Struct, frozen=True, gc=False):
-    """The outcome of a stored batch: where its records are."""
+class StateTable(Protocol):
+    """What the machine does with all tables alike."""
 
-    base_offset: Offset
-    count: int
+    def freeze(self) -> FrozenTable:
+        """Hold the rows as they are."""
+
+    def digest(self, state: "hashlib.blake2b", /) -> None:
+        """Take every row into ``state``."""
 
 
 class BrokerMachine:
@@ -59,39 +82,53 @@ class BrokerMachine:
     Attributes:
         applied: The last log index that the state includes.
         log_time_ms: The largest log time of an applied entry (ruling 8).
-        end_offset: The offset that the next record of queue 0 gets.
+        topics: To be looked at: ``get``, ``find``, ``nearest``, ``after``.
+        queues: To be looked at: ``get``, ``find``.
+        groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
+        claims: To be looked at: ``get``, ``of_group``.
+        producers: For invariants alone.
     """
 
     def __init__(self) -> None:
         self.applied: Index = INDEX_ZERO
         self.log_time_ms = 0
-        self.end_offset: Offset = OFFSET_ZERO
-        self._summaries: list[RangeSummary] = []
-        self._directory = RangeDirectory()
-        self._unstored: dict[Index, SealedRange] = {}
-        self._taken = 0
-        self._open = OpenRange(Index(1))
+        self.queues: Final = Queues()
+        self.topics: Final = Topics(self.queues)
+        self.groups: Final = Groups(self.topics)
+        self.claims: Final = Claims(self.queues)
+        self.producers: Final = Producers()
+        self._index = QueueIndex(lambda number: self.queues.get(number) is not None)
+        self._touched: set[int] = set()
+        self._tables: Final[Sequence[tuple[TableId, StateTable]]] = (
+            (TableId.TOPICS, self.topics.table),
+            (TableId.QUEUES, self.queues.table),
+            (TableId.PRODUCERS, self.producers.table),
+            (TableId.GROUPS, self.groups.table),
+            (TableId.MEMBERS, self.groups.members),
+            (TableId.CLAIMS, self.claims.table),
+        )
+        self._frozen: FrozenTables | None = None
+        self._frozen_taken = False
 
-    @property
-    def start_offset(self) -> Offset:
-        """The first offset that can be read; nothing trims the log yet."""
-        return OFFSET_ZERO
+    def restore(self, ranges: Sequence[RangeSummary], snapshot: Snapshot) -> None:
+        """Start where a snapshot was made; replay goes on after it.
 
-    def restore(self, ranges: Sequence[RangeSummary]) -> None:
-        """Start from stored ranges, which follow one another from index 1.
-
-        The machine is new. Replay goes on after the last of them.
+        The machine is new. ``ranges`` follow one another from index 1 and end
+        at the snapshot's index.
         """
         assert self.applied == INDEX_ZERO, f"restore of a machine that applied {self.applied}"
-        for summary in ranges:
-            assert summary.first_index == self.applied + 1, (
-                f"range {summary.first_index} does not follow {self.applied}"
-            )
-            self._include(summary)
-            self.applied = summary.last_index
-            self.log_time_ms = summary.log_time_ms
-        self._taken = len(self._summaries)
-        self._open = OpenRange(Index(self.applied + 1))
+        facts = snapshot.facts
+        self.applied = snapshot.index
+        self.log_time_ms = snapshot.log_time_ms
+        self.queues.load(snapshot.queues, facts.next_queue)
+        self.topics.load(snapshot.topics)
+        self.producers.load(snapshot.producers, facts.heard)
+        self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
+        self.claims.load(snapshot.claims)
+        end = self._index.restore(ranges)
+        assert end == snapshot.index, f"ranges up to {end} for a snapshot at {snapshot.index}"
+
+    # -- apply
 
     def apply(self, entry: Entry) -> Sequence[object]:
         """Apply one committed entry; return one outcome for each command in it.
@@ -104,84 +141,233 @@ class BrokerMachine:
         outcomes: Sequence[object] = ()
         body = entry.body
         if entry.kind is EntryKind.COMMANDS:
-            outcomes = self._apply_commands(entry.index, body)
+            outcomes = self._apply_commands(entry, body)
         self.applied = entry.index
-        open_range = self._open
+        open_range = self._index.open
         open_range.body_bytes += len(body)
         if open_range.is_full:
-            self._cut()
+            self._index.cut(self.applied, self.log_time_ms)
+            self._freeze()
         return outcomes
 
-    def _apply_commands(self, index: Index, body: memoryview) -> list[object]:
+    def _freeze(self) -> None:
+        """Hold the tables as they are, unless an earlier snapshot is being written."""
+        if self._frozen is not None:
+            if self._frozen_taken and not self._frozen.ended:
+                return
+            self._frozen.end()
+        tables = [(kind, table.freeze()) for kind, table in self._tables]
+        self._frozen = FrozenTables(self.applied, self.log_time_ms, self._facts, tables)
+        self._frozen_taken = False
+
+    @property
+    def _facts(self) -> Facts:
+        return Facts(self.queues.next_number, self.producers.heard, self.groups.last_deleted)
+
+    def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
-        log_time_ms = self.log_time_ms = max(self.log_time_ms, commands.log_time_ms)
+        self.log_time_ms = max(self.log_time_ms, commands.log_time_ms)
+        if self.log_time_ms >= self.producers.due_ms:
+            self.producers.forget_silent(self.log_time_ms)
         outcomes: list[object] = []
-        for kind, position, length in commands.places:
-            if kind != CommandType.APPEND_BATCH:
-                outcomes.append(CommandRefused(Refused("this shard takes record batches only")))
+        for number, (kind, position, length) in enumerate(commands.places):
+            if kind == _APPEND:
+                outcomes.append(self._append(entry, body, position, length))
                 continue
-            facts = read_append(body, position, length)
-            if facts is None:
-                outcomes.append(CommandRefused(BadBatch("the command holds no record batch")))
-                continue
-            queue, count, record_time_ms = facts
-            if queue != QUEUE_ZERO:
-                outcomes.append(CommandRefused(WrongQueue(f"there is no queue {queue}")))
-                continue
-            base = self.end_offset
-            self._open.postings_of(queue).append(
-                base,
-                count,
-                log_time_ms,
-                record_time_ms,
-                index,
-                position + APPEND_HEADER_BYTES,
-                length - APPEND_HEADER_BYTES,
-            )
-            self._open.count += 1
-            self.end_offset = Offset(base + count)
-            outcomes.append(Appended(base, count))
+            try:
+                outcomes.append(
+                    self._carry_out(kind, body[position : position + length], entry.index, number)
+                )
+            except (Refused, Retriable) as error:
+                outcomes.append(CommandRefused(error.with_traceback(None)))
         return outcomes
 
-    def _cut(self) -> None:
-        sealed = seal_range(self._open, self.applied, self.log_time_ms)
-        self._include(sealed.summary)
-        self._unstored[sealed.summary.first_index] = sealed
-        self._open = OpenRange(Index(self.applied + 1))
+    def _append(
+        self, entry: Entry, body: memoryview, position: int, length: int
+    ) -> Appended | CommandRefused:
+        """Store a batch: the one path that has to be fast."""
+        read = read_append(body, position, length)
+        if read is None:
+            return CommandRefused(BadBatch("the command holds no record batch"))
+        number, (size, count, epoch, producer, sequence, known_through, record_time_ms) = read
+        queue = self.queues.table.rows.get(number)
+        if queue is None:
+            return CommandRefused(WrongQueue(f"there is no queue {number}"))
+        producers = self.producers
+        row = None
+        if producer:
+            row = producers.table.rows.get((number, producer))
+            if row is None:
+                refusal = producers.refusal_of_new(sequence)
+                if refusal is not None:
+                    return CommandRefused(refusal)
+            else:
+                answer = producers.answer(row, epoch, sequence, count, known_through)
+                if answer is not None:
+                    if isinstance(answer, RememberedBatch):
+                        return Appended(
+                            answer.base_offset, count, answer.term, answer.index, duplicate=True
+                        )
+                    return CommandRefused(answer)
+        if not queue.writable:
+            return CommandRefused(NotPermitted(f"topic {queue.topic!r} is not writable"))
+        self.queues.table.touch(number)
+        base = queue.end_offset
+        queue.end_offset = Offset(base + count)
+        index = entry.index
+        log_time_ms = self.log_time_ms
+        if producer:
+            if row is None:
+                row = producers.begin(number, producer, epoch, log_time_ms)
+            producers.remember(
+                row, RememberedBatch(sequence, count, base, entry.term, index), log_time_ms
+            )
+        open_range = self._index.open
+        open_range.postings_of(number).append(
+            *(base, count, log_time_ms, record_time_ms, index),
+            *(position + APPEND_HEADER_BYTES, size),
+        )
+        open_range.count += 1
+        self._touched.add(number)
+        return Appended(base, count, entry.term, index)
 
-    def _include(self, summary: RangeSummary) -> None:
-        self._summaries.append(summary)
-        for span in summary.queues:
-            self._directory.add(span, summary)
-            self.end_offset = span.end_offset
+    def _carry_out(  # noqa: PLR0911, PLR0912  (one case for each command)
+        self, kind: int, data: memoryview, index: Index, number: int
+    ) -> object:
+        """Carry out any other command.
 
-    def find(self, offset: Offset) -> Postings | RangeSummary:
+        Raises:
+            Refused: Nothing was changed.
+        """
+        command = read_command(kind, data)
+        match command:
+            case CreateTopic():
+                return self._create_topic(command)
+            case AlterTopic():
+                return self._alter_topic(command)
+            case DeleteTopic():
+                return self._delete_topic(command)
+            case MoveStart():
+                queue = self.queues.move_start(command.queue, command.start)
+                self._touched.add(queue.number)
+                return StartMoved(queue.start_offset)
+            case InitProducer():
+                assert number < 1 << POSITION_BITS, f"command {number} of an entry"
+                return ProducerBegun(index << POSITION_BITS | number)
+            case FenceProducer():
+                self.queues.find(command.queue)
+                return self.producers.fence(command, self.log_time_ms)
+            case JoinGroup():
+                return self.groups.join(command)
+            case LeaveGroup():
+                return self.groups.leave(command)
+            case DeleteGroup():
+                deleted = self.groups.delete(command)
+                self.claims.forget_group(command.group)
+                return deleted
+            case ClaimQueue():
+                return self.claims.claim(command)
+            case CommitOffsets():
+                return self.claims.commit(command)
+            case SeekGroup():
+                return self._seek(command)
+            case _:
+                assert_never(command)
+
+    def _create_topic(self, command: CreateTopic) -> Topic:
+        topic = self.topics.create(command)
+        self.groups.topic_changed(topic.name)
+        return topic
+
+    def _alter_topic(self, command: AlterTopic) -> Topic:
+        before = self.topics.get(command.name)
+        topic = self.topics.alter(command)
+        if before is not None and before.queues != topic.queues:
+            self.groups.topic_changed(topic.name)
+        return topic
+
+    def _delete_topic(self, command: DeleteTopic) -> Topic:
+        topic = self.topics.delete(command)
+        for number in topic.queues:
+            self.producers.forget_queue(number)
+            self.claims.forget_queue(number)
+            self._index.close(number)
+            self._touched.add(number)
+        self.groups.topic_changed(topic.name)
+        return topic
+
+    def _seek(self, command: SeekGroup) -> GroupSought:
+        group = self.groups.find(command.group)
+        self.claims.check_seek(command)
+        generation = self.groups.begin_generation(group)
+        self.claims.seek(command, generation)
+        return GroupSought(generation)
+
+    # -- looking
+
+    def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.
 
-        ``offset`` is at or after ``start_offset`` and before ``end_offset``.
+        There is such a queue, and ``offset`` is at or after its start and before its end.
         """
-        assert self.start_offset <= offset < self.end_offset, f"offset {offset} is not here"
-        postings = self._open.postings.get(QUEUE_ZERO)
-        if postings is not None and offset >= postings.base_offset:
-            return postings
-        summary = self._directory.find(offset)
-        sealed = self._unstored.get(summary.first_index)
-        return summary if sealed is None else sealed.postings[QUEUE_ZERO]
+        row = self.queues.get(queue)
+        assert row is not None, f"queue {queue} is not here"
+        assert row.start_offset <= offset < row.end_offset, f"offset {offset} is not here"
+        return self._index.find(queue, offset)
+
+    def find_time(self, queue: int, log_time_ms: int) -> Found | None:
+        """Return the first range that has a batch of the queue with this log time or a later one.
+
+        None if there is none. The batch may lie before the queue's start.
+        """
+        return self._index.find_time(queue, log_time_ms)
+
+    def find_bytes(self, queue: int, size: int) -> tuple[Found, int] | None:
+        """Return the range where the queue's newest ``size`` bytes begin, and the bytes behind it.
+
+        None if the queue never had more.
+        """
+        return self._index.find_bytes(queue, size)
+
+    def batch_bytes(self, queue: int) -> int:
+        """Return the bytes of all batches that the queue ever got."""
+        return self._index.batch_bytes(queue)
+
+    def open_postings(self, queue: int) -> Postings | None:
+        """Return what the open range has of a queue, if anything."""
+        return self._index.open.postings.get(queue)
+
+    def take_touched(self) -> set[int]:
+        """Return the queues that got records, moved or went since the last call."""
+        touched, self._touched = self._touched, set()
+        return touched
+
+    def take_regrouped(self) -> set[str]:
+        """Return the groups whose generation has changed, or that went, since the last call."""
+        return self.groups.take_regrouped()
+
+    def take_snapshot(self) -> FrozenTables | None:
+        """Return the tables as they were at the last cut, to be written; each is taken once.
+
+        Until its ``end`` is called no other cut is held.
+        """
+        if self._frozen_taken:
+            return None
+        self._frozen_taken = self._frozen is not None
+        return self._frozen
 
     def take_sealed(self) -> list[SealedRange]:
         """Return the ranges cut since the last call, oldest first, to be stored."""
-        fresh = self._summaries[self._taken :]
-        self._taken = len(self._summaries)
-        return [self._unstored[summary.first_index] for summary in fresh]
+        return self._index.take_sealed()
 
     def stored(self, summary: RangeSummary) -> None:
         """Let go of a sealed range whose file is durable; its summary stays."""
-        del self._unstored[summary.first_index]
+        self._index.stored(summary)
 
     @property
     def ranges(self) -> Sequence[RangeSummary]:
         """The sealed ranges, oldest first."""
-        return self._summaries
+        return self._index.ranges
 
     def digest(self) -> str:
         """Return a name for the whole state: equal at equal ``applied`` on every replica.
@@ -190,21 +376,8 @@ class BrokerMachine:
         restored rather than applied, is not.
         """
         state = hashlib.blake2b(digest_size=16)
-        state.update(
-            msgspec.msgpack.encode(
-                (
-                    self.applied,
-                    self.log_time_ms,
-                    self.start_offset,
-                    self.end_offset,
-                    [(summary.first_index, summary.checksum) for summary in self._summaries],
-                    self._open.first_index,
-                    self._open.body_bytes,
-                    sorted(self._open.postings),
-                )
-            )
-        )
-        for _, postings in sorted(self._open.postings.items()):
-            for column in postings.columns:
-                state.update(column)
+        state.update(msgspec.msgpack.encode((self.applied, self.log_time_ms, self._facts)))
+        self._index.digest(state)
+        for _, table in self._tables:
+            table.digest(state)
         return state.hexdigest()

@@ -4,7 +4,8 @@ Little-endian::
 
     magic u32 | version u16 | feature level u16 | first index u64 | last index u64
     log time u64 | queues u32 | blocks u32 | column bytes u32
-    queues x ( queue u32 | postings u32 | base offset u64 | end offset u64 )
+    queues x ( queue u32 | postings u32 | base offset u64 | end offset u64
+               | bytes of batches u64 | log time of the last one u64 )
     blocks x block crc32c u32 | header crc32c u32
     columns: for each queue, the seven columns of its postings, one after the other
 
@@ -38,14 +39,17 @@ RANGE_MAGIC: Final = 0x5851_4C52  # "RLQX"
 RANGE_VERSION: Final = 1
 BLOCK_BYTES: Final = 64 * KIB
 _HEADER: Final = struct.Struct("<IHHQQQIII")
-_QUEUE: Final = struct.Struct("<IIQQ")
+_QUEUE: Final = struct.Struct("<IIQQQQ")
 _CHECKSUM: Final = struct.Struct("<I")
 
 
 def seal_range(range_: OpenRange, last_index: Index, log_time_ms: int) -> SealedRange:
     """Encode a range that ends with ``last_index``; it never changes again."""
     queues = tuple(
-        QueueSpan(queue, postings.base_offset, postings.end_offset, len(postings))
+        QueueSpan(
+            *(queue, postings.base_offset, postings.end_offset, len(postings)),
+            *(postings.batch_bytes, postings.log_time_ms),
+        )
         for queue, postings in sorted(range_.postings.items())
     )
     columns = b"".join(
@@ -66,7 +70,10 @@ def seal_range(range_: OpenRange, last_index: Index, log_time_ms: int) -> Sealed
                 len(columns),
             ),
             *(
-                _QUEUE.pack(span.queue, span.postings, span.base_offset, span.end_offset)
+                _QUEUE.pack(
+                    *(span.queue, span.postings, span.base_offset, span.end_offset),
+                    *(span.batch_bytes, span.log_time_ms),
+                )
                 for span in queues
             ),
             *(_CHECKSUM.pack(checksum) for checksum in checksums),
@@ -124,8 +131,8 @@ def _parse_header(view: memoryview) -> tuple[RangeSummary, list[int], memoryview
             f"knows {RANGE_VERSION} and {FEATURE_LEVEL}: run the raftlog version that wrote it"
         )
     spans = tuple(
-        QueueSpan(queue, Offset(base), Offset(after), count)
-        for queue, count, base, after in _QUEUE.iter_unpack(
+        QueueSpan(queue, Offset(base), Offset(after), count, size_of, time_ms)
+        for queue, count, base, after, size_of, time_ms in _QUEUE.iter_unpack(
             view[_HEADER.size : _HEADER.size + queues * _QUEUE.size]
         )
     )

@@ -5,10 +5,22 @@ deleted and created again gets other queues, so whoever still believes in the
 old ones is refused instead of reading something else.
 """
 
-from typing import Final
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from itertools import islice
+from typing import Annotated, Final
 
 import msgspec
 
+from raftlog.base.errors import BadRequest, LimitReached, TopicExists, TopicNotFound
+from raftlog.base.limits import TOPIC_QUEUES_MAX, TOPICS_MAX
+from raftlog.base.names import check_name
+from raftlog.broker.queues import QUEUE_ZERO, Queue, Queues
+from raftlog.broker.table import Table
+from raftlog.broker.values import Count, Name, QueueNumber
+
+LOG_TOPIC: Final = "%log"
+"""The system's topic of one queue, number 0, that is always there."""
 DEFAULT_QUEUES: Final = 4
 DEFAULT_RETENTION_MS: Final = 72 * 3600 * 1000
 FOR_EVER: Final = 0
@@ -30,9 +42,9 @@ class TopicSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
 class TopicChanges(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Settings to change; None leaves one as it is (or takes the default, in a new topic)."""
 
-    queues: int | None = None
-    retention_ms: int | None = None
-    retention_bytes: int | None = None
+    queues: Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)] | None = None
+    retention_ms: Count | None = None
+    retention_bytes: Count | None = None
     readable: bool | None = None
     writable: bool | None = None
 
@@ -46,18 +58,22 @@ class CreateTopic(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     name: str
     changes: TopicChanges
 
+    def __post_init__(self) -> None:
+        """Refuse a name that no topic can have: ``BadName``."""
+        check_name(self.name)
+
 
 class AlterTopic(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Change settings; queues can only be added. Outcome: ``Topic``."""
 
-    name: str
+    name: Name
     changes: TopicChanges
 
 
 class DeleteTopic(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Forget a topic and its queues. Outcome: ``Topic`` as it was."""
 
-    name: str
+    name: Name
 
 
 class MoveStart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -66,8 +82,8 @@ class MoveStart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     Proposed by the leader when retention says so (ruling 29). Outcome: ``StartMoved``.
     """
 
-    queue: int
-    start: int
+    queue: QueueNumber
+    start: Count
 
 
 # -- outcomes
@@ -85,3 +101,130 @@ class StartMoved(msgspec.Struct, frozen=True, gc=False):
     """Where the queue begins now."""
 
     start: int
+
+
+# -- behaviour
+
+_NEAR_NAMES: Final = 64
+"""Names before and after a wrong one that are compared with it."""
+
+
+class Topics:
+    """The topics of one shard, by name."""
+
+    def __init__(self, queues: Queues) -> None:
+        self.table: Final[Table[str, Topic]] = Table()
+        self._queues = queues
+        log = Topic(LOG_TOPIC, TopicSettings(1, FOR_EVER), (QUEUE_ZERO,))
+        self.table.put(LOG_TOPIC, log)
+        queues.table.put(QUEUE_ZERO, Queue(QUEUE_ZERO, LOG_TOPIC, 0))
+
+    def load(self, rows: Iterable[Topic]) -> None:
+        """Start from a snapshot."""
+        self.table.load((row.name, row) for row in rows)
+
+    def get(self, name: str) -> Topic | None:
+        """Return the topic, or None."""
+        return self.table.get(name)
+
+    def find(self, name: str) -> Topic:
+        """Return the topic.
+
+        Raises:
+            TopicNotFound: There is none; the nearest name is in it.
+        """
+        topic = self.table.get(name)
+        if topic is None:
+            raise TopicNotFound(name, self.nearest(name))
+        return topic
+
+    def nearest(self, name: str) -> str:
+        """Return the existing name that is most like ``name``; "" if none is.
+
+        Looks at the neighbours in the order of names only: it is answered in apply.
+        """
+        near = self.table.keys_before(name, _NEAR_NAMES)
+        near.extend(islice(self.table.keys_after(name), _NEAR_NAMES))
+        return next(iter(get_close_matches(name, near, 1)), "")
+
+    def after(self, name: str, count: int) -> list[Topic]:
+        """Return up to ``count`` topics whose names follow ``name``, in order."""
+        return list(islice(self.table.after(name), count))
+
+    def __iter__(self) -> Iterator[Topic]:
+        """Iterate in the order of names."""
+        return self.table.after(None)
+
+    def create(self, command: CreateTopic) -> Topic:
+        """Make a topic.
+
+        Raises:
+            TopicExists: There is one of this name.
+            LimitReached: Too many topics or queues.
+        """
+        if self.table.get(command.name) is not None:
+            raise TopicExists(f"there is a topic {command.name!r} already")
+        if len(self.table) >= TOPICS_MAX:
+            raise LimitReached(f"there are {len(self.table)} topics; {TOPICS_MAX} may be")
+        settings = _changed(TopicSettings(), command.changes)
+        numbers = self._open(command.name, range(settings.queues))
+        return self._put(Topic(command.name, settings, numbers))
+
+    def alter(self, command: AlterTopic) -> Topic:
+        """Change settings.
+
+        Raises:
+            TopicNotFound: There is no such topic.
+            BadRequest: It is the system's, or would have fewer queues.
+            LimitReached: Too many queues.
+        """
+        topic = self._users(command.name)
+        settings = _changed(topic.settings, command.changes)
+        if settings.queues < len(topic.queues):
+            raise BadRequest(
+                f"topic {topic.name!r} has {len(topic.queues)} queues; they can only become more"
+            )
+        added = self._open(topic.name, range(len(topic.queues), settings.queues))
+        return self._put(Topic(topic.name, settings, topic.queues + added))
+
+    def delete(self, command: DeleteTopic) -> Topic:
+        """Forget a topic and its queues.
+
+        Raises:
+            TopicNotFound: There is no such topic.
+            BadRequest: It is the system's.
+        """
+        topic = self._users(command.name)
+        for number in topic.queues:
+            self._queues.close(number)
+        return self.table.delete(topic.name)
+
+    def _users(self, name: str) -> Topic:
+        topic = self.find(name)
+        if topic.name == LOG_TOPIC:
+            raise BadRequest(f"topic {name!r} is the system's")
+        return topic
+
+    def _open(self, name: str, places: range) -> tuple[int, ...]:
+        if places.stop > TOPIC_QUEUES_MAX:
+            raise LimitReached(
+                f"{places.stop} queues for topic {name!r}; it may have {TOPIC_QUEUES_MAX}"
+            )
+        self._queues.check_room(len(places))
+        return self._queues.open(name, places)
+
+    def _put(self, topic: Topic) -> Topic:
+        settings = topic.settings
+        self._queues.permit(topic.queues, readable=settings.readable, writable=settings.writable)
+        self.table.put(topic.name, topic)
+        return topic
+
+
+def _changed(settings: TopicSettings, changes: TopicChanges) -> TopicSettings:
+    """Return ``settings`` with what ``changes`` says."""
+    given = {
+        field: value
+        for field in changes.__struct_fields__
+        if (value := getattr(changes, field)) is not None
+    }
+    return msgspec.structs.replace(settings, **given)

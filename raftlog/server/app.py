@@ -56,6 +56,7 @@ class NodeServer:
         """Done when the node cannot go on, with the reason."""
         self._strangers: set[NodeId] = set()
         self._brokers: dict[ShardId, BrokerShard] = {}
+        self._services: Mapping[ShardId, ShardService] = {}
         self._host: Host | None = None
         self._mesh: Mesh | None = None
         self._clients: ClientServer | None = None
@@ -95,9 +96,10 @@ class NodeServer:
             on_refused=self._refused,
             on_opened=self._strangers.discard,
         )
+        services = self._services = self._make_services(host, mesh)
         self._clients = ClientServer(
             Gate(host.identity.cluster, host.id),
-            ClientHandlers(self._services(host, mesh)).by_method,
+            ClientHandlers(services).by_method,
             address_of=self._client_address,
         )
         try:
@@ -108,7 +110,7 @@ class NodeServer:
                 f"it, or choose another port for {node.node} in {config.path}"
             ) from error
         for shard, replica in host.replicas.items():
-            replica.on_role = partial(self._log_role, shard)
+            replica.on_role = partial(self._role_changed, shard)
         host.start()
 
     def _recover(self, directory: DataDirectory) -> Host:
@@ -135,7 +137,7 @@ class NodeServer:
         self._brokers[shard] = broker
         return broker.machine
 
-    def _services(self, host: Host, mesh: Mesh) -> Mapping[ShardId, ShardService]:
+    def _make_services(self, host: Host, mesh: Mesh) -> Mapping[ShardId, ShardService]:
         facts = NodeFacts(host.identity.cluster, self.node.node, self._client_address)
         services = {}
         for shard, replica in host.replicas.items():
@@ -184,7 +186,8 @@ class NodeServer:
         if not self.failed.done():
             self.failed.set_result(error)
 
-    def _log_role(self, shard: ShardId, change: RoleChanged) -> None:
+    def _role_changed(self, shard: ShardId, change: RoleChanged) -> None:
+        self._services[shard].role_changed(change)
         log.info(
             "shard %d: %s in term %d, leader %s",
             *(shard, change.role.value, change.term, change.leader or "unknown"),
@@ -202,6 +205,8 @@ class NodeServer:
         hung: list[str] = []
         if host is not None:
             await host.drain()
+            for service in self._services.values():
+                service.stop()
             hung = await host.close()
         if self._clients is not None:
             await self._clients.close()

@@ -1,33 +1,52 @@
-"""Requests of ``client.proto`` become use-cases, and outcomes become replies.
+"""Requests of the wire become use-cases, and outcomes become replies.
 
 One handler for each method, called by whichever transport received the request.
 Nothing is decided here: a handler reads the message, starts the use-case, and
-gives it a callback that answers.
+gives it a callback that answers. The handlers of a feature lie beside it.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 import msgspec
 
-from raftlog.base.errors import BadRequest, RaftlogError
-from raftlog.base.ids import Index, NodeId, Offset, ShardId
-from raftlog.service.append import AppendReceipt, AppendService
+from raftlog.base.errors import BadRequest
+from raftlog.base.ids import NodeId, ShardId
+from raftlog.raft.effects import RoleChanged
+from raftlog.service import group_handlers, producer_handlers, record_handlers, topic_handlers
+from raftlog.service.claims import ClaimService
+from raftlog.service.find import FindService
+from raftlog.service.groups import GroupService
+from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.ports import ClientRequest
-from raftlog.service.read import ReadRequest, ReadResult, ReadService
+from raftlog.service.produce import ProduceService
+from raftlog.service.producers import ProducerService
+from raftlog.service.read import ReadService
+from raftlog.service.topics import TopicService
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
+S = TypeVar("S")
 Handler = Callable[[ClientRequest], None]
 
 
 class ShardService(msgspec.Struct, frozen=True):
     """The use-cases of one shard, and what its acknowledgements mean."""
 
-    append: AppendService
+    produce: ProduceService
     read: ReadService
+    find: FindService
+    topics: TopicService
+    producers: ProducerService
+    groups: GroupService
+    claims: ClaimService
+    heartbeats: HeartbeatService
     status: Callable[[], client.NodeStatus]
     transfer: Callable[[NodeId | None], None]
+    role_changed: Callable[[RoleChanged], None]
+    """To be told of every change of the replica's role."""
+    stop: Callable[[], None]
+    """To be called when nothing is served any more."""
     durability: str = "fsync"
 
 
@@ -36,13 +55,43 @@ class ClientHandlers:
 
     def __init__(self, shards: Mapping[ShardId, ShardService]) -> None:
         self._shards = shards
+        with_, groups = self._with, group_handlers
         self.by_method: Final[Mapping[int, Handler]] = {
             Method.APPEND: self._append,
-            Method.READ: self._read,
-            Method.END_OFFSET: self._end_offset,
-            Method.STATUS: self._status,
-            Method.TRANSFER: self._transfer,
+            Method.READ: with_(lambda shard: shard.read, record_handlers.read),
+            Method.END_OFFSET: with_(lambda shard: shard.read, record_handlers.end_offset),
+            Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
+            Method.STATUS: with_(lambda shard: shard.status, _status),
+            Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
+            Method.TOPIC_CREATE: with_(lambda shard: shard.topics, topic_handlers.create),
+            Method.TOPIC_ALTER: with_(lambda shard: shard.topics, topic_handlers.alter),
+            Method.TOPIC_DELETE: with_(lambda shard: shard.topics, topic_handlers.delete),
+            Method.TOPIC_DESCRIBE: with_(lambda shard: shard.topics, topic_handlers.describe),
+            Method.TOPIC_LIST: with_(lambda shard: shard.topics, topic_handlers.list_),
+            Method.PRODUCER_INIT: with_(lambda shard: shard.producers, producer_handlers.init),
+            Method.PRODUCER_FENCE: self._fence,
+            Method.GROUP_JOIN: with_(lambda shard: shard.groups, groups.join),
+            Method.GROUP_HEARTBEAT: with_(lambda shard: shard.heartbeats, groups.heartbeat),
+            Method.GROUP_LEAVE: with_(lambda shard: shard.groups, groups.leave),
+            Method.GROUP_CLAIM: with_(lambda shard: shard.claims, groups.claim),
+            Method.GROUP_COMMIT: with_(lambda shard: shard.claims, groups.commit),
+            Method.GROUP_SEEK: with_(lambda shard: shard.claims, groups.seek),
+            Method.GROUP_DESCRIBE: with_(lambda shard: shard.groups, groups.describe),
+            Method.GROUP_LIST: with_(lambda shard: shard.groups, groups.list_),
+            Method.GROUP_DELETE: with_(lambda shard: shard.groups, groups.delete),
         }
+
+    def _with(
+        self, use_cases: Callable[[ShardService], S], handle: Callable[[S, ClientRequest], None]
+    ) -> Handler:
+        """Return the handler that calls ``handle`` with some use-cases of the request's shard."""
+
+        def handler(request: ClientRequest) -> None:
+            shard = self._shard(request)
+            if shard is not None:
+                handle(use_cases(shard), request)
+
+        return handler
 
     def _shard(self, request: ClientRequest) -> ShardService | None:
         shard = self._shards.get(request.shard)
@@ -52,81 +101,20 @@ class ClientHandlers:
 
     def _append(self, request: ClientRequest) -> None:
         shard = self._shard(request)
-        if shard is None:
-            return
-        durability = shard.durability
+        if shard is not None:
+            record_handlers.append(shard.produce, shard.durability, request)
 
-        def answer(outcome: AppendReceipt | RaftlogError) -> None:
-            if isinstance(outcome, RaftlogError):
-                request.fail(outcome)
-                return
-            request.reply(
-                client.BatchAppended(
-                    base_offset=outcome.base_offset,
-                    term=outcome.term,
-                    index=outcome.index,
-                    durability=durability,
-                )
-            )
-
-        message = cast("client.AppendBatch", request.message)
-        shard.append.append(message.queue, request.payload, answer)
-
-    def _read(self, request: ClientRequest) -> None:
-        shard = self._shard(request)
-        if shard is None:
-            return
-
-        def answer(outcome: ReadResult | RaftlogError) -> None:
-            if isinstance(outcome, RaftlogError):
-                request.fail(outcome)
-                return
-            request.reply(
-                client.BatchesRead(
-                    base_offsets=outcome.base_offsets,
-                    lengths=map(len, outcome.batches),
-                    end_offset=outcome.end_offset,
-                    applied=outcome.applied,
-                ),
-                outcome.batches,
-            )
-
-        message = cast("client.ReadBatches", request.message)
-        reading = shard.read.read(
-            ReadRequest(
-                queue=message.queue,
-                offset=Offset(message.offset),
-                bytes_max=message.bytes_max,
-                wait_ns=message.wait_ms * 1_000_000,
-                session_applied=Index(message.session_applied),
-            ),
-            answer,
-        )
-        request.on_cancelled = reading.cancel
-
-    def _end_offset(self, request: ClientRequest) -> None:
-        shard = self._shard(request)
-        if shard is None:
-            return
-
-        def answer(outcome: Offset | RaftlogError) -> None:
-            if isinstance(outcome, RaftlogError):
-                request.fail(outcome)
-            else:
-                request.reply(client.EndOffsetIs(end_offset=outcome))
-
-        message = cast("client.EndOffset", request.message)
-        shard.read.end_offset(message.queue, answer)
-
-    def _status(self, request: ClientRequest) -> None:
+    def _fence(self, request: ClientRequest) -> None:
         shard = self._shard(request)
         if shard is not None:
-            request.reply(shard.status())
+            producer_handlers.fence(shard.producers, shard.durability, request)
 
-    def _transfer(self, request: ClientRequest) -> None:
-        shard = self._shard(request)
-        if shard is None:
-            return
-        message = cast("client.TransferLeader", request.message)
-        shard.transfer(NodeId(message.target) if message.target else None)
-        request.reply(client.TransferStarted())
+
+def _status(status: Callable[[], client.NodeStatus], request: ClientRequest) -> None:
+    request.reply(status())
+
+
+def _transfer(transfer: Callable[[NodeId | None], None], request: ClientRequest) -> None:
+    message = cast("client.TransferLeader", request.message)
+    transfer(NodeId(message.target) if message.target else None)
+    request.reply(client.TransferStarted())

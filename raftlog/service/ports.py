@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import Index, ShardId, Term
+from raftlog.base.ids import Index, NodeId, ShardId, Term
 from raftlog.broker.index import Postings, RangeSummary
 
 OnOutcome = Callable[[object, Term, Index], None]
@@ -23,6 +23,14 @@ OnReady = Callable[[RaftlogError | None], None]
 
 class ShardReplica(Protocol):
     """One replica of a shard."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it believes that it leads."""
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Who leads, as far as it knows."""
 
     def propose(
         self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /

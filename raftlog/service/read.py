@@ -5,7 +5,7 @@
     offset --> machine: open range in memory, or a sealed range (loaded, cached)
            --> postings --> entries still in memory: slices of their bodies
                         --> else one span of the file: page cache, or reader thread
-    offset at the end --> waits; woken by apply (never by polling)
+    offset at the end --> waits for its queue; woken by apply (never by polling)
 
 A read sees the applied prefix of this replica (ruling 23): committed, never
 changing, perhaps not the newest on a leader that was just cut off. A session
@@ -23,6 +23,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
+    NotPermitted,
     OffsetOutOfRange,
     RaftlogError,
     Throttled,
@@ -37,10 +38,12 @@ from raftlog.base.limits import (
     READ_SPAN_BYTES_MAX,
 )
 from raftlog.broker.index import Postings, RangeSummary
-from raftlog.broker.machine import QUEUE_ZERO, BrokerMachine
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.queues import Queue
 from raftlog.node.ports import Scheduler
 from raftlog.service.ports import ShardReplica, StoredBodies, StoredRanges
-from raftlog.service.waiting import Waiter, WaitingReads
+from raftlog.service.proposing import Reply, look
+from raftlog.service.waiting import Waiter, Waiting
 
 READ_BYTES_MAX: Final = FRAME_BODY_BYTES_MAX - FRAME_HEADER_BYTES_MAX
 """Batches in one answer, so that it fits into one frame (at least one batch)."""
@@ -69,12 +72,16 @@ class ReadResult(msgspec.Struct, frozen=True, gc=False):
 
     base_offsets: Sequence[int]
     batches: Sequence[Buffer]
+    start_offset: Offset
     end_offset: Offset
     applied: Index
 
 
 OnResult = Callable[[ReadResult | RaftlogError], None]
 """Called once, on the loop, unless the read was cancelled."""
+
+PROGRESS: Final = -1
+"""What a read waits for that is ahead of this replica: anything at all is applied."""
 
 
 class ReadService:
@@ -93,9 +100,9 @@ class ReadService:
         self.bodies: Final = bodies
         self.ranges: Final = ranges
         self.scheduler: Final = scheduler
-        self.waiting: Final = WaitingReads(scheduler)
+        self.waiting: Final[Waiting[int]] = Waiting(scheduler)
         self.reads = 0
-        replica.on_applied(lambda _: self.waiting.wake())
+        replica.on_applied(self._applied)
 
     def read(self, request: ReadRequest, reply: OnResult) -> "Reading":
         """Start a read; ``reply`` may be called before this returns."""
@@ -104,29 +111,44 @@ class ReadService:
         reading.look(expired=False)
         return reading
 
-    def end_offset(self, queue: int, reply: Callable[[Offset | RaftlogError], None]) -> None:
+    def end_offset(self, queue: int, reply: Reply[Offset]) -> None:
         """Tell the queue's end, linearizable: no record acked before this call is after it."""
 
-        def ready(error: RaftlogError | None) -> None:
-            reply(self.machine.end_offset if error is None else error)
+        def answer() -> Offset | RaftlogError:
+            found = self.machine.queues.get(queue)
+            return no_queue(queue) if found is None else found.end_offset
 
-        if queue == QUEUE_ZERO:
-            self.replica.read_index(ready)
-        else:
-            reply(WrongQueue(f"there is no queue {queue}"))
+        look(self.replica, answer, reply)
+
+    def _applied(self, _index: Index) -> None:
+        touched = self.machine.take_touched()
+        waiting = self.waiting
+        if len(waiting):
+            for queue in touched:
+                waiting.wake(queue)
+            waiting.wake(PROGRESS)
 
 
 class Reading:
     """One read under way."""
 
-    __slots__ = ("_deadline_ns", "_ended", "_reply", "_request", "_service", "_waiter")
+    __slots__ = (
+        "_deadline_ns",
+        "_ended",
+        "_is_known",
+        "_reply",
+        "_request",
+        "_service",
+        "_waiter",
+    )
 
     def __init__(self, service: ReadService, request: ReadRequest, reply: OnResult) -> None:
         self._service = service
         self._request = request
         self._reply = reply
         self._ended = False
-        self._waiter: Waiter | None = None
+        self._is_known = False
+        self._waiter: Waiter[int] | None = None
         wait_ns = min(request.wait_ns, FETCH_WAIT_NS_MAX)
         self._deadline_ns = service.scheduler.now_ns() + wait_ns if wait_ns > 0 else 0
 
@@ -142,25 +164,60 @@ class Reading:
             return
         request = self._request
         machine = self._service.machine
-        if request.queue != QUEUE_ZERO:
-            self._end(WrongQueue(f"there is no queue {request.queue}"))
-        elif machine.applied < request.session_applied:
+        if machine.applied < request.session_applied:
             behind = (
                 f"this replica has applied {machine.applied}, you saw {request.session_applied}"
             )
-            self._wait(Unavailable(behind), expired=expired)
-        elif not machine.start_offset <= request.offset <= machine.end_offset:
-            self._end(OffsetOutOfRange(request.offset, machine.start_offset, machine.end_offset))
-        elif request.offset == machine.end_offset:
-            self._wait(self._result((), ()), expired=expired)
-        else:
-            found = machine.find(request.offset)
+            self._wait(PROGRESS, Unavailable(behind), expired=expired)
+            return
+        queue = self._queue()
+        if queue is None:
+            return
+        if request.offset < queue.end_offset:
+            found = machine.find(request.queue, request.offset)
             if isinstance(found, RangeSummary):
-                self._service.ranges.load(found, QUEUE_ZERO, self._on_postings)
+                self._service.ranges.load(found, request.queue, self._on_postings)
             else:
-                self._serve(found)
+                self._serve(queue, found)
+        else:
+            self._wait(request.queue, self._result(queue, (), ()), expired=expired)
 
-    def _wait(self, otherwise: ReadResult | RaftlogError, *, expired: bool) -> None:
+    def _queue(self) -> Queue | None:
+        """Return the queue if the offset can be read there, now or later; else end."""
+        number, offset = self._request.queue, self._request.offset
+        queue = self._service.machine.queues.get(number)
+        if queue is None:
+            self._miss()
+            return None
+        self._is_known = True
+        if not queue.readable:
+            self._end(NotPermitted(f"topic {queue.topic!r} is not readable by its settings"))
+            return None
+        if not queue.start_offset <= offset <= queue.end_offset:
+            self._end(OffsetOutOfRange(offset, queue.start_offset, queue.end_offset))
+            return None
+        return queue
+
+    def _miss(self) -> None:
+        """Say that there is no such queue only when that is certain.
+
+        A replica may not have applied the creation of a topic that is
+        committed; one that has seen the queue knows that it was deleted.
+        """
+        if self._is_known:
+            self._end(no_queue(self._request.queue))
+            return
+        self._is_known = True
+
+        def ready(error: RaftlogError | None) -> None:
+            if error is None:
+                self.look(expired=False)
+            elif not self._ended:
+                self._end(error)
+
+        self._service.replica.read_index(ready)
+
+    def _wait(self, key: int, otherwise: ReadResult | RaftlogError, *, expired: bool) -> None:
         left_ns = self._deadline_ns - self._service.scheduler.now_ns()
         waiting = self._service.waiting
         if expired or left_ns <= 0:
@@ -168,7 +225,7 @@ class Reading:
         elif waiting.is_full:
             self._end(Throttled(f"{len(waiting)} reads wait already", 1.0))
         else:
-            self._waiter = waiting.add(left_ns, lambda late: self.look(expired=late))
+            self._waiter = waiting.add(key, left_ns, lambda late: self.look(expired=late))
 
     def _on_postings(self, postings: Postings | None, error: RaftlogError | None) -> None:
         if self._ended:
@@ -176,10 +233,12 @@ class Reading:
         if postings is None:
             assert error is not None, "neither postings nor an error"
             self._end(error)
-        else:
-            self._serve(postings)
+            return
+        queue = self._queue()  # it may have moved on, or be gone, since the range was asked for
+        if queue is not None:
+            self._serve(queue, postings)
 
-    def _serve(self, postings: Postings) -> None:
+    def _serve(self, queue: Queue, postings: Postings) -> None:
         first = postings.find(self._request.offset)
         bytes_max = min(max(self._request.bytes_max, 1), READ_BYTES_MAX)
         if self._service.replica.tail(Index(postings.indexes[first])) is None:
@@ -188,11 +247,11 @@ class Reading:
             self._service.bodies.read(
                 postings,
                 range(first, after),
-                lambda batches, error: self._on_batches(postings, first, batches, error),
+                lambda batches, error: self._on_batches(queue, postings, first, batches, error),
             )
             return
         batches = self._from_memory(postings, first, self._reach(postings, first, bytes_max))
-        self._on_batches(postings, first, batches, None)
+        self._on_batches(queue, postings, first, batches, None)
 
     @staticmethod
     def _reach(postings: Postings, first: int, bytes_max: int) -> int:
@@ -231,6 +290,7 @@ class Reading:
 
     def _on_batches(
         self,
+        queue: Queue,
         postings: Postings,
         first: int,
         batches: Sequence[Buffer],
@@ -242,12 +302,20 @@ class Reading:
             self._end(error)
             return
         assert batches, "a read found neither a batch nor an error"
-        self._end(self._result(postings.base_offsets[first : first + len(batches)], batches))
+        bases = postings.base_offsets[first : first + len(batches)]
+        self._end(self._result(queue, bases, batches))
 
-    def _result(self, base_offsets: Sequence[int], batches: Sequence[Buffer]) -> ReadResult:
-        machine = self._service.machine
-        return ReadResult(base_offsets, batches, machine.end_offset, machine.applied)
+    def _result(
+        self, queue: Queue, base_offsets: Sequence[int], batches: Sequence[Buffer]
+    ) -> ReadResult:
+        applied = self._service.machine.applied
+        return ReadResult(base_offsets, batches, queue.start_offset, queue.end_offset, applied)
 
     def _end(self, answer: ReadResult | RaftlogError) -> None:
         self._ended = True
         self._reply(answer)
+
+
+def no_queue(number: int) -> WrongQueue:
+    """Return the refusal of a queue that does not exist."""
+    return WrongQueue(f"there is no queue {number}")

@@ -42,9 +42,17 @@ class SealedRanges:
         self._reader = reader
         self._durable = durable
         self._on_failed = on_failed
+        self.on_stored: Callable[[], None] = lambda: None
         self._unstored: Final[deque[SealedRange]] = deque()
         self._storing = False
         self._loading: Final[dict[Index, list[tuple[int, OnPostings]]]] = {}
+
+    def are_stored(self, through: Index) -> bool:
+        """Whether every range that ends at or before ``through`` is durable, and its log too."""
+        unstored = self._unstored
+        return through <= self._durable() and (
+            not unstored or unstored[0].summary.first_index > through
+        )
 
     def progress(self) -> None:
         """More was applied, or more is durable: store what may be stored now."""
@@ -68,6 +76,7 @@ class SealedRanges:
         self._unstored.popleft()
         self._machine.stored(sealed.summary)
         self.progress()
+        self.on_stored()
 
     def load(self, summary: RangeSummary, queue: int, done: OnPostings, /) -> None:
         """Find the queue's postings in a stored range that holds some.

@@ -16,37 +16,52 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
-from raftlog.service.append import AppendService
 from raftlog.service.bodies import BodyReader
+from raftlog.service.claims import ClaimService
+from raftlog.service.find import FindService
+from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
+from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.produce import ProduceService
+from raftlog.service.producers import ProducerService
 from raftlog.service.read import ReadService
+from raftlog.service.reign import Reign
+from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
-from raftlog.service.status import NodeFacts, node_status, service_counters
+from raftlog.service.sessions import Sessions
+from raftlog.service.snapshot import Snapshots, restore_machine
+from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
+from raftlog.service.topics import TopicService
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
+from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.wire.schema import client
 
 
 class BrokerShard:
-    """A shard's machine and the files of its index."""
+    """A shard's machine and the files of its index and its tables."""
 
-    def __init__(self, machine: BrokerMachine, index: IndexFiles) -> None:
+    def __init__(
+        self, machine: BrokerMachine, index: IndexFiles, snapshots: SnapshotStore
+    ) -> None:
         self.machine: Final = machine
         self._index = index
+        self._snapshots = snapshots
 
     @classmethod
     def restore(cls, files: Files, path: str, through: Index) -> "BrokerShard":
         """Make a machine from what is stored under the shard's folder. Blocks.
 
-        ``through`` is where the log on this disk ends.
+        ``through`` is where the log on this disk ends. What the newest usable
+        snapshot does not have is replayed.
 
         Raises:
-            IncompatibleFormat: A newer raftlog wrote an index file.
+            IncompatibleFormat: A newer raftlog wrote an index file or a snapshot.
         """
         index: IndexFiles = OffsetIndex(files, f"{path}/index", parse_range)
-        machine = BrokerMachine()
-        machine.restore(index.chain(through))
-        return cls(machine, index)
+        snapshots = SnapshotStore(files, f"{path}/snapshot")
+        machine = restore_machine(snapshots, index.chain(through))
+        return cls(machine, index, snapshots)
 
     def serve(
         self,
@@ -71,18 +86,54 @@ class BrokerShard:
             on_failed: Told when an index file could not be written: the node stops.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
+        machine = self.machine
         ranges = SealedRanges(
-            *(self.machine, self._index, reader),
+            *(machine, self._index, reader),
             durable=lambda: replica.store.durable_end.index,
             on_failed=on_failed,
         )
-        replica.on_applied(lambda _: ranges.progress())
+        snapshots = Snapshots(
+            *(machine, self._snapshots, reader, scheduler),
+            is_durable=ranges.are_stored,
+            on_failed=on_failed,
+        )
+        ranges.on_stored = snapshots.progress
+
+        def keep(_applied: Index) -> None:
+            ranges.progress()
+            snapshots.progress()
+
+        replica.on_applied(keep)
         bodies = BodyReader(replica.store, reader, replica)
-        append = AppendService(replica)
-        read = ReadService(replica, self.machine, bodies, ranges, scheduler)
+        sessions = Sessions(replica, machine, scheduler)
+        produce = ProduceService(replica, machine)
+        read = ReadService(replica, machine, bodies, ranges, scheduler)
+        heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
+        retention = RetentionService(replica, machine, ranges, scheduler)
+        reign = Reign(sessions, heartbeats, retention)
 
         def status() -> client.NodeStatus:
-            counted = {**counters(), **service_counters(append, read)}
+            counted = {
+                **counters(),
+                **service_counters(produce, read),
+                **machine_sizes(machine),
+                **reign.counters(),
+                "snapshots_written": snapshots.written,
+            }
             return node_status(facts, replica.status(), replica.core.membership, counted)
 
-        return ShardService(append, read, status, replica.transfer, durability)
+        return ShardService(
+            produce=produce,
+            read=read,
+            find=FindService(replica, machine, ranges),
+            topics=TopicService(replica, machine),
+            producers=ProducerService(replica),
+            groups=GroupService(replica, machine, sessions),
+            claims=ClaimService(replica),
+            heartbeats=heartbeats,
+            status=status,
+            transfer=replica.transfer,
+            role_changed=reign.role_changed,
+            stop=reign.stop,
+            durability=durability,
+        )

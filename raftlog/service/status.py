@@ -11,8 +11,10 @@ import msgspec
 
 from raftlog.base.ids import ClusterId, NodeId
 from raftlog.base.membership import Membership
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.queues import QUEUE_ZERO
 from raftlog.raft.config import CoreStatus
-from raftlog.service.append import AppendService
+from raftlog.service.produce import ProduceService
 from raftlog.service.read import ReadService
 from raftlog.wire.schema import client
 
@@ -50,15 +52,28 @@ def node_status(
     )
 
 
-def service_counters(append: AppendService, read: ReadService) -> dict[str, int]:
+def service_counters(produce: ProduceService, read: ReadService) -> dict[str, int]:
     """Return what the use-cases of one shard counted."""
     return {
-        "append_batches": append.batches,
-        "append_refused": append.refused,
+        "append_batches": produce.batches,
+        "append_duplicates": produce.duplicates,
+        "append_refused": produce.refused,
         "reads": read.reads,
         "reads_from_file": read.bodies.reads,
         "reads_waiting_size": len(read.waiting),
-        "queue_start_offset": read.machine.start_offset,
-        "queue_end_offset": read.machine.end_offset,
-        "index_ranges_size": len(read.machine.ranges),
+    }
+
+
+def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
+    """Return how much the machine of one shard holds."""
+    log = machine.queues.find(QUEUE_ZERO)
+    return {
+        "queue_start_offset": log.start_offset,
+        "queue_end_offset": log.end_offset,
+        "index_ranges_size": len(machine.ranges),
+        "topics_size": len(machine.topics.table),
+        "queues_size": len(machine.queues.table),
+        "groups_size": len(machine.groups.table),
+        "members_size": len(machine.groups.members),
+        "claims_size": len(machine.claims.table),
     }

@@ -1,24 +1,30 @@
-"""Reads that wait for something to be applied: long polls (ruling 25: soft state).
+"""Requests that wait for something to happen: long polls (ruling 25: soft state).
 
-A waiting read costs one row and one timer. It is woken by apply, never by
-polling; it ends by its deadline, by its connection, or with the service. A
-woken read looks again for itself: being woken promises nothing.
+Each waits under a key: a queue that may get records, a group that may begin a
+generation. It costs one row and one timer, and nothing at all when something
+happens under another key. It is woken by apply, never by polling; it ends by
+its deadline, by its connection, or with the service. Who is woken looks again
+for itself: being woken promises nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 from raftlog.base.limits import PENDING_READS_MAX
 from raftlog.node.ports import Scheduler, Timer
 
+K = TypeVar("K", bound=Hashable)
 
-class Waiter:
-    """One waiting read."""
 
-    __slots__ = ("_timer", "_waiting", "wake")
+class Waiter(Generic[K]):
+    """One waiting request."""
 
-    def __init__(self, waiting: "WaitingReads", wake: Callable[[bool], None]) -> None:
+    __slots__ = ("_timer", "_waiting", "key", "wake")
+
+    def __init__(self, waiting: "Waiting[K]", key: K, wake: Callable[[bool], None]) -> None:
         self._waiting = waiting
         self._timer: Timer | None = None
+        self.key = key
         self.wake = wake
 
     def arm(self, scheduler: Scheduler, delay_ns: int) -> None:
@@ -37,38 +43,52 @@ class Waiter:
         self.wake(True)
 
 
-class WaitingReads:
-    """The reads of one shard that wait for apply."""
+class Waiting(Generic[K]):
+    """The requests of one kind that wait in one shard."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
-        self._waiters: dict[Waiter, None] = {}
+        self._waiters: dict[K, dict[Waiter[K], None]] = {}
+        self._count = 0
 
     def __len__(self) -> int:
-        """Count the reads that wait."""
-        return len(self._waiters)
+        """Count the requests that wait."""
+        return self._count
 
     @property
     def is_full(self) -> bool:
-        """Whether another read must be refused rather than wait."""
-        return len(self._waiters) >= PENDING_READS_MAX
+        """Whether another one must be refused rather than wait."""
+        return self._count >= PENDING_READS_MAX
 
-    def add(self, delay_ns: int, wake: Callable[[bool], None]) -> Waiter:
-        """Call ``wake(expired)`` once: at the next progress, or after ``delay_ns``."""
-        waiter = Waiter(self, wake)
-        self._waiters[waiter] = None
+    def add(self, key: K, delay_ns: int, wake: Callable[[bool], None]) -> Waiter[K]:
+        """Call ``wake(expired)`` once: when the key is woken, or after ``delay_ns``."""
+        waiter = Waiter(self, key, wake)
+        self._waiters.setdefault(key, {})[waiter] = None
+        self._count += 1
         waiter.arm(self._scheduler, delay_ns)
         return waiter
 
-    def discard(self, waiter: Waiter) -> None:
+    def discard(self, waiter: Waiter[K]) -> None:
         """Forget a waiter, if it waits."""
-        self._waiters.pop(waiter, None)
-
-    def wake(self) -> None:
-        """More was applied: every read that waits looks again, once."""
-        if not self._waiters:
+        waiters = self._waiters.get(waiter.key)
+        if waiters is None or waiter not in waiters:
             return
-        for waiter in list(self._waiters):
-            if waiter in self._waiters:  # an earlier one may have ended it
+        del waiters[waiter]
+        self._count -= 1
+        if not waiters:
+            del self._waiters[waiter.key]
+
+    def wake(self, key: K) -> None:
+        """Something happened under ``key``: each that waits for it looks again, once."""
+        waiters = self._waiters.get(key)
+        if waiters is None:
+            return
+        for waiter in list(waiters):
+            if waiter in waiters:  # an earlier one may have ended it
                 waiter.leave()
                 waiter.wake(False)
+
+    def wake_all(self) -> None:
+        """Everything has changed: each that waits looks again, once."""
+        for key in list(self._waiters):
+            self.wake(key)

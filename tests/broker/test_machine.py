@@ -1,45 +1,17 @@
 """The machine: offsets come from the log alone, and the same ones everywhere."""
 
-from collections.abc import Iterable, Sequence
-
 import pytest
 
-from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
+from raftlog.base.entry import Entry, EntryKind, seal
 from raftlog.base.errors import BadBatch, IncompatibleFormat, Refused, WrongQueue
-from raftlog.base.ids import Index, Offset, Term
+from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
-from raftlog.broker.appends import append_parts
 from raftlog.broker.commands import ENVELOPE, Command, CommandType, envelope
 from raftlog.broker.index import Postings, RangeSummary
-from raftlog.broker.machine import Appended, BrokerMachine, CommandRefused
+from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
-from raftlog.wire.batch import encode_columns
-
-TERM = Term(2)
-
-
-def batch_of(*values: bytes, timestamp_ms: int = 5) -> bytes:
-    return encode_columns(values, timestamp_ms=timestamp_ms)
-
-
-def append(batch: bytes, queue: int = 0) -> Command:
-    return Command(CommandType.APPEND_BATCH, append_parts(queue, batch))
-
-
-def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:
-    body = envelope(at if log_time_ms is None else log_time_ms, commands)
-    return seal(EntryKind.COMMANDS, TERM, Index(at), CHAIN_ORIGIN, body)
-
-
-def log_of(*groups: Sequence[Command]) -> list[Entry]:
-    return [entry_of(at, *group) for at, group in enumerate(groups, start=1)]
-
-
-def applied(entries: Iterable[Entry]) -> BrokerMachine:
-    machine = BrokerMachine()
-    for entry in entries:
-        machine.apply(entry)
-    return machine
+from raftlog.broker.refusals import CommandRefused
+from tests.broker.logs import TERM, append, applied, batch_of, entry_of, log_of, stored_at
 
 
 @pytest.fixture
@@ -54,9 +26,9 @@ def test_offsets_count_records_over_commands_and_entries() -> None:
     first, second = log_of(
         [append(batch_of(b"a", b"b")), append(batch_of(b"c"))], [append(batch_of(b"d"))]
     )
-    assert machine.apply(first) == [Appended(Offset(0), 2), Appended(Offset(2), 1)]
-    assert machine.apply(second) == [Appended(Offset(3), 1)]
-    assert (machine.applied, machine.end_offset) == (2, 4)
+    assert machine.apply(first) == [stored_at(0, 2, 1), stored_at(2, 1, 1)]
+    assert machine.apply(second) == [stored_at(3, 1, 2)]
+    assert (machine.applied, machine.queues.find(0).end_offset) == (2, 4)
 
 
 def test_a_posting_names_the_very_bytes_of_the_batch() -> None:
@@ -64,7 +36,7 @@ def test_a_posting_names_the_very_bytes_of_the_batch() -> None:
     batches = [batch_of(b"a"), batch_of(b"bb", b"cc"), batch_of(b"d" * 500)]
     (entry,) = log_of([append(batch) for batch in batches])
     machine = applied([entry])
-    postings = machine.find(Offset(0))
+    postings = machine.find(0, Offset(0))
     assert isinstance(postings, Postings)
     found = [postings[place] for place in range(3)]
     assert [bytes(entry.body[at.position : at.position + at.length]) for at in found] == batches
@@ -78,7 +50,7 @@ def test_a_posting_names_the_very_bytes_of_the_batch() -> None:
 def test_times_are_the_logs_and_the_records_and_no_clock_s() -> None:
     """A clock read in apply would make replicas differ (ruling 8)."""
     machine = applied([entry_of(1, append(batch_of(b"a", timestamp_ms=-7)), log_time_ms=1_000)])
-    postings = machine.find(Offset(0))
+    postings = machine.find(0, Offset(0))
     assert isinstance(postings, Postings)
     assert (postings[0].log_time_ms, postings[0].record_time_ms) == (1_000, -7)
 
@@ -88,7 +60,7 @@ def test_log_time_never_goes_back() -> None:
     machine = applied(
         [entry_of(1, log_time_ms=50), entry_of(2, append(batch_of(b"a")), log_time_ms=20)]
     )
-    postings = machine.find(Offset(0))
+    postings = machine.find(0, Offset(0))
     assert isinstance(postings, Postings)
     assert (machine.log_time_ms, postings[0].log_time_ms) == (50, 50)
 
@@ -113,8 +85,8 @@ def test_a_command_that_cannot_be_carried_out_has_a_refusal_as_its_outcome(case:
     machine = BrokerMachine()
     before, refused, after = machine.apply(entry_of(1, append(BATCH), command, append(BATCH)))
     assert isinstance(refused, CommandRefused)
-    assert type(refused.error()) is reason
-    assert (before, after) == (Appended(Offset(0), 1), Appended(Offset(1), 1))
+    assert type(refused.error) is reason
+    assert (before, after) == (stored_at(0, 1, 1), stored_at(1, 1, 1))
 
 
 def test_an_entry_that_this_binary_cannot_apply_changes_nothing() -> None:
@@ -133,7 +105,7 @@ def test_entries_without_commands_move_applied_only(kind: EntryKind) -> None:
     """A leader's no-op is no record."""
     machine = BrokerMachine()
     assert machine.apply(seal(kind, TERM, Index(1), 0, [b"anything"])) == ()
-    assert (machine.applied, machine.end_offset) == (1, 0)
+    assert (machine.applied, machine.queues.find(0).end_offset) == (1, 0)
 
 
 @pytest.mark.parametrize("at", [1, 3])
@@ -176,26 +148,6 @@ def test_a_range_is_cut_by_bytes_too(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("short_ranges")
-@pytest.mark.parametrize("stored", range(0, 12, 3))
-def test_a_machine_restored_from_ranges_goes_on_as_if_it_had_applied_everything(
-    stored: int,
-) -> None:
-    """Restart must not change one offset, one cut or one byte (ruling 27)."""
-    log = mixed_log(60)
-    whole = applied(log)
-    sealed = whole.take_sealed()
-    restored = BrokerMachine()
-    restored.restore([parse_range(item.encoded)[0] for item in sealed[:stored]])
-    for entry in log[restored.applied :]:
-        restored.apply(entry)
-    assert restored.digest() == whole.digest()
-    assert list(restored.ranges) == list(whole.ranges)
-    assert [item.encoded for item in restored.take_sealed()] == [
-        item.encoded for item in sealed[stored:]
-    ]
-
-
-@pytest.mark.usefixtures("short_ranges")
 def test_every_offset_is_found_whether_open_sealed_or_stored() -> None:
     """A reader must not notice where the index keeps what."""
     log = mixed_log(50)
@@ -204,8 +156,8 @@ def test_every_offset_is_found_whether_open_sealed_or_stored() -> None:
     for summary in list(machine.ranges)[: len(files) // 2]:
         machine.stored(summary)
     kinds = set()
-    for offset in map(Offset, range(machine.end_offset)):
-        found = machine.find(offset)
+    for offset in map(Offset, range(machine.queues.find(0).end_offset)):
+        found = machine.find(0, offset)
         kinds.add(type(found))
         if isinstance(found, RangeSummary):
             found = parse_range(files[found.first_index].encoded)[1][0]
@@ -231,12 +183,3 @@ def test_the_digest_sees_every_difference() -> None:
     ]
     assert len({applied(log).digest() for log in logs}) == len(logs)
     assert applied(logs[3]).digest() == applied(logs[3]).digest()
-
-
-def test_restoring_twice_or_with_a_gap_is_our_bug() -> None:
-    """A machine that starts in the wrong place serves wrong offsets for ever."""
-    machine = applied(log_of([append(BATCH)]))
-    with pytest.raises(AssertionError):
-        machine.restore([])
-    with pytest.raises(AssertionError, match="does not follow"):
-        BrokerMachine().restore([RangeSummary(Index(2), Index(3), 0, 0, ())])

@@ -40,8 +40,8 @@ def test_a_sealed_range_reads_back_as_it_was() -> None:
     summary, postings = parse_range(sealed.encoded)
     assert summary == sealed.summary
     assert summary.queues == (
-        QueueSpan(0, Offset(0), Offset(10_004), 3),
-        QueueSpan(5, Offset(3), Offset(10_004), 2),
+        QueueSpan(0, Offset(0), Offset(10_004), 3, 280 + (1 << 21), 12),
+        QueueSpan(5, Offset(3), Offset(10_004), 2, 80 + (1 << 21), 12),
     )
     assert {queue: rows_of(found) for queue, found in postings.items()} == {0: ROWS, 5: ROWS[1:]}
 

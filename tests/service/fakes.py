@@ -5,7 +5,7 @@ from typing import TypeVar
 
 from raftlog.base.entry import CHAIN_ORIGIN, Buffer, Entry, EntryKind, seal
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import Index, Term
+from raftlog.base.ids import Index, NodeId, Term
 from raftlog.broker.commands import Command, envelope
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import OnOutcome, OnReady
@@ -111,6 +111,9 @@ class FakeReplica:
         self.memory_from = 1
         self.marked_faulty: list[Index] = []
         self.refusal: RaftlogError | None = None
+        self.leads = True
+        self.leader: NodeId | None = NodeId("n1")
+        self.log_time_ms = 0
         self.reads: list[OnReady] = []
         self._proposed: list[tuple[Command, OnOutcome]] = []
         self._listeners: list[Callable[[Index], None]] = []
@@ -129,7 +132,8 @@ class FakeReplica:
         proposed, self._proposed = self._proposed, []
         previous = self.entries[-1].checksum if self.entries else CHAIN_ORIGIN
         index = Index(len(self.entries) + 1)
-        body = envelope(index, [command for command, _ in proposed])
+        self.log_time_ms = max(self.log_time_ms, index)
+        body = envelope(self.log_time_ms, [command for command, _ in proposed])
         entry = seal(EntryKind.COMMANDS, TERM, index, previous, body)
         self.entries.append(entry)
         outcomes = self.machine.apply(entry)
@@ -138,6 +142,11 @@ class FakeReplica:
         for listener in self._listeners:
             listener(index)
 
+    @property
+    def proposed(self) -> int:
+        """Commands that wait for ``commit``."""
+        return len(self._proposed)
+
     def fail_proposals(self, error: RaftlogError) -> None:
         """Tell every waiting proposer ``error``."""
         proposed, self._proposed = self._proposed, []
@@ -145,8 +154,14 @@ class FakeReplica:
             on_outcome(error, TERM, Index(len(self.entries) + 1))
 
     def read_index(self, on_ready: OnReady, /) -> None:
-        """Keep the read; the test calls it."""
+        """Keep the read; the test calls it, or ``confirm``."""
         self.reads.append(on_ready)
+
+    def confirm(self, error: RaftlogError | None = None) -> None:
+        """Let the linearizable reads that wait look, or tell them why not."""
+        reads, self.reads = self.reads, []
+        for ready in reads:
+            ready(error)
 
     def tail(self, index: Index, /) -> Entry | None:
         """Return what is still in memory."""

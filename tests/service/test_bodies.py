@@ -9,9 +9,9 @@ from raftlog.base.errors import FaultyEntry, RaftlogError
 from raftlog.base.ids import Term
 from raftlog.base.writes import HardState
 from raftlog.broker.index import Postings
-from raftlog.broker.machine import OFFSET_ZERO
-from raftlog.service.append import AppendService
+from raftlog.broker.queues import OFFSET_ZERO
 from raftlog.service.bodies import BodyReader
+from raftlog.service.produce import ProduceService
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
@@ -28,7 +28,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.replica = FakeReplica()
-        append = AppendService(self.replica)
+        append = ProduceService(self.replica, self.replica.machine)
         for number, batch in enumerate(BATCHES):
             append.append(0, batch, lambda _: None)
             if number % 2:
@@ -43,7 +43,7 @@ class World:
 
     def read(self, places: range) -> tuple[list[bytes], str]:
         """Read places; return the batches and the error's code."""
-        found = self.replica.machine.find(OFFSET_ZERO)
+        found = self.replica.machine.find(0, OFFSET_ZERO)
         assert isinstance(found, Postings)
         self.bodies.read(
             found,

@@ -9,8 +9,14 @@ from raftlog.base.errors import BadBatch, BadRequest, RaftlogError
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
+from raftlog.service.claims import ClaimService
+from raftlog.service.find import FindService
+from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
-from raftlog.service.status import NodeFacts, node_status, service_counters
+from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.producers import ProducerService
+from raftlog.service.sessions import Sessions
+from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
@@ -60,10 +66,29 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     facts = NodeFacts(ClusterId("c"), NodeId("n1"), lambda node: f"{node}.example:1")
 
     def status() -> client.NodeStatus:
-        counters = service_counters(world.append, world.service)
+        counters = {
+            **service_counters(world.append, world.service),
+            **machine_sizes(world.replica.machine),
+        }
         return node_status(facts, core, Membership((replica,)), counters)
 
-    service = ShardService(world.append, world.service, status, transfers.append)
+    machine, ranges, scheduler = world.replica.machine, world.ranges, world.scheduler
+    sessions = Sessions(world.replica, machine, scheduler)
+    service = ShardService(
+        produce=world.append,
+        read=world.service,
+        find=FindService(world.replica, machine, ranges),
+        topics=world.topics,
+        producers=ProducerService(world.replica),
+        groups=GroupService(world.replica, machine, sessions),
+        claims=ClaimService(world.replica),
+        heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
+        status=status,
+        transfer=transfers.append,
+        role_changed=lambda _: sessions.begin(),
+        stop=sessions.end,
+    )
+    sessions.begin()
     return world, ClientHandlers({ShardId(0): service}), transfers
 
 

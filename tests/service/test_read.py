@@ -7,6 +7,7 @@ import pytest
 from raftlog.base.errors import (
     FaultyEntry,
     NotLeader,
+    NotPermitted,
     OffsetOutOfRange,
     RaftlogError,
     Unavailable,
@@ -15,9 +16,12 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
-from raftlog.service.append import AppendService
+from raftlog.broker.topics import MoveStart, TopicChanges
 from raftlog.service.ports import OnBodies, OnPostings
+from raftlog.service.produce import ProduceService
+from raftlog.service.proposing import propose_unheard
 from raftlog.service.read import READ_BATCHES_MAX, Reading, ReadRequest, ReadResult, ReadService
+from raftlog.service.topics import TopicService
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReplica, FakeScheduler
 
@@ -58,10 +62,11 @@ class FakeRanges:
 
     def __init__(self) -> None:
         self.loads: list[tuple[RangeSummary, OnPostings]] = []
+        self.queues: list[int] = []
 
     def load(self, summary: RangeSummary, queue: int, done: OnPostings, /) -> None:
         """Keep the load."""
-        assert queue == 0
+        self.queues.append(queue)
         self.loads.append((summary, done))
 
 
@@ -73,23 +78,38 @@ class World:
         self.scheduler = FakeScheduler()
         self.bodies = FakeBodies(self.replica)
         self.ranges = FakeRanges()
-        self.append = AppendService(self.replica)
+        self.append = ProduceService(self.replica, self.replica.machine)
         self.service = ReadService(
             self.replica, self.replica.machine, self.bodies, self.ranges, self.scheduler
         )
+        self.topics = TopicService(self.replica, self.replica.machine)
         self.answers: list[ReadResult | RaftlogError] = []
 
-    def store(self, *batches: bytes) -> None:
+    def store(self, *batches: bytes, queue: int = 0) -> None:
         """Commit the batches as one entry."""
         for batch in batches:
-            self.append.append(0, batch, lambda _: None)
+            self.append.append(queue, batch, lambda _: None)
         self.replica.commit()
 
+    def create(self, name: str, queues: int = 1, **changes: int) -> tuple[int, ...]:
+        """Make a topic; return the numbers of its queues."""
+        self.topics.create(name, TopicChanges(queues=queues, **changes), lambda _: None)
+        self.replica.commit()
+        topic = self.replica.machine.topics.get(name)
+        assert topic is not None
+        return topic.queues
+
     def read(
-        self, offset: int, *, bytes_max: int = 1 << 20, wait_ns: int = 0, session: int = 0
+        self,
+        offset: int,
+        *,
+        queue: int = 0,
+        bytes_max: int = 1 << 20,
+        wait_ns: int = 0,
+        session: int = 0,
     ) -> Reading:
         """Read, and collect the answer."""
-        request = ReadRequest(0, Offset(offset), bytes_max, wait_ns, Index(session))
+        request = ReadRequest(queue, Offset(offset), bytes_max, wait_ns, Index(session))
         return self.service.read(request, self.answers.append)
 
     def result(self) -> ReadResult:
@@ -166,10 +186,95 @@ def test_an_offset_outside_the_queue_is_told_the_range(world: World, offset: int
     assert (error.offset, error.start, error.end) == (offset, 0, 4)
 
 
-def test_another_queue_is_refused(world: World) -> None:
-    """An empty answer would be read as an empty queue."""
-    world.service.read(ReadRequest(1, Offset(0), 100), world.answers.append)
-    assert isinstance(world.answers[0], WrongQueue)
+def test_a_queue_that_does_not_exist_is_refused_when_that_is_certain(world: World) -> None:
+    """An empty answer would be read as an empty queue; and a new leader may not know it yet."""
+    world.read(0, queue=77, wait_ns=SECOND)
+    assert world.answers == []
+    world.replica.confirm()
+    assert [type(answer) for answer in world.answers] == [WrongQueue]
+
+
+def test_a_queue_that_becomes_known_meanwhile_is_read(world: World) -> None:
+    """The creation was committed before the read came, and is applied now."""
+    world.read(0, queue=1)
+    assert world.create("orders") == (1,)
+    world.replica.confirm()
+    assert list(world.result().batches) == []
+
+
+def test_a_topic_that_is_not_readable_refuses_reads(world: World) -> None:
+    """Also those that wait already, when they look again."""
+    (queue,) = world.create("orders")
+    world.read(0, queue=queue, wait_ns=SECOND)
+    world.topics.alter("orders", TopicChanges(readable=False), lambda _: None)
+    world.replica.commit()
+    world.read(0, queue=queue)
+    world.scheduler.advance(SECOND)
+    assert [type(answer) for answer in world.answers] == [NotPermitted, NotPermitted]
+
+
+def test_a_queue_that_is_deleted_while_a_read_waits_ends_it_at_once(world: World) -> None:
+    """Its deadline may be a minute away, and nothing will ever come."""
+    (queue,) = world.create("orders")
+    world.read(0, queue=queue, wait_ns=60 * SECOND)
+    world.topics.delete("orders", lambda _: None)
+    world.replica.commit()
+    assert [type(answer) for answer in world.answers] == [WrongQueue]
+    assert world.replica.reads == []
+
+
+def test_records_of_other_queues_wake_nobody(world: World) -> None:
+    """Ten thousand idle consumers must not cost a busy queue anything."""
+    first, second = world.create("orders", 2)
+    woken: list[int] = []
+    add = world.service.waiting.add
+    for _ in range(3):
+        add(first, SECOND, lambda _late: woken.append(first))
+    add(second, SECOND, lambda _late: woken.append(second))
+    world.store(A, queue=second)
+    world.store(B)
+    assert woken == [second]
+    world.store(C, queue=first)
+    assert woken == [second, first, first, first]
+
+
+def test_below_a_start_that_moved_is_out_of_range_also_for_who_waits(world: World) -> None:
+    """A consumer slower than retention must learn what it lost."""
+    (queue,) = world.create("orders")
+    world.store(A, B, queue=queue)
+    world.read(3, queue=queue, wait_ns=SECOND)
+    propose_unheard(world.replica, MoveStart(queue, 2))
+    world.replica.commit()
+    world.read(1, queue=queue)
+    (error,) = world.answers
+    assert isinstance(error, OffsetOutOfRange)
+    assert (error.offset, error.start, error.end) == (1, 2, 3)
+    world.read(2, queue=queue)
+    result = world.answers[-1]
+    assert isinstance(result, ReadResult)
+    assert (result.start_offset, result.end_offset) == (2, 3)
+
+
+def test_a_queue_that_moves_on_while_its_range_is_read_is_looked_at_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The disk may be slow; what was forgotten meanwhile is not served."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 1)
+    world = World()
+    (queue,) = world.create("orders")
+    world.store(A, queue=queue)
+    world.store(B, queue=queue)
+    machine = world.replica.machine
+    sealed = machine.take_sealed()
+    for each in sealed:
+        machine.stored(each.summary)
+    world.read(0, queue=queue)
+    ((summary, done),) = world.ranges.loads
+    assert world.ranges.queues == [queue]
+    propose_unheard(world.replica, MoveStart(queue, 2))
+    world.replica.commit()
+    done(next(each.postings[queue] for each in sealed if each.summary == summary), None)
+    assert [type(answer) for answer in world.answers] == [OffsetOutOfRange]
 
 
 def test_a_read_at_the_end_without_a_wait_is_empty_at_once(world: World) -> None:
@@ -311,7 +416,18 @@ def test_an_unconfirmed_end_is_an_error(world: World) -> None:
     """Nobody may take a guess for an end."""
     ends: list[Offset | RaftlogError] = []
     world.service.end_offset(0, ends.append)
+    world.replica.confirm(NotLeader())
     world.service.end_offset(7, ends.append)
-    error = NotLeader()
-    world.replica.reads[0](error)
-    assert [type(end) for end in ends] == [WrongQueue, NotLeader]
+    world.replica.confirm()
+    assert [type(end) for end in ends] == [NotLeader, WrongQueue]
+
+
+def test_each_queue_has_its_own_end(world: World) -> None:
+    """Offsets are counted per queue."""
+    first, second = world.create("orders", 2)
+    world.store(A, queue=second)
+    ends: list[Offset | RaftlogError] = []
+    for queue in (0, first, second):
+        world.service.end_offset(queue, ends.append)
+    world.replica.confirm()
+    assert ends == [4, 0, 2]

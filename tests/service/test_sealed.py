@@ -9,7 +9,7 @@ from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.ranges import parse_range
-from raftlog.service.append import AppendService
+from raftlog.service.produce import ProduceService
 from raftlog.service.sealed import SealedRanges
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReader, FakeReplica
@@ -65,7 +65,7 @@ class World:
             on_failed=self.failures.append,
         )
         self.replica.on_applied(lambda _: self.sealed.progress())
-        self.append = AppendService(self.replica)
+        self.append = ProduceService(self.replica, self.replica.machine)
 
     def store(self, count: int) -> None:
         """Commit ``count`` entries of one batch each."""
@@ -93,12 +93,12 @@ def test_a_range_is_stored_only_when_the_log_is_durable_up_to_its_end(world: Wor
 def test_a_range_is_answered_from_memory_until_it_is_stored(world: World) -> None:
     """There is no moment in which nobody has it."""
     world.store(1)
-    assert isinstance(world.replica.machine.find(Offset(0)), Postings)
+    assert isinstance(world.replica.machine.find(0, Offset(0)), Postings)
     world.durable = Index(1)
     world.sealed.progress()
-    assert isinstance(world.replica.machine.find(Offset(0)), Postings)
+    assert isinstance(world.replica.machine.find(0, Offset(0)), Postings)
     world.reader.run()
-    assert isinstance(world.replica.machine.find(Offset(0)), RangeSummary)
+    assert isinstance(world.replica.machine.find(0, Offset(0)), RangeSummary)
 
 
 def test_a_failed_write_stops_the_node_and_is_not_tried_again(world: World) -> None:
@@ -120,7 +120,7 @@ def stored(world: World, count: int) -> Callable[[int], list[Postings | RaftlogE
     told: list[Postings | RaftlogError] = []
 
     def load(offset: int) -> list[Postings | RaftlogError]:
-        summary = world.replica.machine.find(Offset(offset))
+        summary = world.replica.machine.find(0, Offset(offset))
         assert isinstance(summary, RangeSummary)
         world.sealed.load(
             summary, 0, lambda found, error: told.extend(each for each in (found, error) if each)

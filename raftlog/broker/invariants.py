@@ -1,0 +1,106 @@
+"""What must hold in every machine after every entry: for tests and the simulator.
+
+Costs a walk over everything, so no running node calls it.
+"""
+
+from raftlog.base.ids import Offset
+from raftlog.broker.index import Postings
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.producers import REMEMBERED_MAX
+
+
+def check(machine: BrokerMachine) -> None:
+    """Check the machine against itself.
+
+    Raises:
+        AssertionError: Something does not hold; the text says what, with values.
+    """
+    check_topics(machine)
+    check_offsets(machine)
+    check_producers(machine)
+    check_groups(machine)
+
+
+def check_topics(machine: BrokerMachine) -> None:
+    """Topics and queues name each other, and numbers are not used twice."""
+    named: set[int] = set()
+    for topic in machine.topics:
+        assert topic.settings.queues == len(topic.queues), f"{topic} has other queues"
+        for place, number in enumerate(topic.queues):
+            queue = machine.queues.get(number)
+            assert queue is not None, f"queue {number} of {topic.name} is missing"
+            assert (queue.number, queue.topic, queue.place) == (number, topic.name, place), queue
+            assert queue.writable == topic.settings.writable, f"{queue} against {topic}"
+            assert queue.readable == topic.settings.readable, f"{queue} against {topic}"
+            assert number < machine.queues.next_number, f"queue {number} comes again"
+            named.add(number)
+    assert named == set(machine.queues.table.rows), "there are queues without a topic"
+
+
+def check_offsets(machine: BrokerMachine) -> None:
+    """What the index has of a queue is dense, in order, and ends where the queue does."""
+    for number, queue in machine.queues.table.rows.items():
+        assert 0 <= queue.start_offset <= queue.end_offset, f"{queue}"
+        spans = [
+            (span.base_offset, span.end_offset)
+            for summary in machine.ranges
+            for span in summary.queues
+            if span.queue == number
+        ]
+        postings = machine.open_postings(number)
+        if postings is not None:
+            check_dense(postings)
+            spans.append((postings.base_offset, postings.end_offset))
+        end = Offset(0)
+        for base, after in spans:
+            assert base == end, f"queue {number} goes on at {base} after {end}"
+            end = after
+        assert end == queue.end_offset, f"queue {number} ends at {end}, not {queue.end_offset}"
+
+
+def check_dense(postings: Postings) -> None:
+    """Batches follow one another without a gap, in offsets, log time and place in the log."""
+    end, time_ms, place = postings.base_offset, 0, (0, 0)
+    for number in range(len(postings)):
+        posting = postings[number]
+        assert posting.base_offset == end, f"{posting} does not begin at {end}"
+        assert posting.log_time_ms >= time_ms, f"{posting} is before {time_ms}"
+        assert (posting.index, posting.position) > place, f"{posting} is not after {place}"
+        end, time_ms = posting.end_offset, posting.log_time_ms
+        place = (posting.index, posting.position)
+
+
+def check_producers(machine: BrokerMachine) -> None:
+    """Remembered batches are in order, unconfirmed, and end where the next begins."""
+    for row in machine.producers.table.after(None):
+        queue = machine.queues.get(row.queue)
+        assert queue is not None, f"{row} writes to no queue"
+        assert len(row.remembered) <= REMEMBERED_MAX, f"{len(row.remembered)} batches"
+        assert row.known_through <= row.next_sequence, f"{row}"
+        end = row.next_sequence
+        for batch in reversed(row.remembered):
+            assert batch.base_sequence + batch.count == end, f"{batch} does not end at {end}"
+            assert end > row.known_through, f"{batch} is known to its producer"
+            assert batch.base_offset + batch.count <= queue.end_offset, f"{batch} in {queue}"
+            end = batch.base_sequence
+
+
+def check_groups(machine: BrokerMachine) -> None:
+    """Each queue of a subscribed topic has one owner, who subscribes to it; claims fit queues."""
+    for group in machine.groups.table.after(None):
+        expected = {
+            number
+            for name in group.topics
+            if (topic := machine.topics.get(name)) is not None
+            for number in topic.queues
+        }
+        owners = group.owners
+        assert owners.keys() == expected, f"group {group.name} reads other queues"
+        for number, member in owners.items():
+            queue = machine.queues.get(number)
+            assert queue is not None, f"{member} owns queue {number}, which is none"
+            assert queue.topic in group.members[member].topics, f"{member} did not ask for {queue}"
+    for claim in machine.claims.table.after(None):
+        queue = machine.queues.get(claim.queue)
+        assert queue is not None, f"{claim} of no queue"
+        assert claim.committed is None or 0 <= claim.committed <= queue.end_offset, f"{claim}"

@@ -1,0 +1,237 @@
+"""The bytes of all tables at one index: the content of a ``.tables`` file (ruling 18).
+
+Little-endian::
+
+    magic u32 | version u16 | feature level u16 | index u64 | log time u64 | length u32
+    facts | crc32c u32 of everything before
+    chunks x ( table u8 | 0 u8 | 0 u16 | rows u32 | length u32 | crc32c u32 | rows )
+    the last chunk is of table 0 and counts those before it
+
+Facts and rows are MessagePack arrays; a chunk's checksum covers its twelve
+bytes before it and its rows. Chunks come in the order of tables and keys, so
+what is missing is noticed, and equal states have equal bytes.
+
+The queue index is not in it: a snapshot is made where a range ends, and the
+sealed ranges up to there are files of their own.
+"""
+
+import struct
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import Final, Protocol, TypeVar
+
+import msgspec
+from crc32c import crc32c
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import CorruptFrame, IncompatibleFormat
+from raftlog.base.ids import Index
+from raftlog.broker.claims import Claim
+from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.groups import GroupRow, Member
+from raftlog.broker.producers import ProducerRow
+from raftlog.broker.queues import Queue
+from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
+from raftlog.broker.topics import Topic
+
+SNAPSHOT_MAGIC: Final = 0x5453_4C52  # "RLST"
+SNAPSHOT_VERSION: Final = 1
+_HEADER: Final = struct.Struct("<IHHQQI")
+_CHUNK: Final = struct.Struct("<BBHII")
+_CHECKSUM: Final = struct.Struct("<I")
+T = TypeVar("T")
+
+
+class TableId(IntEnum):
+    """Whose rows a chunk has. A number is never used again for something else."""
+
+    END = 0
+    TOPICS = 1
+    QUEUES = 2
+    PRODUCERS = 3
+    GROUPS = 4
+    MEMBERS = 5
+    CLAIMS = 6
+
+
+class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """State that is in no table: what was given away and may not be given again."""
+
+    next_queue: int
+    heard: int
+    last_deleted_generation: int
+
+
+class Snapshot(msgspec.Struct):
+    """A parsed snapshot: for a new machine, once; it keeps the rows."""
+
+    index: Index
+    log_time_ms: int
+    facts: Facts
+    topics: list[Topic] = msgspec.field(default_factory=list)
+    queues: list[Queue] = msgspec.field(default_factory=list)
+    producers: list[ProducerRow] = msgspec.field(default_factory=list)
+    groups: list[GroupRow] = msgspec.field(default_factory=list)
+    members: list[Member] = msgspec.field(default_factory=list)
+    claims: list[Claim] = msgspec.field(default_factory=list)
+
+
+class FrozenTable(Protocol):
+    """One table that holds still (``table.Frozen``)."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Yield the rows."""
+
+    def end(self) -> None:
+        """Let go."""
+
+
+class FrozenTables:
+    """All tables as they were when a range ended, to be written while they change.
+
+    Attributes:
+        index: The last log index that is in it.
+        ended: Whether the machine may freeze again.
+    """
+
+    def __init__(
+        self,
+        index: Index,
+        log_time_ms: int,
+        facts: Facts,
+        tables: Sequence[tuple[TableId, FrozenTable]],
+    ) -> None:
+        self.index: Final = index
+        self.ended = False
+        self._tables = tables
+        encoded = msgspec.msgpack.encode(facts)
+        head = (SNAPSHOT_MAGIC, SNAPSHOT_VERSION, FEATURE_LEVEL, index, log_time_ms)
+        self._header = _HEADER.pack(*head, len(encoded)) + encoded
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the file's bytes in pieces of at most 64 KiB, about a millisecond of work each.
+
+        Between two pieces the machine may go on applying. Whoever has them all,
+        or wants no more, calls ``end``.
+        """
+        yield self._header + _CHECKSUM.pack(crc32c(self._header))
+        count = 0
+        for table, frozen in self._tables:
+            for chunk in frozen.chunks():
+                count += 1
+                yield _chunk(table, chunk.rows, chunk.data)
+        yield _chunk(TableId.END, count, b"")
+
+    def end(self) -> None:
+        """Let the machine freeze its tables at the next cut. Harmless when it has ended."""
+        self.ended = True
+        for _, frozen in self._tables:
+            frozen.end()
+
+
+def _chunk(table: TableId, rows: int, data: bytes) -> bytes:
+    assert len(data) <= CHUNK_BYTES_MAX, f"a chunk of {len(data)} bytes"
+    head = _CHUNK.pack(table, 0, 0, rows, len(data))
+    return b"".join((head, _CHECKSUM.pack(crc32c(data, crc32c(head))), data))
+
+
+def parse_snapshot(data: Buffer) -> Snapshot:
+    """Check every byte of a snapshot and return what it says.
+
+    Raises:
+        CorruptFrame: A byte is wrong, or missing, or too many.
+        IncompatibleFormat: A newer raftlog wrote it.
+    """
+    view = memoryview(data)
+    snapshot, position = _parse_header(view)
+    count = 0
+    while True:
+        table, rows, found, position = _parse_chunk(view, position)
+        if table == TableId.END:
+            break
+        _take_in(snapshot, table, rows, found)
+        count += 1
+    if rows != count or position != len(view):
+        raise CorruptFrame(f"snapshot {snapshot.index} ends at {position} after {count} chunks")
+    return snapshot
+
+
+def _parse_header(view: memoryview) -> tuple[Snapshot, int]:
+    if len(view) < _HEADER.size:
+        raise CorruptFrame(f"{len(view)} bytes are less than the header of a snapshot")
+    magic, version, level, index, log_time_ms, length = _HEADER.unpack_from(view, 0)
+    if magic != SNAPSHOT_MAGIC:
+        raise CorruptFrame(f"snapshot magic is {magic:#010x}, not {SNAPSHOT_MAGIC:#010x}")
+    end = _HEADER.size + length
+    if len(view) < end + _CHECKSUM.size:
+        raise CorruptFrame(f"snapshot {index} ends within its header")
+    (checksum,) = _CHECKSUM.unpack_from(view, end)
+    if crc32c(view[:end]) != checksum:
+        raise CorruptFrame("the header of a snapshot fails its checksum")
+    if version != SNAPSHOT_VERSION or level > FEATURE_LEVEL:
+        raise IncompatibleFormat(
+            f"snapshot {index} has version {version}, feature level {level}; this binary knows "
+            f"{SNAPSHOT_VERSION} and {FEATURE_LEVEL}: run the raftlog version that wrote it"
+        )
+    facts = _decoded(_FACTS, view[_HEADER.size : end], f"the facts of snapshot {index}")
+    return Snapshot(Index(index), log_time_ms, facts), end + _CHECKSUM.size
+
+
+def _parse_chunk(view: memoryview, position: int) -> tuple[int, int, memoryview, int]:
+    """Return table, rows, bytes of the rows, and where the next chunk begins."""
+    begin = position + _CHUNK.size + _CHECKSUM.size
+    if begin > len(view):
+        raise CorruptFrame(f"a snapshot ends at {len(view)} within the chunk at {position}")
+    table, zero, zeros, rows, length = _CHUNK.unpack_from(view, position)
+    (checksum,) = _CHECKSUM.unpack_from(view, begin - _CHECKSUM.size)
+    found = view[begin : begin + length]
+    head = view[position : position + _CHUNK.size]
+    if len(found) != length or crc32c(found, crc32c(head)) != checksum or zero or zeros:
+        raise CorruptFrame(f"the chunk at {position} of a snapshot fails its checksum")
+    return table, rows, found, begin + length
+
+
+_FACTS: Final = msgspec.msgpack.Decoder(Facts)
+_TOPICS: Final = msgspec.msgpack.Decoder(list[Topic])
+_QUEUES: Final = msgspec.msgpack.Decoder(list[Queue])
+_PRODUCERS: Final = msgspec.msgpack.Decoder(list[ProducerRow])
+_GROUPS: Final = msgspec.msgpack.Decoder(list[GroupRow])
+_MEMBERS: Final = msgspec.msgpack.Decoder(list[Member])
+_CLAIMS: Final = msgspec.msgpack.Decoder(list[Claim])
+
+
+def _decoded(decoder: msgspec.msgpack.Decoder[T], data: memoryview, what: str) -> T:
+    try:
+        return decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CorruptFrame(f"{what} do not decode: {error}") from error
+
+
+def _rows(
+    decoder: msgspec.msgpack.Decoder[list[T]], data: memoryview, count: int, into: list[T]
+) -> None:
+    rows = _decoded(decoder, data, "the rows of a snapshot")
+    if len(rows) != count:
+        raise CorruptFrame(f"a chunk has {len(rows)} rows and claims {count}")
+    into.extend(rows)
+
+
+def _take_in(snapshot: Snapshot, table: int, count: int, data: memoryview) -> None:
+    match table:
+        case TableId.TOPICS:
+            _rows(_TOPICS, data, count, snapshot.topics)
+        case TableId.QUEUES:
+            _rows(_QUEUES, data, count, snapshot.queues)
+        case TableId.PRODUCERS:
+            _rows(_PRODUCERS, data, count, snapshot.producers)
+        case TableId.GROUPS:
+            _rows(_GROUPS, data, count, snapshot.groups)
+        case TableId.MEMBERS:
+            _rows(_MEMBERS, data, count, snapshot.members)
+        case TableId.CLAIMS:
+            _rows(_CLAIMS, data, count, snapshot.claims)
+        case _:
+            raise IncompatibleFormat(
+                f"table {table} of a snapshot is not known to this binary; run the raftlog "
+                "version that wrote it"
+            )

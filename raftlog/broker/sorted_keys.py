@@ -1,0 +1,85 @@
+"""Keys in order, whatever order they came in.
+
+Blocks of a few hundred keys: a new key moves one block's tail, not the whole
+list, and a walk may begin anywhere.
+"""
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+from typing import Final, Generic, TypeVar
+
+K = TypeVar("K", int, str, tuple[int, int], tuple[str, int], tuple[str, str])
+
+BLOCK_KEYS: Final = 512
+"""A block is divided when it has twice as many."""
+
+
+class SortedKeys(Generic[K]):
+    """A set of keys, kept in order."""
+
+    __slots__ = ("_blocks", "_lasts")
+
+    def __init__(self, keys: Iterable[K] = ()) -> None:
+        ordered = sorted(keys)
+        self._blocks: list[list[K]] = [
+            ordered[start : start + BLOCK_KEYS] for start in range(0, len(ordered), BLOCK_KEYS)
+        ]
+        self._lasts: list[K] = [block[-1] for block in self._blocks]
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._blocks)
+
+    def add(self, key: K) -> None:
+        """Add a key that is not there."""
+        blocks, lasts = self._blocks, self._lasts
+        if not blocks:
+            blocks.append([key])
+            lasts.append(key)
+            return
+        at = min(bisect_left(lasts, key), len(blocks) - 1)
+        block = blocks[at]
+        insort(block, key)
+        lasts[at] = block[-1]
+        if len(block) > 2 * BLOCK_KEYS:
+            blocks[at : at + 1] = [block[:BLOCK_KEYS], block[BLOCK_KEYS:]]
+            lasts.insert(at, block[BLOCK_KEYS - 1])
+
+    def remove(self, key: K) -> None:
+        """Remove a key that is there."""
+        at = bisect_left(self._lasts, key)
+        block = self._blocks[at]
+        place = bisect_left(block, key)
+        assert block[place] == key, f"key {key} is not there"
+        del block[place]
+        if block:
+            self._lasts[at] = block[-1]
+        else:
+            del self._blocks[at]
+            del self._lasts[at]
+
+    def after(self, key: K | None) -> Iterator[K]:
+        """Walk through the keys after ``key`` (None: all). Nothing may change meanwhile."""
+        at, place = 0, 0
+        if key is not None:
+            at = bisect_right(self._lasts, key)
+            if at < len(self._blocks):
+                place = bisect_right(self._blocks[at], key)
+        for block in self._blocks[at:]:
+            yield from block[place:] if place else block
+            place = 0
+
+    def before(self, key: K, count: int) -> list[K]:
+        """Return the last ``count`` keys before ``key``, in order."""
+        found: list[K] = []
+        at = bisect_left(self._lasts, key)
+        place = bisect_left(self._blocks[at], key) if at < len(self._blocks) else 0
+        while len(found) < count:
+            found[:0] = (
+                self._blocks[at][max(0, place - count + len(found)) : place] if place else []
+            )
+            if not at:
+                break
+            at -= 1
+            place = len(self._blocks[at])
+        return found

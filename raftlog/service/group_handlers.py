@@ -1,0 +1,160 @@
+"""Requests of ``groups.proto``."""
+
+from collections.abc import Iterable
+from typing import Final, cast
+
+from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.groups import Assignment, GroupDeleted, GroupLeft
+from raftlog.service.answers import answer_with, that_fit
+from raftlog.service.claims import ClaimService, Offsets
+from raftlog.service.groups import GroupService, GroupState, Page
+from raftlog.service.heartbeats import Heartbeat, HeartbeatService
+from raftlog.service.ports import ClientRequest
+from raftlog.wire.schema import groups
+
+NOTHING_COMMITTED: Final = -1
+
+
+def join(service: GroupService, request: ClientRequest) -> None:
+    """Become a member of a group."""
+    message = cast("groups.JoinGroup", request.message)
+    service.join(
+        *(message.group, message.member, tuple(message.topics)),
+        answer_with(request, _assignment),
+        session_ms=message.session_ms,
+        client=message.client,
+    )
+
+
+def heartbeat(service: HeartbeatService, request: ClientRequest) -> None:
+    """Say that a member lives; wait for a new generation."""
+    message = cast("groups.HeartbeatGroup", request.message)
+    beating = service.heartbeat(
+        Heartbeat(message.group, message.member, message.generation, message.wait_ms * 1_000_000),
+        answer_with(request, _assignment),
+    )
+    request.on_cancelled = beating.cancel
+
+
+def leave(service: GroupService, request: ClientRequest) -> None:
+    """Be a member no more."""
+
+    def left(_outcome: GroupLeft) -> groups.GroupLeft:
+        return groups.GroupLeft()
+
+    message = cast("groups.LeaveGroup", request.message)
+    service.leave(message.group, message.member, answer_with(request, left))
+
+
+def claim(service: ClaimService, request: ClientRequest) -> None:
+    """Own a queue, and learn where to begin."""
+
+    def claimed(outcome: QueueClaimed) -> groups.QueueClaimed:
+        return groups.QueueClaimed(
+            committed=NOTHING_COMMITTED if outcome.committed is None else outcome.committed,
+            start_offset=outcome.start,
+            end_offset=outcome.end,
+        )
+
+    message = cast("groups.ClaimQueue", request.message)
+    service.claim(
+        *(message.group, message.member, message.generation, message.queue),
+        answer_with(request, claimed),
+    )
+
+
+def commit(service: ClaimService, request: ClientRequest) -> None:
+    """Note how far a member has read."""
+
+    def committed(_outcome: OffsetsCommitted) -> groups.OffsetsCommitted:
+        return groups.OffsetsCommitted()
+
+    message = cast("groups.CommitOffsets", request.message)
+    service.commit(
+        *(message.group, message.member, message.generation, _offsets(message.offsets)),
+        answer_with(request, committed),
+    )
+
+
+def seek(service: ClaimService, request: ClientRequest) -> None:
+    """Set offsets for whoever owns the queues next."""
+
+    def sought(outcome: GroupSought) -> groups.GroupSought:
+        return groups.GroupSought(generation=outcome.generation)
+
+    message = cast("groups.SeekGroup", request.message)
+    service.seek(message.group, _offsets(message.offsets), answer_with(request, sought))
+
+
+def describe(service: GroupService, request: ClientRequest) -> None:
+    """Tell a group's members, queues and lag."""
+    message = cast("groups.DescribeGroup", request.message)
+    service.describe(message.group, answer_with(request, _description))
+
+
+def list_(service: GroupService, request: ClientRequest) -> None:
+    """Tell the next groups in the order of their names."""
+    message = cast("groups.ListGroups", request.message)
+    service.list(message.after, message.count_max, answer_with(request, _listed))
+
+
+def delete(service: GroupService, request: ClientRequest) -> None:
+    """Forget a group without members."""
+
+    def deleted(_outcome: GroupDeleted) -> groups.GroupDeleted:
+        return groups.GroupDeleted()
+
+    message = cast("groups.DeleteGroup", request.message)
+    service.delete(message.group, answer_with(request, deleted))
+
+
+def _offsets(rows: Iterable[groups.QueueOffset]) -> Offsets:
+    return tuple((row.queue, row.offset) for row in rows)
+
+
+def _assignment(outcome: Assignment) -> groups.GroupAssignment:
+    return groups.GroupAssignment(
+        generation=outcome.generation,
+        queues=[
+            groups.AssignedQueue(queue=queue, topic=topic, place=place)
+            for queue, topic, place in outcome.queues
+        ],
+    )
+
+
+def _description(state: GroupState) -> groups.GroupDescription:
+    return groups.GroupDescription(
+        group=state.name,
+        generation=state.generation,
+        members=[
+            groups.GroupMember(
+                member=row.id, client=row.client, topics=row.topics, session_ms=row.session_ms
+            )
+            for row in state.members
+        ],
+        queues=[
+            groups.GroupQueue(
+                queue=row.queue,
+                topic=row.topic,
+                place=row.place,
+                owner=row.owner,
+                committed=NOTHING_COMMITTED if row.committed is None else row.committed,
+                start_offset=row.start_offset,
+                end_offset=row.end_offset,
+            )
+            for row in state.queues
+        ],
+    )
+
+
+def _listed(page: Page) -> groups.GroupsListed:
+    rows, cut = that_fit(
+        groups.GroupSummary(
+            group=state.name,
+            generation=state.generation,
+            members=len(state.members),
+            lag=state.lag,
+        )
+        for state in page.groups
+    )
+    return groups.GroupsListed(groups=rows, more=page.more or cut)

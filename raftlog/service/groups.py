@@ -1,0 +1,166 @@
+"""Consumer groups: members come and go by commits; groups are looked at linearizably.
+
+That a member *lives* is no state (ruling 25): see ``sessions``.
+"""
+
+from typing import Final
+
+import msgspec
+
+from raftlog.base.errors import GroupNotFound, RaftlogError
+from raftlog.base.ids import Offset
+from raftlog.broker.groups import (
+    Assignment,
+    DeleteGroup,
+    Group,
+    GroupDeleted,
+    GroupLeft,
+    JoinGroup,
+    LeaveGroup,
+    Member,
+)
+from raftlog.broker.machine import BrokerMachine
+from raftlog.service.ports import ShardReplica
+from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.sessions import Sessions
+
+PAGE_MAX: Final = 500
+"""Rows in one answer to a list."""
+PAGE_QUEUES_MAX: Final = 10_000
+"""Queues that are looked at for one page: a longer look would hold up heartbeats."""
+
+
+class GroupQueue(msgspec.Struct, frozen=True, gc=False):
+    """A queue of a group: assigned, or with a committed offset (else None)."""
+
+    queue: int
+    topic: str
+    place: int
+    owner: str
+    committed: Offset | None
+    start_offset: Offset
+    end_offset: Offset
+
+    @property
+    def lag(self) -> int:
+        """Records that are there to be read and were not committed as read."""
+        return self.end_offset - max(self.committed or self.start_offset, self.start_offset)
+
+
+class GroupState(msgspec.Struct, frozen=True):
+    """A group as it is described."""
+
+    name: str
+    generation: int
+    members: tuple[Member, ...]
+    """In the order of their ids, whichever replica answers."""
+    queues: tuple[GroupQueue, ...]
+
+    @property
+    def lag(self) -> int:
+        """Records that its queues have and that it has not read."""
+        return sum(queue.lag for queue in self.queues)
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Groups in the order of their names, and whether there are more."""
+
+    groups: list[GroupState]
+    more: bool
+
+
+class GroupService:
+    """The consumer groups of one shard."""
+
+    def __init__(self, replica: ShardReplica, machine: BrokerMachine, sessions: Sessions) -> None:
+        self._replica: Final = replica
+        self._machine: Final = machine
+        self._sessions: Final = sessions
+
+    def join(
+        self,
+        group: str,
+        member: str,
+        topics: tuple[str, ...],
+        reply: Reply[Assignment],
+        *,
+        session_ms: int,
+        client: str = "",
+    ) -> None:
+        """Become a member, or change a member's topics; asking again is harmless.
+
+        ``BadName``, ``BadRequest`` (session, topics), ``TopicNotFound`` or
+        ``LimitReached`` if not.
+        """
+
+        def joined(outcome: Assignment | RaftlogError) -> None:
+            if isinstance(outcome, Assignment):
+                self._sessions.heard(group, member, session_ms)
+            reply(outcome)
+
+        def make() -> JoinGroup:
+            return JoinGroup(group, member, topics, session_ms, client)
+
+        propose(self._replica, make, Assignment, joined)
+
+    def leave(self, group: str, member: str, reply: Reply[GroupLeft]) -> None:
+        """Be a member no more; harmless if it is none."""
+        propose(self._replica, lambda: LeaveGroup(group, member), GroupLeft, reply)
+
+    def delete(self, group: str, reply: Reply[GroupDeleted]) -> None:
+        """Forget a group and its offsets; ``GroupInUse`` if it has members."""
+        propose(self._replica, lambda: DeleteGroup(group), GroupDeleted, reply)
+
+    def describe(self, name: str, reply: Reply[GroupState]) -> None:
+        """Tell a group's members, queues and lag; ``GroupNotFound`` if there is none."""
+
+        def answer() -> GroupState | RaftlogError:
+            group = self._machine.groups.get(name)
+            if group is None:
+                return GroupNotFound(f"there is no consumer group {name!r}")
+            return self._state(group)
+
+        look(self._replica, answer, reply)
+
+    def list(self, after: str, count_max: int, reply: Reply[Page]) -> None:
+        """Tell the groups whose names come after ``after``, at most ``count_max`` (0: 500).
+
+        A page may be shorter than asked for; ``more`` says whether it is the last.
+        """
+        count = min(count_max or PAGE_MAX, PAGE_MAX)
+
+        def answer() -> Page:
+            page: list[GroupState] = []
+            looked_at = 0
+            found = self._machine.groups.after(after, count + 1)
+            for group in found[:count]:
+                if page and looked_at > PAGE_QUEUES_MAX:
+                    break
+                page.append(self._state(group))
+                looked_at += len(page[-1].queues)
+            return Page(page, len(page) < len(found))
+
+        look(self._replica, answer, reply)
+
+    def _state(self, group: Group) -> GroupState:
+        claims = dict(self._machine.claims.of_group(group.name))
+        owners = group.owners
+        members = tuple(member for _, member in sorted(group.members.items()))
+        rows = []
+        for number in sorted(claims.keys() | owners.keys()):
+            queue = self._machine.queues.get(number)
+            if queue is None:  # its topic was deleted
+                continue
+            claim = claims.get(number)
+            rows.append(
+                GroupQueue(
+                    number,
+                    queue.topic,
+                    queue.place,
+                    owners.get(number, ""),
+                    None if claim is None else claim.committed,
+                    queue.start_offset,
+                    queue.end_offset,
+                )
+            )
+        return GroupState(group.name, group.generation, members, tuple(rows))

@@ -1,0 +1,91 @@
+"""Requests about records: append, read, and where offsets are."""
+
+from typing import cast
+
+from raftlog.base.errors import RaftlogError
+from raftlog.base.ids import Index, Offset
+from raftlog.broker.appends import Appended
+from raftlog.service.find import FindService
+from raftlog.service.ports import ClientRequest
+from raftlog.service.produce import ProduceService
+from raftlog.service.read import ReadRequest, ReadResult, ReadService
+from raftlog.wire.schema import client
+
+
+def append(produce: ProduceService, durability: str, request: ClientRequest) -> None:
+    """Append the batch that is the request's payload."""
+
+    def answer(outcome: Appended | RaftlogError) -> None:
+        if isinstance(outcome, RaftlogError):
+            request.fail(outcome)
+            return
+        request.reply(
+            client.BatchAppended(
+                base_offset=outcome.base_offset,
+                term=outcome.term,
+                index=outcome.index,
+                durability=durability,
+                duplicate=outcome.duplicate,
+            )
+        )
+
+    message = cast("client.AppendBatch", request.message)
+    produce.append(message.queue, request.payload, answer)
+
+
+def read(service: ReadService, request: ClientRequest) -> None:
+    """Read from an offset, perhaps after a wait."""
+
+    def answer(outcome: ReadResult | RaftlogError) -> None:
+        if isinstance(outcome, RaftlogError):
+            request.fail(outcome)
+            return
+        request.reply(
+            client.BatchesRead(
+                base_offsets=outcome.base_offsets,
+                lengths=map(len, outcome.batches),
+                start_offset=outcome.start_offset,
+                end_offset=outcome.end_offset,
+                applied=outcome.applied,
+            ),
+            outcome.batches,
+        )
+
+    message = cast("client.ReadBatches", request.message)
+    reading = service.read(
+        ReadRequest(
+            queue=message.queue,
+            offset=Offset(message.offset),
+            bytes_max=message.bytes_max,
+            wait_ns=message.wait_ms * 1_000_000,
+            session_applied=Index(message.session_applied),
+        ),
+        answer,
+    )
+    request.on_cancelled = reading.cancel
+
+
+def end_offset(service: ReadService, request: ClientRequest) -> None:
+    """Tell where a queue ends."""
+
+    def answer(outcome: Offset | RaftlogError) -> None:
+        if isinstance(outcome, RaftlogError):
+            request.fail(outcome)
+        else:
+            request.reply(client.EndOffsetIs(end_offset=outcome))
+
+    message = cast("client.EndOffset", request.message)
+    service.end_offset(message.queue, answer)
+
+
+def find_offset(service: FindService, request: ClientRequest) -> None:
+    """Tell the first offset that was stored at or after a log time."""
+
+    def answer(outcome: Offset | RaftlogError) -> None:
+        if isinstance(outcome, RaftlogError):
+            request.fail(outcome)
+        else:
+            request.reply(client.OffsetFound(offset=outcome))
+
+    message = cast("client.FindOffset", request.message)
+    service.by_time(message.queue, message.log_time_ms, answer)

@@ -1,0 +1,56 @@
+"""What a node does for a shard only while it leads it: sessions, heartbeats, retention.
+
+All of it is soft state (ruling 25): begun anew by every leader, dropped with the
+leadership, and without effect on anybody but through commands.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from raftlog.base.ids import TERM_ZERO, Term
+from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.retention import RetentionService
+from raftlog.service.sessions import Sessions
+
+
+class Reign:
+    """The leader's part of one shard's service."""
+
+    def __init__(
+        self, sessions: Sessions, heartbeats: HeartbeatService, retention: RetentionService
+    ) -> None:
+        self._sessions: Final = sessions
+        self._heartbeats: Final = heartbeats
+        self._retention: Final = retention
+        self._term: Term = TERM_ZERO
+        """The term in which this node leads; 0: it does not."""
+
+    def role_changed(self, change: RoleChanged) -> None:
+        """The replica's role, term or leader is another one now."""
+        term = change.term if change.role is Role.LEADER else TERM_ZERO
+        if term == self._term:
+            return
+        self._term = term
+        if term:
+            self._sessions.begin()
+            self._retention.begin()
+        else:
+            self.stop()
+
+    def stop(self) -> None:
+        """End: no timer of the service fires after this, and who waits learns it."""
+        self._term = TERM_ZERO
+        self._sessions.end()
+        self._retention.end()
+        self._heartbeats.leadership_lost()
+
+    def counters(self) -> Mapping[str, int]:
+        """Return what was counted."""
+        return {
+            "heartbeats": self._heartbeats.heartbeats,
+            "heartbeats_waiting_size": len(self._heartbeats.waiting),
+            "sessions_size": len(self._sessions),
+            "sessions_expired": self._sessions.expired,
+            "starts_moved": self._retention.moves,
+        }

@@ -1,0 +1,96 @@
+"""Requests of ``topics.proto``."""
+
+from typing import Final, cast
+
+from raftlog.base.limits import FRAME_HEADER_BYTES_MAX, NAME_CHARACTERS_MAX, TOPIC_QUEUES_MAX
+from raftlog.broker.topics import Topic, TopicChanges
+from raftlog.service.answers import answer_with, that_fit
+from raftlog.service.ports import ClientRequest
+from raftlog.service.topics import Page, TopicService, TopicState
+from raftlog.wire.schema import topics
+
+QUEUE_ROW_BYTES_MAX: Final = 2 + 6 + 11 + 11
+"""A ``TopicQueue``, with the field that it is."""
+
+assert TOPIC_QUEUES_MAX * QUEUE_ROW_BYTES_MAX + NAME_CHARACTERS_MAX + 64 < FRAME_HEADER_BYTES_MAX
+
+
+def create(service: TopicService, request: ClientRequest) -> None:
+    """Make a topic."""
+    message = cast("topics.CreateTopic", request.message)
+    answer = answer_with(request, _description)
+    service.create(message.name, _changes(message.settings), answer)
+
+
+def alter(service: TopicService, request: ClientRequest) -> None:
+    """Change a topic's settings."""
+    message = cast("topics.AlterTopic", request.message)
+    answer = answer_with(request, _description)
+    service.alter(message.name, _changes(message.settings), answer)
+
+
+def delete(service: TopicService, request: ClientRequest) -> None:
+    """Forget a topic."""
+
+    def deleted(_topic: Topic) -> topics.TopicDeleted:
+        return topics.TopicDeleted()
+
+    message = cast("topics.DeleteTopic", request.message)
+    service.delete(message.name, answer_with(request, deleted))
+
+
+def describe(service: TopicService, request: ClientRequest) -> None:
+    """Tell a topic's settings and queues."""
+    message = cast("topics.DescribeTopic", request.message)
+    service.describe(message.name, answer_with(request, _description))
+
+
+def list_(service: TopicService, request: ClientRequest) -> None:
+    """Tell the next topics in the order of their names."""
+    message = cast("topics.ListTopics", request.message)
+    service.list(message.after, message.count_max, answer_with(request, _listed))
+
+
+def _changes(settings: topics.TopicSettings) -> TopicChanges:
+    has = settings.HasField
+    return TopicChanges(
+        settings.queues if has("queues") else None,
+        settings.retention_ms if has("retention_ms") else None,
+        settings.retention_bytes if has("retention_bytes") else None,
+        settings.readable if has("readable") else None,
+        settings.writable if has("writable") else None,
+    )
+
+
+def _description(state: TopicState) -> topics.TopicDescription:
+    settings = state.topic.settings
+    return topics.TopicDescription(
+        name=state.topic.name,
+        settings=topics.TopicSettings(
+            queues=settings.queues,
+            retention_ms=settings.retention_ms,
+            retention_bytes=settings.retention_bytes,
+            readable=settings.readable,
+            writable=settings.writable,
+        ),
+        queues=[
+            topics.TopicQueue(
+                queue=queue.queue, start_offset=queue.start_offset, end_offset=queue.end_offset
+            )
+            for queue in state.queues
+        ],
+    )
+
+
+def _listed(page: Page) -> topics.TopicsListed:
+    rows, cut = that_fit(
+        topics.TopicSummary(
+            name=state.topic.name,
+            queues=len(state.queues),
+            retention_ms=state.topic.settings.retention_ms,
+            retention_bytes=state.topic.settings.retention_bytes,
+            records=state.records,
+        )
+        for state in page.topics
+    )
+    return topics.TopicsListed(topics=rows, more=page.more or cut)

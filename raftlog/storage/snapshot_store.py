@@ -1,0 +1,101 @@
+"""Files of table snapshots: ``snapshot/<index, 20 digits>.tables`` (ruling 18).
+
+A snapshot is written piece by piece to a temporary name, synced, renamed, and
+its directory synced; from then on it never changes. The two newest are kept: a
+start that finds the newest torn or rotten goes on from the other. What is in
+the bytes is the business of whoever made them.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import DamagedLog
+from raftlog.base.ids import Index
+from raftlog.storage.files import File, Files
+
+KEPT: Final = 2
+_SUFFIX: Final = ".tables"
+_UNFINISHED: Final = ".new"
+
+
+class SnapshotStore:
+    """The snapshots of one shard. Every method blocks; one thread at a time calls them.
+
+    Args:
+        files: The file system.
+        directory: The folder ``snapshot`` of the shard; made when it is needed.
+    """
+
+    def __init__(self, files: Files, directory: str) -> None:
+        self._files = files
+        self._directory = directory
+
+    def indexes(self) -> list[Index]:
+        """Return what the finished snapshots are of, newest first."""
+        names = self._files.list(self._directory)
+        stems = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
+        return sorted((Index(int(stem)) for stem in stems if stem.isdigit()), reverse=True)
+
+    def read(self, index: Index) -> bytes:
+        """Read a snapshot.
+
+        Raises:
+            DamagedLog: It is missing, or cannot be read.
+        """
+        path = self._path(index)
+        if not self._files.exists(path):
+            raise DamagedLog(f"{path} is missing")
+        file = self._files.open(path)
+        try:
+            return file.pread(file.size(), 0)
+        except OSError as error:
+            raise DamagedLog(f"{path} cannot be read: {error}") from error
+        finally:
+            file.close()
+
+    def begin(self, index: Index) -> "SnapshotWriting":
+        """Begin to write a snapshot; what was left unfinished is removed.
+
+        Raises:
+            StorageFailed: It could not be; the node must stop.
+        """
+        files, directory = self._files, self._directory
+        files.make_directory(directory)
+        for name in files.list(directory):
+            if name.endswith(_UNFINISHED):
+                files.remove(f"{directory}/{name}")
+        file = files.open(self._path(index) + _UNFINISHED, create=True)
+        return SnapshotWriting(self, file, index)
+
+    def finished(self, index: Index) -> None:
+        """A snapshot's bytes are durable: give it its name, and remove what is too old."""
+        files, path = self._files, self._path(index)
+        files.rename(path + _UNFINISHED, path)
+        files.sync_directory(self._directory)
+        for old in self.indexes()[KEPT:]:
+            files.remove(self._path(old))
+
+    def _path(self, index: Index) -> str:
+        return f"{self._directory}/{index:020d}{_SUFFIX}"
+
+
+class SnapshotWriting:
+    """A snapshot that is being written. Its methods block; they raise ``StorageFailed``."""
+
+    def __init__(self, store: SnapshotStore, file: File, index: Index) -> None:
+        self._store = store
+        self._file = file
+        self._index = index
+        self._end = 0
+
+    def write(self, pieces: Sequence[Buffer]) -> None:
+        """Add some pieces."""
+        self._file.pwrite(pieces, self._end)
+        self._end += sum(map(len, pieces))
+
+    def finish(self) -> None:
+        """Make it durable under its name."""
+        self._file.sync()
+        self._file.close()
+        self._store.finished(self._index)

@@ -1,0 +1,156 @@
+"""Random histories: every command there is, about things that mostly exist."""
+
+from collections.abc import Callable
+from random import Random
+
+from raftlog.base.entry import Entry
+from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
+from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
+from raftlog.broker.codec import CommandValue, write_command
+from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from tests.broker.logs import entry_of, sent
+
+NAMES = [f"t{number}" for number in range(4)]
+GROUPS = [f"g{number}" for number in range(3)]
+MEMBERS = [f"m{number}" for number in range(4)]
+PRODUCERS = [number << 16 for number in range(1, 4)]
+KINDS = [int(kind) for kind in CommandType if kind is not CommandType.APPEND_BATCH]
+
+
+class History:
+    """Makes entries one by one, looking at a machine that has applied those before."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.machine = BrokerMachine()
+        self.entries: list[Entry] = []
+        self.outcomes: list[list[object]] = []
+        self.log_time_ms = 0
+        self._makers: list[Callable[[], Command | CommandValue]] = [
+            *[self._append] * 12,
+            *[self._create, self._alter, self._delete, self._move],
+            *[InitProducer, self._fence, self._fence, self._garbage],
+            *[self._join] * 3,
+            *[self._leave, self._delete_group],
+            *[self._claim] * 3,
+            *[self._commit] * 4,
+            self._seek,
+        ]
+
+    def run(self, entries: int) -> "History":
+        """Go on for so many entries."""
+        for _ in range(entries):
+            self.log_time_ms += self.random.choice((0, 1, 50, PRODUCER_FORGOTTEN_MS // 40))
+            made = [self.random.choice(self._makers)() for _ in range(self.random.randrange(5))]
+            commands = [
+                command if isinstance(command, Command) else write_command(command)
+                for command in made
+            ]
+            at = len(self.entries) + 1
+            entry = entry_of(at, *commands, log_time_ms=self.log_time_ms)
+            self.entries.append(entry)
+            self.outcomes.append(list(self.machine.apply(entry)))
+        return self
+
+    def _queue(self) -> int:
+        numbers = [*self.machine.queues.table.rows, self.machine.queues.next_number]
+        return self.random.choice([0, self.random.choice(numbers)])
+
+    def _append(self) -> Command:
+        queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
+        row = self.machine.producers.table.get((queue, producer))
+        if row is None:
+            return sent(queue, producer, self.random.choice((0, 0, 0, 1)), epoch=1)
+        if row.remembered and self.random.random() < 0.3:
+            again = self.random.choice(row.remembered)
+            return sent(queue, producer, again.base_sequence, again.count, epoch=row.epoch)
+        if row.next_sequence and self.random.random() < 0.2:
+            sequence = self.random.randrange(row.next_sequence)
+            return sent(queue, producer, sequence, self.random.randrange(1, 4), epoch=row.epoch)
+        return sent(
+            *(queue, producer, row.next_sequence + self.random.choice((0, 0, 0, 0, 2))),
+            self.random.randrange(1, 4),
+            epoch=row.epoch + self.random.choice((0, 0, 0, 0, -1, 1)),
+            known=self.random.randrange(row.next_sequence + 2),
+        )
+
+    def _fence(self) -> CommandValue:
+        rows = list(self.machine.producers.table.rows.values())
+        if not rows or self.random.random() < 0.2:
+            return FenceProducer(self._queue(), self.random.choice(PRODUCERS), 2)
+        row = self.random.choice(rows)
+        epoch = max(1, row.epoch + self.random.choice((-1, 0, 1)))
+        return FenceProducer(row.queue, row.producer, epoch)
+
+    def _changes(self) -> TopicChanges:
+        return TopicChanges(
+            queues=self.random.choice((None, 1, 2, 3, 5)),
+            retention_ms=self.random.choice((None, 7)),
+            writable=self.random.choice((None, None, True, False)),
+        )
+
+    def _name(self) -> str:
+        return self.random.choice(NAMES)
+
+    def _create(self) -> CommandValue:
+        return CreateTopic(self._name(), self._changes())
+
+    def _alter(self) -> CommandValue:
+        return AlterTopic(self._name(), self._changes())
+
+    def _delete(self) -> CommandValue:
+        return DeleteTopic(self._name())
+
+    def _move(self) -> CommandValue:
+        return MoveStart(self._queue(), self.random.randrange(20))
+
+    def _join(self) -> CommandValue:
+        topics = tuple(self.random.sample([*NAMES, "%log"], self.random.randrange(1, 3)))
+        return JoinGroup(self._group(), self._member(), topics, 1_000)
+
+    def _leave(self) -> CommandValue:
+        return LeaveGroup(self._group(), self._member())
+
+    def _delete_group(self) -> CommandValue:
+        return DeleteGroup(self._group())
+
+    def _group(self) -> str:
+        return self.random.choice(GROUPS)
+
+    def _member(self) -> str:
+        return self.random.choice(MEMBERS)
+
+    def _generation(self, group: str) -> int:
+        found = self.machine.groups.get(group)
+        generation = 1 if found is None else found.generation
+        return max(0, generation + self.random.choice((0, 0, 0, -1, 1)))
+
+    def _claim(self) -> CommandValue:
+        group = self._group()
+        return ClaimQueue(group, self._queue(), self._generation(group), self._member())
+
+    def _commit(self) -> CommandValue:
+        claims = list(self.machine.claims.table.rows.values())
+        if not claims:
+            return CommitOffsets(self._group(), self._member(), 1, ((0, 0),))
+        claim = self.random.choice(claims)
+        offset = (claim.committed or 0) + self.random.choice((0, 1, 2, -1))
+        offsets = ((claim.queue, max(0, offset)),)
+        member = claim.member or self._member()
+        return CommitOffsets(claim.group, member, claim.generation, offsets)
+
+    def _seek(self) -> CommandValue:
+        queue = self.machine.queues.get(self._queue())
+        if queue is None:
+            return SeekGroup(self._group(), ((99, 0),))
+        offset = self.random.randrange(queue.start_offset, queue.end_offset + 1)
+        return SeekGroup(self._group(), ((queue.number, offset),))
+
+    def _garbage(self) -> Command:
+        """Bytes that no client makes: damaged commands, and noise."""
+        kind = self.random.choice(KINDS)
+        return Command(kind, (self.random.randbytes(self.random.randrange(12)),))

@@ -1,0 +1,105 @@
+"""Logs for the machine: entries from commands, and a machine that is fed by hand."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
+from raftlog.base.errors import RaftlogError
+from raftlog.base.ids import Index, Offset, Term
+from raftlog.broker.appends import Appended, append_parts
+from raftlog.broker.codec import CommandValue, write_command
+from raftlog.broker.commands import Command, CommandType, envelope
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
+from raftlog.wire.batch import Producer, encode_columns
+
+TERM = Term(2)
+
+
+def batch_of(*values: bytes, timestamp_ms: int = 5) -> bytes:
+    return encode_columns(values, timestamp_ms=timestamp_ms)
+
+
+def append(batch: bytes, queue: int = 0) -> Command:
+    return Command(CommandType.APPEND_BATCH, append_parts(queue, batch))
+
+
+def sent(
+    queue: int, producer: int, sequence: int, count: int = 1, *, epoch: int = 0, known: int = 0
+) -> Command:
+    """An append of an idempotent producer."""
+    by = Producer(producer, epoch, sequence, known)
+    return append(encode_columns([b"v"] * count, timestamp_ms=5, producer=by), queue)
+
+
+def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:
+    body = envelope(at if log_time_ms is None else log_time_ms, commands)
+    return seal(EntryKind.COMMANDS, TERM, Index(at), CHAIN_ORIGIN, body)
+
+
+def stored_at(offset: int, count: int, at: int, *, duplicate: bool = False) -> Appended:
+    return Appended(Offset(offset), count, TERM, Index(at), duplicate)
+
+
+def log_of(*groups: Sequence[Command]) -> list[Entry]:
+    return [entry_of(at, *group) for at, group in enumerate(groups, start=1)]
+
+
+def applied(entries: Iterable[Entry]) -> BrokerMachine:
+    machine = BrokerMachine()
+    for entry in entries:
+        machine.apply(entry)
+    return machine
+
+
+def tables_of(machine: BrokerMachine) -> str:
+    """Return a name for everything that commands change, but for what counts entries."""
+    state = hashlib.blake2b(msgspec.msgpack.encode(machine._facts))
+    for _, table in machine._tables:
+        table.digest(state)
+    return state.hexdigest()
+
+
+class Shard:
+    """A machine, and one entry for each call. Log time stands still unless a test moves it."""
+
+    def __init__(self) -> None:
+        self.machine = BrokerMachine()
+        self.entries: list[Entry] = []
+        self.log_time_ms = 1_000
+
+    def all_of(self, *commands: CommandValue | Command) -> list[object]:
+        """Apply one entry with these commands; return what each came to, or its error."""
+        raw = [
+            command if isinstance(command, Command) else write_command(command)
+            for command in commands
+        ]
+        entry = entry_of(len(self.entries) + 1, *raw, log_time_ms=self.log_time_ms)
+        self.entries.append(entry)
+        return [
+            outcome.error if isinstance(outcome, CommandRefused) else outcome
+            for outcome in self.machine.apply(entry)
+        ]
+
+    def __call__(self, command: CommandValue | Command) -> object:
+        """Apply one command; return what it came to, or its error."""
+        (outcome,) = self.all_of(command)
+        return outcome
+
+    def refusal(self, command: CommandValue | Command) -> type[RaftlogError]:
+        """Apply a command that is refused, and see that nothing else changed."""
+        before = tables_of(self.machine)
+        (outcome,) = self.all_of(command)
+        assert isinstance(outcome, RaftlogError), outcome
+        assert outcome.__traceback__ is None, "an outcome holds no frames"
+        assert tables_of(self.machine) == before, "a refusal changed something"
+        return type(outcome)
+
+    def topic(self, name: str = "orders", queues: int = 1) -> tuple[int, ...]:
+        """Make a topic; return the numbers of its queues."""
+        made = self(CreateTopic(name, TopicChanges(queues=queues)))
+        assert isinstance(made, Topic), made
+        return made.queues

@@ -1,0 +1,129 @@
+"""Tables: in order whatever comes, and as they were while they change (ruling 18)."""
+
+import hashlib
+from random import Random
+
+import msgspec
+import pytest
+
+from raftlog.broker import sorted_keys, table
+from raftlog.broker.sorted_keys import SortedKeys
+from raftlog.broker.table import CHUNK_BYTES_MAX, Table
+
+Row = list[int]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks and chunks of a few rows, so that a test crosses many."""
+    monkeypatch.setattr(sorted_keys, "BLOCK_KEYS", 3)
+    monkeypatch.setattr(table, "CHUNK_BYTES", 8)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_keys_are_in_order_whatever_came_and_went(seed: int) -> None:
+    """A snapshot walks in key order, a list of topics too."""
+    random = Random(seed)
+    expected = set(random.sample(range(60), 20))
+    keys = SortedKeys(expected)
+    for _ in range(200):
+        key = random.randrange(60)
+        if key in expected:
+            expected.remove(key)
+            keys.remove(key)
+        else:
+            expected.add(key)
+            keys.add(key)
+        ordered = sorted(expected)
+        near = random.randrange(-1, 61)
+        assert list(keys.after(None)) == ordered
+        assert list(keys.after(near)) == [key for key in ordered if key > near]
+        count = random.randrange(1, 9)
+        assert keys.before(near, count) == [key for key in ordered if key < near][-count:]
+        assert bool(keys) == bool(expected)
+
+
+def test_a_key_that_is_not_there_is_not_removed() -> None:
+    """Table and order would part for ever."""
+    with pytest.raises(AssertionError):
+        SortedKeys([1, 3]).remove(2)
+
+
+def rows_of(chunks: list[bytes]) -> list[Row]:
+    return [row for chunk in chunks for row in msgspec.msgpack.decode(chunk, type=list[Row])]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_frozen_table_reads_as_it_was_whatever_changes_meanwhile(seed: int) -> None:
+    """New rows, replaced ones, mutated ones, deleted ones, and deleted ones that come back."""
+    random = Random(seed)
+    rows: Table[int, Row] = Table()
+    for key in random.sample(range(40), 25):
+        rows.put(key, [key, 0])
+    expected = [[*row] for row in rows.after(None)]
+    frozen = rows.freeze()
+    found: list[bytes] = []
+    for chunk in frozen.chunks():
+        found.append(chunk.data)
+        for _ in range(random.randrange(8)):
+            key = random.randrange(40)
+            row = rows.get(key)
+            if row is None or random.random() < 0.2:
+                rows.put(key, [key, random.randrange(1, 9)])
+            elif random.random() < 0.5:
+                rows.delete(key)
+            else:
+                rows.touch(key)
+                row[1] += 1
+    assert rows_of(found) == expected
+    again = rows_of([chunk.data for chunk in rows.freeze().chunks()])
+    assert again == list(rows.after(None))
+
+
+def test_what_is_kept_for_a_snapshot_goes_with_it() -> None:
+    """A snapshot that is given up must not cost memory for ever."""
+    rows: Table[int, Row] = Table()
+    for key in range(9):
+        rows.put(key, [key, 0])
+    given_up = rows.freeze()
+    next(given_up.chunks())
+    given_up.end()
+    given_up.end()
+    second = rows.freeze()
+    given_up.end()
+    rows.delete(8)
+    assert rows_of([chunk.data for chunk in second.chunks()]) == [[key, 0] for key in range(9)]
+    assert rows.freeze() is not second
+
+
+def test_a_table_is_frozen_once_at_a_time() -> None:
+    """The second freeze would take over what the first one keeps."""
+    rows: Table[int, Row] = Table()
+    rows.freeze()
+    with pytest.raises(AssertionError):
+        rows.freeze()
+
+
+def test_chunks_are_small_whatever_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One chunk is one turn's work and one write."""
+    monkeypatch.setattr(table, "CHUNK_BYTES", 32 * 1024)
+    rows: Table[int, Row] = Table()
+    for key in range(300):
+        rows.put(key, [key, *[1 << 30] * (key * 7)])
+    chunks = list(rows.freeze().chunks())
+    assert len(chunks) > 10
+    assert max(len(chunk.data) for chunk in chunks) <= CHUNK_BYTES_MAX
+    assert sum(chunk.rows for chunk in chunks) == 300
+
+
+def test_the_digest_does_not_see_the_order_of_arrival() -> None:
+    """Replicas that restored have another history of the same rows."""
+    digests = set()
+    for keys in ([1, 2, 3], [3, 1, 2]):
+        rows: Table[int, Row] = Table()
+        for key in keys:
+            rows.put(key, [key])
+        state = hashlib.blake2b()
+        rows.digest(state)
+        digests.add(state.hexdigest())
+    assert len(digests) == 1

@@ -1,0 +1,125 @@
+"""A shard with consumer groups for the tests of everything about them."""
+
+from raftlog.base.errors import RaftlogError
+from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.groups import Assignment, GroupDeleted, GroupLeft
+from raftlog.broker.topics import TopicChanges
+from raftlog.service.claims import ClaimService
+from raftlog.service.groups import GroupService, GroupState, Page
+from raftlog.service.heartbeats import Beating, Heartbeat, HeartbeatService
+from raftlog.service.produce import ProduceService
+from raftlog.service.sessions import Sessions
+from raftlog.service.topics import TopicService
+from raftlog.wire.batch import encode_columns
+from tests.service.fakes import FakeReplica, FakeScheduler
+
+MS = 1_000_000
+SECOND = 1_000 * MS
+SESSION_MS = 10_000
+
+Answer = (
+    Assignment
+    | GroupLeft
+    | GroupDeleted
+    | GroupState
+    | Page
+    | QueueClaimed
+    | OffsetsCommitted
+    | GroupSought
+    | RaftlogError
+)
+
+
+class Consumers:
+    """A leader with a topic ``orders`` of two queues; the group is ``billing``."""
+
+    def __init__(self) -> None:
+        self.replica = FakeReplica()
+        self.scheduler = FakeScheduler()
+        self.machine = self.replica.machine
+        self.sessions = Sessions(self.replica, self.machine, self.scheduler)
+        self.groups = GroupService(self.replica, self.machine, self.sessions)
+        self.claims = ClaimService(self.replica)
+        self.heartbeats = HeartbeatService(
+            self.replica, self.machine, self.sessions, self.scheduler
+        )
+        self.topics = TopicService(self.replica, self.machine)
+        self.produce = ProduceService(self.replica, self.machine)
+        self.answers: list[Answer] = []
+        self.sessions.begin()
+        self.create("orders", 2)
+
+    def create(self, name: str, queues: int) -> tuple[int, ...]:
+        """Make a topic; return the numbers of its queues."""
+        self.topics.create(name, TopicChanges(queues=queues), lambda _: None)
+        self.replica.commit()
+        return self.queues(name)
+
+    def queues(self, name: str = "orders") -> tuple[int, ...]:
+        """Return a topic's queues."""
+        topic = self.machine.topics.get(name)
+        assert topic is not None
+        return topic.queues
+
+    def store(self, queue: int, count: int) -> None:
+        """Append some records to a queue."""
+        self.produce.append(queue, encode_columns([b"v"] * count, timestamp_ms=5), lambda _: None)
+        self.replica.commit()
+
+    def told(self) -> Answer:
+        """Return the only answer since the last call."""
+        (answer,) = self.answers
+        self.answers.clear()
+        return answer
+
+    def join(
+        self,
+        member: str = "m1",
+        *topics: str,
+        session_ms: int = SESSION_MS,
+        group: str = "billing",
+    ) -> Assignment:
+        """Join, successfully."""
+        names = topics or ("orders",)
+        self.groups.join(group, member, names, self.answers.append, session_ms=session_ms)
+        self.replica.commit()
+        assignment = self.told()
+        assert isinstance(assignment, Assignment), assignment
+        return assignment
+
+    def beat(self, member: str, generation: int, wait_ns: int = 0) -> Beating:
+        """Send a heartbeat of a member."""
+        heartbeat = Heartbeat("billing", member, generation, wait_ns)
+        return self.heartbeats.heartbeat(heartbeat, self.answers.append)
+
+    def claim(self, member: str, generation: int, queue: int) -> Answer:
+        """Claim a queue; return what was told."""
+        self.claims.claim("billing", member, generation, queue, self.answers.append)
+        self.replica.commit()
+        return self.told()
+
+    def commit(self, member: str, generation: int, queue: int, offset: int) -> Answer:
+        """Commit an offset; return what was told."""
+        offsets = ((queue, offset),)
+        self.claims.commit("billing", member, generation, offsets, self.answers.append)
+        self.replica.commit()
+        return self.told()
+
+    def members(self) -> list[str]:
+        """Return the group's members."""
+        group = self.machine.groups.get("billing")
+        return [] if group is None else sorted(group.members)
+
+    def pass_time(self, ms: int) -> None:
+        """Let time pass in small steps, committing what comes of it."""
+        for _ in range(ms // 100):
+            self.scheduler.advance(100 * MS)
+            self.turn()
+
+    def turn(self) -> None:
+        """Do what waits for the next turn of the loop."""
+        soon, self.scheduler.soon = self.scheduler.soon, []
+        for call in soon:
+            call()
+        if self.replica.proposed:
+            self.replica.commit()

@@ -1,0 +1,251 @@
+"""Groups and claims: commits for what must hold, linearizable looks for people."""
+
+import pytest
+
+from raftlog.base.errors import (
+    BadName,
+    BadRequest,
+    Fenced,
+    GroupInUse,
+    GroupNotFound,
+    NotLeader,
+    OffsetGoesBack,
+    OffsetOutOfRange,
+    RaftlogError,
+    TopicNotFound,
+    UnknownMember,
+    WrongQueue,
+)
+from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.groups import GroupDeleted, GroupLeft
+from raftlog.service import groups
+from raftlog.service.groups import GroupState, Page
+from tests.service.consumers import SESSION_MS, Answer, Consumers
+
+
+@pytest.fixture
+def world() -> Consumers:
+    return Consumers()
+
+
+def describe(world: Consumers, name: str = "billing") -> Answer:
+    world.groups.describe(name, world.answers.append)
+    world.replica.confirm()
+    return world.told()
+
+
+def listed(
+    world: Consumers, after: str = "", count: int = 0
+) -> tuple[list[tuple[str, int]], bool]:
+    world.groups.list(after, count, world.answers.append)
+    world.replica.confirm()
+    page = world.told()
+    assert isinstance(page, Page)
+    return [(state.name, state.lag) for state in page.groups], page.more
+
+
+def test_the_queues_of_a_topic_are_shared_out_among_the_members(world: Consumers) -> None:
+    """In the order of their ids; asking again changes nothing."""
+    first, second = world.queues()
+    alone = world.join("m1")
+    assert [queue for queue, _, _ in alone.queues] == [first, second]
+    shared = world.join("m0")
+    assert [queue for queue, _, _ in shared.queues] == [first]
+    assert shared.generation > alone.generation
+    assert world.join("m0") == shared
+
+
+BAD_JOINS: dict[str, tuple[str, str, tuple[str, ...], int, type[RaftlogError]]] = {
+    "a group's name": ("bill ing", "m1", ("orders",), SESSION_MS, BadName),
+    "a system's name": ("%billing", "m1", ("orders",), SESSION_MS, BadName),
+    "a member's name": ("billing", "", ("orders",), SESSION_MS, BadName),
+    "no topic": ("billing", "m1", (), SESSION_MS, BadRequest),
+    "a topic twice": ("billing", "m1", ("orders", "orders"), SESSION_MS, BadRequest),
+    "a short session": ("billing", "m1", ("orders",), 5, BadRequest),
+    "a long session": ("billing", "m1", ("orders",), 1 << 31, BadRequest),
+}
+
+
+@pytest.mark.parametrize("case", BAD_JOINS)
+def test_a_malformed_join_is_refused_before_it_is_proposed(world: Consumers, case: str) -> None:
+    """What apply would refuse for its form alone never gets into the log."""
+    group, member, topics, session_ms, expected = BAD_JOINS[case]
+    world.groups.join(group, member, topics, world.answers.append, session_ms=session_ms)
+    assert isinstance(world.told(), expected)
+    assert world.replica.proposed == 0
+
+
+def test_a_topic_that_does_not_exist_cannot_be_subscribed_to(world: Consumers) -> None:
+    """A consumer of a misspelt topic would wait for ever."""
+    world.groups.join("billing", "m1", ("oders",), world.answers.append, session_ms=SESSION_MS)
+    world.replica.commit()
+    error = world.told()
+    assert isinstance(error, TopicNotFound)
+    assert error.nearest == "orders"
+
+
+def test_a_claim_tells_where_to_begin(world: Consumers) -> None:
+    """Nothing else does: so whoever reads has fenced the owner before (ruling 12)."""
+    first, _ = world.queues()
+    world.store(first, 5)
+    generation = world.join().generation
+    claimed = world.claim("m1", generation, first)
+    assert isinstance(claimed, QueueClaimed)
+    assert (claimed.committed, claimed.start, claimed.end) == (None, 0, 5)
+    assert isinstance(world.commit("m1", generation, first, 3), OffsetsCommitted)
+    again = world.claim("m1", generation, first)
+    assert isinstance(again, QueueClaimed)
+    assert again.committed == 3
+
+
+def test_a_zombie_s_commit_is_fenced(world: Consumers) -> None:
+    """It was given up, wakes, and would take the new owner's offset back."""
+    first, _ = world.queues()
+    world.store(first, 5)
+    old = world.join("m1").generation
+    world.claim("m1", old, first)
+    new = world.join("m0").generation
+    world.claim("m0", new, first)
+    assert isinstance(world.commit("m1", old, first, 4), Fenced)
+    assert isinstance(world.claim("m1", old, first), Fenced)
+    assert isinstance(world.commit("m0", new, first, 4), OffsetsCommitted)
+
+
+BAD_COMMITS: dict[str, tuple[int, int, type[RaftlogError]]] = {
+    "beyond the end": (0, 6, OffsetOutOfRange),
+    "back": (0, 2, OffsetGoesBack),
+    "a queue without a claim": (1, 0, UnknownMember),
+    "a queue that does not exist": (77, 0, WrongQueue),
+    "a negative offset": (0, -1, BadRequest),
+}
+
+
+@pytest.mark.parametrize("case", BAD_COMMITS)
+def test_a_commit_that_cannot_be_true_is_refused(world: Consumers, case: str) -> None:
+    """And nothing of it is noted."""
+    place, offset, expected = BAD_COMMITS[case]
+    queues = world.queues()
+    world.store(queues[0], 5)
+    generation = world.join().generation
+    world.claim("m1", generation, queues[0])
+    world.commit("m1", generation, queues[0], 3)
+    offsets = ((queues[place] if place < 2 else place, offset),)
+    world.claims.commit("billing", "m1", generation, offsets, world.answers.append)
+    if world.replica.proposed:
+        world.replica.commit()
+    assert isinstance(world.told(), expected)
+    claim = world.machine.claims.get("billing", queues[0])
+    assert claim is not None
+    assert claim.committed == 3
+
+
+def test_a_commit_in_a_generation_that_was_not_claimed_is_of_an_unknown_member(
+    world: Consumers,
+) -> None:
+    """It must claim first: only that tells where to begin."""
+    first, _ = world.queues()
+    generation = world.join().generation
+    world.claim("m1", generation, first)
+    assert isinstance(world.commit("m1", generation + 1, first, 0), UnknownMember)
+
+
+def test_a_seek_begins_a_generation_and_fences_who_owned_the_queues(world: Consumers) -> None:
+    """Otherwise the owner's next commit would undo it."""
+    first, _ = world.queues()
+    world.store(first, 5)
+    generation = world.join().generation
+    world.claim("m1", generation, first)
+    world.commit("m1", generation, first, 5)
+    world.claims.seek("billing", ((first, 1),), world.answers.append)
+    world.replica.commit()
+    sought = world.told()
+    assert isinstance(sought, GroupSought)
+    assert sought.generation > generation
+    assert isinstance(world.commit("m1", generation, first, 5), Fenced)
+    claimed = world.claim("m1", sought.generation, first)
+    assert isinstance(claimed, QueueClaimed)
+    assert claimed.committed == 1
+
+
+def test_a_seek_of_a_group_that_does_not_exist_is_refused(world: Consumers) -> None:
+    """A misspelt name must not make a group."""
+    world.claims.seek("biling", ((1, 0),), world.answers.append)
+    world.replica.commit()
+    assert isinstance(world.told(), GroupNotFound)
+
+
+def test_leaving_is_harmless_for_who_is_no_member(world: Consumers) -> None:
+    """A client that leaves twice, or after it expired, wants nothing else."""
+    world.join("m1")
+    for _ in range(2):
+        world.groups.leave("billing", "m1", world.answers.append)
+        world.replica.commit()
+        assert isinstance(world.told(), GroupLeft)
+    assert world.members() == []
+
+
+def test_a_group_with_members_cannot_be_deleted(world: Consumers) -> None:
+    """Its consumers would go on from nowhere."""
+    world.join("m1")
+    outcomes = []
+    for _ in range(2):
+        world.groups.delete("billing", world.answers.append)
+        world.replica.commit()
+        outcomes.append(type(world.told()))
+        world.groups.leave("billing", "m1", lambda _: None)
+        world.replica.commit()
+    assert outcomes == [GroupInUse, GroupDeleted]
+    assert isinstance(describe(world), GroupNotFound)
+
+
+def test_a_description_tells_owners_offsets_and_lag(world: Consumers) -> None:
+    """Assigned queues and those with an offset; lag is counted in records."""
+    first, second = world.queues()
+    world.store(first, 5)
+    world.store(second, 3)
+    generation = world.join("m1").generation
+    world.claim("m1", generation, first)
+    world.commit("m1", generation, first, 4)
+    state = describe(world)
+    assert isinstance(state, GroupState)
+    assert [member.id for member in state.members] == ["m1"]
+    rows = [(row.queue, row.place, row.owner, row.committed, row.lag) for row in state.queues]
+    assert rows == [(first, 0, "m1", 4, 1), (second, 1, "m1", None, 3)]
+    assert state.lag == 4
+
+
+def test_a_group_without_members_keeps_its_offsets_and_its_lag(world: Consumers) -> None:
+    """That is when somebody wants to know."""
+    first, _ = world.queues()
+    world.store(first, 5)
+    generation = world.join("m1").generation
+    world.claim("m1", generation, first)
+    world.commit("m1", generation, first, 4)
+    world.groups.leave("billing", "m1", lambda _: None)
+    world.replica.commit()
+    state = describe(world)
+    assert isinstance(state, GroupState)
+    assert [(row.queue, row.owner, row.committed) for row in state.queues] == [(first, "", 4)]
+    assert listed(world) == ([("billing", 1)], False)
+
+
+def test_a_list_has_pages(world: Consumers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounded in groups and in the queues that are looked at."""
+    for name in ("c", "a", "b"):
+        world.join("m1", group=name)
+    assert listed(world, count=2) == ([("a", 0), ("b", 0)], True)
+    assert listed(world, after="b") == ([("c", 0)], False)
+    monkeypatch.setattr(groups, "PAGE_QUEUES_MAX", 1)
+    assert listed(world) == ([("a", 0)], True)
+
+
+@pytest.mark.parametrize("ask", ["describe", "list"])
+def test_an_unconfirmed_look_is_an_error(world: Consumers, ask: str) -> None:
+    """A leader that was cut off must not tell old offsets (ruling 23)."""
+    if ask == "describe":
+        world.groups.describe("billing", world.answers.append)
+    else:
+        world.groups.list("", 0, world.answers.append)
+    error = NotLeader()
+    world.replica.confirm(error)
+    assert world.told() is error
