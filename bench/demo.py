@@ -119,8 +119,8 @@ async def report_progress(
         rates = streaming.acked - acked, consuming.rebuilding.records - consumed
         acked, consumed = streaming.acked, consuming.rebuilding.records
         say(
-            f"{acked:>10,} acknowledged {rates[0]:>9,} /s   "
-            f"{consumed:>10,} consumed {rates[1]:>9,} /s   leader {leader}"
+            f"{acked:>9,} acked {rates[0]:>8,}/s  {consumed:>9,} consumed {rates[1]:>8,}/s"
+            f"  leader {leader}"
         )
 
 
@@ -135,7 +135,7 @@ async def stream_and_hurt(
     every = (progress, consumption, sending, hurting)
     try:
         # Whichever fails first ends the demo: the others would wait for it for ever.
-        pending: set[asyncio.Task[object]] = {sending, hurting}  # type: ignore[arg-type]
+        pending: set[asyncio.Task[object]] = {sending, hurting}
         while pending:
             done, _ = await asyncio.wait(
                 {*pending, consumption}, return_when=asyncio.FIRST_COMPLETED

@@ -84,18 +84,16 @@ class Streaming:
     async def _post(self, line: Line) -> None:
         self._raise_failure()
         headers = {"line": str(line.number).encode()}
+        post, size = self._producer.post, len(line.value)
         while True:
             try:
-                receipt = self._producer.post(
-                    self._topic, line.value, key=line.key, headers=headers
-                )
+                receipt = post(self._topic, line.value, key=line.key, headers=headers)
             except BufferFull:
                 await self._producer.ready()
             else:
-                break
-        self.sent += 1
-        size = len(line.value)
-        receipt.add_done_callback(lambda done: self._done(done, size))
+                self.sent += 1
+                receipt.add_done_callback(lambda done: self._done(done, size))
+                return
 
     def _done(self, receipt: "asyncio.Future[Receipt]", size: int) -> None:
         if receipt.cancelled() or (error := receipt.exception()) is not None:
