@@ -6,6 +6,7 @@ VENV ?= .venv
 CONFIG ?= cluster.yml
 TEST_WORKERS ?= 2
 CHAOS_SEEDS ?= 0:100
+INPUT ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -50,7 +51,7 @@ bench: install ## Measure everything, with the bar beside each figure
 	$(BIN)/python -m bench.table
 
 demo: install ## Three nodes, a real corpus, kill -9 in the middle, every byte compared
-	$(BIN)/python -m bench.demo
+	$(BIN)/python -m bench.demo $(if $(INPUT),--input '$(INPUT)')
 
 cluster: install ## Start the cluster of $(CONFIG) and wait until it answers
 	$(BIN)/raftlog cluster up --config $(CONFIG)

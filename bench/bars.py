@@ -92,6 +92,12 @@ ROWS: Final = (
         (at_least("records_per_s", 200_000, "/s"),),
     ),
     Row(
+        "64 in flight, 100 B, over 10 000 queues",
+        "send",
+        {"size": 100, "in_flight": 64, "queues": 10_000},
+        (at_least("records_per_s", 20_000, "/s"),),
+    ),
+    Row(
         "leader killed with -9: first ack after it",
         "failover",
         {"mode": "kill"},

@@ -1,12 +1,14 @@
-"""The main job, on real input: every line of a library through a cluster that is hurt meanwhile.
+"""The main job, on real input: a library goes through a cluster that is hurt meanwhile.
 
 ``python -m bench.demo [--input DIR] [--cluster cluster.yml]``
 
 Starts the nodes of ``cluster.yml`` as processes (in a temporary directory, on
-free ports unless a file was named), appends every line of every ``.py`` file of
-the running Python's standard library, kills the leader with SIGKILL half-way,
-starts it again, reads the whole log back, and compares SHA-256 file by file.
-Ends with 0 only if every file is in the log as it was read.
+free ports unless a file was named) and streams every line of every ``.py`` file
+of the running Python's standard library into a topic, key = file, while a
+consumer group reads it. In the middle the leader is killed with SIGKILL, and
+started again. The consumer says of every record whether it is the next one,
+rebuilds the files, and compares SHA-256 file by file. Ends with 0 only if
+nothing was lost, doubled or reordered.
 """
 
 import argparse
@@ -17,18 +19,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from random import SystemRandom
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
 from bench.corpus import Corpus, standard_library
-from bench.reading import Comparison, read_back
-from bench.uploading import Upload
+from bench.rebuilding import Comparison, Rebuilding
+from bench.streaming import Streaming
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
-from raftlog.client.log_client import LogClient
+from raftlog.client.client import Client
+from raftlog.client.consumer import Consumer
 from raftlog.server.config import load_config
 from raftlog.testing.bench.loops import run_on_loop
 from raftlog.testing.bench.pace import Say
@@ -36,12 +38,15 @@ from raftlog.testing.bench.target import Target
 from raftlog.testing.processes import LocalCluster, NodeAddress, local_addresses
 
 DEFAULT_CLUSTER = Path(__file__).resolve().parent.parent / "cluster.yml"
+TOPIC = "corpus"
+GROUP = "rebuilders"
 POLL_S = 0.005
 DEADLINE_S = 240.0
+AT_ONCE = 2_000
 
 
 class Interruption(msgspec.Struct, frozen=True):
-    """How the leader was killed, and how long nobody was acknowledged."""
+    """How the leader was killed, and for how long nobody got a receipt."""
 
     killed: str
     leader_after: str
@@ -49,112 +54,162 @@ class Interruption(msgspec.Struct, frozen=True):
     killed_at_records: int
 
 
-async def interrupt(target: Target, upload: Upload, total: int, say: Say) -> Interruption:
-    """Kill the leader when half of ``total`` bytes is settled; start it after the next ack."""
-    while upload.settled_bytes < total / 2 and not upload.is_nearly_done:  # noqa: ASYNC110
+class Consuming:
+    """The consumer group's member: takes records until it has as many as were sent."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.rebuilding = Rebuilding()
+        self._consumer = consumer
+
+    async def run(self) -> None:
+        """Take records until cancelled."""
+        take = self.rebuilding.take
+        while True:
+            for message in await self._consumer.poll(AT_ONCE, timeout=1.0):
+                number = int(dict(message.headers)["line"])
+                take(message.key or b"", number, message.value or b"")
+            await asyncio.sleep(0)
+
+    async def drained(self, sent: int) -> None:
+        """Wait until as many different records have come, or none does any more."""
+        quiet_since = time.monotonic()
+        seen = -1
+        while self.rebuilding.records - self.rebuilding.duplicated < sent:
+            if self.rebuilding.records != seen:
+                seen, quiet_since = self.rebuilding.records, time.monotonic()
+            if time.monotonic() - quiet_since > QUIET_S:
+                return
+            await asyncio.sleep(POLL_S)
+
+
+QUIET_S = 10.0
+
+
+async def interrupt(target: Target, streaming: Streaming, total: int, say: Say) -> Interruption:
+    """Kill the leader when half of ``total`` bytes is acknowledged; start it when others lead."""
+    while streaming.acked_bytes < total / 2 and not streaming.is_read:  # noqa: ASYNC110
         await asyncio.sleep(POLL_S)
     leader = await target.ready()
     node = target.own().nodes[NodeId(leader)]
-    at_records = upload.settled_records
+    at_records = streaming.acked
     say(f"[bold red]kill -9 {leader}[/], the leader, pid {node.pid}")
-    back = upload.lost()
+    streaming.watch()
     node.kill()
-    upload.release()
-    silence_s = await back
+    streaming.release()
+    while streaming.acked == at_records:  # noqa: ASYNC110  (the receipts come on their own)
+        await asyncio.sleep(POLL_S)
     node.wait()
     after = await target.ready()
-    say(f"no acknowledgement for [bold]{silence_s * 1000:.0f} ms[/]; {after} leads")
-    say(f"starting {leader} again")
+    say(f"{after} leads now; starting {leader} again")
     node.start()
-    return Interruption(leader, after, silence_s, at_records)
+    return Interruption(leader, after, streaming.longest_pause_s, at_records)
 
 
-async def report_progress(upload: Upload, target: Target, say: Say) -> None:
-    """Say once a second how far the upload is."""
-    told = 0
+async def report_progress(
+    streaming: Streaming, consuming: Consuming, client: Client, say: Say
+) -> None:
+    """Say once a second how far both sides are."""
+    acked = consumed = 0
     while True:
         await asyncio.sleep(1.0)
         leader = "none"
-        with contextlib.suppress(RaftlogError):
-            leader = (await target.client.status()).node
-        records = upload.settled_records
-        say(f"{records:>12,} lines  {records - told:>10,} /s  leader {leader}")
-        told = records
+        with contextlib.suppress(RaftlogError, TimeoutError):
+            async with asyncio.timeout(0.5):
+                leader = (await client.status()).node
+        rates = streaming.acked - acked, consuming.rebuilding.records - consumed
+        acked, consumed = streaming.acked, consuming.rebuilding.records
+        say(
+            f"{acked:>9,} acked {rates[0]:>8,}/s  {consumed:>9,} consumed {rates[1]:>8,}/s"
+            f"  leader {leader}"
+        )
 
 
-async def upload_and_hurt(target: Target, upload: Upload, total: int, say: Say) -> Interruption:
-    """Upload everything, with a killed leader in the middle."""
-    progress = asyncio.create_task(report_progress(upload, target, say))
-    uploading = asyncio.create_task(upload.run())
-    hurting = asyncio.create_task(interrupt(target, upload, total, say))
+async def stream_and_hurt(
+    target: Target, streaming: Streaming, consuming: Consuming, total: int, say: Say
+) -> Interruption:
+    """Stream everything through, with a killed leader in the middle."""
+    progress = asyncio.create_task(report_progress(streaming, consuming, target.client, say))
+    consumption = asyncio.create_task(consuming.run())
+    sending = asyncio.create_task(streaming.run())
+    hurting = asyncio.create_task(interrupt(target, streaming, total, say))
+    every = (progress, consumption, sending, hurting)
     try:
-        # Whichever fails first ends the demo: the other one would wait for it for ever.
-        await asyncio.wait({uploading, hurting}, return_when=asyncio.FIRST_EXCEPTION)
-        for task in (uploading, hurting):
-            if task.done():
+        # Whichever fails first ends the demo: the others would wait for it for ever.
+        pending: set[asyncio.Task[object]] = {sending, hurting}
+        while pending:
+            done, _ = await asyncio.wait(
+                {*pending, consumption}, return_when=asyncio.FIRST_COMPLETED
+            )
+            for task in done:
                 task.result()
-        await uploading
-        return await hurting
+            pending -= done
+        await asyncio.wait(
+            {consumption, asyncio.ensure_future(consuming.drained(streaming.sent))},
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if consumption.done():
+            consumption.result()
+        return hurting.result()
     finally:
-        for task in (progress, uploading, hurting):
+        for task in every:
             task.cancel()
-        await asyncio.gather(progress, uploading, hurting, return_exceptions=True)
+        await asyncio.gather(*every, return_exceptions=True)
 
 
-async def demonstrate(cluster: LocalCluster, corpus: Corpus, console: Console) -> int:
-    """Upload, hurt, read back, compare; return the exit code."""
-    producer_id = SystemRandom().getrandbits(63) | 1
-    async with LogClient(cluster.seeds) as client:
+async def demonstrate(
+    cluster: LocalCluster, corpus: Corpus, console: Console, began: float
+) -> int:
+    """Stream, hurt, rebuild, compare; return the exit code."""
+    async with Client(cluster.seeds) as client:
         target = Target(client, cluster.seeds, cluster)
         console.print(f"{len(cluster.nodes)} nodes run; [bold]{await target.ready()}[/] leads")
-        upload = Upload(client, corpus, producer_id)
-        began = time.monotonic()
-        interruption = await upload_and_hurt(target, upload, corpus.measure(), console.print)
-        uploaded_s = time.monotonic() - began
-        console.print("waiting for the killed node to catch up, then reading everything back")
+        await client.topics.create(TOPIC)
+        async with (
+            client.producer() as producer,
+            client.consumer(GROUP, [TOPIC], start="earliest") as consumer,
+        ):
+            streaming = Streaming(producer, TOPIC, corpus)
+            consuming = Consuming(consumer)
+            total = corpus.measure()
+            interruption = await stream_and_hurt(
+                target, streaming, consuming, total, console.print
+            )
         await target.settled()
-        began = time.monotonic()
-        found = await read_back(client, producer_id, corpus.hashes)
-        read_s = time.monotonic() - began
-    console.print(summary(corpus, upload, interruption, found, (uploaded_s, read_s)))
-    for name in (*found.missing, *found.different, *found.unexpected)[:10]:
+        found = consuming.rebuilding.compare(streaming.sent, corpus.hashes)
+    seconds = time.monotonic() - began
+    console.print(summary(corpus, streaming, interruption, found, seconds))
+    for name in found.mismatches[:10]:
         console.print(f"[red]not as it was read: {name}[/]")
-    is_same = not found.mismatches and found.files == len(corpus.hashes)
-    return 0 if is_same and found.records == upload.settled_records else 1
+    colour = "bold green" if found.is_exact else "bold red"
+    console.print(
+        f"[{colour}]{streaming.sent:,} records: {found.lost} lost, {found.duplicated} duplicated, "
+        f"{found.reordered} reordered; {found.files:,} files, "
+        f"{len(found.mismatches)} differ by SHA-256[/]"
+    )
+    return 0 if found.is_exact and found.files == len(corpus.hashes) else 1
 
 
 def summary(
     corpus: Corpus,
-    upload: Upload,
+    streaming: Streaming,
     interruption: Interruption,
     found: Comparison,
-    seconds: tuple[float, float],
+    seconds: float,
 ) -> Table:
     """Return what was done and what was found."""
-    uploaded_s, read_s = seconds
     table = Table(show_header=False, title="demo")
     table.add_row("input", str(corpus.directory))
-    table.add_row("files, lines", f"{len(corpus.hashes):,}, {corpus.lines:,}")
-    table.add_row("records (an empty file is one)", f"{upload.settled_records:,}")
+    table.add_row("files, records (lines)", f"{len(corpus.hashes):,}, {corpus.records:,}")
     table.add_row("bytes", f"{corpus.size:,}")
-    rate = upload.settled_records / max(uploaded_s, 1e-9)
-    table.add_row("uploaded in", f"{uploaded_s:.1f} s, {rate:,.0f} lines/s, kill included")
+    table.add_row("acknowledged, consumed", f"{streaming.acked:,}, {found.records:,}")
     table.add_row(
         "leader killed with -9",
         f"{interruption.killed} after {interruption.killed_at_records:,} records; "
         f"then {interruption.leader_after}",
     )
-    table.add_row("no acknowledgement for", f"{interruption.silence_s * 1000:.0f} ms")
-    table.add_row("batches sent again", f"{upload.window.sent_again:,}")
-    table.add_row("read back in", f"{read_s:.1f} s")
-    table.add_row(
-        "duplicates dropped while reading",
-        f"{found.dropped_batches:,} batches, {found.dropped_records:,} records "
-        "(no idempotent producer yet: the reader drops what is not next)",
-    )
-    table.add_row("files compared by SHA-256", f"{found.files:,}")
-    colour = "red" if found.mismatches else "green"
-    table.add_row("mismatches", f"[{colour}]{found.mismatches}[/]")
+    table.add_row("longest time without a receipt", f"{interruption.silence_s * 1000:.0f} ms")
+    table.add_row("sent again and recognized", f"{streaming.duplicates:,} records (stored once)")
+    table.add_row("from the first node's start", f"{seconds:.1f} s")
     return table
 
 
@@ -173,22 +228,28 @@ def addresses_of(named: Path | None) -> list[NodeAddress]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m bench.demo", description=__doc__)
-    parser.add_argument("--input", type=Path, default=None, help="a directory")
+    parser.add_argument("--input", type=Path, default=None, help="a directory of text files")
     parser.add_argument("--cluster", type=Path, default=None, help="a cluster.yml to use as it is")
     chosen = parser.parse_args(arguments)
     console = Console(highlight=False)
     corpus = Corpus(chosen.input) if chosen.input else standard_library()
+    if not corpus.directory.is_dir():
+        console.print(f"[red]demo: {corpus.directory} is no directory[/]")
+        return 2
     if not corpus.measure():
         console.print(
-            f"[red]demo: {corpus.directory} holds no .py files; give --input another one[/]"
+            f"[red]demo: {corpus.directory} holds no text ({corpus.pattern}); name another one[/]"
         )
         return 2
+    began = time.monotonic()
     try:
         with (
             tempfile.TemporaryDirectory(prefix="raftlog-demo-") as directory,
             LocalCluster(Path(directory), addresses_of(chosen.cluster)) as cluster,
         ):
-            return run_on_loop(asyncio.wait_for(demonstrate(cluster, corpus, console), DEADLINE_S))
+            return run_on_loop(
+                asyncio.wait_for(demonstrate(cluster, corpus, console, began), DEADLINE_S)
+            )
     except (RaftlogError, TimeoutError) as error:
         console.print(f"[red]demo: {str(error) or 'it took too long'}[/]")
         return 1

@@ -4,7 +4,10 @@ The names that programs use. Each is loaded when it is first asked for, so that
 ``import raftlog`` costs nothing and never imports grpc.
 
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
-- ``LogClient``, ``Record``, ``Receipt``: a client of a cluster;
+- ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
+  take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``Message``, ``StoredBatch``);
+  ``raftlog.sync.Client`` has the same names for threads;
+- ``LogClient``: a client of the log below the topics;
 - ``errors``: everything that is raised on purpose.
 """
 
@@ -13,8 +16,15 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from raftlog.base import errors as errors
+    from raftlog.client.client import Client as Client
+    from raftlog.client.consumer import Consumer as Consumer
     from raftlog.client.log_client import LogClient as LogClient
+    from raftlog.client.producer import Producer as Producer
+    from raftlog.client.reader import Reader as Reader
+    from raftlog.client.receipts import BatchReceipt as BatchReceipt
+    from raftlog.client.receipts import Message as Message
     from raftlog.client.receipts import Receipt as Receipt
+    from raftlog.client.receipts import StoredBatch as StoredBatch
     from raftlog.embedded import LogEntry as LogEntry
     from raftlog.embedded import Position as Position
     from raftlog.embedded import RaftLog as RaftLog
@@ -23,25 +33,39 @@ if TYPE_CHECKING:
     from raftlog.wire.batch import Record as Record
 
 _HOMES: Final = {
+    "BatchReceipt": "raftlog.client.receipts",
+    "Client": "raftlog.client.client",
+    "Consumer": "raftlog.client.consumer",
     "LogClient": "raftlog.client.log_client",
     "LogEntry": "raftlog.embedded",
+    "Message": "raftlog.client.receipts",
     "Position": "raftlog.embedded",
+    "Producer": "raftlog.client.producer",
     "RaftLog": "raftlog.embedded",
+    "Reader": "raftlog.client.reader",
     "Receipt": "raftlog.client.receipts",
     "Record": "raftlog.wire.batch",
     "Settings": "raftlog.embedded",
     "StateMachine": "raftlog.embedded",
+    "StoredBatch": "raftlog.client.receipts",
 }
 
 __all__ = [
+    "BatchReceipt",
+    "Client",
+    "Consumer",
     "LogClient",
     "LogEntry",
+    "Message",
     "Position",
+    "Producer",
     "RaftLog",
+    "Reader",
     "Receipt",
     "Record",
     "Settings",
     "StateMachine",
+    "StoredBatch",
     "errors",
 ]
 

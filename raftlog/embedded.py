@@ -290,7 +290,7 @@ class RaftLog(Generic[R]):
             self._submit(_RAW, (data,), on_outcome)
         return future
 
-    async def propose(self, data: bytes, *, timeout: float | None = None) -> R:  # noqa: ASYNC109
+    async def propose(self, data: bytes, *, timeout: float | None = None) -> R:
         """Append ``data`` and return what the machine's ``apply`` returned for it.
 
         Raises:

@@ -36,6 +36,7 @@ RPCS_MAX: Final = 4_096
 WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000
+TAG_CHARACTERS_MAX: Final = 127
 
 # Raft.
 VOTERS_MAX: Final = 7

@@ -18,33 +18,22 @@ again behind the caller's back: nothing removes duplicates yet, so it ends in
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
-from typing import Final, Self, TypeVar
-
-from google.protobuf.message import Message
+from typing import Final, Self
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import (
-    NotLeader,
-    ProtocolError,
-    RaftlogError,
-    Retriable,
-    Throttled,
-    Unavailable,
-)
+from raftlog.base.errors import ProtocolError
 from raftlog.base.ids import Index, NodeId, Offset
-from raftlog.base.limits import KIB
+from raftlog.client.asking import Asker
+from raftlog.client.packing import encode_records
+from raftlog.client.reading import READ_BYTES, split_answer
 from raftlog.client.receipts import BatchReceipt, ReadBatches, Receipt, StoredBatch
 from raftlog.client.routing import Router
-from raftlog.client.sending import RETRY_PAUSE_S, QueueSender, encode_records
-from raftlog.wire.batch import BATCH_HEADER_BYTES, Record
+from raftlog.client.sending import QueueSender
+from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
-M = TypeVar("M", bound=Message)
-READ_BYTES: Final = 1024 * KIB
 FOLLOW_WAIT_S: Final = 5.0
-ANSWER_TIMEOUT_S: Final = 2.0
-"""For one answer of one node; then another node is asked."""
 
 
 class LogClient:
@@ -66,6 +55,7 @@ class LogClient:
         timeout_s: float = 30.0,
     ) -> None:
         self._router = Router(seeds, shard=shard, cluster=cluster)
+        self._asker = Asker(self._router, shard=shard, timeout_s=timeout_s)
         self._shard = shard
         self._timeout_s = timeout_s
         self._senders: dict[int, QueueSender] = {}
@@ -157,7 +147,7 @@ class LogClient:
             OffsetOutOfRange: The queue does not reach there; the error says where it does.
             Unavailable: No leader within the timeout.
         """
-        answer, payload = await self._ask(
+        answer, payload = await self._asker.ask(
             Method.READ,
             client.ReadBatches(
                 queue=queue,
@@ -167,10 +157,11 @@ class LogClient:
                 session_applied=self._applied,
             ),
             client.BatchesRead,
-            answer_timeout_s=wait_s + ANSWER_TIMEOUT_S,
+            timeout_s=max(self._timeout_s, wait_s),
+            wait_s=wait_s,
         )
         self._applied = max(self._applied, answer.applied)
-        batches = _split(answer, payload)
+        batches = split_answer(answer, payload)
         return ReadBatches(batches, Offset(answer.end_offset), Index(answer.applied))
 
     async def batches(
@@ -211,7 +202,7 @@ class LogClient:
         Raises:
             Unavailable: No leader could confirm it within the timeout.
         """
-        answer, _ = await self._ask(
+        answer, _ = await self._asker.ask(
             Method.END_OFFSET, client.EndOffset(queue=queue), client.EndOffsetIs
         )
         return Offset(answer.end_offset)
@@ -220,7 +211,7 @@ class LogClient:
 
     async def status(self) -> client.NodeStatus:
         """Return what the leader says about itself (``routing.ask_status``: any node)."""
-        answer, _ = await self._ask(Method.STATUS, client.GetStatus(), client.NodeStatus)
+        answer, _ = await self._asker.ask(Method.STATUS, client.GetStatus(), client.NodeStatus)
         return answer
 
     async def transfer(self, target: NodeId | None = None) -> None:
@@ -233,46 +224,7 @@ class LogClient:
             Unavailable: No leader within the timeout.
         """
         message = client.TransferLeader(target=target or "")
-        await self._ask(Method.TRANSFER, message, client.TransferStarted)
-
-    async def _ask(
-        self,
-        method: Method,
-        message: Message,
-        answer: type[M],
-        *,
-        answer_timeout_s: float = ANSWER_TIMEOUT_S,
-    ) -> tuple[M, Buffer]:
-        """Ask the leader, whoever that becomes, until there is an answer or time is up."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + max(self._timeout_s, answer_timeout_s)
-        while True:
-            channel = await self._router.find(max(deadline - loop.time(), 0.001))
-            left_s = max(deadline - loop.time(), 0.001)
-            pause_s = RETRY_PAUSE_S
-            error: RaftlogError
-            try:
-                return await channel.call(
-                    method,
-                    message,
-                    answer,
-                    shard=self._shard,
-                    timeout_s=min(left_s, answer_timeout_s),
-                )
-            except NotLeader as refusal:
-                self._router.demote(channel, refusal)
-                error = refusal
-            except Throttled as refusal:
-                pause_s = refusal.retry_after
-                error = refusal
-            except Unavailable as refusal:
-                self._router.demote(channel)
-                error = refusal
-            except Retriable as refusal:
-                error = refusal
-            if loop.time() + pause_s >= deadline:
-                raise error
-            await asyncio.sleep(pause_s)
+        await self._asker.ask(Method.TRANSFER, message, client.TransferStarted)
 
 
 def _before(batches: Sequence[StoredBatch], end: int | None) -> Sequence[StoredBatch]:
@@ -280,17 +232,3 @@ def _before(batches: Sequence[StoredBatch], end: int | None) -> Sequence[StoredB
     if end is None or batches[-1].base_offset < end:
         return batches
     return [batch for batch in batches if batch.base_offset < end]
-
-
-def _split(answer: client.BatchesRead, payload: Buffer) -> tuple[StoredBatch, ...]:
-    view = memoryview(payload)
-    batches: list[StoredBatch] = []
-    position = 0
-    for base_offset, length in zip(answer.base_offsets, answer.lengths, strict=False):
-        if length < BATCH_HEADER_BYTES:
-            raise ProtocolError(f"a stored batch of {length} bytes")
-        batches.append(StoredBatch(Offset(base_offset), view[position : position + length]))
-        position += length
-    if position != len(view) or len(answer.base_offsets) != len(answer.lengths):
-        raise ProtocolError(f"{len(batches)} batches of {position} bytes in {len(view)}")
-    return tuple(batches)

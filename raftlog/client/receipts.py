@@ -6,39 +6,85 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.wire.batch import Batch, Record, batch_facts
+from raftlog.wire.batch import Batch, Headers, Record, batch_facts
 
 
 class Receipt(msgspec.Struct, frozen=True, gc=False):
     """A record is stored: where, and what that promises.
 
-    ``durability`` is ``fsync`` when a majority has it on disk; any other word
-    names a weaker promise.
+    Attributes:
+        topic: Its topic.
+        queue: The place of its queue in the topic, from 0.
+        offset: Its position in the queue.
+        term: Of the leader that stored it.
+        index: Of the log entry that holds it.
+        durability: ``fsync`` when a majority has it on disk; any other word names a
+            weaker promise.
+        duplicate: It was sent more than once and is stored once: everything else is
+            what the first time gave.
     """
 
+    topic: str
+    queue: int
     offset: Offset
     term: Term
     index: Index
     durability: str
-    queue: int
+    duplicate: bool = False
 
 
 class BatchReceipt(msgspec.Struct, frozen=True, gc=False):
-    """A batch is stored: its records have the offsets ``base_offset`` and following."""
+    """A batch is stored: its ``count`` records have the offsets from ``base_offset`` on.
 
+    The other attributes are those of ``Receipt``.
+    """
+
+    topic: str
+    queue: int
     base_offset: Offset
     count: int
     term: Term
     index: Index
     durability: str
+    duplicate: bool = False
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """A record as it is read.
+
+    Attributes:
+        topic: Its topic.
+        queue: The place of its queue in the topic, from 0.
+        offset: Its position in the queue.
+        key: Its key, or None.
+        value: Its value, or None.
+        headers: Pairs of name and value; a name may occur more than once.
+        timestamp_ms: Milliseconds since 1970: the sender's time, unless it said another.
+        tag: Its tag, or None.
+    """
+
+    topic: str
     queue: int
+    offset: Offset
+    key: bytes | None
+    value: bytes | None
+    headers: Headers = ()
+    timestamp_ms: int = 0
+    tag: str | None = None
+
+    def __repr__(self) -> str:
+        """Show where it is, not what is in it."""
+        size = len(self.value or b"")
+        return f"<Message {self.topic}/{self.queue}@{self.offset}, {size} bytes>"
 
 
 class StoredBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch as it lies in the log, and the offset of its first record."""
+    """A batch as it lies in the log, and where: the offset of its first record."""
 
     base_offset: Offset
     data: Buffer
+    topic: str = ""
+    queue: int = 0
 
     @property
     def count(self) -> int:
@@ -46,10 +92,11 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
         return batch_facts(self.data)[0]
 
     def open(self) -> Batch:
-        """Check it and reach its columns without a copy.
+        """Check it and reach its columns without a copy (if it is not compressed).
 
         Raises:
             BadBatch: It was damaged on the way, or is no batch of this version.
+            CodecUnavailable: It is compressed by a codec that is not installed here.
         """
         return Batch(self.data)
 
@@ -57,6 +104,16 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
         """Yield the records with their offsets; raises as ``open``."""
         for number, record in enumerate(self.open().records()):
             yield Offset(self.base_offset + number), record
+
+    def messages(self, start: int = 0) -> Iterator[Message]:
+        """Yield the records at or after offset ``start`` as messages; raises as ``open``."""
+        topic, queue = self.topic, self.queue
+        for offset, record in enumerate(self.open().records(), self.base_offset):
+            if offset >= start:
+                yield Message(
+                    *(topic, queue, Offset(offset), record.key, record.value),
+                    *(record.headers, record.timestamp_ms, record.tag),
+                )
 
 
 class ReadBatches(msgspec.Struct, frozen=True):

@@ -17,8 +17,7 @@ other; a caller who needs an order waits for each receipt.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from time import time_ns
+from collections.abc import Callable
 from typing import Final
 
 from raftlog.base.entry import Buffer
@@ -42,15 +41,18 @@ from raftlog.base.limits import (
     UNCOMMITTED_BYTES_MAX,
 )
 from raftlog.base.turn import turn_of
+from raftlog.client.asking import RETRY_PAUSE_S
+from raftlog.client.packing import Columns
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
-from raftlog.wire.batch import Headers, Record, encode_columns, parse_batch_header
+from raftlog.wire.batch import Record, parse_batch_header
 from raftlog.wire.frame import Frame, Method
 from raftlog.wire.requests import parse_header
 from raftlog.wire.schema import client
 
 IN_FLIGHT_MAX: Final = 64
-RETRY_PAUSE_S: Final = 0.02
+LOG: Final = "%log"
+"""The topic of the queues that this client writes."""
 OnEnd = Callable[[BatchReceipt | RaftlogError], None]
 
 
@@ -70,66 +72,6 @@ class _Pending:
         self.last_error: RaftlogError | None = None
 
 
-class _OpenBatch:
-    """The records that wait for the end of the turn, as columns."""
-
-    __slots__ = ("bytes", "futures", "headers", "keys", "times", "values")
-
-    def __init__(self) -> None:
-        self.values: list[bytes | None] = []
-        self.keys: list[bytes | None] | None = None
-        self.times: list[int] | None = None
-        self.headers: dict[int, Headers] | None = None
-        self.futures: list[asyncio.Future[Receipt]] = []
-        self.bytes = 0
-
-    def add_record(self, record: Record) -> None:
-        """Add a record that is more than a value."""
-        number = len(self.values)
-        if record.key is not None:
-            if self.keys is None:
-                self.keys = [None] * number
-            self.bytes += len(record.key)
-        if self.keys is not None:
-            self.keys.append(record.key)
-        if record.timestamp_ms and self.times is None:
-            self.times = [0] * number
-        if self.times is not None:
-            self.times.append(record.timestamp_ms)
-        if record.headers:
-            if self.headers is None:
-                self.headers = {}
-            self.headers[number] = record.headers
-            self.bytes += sum(len(name) + len(value) + 8 for name, value in record.headers)
-        self.values.append(record.value)
-        self.bytes += len(record.value or b"")
-
-    def add_value(self, value: bytes) -> None:
-        """Add a record that is only a value."""
-        self.values.append(value)
-        self.bytes += len(value)
-        if self.keys is not None:
-            self.keys.append(None)
-        if self.times is not None:
-            self.times.append(0)
-
-    def encode(self) -> bytes:
-        """Return the batch.
-
-        Raises:
-            RecordTooLarge: It is over the limit.
-        """
-        now_ms = time_ns() // 1_000_000
-        times = self.times
-        return encode_columns(
-            self.values,
-            self.keys,
-            timestamp_ms=now_ms,
-            timestamps_ms=None if times is None else [time or now_ms for time in times],
-            headers=self.headers,
-        )
-
-
 class QueueSender:
     """Sends to one queue. Bound to the loop that it was made on."""
 
@@ -141,7 +83,7 @@ class QueueSender:
         self._shard = shard
         self._timeout_s = timeout_s
         self._header = client.AppendBatch(queue=queue).SerializeToString()
-        self._open = _OpenBatch()
+        self._open = Columns()
         self._is_scheduled = False
         self._ready: deque[_Pending] = deque()
         self._in_flight: set[_Pending] = set()
@@ -223,7 +165,7 @@ class QueueSender:
         self._start_ready()
 
     def _seal(self) -> None:
-        batch, self._open = self._open, _OpenBatch()
+        batch, self._open = self._open, Columns()
         try:
             data = batch.encode()
         except RecordTooLarge as error:
@@ -243,7 +185,7 @@ class QueueSender:
             term, index, durability = result.term, result.index, result.durability
             for offset, future in enumerate(futures, result.base_offset):
                 if not future.done():
-                    receipt = Receipt(Offset(offset), term, index, durability, queue)
+                    receipt = Receipt(LOG, queue, Offset(offset), term, index, durability)
                     future.set_result(receipt)
 
         self._add(_Pending(data, len(futures), on_end))
@@ -298,12 +240,13 @@ class QueueSender:
                 self._end(pending, OutcomeUnknown(f"the answer cannot be read: {error}"))
                 return
             receipt = BatchReceipt(
+                LOG,
+                self._queue,
                 Offset(answer.base_offset),
                 pending.count,
                 Term(answer.term),
                 Index(answer.index),
                 answer.durability,
-                self._queue,
             )
             self._end(pending, receipt)
 
@@ -354,15 +297,3 @@ class QueueSender:
         if not self._is_closed and (self._ready or self._open.futures) and not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._turn.handle, self._flush)
-
-
-def encode_records(records: Sequence[Record]) -> bytes:
-    """Return the batch of ``records``, as ``send`` would make it.
-
-    Raises:
-        RecordTooLarge: It is over a limit; send fewer.
-    """
-    batch = _OpenBatch()
-    for record in records:
-        batch.add_record(record)
-    return batch.encode()

@@ -2,10 +2,15 @@
 
 There is no way to look a start position up: whoever reads for a group has
 claimed the queue, so that the owner before is fenced from then on.
+
+Apply fences by generations alone and knows no groups. So a claim that is no
+member's, or of a generation that nobody began, is refused here, before it is in
+the log: it would fence every member that comes after it.
 """
 
 from typing import Final
 
+from raftlog.base.errors import RaftlogError, UnknownMember
 from raftlog.broker.claims import (
     ClaimQueue,
     CommitOffsets,
@@ -14,6 +19,7 @@ from raftlog.broker.claims import (
     QueueClaimed,
     SeekGroup,
 )
+from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, propose
 
@@ -24,17 +30,44 @@ Offsets = tuple[tuple[int, int], ...]
 class ClaimService:
     """The claims and offsets of one shard's groups."""
 
-    def __init__(self, replica: ShardReplica) -> None:
+    def __init__(self, replica: ShardReplica, machine: BrokerMachine) -> None:
         self._replica: Final = replica
+        self._machine: Final = machine
 
     def claim(
         self, group: str, member: str, generation: int, queue: int, reply: Reply[QueueClaimed]
     ) -> None:
-        """Own a queue; ``Fenced`` if a newer generation or another member owns it."""
-        propose(
-            *(self._replica, lambda: ClaimQueue(group, queue, generation, member)),
-            *(QueueClaimed, reply),
-        )
+        """Own a queue.
+
+        ``UnknownMember`` for who is none, or of a generation that has not begun;
+        ``Fenced`` if a newer generation or another member owns the queue.
+        """
+
+        def make() -> ClaimQueue:
+            return ClaimQueue(group, queue, generation, member)
+
+        def sure(error: RaftlogError | None) -> None:
+            error = error or self._refusal(group, member, generation)
+            if error is None:
+                propose(self._replica, make, QueueClaimed, reply)
+            else:
+                reply(error)
+
+        if self._refusal(group, member, generation) is None:
+            propose(self._replica, make, QueueClaimed, reply)
+        else:  # a new leader may not have applied the member's join yet
+            self._replica.read_index(sure)
+
+    def _refusal(self, name: str, member: str, generation: int) -> UnknownMember | None:
+        group = self._machine.groups.get(name)
+        if group is None or member not in group.members:
+            return UnknownMember(f"{member!r} is no member of group {name!r}; join again")
+        if generation > group.generation:
+            return UnknownMember(
+                f"generation {generation} of group {name!r} has not begun: it is in "
+                f"{group.generation}; join again"
+            )
+        return None
 
     def commit(
         self,

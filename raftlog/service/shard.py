@@ -119,7 +119,7 @@ class BrokerShard:
             topics=TopicService(replica, machine),
             producers=ProducerService(replica),
             groups=GroupService(replica, machine, sessions),
-            claims=ClaimService(replica),
+            claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             status=status,
             transfer=partial(_hand_over, replica),

@@ -1,21 +1,14 @@
 """Record batches: what a producer sends, the log stores and a consumer gets, unchanged.
 
-Little-endian (ruling 11)::
+::
 
-    base offset u64 | leader term u64 | crc32c u32          outside the checksum
-    magic u16 | format u8 | codec u8 | flags u16 | reserved u16
-    length u32 | table length u32 | count u32 | producer epoch u32
-    producer id u64 | base sequence u64 | known through u64
-    first timestamp i64 | largest timestamp i64
-    record table | payload
+    header | record table | payload
 
-``length`` counts the whole batch, so that batches can lie one after the other.
-Base offset and term may be written by whoever knows them without touching the
-checksum; in the log they are 0. The record table is for facts of single records
-that a broker needs (tag, FIFO key); no producer writes one yet, and a reader
-skips it by its length.
+The header (``wire.batch_header``) is what a broker reads; the record table
+(``wire.record_table``) it may read; the payload is the clients' own.
 
-The payload has columns, not rows::
+The payload has columns, not rows; with a codec, it is one compressed frame of
+them (``wire.codecs``)::
 
     value lengths i32[count] | key lengths i32[count] | timestamp deltas i64[count]
     values | keys | headers
@@ -30,31 +23,49 @@ buffer. ``headers`` is MessagePack: pairs of record number and its list of
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import IntFlag
-from itertools import accumulate, repeat
+from itertools import repeat
 from typing import Final
 
 import msgspec
-from crc32c import crc32c
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, RecordTooLarge
 from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
+from raftlog.wire.batch_header import (
+    ANONYMOUS,
+    BATCH_HEADER_BYTES,
+    AppendFacts,
+    BatchHeader,
+    Producer,
+    append_facts,
+    batch_facts,
+    batch_length,
+    parse_batch_header,
+    seal_batch,
+    table_of,
+)
+from raftlog.wire.codecs import Codec, codec_named, decompress
+from raftlog.wire.columns import joined, lengths, split, total
+from raftlog.wire.record_table import RecordTable, encode_table, parse_table
 
-BATCH_MAGIC: Final = 0x4252
-BATCH_FORMAT: Final = 1
-CODEC_NONE: Final = 0
-"""The payload is not compressed. No other codec exists yet."""
-_HEADER: Final = struct.Struct("<QQIHBBHHIIIIQQQqq")
-BATCH_HEADER_BYTES: Final = _HEADER.size
-_CHECKED: Final = struct.Struct("<HBBHHIIIIQQQqq")
-_OUTSIDE: Final = struct.Struct("<QQI")
-_CHECKED_AT: Final = _OUTSIDE.size
-_LENGTH: Final = struct.Struct("<I")
-_LENGTH_AT: Final = 28
-_FACTS: Final = struct.Struct("<I36xq")
-_FACTS_AT: Final = 36
-_APPEND_FACTS: Final = struct.Struct("<I4xIIQQQ8xq")
-_NONE: Final = -1
+__all__ = [
+    "ANONYMOUS",
+    "BATCH_HEADER_BYTES",
+    "AppendFacts",
+    "Batch",
+    "BatchFlag",
+    "BatchHeader",
+    "Headers",
+    "Producer",
+    "Record",
+    "append_facts",
+    "batch_facts",
+    "batch_length",
+    "encode_batch",
+    "encode_columns",
+    "parse_batch_header",
+    "records",
+]
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -81,46 +92,29 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """One record, as a user gives and gets it.
 
     ``timestamp_ms`` of 0 in a record to be sent means "the time of the batch".
+    ``tag`` is for filters: at most 127 characters, readable by the broker.
     """
 
     value: bytes | None
     key: bytes | None = None
     headers: Headers = ()
     timestamp_ms: int = 0
-
-
-class Producer(msgspec.Struct, frozen=True, gc=False):
-    """Who made a batch, for duplicates. All zero: nobody looks for any."""
-
-    id: int = 0
-    epoch: int = 0
-    base_sequence: int = 0
-    known_through: int = 0
-
-
-ANONYMOUS: Final = Producer()
-
-
-class BatchHeader(msgspec.Struct, frozen=True, gc=False):
-    """The facts of a batch. ``length`` is all of it, header included."""
-
-    length: int
-    count: int
-    codec: int
-    flags: int
-    table_length: int
-    producer: Producer
-    first_timestamp_ms: int
-    largest_timestamp_ms: int
+    tag: str | None = None
 
 
 def encode_batch(
-    records: Sequence[Record], *, timestamp_ms: int, producer: Producer = ANONYMOUS
+    records: Sequence[Record],
+    *,
+    timestamp_ms: int,
+    producer: Producer = ANONYMOUS,
+    codec: str = "none",
 ) -> bytes:
     """Return the batch of ``records``; ``timestamp_ms`` is for those without a time.
 
     Raises:
-        RecordTooLarge: More than 4 MiB, or more than 10 000 records.
+        RecordTooLarge: As ``encode_columns``.
+        BadRequest: As ``encode_columns``.
+        CodecUnavailable: As ``encode_columns``.
     """
     times = [record.timestamp_ms or timestamp_ms for record in records]
     return encode_columns(
@@ -130,8 +124,10 @@ def encode_batch(
         headers={
             number: record.headers for number, record in enumerate(records) if record.headers
         },
+        tags=[record.tag for record in records],
         timestamp_ms=timestamp_ms,
         producer=producer,
+        codec=codec,
     )
 
 
@@ -142,7 +138,9 @@ def encode_columns(
     timestamp_ms: int,
     timestamps_ms: Sequence[int] | None = None,
     headers: Mapping[int, Headers] | None = None,
+    tags: Sequence[str | None] | None = None,
     producer: Producer = ANONYMOUS,
+    codec: str = "none",
 ) -> bytes:
     """Return the batch of records given as columns: the fast way in.
 
@@ -152,130 +150,64 @@ def encode_columns(
         timestamp_ms: The time of every record, unless ``timestamps_ms`` is given.
         timestamps_ms: As many timestamps.
         headers: By record number, for the records that have some.
+        tags: As many tags, or None for none at all.
         producer: Who made the batch.
+        codec: How the payload is compressed: "none", "zstd" or "lz4". One that would not
+            get smaller is left as it is.
 
     Raises:
-        RecordTooLarge: More than 4 MiB, or more than 10 000 records.
+        RecordTooLarge: More than 4 MiB (before compression, so that a batch is not refused
+            or accepted for what is in it), or more than 10 000 records.
+        BadRequest: A tag is longer than 127 characters.
+        CodecUnavailable: No such codec, or its package is not installed.
     """
     count = len(values)
     assert count, "a batch without records"
     if count > BATCH_RECORDS_MAX:
         raise RecordTooLarge(count, BATCH_RECORDS_MAX)
     flags = 0
-    lengths = struct.Struct(f"<{count}i")
-    body: list[bytes] = [b""]
-    if None in values:
+    columns = struct.Struct(f"<{count}i")
+    has_nulls = None in values
+    if has_nulls:
         flags |= BatchFlag.NULL_VALUES
-    body.append(lengths.pack(*_lengths(values, flags & BatchFlag.NULL_VALUES)))
+    body = [b"", b"", columns.pack(*lengths(values, has_none=has_nulls))]
     has_keys = keys is not None and any(key is not None for key in keys)
     if keys is not None and has_keys:
         assert len(keys) == count, f"{len(keys)} keys for {count} values"
         flags |= BatchFlag.KEYS
-        body.append(lengths.pack(*_lengths(keys, 1)))
+        body.append(columns.pack(*lengths(keys, has_none=True)))
     first = largest = timestamp_ms
     if timestamps_ms is not None:
         assert len(timestamps_ms) == count, f"{len(timestamps_ms)} times for {count} values"
         flags |= BatchFlag.TIMESTAMPS
         first, largest = timestamps_ms[0], max(timestamps_ms)
         body.append(struct.pack(f"<{count}q", *(time - first for time in timestamps_ms)))
-    body.append(_joined(values, flags & BatchFlag.NULL_VALUES))
+    body.append(joined(values, has_none=has_nulls))
     if keys is not None and has_keys:
-        body.append(_joined(keys, 1))
+        body.append(joined(keys, has_none=True))
     if headers:
         flags |= BatchFlag.HEADERS
         body.append(msgspec.msgpack.encode(list(headers.items())))
-    return _sealed(body, count, flags, producer, (first, largest))
+    if tags is not None and any(tag is not None for tag in tags):
+        sizes = _sizes(values, keys or (), headers or {})
+        body[1] = encode_table(RecordTable(sizes, tags=tuple(tags)))
+    return seal_batch(body, codec_named(codec), count, flags, producer, (first, largest))
 
 
-def _sealed(
-    body: list[bytes], count: int, flags: int, producer: Producer, times: tuple[int, int]
-) -> bytes:
-    """Put the header before ``body``, whose first part is a place for it."""
-    length = BATCH_HEADER_BYTES + sum(map(len, body))
-    if length > BATCH_BYTES_MAX:
-        raise RecordTooLarge(length, BATCH_BYTES_MAX)
-    checked = _CHECKED.pack(
-        *(BATCH_MAGIC, BATCH_FORMAT, CODEC_NONE, flags, 0, length, 0, count, producer.epoch),
-        *(producer.id, producer.base_sequence, producer.known_through, *times),
-    )
-    body[0] = checked
-    inside = b"".join(body)
-    return _OUTSIDE.pack(0, 0, crc32c(inside)) + inside
-
-
-def _lengths(column: Sequence[bytes | None], has_none: int) -> Iterable[int]:
-    if has_none:
-        return (_NONE if value is None else len(value) for value in column)
-    return map(len, column)  # type: ignore[arg-type]  # no None in it
-
-
-def _joined(column: Sequence[bytes | None], has_none: int) -> bytes:
-    if has_none:
-        return b"".join(value for value in column if value is not None)
-    return b"".join(column)  # type: ignore[arg-type]  # no None in it
-
-
-def batch_length(buffer: Buffer, position: int = 0) -> int:
-    """Return the length that the batch at ``position`` claims, to split stored batches.
-
-    Raises:
-        BadBatch: Fewer bytes than a header.
-    """
-    if position + BATCH_HEADER_BYTES > len(buffer):
-        raise BadBatch(f"{len(buffer) - position} bytes are less than a batch header")
-    length: int = _LENGTH.unpack_from(buffer, position + _LENGTH_AT)[0]
-    return length
-
-
-def batch_facts(buffer: Buffer, position: int = 0) -> tuple[int, int]:
-    """Return record count and largest timestamp of a batch that was checked before."""
-    count, largest = _FACTS.unpack_from(buffer, position + _FACTS_AT)
-    return count, largest
-
-
-AppendFacts = tuple[int, int, int, int, int, int, int]
-"""Length, count, producer epoch, producer id, base sequence, known through, largest timestamp."""
-
-
-def append_facts(buffer: Buffer, position: int = 0) -> AppendFacts:
-    """Return what the machine needs of a batch that was checked before, in one look."""
-    facts: AppendFacts = _APPEND_FACTS.unpack_from(buffer, position + _LENGTH_AT)
-    return facts
-
-
-def parse_batch_header(buffer: Buffer) -> BatchHeader:
-    """Check the one batch that ``buffer`` is, checksum included, and return its facts.
-
-    Raises:
-        BadBatch: It is no batch, or fails its checksum.
-        RecordTooLarge: It is over 4 MiB or 10 000 records.
-    """
-    size = len(buffer)
-    if size < BATCH_HEADER_BYTES:
-        raise BadBatch(f"{size} bytes are less than a batch header")
-    if size > BATCH_BYTES_MAX:
-        raise RecordTooLarge(size, BATCH_BYTES_MAX)
-    # fmt: off
-    (_, _, checksum, magic, form, codec, flags, reserved,
-     length, table_length, count, epoch, producer_id, sequence, known_through,
-     first, largest) = _HEADER.unpack_from(buffer, 0)
-    # fmt: on
-    if magic != BATCH_MAGIC or form != BATCH_FORMAT:
-        raise BadBatch(f"magic {magic:#06x}, format {form}: not a batch of this version")
-    if length != size:
-        raise BadBatch(f"the batch claims {length} bytes and has {size}")
-    if crc32c(memoryview(buffer)[_CHECKED_AT:]) != checksum:
-        raise BadBatch("the batch fails its checksum; it was damaged on the way, send it again")
-    if table_length > size - BATCH_HEADER_BYTES or reserved or not count:
-        raise BadBatch(f"a batch of {count} records with a table of {table_length} bytes")
-    if count > BATCH_RECORDS_MAX:
-        raise RecordTooLarge(count, BATCH_RECORDS_MAX)
-    producer = Producer(producer_id, epoch, sequence, known_through) if producer_id else ANONYMOUS
-    return BatchHeader(length, count, codec, flags, table_length, producer, first, largest)
+def _sizes(
+    values: Sequence[bytes | None], keys: Sequence[bytes | None], headers: Mapping[int, Headers]
+) -> tuple[int, ...]:
+    """Return the size of each record, for its row in the record table."""
+    sizes = [len(value or b"") for value in values]
+    for number, key in enumerate(keys):
+        sizes[number] += len(key or b"")
+    for number, pairs in headers.items():
+        sizes[number] += sum(len(name.encode()) + len(value) for name, value in pairs)
+    return tuple(sizes)
 
 
 class Batch:
-    """A checked batch, with its columns reachable and nothing copied.
+    """A checked batch, with its columns reachable; nothing is copied that is not compressed.
 
     Attributes:
         header: The facts.
@@ -283,27 +215,44 @@ class Batch:
         value_lengths: Their lengths; -1 for a record without a value.
     """
 
-    __slots__ = ("_after_values", "_key_lengths", "_times", "header", "value_lengths", "values")
+    __slots__ = (
+        "_after_values",
+        "_key_lengths",
+        "_tags",
+        "_times",
+        "header",
+        "value_lengths",
+        "values",
+    )
 
     def __init__(self, buffer: Buffer) -> None:
         """Check ``buffer``, which is kept alive and must not change.
 
         Raises:
-            BadBatch: As ``parse_batch_header``, or columns that do not add up.
+            BadBatch: As ``parse_batch_header``; or columns that do not add up, or a payload
+                that does not open, or opens to more than a batch may be.
             RecordTooLarge: As ``parse_batch_header``.
+            CodecUnavailable: It is compressed, and the package for that is not installed.
         """
         header = self.header = parse_batch_header(buffer)
-        if header.codec != CODEC_NONE or header.flags & ~_FLAGS:
+        if header.flags & ~_FLAGS:
             raise BadBatch(
-                f"codec {header.codec}, flags {header.flags:#06x}: a newer producer wrote this "
-                "batch; read it with that version of raftlog"
+                f"flags {header.flags:#06x}: a newer producer wrote this batch; read it with "
+                "that version of raftlog"
             )
-        view = memoryview(buffer)[BATCH_HEADER_BYTES + header.table_length :]
+        self._tags: tuple[str | None, ...] | None = None
+        if header.table_length:
+            self._tags = parse_table(table_of(buffer, header.table_length), header.count).tags
+        before = BATCH_HEADER_BYTES + header.table_length
+        view = memoryview(buffer)[before:]
+        if header.codec != Codec.NONE:
+            view = memoryview(decompress(header.codec, view, BATCH_BYTES_MAX - before))
         try:
             view = self._read_columns(view)
         except struct.error as error:
             raise BadBatch(f"a batch of {header.count} records is too short: {error}") from error
-        size = _total(self.value_lengths, header.flags & BatchFlag.NULL_VALUES)
+        has_nulls = bool(header.flags & BatchFlag.NULL_VALUES)
+        size = total(self.value_lengths, has_none=has_nulls)
         if size > len(view):
             raise BadBatch(f"values of {size} bytes in {len(view)}")
         self.values = view[:size]
@@ -312,12 +261,12 @@ class Batch:
     def _read_columns(self, view: memoryview) -> memoryview:
         count = self.header.count
         flags = self.header.flags
-        lengths = f"<{count}i"
-        self.value_lengths: tuple[int, ...] = struct.unpack_from(lengths, view)
+        column = f"<{count}i"
+        self.value_lengths: tuple[int, ...] = struct.unpack_from(column, view)
         view = view[4 * count :]
         self._key_lengths: tuple[int, ...] | None = None
         if flags & BatchFlag.KEYS:
-            self._key_lengths = struct.unpack_from(lengths, view)
+            self._key_lengths = struct.unpack_from(column, view)
             view = view[4 * count :]
         self._times: tuple[int, ...] | None = None
         if flags & BatchFlag.TIMESTAMPS:
@@ -342,17 +291,19 @@ class Batch:
         rest = self._after_values
         keys: Iterable[bytes | None] = repeat(None)
         if self._key_lengths is not None:
-            size = _total(self._key_lengths, 1)
+            size = total(self._key_lengths, has_none=True)
             if size > len(rest):
                 raise BadBatch(f"keys of {size} bytes in {len(rest)}")
-            keys = _split(rest[:size], self._key_lengths)
+            keys = split(rest[:size], self._key_lengths)
             rest = rest[size:]
         headers = _headers(rest) if self.header.flags & BatchFlag.HEADERS else {}
         first = self.header.first_timestamp_ms
         times = self._times or repeat(0)
-        values = _split(self.values, self.value_lengths)
-        for number, (value, key, delta) in enumerate(zip(values, keys, times, strict=False)):
-            yield Record(value, key, headers.get(number, ()), first + delta)
+        tags: Iterable[str | None] = self._tags or repeat(None)
+        values = split(self.values, self.value_lengths)
+        rows = enumerate(zip(values, keys, times, tags, strict=False))
+        for number, (value, key, delta, tag) in rows:
+            yield Record(value, key, headers.get(number, ()), first + delta, tag)
 
 
 def records(buffer: Buffer) -> Iterator[Record]:
@@ -361,20 +312,9 @@ def records(buffer: Buffer) -> Iterator[Record]:
     Raises:
         BadBatch: It is no batch, or damaged.
         RecordTooLarge: It is over 4 MiB or 10 000 records.
+        CodecUnavailable: It is compressed, and the package for that is not installed.
     """
     return Batch(buffer).records()
-
-
-def _total(lengths: tuple[int, ...], has_none: int) -> int:
-    if min(lengths) < (_NONE if has_none else 0):
-        raise BadBatch(f"a length of {min(lengths)}")
-    return sum(lengths) + (lengths.count(_NONE) if has_none else 0)
-
-
-def _split(column: memoryview, lengths: Sequence[int]) -> Iterator[bytes | None]:
-    data = bytes(column)
-    for length, end in zip(lengths, accumulate(max(size, 0) for size in lengths), strict=True):
-        yield None if length == _NONE else data[end - length : end]
 
 
 def _headers(column: memoryview) -> dict[int, Headers]:

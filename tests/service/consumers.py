@@ -39,7 +39,7 @@ class Consumers:
         self.machine = self.replica.machine
         self.sessions = Sessions(self.replica, self.machine, self.scheduler)
         self.groups = GroupService(self.replica, self.machine, self.sessions)
-        self.claims = ClaimService(self.replica)
+        self.claims = ClaimService(self.replica, self.machine)
         self.heartbeats = HeartbeatService(
             self.replica, self.machine, self.sessions, self.scheduler
         )

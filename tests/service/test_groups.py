@@ -98,6 +98,31 @@ def test_a_claim_tells_where_to_begin(world: Consumers) -> None:
     assert again.committed == 3
 
 
+@pytest.mark.parametrize(("member", "ahead"), [("m1", 1), ("m1", 1 << 40), ("stranger", 0)])
+def test_a_claim_that_would_fence_every_member_is_refused(
+    world: Consumers, member: str, ahead: int
+) -> None:
+    """A generation that nobody began, or a member that is none; told when that is certain."""
+    first, _ = world.queues()
+    generation = world.join("m1").generation
+    world.claims.claim("billing", member, generation + ahead, first, world.answers.append)
+    assert world.answers == []
+    world.replica.confirm()
+    assert isinstance(world.told(), UnknownMember)
+    assert isinstance(world.claim("m1", generation, first), QueueClaimed)
+
+
+def test_a_claim_of_a_member_whose_join_is_applied_meanwhile_holds(world: Consumers) -> None:
+    """n1 commits the join and dies; the member claims at n2 before n2 has applied it."""
+    first, _ = world.queues()
+    world.claims.claim("billing", "m1", 1, first, world.answers.append)
+    world.groups.join("billing", "m1", ("orders",), lambda _: None, session_ms=SESSION_MS)
+    world.replica.commit()
+    world.replica.confirm()
+    world.replica.commit()
+    assert isinstance(world.told(), QueueClaimed)
+
+
 def test_a_zombie_s_commit_is_fenced(world: Consumers) -> None:
     """It was given up, wakes, and would take the new owner's offset back."""
     first, _ = world.queues()

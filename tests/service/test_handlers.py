@@ -82,7 +82,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         topics=world.topics,
         producers=ProducerService(world.replica),
         groups=GroupService(world.replica, machine, sessions),
-        claims=ClaimService(world.replica),
+        claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
         status=status,
         transfer=transfers.append,

@@ -1,5 +1,7 @@
 """The record batch: what goes in comes out, and nothing else is accepted."""
 
+import random
+import sys
 from typing import Final
 
 import pytest
@@ -7,8 +9,9 @@ from crc32c import crc32c
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftlog.base.errors import BadBatch, RecordTooLarge
+from raftlog.base.errors import BadBatch, CodecUnavailable, RecordTooLarge
 from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
+from raftlog.wire import codecs
 from raftlog.wire.batch import (
     BATCH_HEADER_BYTES,
     Batch,
@@ -21,6 +24,8 @@ from raftlog.wire.batch import (
     parse_batch_header,
     records,
 )
+from raftlog.wire.batch_header import table_of
+from raftlog.wire.record_table import RecordTable, parse_table
 
 RECORDS = st.lists(
     st.builds(
@@ -29,19 +34,21 @@ RECORDS = st.lists(
         key=st.none() | st.binary(max_size=20),
         headers=st.lists(st.tuples(st.text(max_size=5), st.binary(max_size=5)), max_size=2),
         timestamp_ms=st.integers(0, 1 << 60),
+        tag=st.none() | st.text(max_size=127),
     ),
     min_size=1,
     max_size=20,
 )
+CODECS: Final = st.sampled_from(["none", "zstd", "lz4"])
 
 
-@given(sent=RECORDS)
-def test_a_batch_gives_back_its_records(sent: list[Record]) -> None:
-    """No value, an empty value, no key, an empty key and any time are all different things."""
-    batch = encode_batch(sent, timestamp_ms=77)
+@given(sent=RECORDS, codec=CODECS)
+def test_a_batch_gives_back_its_records(sent: list[Record], codec: str) -> None:
+    """No value, an empty value, no key, an empty key, no tag and any time all differ."""
+    batch = encode_batch(sent, timestamp_ms=77, codec=codec)
     received = list(records(batch))
-    assert [(r.value, r.key, list(r.headers), r.timestamp_ms) for r in received] == [
-        (r.value, r.key, list(r.headers), r.timestamp_ms or 77) for r in sent
+    assert [(r.value, r.key, list(r.headers), r.timestamp_ms, r.tag) for r in received] == [
+        (r.value, r.key, list(r.headers), r.timestamp_ms or 77, r.tag) for r in sent
     ]
     header = parse_batch_header(batch)
     assert header.largest_timestamp_ms == max(r.timestamp_ms or 77 for r in sent)
@@ -78,20 +85,90 @@ def test_rubbish_is_a_bad_batch(data: bytes) -> None:
         parse_batch_header(data)
 
 
-@given(data=st.data())
-def test_a_batch_with_a_good_checksum_and_bad_columns_is_refused(data: st.DataObject) -> None:
-    """A foreign producer can seal nonsense: reading it raises BadBatch, nothing else."""
-    good = encode_batch(
-        [Record(b"abc", b"k", [("h", b"1")], 5), Record(None, None, (), 9)], timestamp_ms=1
-    )
-    at = data.draw(st.integers(24, len(good) - 1).filter(lambda at: not 28 <= at < 32))
-    bad = bytearray(good)
-    bad[at] = data.draw(st.integers(0, 255))
+def sealed_again(bad: bytearray) -> bytearray:
+    """Give ``bad`` the checksum and the length of a batch, as a foreign producer would."""
+    bad[28:32] = len(bad).to_bytes(4, "little")
     bad[16:20] = crc32c(bytes(bad[20:])).to_bytes(4, "little")
+    return bad
+
+
+@given(data=st.data(), codec=CODECS)
+def test_a_batch_with_a_good_checksum_and_bad_contents_is_refused(
+    data: st.DataObject, codec: str
+) -> None:
+    """A foreign producer can seal nonsense: reading it raises a refusal, nothing else."""
+    good = encode_batch(
+        [Record(b"abc" * 40, b"k", [("h", b"1")], 5, "tag"), Record(None, None, (), 9)],
+        timestamp_ms=1,
+        codec=codec,
+    )
+    bad = bytearray(good[: data.draw(st.integers(BATCH_HEADER_BYTES, len(good)))])
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(24, len(bad) - 1))
+        bad[at] = data.draw(st.integers(0, 255))
     try:
-        list(records(bad))
-    except (BadBatch, RecordTooLarge):
+        list(records(sealed_again(bad)))
+    except (BadBatch, RecordTooLarge, CodecUnavailable):
         return
+
+
+def test_a_payload_that_gets_no_smaller_is_left_as_it_is() -> None:
+    """A reader without the codec can read it, and nobody pays for opening it."""
+    noise = [random.Random(1).randbytes(500)]
+    plain = encode_columns(noise, timestamp_ms=1)
+    for codec in ("zstd", "lz4"):
+        assert encode_columns(noise, timestamp_ms=1, codec=codec) == plain
+        assert len(encode_columns([b"a" * 500], timestamp_ms=1, codec=codec)) < len(plain)
+
+
+def test_the_header_is_read_without_the_codec(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker stores and serves compressed batches and never opens one."""
+    batch = encode_columns([b"a" * 500], timestamp_ms=1, codec="zstd")
+    codecs._package.cache_clear()
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
+    monkeypatch.setitem(sys.modules, "compression.zstd", None)
+
+    assert parse_batch_header(batch).codec == codecs.Codec.ZSTD
+    with pytest.raises(CodecUnavailable, match=r"pip install 'raftlog\[zstd\]'"):
+        Batch(batch)
+    with pytest.raises(CodecUnavailable):
+        encode_columns([b"v"], timestamp_ms=1, codec="zstd")
+
+
+def test_a_codec_that_does_not_exist_is_named() -> None:
+    """A producer with a typing error must not send uncompressed in silence."""
+    with pytest.raises(CodecUnavailable, match="'gzip'; there are none, zstd, lz4"):
+        encode_columns([b"v"], timestamp_ms=1, codec="gzip")
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_a_bomb_is_a_bad_batch(codec: str) -> None:
+    """A payload that opens to more than a batch may hold costs no more than a batch."""
+    bomb = codecs.compress(codecs.CODEC_NAMES[codec], bytes(64 * BATCH_BYTES_MAX))
+    head = bytearray(encode_columns([b"a" * 500], timestamp_ms=1, codec=codec))
+    bad = sealed_again(head[:BATCH_HEADER_BYTES] + bomb)
+
+    with pytest.raises(BadBatch, match="more than"):
+        Batch(bad)
+
+
+def test_only_a_batch_with_tags_has_a_record_table() -> None:
+    """The table costs four bytes a record: nobody pays who has nothing to say in it."""
+    plain = encode_batch([Record(b"v")], timestamp_ms=1)
+    tagged = encode_batch([Record(b"v", b"key", [("h", b"12")], tag="t")], timestamp_ms=1)
+
+    assert parse_batch_header(plain).table_length == 0
+    length = parse_batch_header(tagged).table_length
+    assert parse_table(table_of(tagged, length), 1) == RecordTable((7,), tags=("t",))
+
+
+def test_a_batch_with_a_bad_table_is_refused_at_the_gate() -> None:
+    """Later features read tables in apply, which must not meet one that it cannot read."""
+    bad = bytearray(encode_batch([Record(b"v", tag="t")], timestamp_ms=1))
+    bad[BATCH_HEADER_BYTES] = 0xFF
+
+    with pytest.raises(BadBatch):
+        parse_batch_header(sealed_again(bad))
 
 
 def test_a_header_name_that_is_not_text_is_a_bad_batch() -> None:

@@ -14,57 +14,62 @@ from raftlog.testing.bench.filling import fill
 from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
 
 MEMORY_BYTES = TAIL_BYTES_MAX // 2
 
 
 async def run_consume(target: Target, options: Options, say: Say) -> Report:
-    """Fill a log, then measure reading it; every byte was compared before that."""
+    """Fill a queue, then measure reading it; every byte was compared before that."""
+    async with target.lanes() as (lane,):
+        return await _measure(target, lane, options, say)
+
+
+async def _measure(target: Target, lane: Lane, options: Options, say: Say) -> Report:
     from_memory = options.source == "memory"
-    first = await target.client.end_offset()
     size = MEMORY_BYTES if from_memory else options.log_mib * MIB
-    ledger = await fill(target, options, size, say)
+    ledger = await fill(target, lane, options, size, say)
     say("  comparing")
-    verdict, batches = await compare(target, ledger, first)
-    end = await target.client.end_offset()
+    found = await compare(target, {lane: ledger})
     before = await target.usage()
     latencies = Latencies()
     began = time.perf_counter()
     records = 0
     rounds = 0
     while True:
-        records += await _pass(target, first, end, latencies.add)
+        records += await _pass(target, lane, latencies.add)
         rounds += 1
         seconds = time.perf_counter() - began
         if not from_memory or seconds >= options.duration_s:
             break
     used = (await target.usage()).since(before)
-    counted = records == rounds * (end - first)
+    counted = records == rounds * ledger.acked_count * ledger.records_each
     figures = Figures(
         records=records,
         seconds=seconds,
-        verified=verdict.verified and counted,
-        record_batches=batches,
+        verified=found.verified and counted,
+        record_batches=found.batches,
         quantiles=latencies.quantiles(),
-        notes={"source": options.source, "passes": rounds, "digest": verdict.digest},
+        notes={"source": options.source, "passes": rounds, "digest": found.digest},
     )
     return make_report("consume", options, used, figures)
 
 
-async def _pass(target: Target, first: int, end: int, add: Callable[[float], None]) -> int:
-    """Read from ``first`` to ``end``; return the records, by the batches' headers.
+async def _pass(target: Target, lane: Lane, add: Callable[[float], None]) -> int:
+    """Read the queue to its end; return the records, by the batches' headers.
 
     Each batch is opened: its checksum is verified and its values are reachable.
     The latency of a batch is the time until it is handed over.
     """
     clock = time.perf_counter
     records = 0
-    asked = clock()
-    async for stored in target.client.batches(first, end=end):
-        batch = stored.open()
-        records += batch.header.count
-        now = clock()
-        add(now - asked)
-        asked = now
+    topic, place = lane
+    async with target.client.reader(topic, queue=place, follow=False) as reader:
+        asked = clock()
+        async for stored in reader.batches():
+            batch = stored.open()
+            records += batch.header.count
+            now = clock()
+            add(now - asked)
+            asked = now
     return records

@@ -13,12 +13,12 @@ from random import Random
 
 from raftlog.base.errors import OutcomeUnknown, Retriable
 from raftlog.base.ids import NodeId
-from raftlog.client.log_client import LogClient
+from raftlog.client.client import Client
 from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
 
 QUIET_S = (0.3, 0.8)
 """Between the return of a node and the next loss, at random: no rhythm that suits a timer."""
@@ -28,8 +28,9 @@ PATIENCE_S = 30.0
 class Stream:
     """One caller that sends without a break."""
 
-    def __init__(self, client: LogClient, ledger: Ledger, values: Values) -> None:
+    def __init__(self, client: Client, lane: Lane, ledger: Ledger, values: Values) -> None:
         self._client = client
+        self._topic, self._place = lane
         self._ledger = ledger
         self._values = values
         self._over = False
@@ -43,7 +44,9 @@ class Stream:
             number = self._ledger.begin()
             began = clock()
             try:
-                receipt = await self._client.send(self._values.make(number))
+                receipt = await self._client.send(
+                    self._topic, self._values.make(number), queue=self._place
+                )
             except OutcomeUnknown:
                 self._ledger.unknown(number)
             except Retriable:
@@ -71,10 +74,14 @@ class Stream:
 
 async def run_failover(target: Target, options: Options, say: Say) -> Report:
     """Lose the leader ``count`` times."""
+    async with target.lanes() as (lane,):
+        return await _measure(target, lane, options, say)
+
+
+async def _measure(target: Target, lane: Lane, options: Options, say: Say) -> Report:
     values = Values(options.size)
-    first = await target.client.end_offset()
-    ledger = Ledger(values.make, first)
-    stream = Stream(target.client, ledger, values)
+    ledger = Ledger(values.make)
+    stream = Stream(target.client, lane, ledger, values)
     silences = Latencies()
     random = Random(options.count)
     before = await target.usage()
@@ -92,18 +99,18 @@ async def run_failover(target: Target, options: Options, say: Say) -> Report:
         await asyncio.wait_for(sending, PATIENCE_S)
     seconds = time.perf_counter() - began
     used = (await target.usage()).since(before)
-    verdict, batches = await compare(target, ledger, first)
+    found = await compare(target, {lane: ledger})
     figures = Figures(
         records=ledger.acked_count,
         seconds=seconds,
-        verified=verdict.verified,
-        record_batches=batches,
+        verified=found.verified,
+        record_batches=found.batches,
         quantiles=silences.quantiles(),
         notes={
             "mode": options.mode,
             "losses": len(silences),
             "unknown_outcomes": ledger.unknown_count,
-            "unknown_stored": verdict.unknown_found,
+            "unknown_stored": found.unknown_found,
         },
     )
     return make_report("failover", options, used, figures)

@@ -6,7 +6,7 @@ from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options
 from raftlog.testing.bench.sending import Blobs
-from raftlog.testing.bench.target import Target
+from raftlog.testing.bench.target import Lane, Target
 from raftlog.wire.batch import BATCH_HEADER_BYTES
 
 IN_FLIGHT = 32
@@ -14,7 +14,7 @@ ALONE_IN_FLIGHT = 64
 REPORT_EVERY = 8
 
 
-async def fill(target: Target, options: Options, size: int, say: Say) -> Ledger:
+async def fill(target: Target, lane: Lane, options: Options, size: int, say: Say) -> Ledger:
     """Append about ``size`` bytes of batches of ``options.batch`` records (1: each alone).
 
     Returns:
@@ -22,7 +22,8 @@ async def fill(target: Target, options: Options, size: int, say: Say) -> Ledger:
     """
     records = max(options.batch, 1)
     blobs = Blobs(Values(options.size), records)
-    ledger = Ledger(blobs.values, await target.client.end_offset(), records)
+    ledger = Ledger(blobs.values, records_each=records)
+    topic, place = lane
     total = max(1, size // (records * options.size + BATCH_HEADER_BYTES))
     say(f"  filling: {total:,} batches of {records} x {options.size} B")
 
@@ -31,7 +32,7 @@ async def fill(target: Target, options: Options, size: int, say: Say) -> Ledger:
             number = ledger.begin()
             if number and number % (1 + total // REPORT_EVERY) == 0:
                 say(f"  {number:>12,} batches")
-            receipt = await target.client.send_batch(blobs.blob(number))
+            receipt = await target.client.send_batch(topic, blobs.blob(number), queue=place)
             ledger.acked(number, receipt.base_offset)
 
     in_flight = IN_FLIGHT if records > 1 else ALONE_IN_FLIGHT

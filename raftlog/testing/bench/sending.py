@@ -2,13 +2,16 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from itertools import cycle
 
 from raftlog.base.limits import MIB
+from raftlog.client.producer import Producer
 from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.pace import Pace, Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
 from raftlog.wire.batch import Batch, encode_columns
 
 DISTINCT_BYTES = 16 * MIB
@@ -41,61 +44,73 @@ class Blobs:
 
 async def run_send(target: Target, options: Options, say: Say) -> Report:
     """Send for the asked time with ``in_flight`` sends awaited at once, then read back."""
-    records = max(options.batch, 1)
-    values = Values(options.size)
-    latencies = Latencies()
-    first_offset = await target.client.end_offset()
-    if options.batch:
-        blobs = Blobs(values, options.batch)
-        ledger = Ledger(blobs.values, first_offset, records)
-    else:
-        blobs = None
-        ledger = Ledger(values.make, first_offset)
-    pace = Pace(options, lambda: ledger.acked_count * records, say)
-    before = await target.usage()
-    with pace:
-        await asyncio.gather(
-            *(
-                _send_records(target, pace, ledger, latencies, values)
-                if blobs is None
-                else _send_batches(target, pace, ledger, latencies, blobs)
-                for _ in range(options.in_flight)
-            )
-        )
-    used = (await target.usage()).since(before)
-    say("  reading back")
-    verdict, batches = await compare(target, ledger, first_offset)
+    async with target.lanes(options.queues) as lanes, target.client.producer() as producer:
+        run = _Run(producer, lanes, options, say)
+        before = await target.usage()
+        with run.pace:
+            await asyncio.gather(*(run.caller() for _ in range(options.in_flight)))
+        used = (await target.usage()).since(before)
+        say("  reading back")
+        found = await compare(target, run.ledgers)
     figures = Figures(
-        records=ledger.acked_count * records,
-        seconds=pace.seconds,
-        verified=verdict.verified,
-        record_batches=batches,
-        quantiles=latencies.quantiles(),
-        notes={"digest": verdict.digest, "batch": options.batch},
+        records=run.acked,
+        seconds=run.pace.seconds,
+        verified=found.verified,
+        record_batches=found.batches,
+        quantiles=run.latencies.quantiles(),
+        notes={"digest": found.digest, "batch": options.batch, "queues": options.queues},
     )
     return make_report("send", options, used, figures)
 
 
-async def _send_records(
-    target: Target, pace: Pace, ledger: Ledger, latencies: Latencies, values: Values
-) -> None:
-    clock = time.perf_counter
-    send, make, add, acked = target.client.send, values.make, latencies.add, ledger.acked
-    while pace.goes_on():
-        number = ledger.begin()
-        began = clock()
-        receipt = await send(make(number))
-        add(clock() - began)
-        acked(number, receipt.offset)
+class _Run:
+    """Callers that share a pace and take the queues in turn."""
 
+    def __init__(
+        self, producer: Producer, lanes: Sequence[Lane], options: Options, say: Say
+    ) -> None:
+        records = max(options.batch, 1)
+        values = Values(options.size)
+        self.latencies = Latencies()
+        self.pace = Pace(options, lambda: self.acked, say)
+        self._producer = producer
+        self._values = values
+        self._blobs = Blobs(values, options.batch) if options.batch else None
+        make = values.make if self._blobs is None else self._blobs.values
+        self.ledgers = {lane: Ledger(make, records_each=records) for lane in lanes}
+        self._turns = cycle(self.ledgers.items())
+        self._records = records
 
-async def _send_batches(
-    target: Target, pace: Pace, ledger: Ledger, latencies: Latencies, blobs: Blobs
-) -> None:
-    clock = time.perf_counter
-    while pace.goes_on():
-        number = ledger.begin()
-        began = clock()
-        receipt = await target.client.send_batch(blobs.blob(number))
-        latencies.add(clock() - began)
-        ledger.acked(number, receipt.base_offset)
+    @property
+    def acked(self) -> int:
+        """Records with a receipt."""
+        return self._records * sum(ledger.acked_count for ledger in self.ledgers.values())
+
+    async def caller(self) -> None:
+        """Send, wait for the receipt, send again."""
+        if self._blobs is None:
+            await self._send_records()
+        else:
+            await self._send_batches(self._blobs)
+
+    async def _send_records(self) -> None:
+        clock = time.perf_counter
+        send, make, add = self._producer.send, self._values.make, self.latencies.add
+        pace, turns = self.pace, self._turns
+        while pace.goes_on():
+            (topic, place), ledger = next(turns)
+            number = ledger.begin()
+            began = clock()
+            receipt = await send(topic, make(number), queue=place)
+            add(clock() - began)
+            ledger.acked(number, receipt.offset)
+
+    async def _send_batches(self, blobs: Blobs) -> None:
+        clock = time.perf_counter
+        while self.pace.goes_on():
+            (topic, place), ledger = next(self._turns)
+            number = ledger.begin()
+            began = clock()
+            receipt = await self._producer.send_batch(topic, blobs.blob(number), queue=place)
+            self.latencies.add(clock() - began)
+            ledger.acked(number, receipt.base_offset)

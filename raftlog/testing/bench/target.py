@@ -1,20 +1,23 @@
 """The cluster that is measured: three own processes, or a running one."""
 
 import asyncio
+import hashlib
+import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
 
 from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
-from raftlog.client.log_client import LogClient
+from raftlog.base.limits import TOPIC_QUEUES_MAX
+from raftlog.client.client import Client
 from raftlog.client.routing import ask_status
 from raftlog.testing.bench.latency import Quantiles
-from raftlog.testing.bench.ledger import Ledger, Verdict
+from raftlog.testing.bench.ledger import Ledger
 from raftlog.testing.bench.loops import loop_name
 from raftlog.testing.bench.report import Options, Report, rates
 from raftlog.testing.bench.usage import own_cpu_s, usage_of
@@ -27,6 +30,8 @@ ATTEMPT_S = 1.0
 BEHIND_MAX = 1_000
 """Entries that a node may lack under load and still count as caught up."""
 CLIENT = "client"
+Lane = tuple[str, int]
+"""A queue to send to: its topic and its place there."""
 
 
 class NodeUse(msgspec.Struct, frozen=True):
@@ -73,9 +78,7 @@ def _difference(after: NodeUse, before: NodeUse) -> NodeUse:
 class Target:
     """A cluster and a client of it. ``cluster`` is None for one that ran before."""
 
-    def __init__(
-        self, client: LogClient, seeds: Sequence[str], cluster: LocalCluster | None
-    ) -> None:
+    def __init__(self, client: Client, seeds: Sequence[str], cluster: LocalCluster | None) -> None:
         self.client = client
         self.seeds = tuple(seeds)
         self.cluster = cluster
@@ -91,6 +94,26 @@ class Target:
             *(ask_status(seed) for seed in self.seeds), return_exceptions=True
         )
         return [answer for answer in answers if isinstance(answer, messages.NodeStatus)]
+
+    @asynccontextmanager
+    async def lanes(self, count: int = 1) -> AsyncIterator[Sequence[Lane]]:
+        """Make ``count`` new, empty queues for a run; they are gone at its end."""
+        name = f"bench-{secrets.token_hex(4)}"
+        sizes = [TOPIC_QUEUES_MAX] * (count // TOPIC_QUEUES_MAX)
+        sizes += [count % TOPIC_QUEUES_MAX] if count % TOPIC_QUEUES_MAX else []
+        made: list[str] = []
+        lanes: list[Lane] = []
+        try:
+            for number, queues in enumerate(sizes):
+                topic = f"{name}-{number}"
+                await self.client.topics.create(topic, queues=queues)
+                made.append(topic)
+                lanes += [(topic, place) for place in range(queues)]
+            yield lanes
+        finally:
+            for topic in made:
+                with suppress(RaftlogError):  # the run's own end says what went wrong
+                    await self.client.topics.delete(topic)
 
     async def usage(self) -> Use:
         """Count what everybody used so far."""
@@ -121,7 +144,7 @@ class Target:
                 self.cluster.check_alive()
             try:
                 async with asyncio.timeout(ATTEMPT_S):
-                    await self.client.end_offset()
+                    await self.client.topics.list()  # asks a majority
                     status = await self.client.status()
             except (RaftlogError, TimeoutError) as error:
                 if time.monotonic() >= deadline:
@@ -155,7 +178,7 @@ class Target:
 async def target_of(options: Options) -> AsyncIterator[Target]:
     """Start three processes in a fresh directory, or take the cluster that was named."""
     if options.connect:
-        async with LogClient(options.connect) as client:
+        async with Client(options.connect) as client:
             target = Target(client, options.connect, None)
             await target.ready()
             yield target
@@ -164,33 +187,44 @@ async def target_of(options: Options) -> AsyncIterator[Target]:
         tempfile.TemporaryDirectory(prefix="raftlog-bench-") as directory,
         LocalCluster(Path(directory)) as cluster,
     ):
-        async with LogClient(cluster.seeds) as client:
+        async with Client(cluster.seeds) as client:
             target = Target(client, cluster.seeds, cluster)
             await target.ready()
             yield target
 
 
-async def compare(
-    target: Target, ledger: Ledger, first_offset: int, end: int | None = None
-) -> tuple[Verdict, int]:
-    """Read back from ``first_offset`` to ``end`` (None: to the queue's end, exactly).
+class Comparison(msgspec.Struct, frozen=True):
+    """What the queues hold, against what was acknowledged."""
 
-    Returns:
-        The verdict, and how many batches were read.
-    """
-    reading = ledger.reading()
-    if end is None:
-        end = await target.client.end_offset()
+    verified: bool
+    digest: str
+    batches: int
+    unknown_found: int
+
+
+async def compare(target: Target, ledgers: Mapping[Lane, Ledger]) -> Comparison:
+    """Read every queue back, to its end, and compare it with its ledger."""
+    readings = {lane: ledger.reading() for lane, ledger in ledgers.items()}
     batches = 0
-    async for stored in target.client.batches(first_offset, end=end):
-        batches += 1
-        batch = stored.open()
-        if ledger.records_each > 1:
-            reading.record(stored.base_offset, batch.values)
-        else:
-            for offset, value in enumerate(batch.value_views(), stored.base_offset):
-                reading.record(offset, value)
-    return reading.verdict(), batches
+    for topic in sorted({topic for topic, _ in ledgers}):
+        async with target.client.reader(topic, follow=False) as reader:
+            async for stored in reader.batches():
+                batches += 1
+                lane = topic, stored.queue
+                reading, batch = readings[lane], stored.open()
+                if ledgers[lane].records_each > 1:
+                    reading.record(stored.base_offset, batch.values)
+                else:
+                    for offset, value in enumerate(batch.value_views(), stored.base_offset):
+                        reading.record(offset, value)
+    verdicts = [readings[lane].verdict() for lane in sorted(readings)]
+    digest = hashlib.sha256("".join(each.digest for each in verdicts).encode()).hexdigest()
+    return Comparison(
+        verified=all(each.verified for each in verdicts),
+        digest=digest,
+        batches=batches,
+        unknown_found=sum(each.unknown_found for each in verdicts),
+    )
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,84 @@
+"""Which queues a topic has: asked once, kept until somebody finds them changed.
+
+Queues have numbers that nobody outside the client layer sees: a topic that is
+deleted and made again has other ones, so that whoever still believes in the old
+ones is refused (``WrongQueue``) and looks again.
+"""
+
+import asyncio
+
+from raftlog.base.errors import RaftlogError
+from raftlog.client.asking import Asker
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import topics
+
+Queues = tuple[int, ...]
+"""The numbers of a topic's queues, in the order of their places."""
+
+
+class Catalog:
+    """The topics that a client has met. Bound to its loop."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+        self._known: dict[str, Queues] = {}
+        self._lookups: dict[str, asyncio.Task[Queues]] = {}
+
+    def known(self, topic: str) -> Queues | None:
+        """Return what is remembered of ``topic``."""
+        return self._known.get(topic)
+
+    def learn(self, description: topics.TopicDescription) -> Queues:
+        """Remember what a node said of a topic."""
+        queues = tuple(queue.queue for queue in description.queues)
+        self._known[description.name] = queues
+        return queues
+
+    def forget(self, topic: str) -> None:
+        """Ask again the next time."""
+        self._known.pop(topic, None)
+
+    async def find(self, topic: str, timeout_s: float | None = None) -> Queues:
+        """Return the topic's queues, remembered or asked for.
+
+        Raises:
+            TopicNotFound: There is no such topic; the error names the nearest one.
+            Unavailable: No leader within the timeout.
+        """
+        return self._known.get(topic) or await self.refresh(topic, timeout_s)
+
+    async def refresh(self, topic: str, timeout_s: float | None = None) -> Queues:
+        """Ask what queues the topic has now; raises as ``find``.
+
+        Everybody who asks meanwhile shares one question; cancelling one of them
+        disturbs nobody.
+        """
+        lookup = self._lookups.get(topic)
+        if lookup is None:
+            loop = asyncio.get_running_loop()
+            lookup = self._lookups[topic] = loop.create_task(self._look_up(topic, timeout_s))
+            lookup.add_done_callback(lambda task: self._ended(topic, task))
+        return await asyncio.shield(lookup)
+
+    def close(self) -> None:
+        """Ask nothing more."""
+        for lookup in self._lookups.values():
+            lookup.cancel()
+
+    async def _look_up(self, topic: str, timeout_s: float | None) -> Queues:
+        try:
+            answer, _ = await self._asker.ask(
+                Method.TOPIC_DESCRIBE,
+                topics.DescribeTopic(name=topic),
+                topics.TopicDescription,
+                timeout_s=timeout_s,
+            )
+        except RaftlogError:
+            self.forget(topic)
+            raise
+        return self.learn(answer)
+
+    def _ended(self, topic: str, task: "asyncio.Task[Queues]") -> None:
+        self._lookups.pop(topic, None)
+        if not task.cancelled():
+            task.exception()  # read, or asyncio complains that nobody did

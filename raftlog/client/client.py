@@ -1,0 +1,373 @@
+"""The client of a cluster: everything begins here.
+
+::
+
+    async with Client("127.0.0.1:7201,127.0.0.1:7202") as client:
+        await client.topics.create("orders", exist_ok=True)
+        receipt = await client.send("orders", b"v", key=b"k")
+        async with client.consumer("billing", ["orders"]) as consumer:
+            async for message in consumer:
+                ...
+
+Any node will do as a seed: the client finds the leader and follows it. Nothing
+is connected before it is needed. A client is bound to the loop that uses it
+first; threads use ``raftlog.sync.Client``.
+"""
+
+import asyncio
+import os
+import secrets
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Literal, Self, TypeVar
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import Closed, WrongLoop
+from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.consumer import Consumer
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.groups import Groups
+from raftlog.client.node_status import NodeStatus, read_status
+from raftlog.client.packing import HeadersLike
+from raftlog.client.producer import Producer
+from raftlog.client.reader import Reader, Start
+from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.client.routing import LEADS, Router
+from raftlog.client.subscription import Subscription
+from raftlog.client.topics import Topics
+from raftlog.wire.batch import Record
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import client as messages
+
+OnLost = Literal["error", "skip"]
+P = TypeVar("P", Producer, Consumer, Reader)
+
+
+class Client:
+    """A client of one cluster. Used with ``async with``; bound to one loop.
+
+    Args:
+        seeds: Client addresses of some nodes: ``host:port``, several with commas between,
+            or a sequence of them.
+        timeout: Seconds that a call is tried, where it is not told another; all its
+            attempts together.
+        cluster: Refuse any other cluster; "" takes the one that is found.
+        client_id: A name for people, shown where consumer groups are listed.
+
+    Raises:
+        ValueError: A seed is no address, or there is none.
+
+    The constructor does no I/O. Every call raises ``Closed`` after ``aclose`` and
+    ``WrongLoop`` on another loop (or in a forked process).
+    """
+
+    def __init__(
+        self,
+        seeds: str | Sequence[str],
+        *,
+        timeout: Duration = 30.0,
+        cluster: str = "",
+        client_id: str = "",
+    ) -> None:
+        parts = seeds.split(",") if isinstance(seeds, str) else seeds
+        addresses = [part.strip() for part in parts if part.strip()]
+        self._router = Router(addresses, cluster=cluster)
+        self._asker = Asker(self._router, timeout_s=seconds(timeout))
+        self._catalog = Catalog(self._asker)
+        self._client_id = client_id
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process = 0
+        self._parts: set[Producer | Consumer | Reader] = set()
+        self._producer: Producer | None = None
+        self._is_closed = False
+        self._topics = Topics(self._asker, self._catalog)
+        self._groups = Groups(self._asker, self._catalog)
+
+    async def __aenter__(self) -> Self:
+        """Begin; nothing is connected before it is needed."""
+        self._check()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    def __del__(self) -> None:
+        """Complain about a client that was used and not closed."""
+        if getattr(self, "_loop", None) is not None and not self._is_closed:
+            warnings.warn(
+                "unclosed raftlog.Client: use 'async with', or await aclose()",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    async def aclose(self) -> None:
+        """Close, with all producers, consumers and readers. Idempotent.
+
+        Sends without a receipt are waited for as long as their producer's timeout, then
+        end in ``OutcomeUnknown``; consumers commit what was finished and leave their groups.
+        """
+        if self._is_closed:
+            return
+        self._check()
+        self._is_closed = True
+        try:
+            await asyncio.gather(*(part.aclose() for part in tuple(self._parts)))
+        finally:
+            self._catalog.close()
+            await self._router.aclose()
+
+    # -- administration
+
+    @property
+    def topics(self) -> Topics:
+        """Create, alter, delete, list and describe topics."""
+        self._check()
+        return self._topics
+
+    @property
+    def groups(self) -> Groups:
+        """List, describe, seek and delete consumer groups."""
+        self._check()
+        return self._groups
+
+    async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
+        """Return what the leader says about itself.
+
+        Raises:
+            Unavailable: No leader within the timeout.
+        """
+        self._check()
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while True:
+            answer, _ = await self._asker.ask(
+                Method.STATUS, messages.GetStatus(), messages.NodeStatus, timeout_s=timeout_s
+            )
+            channel = self._router.leader
+            if answer.role == LEADS or channel is None:
+                return read_status(answer)
+            self._router.demote(channel)  # it led until a moment ago
+            timeout_s = deadline - asyncio.get_running_loop().time()
+
+    async def transfer_leader(
+        self, target: str | None = None, *, timeout: Duration | None = None
+    ) -> None:
+        """Ask the leader to hand over to node ``target``, or to the best follower.
+
+        Returns when it has begun; ``status`` shows the end.
+
+        Raises:
+            OutcomeUnknown: No answer; it may have begun.
+            Unavailable: No leader within the timeout.
+        """
+        self._check()
+        await self._asker.ask(
+            Method.TRANSFER,
+            messages.TransferLeader(target=target or ""),
+            messages.TransferStarted,
+            timeout_s=None if timeout is None else seconds(timeout),
+        )
+
+    # -- sending
+
+    def send(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[Receipt]":
+        """Send one record by the client's own producer: ``Producer.send``."""
+        return self._default_producer().send(
+            topic,
+            value,
+            key=key,
+            headers=headers,
+            tag=tag,
+            timestamp=timestamp,
+            queue=queue,
+            timeout=timeout,
+        )
+
+    def send_batch(
+        self,
+        topic: str,
+        batch: Buffer | Sequence[Record],
+        *,
+        key: bytes | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[BatchReceipt]":
+        """Append records as one batch by the client's own producer: ``Producer.send_batch``."""
+        return self._default_producer().send_batch(
+            topic, batch, key=key, queue=queue, timeout=timeout
+        )
+
+    async def resolve(
+        self, ticket: object, *, timeout: Duration | None = None
+    ) -> Receipt | BatchReceipt:
+        """Find out what became of an own ``send``: ``Producer.resolve``."""
+        return await self._default_producer().resolve(ticket, timeout=timeout)
+
+    def producer(
+        self,
+        *,
+        linger: Duration = 0.0,
+        compression: str = "none",
+        timeout: Duration | None = None,
+        buffer_records: int = PENDING_PROPOSALS_MAX,
+        buffer_bytes: int = UNCOMMITTED_BYTES_MAX,
+    ) -> Producer:
+        """Return a producer of its own name: its order and its room are its own.
+
+        Args:
+            linger: Seconds that a batch waits for more records; 0: to the end of the
+                loop's turn.
+            compression: "none", "zstd" or "lz4".
+            timeout: Seconds that a send is tried; without it, the client's.
+            buffer_records: Records without a receipt, at most; beyond it ``send`` waits
+                and ``post`` raises ``BufferFull``.
+            buffer_bytes: Likewise, in bytes.
+
+        Raises:
+            CodecUnavailable: No such codec, or its package is not installed.
+        """
+        self._check()
+        return self._own(
+            Producer(
+                self._asker,
+                self._catalog,
+                linger=linger,
+                compression=compression,
+                timeout=timeout,
+                buffer_records=buffer_records,
+                buffer_bytes=buffer_bytes,
+            )
+        )
+
+    # -- receiving
+
+    def consumer(
+        self,
+        group: str,
+        topics: str | Sequence[str],
+        *,
+        start: Literal["earliest", "latest"] = "earliest",
+        on_lost: OnLost = "error",
+        auto_commit: bool = True,
+        commit_interval: Duration = 1.0,
+        session: Duration = 10.0,
+        buffer_bytes: int = 16 << 20,
+    ) -> Consumer:
+        """Return a member of a consumer group; it joins when it is entered or first asked.
+
+        Args:
+            group: The group's name. It begins with its first member.
+            topics: One topic or several.
+            start: Where a queue begins in which the group never committed anything.
+            on_lost: A queue has forgotten records that were not read yet: "error" raises
+                ``OffsetOutOfRange``, "skip" goes on with the first one there is.
+            auto_commit: Commit what was finished, from time to time, on a rebalance and
+                on closing. What was handed out is finished when the next one is asked for.
+            commit_interval: Seconds between such commits.
+            session: Seconds of silence after which the group gives the queues to others.
+            buffer_bytes: Read ahead so much, all queues together, about.
+
+        Raises:
+            ValueError: There is no topic, or a session is not between 1 s and 1 h.
+        """
+        self._check()
+        subscription = Subscription(
+            group,
+            (topics,) if isinstance(topics, str) else tuple(topics),
+            secrets.token_hex(8),
+            self._client_id,
+            start,
+            on_lost,
+            auto_commit,
+            seconds(commit_interval),
+            seconds(session),
+        )
+        return self._own(
+            Consumer(self._asker, self._catalog, subscription, buffer_bytes=buffer_bytes)
+        )
+
+    def reader(
+        self,
+        topic: str,
+        *,
+        queue: int | None = None,
+        start: Start = "earliest",
+        follow: bool = True,
+        on_lost: OnLost = "error",
+        buffer_bytes: int = 16 << 20,
+    ) -> Reader:
+        """Return a reader of a topic, in no group: it sees everything and commits nothing.
+
+        Args:
+            topic: The topic.
+            queue: The place of one queue; None: all of them.
+            start: "earliest", "latest", an offset, a ``datetime`` with time zone, or a
+                ``timedelta`` from now (negative: ago). Times are those of storing.
+            follow: Wait for what comes; False: end at the end that there was at the start.
+            on_lost: As for ``consumer``.
+            buffer_bytes: Read ahead so much, all queues together, about.
+
+        Raises:
+            ValueError: A datetime without a time zone, or an offset below 0.
+        """
+        self._check()
+        return self._own(
+            Reader(
+                self._asker,
+                self._catalog,
+                topic,
+                queue=queue,
+                start=start,
+                follow=follow,
+                on_lost=on_lost,
+                buffer_bytes=buffer_bytes,
+            )
+        )
+
+    # -- inside
+
+    def _default_producer(self) -> Producer:
+        self._check()
+        if self._producer is None:
+            self._producer = self.producer()
+        return self._producer
+
+    def _own(self, part: P) -> P:
+        self._parts.add(part)
+        part.on_closed = self._parts.discard
+        return part
+
+    def _check(self) -> None:
+        """Refuse a closed client, and another loop, thread or process than the first one."""
+        if self._is_closed:
+            raise Closed("the client was closed")
+        loop = asyncio.get_running_loop() if self._loop is None else asyncio._get_running_loop()
+        if self._loop is None:
+            self._loop, self._process = loop, os.getpid()
+        elif loop is not self._loop or os.getpid() != self._process:
+            raise WrongLoop(
+                "this client is bound to the event loop that used it first, and this is another "
+                "loop, thread or process"
+            )

@@ -1,0 +1,394 @@
+"""The consumer: a member of a group, stream style. Each record is handed out at least once.
+
+::
+
+    async with client.consumer("billing", ["orders"]) as consumer:
+        async for message in consumer:
+            await bill(message)          # finished when the next one is asked for
+
+A background task keeps the membership while a handler works, however long that
+takes; another commits what is finished from time to time.
+"""
+
+import asyncio
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from raftlog.base.errors import Closed, Fenced, RaftlogError, WrongLoop
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.fetching import Inbox
+from raftlog.client.membership import Membership
+from raftlog.client.ownership import NOT_OWNED, Owned, Ownership
+from raftlog.client.receipts import Message, StoredBatch
+from raftlog.client.subscription import Subscription
+from raftlog.wire.schema import groups
+
+EVENTS_MAX: Final = 256
+"""Events that nobody has taken yet; beyond it the oldest are forgotten."""
+CLOSE_S: Final = 5.0
+"""For the last commit, and for leaving."""
+
+
+class Rebalanced(msgspec.Struct, frozen=True):
+    """A generation began: (topic, queue's place) of what is read here now, and what changed."""
+
+    generation: int
+    queues: tuple[tuple[str, int], ...]
+    gained: tuple[tuple[str, int], ...]
+    lost: tuple[tuple[str, int], ...]
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """Records were forgotten before they were read (``on_lost="skip"``)."""
+
+    topic: str
+    queue: int
+    offset: int
+    to: int
+
+
+class OwnedQueue(msgspec.Struct, frozen=True):
+    """One queue that is read here.
+
+    Attributes:
+        topic: Its topic.
+        queue: Its place in the topic.
+        position: Offset of the next record to hand out.
+        committed: What the group has committed; None: nothing.
+        lag: Records from the position to the end, as far as known.
+    """
+
+    topic: str
+    queue: int
+    position: int
+    committed: int | None
+    lag: int
+
+
+class ConsumerStatus(msgspec.Struct, frozen=True):
+    """What a consumer reads, and what hinders it.
+
+    Attributes:
+        group: Its group.
+        member: Its id in the group.
+        generation: Of its assignment; 0 before the first.
+        queues: What it reads.
+        rejoins: How often the group had expired it.
+        last_error: What went wrong last in the background; None while all is well.
+    """
+
+    group: str
+    member: str
+    generation: int
+    queues: tuple[OwnedQueue, ...]
+    rejoins: int
+    last_error: RaftlogError | None
+
+
+class Consumer:
+    """A member of a group. Made by ``Client.consumer``; bound to its loop; for one task at a time.
+
+    Entering ``async with`` joins and waits for the first assignment. Leaving commits
+    what is finished (with ``auto_commit``), and leaves the group.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        catalog: Catalog,
+        subscription: Subscription,
+        *,
+        buffer_bytes: int,
+    ) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._subscription = subscription
+        self._inbox = Inbox(buffer_bytes)
+        self._ownership = Ownership(
+            asker, catalog, self._inbox, subscription, on_skip=self._on_skip
+        )
+        self._membership = Membership(
+            asker, subscription, on_assignment=self._assign, on_trouble=self._on_trouble
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._assigned: asyncio.Future[None] = self._loop.create_future()
+        self._failure: RaftlogError | None = None
+        self._trouble: RaftlogError | None = None
+        self._batches: Iterator[StoredBatch] = iter(())
+        self._messages: Iterator[Message] = iter(())
+        self._source: Owned | None = None
+        self._handed: set[Owned] = set()
+        self._listeners: set[asyncio.Queue[Rebalanced | Skipped | None]] = set()
+        self._is_closed = False
+        self.on_closed: Callable[[Any], None] = _nobody
+
+    async def __aenter__(self) -> Self:
+        """Join, and wait for the first assignment; raises as ``__anext__``."""
+        self._begin()
+        await asyncio.wait([self._assigned])
+        if self._failure is not None:
+            await self.aclose()
+            raise self._failure
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit what is finished, leave, close."""
+        await self.aclose()
+
+    def __del__(self) -> None:
+        """Complain about a consumer that was forgotten while it is a member."""
+        if not getattr(self, "_is_closed", True) and self._tasks:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    # -- taking
+
+    def __aiter__(self) -> Self:
+        """Iterate over messages; see ``__anext__``."""
+        return self
+
+    async def __anext__(self) -> Message:
+        """Return the next message, waiting for it. What was handed out before is finished.
+
+        Raises:
+            StopAsyncIteration: The consumer was closed.
+            OffsetOutOfRange: Records that were not read yet are gone (``on_lost="error"``);
+                the text names them. ``groups.seek`` goes on after them.
+            TopicNotFound, BadName, LimitReached, NotPermitted: It can't be a member, or not
+                read.
+            BadBatch, CodecUnavailable: A batch can't be opened here.
+
+        A cluster that can't be reached is no error: it is tried on, and ``status`` says
+        why nothing comes. Cancelled, nothing is lost.
+        """
+        self._begin()
+        self._finish()
+        while (message := self._take()) is None:
+            if not await self._more():
+                raise StopAsyncIteration
+        return message
+
+    async def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
+        """Return up to ``count`` messages; [] if none came within ``timeout`` seconds.
+
+        What was handed out before is finished. Raises as ``__anext__``; when it was
+        closed, [].
+        """
+        try:
+            async with asyncio.timeout(seconds(timeout)):
+                found = [await anext(self)]
+        except (TimeoutError, StopAsyncIteration):
+            return []
+        while len(found) < count and (message := self._take()) is not None:
+            found.append(message)
+        return found
+
+    async def commit(self, message: Message | None = None) -> None:
+        """Commit everything that was handed out; or, of the queue of ``message``, up to it.
+
+        Raises:
+            Fenced, UnknownMember: The queue is somebody else's now: what was not committed
+                is handed out there. The consumer itself goes on with what it owns.
+            OffsetGoesBack: A later message of that queue is committed already.
+            Unavailable: No leader within the client's timeout; it may be committed.
+
+        Cancelled, it may be committed.
+        """
+        self._check()
+        if message is None:
+            for owned in self._handed:
+                owned.done = owned.position
+            await self._ownership.commit(self._ownership.finished())
+            return
+        for number, owned in self._ownership.queues.items():
+            if (owned.topic, owned.place) == (message.topic, message.queue):
+                await self._ownership.commit({number: message.offset + 1})
+                return
+        raise Fenced(
+            f"queue {message.queue} of topic {message.topic!r} is not this consumer's now"
+        )
+
+    async def events(self) -> AsyncIterator[Rebalanced | Skipped]:
+        """Yield what happens from now on: new assignments, and skips. Ends with the consumer.
+
+        At most 256 wait for being taken; then the oldest are forgotten.
+        """
+        queue: asyncio.Queue[Rebalanced | Skipped | None] = asyncio.Queue()
+        self._listeners.add(queue)
+        try:
+            while not self._is_closed and (event := await queue.get()) is not None:
+                yield event
+        finally:
+            self._listeners.discard(queue)
+
+    @property
+    def status(self) -> ConsumerStatus:
+        """What it reads, and what hinders it."""
+        queues = tuple(
+            OwnedQueue(each.topic, each.place, each.position, each.committed, each.lag)
+            for each in sorted(
+                self._ownership.queues.values(), key=lambda each: (each.topic, each.place)
+            )
+        )
+        return ConsumerStatus(
+            self._subscription.group,
+            self._subscription.member,
+            self._membership.generation,
+            queues,
+            self._membership.rejoins,
+            self._failure or self._inbox.last_error or self._trouble,
+        )
+
+    async def aclose(self) -> None:
+        """Commit what is finished, leave the group and close; iterations end. Idempotent.
+
+        Takes a few seconds at most when the cluster can't be reached; what could not be
+        committed is handed out again, to whoever reads the queue next.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.on_closed(self)
+        if not self._assigned.done():
+            self._assigned.set_result(None)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._inbox.aclose()
+        for listener in self._listeners:
+            listener.put_nowait(None)
+        if self._tasks:
+            await self._part()
+
+    async def _part(self) -> None:
+        """The last commit, and the farewell; both are worth a few seconds and no more."""
+        with suppress(RaftlogError, TimeoutError):  # then it is handed out again, to another
+            async with asyncio.timeout(CLOSE_S):
+                if self._subscription.auto_commit:
+                    await self._ownership.commit(self._ownership.finished())
+        with suppress(RaftlogError):  # then the session ends by itself
+            await self._membership.leave(CLOSE_S)
+
+    # -- inside
+
+    def _begin(self) -> None:
+        self._check()
+        if not self._tasks and not self._is_closed:
+            self._tasks = [self._loop.create_task(self._be_member())]
+            if self._subscription.auto_commit:
+                self._tasks.append(self._loop.create_task(self._commit_finished()))
+
+    def _check(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoop("this consumer is bound to another event loop, thread or process")
+        if self._is_closed and not self._tasks:
+            raise Closed("the consumer was closed")
+
+    def _finish(self) -> None:
+        """What was handed out is finished."""
+        for owned in self._handed:
+            owned.done = owned.position
+        self._handed.clear()
+
+    def _take(self) -> Message | None:
+        """Return the next message, if it is here already."""
+        if self._is_closed:
+            return None
+        while True:
+            source = self._source
+            if source is not None and not source.is_lost:
+                for message in self._messages:
+                    source.position = message.offset + 1
+                    self._handed.add(source)
+                    return message
+                batch = next(self._batches, None)
+                if batch is not None:
+                    self._messages = batch.messages(source.position)
+                    continue
+            found = self._inbox.take()
+            if found is None:
+                return None
+            fetch, batches = found
+            self._source = self._ownership.owner_of(fetch)
+            self._messages, self._batches = iter(()), iter(batches)
+
+    async def _more(self) -> bool:
+        """Wait for more; return whether there can be any."""
+        if self._is_closed:
+            return False
+        if self._failure is not None:
+            raise self._failure
+        await self._inbox.arrival()
+        return True
+
+    async def _be_member(self) -> None:
+        try:
+            await self._membership.run()
+        except RaftlogError as error:
+            self._failure = error
+            self._ownership.lose_all()
+            self._inbox.poke()
+        finally:
+            if not self._assigned.done():
+                self._assigned.set_result(None)
+
+    async def _assign(self, assignment: groups.GroupAssignment) -> None:
+        before = self._places()
+        try:
+            await self._ownership.change(assignment.generation, assignment.queues)
+        finally:
+            after = self._places()
+        self._trouble = None
+        if not self._assigned.done():
+            self._assigned.set_result(None)
+        self._tell(
+            Rebalanced(
+                assignment.generation,
+                tuple(sorted(after)),
+                tuple(sorted(after - before)),
+                tuple(sorted(before - after)),
+            )
+        )
+
+    def _places(self) -> set[tuple[str, int]]:
+        return {(each.topic, each.place) for each in self._ownership.queues.values()}
+
+    def _on_trouble(self, error: RaftlogError) -> None:
+        self._trouble = error
+
+    def _on_skip(self, owned: Owned, offset: int, to: int) -> None:
+        self._tell(Skipped(owned.topic, owned.place, offset, to))
+
+    def _tell(self, event: Rebalanced | Skipped) -> None:
+        for listener in self._listeners:
+            if listener.qsize() >= EVENTS_MAX:
+                listener.get_nowait()
+            listener.put_nowait(event)
+
+    async def _commit_finished(self) -> None:
+        """Commit from time to time what is finished."""
+        while True:
+            await asyncio.sleep(self._subscription.commit_interval_s)
+            finished = self._ownership.finished()
+            if not finished:
+                continue
+            try:
+                await self._ownership.commit(finished)
+            except NOT_OWNED as error:
+                self._trouble = error  # a new generation follows, and says what is owned
+            except RaftlogError as error:
+                self._trouble = error
+
+
+def _nobody(_: object) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,266 @@
+"""Reading ahead: one task for each queue, one inbox for whoever takes.
+
+::
+
+    fetch (queue 0) --\
+    fetch (queue 1) ---+--> inbox (bounded, in order of arrival) --> reader, consumer
+    fetch (queue 2) --/
+
+A fetch asks for more as long as less of its queue is in the inbox than its share.
+Records of one queue stay in order; nothing is said about two queues.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from raftlog.base.errors import (
+    OffsetOutOfRange,
+    PeerRefused,
+    ProtocolError,
+    RaftlogError,
+    Refused,
+    WrongQueue,
+)
+from raftlog.base.limits import KIB
+from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.reading import READ_BYTES, split_answer
+from raftlog.client.receipts import StoredBatch
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import client
+
+FOLLOW_WAIT_S: Final = 5.0
+READ_BYTES_MIN: Final = 64 * KIB
+
+Batches = tuple[StoredBatch, ...]
+OnWrongQueue = Callable[["Fetch"], Awaitable[RaftlogError | None]]
+"""Asked when a queue is not known to a node: None to try again, or why it is over."""
+
+
+class Inbox:
+    """What was read and not taken yet. Bound to its loop.
+
+    Args:
+        bytes_max: Of all fetches together, about; each may read at least once.
+    """
+
+    def __init__(self, bytes_max: int) -> None:
+        self.applied = 0
+        """The highest applied index that was seen: reads never go back behind it."""
+        self.last_error: RaftlogError | None = None
+        """Why the last question was not answered; None after an answer."""
+        self._bytes_max = bytes_max
+        self._items: deque[tuple[Fetch, Batches | RaftlogError]] = deque()
+        self._fetches: set[Fetch] = set()
+        self._arrived = asyncio.Event()
+        self._taken = asyncio.Event()
+        self.is_closed = False
+
+    @property
+    def share(self) -> int:
+        """Bytes of the inbox for one queue."""
+        return self._bytes_max // max(len(self._fetches), 1)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is here and nothing will come."""
+        return self.is_closed or (not self._items and not self._fetches)
+
+    @property
+    def has_items(self) -> bool:
+        """Whether ``take`` has something to give or to raise."""
+        return bool(self._items)
+
+    def add(self, fetch: "Fetch") -> None:
+        """A fetch begins."""
+        self._fetches.add(fetch)
+
+    def remove(self, fetch: "Fetch", *, with_items: bool) -> None:
+        """A fetch has ended."""
+        self._fetches.discard(fetch)
+        if with_items:
+            self._items = deque(item for item in self._items if item[0] is not fetch)
+        self._taken.set()
+        self._arrived.set()
+
+    def put(self, fetch: "Fetch", what: Batches | RaftlogError) -> None:
+        """Something arrived."""
+        self._items.append((fetch, what))
+        self._arrived.set()
+
+    async def room(self, fetch: "Fetch") -> None:
+        """Wait until ``fetch`` may read more."""
+        while fetch.buffered and fetch.buffered >= self.share:
+            self._taken.clear()
+            await self._taken.wait()
+
+    def take(self) -> "tuple[Fetch, Batches] | None":
+        """Return the oldest batches, if there are any.
+
+        Raises:
+            RaftlogError: What ended a fetch, when everything before it was taken; again
+                and again, until the fetch is removed.
+        """
+        if not self._items:
+            return None
+        fetch, what = self._items[0]
+        if isinstance(what, RaftlogError):
+            raise what
+        self._items.popleft()
+        fetch.buffered -= sum(len(batch.data) for batch in what)
+        self._taken.set()
+        return fetch, what
+
+    async def arrival(self) -> None:
+        """Wait until something is here, or never will be."""
+        while not self._items and not self.is_over:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def poke(self) -> None:
+        """Let whoever waits look again."""
+        self._arrived.set()
+
+    async def aclose(self) -> None:
+        """Stop every fetch; whoever waits is let go."""
+        self.is_closed = True
+        fetches = list(self._fetches)
+        for fetch in fetches:
+            fetch.stop()
+        self._arrived.set()
+        await asyncio.gather(*(fetch.ended() for fetch in fetches), return_exceptions=True)
+
+
+class Fetch:
+    """Reads one queue ahead. Begins at once; bound to its loop.
+
+    Args:
+        asker: Asks the leader.
+        inbox: Where batches go.
+        where: Topic, place and number of the queue.
+        offset: Where to begin.
+        end: Where to stop; None: never.
+        skips: Go on after records that are gone, instead of ending with an error.
+        on_wrong_queue: Asked when the queue may be gone.
+        on_skip: Told from where to where was skipped.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        inbox: Inbox,
+        where: tuple[str, int, int],
+        offset: int,
+        *,
+        on_wrong_queue: OnWrongQueue,
+        end: int | None = None,
+        skips: bool = False,
+        on_skip: Callable[["Fetch", int, int], None] | None = None,
+    ) -> None:
+        self.topic, self.place, self.number = where
+        self.start = offset
+        """Messages below it are not wanted, although their batch comes."""
+        self.end_offset = 0
+        """The queue's end, as the last answer said."""
+        self.buffered = 0
+        self._asker = asker
+        self._inbox = inbox
+        self._offset = offset
+        self._end = end
+        self._skips = skips
+        self._on_skip = on_skip
+        self._on_wrong_queue = on_wrong_queue
+        self.is_stopped = False
+        inbox.add(self)
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def stop(self) -> None:
+        """Read no more, and forget what was read and not taken."""
+        if not self.is_stopped:
+            self.is_stopped = True
+            self._task.cancel()
+            self._inbox.remove(self, with_items=True)
+
+    async def ended(self) -> None:
+        """Wait for the end of its task."""
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        while self._end is None or self._offset < self._end:
+            await self._inbox.room(self)
+            try:
+                await self._read()
+            except OffsetOutOfRange as error:
+                if not self._skip(error):
+                    self._inbox.put(self, lost(error, self.topic, self.place))
+                    return
+            except WrongQueue:
+                reason = await self._on_wrong_queue(self)
+                if reason is not None:
+                    self._inbox.put(self, reason)
+                    return
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except (Refused, PeerRefused) as error:
+                self._inbox.put(self, error)
+                return
+            except RaftlogError as error:
+                self._inbox.last_error = error
+                if self._end is not None:  # somebody waits for an end
+                    self._inbox.put(self, error)
+                    return
+                await asyncio.sleep(RETRY_PAUSE_S)
+        self._inbox.remove(self, with_items=False)
+
+    async def _read(self) -> None:
+        inbox = self._inbox
+        answer, payload = await self._asker.ask(
+            Method.READ,
+            client.ReadBatches(
+                queue=self.number,
+                offset=self._offset,
+                bytes_max=min(max(inbox.share, READ_BYTES_MIN), READ_BYTES),
+                wait_ms=int(FOLLOW_WAIT_S * 1000),
+                session_applied=inbox.applied,
+            ),
+            client.BatchesRead,
+            timeout_s=max(self._asker.timeout_s, FOLLOW_WAIT_S),
+            wait_s=FOLLOW_WAIT_S,
+        )
+        inbox.last_error = None
+        inbox.applied = max(inbox.applied, answer.applied)
+        self.end_offset = answer.end_offset
+        batches = split_answer(answer, payload, self.topic, self.place)
+        if self._end is not None and batches and batches[-1].base_offset >= self._end:
+            batches = tuple(batch for batch in batches if batch.base_offset < self._end)
+        if not batches:
+            return
+        last = batches[-1]
+        after = last.base_offset + last.count
+        if after <= self._offset:
+            raise ProtocolError(f"a read from {self._offset} gave batches before it")
+        self._offset = after
+        self.buffered += len(payload)
+        inbox.put(self, batches)
+
+    def _skip(self, error: OffsetOutOfRange) -> bool:
+        """Go on where there are records, if that is wished."""
+        if not self._skips:
+            return False
+        to = error.start if error.offset < error.start else error.end
+        if self._on_skip is not None:
+            self._on_skip(self, self._offset, to)
+        self._offset = self.start = to
+        return True
+
+
+def lost(error: OffsetOutOfRange, topic: str, place: int) -> OffsetOutOfRange:
+    """Return the error with the queue in its text: what a slow consumer is told."""
+    told = OffsetOutOfRange(error.offset, error.start, error.end)
+    where = f"queue {place} of topic {topic!r}"
+    if error.offset < error.start:
+        gap = f"records {error.offset} to {error.start - 1} of {where} are forgotten by retention"
+        told.args = (f"{gap}; go on from {error.start}, or use on_lost='skip'",)
+    else:
+        told.args = (f"{where} ends at {error.end}, before offset {error.offset}",)
+    return told

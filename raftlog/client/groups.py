@@ -1,0 +1,210 @@
+"""Administration of consumer groups."""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from raftlog.base.errors import GroupNotFound
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.starting import Start, start_offsets
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import groups
+
+PAGE: int = 1000
+SeekTo = Literal["earliest", "latest"] | int | datetime | timedelta
+
+
+class GroupSummary(msgspec.Struct, frozen=True):
+    """A group in a list: its members, and how many records it is behind."""
+
+    name: str
+    generation: int
+    members: int
+    lag: int
+
+
+class GroupMember(msgspec.Struct, frozen=True):
+    """A member: its id, the client's name for people, what it subscribes to."""
+
+    member: str
+    client_id: str
+    topics: tuple[str, ...]
+    session: timedelta
+
+
+class GroupQueue(msgspec.Struct, frozen=True):
+    """A queue of a group: who reads it, and how far. ``committed`` is None if nothing was."""
+
+    topic: str
+    queue: int
+    owner: str | None
+    committed: int | None
+    start_offset: int
+    end_offset: int
+
+    @property
+    def lag(self) -> int:
+        """Records that are behind the committed offset (or the start) and can be read."""
+        done = self.start_offset if self.committed is None else self.committed
+        return max(0, self.end_offset - max(done, self.start_offset))
+
+
+class GroupInfo(msgspec.Struct, frozen=True):
+    """A consumer group."""
+
+    name: str
+    generation: int
+    members: tuple[GroupMember, ...]
+    queues: tuple[GroupQueue, ...]
+
+    @property
+    def lag(self) -> int:
+        """Records that it is behind, over all queues."""
+        return sum(queue.lag for queue in self.queues)
+
+
+class Groups:
+    """The consumer groups of a cluster: ``client.groups``.
+
+    Every method raises ``Unavailable`` when there is no leader within its timeout
+    (seconds; without it, the client's).
+    """
+
+    def __init__(self, asker: Asker, catalog: Catalog) -> None:
+        self._asker = asker
+        self._catalog = catalog
+
+    async def list(self, *, timeout: Duration | None = None) -> list[GroupSummary]:
+        """Return all groups, by name."""
+        return [summary async for summary in self._pages(_budget(timeout))]
+
+    async def _pages(self, timeout_s: float | None) -> AsyncIterator[GroupSummary]:
+        after = ""
+        while True:
+            answer, _ = await self._asker.ask(
+                Method.GROUP_LIST,
+                groups.ListGroups(after=after, count_max=PAGE),
+                groups.GroupsListed,
+                timeout_s=timeout_s,
+            )
+            for group in answer.groups:
+                yield GroupSummary(group.group, group.generation, group.members, group.lag)
+            if not answer.more or not answer.groups:
+                return
+            after = answer.groups[-1].group
+
+    async def describe(self, name: str, *, timeout: Duration | None = None) -> GroupInfo:
+        """Return a group as it is now (linearizable).
+
+        Raises:
+            GroupNotFound: There is no such group.
+        """
+        answer, _ = await self._asker.ask(
+            Method.GROUP_DESCRIBE,
+            groups.DescribeGroup(group=name),
+            groups.GroupDescription,
+            timeout_s=_budget(timeout),
+        )
+        return GroupInfo(
+            answer.group,
+            answer.generation,
+            tuple(
+                GroupMember(
+                    member.member,
+                    member.client,
+                    tuple(member.topics),
+                    timedelta(milliseconds=member.session_ms),
+                )
+                for member in answer.members
+            ),
+            tuple(
+                GroupQueue(
+                    queue.topic,
+                    queue.place,
+                    queue.owner or None,
+                    None if queue.committed < 0 else queue.committed,
+                    queue.start_offset,
+                    queue.end_offset,
+                )
+                for queue in answer.queues
+            ),
+        )
+
+    async def seek(
+        self,
+        name: str,
+        topic: str,
+        *,
+        to: SeekTo | Mapping[int, int],
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> Mapping[int, int]:
+        """Set where a group goes on reading, also backwards: one commit for all its queues.
+
+        Running consumers of the group notice and go on from there; what they had not
+        committed is lost to them, as after a rebalance.
+
+        Args:
+            name: The group.
+            topic: The topic.
+            to: "earliest", "latest", an offset, a ``datetime`` with time zone, a
+                ``timedelta`` from now (negative: ago), or an offset for each queue's place.
+            queue: The place of one queue; None: all of them.
+            timeout: Seconds for all of it.
+
+        Returns:
+            The offset by queue's place.
+
+        Raises:
+            GroupNotFound, TopicNotFound, WrongQueue: There is none of that name or place.
+            OffsetOutOfRange: An offset is below the queue's start or beyond its end.
+            OutcomeUnknown: No answer; it may be done. Seeking again is harmless.
+        """
+        if isinstance(to, Mapping):
+            queues = await self._catalog.refresh(topic, _budget(timeout))
+            sought = {place: (queues[place], offset) for place, offset in to.items()}
+        else:
+            start: Start = to
+            sought = await start_offsets(
+                self._asker, topic, start, queue=queue, timeout_s=_budget(timeout)
+            )
+        offsets = [
+            groups.QueueOffset(queue=number, offset=offset) for number, offset in sought.values()
+        ]
+        await self._asker.ask(
+            Method.GROUP_SEEK,
+            groups.SeekGroup(group=name, offsets=offsets),
+            groups.GroupSought,
+            timeout_s=_budget(timeout),
+        )
+        return {place: offset for place, (_, offset) in sought.items()}
+
+    async def delete(
+        self, name: str, *, missing_ok: bool = False, timeout: Duration | None = None
+    ) -> None:
+        """Forget a group without members, and its offsets.
+
+        Raises:
+            GroupNotFound: There is no such group (not with ``missing_ok``).
+            GroupInUse: It has members.
+            OutcomeUnknown: No answer (not with ``missing_ok``, which asks again).
+        """
+        try:
+            await self._asker.ask(
+                Method.GROUP_DELETE,
+                groups.DeleteGroup(group=name),
+                groups.GroupDeleted,
+                timeout_s=_budget(timeout),
+                repeats=missing_ok,
+            )
+        except GroupNotFound:
+            if not missing_ok:
+                raise
+
+
+def _budget(timeout: Duration | None) -> float | None:
+    return None if timeout is None else seconds(timeout)

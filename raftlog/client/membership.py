@@ -1,0 +1,137 @@
+"""Membership of a consumer group: join, beat, notice a new generation, leave.
+
+A heartbeat is a long poll: the answer comes at once when there is another
+generation, else after a third of the session. The member's id is drawn once, so
+joining again is harmless.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from raftlog.base.errors import (
+    Fenced,
+    GroupNotFound,
+    PeerRefused,
+    RaftlogError,
+    Refused,
+    UnknownMember,
+)
+from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.subscription import Subscription
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import groups
+
+BEATS_PER_SESSION: Final = 3
+BEAT_WAIT_S_MAX: Final = 5.0
+
+
+class Membership:
+    """One member of one group. Bound to its loop.
+
+    Args:
+        asker: Asks the leader.
+        subscription: The group, this member, and what it reads.
+        on_assignment: Called with each new assignment, one at a time.
+        on_trouble: Told what went wrong; it is tried again.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        subscription: Subscription,
+        *,
+        on_assignment: Callable[[groups.GroupAssignment], Awaitable[None]],
+        on_trouble: Callable[[RaftlogError], None],
+    ) -> None:
+        self.generation = 0
+        """Of the last assignment; 0 before the first."""
+        self.rejoins = 0
+        """How often the group had expired this member."""
+        self._asker = asker
+        self._subscription = subscription
+        self._on_assignment = on_assignment
+        self._on_trouble = on_trouble
+
+    async def run(self) -> None:
+        """Be a member until this is cancelled.
+
+        Raises:
+            Refused: The group, or a topic, can't be joined (BadName, TopicNotFound, ..).
+            PeerRefused: No node wants this client.
+        """
+        assignment = await self._join()
+        while True:
+            try:
+                await self._on_assignment(assignment)
+                self.generation = assignment.generation
+                assignment = await self._until_another(assignment.generation)
+            except (UnknownMember, GroupNotFound) as error:
+                self._on_trouble(error)
+                self.rejoins += 1
+                assignment = await self._join()
+            except Fenced as error:  # a newer generation has begun: hear of it
+                self._on_trouble(error)
+                assignment = await self._until_another(0)
+            except (Refused, PeerRefused):
+                raise
+            except RaftlogError as error:
+                self._on_trouble(error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def leave(self, timeout_s: float) -> None:
+        """Leave, so that the others need not wait for the session to end."""
+        await self._asker.ask(
+            Method.GROUP_LEAVE,
+            groups.LeaveGroup(group=self._subscription.group, member=self._subscription.member),
+            groups.GroupLeft,
+            timeout_s=timeout_s,
+        )
+
+    async def _join(self) -> groups.GroupAssignment:
+        request = groups.JoinGroup(
+            group=self._subscription.group,
+            member=self._subscription.member,
+            topics=self._subscription.topics,
+            session_ms=int(self._subscription.session_s * 1000),
+            client=self._subscription.client_id,
+        )
+        while True:
+            try:
+                answer, _ = await self._asker.ask(
+                    Method.GROUP_JOIN, request, groups.GroupAssignment
+                )
+            except (Refused, PeerRefused):
+                raise
+            except RaftlogError as error:
+                self._on_trouble(error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            else:
+                return answer
+
+    async def _until_another(self, generation: int) -> groups.GroupAssignment:
+        """Beat until there is another generation."""
+        wait_s = min(self._subscription.session_s / BEATS_PER_SESSION, BEAT_WAIT_S_MAX)
+        request = groups.HeartbeatGroup(
+            group=self._subscription.group,
+            member=self._subscription.member,
+            generation=generation,
+            wait_ms=int(wait_s * 1000),
+        )
+        while True:
+            try:
+                answer, _ = await self._asker.ask(
+                    Method.GROUP_HEARTBEAT,
+                    request,
+                    groups.GroupAssignment,
+                    timeout_s=max(wait_s, self._asker.timeout_s),
+                    wait_s=wait_s,
+                )
+            except (Refused, PeerRefused):
+                raise
+            except RaftlogError as error:
+                self._on_trouble(error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            else:
+                if answer.generation != generation:
+                    return answer

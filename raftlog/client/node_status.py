@@ -1,0 +1,60 @@
+"""What a node says about itself, as a value."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from raftlog.wire.schema import client
+
+
+class NodeStatus(msgspec.Struct, frozen=True):
+    """One node of a shard: who it is, who leads, and how far it is.
+
+    Attributes:
+        cluster: The cluster's id.
+        node: The node that answered.
+        role: "leader", "follower", ..
+        term: The newest term that it knows.
+        leader: The node that leads, as far as it knows; "" if it knows none.
+        leader_address: Where clients reach that.
+        voters: The nodes of the shard.
+        start: The first log index that it holds.
+        commit: How far the log is committed.
+        applied: How far it is carried out here.
+        last: The last log index here.
+        durable: How far it is on this node's disk.
+        counters: Figures for people; their names may change.
+    """
+
+    cluster: str
+    node: str
+    role: str
+    term: int
+    leader: str
+    leader_address: str
+    voters: tuple[str, ...]
+    start: int
+    commit: int
+    applied: int
+    last: int
+    durable: int
+    counters: Mapping[str, int]
+
+
+def read_status(answer: client.NodeStatus) -> NodeStatus:
+    """Return the value of a node's answer."""
+    return NodeStatus(
+        answer.cluster,
+        answer.node,
+        answer.role,
+        answer.term,
+        answer.leader,
+        answer.leader_address,
+        tuple(answer.voters),
+        answer.start,
+        answer.commit,
+        answer.applied,
+        answer.last,
+        answer.durable,
+        dict(answer.counters),
+    )

@@ -1,0 +1,284 @@
+"""What one producer sends to one topic: which queue takes a record, and what waits for that.
+
+A key always goes to the same queue (``crc32c(key) % queues``), as long as the
+topic has as many. Without a key the queues take turns, one for each turn of the
+loop, so that what is sent together shares a batch.
+
+The first send to a topic waits for its queues to be looked up; what comes
+meanwhile waits behind it, in order.
+"""
+
+import asyncio
+from typing import Final, NamedTuple
+
+import msgspec
+from crc32c import crc32c
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import Closed, Fenced, PeerRefused, RaftlogError, Refused, WrongQueue
+from raftlog.client.asking import RETRY_PAUSE_S
+from raftlog.client.catalog import Catalog, Queues
+from raftlog.client.dispatch import Dispatch
+from raftlog.client.lanes import Lane, Pack, fail
+from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.wire.batch import Record
+
+LOOK_S: Final = 1.0
+"""One look; it is repeated as long as somebody waits."""
+_LEAST_S: Final = 0.001
+
+
+class Single(NamedTuple):
+    """One record; ``record`` if it is more than a value."""
+
+    value: bytes
+    record: Record | None
+    future: "asyncio.Future[Receipt]"
+
+
+class Whole(NamedTuple):
+    """A batch of ``records`` that came as one."""
+
+    data: Buffer
+    records: int
+    future: "asyncio.Future[BatchReceipt]"
+
+
+class Held(msgspec.Struct):
+    """A send that waits for its topic to be looked up."""
+
+    deadline: float
+    timeout_s: float
+    size: int
+    key: bytes | None
+    queue: int | None
+    what: Single | Whole
+
+    @property
+    def count(self) -> int:
+        """Records in it."""
+        return self.what.records if isinstance(self.what, Whole) else 1
+
+    def fail(self, error: RaftlogError) -> None:
+        """Tell its owner that it was not sent."""
+        if not self.what.future.done():
+            self.what.future.set_exception(error)
+
+
+class Outbox:
+    """One topic of one producer. Bound to its loop."""
+
+    def __init__(self, dispatch: Dispatch, catalog: Catalog, topic: str) -> None:
+        self.topic = topic
+        self.lanes: list[Lane] = []
+        """In the order of the queues' places; none before the topic was looked up."""
+        self._dispatch = dispatch
+        self._catalog = catalog
+        self._held: list[Held] = []
+        self._turn_lane: Lane | None = None
+        self._next = 0
+        self._looking: asyncio.Future[None] | None = None
+        known = catalog.known(topic)
+        if known is not None:
+            self._open(known)
+
+    # -- taking
+
+    def put(
+        self,
+        key: bytes | None,
+        queue: int | None,
+        value: bytes,
+        record: Record | None,
+        size: int,
+        timeout_s: float,
+        future: "asyncio.Future[Receipt]",
+    ) -> None:
+        """Take a record; its future says what becomes of it."""
+        lanes = self.lanes
+        if not lanes:
+            self._hold(Held(0.0, timeout_s, size, key, queue, Single(value, record, future)))
+        elif queue is not None or key is not None:
+            lane = self._choose(key, queue)
+            if lane is None:
+                self._dispatch.room.leave(1, size)
+                future.set_exception(self._no_queue(queue))
+            else:
+                lane.add(value, record, size, timeout_s, future)
+        else:
+            lane = self._turn_lane
+            if lane is None or not lane.is_dirty:
+                lane = self._turn_lane = self._take_turn()
+            lane.add(value, record, size, timeout_s, future)
+
+    def put_batch(
+        self, key: bytes | None, queue: int | None, whole: Whole, timeout_s: float
+    ) -> None:
+        """Take a batch that came as one."""
+        size = len(whole.data)
+        if not self.lanes:
+            self._hold(Held(0.0, timeout_s, size, key, queue, whole))
+            return
+        lane = self._choose(key, queue)
+        if lane is None:
+            self._dispatch.room.leave(whole.records, size)
+            whole.future.set_exception(self._no_queue(queue))
+        else:
+            lane.add_batch(whole.data, whole.records, timeout_s, whole.future)
+
+    def _choose(self, key: bytes | None, queue: int | None) -> Lane | None:
+        lanes = self.lanes
+        if queue is not None:
+            return lanes[queue] if 0 <= queue < len(lanes) else None
+        if key is not None:
+            return lanes[crc32c(key) % len(lanes)]
+        return self._take_turn()
+
+    def _take_turn(self) -> Lane:
+        self._next = (self._next + 1) % len(self.lanes)
+        return self.lanes[self._next]
+
+    def _no_queue(self, queue: int | None) -> WrongQueue:
+        count = len(self.lanes)
+        return WrongQueue(f"topic {self.topic!r} has {count} queues, and no queue {queue}")
+
+    # -- looking up
+
+    def _hold(self, held: Held) -> None:
+        held.deadline = self._dispatch.loop.time() + held.timeout_s
+        self._held.append(held)
+        if self._looking is None:
+            self._looking = self._dispatch.loop.create_future()
+            self._dispatch.spawn(self._look_up())
+
+    async def looked_up(self) -> None:
+        """Wait until nothing waits for the topic to be looked up."""
+        if self._looking is not None:
+            await asyncio.shield(self._looking)
+
+    async def _look_up(self) -> None:
+        try:
+            while self._held:
+                first = min(held.deadline for held in self._held)
+                left_s = max(first - self._dispatch.loop.time(), _LEAST_S)
+                try:
+                    queues = await self._catalog.find(self.topic, min(left_s, LOOK_S))
+                except (Refused, PeerRefused) as error:
+                    self._fail_held(error)
+                except RaftlogError as error:
+                    self._expire_held(error)
+                else:
+                    self._open(queues)
+                    return
+        finally:
+            looking, self._looking = self._looking, None
+            if looking is not None and not looking.done():
+                looking.set_result(None)
+
+    def _fail_held(self, error: RaftlogError) -> None:
+        held, self._held = self._held, []
+        for each in held:
+            self._dispatch.room.leave(each.count, each.size)
+            each.fail(error)
+
+    def _expire_held(self, error: RaftlogError) -> None:
+        now = self._dispatch.loop.time()
+        late = [held for held in self._held if held.deadline <= now]
+        self._held = [held for held in self._held if held.deadline > now]
+        for each in late:
+            self._dispatch.room.leave(each.count, each.size)
+            each.fail(error)
+
+    def _open(self, queues: Queues) -> None:
+        """The queues are known: what waits goes out, in order."""
+        self.lanes = [
+            Lane(self._dispatch, self.topic, place, number) for place, number in enumerate(queues)
+        ]
+        held, self._held = self._held, []
+        now = self._dispatch.loop.time()
+        left: dict[float, float] = {}  # what was asked for together may share a batch
+        for each in held:
+            left_s = left.setdefault(each.timeout_s, max(each.deadline - now, _LEAST_S))
+            if isinstance(each.what, Whole):
+                self.put_batch(each.key, each.queue, each.what, left_s)
+            else:
+                value, record, future = each.what
+                self.put(each.key, each.queue, value, record, each.size, left_s, future)
+
+    # -- queues that are gone
+
+    def look_again(self, lane: Lane, error: WrongQueue) -> None:
+        """A node does not know the queue of ``lane``: is it gone, or too new for that node?"""
+        self._dispatch.spawn(self._look_again(lane, error))
+
+    async def _look_again(self, lane: Lane, error: WrongQueue) -> None:
+        queues: Queues = ()
+        reason: RaftlogError = error
+        while True:
+            await asyncio.sleep(RETRY_PAUSE_S)
+            try:
+                queues = await self._catalog.refresh(self.topic, LOOK_S)
+            except (Refused, PeerRefused) as refusal:
+                reason = refusal
+            except RaftlogError:
+                if not lane.is_idle:
+                    continue
+            break
+        if lane.number in queues:
+            self._dispatch.stall(lane, error)
+        elif lane.end is None:
+            lane.abandon(error)
+            self._move(lane, queues, reason)
+
+    def _move(self, lane: Lane, queues: Queues, reason: RaftlogError) -> None:
+        """Send what ``lane`` could not to the queue that has its place now, if there is one."""
+        packs, lane.moved = lane.moved, []
+        if [each.number for each in self.lanes] != list(queues):
+            self._replace(queues)
+        for pack in packs:
+            if self.lanes:
+                self.lanes[lane.place % len(self.lanes)].take(self._again(pack))
+            else:
+                self._again(pack)
+                self._dispatch.settled(pack)
+                fail(pack, reason)
+
+    def _replace(self, queues: Queues) -> None:
+        """The topic is another one now, or has more queues."""
+        old = {lane.number: lane for lane in self.lanes if lane.end is None}
+        self.lanes = [
+            old.get(number) or Lane(self._dispatch, self.topic, place, number)
+            for place, number in enumerate(queues)
+        ]
+        self._turn_lane = None
+
+    def replace(self, lane: Lane) -> None:
+        """``lane`` has ended (somebody fenced it): its successor takes what it had not taken."""
+        if lane not in self.lanes or isinstance(lane.end, Closed | WrongQueue):
+            return
+        if isinstance(lane.end, Fenced):
+            self._dispatch.renew()
+        successor = Lane(self._dispatch, self.topic, lane.place, lane.number)
+        self.lanes[lane.place] = successor
+        pack = lane.give_open()
+        if pack is not None:
+            successor.take(self._again(pack))
+
+    def close(self, error: RaftlogError) -> None:
+        """Tell whoever waits."""
+        self._fail_held(error)
+        for lane in self.lanes:
+            if lane.end is None:
+                lane.abandon(error)
+
+    def _again(self, pack: Pack) -> Pack:
+        """Return a pack with the same records, owners and end of time, not sent yet."""
+        fresh = Pack(pack.timeout_s)
+        if pack.timer is not None:
+            fresh.timeout_s = max(pack.timer.when() - self._dispatch.loop.time(), _LEAST_S)
+            pack.timer.cancel()
+            pack.timer = None
+        self._dispatch.unsettled.pop(pack, None)
+        fresh.count, fresh.bytes, fresh.data = pack.count, pack.bytes, pack.data
+        fresh.columns, fresh.futures, fresh.whole = pack.columns, pack.futures, pack.whole
+        return fresh

@@ -1,0 +1,251 @@
+"""The queues that a member of a group owns: claimed, read ahead, committed (ruling 12).
+
+Owning begins with a claim. In a new generation every queue is claimed again; what
+the member had read of one goes on where it was only if nobody else had the queue
+meanwhile. That is proved by a commit in the *old* generation: it succeeds only as
+long as nobody claimed the queue since, and no seek took it away.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from raftlog.base.errors import (
+    Fenced,
+    OffsetGoesBack,
+    OffsetOutOfRange,
+    RaftlogError,
+    TopicNotFound,
+    UnknownMember,
+    WrongQueue,
+)
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.fetching import Fetch, Inbox
+from raftlog.client.subscription import Subscription
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import groups
+
+NOT_OWNED: Final = (Fenced, UnknownMember, WrongQueue, OffsetGoesBack, OffsetOutOfRange)
+"""What a commit for a queue that is somebody else's now, or nobody's, is answered with."""
+
+
+class Owned:
+    """One queue of this member.
+
+    Attributes:
+        generation: In which it was claimed.
+        position: Offset of the next record to hand out.
+        done: Everything below it was handed out and is finished.
+        committed: What the group has committed, as far as known; None: nothing ever.
+        is_lost: It is somebody else's; what was read of it is not handed out any more.
+    """
+
+    __slots__ = (
+        *("committed", "done", "fetch", "generation", "is_lost", "number"),
+        *("place", "position", "topic"),
+    )
+
+    def __init__(self, topic: str, place: int, number: int, generation: int) -> None:
+        self.topic = topic
+        self.place = place
+        self.number = number
+        self.generation = generation
+        self.position = 0
+        self.done = 0
+        self.committed: int | None = None
+        self.is_lost = False
+        self.fetch: Fetch | None = None
+
+    @property
+    def lag(self) -> int:
+        """Records between the position and the end, as far as known."""
+        end = 0 if self.fetch is None else self.fetch.end_offset
+        return max(0, end - self.position)
+
+
+class Ownership:
+    """All queues of one member. Bound to its loop.
+
+    Args:
+        asker: Asks the leader.
+        catalog: Knows which queues are gone.
+        inbox: Where what is read ahead goes.
+        subscription: The group, this member, and how it reads.
+        on_skip: Told queue, from, to.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        catalog: Catalog,
+        inbox: Inbox,
+        subscription: Subscription,
+        *,
+        on_skip: Callable[[Owned, int, int], None],
+    ) -> None:
+        self.queues: dict[int, Owned] = {}
+        """By number."""
+        self._asker = asker
+        self._catalog = catalog
+        self._inbox = inbox
+        self._subscription = subscription
+        self._on_skip = on_skip
+        self._committing = asyncio.Lock()
+
+    def owner_of(self, fetch: Fetch) -> Owned | None:
+        """Return the queue that ``fetch`` reads for, unless it was lost meanwhile."""
+        owned = self.queues.get(fetch.number)
+        return owned if owned is not None and owned.fetch is fetch else None
+
+    # -- a new generation
+
+    async def change(self, generation: int, assigned: Sequence[groups.AssignedQueue]) -> None:
+        """Own exactly what is assigned in ``generation``, as far as it can be claimed.
+
+        Raises:
+            UnknownMember: The group has expired this member.
+            Fenced: There is a newer generation already.
+            RaftlogError: Claims could not be made in time; call it again.
+        """
+        kept = await self._prove()
+        numbers = {queue.queue for queue in assigned}
+        for number in [number for number in self.queues if number not in numbers]:
+            self._lose(self.queues.pop(number))
+        results = await asyncio.gather(
+            *(self._claim(queue, generation, kept) for queue in assigned), return_exceptions=True
+        )
+        failures = [result for result in results if isinstance(result, BaseException)]
+        if failures:
+            raise failures[0]
+
+    async def _prove(self) -> set[int]:
+        """Commit in the old generation; return the queues that nobody else had meanwhile."""
+        proved: set[int] = set()
+        if not self.queues:
+            return proved
+        offsets = {}
+        for number, owned in self.queues.items():
+            offset = owned.done if self._subscription.auto_commit else owned.committed
+            if offset is not None:
+                offsets[number] = offset
+        try:
+            await self.commit(offsets)
+        except NOT_OWNED:
+            for number, offset in offsets.items():  # all or none: which of them is it?
+                try:
+                    await self.commit({number: offset})
+                except NOT_OWNED:
+                    continue
+                proved.add(number)
+            return proved
+        return proved | set(offsets)
+
+    async def _claim(
+        self, queue: groups.AssignedQueue, generation: int, kept: Iterable[int]
+    ) -> None:
+        try:
+            answer, _ = await self._asker.ask(
+                Method.GROUP_CLAIM,
+                groups.ClaimQueue(
+                    group=self._subscription.group,
+                    member=self._subscription.member,
+                    generation=generation,
+                    queue=queue.queue,
+                ),
+                groups.QueueClaimed,
+            )
+        except WrongQueue:
+            return  # its topic was deleted: a new generation follows
+        committed = None if answer.committed < 0 else answer.committed
+        owned = self.queues.get(queue.queue)
+        if owned is not None and (queue.queue in kept or committed is owned.committed is None):
+            owned.generation = generation
+            return
+        if owned is not None:
+            self._lose(owned)
+        owned = Owned(queue.topic, queue.place, queue.queue, generation)
+        first = (
+            answer.start_offset if self._subscription.start == "earliest" else answer.end_offset
+        )
+        owned.position = owned.done = first if committed is None else committed
+        owned.committed = committed
+        self.queues[queue.queue] = owned
+        owned.fetch = Fetch(
+            self._asker,
+            self._inbox,
+            (queue.topic, queue.place, queue.queue),
+            owned.position,
+            skips=self._subscription.on_lost == "skip",
+            on_wrong_queue=self._is_gone,
+            on_skip=self._skipped,
+        )
+
+    def _lose(self, owned: Owned) -> None:
+        owned.is_lost = True
+        if owned.fetch is not None:
+            owned.fetch.stop()
+
+    def lose_all(self) -> None:
+        """Read and hand out nothing more."""
+        for owned in self.queues.values():
+            self._lose(owned)
+        self.queues.clear()
+
+    # -- commits
+
+    def finished(self) -> dict[int, int]:
+        """Return what is finished and not committed, by queue's number."""
+        return {
+            number: owned.done
+            for number, owned in self.queues.items()
+            if owned.done != owned.committed
+        }
+
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit offsets of owned queues, in the generations in which they were claimed.
+
+        Raises:
+            Fenced, UnknownMember: A queue is somebody else's now.
+            RaftlogError: Nothing of it is certain to be committed; ask again.
+        """
+        async with self._committing:  # so that none overtakes a later one
+            by_generation: dict[int, list[tuple[Owned, int]]] = {}
+            for number, offset in offsets.items():
+                owned = self.queues.get(number)
+                if owned is not None:
+                    by_generation.setdefault(owned.generation, []).append((owned, offset))
+            for generation, rows in by_generation.items():
+                await self._asker.ask(
+                    Method.GROUP_COMMIT,
+                    groups.CommitOffsets(
+                        group=self._subscription.group,
+                        member=self._subscription.member,
+                        generation=generation,
+                        offsets=[
+                            groups.QueueOffset(queue=owned.number, offset=offset)
+                            for owned, offset in rows
+                        ],
+                    ),
+                    groups.OffsetsCommitted,
+                )
+                for owned, offset in rows:
+                    owned.committed = offset
+
+    # -- what fetches report
+
+    def _skipped(self, fetch: Fetch, offset: int, to: int) -> None:
+        owned = self.owner_of(fetch)
+        if owned is not None:
+            owned.position = owned.done = to
+            self._on_skip(owned, offset, to)
+
+    async def _is_gone(self, fetch: Fetch) -> RaftlogError | None:
+        """A node does not know the queue. If it is gone, a new generation follows."""
+        try:
+            queues = await self._catalog.refresh(fetch.topic)
+        except TopicNotFound as error:
+            return error
+        except RaftlogError:
+            return None
+        return None if fetch.number in queues else WrongQueue(f"{fetch.topic!r} has other queues")

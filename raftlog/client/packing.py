@@ -1,0 +1,162 @@
+"""Records that will share a batch, as columns: nothing is made per record but its places."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from time import time_ns
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadRequest
+from raftlog.base.limits import BATCH_BYTES_MAX, TAG_CHARACTERS_MAX
+from raftlog.client.durations import unix_ms
+from raftlog.client.receipts import Receipt
+from raftlog.wire.batch import ANONYMOUS, Headers, Producer, Record, encode_columns
+
+RECORD_OVERHEAD_BYTES: Final = 4096
+"""More than a batch of one record needs beside key, value, headers and tag."""
+
+
+class Columns:
+    """The records of a batch that still grows. ``bytes`` is what they carry, roughly."""
+
+    __slots__ = ("bytes", "futures", "headers", "keys", "tags", "times", "values")
+
+    def __init__(self) -> None:
+        self.values: list[bytes | None] = []
+        self.keys: list[bytes | None] | None = None
+        self.times: list[int] | None = None
+        self.tags: list[str | None] | None = None
+        self.headers: dict[int, Headers] | None = None
+        self.futures: list[asyncio.Future[Receipt]] = []
+        """Of whoever waits for the receipts, one for each record."""
+        self.bytes = 0
+
+    def add_value(self, value: bytes) -> None:
+        """Add a record that is only a value."""
+        self.values.append(value)
+        self.bytes += len(value)
+        if self.keys is not None:
+            self.keys.append(None)
+        if self.times is not None:
+            self.times.append(0)
+        if self.tags is not None:
+            self.tags.append(None)
+
+    def add_record(self, record: Record) -> None:
+        """Add a record that is more than a value."""
+        number = len(self.values)
+        if record.key is not None and self.keys is None:
+            self.keys = [None] * number
+        if self.keys is not None:
+            self.keys.append(record.key)
+        if record.timestamp_ms and self.times is None:
+            self.times = [0] * number
+        if self.times is not None:
+            self.times.append(record.timestamp_ms)
+        if record.tag is not None and self.tags is None:
+            self.tags = [None] * number
+        if self.tags is not None:
+            self.tags.append(record.tag)
+        if record.headers:
+            if self.headers is None:
+                self.headers = {}
+            self.headers[number] = record.headers
+        self.values.append(record.value)
+        self.bytes += size_of(record)
+
+    def encode(self, *, producer: Producer = ANONYMOUS, codec: str = "none") -> bytes:
+        """Return the batch; a record without a time gets the time of now.
+
+        Raises:
+            RecordTooLarge: It is over a limit.
+            BadRequest: A tag is longer than 127 characters.
+            CodecUnavailable: No such codec, or its package is not installed.
+        """
+        now_ms = time_ns() // 1_000_000
+        times = self.times
+        return encode_columns(
+            self.values,
+            self.keys,
+            timestamp_ms=now_ms,
+            timestamps_ms=None if times is None else [time or now_ms for time in times],
+            headers=self.headers,
+            tags=self.tags,
+            producer=producer,
+            codec=codec,
+        )
+
+
+HeadersLike = Mapping[str, bytes] | Headers
+"""Headers as they are given: a mapping, or pairs where a name may occur twice."""
+
+
+def record_of(
+    value: Buffer | None,
+    key: bytes | None = None,
+    headers: HeadersLike | None = None,
+    tag: str | None = None,
+    timestamp: datetime | None = None,
+) -> Record:
+    """Return the record that a user means.
+
+    Raises:
+        TypeError: Value, key or a header is no bytes, or a header's name no text.
+        ValueError: The timestamp has no time zone.
+        BadRequest: The tag is longer than 127 characters.
+    """
+    if tag is not None and len(tag) > TAG_CHARACTERS_MAX:
+        raise BadRequest(f"a tag of {len(tag)} characters; {TAG_CHARACTERS_MAX} at most")
+    pairs: Headers = ()
+    if headers:
+        pairs = tuple(headers.items() if isinstance(headers, Mapping) else headers)
+        for name, content in pairs:
+            if type(name) is not str or type(content) is not bytes:
+                raise TypeError("headers are pairs of a name (str) and a value (bytes)")
+    return Record(
+        _bytes_of("value", value),
+        _bytes_of("key", key),
+        pairs,
+        0 if timestamp is None else unix_ms(timestamp),
+        tag,
+    )
+
+
+def _bytes_of(what: str, given: Buffer | None) -> bytes | None:
+    if given is None or type(given) is bytes:
+        return given
+    if not isinstance(given, bytes | bytearray | memoryview):
+        raise TypeError(f"a {what} is bytes, not {type(given).__name__}; encode it first")
+    return bytes(given)
+
+
+def size_of(record: Record) -> int:
+    """Return about how many bytes of a batch a record takes."""
+    size = len(record.value or b"") + len(record.key or b"")
+    if record.headers:
+        size += sum(len(name) + len(value) + 12 for name, value in record.headers)
+    return size if record.tag is None else size + 4 * len(record.tag)
+
+
+def check_size(record: Record) -> None:
+    """Refuse a record that does not fit into a batch of its own.
+
+    Raises:
+        RecordTooLarge: It does not.
+    """
+    if size_of(record) + RECORD_OVERHEAD_BYTES > BATCH_BYTES_MAX:
+        encode_records([record])
+
+
+def encode_records(records: Sequence[Record], *, codec: str = "none") -> bytes:
+    """Return the batch of ``records``, as ``send`` would make it.
+
+    Raises:
+        RecordTooLarge: It is over a limit; send fewer.
+        BadRequest: There are none, or a tag is too long.
+        CodecUnavailable: No such codec, or its package is not installed.
+    """
+    columns = Columns()
+    for record in records:
+        columns.add_record(record)
+    return columns.encode(codec=codec)

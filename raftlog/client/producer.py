@@ -1,0 +1,443 @@
+"""The producer: sends records, each stored once (rulings 9, 10).
+
+::
+
+    async with client.producer(linger=0.005) as producer:
+        receipt = await producer.send("orders", b"v", key=b"k")
+
+What is lost on the way is sent again, in order, until there is a receipt or the
+timeout is over; the broker stores it once. Records of one producer with one key
+(or one explicit queue) are stored in the order in which they were sent.
+"""
+
+import asyncio
+import warnings
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import (
+    BadRequest,
+    Closed,
+    OutcomeUnknown,
+    RaftlogError,
+    Refused,
+    WrongLoop,
+    WrongQueue,
+)
+from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.dispatch import Dispatch
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.lanes import Lane
+from raftlog.client.oneway import Oneway
+from raftlog.client.outbox import Outbox, Whole
+from raftlog.client.packing import HeadersLike, check_size, encode_records, record_of, size_of
+from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.client.room import Room
+from raftlog.client.tickets import Ticket
+from raftlog.wire.batch import Record, parse_batch_header
+from raftlog.wire.codecs import codec_named
+
+LARGE_BYTES: Final = 1 << 20
+"""Beyond it a record's size is looked at more closely."""
+
+
+class ProducerStatus(msgspec.Struct, frozen=True):
+    """What a producer holds, and what hinders it.
+
+    Attributes:
+        records: Accepted, without a receipt yet.
+        bytes: Of them, about.
+        oneway_dropped: Records of ``oneway`` that were given up before they were sent.
+        last_error: Why nobody could be asked the last time; None while all is well.
+    """
+
+    records: int
+    bytes: int
+    oneway_dropped: int
+    last_error: RaftlogError | None
+
+
+class Producer:
+    """Sends to any topics. Made by ``Client.producer``; bound to its loop.
+
+    Leaving ``async with`` flushes first, unless it is left by a cancellation.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        catalog: Catalog,
+        *,
+        linger: Duration = 0.0,
+        compression: str = "none",
+        timeout: Duration | None = None,
+        buffer_records: int = PENDING_PROPOSALS_MAX,
+        buffer_bytes: int = UNCOMMITTED_BYTES_MAX,
+    ) -> None:
+        codec_named(compression)  # what is missing is missed now, not at the first send
+        self._loop: Final = asyncio.get_running_loop()
+        self._catalog = catalog
+        self._timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
+        self._codec = compression
+        self._room = Room(self._loop, records_max=buffer_records, bytes_max=buffer_bytes)
+        self._dispatch = Dispatch(
+            asker,
+            codec=compression,
+            linger_s=seconds(linger),
+            look_up=self._look_again,
+            ended=self._ended,
+            room=self._room,
+        )
+        self._outboxes: dict[str, Outbox] = {}
+        self._oneway = Oneway(asker, catalog, compression)
+        self._is_closed = False
+        self.on_closed: Callable[[Any], None] = _nobody
+
+    async def __aenter__(self) -> Self:
+        """Begin; nothing is asked before something is sent."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Flush and close; without flushing if this is a cancellation."""
+        await self.aclose(flush=kind is None or issubclass(kind, Exception))
+
+    def __del__(self) -> None:
+        """Complain about a producer that was forgotten with records in it."""
+        if not getattr(self, "_is_closed", True) and self._room.records:
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+
+    # -- sending
+
+    def send(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[Receipt]":
+        """Send one record; await the result for its receipt: it is stored then.
+
+        Waits for room when the buffer is full. All sends of one turn of the loop to
+        one queue share a batch.
+
+        Args:
+            topic: The topic.
+            value: Bytes, or None.
+            key: Records with one key stay in order, in one queue.
+            headers: Names and values.
+            tag: For filters; at most 127 characters.
+            timestamp: When it happened; without it, now.
+            queue: The place of a queue in the topic, instead of a choice by key.
+            timeout: Seconds for all of it; without it, the producer's.
+
+        Raises (when awaited):
+            OutcomeUnknown: No receipt in time, and it may have been stored; its ticket is
+                for ``resolve``.
+            Retriable: It was not stored in time; which error says why (BufferFull,
+                Unavailable, NotLeader, Throttled, NotCommitted, OutOfOrder).
+            TopicNotFound, WrongQueue, NotPermitted, LimitReached, RecordTooLarge, BadRequest:
+                It was not stored, and never will be.
+            Closed: The producer was closed before.
+
+        Raises:
+            WrongLoop: This is not the loop that the producer was made on.
+            TypeError: A value, key or header is no bytes.
+
+        Cancelling the future forgets the receipt, not the record.
+        """
+        if asyncio._get_running_loop() is not self._loop:
+            raise self._wrong_loop()
+        record = None
+        if (
+            type(value) is not bytes
+            or key is not None
+            or headers is not None
+            or tag is not None
+            or timestamp is not None
+        ):
+            record = record_of(value, key, headers, tag, timestamp)
+            value = record.value or b""
+        size = len(value) if record is None else size_of(record)
+        timeout_s = self._timeout_s if timeout is None else seconds(timeout)
+        future: asyncio.Future[Receipt] = self._loop.create_future()
+        room = self._room
+        if size > LARGE_BYTES or self._is_closed:
+            error = self._refusal(record or Record(value))
+            if error is not None:
+                future.set_exception(error)
+                return future
+        if room.is_full:
+            room.wait(
+                timeout_s,
+                admit=lambda left_s: self._put(topic, value, record, size, queue, left_s, future),
+                is_over=future.done,
+                fail=future.set_exception,
+            )
+        else:
+            self._put(topic, value, record, size, queue, timeout_s, future)
+        return future
+
+    def _put(
+        self,
+        topic: str,
+        value: bytes,
+        record: Record | None,
+        size: int,
+        queue: int | None,
+        timeout_s: float,
+        future: "asyncio.Future[Receipt]",
+    ) -> None:
+        room = self._room
+        room.records += 1
+        room.bytes += size
+        outbox = self._outboxes.get(topic)
+        if outbox is None:
+            outbox = self._outbox(topic)
+        key = None if record is None else record.key
+        outbox.put(key, queue, value, record, size, timeout_s, future)
+
+    def post(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[Receipt]":
+        """As ``send``, but never waits for room.
+
+        Raises:
+            BufferFull: The buffer is full; await ``ready``, or some of the receipts.
+            WrongLoop, TypeError: As ``send``.
+        """
+        if self._room.is_full and not self._is_closed:
+            raise self._room.full()
+        return self.send(
+            topic,
+            value,
+            key=key,
+            headers=headers,
+            tag=tag,
+            timestamp=timestamp,
+            queue=queue,
+            timeout=timeout,
+        )
+
+    def send_batch(
+        self,
+        topic: str,
+        batch: Buffer | Sequence[Record],
+        *,
+        key: bytes | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[BatchReceipt]":
+        """Append records as one batch to one queue: all of them or none.
+
+        Args:
+            topic: The topic.
+            batch: Records, or one batch that is encoded already.
+            key: Chooses the queue, as for ``send``; the records' own keys do not.
+            queue: The place of a queue in the topic.
+            timeout: Seconds for all of it; without it, the producer's.
+
+        Raises (when awaited): as ``send``; BadBatch for bytes that are no batch.
+
+        Raises:
+            RecordTooLarge: Over 4 MiB or 10 000 records.
+            BadRequest: There are no records, or a tag is too long.
+            BufferFull, WrongLoop: As ``post``.
+        """
+        if asyncio._get_running_loop() is not self._loop:
+            raise self._wrong_loop()
+        timeout_s = self._timeout_s if timeout is None else seconds(timeout)
+        future: asyncio.Future[BatchReceipt] = self._loop.create_future()
+        if self._is_closed:
+            future.set_exception(Closed("the producer was closed"))
+            return future
+        if self._room.is_full:
+            raise self._room.full()
+        if isinstance(batch, bytes | bytearray | memoryview):
+            data: Buffer = batch
+            try:
+                count = parse_batch_header(data).count
+            except Refused as error:
+                future.set_exception(error)
+                return future
+        else:
+            if not batch:
+                raise BadRequest("a batch has at least one record")
+            data = encode_records(batch, codec=self._codec)
+            count = len(batch)
+        self._room.enter(count, len(data))
+        outbox = self._outboxes.get(topic) or self._outbox(topic)
+        outbox.put_batch(key, queue, Whole(data, count, future), timeout_s)
+        return future
+
+    def oneway(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+    ) -> None:
+        """Send one record at most once: no receipt, no second try, no word of a failure.
+
+        What is given up before it was sent is counted (``status.oneway_dropped``).
+
+        Raises:
+            RecordTooLarge, Closed, WrongLoop, TypeError: As ``send``.
+        """
+        if asyncio._get_running_loop() is not self._loop:
+            raise self._wrong_loop()
+        record = record_of(value, key, headers, tag, timestamp)
+        error = self._refusal(record)
+        if error is not None:
+            raise error
+        self._oneway.put(topic, record, queue)
+
+    # -- waiting
+
+    async def ready(self, *, timeout: Duration | None = None) -> None:
+        """Wait until there is room for ``post``.
+
+        Raises:
+            BufferFull: There was none in time.
+            Closed: The producer was closed meanwhile.
+        """
+        await self._room.ready(self._timeout_s if timeout is None else seconds(timeout))
+
+    async def flush(self, *, timeout: Duration | None = None) -> None:
+        """Wait until everything that was accepted before has its receipt, or its error.
+
+        Lingering ends at once. The errors are told to those who await the sends, not here.
+
+        Raises:
+            TimeoutError: Something is without an answer still; nothing is given up.
+        """
+        async with asyncio.timeout(None if timeout is None else seconds(timeout)):
+            await self._room.ready(self._timeout_s)
+            for outbox in list(self._outboxes.values()):
+                await outbox.looked_up()
+            await self._dispatch.flushed()
+
+    async def resolve(
+        self, ticket: object, *, timeout: Duration | None = None
+    ) -> Receipt | BatchReceipt:
+        """Find out what became of a send that ended in ``OutcomeUnknown``.
+
+        Never a look, always a commit: the queue is fenced, so that the answer is final
+        (a late copy can't be stored any more). The producer does that by itself; this
+        waits for it.
+
+        Returns:
+            The receipt: it was stored.
+
+        Raises:
+            NotStored: It was not stored and never will be.
+            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket.
+            WrongQueue: Its topic was deleted meanwhile.
+            BadRequest: The ticket is of another producer.
+        """
+        if not isinstance(ticket, Ticket) or not ticket.is_of(self._dispatch):
+            raise BadRequest("this ticket was not given by this producer; resolve it there")
+        try:
+            async with asyncio.timeout(self._timeout_s if timeout is None else seconds(timeout)):
+                return await ticket.result()
+        except TimeoutError:
+            trouble = self._dispatch.trouble
+            text = f"nobody could be asked in time{f' ({trouble})' if trouble else ''}"
+            raise OutcomeUnknown(text, ticket) from None
+
+    @property
+    def status(self) -> ProducerStatus:
+        """What it holds, and what hinders it."""
+        room = self._room
+        return ProducerStatus(
+            room.records, room.bytes, self._oneway.dropped, self._dispatch.trouble
+        )
+
+    async def aclose(self, *, flush: bool = True) -> None:
+        """Close; what is without a receipt then ends in ``OutcomeUnknown`` or ``Closed``.
+
+        Args:
+            flush: Wait for receipts first, as long as the producer's timeout.
+
+        Idempotent. Cancelled, it closes at once.
+        """
+        if self._is_closed:
+            return
+        try:
+            if flush and self._room.records:
+                await self.flush(timeout=self._timeout_s)
+        except TimeoutError:
+            pass  # every send is told below
+        finally:
+            self._close()
+        await self._dispatch.aclose()
+
+    def _close(self) -> None:
+        self._is_closed = True
+        self.on_closed(self)
+        error = Closed("the producer was closed")
+        self._room.close(error)
+        for outbox in self._outboxes.values():
+            outbox.close(error)
+        self._oneway.close()
+
+    # -- inside
+
+    def _outbox(self, topic: str) -> Outbox:
+        outbox = self._outboxes[topic] = Outbox(self._dispatch, self._catalog, topic)
+        return outbox
+
+    def _refusal(self, record: Record) -> RaftlogError | None:
+        if self._is_closed:
+            return Closed("the producer was closed")
+        try:
+            check_size(record)
+        except RaftlogError as error:
+            return error
+        return None
+
+    def _wrong_loop(self) -> WrongLoop:
+        return WrongLoop(
+            "this producer is bound to the event loop that it was made on, and this is another "
+            "loop, thread or process"
+        )
+
+    def _look_again(self, lane: Lane, error: WrongQueue) -> None:
+        self._outboxes[lane.topic].look_again(lane, error)
+
+    def _ended(self, lane: Lane) -> None:
+        if not self._is_closed:
+            self._outboxes[lane.topic].replace(lane)
+
+
+def _nobody(_: object) -> None:
+    """Nobody wants to know."""

@@ -1,0 +1,36 @@
+"""Stored batches out of an answer to a read."""
+
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import ProtocolError
+from raftlog.base.ids import Offset
+from raftlog.base.limits import KIB
+from raftlog.client.receipts import StoredBatch
+from raftlog.wire.batch import BATCH_HEADER_BYTES
+from raftlog.wire.schema import client
+
+READ_BYTES: Final = 1024 * KIB
+"""About so much is asked for at once."""
+
+
+def split_answer(
+    answer: client.BatchesRead, payload: Buffer, topic: str = "", queue: int = 0
+) -> tuple[StoredBatch, ...]:
+    """Return the batches of an answer, without a copy.
+
+    Raises:
+        ProtocolError: Lengths and payload do not add up.
+    """
+    view = memoryview(payload)
+    batches: list[StoredBatch] = []
+    position = 0
+    for base_offset, length in zip(answer.base_offsets, answer.lengths, strict=False):
+        if length < BATCH_HEADER_BYTES:
+            raise ProtocolError(f"a stored batch of {length} bytes")
+        data = view[position : position + length]
+        batches.append(StoredBatch(Offset(base_offset), data, topic, queue))
+        position += length
+    if position != len(view) or len(answer.base_offsets) != len(answer.lengths):
+        raise ProtocolError(f"{len(batches)} batches of {position} bytes in {len(view)}")
+    return tuple(batches)

@@ -1,0 +1,94 @@
+"""Where reading begins: a start as users say it becomes an offset for each queue."""
+
+import asyncio
+import time
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+from raftlog.base.errors import WrongQueue
+from raftlog.client.asking import Asker
+from raftlog.client.durations import unix_ms
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import client, topics
+
+Start = Literal["earliest", "latest"] | int | datetime | timedelta
+"""The first or the next record, an offset, or the first record stored at a time or later."""
+_MS: Final = timedelta(milliseconds=1)
+
+
+def check_start(start: Start) -> None:
+    """Refuse what is no start.
+
+    Raises:
+        ValueError: A word that is none, an offset below 0, a datetime without a time zone.
+        TypeError: Something else.
+    """
+    if isinstance(start, bool) or not isinstance(start, str | int | datetime | timedelta):
+        raise TypeError(f"{start!r} is no start; give a word, an offset, a time or a timedelta")
+    if isinstance(start, str) and start not in ("earliest", "latest"):
+        raise ValueError(f"no start is named {start!r}; there are 'earliest' and 'latest'")
+    if isinstance(start, int) and start < 0:
+        raise ValueError(f"offset {start} is below 0")
+    if isinstance(start, datetime):
+        unix_ms(start)
+
+
+async def start_offsets(
+    asker: Asker,
+    topic: str,
+    start: Start,
+    *,
+    queue: int | None = None,
+    timeout_s: float | None = None,
+) -> dict[int, tuple[int, int]]:
+    """Return number and offset of each queue of ``topic`` (or of one), by its place.
+
+    Raises:
+        TopicNotFound: There is no such topic.
+        WrongQueue: It has no such place.
+    """
+    described = await described_queues(asker, topic, queue, timeout_s)
+    if isinstance(start, str):
+        return {
+            place: (each.queue, each.start_offset if start == "earliest" else each.end_offset)
+            for place, each in described.items()
+        }
+    if isinstance(start, int):
+        return {place: (each.queue, start) for place, each in described.items()}
+    if isinstance(start, timedelta):
+        moment_ms = time.time_ns() // 1_000_000 + start // _MS
+    else:
+        moment_ms = unix_ms(start)
+
+    async def find(number: int) -> int:
+        answer, _ = await asker.ask(
+            Method.FIND_OFFSET,
+            client.FindOffset(queue=number, log_time_ms=max(moment_ms, 0)),
+            client.OffsetFound,
+            timeout_s=timeout_s,
+        )
+        return answer.offset
+
+    found = await asyncio.gather(*(find(each.queue) for each in described.values()))
+    return {
+        place: (each.queue, offset)
+        for (place, each), offset in zip(described.items(), found, strict=True)
+    }
+
+
+async def described_queues(
+    asker: Asker, topic: str, queue: int | None = None, timeout_s: float | None = None
+) -> dict[int, topics.TopicQueue]:
+    """Return the queues of a topic (or one of them) as they are now, by place; raises likewise."""
+    answer, _ = await asker.ask(
+        Method.TOPIC_DESCRIBE,
+        topics.DescribeTopic(name=topic),
+        topics.TopicDescription,
+        timeout_s=timeout_s,
+    )
+    described = dict(enumerate(answer.queues))
+    if queue is None:
+        return described
+    if queue not in described:
+        raise WrongQueue(f"topic {topic!r} has {len(described)} queues, and no queue {queue}")
+    return {queue: described[queue]}

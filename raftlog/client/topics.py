@@ -1,0 +1,237 @@
+"""Administration of topics."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import msgspec
+
+from raftlog.base.errors import TopicExists, TopicNotFound
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.durations import Duration, seconds
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import topics
+
+PAGE: int = 1000
+
+
+class QueueInfo(msgspec.Struct, frozen=True, gc=False):
+    """One queue: its place in the topic, and the offsets that can be read."""
+
+    queue: int
+    start_offset: int
+    end_offset: int
+    """That the next record gets."""
+
+
+class TopicInfo(msgspec.Struct, frozen=True):
+    """A topic, its settings and its queues.
+
+    ``retention`` is None where records are kept for ever, ``retention_bytes`` (of each
+    queue) where there is no bound.
+    """
+
+    name: str
+    queues: tuple[QueueInfo, ...]
+    retention: timedelta | None
+    retention_bytes: int | None
+    readable: bool
+    writable: bool
+
+
+class TopicSummary(msgspec.Struct, frozen=True):
+    """A topic in a list: how many queues, and how many records can be read."""
+
+    name: str
+    queues: int
+    records: int
+    retention: timedelta | None
+    retention_bytes: int | None
+
+
+class Topics:
+    """The topics of a cluster: ``client.topics``.
+
+    Every method raises ``Unavailable`` when there is no leader within its timeout
+    (seconds; without it, the client's). One that changes something and is cancelled or
+    unanswered (``OutcomeUnknown``) may have done it: ``describe`` shows.
+    """
+
+    def __init__(self, asker: Asker, catalog: Catalog) -> None:
+        self._asker = asker
+        self._catalog = catalog
+
+    async def create(
+        self,
+        name: str,
+        *,
+        queues: int | None = None,
+        retention: Duration | None = None,
+        retention_bytes: int | None = None,
+        readable: bool | None = None,
+        writable: bool | None = None,
+        exist_ok: bool = False,
+        timeout: Duration | None = None,
+    ) -> TopicInfo:
+        """Create a topic.
+
+        Args:
+            name: 1 to 127 letters, digits, ``.``, ``_``, ``-``.
+            queues: How many; 4 without it. More can be added later.
+            retention: Records may be forgotten after it; 72 h without it, 0: never.
+            retention_bytes: Of each queue; beyond it the oldest may be forgotten; 0: no bound.
+            readable: Whether it can be read.
+            writable: Whether it can be written.
+            exist_ok: A topic that is there already is returned as it is.
+            timeout: Seconds for all of it.
+
+        Raises:
+            TopicExists: It is there already.
+            BadName: No topic can have that name.
+            BadRequest: A setting makes no sense.
+            LimitReached: The shard has no room for it.
+            OutcomeUnknown: No answer (not with ``exist_ok``, which asks again).
+        """
+        settings = _settings(queues, retention, retention_bytes, readable, writable)
+        try:
+            answer, _ = await self._asker.ask(
+                Method.TOPIC_CREATE,
+                topics.CreateTopic(name=name, settings=settings),
+                topics.TopicDescription,
+                timeout_s=_budget(timeout),
+                repeats=exist_ok,
+            )
+        except TopicExists:
+            if not exist_ok:
+                raise
+            return await self.describe(name, timeout=timeout)
+        return self._info(answer)
+
+    async def alter(
+        self,
+        name: str,
+        *,
+        queues: int | None = None,
+        retention: Duration | None = None,
+        retention_bytes: int | None = None,
+        readable: bool | None = None,
+        writable: bool | None = None,
+        timeout: Duration | None = None,
+    ) -> TopicInfo:
+        """Change settings; what is not given stays. Asking again is harmless.
+
+        Raises:
+            TopicNotFound: There is no such topic.
+            BadRequest: A setting makes no sense, or there would be fewer queues.
+            LimitReached: The shard has no room for more queues.
+        """
+        settings = _settings(queues, retention, retention_bytes, readable, writable)
+        answer, _ = await self._asker.ask(
+            Method.TOPIC_ALTER,
+            topics.AlterTopic(name=name, settings=settings),
+            topics.TopicDescription,
+            timeout_s=_budget(timeout),
+            repeats=True,
+        )
+        return self._info(answer)
+
+    async def delete(
+        self, name: str, *, missing_ok: bool = False, timeout: Duration | None = None
+    ) -> None:
+        """Delete a topic with all its records.
+
+        Raises:
+            TopicNotFound: There is no such topic (not with ``missing_ok``).
+            OutcomeUnknown: No answer (not with ``missing_ok``, which asks again).
+        """
+        try:
+            await self._asker.ask(
+                Method.TOPIC_DELETE,
+                topics.DeleteTopic(name=name),
+                topics.TopicDeleted,
+                timeout_s=_budget(timeout),
+                repeats=missing_ok,
+            )
+        except TopicNotFound:
+            if not missing_ok:
+                raise
+        finally:
+            self._catalog.forget(name)
+
+    async def describe(self, name: str, *, timeout: Duration | None = None) -> TopicInfo:
+        """Return a topic, with its ends as they are now (linearizable).
+
+        Raises:
+            TopicNotFound: There is no such topic; the error names the nearest one.
+        """
+        answer, _ = await self._asker.ask(
+            Method.TOPIC_DESCRIBE,
+            topics.DescribeTopic(name=name),
+            topics.TopicDescription,
+            timeout_s=_budget(timeout),
+        )
+        return self._info(answer)
+
+    async def list(self, *, timeout: Duration | None = None) -> list[TopicSummary]:
+        """Return all topics, by name."""
+        return [summary async for summary in self._pages(_budget(timeout))]
+
+    async def _pages(self, timeout_s: float | None) -> AsyncIterator[TopicSummary]:
+        after = ""
+        while True:
+            answer, _ = await self._asker.ask(
+                Method.TOPIC_LIST,
+                topics.ListTopics(after=after, count_max=PAGE),
+                topics.TopicsListed,
+                timeout_s=timeout_s,
+            )
+            for topic in answer.topics:
+                yield TopicSummary(
+                    topic.name,
+                    topic.queues,
+                    topic.records,
+                    _retention(topic.retention_ms),
+                    topic.retention_bytes or None,
+                )
+            if not answer.more or not answer.topics:
+                return
+            after = answer.topics[-1].name
+
+    def _info(self, answer: topics.TopicDescription) -> TopicInfo:
+        self._catalog.learn(answer)
+        settings = answer.settings
+        return TopicInfo(
+            answer.name,
+            tuple(
+                QueueInfo(place, queue.start_offset, queue.end_offset)
+                for place, queue in enumerate(answer.queues)
+            ),
+            _retention(settings.retention_ms),
+            settings.retention_bytes or None,
+            settings.readable,
+            settings.writable,
+        )
+
+
+def _settings(
+    queues: int | None,
+    retention: Duration | None,
+    retention_bytes: int | None,
+    readable: bool | None,  # noqa: FBT001  (as the message has them)
+    writable: bool | None,  # noqa: FBT001
+) -> topics.TopicSettings:
+    return topics.TopicSettings(
+        queues=queues,
+        retention_ms=None if retention is None else int(seconds(retention) * 1000),
+        retention_bytes=retention_bytes,
+        readable=readable,
+        writable=writable,
+    )
+
+
+def _retention(retention_ms: int) -> timedelta | None:
+    return timedelta(milliseconds=retention_ms) if retention_ms else None
+
+
+def _budget(timeout: Duration | None) -> float | None:
+    return None if timeout is None else seconds(timeout)
