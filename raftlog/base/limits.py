@@ -25,7 +25,8 @@ WRITE_UNIT_BYTES_MAX: Final = 8 * MIB
 # The wire.
 FRAME_BODY_BYTES_MAX: Final = 5 * MIB
 """Header and payload of one frame. A claim beyond it ends the connection."""
-FRAME_HEADER_BYTES_MAX: Final = 64 * KIB
+FRAME_HEADER_BYTES_MAX: Final = 512 * KIB
+"""The protobuf message in it. The largest: offsets of 10 000 queues, the members of a group."""
 FRAME_UNPROVEN_BYTES_MAX: Final = 64 * KIB
 """The same before the peer or client has said hello."""
 CONNECTIONS_MAX: Final = 4_096
@@ -107,6 +108,8 @@ FETCH_WAIT_NS_MAX: Final = 60_000_000_000
 
 assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX
 assert BATCH_BYTES_MAX < ENTRY_BODY_BYTES_MAX < FRAME_BODY_BYTES_MAX
+assert BATCH_BYTES_MAX + FRAME_HEADER_BYTES_MAX <= FRAME_BODY_BYTES_MAX
+assert FRAME_UNPROVEN_BYTES_MAX < FRAME_HEADER_BYTES_MAX
 assert MESSAGE_ENTRIES_BYTES_MAX <= WINDOW_BYTES_MIN <= WINDOW_BYTES_MAX
 assert MESSAGE_ENTRIES_BYTES_MAX <= REPAIR_BYTES_MAX
 assert UNCOMMITTED_BYTES_MAX >= 2 * ENTRY_BODY_BYTES_MAX

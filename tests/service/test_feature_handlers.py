@@ -7,9 +7,15 @@ from google.protobuf.message import Message
 
 from raftlog.base.errors import Fenced, GroupNotFound, LimitReached, RaftlogError, TopicNotFound
 from raftlog.base.ids import Offset
-from raftlog.base.limits import FRAME_HEADER_BYTES_MAX, NAME_CHARACTERS_MAX, TOPIC_QUEUES_MAX
+from raftlog.base.limits import (
+    FRAME_HEADER_BYTES_MAX,
+    NAME_CHARACTERS_MAX,
+    OFFSETS_PER_COMMAND_MAX,
+    TOPIC_QUEUES_MAX,
+)
 from raftlog.broker.topics import Topic, TopicSettings
 from raftlog.service import topic_handlers
+from raftlog.service.answers import ROW_OVERHEAD_BYTES, ROWS_BYTES_MAX, that_fit
 from raftlog.service.topics import QueueEnds, TopicState
 from raftlog.wire.batch import Producer, encode_columns
 from raftlog.wire.frame import Method
@@ -105,7 +111,7 @@ def test_topics_are_described_listed_and_deleted(world: World) -> None:
     assert isinstance(world.ask(Method.TOPIC_DELETE, gone), TopicNotFound)
 
 
-def test_a_list_of_long_names_is_cut_where_a_frame_ends(world: World) -> None:
+def test_a_list_has_pages_that_fit_a_frame(world: World) -> None:
     """And says that there is more; following it finds every topic once."""
     names = [f"{number:04d}" + "x" * (NAME_CHARACTERS_MAX - 4) for number in range(600)]
     for name in names:
@@ -120,6 +126,17 @@ def test_a_list_of_long_names_is_cut_where_a_frame_ends(world: World) -> None:
         found += [row.name for row in listed.topics]
         more = listed.more
     assert found == names
+
+
+def test_rows_that_do_not_fit_are_left_for_the_next_page() -> None:
+    """The last one that does is the last; an overflow is said."""
+    row = topics.TopicSummary(name="x" * NAME_CHARACTERS_MAX)
+    each = row.ByteSize() + ROW_OVERHEAD_BYTES
+    fits = ROWS_BYTES_MAX // each
+    assert len(that_fit([row] * fits)[0]) == fits
+    rows, cut = that_fit([row] * (fits + 1))
+    assert (len(rows), cut) == (fits, True)
+    assert topics.TopicsListed(topics=rows, more=True).ByteSize() <= FRAME_HEADER_BYTES_MAX
 
 
 def test_a_description_of_the_largest_topic_fits_a_frame() -> None:
@@ -217,11 +234,30 @@ def test_a_waiting_heartbeat_is_cancelled_with_its_request(world: World) -> None
     assert request.answers == []
 
 
-def test_an_answer_that_does_not_fit_a_frame_is_refused_and_not_cut(world: World) -> None:
-    """Half an assignment would leave queues that nobody reads."""
+def test_a_group_that_reads_the_largest_topic_is_told_and_described(world: World) -> None:
+    """A thousand queues under the longest name, all of them one member's."""
     name = "x" * NAME_CHARACTERS_MAX
     world.create(name, queues=TOPIC_QUEUES_MAX)
-    asked = groups.JoinGroup(group="billing", member="m1", topics=[name], session_ms=10_000)
+    assert len(world.join("m1", name).queues) == TOPIC_QUEUES_MAX
+    asked = groups.DescribeGroup(group="billing")
+    described = world.get(Method.GROUP_DESCRIBE, asked, groups.GroupDescription)
+    assert len(described.queues) == TOPIC_QUEUES_MAX
+
+
+def test_as_many_offsets_as_a_command_may_have_fit_a_frame() -> None:
+    """A limit that no request can reach is none."""
+    largest = groups.QueueOffset(queue=(1 << 32) - 1, offset=(1 << 63) - 1)
+    asked = groups.SeekGroup(group="x" * NAME_CHARACTERS_MAX)
+    asked.offsets.extend([largest] * OFFSETS_PER_COMMAND_MAX)
+    assert asked.ByteSize() < FRAME_HEADER_BYTES_MAX
+
+
+def test_an_answer_that_does_not_fit_a_frame_is_refused_and_not_cut(world: World) -> None:
+    """Half an assignment would leave queues that nobody reads."""
+    names = [f"{number}" * NAME_CHARACTERS_MAX for number in range(4)]
+    for name in names:
+        world.create(name, queues=TOPIC_QUEUES_MAX)
+    asked = groups.JoinGroup(group="billing", member="m1", topics=names, session_ms=10_000)
     assert isinstance(world.ask(Method.GROUP_JOIN, asked), LimitReached)
 
 
