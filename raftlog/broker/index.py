@@ -21,6 +21,7 @@ memory. The file's bytes are defined in ``broker.ranges``.
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -190,12 +191,44 @@ class RangeSummary(msgspec.Struct, frozen=True, gc=False):
     queues: tuple[QueueSpan, ...]
 
 
-class SealedRange(msgspec.Struct, frozen=True, gc=False):
-    """A range just cut: its file's bytes, and its postings until that is stored."""
+class SealedRange:
+    """A range just cut: its postings until it is stored, and its file's bytes.
 
-    summary: RangeSummary
-    encoded: bytes
-    postings: dict[int, Postings]
+    A cut has to be short, and a range may have records of ten thousand queues:
+    so the bytes, and with them the summary, are made when they are first asked
+    for. That takes tens of milliseconds and may be done on another thread,
+    because nothing changes any more.
+    """
+
+    __slots__ = ("_made", "_make", "first_index", "last_index", "postings")
+
+    def __init__(
+        self,
+        range_: "OpenRange",
+        last_index: Index,
+        make: Callable[[], tuple[RangeSummary, bytes]],
+    ) -> None:
+        self.first_index: Final = range_.first_index
+        self.last_index: Final = last_index
+        self.postings: Final = range_.postings
+        self._make: Final = make
+        self._made: tuple[RangeSummary, bytes] | None = None
+
+    @property
+    def summary(self) -> RangeSummary:
+        """What stays in memory of it."""
+        return self._bytes_made()[0]
+
+    @property
+    def encoded(self) -> bytes:
+        """The content of its file."""
+        return self._bytes_made()[1]
+
+    def _bytes_made(self) -> tuple[RangeSummary, bytes]:
+        made = self._made
+        if made is None:
+            made = self._made = self._make()
+        return made
 
 
 class OpenRange:

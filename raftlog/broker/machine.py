@@ -361,13 +361,18 @@ class BrokerMachine:
         return self._index.take_sealed()
 
     def stored(self, summary: RangeSummary) -> None:
-        """Let go of a sealed range whose file is durable; its summary stays."""
+        """Let go of the oldest sealed range, whose file is durable; its summary stays."""
         self._index.stored(summary)
 
     @property
     def ranges(self) -> Sequence[RangeSummary]:
-        """The sealed ranges, oldest first."""
+        """The sealed ranges, oldest first. Slow where some have not been stored yet."""
         return self._index.ranges
+
+    @property
+    def range_count(self) -> int:
+        """How many sealed ranges there are."""
+        return self._index.range_count
 
     def digest(self) -> str:
         """Return a name for the whole state: equal at equal ``applied`` on every replica.

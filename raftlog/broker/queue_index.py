@@ -6,12 +6,13 @@
               stored: a summary        being stored: postings, too
 
 A range has records of many queues, a queue records in some of the ranges; the
-directory of a queue says in which. Sealed ranges are handed out to be stored,
-and answered from memory until they are.
+directory of a queue says in which of the stored ones. Sealed ranges are handed
+out to be stored, and answered from memory until they are.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -41,10 +42,10 @@ class QueueIndex:
     def __init__(self, is_open: Callable[[int], bool]) -> None:
         self.open = OpenRange(Index(1))
         self._is_open = is_open
-        self._summaries: Final[list[RangeSummary]] = []
+        self._stored: Final[list[RangeSummary]] = []
+        self._unstored: Final[deque[SealedRange]] = deque()
+        self._untaken: list[SealedRange] = []
         self._directories: Final[dict[int, RangeDirectory]] = {}
-        self._unstored: Final[dict[Index, SealedRange]] = {}
-        self._taken = 0
 
     def restore(self, ranges: Sequence[RangeSummary]) -> Index:
         """Start from stored ranges, which follow one another from index 1; return their end."""
@@ -55,19 +56,18 @@ class QueueIndex:
             )
             self._include(summary)
             end = summary.last_index
-        self._taken = len(self._summaries)
         self.open = OpenRange(Index(end + 1))
         return end
 
     def cut(self, last_index: Index, log_time_ms: int) -> None:
         """Seal the open range, whose last entry was applied, and open the next."""
         sealed = seal_range(self.open, last_index, log_time_ms)
-        self._include(sealed.summary)
-        self._unstored[sealed.summary.first_index] = sealed
+        self._unstored.append(sealed)
+        self._untaken.append(sealed)
         self.open = OpenRange(Index(last_index + 1))
 
     def _include(self, summary: RangeSummary) -> None:
-        self._summaries.append(summary)
+        self._stored.append(summary)
         for span in summary.queues:
             if self._is_open(span.queue):
                 directory = self._directories.get(span.queue)
@@ -81,61 +81,74 @@ class QueueIndex:
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does."""
-        postings = self.open.postings.get(queue)
-        if postings is not None and offset >= postings.base_offset:
-            return postings
-        return self._postings(queue, self._directories[queue].find(offset))
+        for postings in self._in_memory(queue):
+            if offset >= postings.base_offset:
+                return postings
+        return self._directories[queue].find(offset)
 
     def find_time(self, queue: int, log_time_ms: int) -> Found | None:
         """Return the first range that holds a batch stored at or after a log time."""
         directory = self._directories.get(queue)
-        summary = None if directory is None else directory.find_time(log_time_ms)
-        if summary is not None:
-            return self._postings(queue, summary)
-        postings = self.open.postings.get(queue)
-        if postings is None or postings.log_time_ms < log_time_ms:
-            return None
-        return postings
+        found: Found | None = None if directory is None else directory.find_time(log_time_ms)
+        if found is None:
+            for postings in self._in_memory(queue):
+                if postings.log_time_ms < log_time_ms:
+                    break
+                found = postings
+        return found
 
     def find_bytes(self, queue: int, size: int) -> tuple[Found, int] | None:
         """Return the range where the newest ``size`` bytes begin, and the bytes behind it."""
-        postings = self.open.postings.get(queue)
-        newest = 0 if postings is None else postings.batch_bytes
-        if postings is not None and newest > size:
-            return postings, 0
+        behind = 0
+        for postings in self._in_memory(queue):
+            more = postings.batch_bytes
+            if behind + more > size:
+                return postings, behind
+            behind += more
         directory = self._directories.get(queue)
-        found = None if directory is None else directory.find_bytes(size - newest)
-        if found is None:
-            return None
-        summary, behind = found
-        return self._postings(queue, summary), behind + newest
+        found = None if directory is None else directory.find_bytes(size - behind)
+        return None if found is None else (found[0], found[1] + behind)
 
     def batch_bytes(self, queue: int) -> int:
         """Return the bytes of a queue's batches, those before its start included."""
-        postings = self.open.postings.get(queue)
         directory = self._directories.get(queue)
-        return (0 if postings is None else postings.batch_bytes) + (
-            0 if directory is None else directory.batch_bytes
-        )
+        stored = 0 if directory is None else directory.batch_bytes
+        return stored + sum(postings.batch_bytes for postings in self._in_memory(queue))
 
-    def _postings(self, queue: int, summary: RangeSummary) -> Found:
-        sealed = self._unstored.get(summary.first_index)
-        return summary if sealed is None else sealed.postings[queue]
+    def _in_memory(self, queue: int) -> Iterator[Postings]:
+        """Walk back through the queue's postings in the open range and the unstored ones."""
+        if not self._is_open(queue):
+            return
+        postings = self.open.postings.get(queue)
+        if postings is not None:
+            yield postings
+        for sealed in reversed(self._unstored):
+            postings = sealed.postings.get(queue)
+            if postings is not None:
+                yield postings
 
     def take_sealed(self) -> list[SealedRange]:
         """Return the ranges cut since the last call, oldest first, to be stored."""
-        fresh = self._summaries[self._taken :]
-        self._taken = len(self._summaries)
-        return [self._unstored[summary.first_index] for summary in fresh]
+        taken, self._untaken = self._untaken, []
+        return taken
 
     def stored(self, summary: RangeSummary) -> None:
-        """Let go of a sealed range whose file is durable; its summary stays."""
-        del self._unstored[summary.first_index]
+        """Let go of the oldest sealed range, whose file is durable; its summary stays."""
+        sealed = self._unstored.popleft()
+        assert sealed.first_index == summary.first_index, (
+            f"range {summary.first_index} is stored before {sealed.first_index}"
+        )
+        self._include(summary)
 
     @property
     def ranges(self) -> Sequence[RangeSummary]:
-        """The sealed ranges, oldest first."""
-        return self._summaries
+        """The sealed ranges, oldest first. Makes the bytes of those that have none yet."""
+        return [*self._stored, *(sealed.summary for sealed in self._unstored)]
+
+    @property
+    def range_count(self) -> int:
+        """How many sealed ranges there are."""
+        return len(self._stored) + len(self._unstored)
 
     def digest(self, state: "hashlib.blake2b") -> None:
         """Take all of it into ``state``, but for what is stored already."""
@@ -143,7 +156,7 @@ class QueueIndex:
         state.update(
             msgspec.msgpack.encode(
                 (
-                    [(summary.first_index, summary.checksum) for summary in self._summaries],
+                    [(summary.first_index, summary.checksum) for summary in self.ranges],
                     current.first_index,
                     current.body_bytes,
                     sorted(current.postings),

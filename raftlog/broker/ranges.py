@@ -17,6 +17,7 @@ ascending order. Nothing in the file depends on the replica that wrote it.
 
 import struct
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from crc32c import crc32c
@@ -44,7 +45,12 @@ _CHECKSUM: Final = struct.Struct("<I")
 
 
 def seal_range(range_: OpenRange, last_index: Index, log_time_ms: int) -> SealedRange:
-    """Encode a range that ends with ``last_index``; it never changes again."""
+    """Seal a range that ends with ``last_index``; it never changes again."""
+    make = partial(_encode, range_, last_index, log_time_ms)
+    return SealedRange(range_, last_index, make)
+
+
+def _encode(range_: OpenRange, last_index: Index, log_time_ms: int) -> tuple[RangeSummary, bytes]:
     queues = tuple(
         QueueSpan(
             *(queue, postings.base_offset, postings.end_offset, len(postings)),
@@ -81,8 +87,7 @@ def seal_range(range_: OpenRange, last_index: Index, log_time_ms: int) -> Sealed
     )
     checksum = crc32c(header)
     summary = RangeSummary(range_.first_index, last_index, log_time_ms, checksum, queues)
-    encoded = b"".join((header, _CHECKSUM.pack(checksum), columns))
-    return SealedRange(summary, encoded, dict(range_.postings))
+    return summary, b"".join((header, _CHECKSUM.pack(checksum), columns))
 
 
 def parse_range(data: Buffer) -> tuple[RangeSummary, dict[int, Postings]]:

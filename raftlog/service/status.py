@@ -70,7 +70,7 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
     return {
         "queue_start_offset": log.start_offset,
         "queue_end_offset": log.end_offset,
-        "index_ranges_size": len(machine.ranges),
+        "index_ranges_size": machine.range_count,
         "topics_size": len(machine.topics.table),
         "queues_size": len(machine.queues.table),
         "producers_size": len(machine.producers.table),
