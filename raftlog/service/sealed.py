@@ -50,9 +50,7 @@ class SealedRanges:
     def are_stored(self, through: Index) -> bool:
         """Whether every range that ends at or before ``through`` is durable, and its log too."""
         unstored = self._unstored
-        return through <= self._durable() and (
-            not unstored or unstored[0].summary.first_index > through
-        )
+        return through <= self._durable() and (not unstored or unstored[0].first_index > through)
 
     def progress(self) -> None:
         """More was applied, or more is durable: store what may be stored now."""
@@ -60,11 +58,11 @@ class SealedRanges:
         if self._storing or not self._unstored:
             return
         sealed = self._unstored[0]
-        if sealed.summary.last_index > self._durable():
+        if sealed.last_index > self._durable():
             return
         self._storing = True
         self._reader.submit(
-            lambda: self._files.store(sealed.summary.first_index, sealed.encoded),
+            lambda: self._files.store(sealed.first_index, sealed.encoded),
             lambda _, error: self._stored(sealed, error),
         )
 
