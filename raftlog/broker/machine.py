@@ -24,7 +24,7 @@ from typing import Final, Protocol, assert_never
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
+from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, Throttled, WrongQueue
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
 from raftlog.broker.claims import (
@@ -252,8 +252,7 @@ class BrokerMachine:
                 self._touched.add(queue.number)
                 return StartMoved(queue.start_offset)
             case InitProducer():
-                assert number < 1 << POSITION_BITS, f"command {number} of an entry"
-                return ProducerBegun(index << POSITION_BITS | number)
+                return ProducerBegun(self._producer_id(index, number))
             case FenceProducer():
                 self.queues.find(command.queue)
                 return self.producers.fence(command, self.log_time_ms)
@@ -273,6 +272,12 @@ class BrokerMachine:
                 return self._seek(command)
             case _:
                 assert_never(command)
+
+    @staticmethod
+    def _producer_id(index: Index, number: int) -> int:
+        if number >= 1 << POSITION_BITS:
+            raise Throttled(f"{number} commands in one entry")
+        return index << POSITION_BITS | number
 
     def _create_topic(self, command: CreateTopic) -> Topic:
         topic = self.topics.create(command)

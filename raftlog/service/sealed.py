@@ -25,6 +25,7 @@ from raftlog.storage.offset_index import OffsetIndex
 IndexFiles = OffsetIndex[RangeSummary, dict[int, Postings]]
 
 LATER_NS: Final = 100_000_000
+"""A range whose log is not durable yet is looked at again after this, if nothing is applied."""
 
 
 class SealedRanges:

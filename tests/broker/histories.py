@@ -90,7 +90,8 @@ class History:
         return TopicChanges(
             queues=self.random.choice((None, 1, 2, 3, 5)),
             retention_ms=self.random.choice((None, 7)),
-            writable=self.random.choice((None, None, True, False)),
+            writable=self.random.choice((None, True, True, False)),
+            readable=self.random.choice((None, True, False)),
         )
 
     def _name(self) -> str:

@@ -1,7 +1,11 @@
 """Whole histories: replicas agree, and a snapshot is as good as never having stopped."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -40,6 +44,25 @@ def test_machines_fed_the_same_entries_agree_on_everything(seed: int) -> None:
     assert other.digest() == history.machine.digest()
     ours, theirs = history.machine.take_sealed(), other.take_sealed()
     assert [item.encoded for item in ours] == [item.encoded for item in theirs]
+
+
+def test_the_seed_of_a_process_s_hashes_decides_nothing() -> None:
+    """Sets of names come in another order in every process; replicas are processes."""
+    program = (
+        "from tests.broker.histories import History; history = History(5).run(200); "
+        "print(history.machine.digest(), history.outcomes)"
+    )
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "2")
+    }
+    assert len(printed) == 1
 
 
 def shown(outcomes: object) -> str:

@@ -199,8 +199,9 @@ def test_a_silent_producer_is_forgotten_at_log_time_and_not_before() -> None:
     """Rows are a bounded table; what is forgotten is unknown, never another's duplicate."""
     shard = Shard()
     shard(sent(0, P, 0))
-    shard.log_time_ms += PRODUCER_FORGOTTEN_MS - 1
+    shard.log_time_ms += 1
     shard(sent(0, P + 1, 0))
+    shard.log_time_ms += PRODUCER_FORGOTTEN_MS - 2
     assert shard(sent(0, P, 0)) == stored_at(0, 1, 1, duplicate=True)
     shard.log_time_ms += 1
     shard(append(batch_of(b"tick")))

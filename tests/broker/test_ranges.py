@@ -115,3 +115,12 @@ def test_the_directory_finds_the_range_of_an_offset() -> None:
         summaries.append(summary)
     for offset, number in [(0, 0), (9, 0), (10, 1), (29, 2)]:
         assert directory.find(Offset(offset)) is summaries[number]
+
+
+def test_a_cut_makes_no_bytes_and_whoever_asks_first_makes_them_once() -> None:
+    """Apply must not stop for the columns of ten thousand queues; the reader thread may."""
+    sealed = seal_range(range_of({0: ROWS, 5: ROWS}), Index(9), 12)
+    assert sealed._made is None
+    assert (sealed.first_index, sealed.last_index, sealed.postings.keys()) == (1, 9, {0, 5})
+    assert sealed.encoded is sealed.encoded
+    assert sealed.summary is sealed.summary

@@ -1,0 +1,102 @@
+"""Commands beside appends: what is malformed never reaches the log."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from raftlog.base.errors import BadName, BadRequest, RaftlogError, Refused
+from raftlog.base.limits import GROUP_TOPICS_MAX, OFFSETS_PER_COMMAND_MAX, SESSION_MS_MAX
+from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
+from raftlog.broker.codec import CommandValue, read_command, write_command
+from raftlog.broker.commands import CommandType
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+
+GOOD: list[CommandValue] = [
+    CreateTopic("t", TopicChanges(queues=1, retention_ms=0)),
+    AlterTopic("t", TopicChanges(readable=False)),
+    DeleteTopic("t"),
+    MoveStart(1, 5),
+    InitProducer(),
+    FenceProducer(0, 1 << 16, 1),
+    JoinGroup("g", "m", ("t", "%log"), 1_000, "café"),
+    LeaveGroup("g", "m", expired=True),
+    DeleteGroup("g"),
+    ClaimQueue("g", 1, 3, "m"),
+    CommitOffsets("g", "m", 3, ((1, 5), (2, 0))),
+    SeekGroup("g", ((1, 5),)),
+]
+
+
+@pytest.mark.parametrize("value", GOOD, ids=lambda value: type(value).__name__)
+def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
+    """What is proposed and what is applied must be one thing."""
+    command = write_command(value)
+    (data,) = command.parts
+    assert read_command(command.type, data) == value
+
+
+def test_every_command_has_a_value() -> None:
+    """A type without one would be refused in apply for ever."""
+    others = {CommandType.APPEND_BATCH, CommandType.RAW}
+    assert {write_command(value).type for value in GOOD} == set(CommandType) - others
+
+
+BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
+    "a topic without queues": (lambda: CreateTopic("t", TopicChanges(queues=0)), BadRequest),
+    "negative retention": (lambda: AlterTopic("t", TopicChanges(retention_ms=-1)), BadRequest),
+    "a long name": (lambda: DeleteTopic("t" * 128), BadRequest),
+    "a system name": (lambda: CreateTopic("%log", TopicChanges()), BadName),
+    "a negative queue": (lambda: MoveStart(-1, 5), BadRequest),
+    "a huge queue": (lambda: MoveStart(1 << 32, 5), BadRequest),
+    "nobody's fence": (lambda: FenceProducer(0, 0, 1), BadRequest),
+    "a fence of nothing": (lambda: FenceProducer(0, 1, 0), BadRequest),
+    "no topics": (lambda: JoinGroup("g", "m", (), 1_000), BadRequest),
+    "too many topics": (
+        lambda: JoinGroup("g", "m", tuple(map(str, range(GROUP_TOPICS_MAX + 1))), 1_000),
+        BadRequest,
+    ),
+    "a short session": (lambda: JoinGroup("g", "m", ("t",), 999), BadRequest),
+    "a long session": (lambda: JoinGroup("g", "m", ("t",), SESSION_MS_MAX + 1), BadRequest),
+    "a long client": (lambda: JoinGroup("g", "m", ("t",), 1_000, "c" * 128), BadRequest),
+    "a negative generation": (lambda: ClaimQueue("g", 1, -1, "m"), BadRequest),
+    "no offsets": (lambda: CommitOffsets("g", "m", 1, ()), BadRequest),
+    "a negative offset": (lambda: SeekGroup("g", ((1, -1),)), BadRequest),
+    "too many offsets": (
+        lambda: SeekGroup("g", tuple((at, 0) for at in range(OFFSETS_PER_COMMAND_MAX + 1))),
+        BadRequest,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_a_value_out_of_bounds_is_not_proposed(case: str) -> None:
+    """Its caller is told at once, and the log is spared."""
+    make, expected = BAD[case]
+    with pytest.raises(expected):
+        write_command(make())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        *(b"", b"\xc1", b"\x80", msgspec.msgpack.encode("t")),
+        msgspec.msgpack.encode(["t", [1], "more"]),
+        msgspec.msgpack.encode(["t", [1]]) + b"\0",
+        msgspec.msgpack.encode([b"\xff", [1]]),
+        b"\x92\xa1\xff\x90",
+    ],
+)
+def test_other_bytes_are_a_bad_request(data: bytes) -> None:
+    """Apply asks the same function; whatever it raises must be an outcome."""
+    with pytest.raises(BadRequest) as caught:
+        read_command(CommandType.CREATE_TOPIC, data)
+    assert caught.value.__cause__ is None, "an outcome holds no frames"
+
+
+def test_an_append_or_unknown_type_is_no_such_command() -> None:
+    """Embedded programs' bytes in a broker's shard are refused, not read."""
+    with pytest.raises(Refused):
+        read_command(CommandType.RAW, b"")
