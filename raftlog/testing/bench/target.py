@@ -15,9 +15,10 @@ from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import TOPIC_QUEUES_MAX
 from raftlog.client.client import Client
+from raftlog.client.receipts import StoredBatch
 from raftlog.client.routing import ask_status
 from raftlog.testing.bench.latency import Quantiles
-from raftlog.testing.bench.ledger import Ledger
+from raftlog.testing.bench.ledger import Ledger, ReadBack
 from raftlog.testing.bench.loops import loop_name
 from raftlog.testing.bench.report import Options, Report, rates
 from raftlog.testing.bench.usage import own_cpu_s, usage_of
@@ -211,12 +212,7 @@ async def compare(target: Target, ledgers: Mapping[Lane, Ledger]) -> Comparison:
             async for stored in reader.batches():
                 batches += 1
                 lane = topic, stored.queue
-                reading, batch = readings[lane], stored.open()
-                if ledgers[lane].records_each > 1:
-                    reading.record(stored.base_offset, batch.values)
-                else:
-                    for offset, value in enumerate(batch.value_views(), stored.base_offset):
-                        reading.record(offset, value)
+                _take(readings[lane], stored, whole=ledgers[lane].records_each > 1)
     verdicts = [readings[lane].verdict() for lane in sorted(readings)]
     digest = hashlib.sha256("".join(each.digest for each in verdicts).encode()).hexdigest()
     return Comparison(
@@ -225,6 +221,15 @@ async def compare(target: Target, ledgers: Mapping[Lane, Ledger]) -> Comparison:
         batches=batches,
         unknown_found=sum(each.unknown_found for each in verdicts),
     )
+
+
+def _take(reading: ReadBack, stored: StoredBatch, *, whole: bool) -> None:
+    batch = stored.open()
+    if whole:
+        reading.record(stored.base_offset, batch.values)
+        return
+    for offset, value in enumerate(batch.value_views(), stored.base_offset):
+        reading.record(offset, value)
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
