@@ -35,7 +35,7 @@ from raftlog.base.entry import (
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
-from raftlog.base.limits import BLOCK_BYTES
+from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
 from raftlog.storage.durable_mark import Claim, Cut
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
@@ -227,7 +227,7 @@ class SegmentScan:
         """
         data = self._data
         end = LogEnd(Index(entry.index - 1), entry.term, entry.previous)
-        while end != self._claimed:
+        while not self._is_claimed(end):
             try:
                 entry, length, _ = parse_header(data, position)
                 check_link(end, entry)
@@ -237,7 +237,14 @@ class SegmentScan:
             position += HEADER_BYTES + length
         unit = parse_unit(data, position, self.segment.salt)
         is_real = unit is not None and _follows(unit, end.index, end.checksum)
-        return is_real or end == self._claimed, position
+        return is_real or self._is_claimed(end), position
+
+    def _is_claimed(self, end: LogEnd) -> bool:
+        """Whether ``end``, whose term may be a guess, is the end that was claimed."""
+        claimed = self._claimed
+        if claimed is None:
+            return False
+        return end.index == claimed.index and end.checksum == claimed.checksum
 
     def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Entry | None]]:
         """Yield good frames that may belong behind what is here.
@@ -271,7 +278,7 @@ class SegmentScan:
         """
         before = self._end
         body = self._position + HEADER_BYTES
-        if lost.index != before.index + 1 or body > position:
+        if lost.index != before.index + 1 or not 0 <= position - body <= ENTRY_BODY_BYTES_MAX:
             return None
         facts = (position - body, lost.index, before.checksum)
         body_crc = crc32c(memoryview(self._data)[body:position])

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -181,3 +181,14 @@ async def status_when(
                 return status
         await asyncio.sleep(POLL_S)
     raise AssertionError(f"{counter} of {address} is {seen}, not {at_least}..{at_most}")
+
+
+async def until_durable(address: str, index: int) -> None:
+    """Wait until the log of the node at ``address`` is on its disk up to ``index``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        with suppress(RaftlogError):
+            if (await ask_status(address)).durable >= index:
+                return
+        await asyncio.sleep(POLL_S)
+    raise AssertionError(f"{address} has not stored entry {index} in {PATIENCE_S:g} s")
