@@ -399,7 +399,7 @@ class Producer:
         try:
             if flush and self._room.records:
                 await self.flush(timeout=self._timeout_s)
-        except TimeoutError:
+        except (TimeoutError, BufferFull):
             pass  # every send is told below
         finally:
             self._close()

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from raftlog.base.errors import BufferFull, RaftlogError
 
+WAITERS_MAX: Final = 100_000
+"""Sends that wait for room; beyond it they are refused at once."""
 _LEAST_S: Final = 0.001
 
 
@@ -23,7 +25,7 @@ class Room:
 
     Args:
         loop: The producer's loop.
-        records_max: So many records, at most; and so many may wait.
+        records_max: So many records, at most.
         bytes_max: So many bytes, about.
     """
 
@@ -72,7 +74,7 @@ class Room:
         fail: Callable[[RaftlogError], None],
     ) -> None:
         """Call ``admit`` with the time that is left, when there is room; else ``fail``."""
-        if len(self.waiters) >= self.records_max:
+        if len(self.waiters) >= WAITERS_MAX:
             fail(BufferFull(f"{len(self.waiters)} sends wait for room already"))
             return
 
