@@ -235,7 +235,8 @@ class Lane:
         if self._sequencer.is_held or self._sequencer.end is not None:
             self._cannot_go_on()
         elif self._open is not None and not self.is_dirty and self._sequencer.has_room:
-            self._dispatch.touch(self)
+            # What has waited for room has waited long enough, whatever the linger.
+            self._dispatch.touch(self, lingers=self._open.timer is None)
 
     def _cannot_go_on(self) -> None:
         if self._sequencer.end is not None:

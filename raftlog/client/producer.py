@@ -23,6 +23,7 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
+    BufferFull,
     Closed,
     OutcomeUnknown,
     RaftlogError,

@@ -1,4 +1,4 @@
-"""A cluster for the SDK's tests: the real use-cases and machine, one log in memory, many addresses.
+"""A cluster for the SDK's tests: the real use-cases and machine over one log in memory.
 
 Everything that is proposed is committed in the next iteration of the loop. Who
 leads, and what becomes of the next requests, the test decides: refused, carried
@@ -282,3 +282,10 @@ async def fake_cluster(size: int = 1, **topics: int) -> AsyncIterator[FakeCluste
     finally:
         for node in cluster.nodes:
             await node.server.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that nobody announces."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)

@@ -47,6 +47,7 @@ from tests.client.fake_cluster import (
     refused,
     request_late,
     unanswered,
+    until,
 )
 
 pytestmark = pytest.mark.asyncio
@@ -454,17 +455,13 @@ async def test_oneway_sends_and_tells_nothing() -> None:
         producer = client.producer()
         for number in range(3):
             producer.oneway("orders", b"%d" % number)
-        async with asyncio.timeout(5):
-            while not cluster.values("orders")[0]:
-                await asyncio.sleep(0.001)
+        await until(lambda: bool(cluster.values("orders")[0]))
         cluster.fault(Method.APPEND, refused(Throttled("full")))
         producer.oneway("orders", b"gone")
         await producer.send("orders", b"last")
         assert cluster.values("orders") == [[b"0", b"1", b"2", b"last"]]
         producer.oneway("nothing", b"x")
-        async with asyncio.timeout(5):
-            while not producer.status.oneway_dropped:
-                await asyncio.sleep(0.001)
+        await until(lambda: bool(producer.status.oneway_dropped))
 
 
 # -- mistakes
