@@ -209,6 +209,9 @@ class Consumer:
             for owned in self._handed:
                 owned.done = owned.position
             await self._ownership.commit(self._ownership.finished())
+            for owned in self._handed:
+                if owned.is_lost:
+                    raise _lost(owned.topic, owned.place)
             return
         for number, owned in self._ownership.queues.items():
             if (owned.topic, owned.place) == (message.topic, message.queue):
@@ -388,6 +391,13 @@ class Consumer:
                 self._trouble = error  # a new generation follows, and says what is owned
             except RaftlogError as error:
                 self._trouble = error
+
+
+def _lost(topic: str, place: int) -> Fenced:
+    return Fenced(
+        f"queue {place} of topic {topic!r} is not this consumer's any more: what was not committed "
+        "is handed out again, to its new owner"
+    )
 
 
 def _nobody(_: object) -> None:

@@ -110,7 +110,8 @@ class FakeCluster:
         self.replica = _Replica()
         self.machine = self.replica.machine
         scheduler = LoopScheduler(asyncio.get_running_loop())
-        sessions = Sessions(self.replica, self.machine, scheduler)
+        sessions = self.sessions = Sessions(self.replica, self.machine, scheduler)
+        sessions.begin()
         nothing = cast("StoredRanges", None)  # every entry is in memory
         self.service = ShardService(
             produce=ProduceService(self.replica, self.machine),
@@ -280,6 +281,7 @@ async def fake_cluster(size: int = 1, **topics: int) -> AsyncIterator[FakeCluste
                     await admin.topics.create(name, queues=queues)
         yield cluster
     finally:
+        cluster.sessions.end()
         for node in cluster.nodes:
             await node.server.close()
 
