@@ -183,6 +183,7 @@ async def test_a_member_that_slept_past_its_session_is_fenced_and_loses_nothing(
                 await other.commit()
                 with pytest.raises(Fenced):
                     await sleeper.commit()
+            await until(lambda: sleeper.status.rejoins == 1 and not sleeper.status.last_error)
             await fill(client, 20, 5, queues=1)
             messages: list[Message] = []
             async with asyncio.timeout(10):
@@ -352,25 +353,27 @@ async def test_closing_ends_in_time_without_a_cluster() -> None:
 
 async def test_groups_are_listed_described_and_deleted() -> None:
     """With lag, members and owners."""
-    async with fake_cluster(orders=2) as cluster:
-        async with Client(cluster.seeds, client_id="shop") as client:
-            await fill(client, 0, 20)
-            with pytest.raises(GroupNotFound):
-                await client.groups.describe("billing")
-            async with client.consumer("billing", "orders") as consumer:
-                await take(consumer, 6)
-                await consumer.commit()
-                (summary,) = await client.groups.list()
-                assert (summary.name, summary.members, summary.lag) == ("billing", 1, 14)
-                group = await client.groups.describe("billing")
-                assert (group.lag, group.members[0].client_id) == (14, "shop")
-                assert {queue.owner for queue in group.queues} == {consumer.status.member}
-                with pytest.raises(GroupInUse):
-                    await client.groups.delete("billing")
-            await client.groups.delete("billing")
-            await client.groups.delete("billing", missing_ok=True)
-            with pytest.raises(GroupNotFound):
+    async with (
+        fake_cluster(orders=2) as cluster,
+        Client(cluster.seeds, client_id="shop") as client,
+    ):
+        await fill(client, 0, 20)
+        with pytest.raises(GroupNotFound):
+            await client.groups.describe("billing")
+        async with client.consumer("billing", "orders") as consumer:
+            await take(consumer, 6)
+            await consumer.commit()
+            (summary,) = await client.groups.list()
+            assert (summary.name, summary.members, summary.lag) == ("billing", 1, 14)
+            group = await client.groups.describe("billing")
+            assert (group.lag, group.members[0].client_id) == (14, "shop")
+            assert {queue.owner for queue in group.queues} == {consumer.status.member}
+            with pytest.raises(GroupInUse):
                 await client.groups.delete("billing")
+        await client.groups.delete("billing")
+        await client.groups.delete("billing", missing_ok=True)
+        with pytest.raises(GroupNotFound):
+            await client.groups.delete("billing")
 
 
 async def test_topics_are_made_changed_listed_and_deleted() -> None:
@@ -389,6 +392,6 @@ async def test_topics_are_made_changed_listed_and_deleted() -> None:
         await client.topics.delete("other", missing_ok=True)
         with pytest.raises(TopicNotFound):
             await client.topics.delete("other")
+        cluster.nodes[0].is_silent = True
         with pytest.raises(Unavailable):
-            cluster.nodes[0].is_silent = True
             await client.topics.describe("orders", timeout=0.05)

@@ -55,7 +55,7 @@ async def test_a_reader_follows_and_ends_when_it_is_closed() -> None:
 
         async def read() -> None:
             async for message in reader:
-                found.append(message.value)
+                found.append(message.value)  # noqa: PERF401  (looked at meanwhile)
 
         reading = asyncio.create_task(read())
         for number in range(5):
