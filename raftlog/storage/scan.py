@@ -271,7 +271,7 @@ class SegmentScan:
         """
         before = self._end
         body = self._position + HEADER_BYTES
-        if lost.index != before.index + 1 or body > position:
+        if lost.index != before.index + 1 or not 0 <= position - body <= ENTRY_BODY_BYTES_MAX:
             return None
         facts = (position - body, lost.index, before.checksum)
         body_crc = crc32c(memoryview(self._data)[body:position])
