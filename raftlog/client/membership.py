@@ -24,6 +24,7 @@ from raftlog.wire.schema import groups
 
 BEATS_PER_SESSION: Final = 3
 BEAT_WAIT_S_MAX: Final = 5.0
+NO_GENERATION: Final = 0
 
 
 class Membership:
@@ -62,9 +63,11 @@ class Membership:
             Refused: The group, or a topic, can't be joined (BadName, TopicNotFound, ..).
             PeerRefused: No node wants this client.
         """
-        assignment = await self._join()
+        assignment: groups.GroupAssignment | None = await self._join()
         while True:
             try:
+                if assignment is None:
+                    assignment = await self._until_another(NO_GENERATION)
                 await self._on_assignment(assignment)
                 self.generation = assignment.generation
                 assignment = await self._until_another(assignment.generation)
@@ -74,7 +77,8 @@ class Membership:
                 assignment = await self._join()
             except Fenced as error:  # a newer generation has begun: hear of it
                 self._on_trouble(error)
-                assignment = await self._until_another(0)
+                assignment = None
+                await asyncio.sleep(RETRY_PAUSE_S)
             except (Refused, PeerRefused):
                 raise
             except RaftlogError as error:
