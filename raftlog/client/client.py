@@ -194,7 +194,10 @@ class Client:
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
         """Send one record by the client's own producer: ``Producer.send``."""
-        return self._default_producer().send(
+        producer = self._producer
+        if producer is None or self._is_closed:
+            producer = self._default_producer()
+        return producer.send(
             topic,
             value,
             key=key,

@@ -12,20 +12,20 @@ takes; another commits what is finished from time to time.
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
 
-from raftlog.base.errors import Closed, Fenced, RaftlogError, WrongLoop
+from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember, WrongLoop
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.fetching import Inbox
 from raftlog.client.membership import Membership
-from raftlog.client.ownership import NOT_OWNED, Owned, Ownership
+from raftlog.client.ownership import Owned, Ownership
 from raftlog.client.receipts import Message, StoredBatch
 from raftlog.client.subscription import Subscription
 from raftlog.wire.schema import groups
@@ -208,11 +208,14 @@ class Consumer:
         if message is None:
             for owned in self._handed:
                 owned.done = owned.position
-            await self._ownership.commit(self._ownership.finished())
+            await self._commit(self._ownership.finished())
+            for owned in self._handed:
+                if owned.is_lost:
+                    raise _lost(owned.topic, owned.place)
             return
         for number, owned in self._ownership.queues.items():
             if (owned.topic, owned.place) == (message.topic, message.queue):
-                await self._ownership.commit({number: message.offset + 1})
+                await self._commit({number: message.offset + 1})
                 return
         raise Fenced(
             f"queue {message.queue} of topic {message.topic!r} is not this consumer's now"
@@ -375,6 +378,13 @@ class Consumer:
                 listener.get_nowait()
             listener.put_nowait(event)
 
+    async def _commit(self, offsets: Mapping[int, int]) -> None:
+        try:
+            await self._ownership.commit(offsets)
+        except (Fenced, UnknownMember):
+            self._membership.nudge()
+            raise
+
     async def _commit_finished(self) -> None:
         """Commit from time to time what is finished."""
         while True:
@@ -383,11 +393,16 @@ class Consumer:
             if not finished:
                 continue
             try:
-                await self._ownership.commit(finished)
-            except NOT_OWNED as error:
-                self._trouble = error  # a new generation follows, and says what is owned
-            except RaftlogError as error:
+                await self._commit(finished)
+            except RaftlogError as error:  # what is owned now, a new generation will say
                 self._trouble = error
+
+
+def _lost(topic: str, place: int) -> Fenced:
+    return Fenced(
+        f"queue {place} of topic {topic!r} is not this consumer's any more: what it did not "
+        "commit is handed out again, to the new owner"
+    )
 
 
 def _nobody(_: object) -> None:

@@ -82,12 +82,15 @@ class Dispatch:
 
     # -- packs
 
-    def touch(self, lane: Lane) -> None:
+    def touch(self, lane: Lane, *, lingers: bool = True) -> None:
         """Flush ``lane`` at the end of this turn, or when the linger is over."""
         lane.is_dirty = True
         self._dirty.append(lane)
+        if self._flushing is not None and not lingers:
+            self._flushing.cancel()  # it may linger still: others leave early with this one
+            self._flushing = None
         if self._flushing is None:
-            if self._linger_s:
+            if self._linger_s and lingers:
                 self._flushing = self.loop.call_later(self._linger_s, self._handle_flush)
             else:
                 self._flushing = self.loop.call_soon(self._handle_flush)

@@ -113,8 +113,8 @@ class Inbox:
         return fetch, what
 
     async def arrival(self) -> None:
-        """Wait until something is here, or never will be."""
-        while not self._items and not self.is_over:
+        """Wait until something is here, or there is a reason to look why not."""
+        if not self._items and not self.is_closed:
             self._arrived.clear()
             await self._arrived.wait()
 

@@ -57,7 +57,7 @@ class Pack(Parcel):
     """The records that share a batch, or a batch that came as one."""
 
     __slots__ = (
-        *("answer", "bytes", "columns", "data", "futures", "number", "parts"),
+        *("answer", "bytes", "columns", "data", "futures", "is_plain", "number", "parts"),
         *("timeout_s", "timer", "whole"),
     )
 
@@ -66,6 +66,8 @@ class Pack(Parcel):
         self.timeout_s = timeout_s
         self.timer: asyncio.TimerHandle | None = None
         self.columns = Columns()
+        self.is_plain = True
+        """Whether no record has anything but a value."""
         self.futures: list[asyncio.Future[Receipt]] = self.columns.futures
         self.whole: asyncio.Future[BatchReceipt] | None = None
         """For a batch that came as one: its only future."""
@@ -123,30 +125,39 @@ class Lane:
     def add(
         self,
         value: bytes,
+        key: bytes | None,
         record: Record | None,
         size: int,
         timeout_s: float,
         future: "asyncio.Future[Receipt]",
     ) -> None:
-        """Take one record of about ``size`` bytes; ``record`` if it is more than a value."""
+        """Take one record of about ``size`` bytes; ``record`` if it is more than key and value."""
         pack = self._open
-        if pack is not None and (
-            pack.bytes + size > COALESCE_BYTES_MAX
+        if (
+            pack is None
+            or pack.bytes + size > COALESCE_BYTES_MAX
             or len(pack.futures) >= BATCH_RECORDS_MAX
             or pack.timeout_s != timeout_s
         ):
-            self._seal()
-            pack = None
-        if pack is None:
-            pack = self._open = Pack(timeout_s)
-            if not self.is_dirty:
-                self._dispatch.touch(self)
-        if record is None:
-            pack.columns.add_value(value)
-        else:
+            pack = self._begin_pack(timeout_s)
+        if record is not None:
             pack.columns.add_record(record)
+            pack.is_plain = False
+        elif key is None and pack.is_plain:
+            pack.columns.values.append(value)
+        else:
+            pack.columns.add(value, key)
+            pack.is_plain = False
         pack.bytes += size
         pack.futures.append(future)
+
+    def _begin_pack(self, timeout_s: float) -> Pack:
+        if self._open is not None:
+            self._seal()
+        pack = self._open = Pack(timeout_s)
+        if not self.is_dirty:
+            self._dispatch.touch(self)
+        return pack
 
     def add_batch(
         self, data: Buffer, count: int, timeout_s: float, future: "asyncio.Future[BatchReceipt]"
@@ -221,12 +232,17 @@ class Lane:
                 case LookUp(error):
                     self.is_looking = True
                     self._dispatch.look_up(self, error)
+        if self._sequencer.is_held or self._sequencer.end is not None:
+            self._cannot_go_on()
+        elif self._open is not None and not self.is_dirty and self._sequencer.has_room:
+            # What has waited for room has waited long enough, whatever the linger.
+            self._dispatch.touch(self, lingers=self._open.timer is None)
+
+    def _cannot_go_on(self) -> None:
         if self._sequencer.end is not None:
             self._dispatch.ended(self)
-            return
-        if self._open is not None and not self.is_dirty and self._sequencer.has_room:
-            self._dispatch.touch(self)
-        self._ask_to_go_on()
+        else:
+            self._ask_to_go_on()
 
     def _ask_to_go_on(self) -> None:
         if self._sequencer.is_held and not self.is_idle and not self.is_looking:

@@ -24,6 +24,7 @@ from raftlog.wire.schema import groups
 
 BEATS_PER_SESSION: Final = 3
 BEAT_WAIT_S_MAX: Final = 5.0
+NO_GENERATION: Final = 0
 
 
 class Membership:
@@ -48,6 +49,8 @@ class Membership:
         """Of the last assignment; 0 before the first."""
         self.rejoins = 0
         """How often the group had expired this member."""
+        self._beat: asyncio.Task[groups.GroupAssignment] | None = None
+        self._is_nudged = False
         self._asker = asker
         self._subscription = subscription
         self._on_assignment = on_assignment
@@ -60,9 +63,11 @@ class Membership:
             Refused: The group, or a topic, can't be joined (BadName, TopicNotFound, ..).
             PeerRefused: No node wants this client.
         """
-        assignment = await self._join()
+        assignment: groups.GroupAssignment | None = await self._join()
         while True:
             try:
+                if assignment is None:
+                    assignment = await self._until_another(NO_GENERATION)
                 await self._on_assignment(assignment)
                 self.generation = assignment.generation
                 assignment = await self._until_another(assignment.generation)
@@ -72,7 +77,8 @@ class Membership:
                 assignment = await self._join()
             except Fenced as error:  # a newer generation has begun: hear of it
                 self._on_trouble(error)
-                assignment = await self._until_another(0)
+                assignment = None
+                await asyncio.sleep(RETRY_PAUSE_S)
             except (Refused, PeerRefused):
                 raise
             except RaftlogError as error:
@@ -109,24 +115,23 @@ class Membership:
             else:
                 return answer
 
+    def nudge(self) -> None:
+        """Something says that there is another generation: ask at once."""
+        if self._beat is not None and not self._beat.done():
+            self._is_nudged = True
+            self._beat.cancel()
+
     async def _until_another(self, generation: int) -> groups.GroupAssignment:
         """Beat until there is another generation."""
-        wait_s = min(self._subscription.session_s / BEATS_PER_SESSION, BEAT_WAIT_S_MAX)
-        request = groups.HeartbeatGroup(
-            group=self._subscription.group,
-            member=self._subscription.member,
-            generation=generation,
-            wait_ms=int(wait_s * 1000),
-        )
+        loop = asyncio.get_running_loop()
         while True:
+            beat = self._beat = loop.create_task(self._ask(generation))
             try:
-                answer, _ = await self._asker.ask(
-                    Method.GROUP_HEARTBEAT,
-                    request,
-                    groups.GroupAssignment,
-                    timeout_s=max(wait_s, self._asker.timeout_s),
-                    wait_s=wait_s,
-                )
+                answer = await beat
+            except asyncio.CancelledError:
+                if not self._is_nudged:
+                    raise
+                self._is_nudged = False
             except (Refused, PeerRefused):
                 raise
             except RaftlogError as error:
@@ -135,3 +140,19 @@ class Membership:
             else:
                 if answer.generation != generation:
                     return answer
+
+    async def _ask(self, generation: int) -> groups.GroupAssignment:
+        wait_s = min(self._subscription.session_s / BEATS_PER_SESSION, BEAT_WAIT_S_MAX)
+        answer, _ = await self._asker.ask(
+            Method.GROUP_HEARTBEAT,
+            groups.HeartbeatGroup(
+                group=self._subscription.group,
+                member=self._subscription.member,
+                generation=generation,
+                wait_ms=int(wait_s * 1000),
+            ),
+            groups.GroupAssignment,
+            timeout_s=max(wait_s, self._asker.timeout_s),
+            wait_s=wait_s,
+        )
+        return answer

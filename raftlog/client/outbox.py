@@ -29,9 +29,10 @@ _LEAST_S: Final = 0.001
 
 
 class Single(NamedTuple):
-    """One record; ``record`` if it is more than a value."""
+    """One record; ``record`` if it is more than key and value."""
 
     value: bytes
+    key: bytes | None
     record: Record | None
     future: "asyncio.Future[Receipt]"
 
@@ -84,32 +85,22 @@ class Outbox:
 
     # -- taking
 
-    def put(
-        self,
-        key: bytes | None,
-        queue: int | None,
-        value: bytes,
-        record: Record | None,
-        size: int,
-        timeout_s: float,
-        future: "asyncio.Future[Receipt]",
-    ) -> None:
-        """Take a record; its future says what becomes of it."""
-        lanes = self.lanes
-        if not lanes:
-            self._hold(Held(0.0, timeout_s, size, key, queue, Single(value, record, future)))
-        elif queue is not None or key is not None:
-            lane = self._choose(key, queue)
-            if lane is None:
-                self._dispatch.room.leave(1, size)
-                future.set_exception(self._no_queue(queue))
-            else:
-                lane.add(value, record, size, timeout_s, future)
-        else:
+    def lane_for(self, key: bytes | None, queue: int | None) -> Lane | None:
+        """Return the lane that takes a record; None if it must be given to ``put_aside``."""
+        if key is None and queue is None:
             lane = self._turn_lane
-            if lane is None or not lane.is_dirty:
+            if (lane is None or not lane.is_dirty) and self.lanes:
                 lane = self._turn_lane = self._take_turn()
-            lane.add(value, record, size, timeout_s, future)
+            return lane
+        return self._choose(key, queue) if self.lanes else None
+
+    def put_aside(self, single: Single, size: int, queue: int | None, timeout_s: float) -> None:
+        """Take a record for which there is no lane: not yet, or because it names none."""
+        if not self.lanes:
+            self._hold(Held(0.0, timeout_s, size, single.key, queue, single))
+        else:
+            self._dispatch.room.leave(1, size)
+            single.future.set_exception(self._no_queue(queue))
 
     def put_batch(
         self, key: bytes | None, queue: int | None, whole: Whole, timeout_s: float
@@ -202,8 +193,17 @@ class Outbox:
             if isinstance(each.what, Whole):
                 self.put_batch(each.key, each.queue, each.what, left_s)
             else:
-                value, record, future = each.what
-                self.put(each.key, each.queue, value, record, each.size, left_s, future)
+                self._put(each.what, each, left_s)
+
+    def _put(self, single: Single, held: Held, left_s: float) -> None:
+        lane = self.lane_for(single.key, held.queue)
+        if lane is None:
+            self.put_aside(single, held.size, held.queue, left_s)
+        else:
+            lane.add(
+                *(single.value, single.key, single.record),
+                *(held.size, left_s, single.future),
+            )
 
     # -- queues that are gone
 

@@ -32,6 +32,18 @@ class Columns:
         """Of whoever waits for the receipts, one for each record."""
         self.bytes = 0
 
+    def add(self, value: bytes, key: bytes | None) -> None:
+        """Add a record that is a value, perhaps with a key; ``bytes`` is its caller's."""
+        if key is not None and self.keys is None:
+            self.keys = [None] * len(self.values)
+        if self.keys is not None:
+            self.keys.append(key)
+        self.values.append(value)
+        if self.times is not None:
+            self.times.append(0)
+        if self.tags is not None:
+            self.tags.append(None)
+
     def add_value(self, value: bytes) -> None:
         """Add a record that is only a value."""
         self.values.append(value)

@@ -12,6 +12,7 @@ timeout is over; the broker stores it once. Records of one producer with one key
 
 import asyncio
 import warnings
+from asyncio import _get_running_loop
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
@@ -22,6 +23,7 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
+    BufferFull,
     Closed,
     OutcomeUnknown,
     RaftlogError,
@@ -36,7 +38,7 @@ from raftlog.client.dispatch import Dispatch
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.lanes import Lane
 from raftlog.client.oneway import Oneway
-from raftlog.client.outbox import Outbox, Whole
+from raftlog.client.outbox import Outbox, Single, Whole
 from raftlog.client.packing import HeadersLike, check_size, encode_records, record_of, size_of
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.room import Room
@@ -83,6 +85,7 @@ class Producer:
     ) -> None:
         codec_named(compression)  # what is missing is missed now, not at the first send
         self._loop: Final = asyncio.get_running_loop()
+        self._create_future = self._loop.create_future
         self._catalog = catalog
         self._timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
         self._codec = compression
@@ -162,56 +165,58 @@ class Producer:
 
         Cancelling the future forgets the receipt, not the record.
         """
-        if asyncio._get_running_loop() is not self._loop:
+        if _get_running_loop() is not self._loop:
             raise self._wrong_loop()
         record = None
         if (
-            type(value) is not bytes
-            or key is not None
-            or headers is not None
-            or tag is not None
-            or timestamp is not None
+            type(value) is bytes
+            and headers is None
+            and tag is None
+            and timestamp is None
+            and (key is None or type(key) is bytes)
         ):
+            size = len(value) if key is None else len(value) + len(key)
+        else:
             record = record_of(value, key, headers, tag, timestamp)
-            value = record.value or b""
-        size = len(value) if record is None else size_of(record)
+            value, key, size = record.value or b"", record.key, size_of(record)
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
-        future: asyncio.Future[Receipt] = self._loop.create_future()
-        room = self._room
+        future: asyncio.Future[Receipt] = self._create_future()
         if size > LARGE_BYTES or self._is_closed:
-            error = self._refusal(record or Record(value))
+            error = self._refusal(record or Record(value, key))
             if error is not None:
                 future.set_exception(error)
                 return future
-        if room.is_full:
+        room = self._room
+        if room.records >= room.records_max or room.bytes >= room.bytes_max or room.waiters:
+            single = Single(value, key, record, future)
             room.wait(
                 timeout_s,
-                admit=lambda left_s: self._put(topic, value, record, size, queue, left_s, future),
+                admit=lambda left_s: self._put(topic, single, size, queue, left_s),
                 is_over=future.done,
                 fail=future.set_exception,
             )
+            return future
+        outbox = self._outboxes.get(topic)
+        lane = None if outbox is None else outbox.lane_for(key, queue)
+        if lane is None:
+            self._put(topic, Single(value, key, record, future), size, queue, timeout_s)
         else:
-            self._put(topic, value, record, size, queue, timeout_s, future)
+            room.records += 1
+            room.bytes += size
+            lane.add(value, key, record, size, timeout_s, future)
         return future
 
     def _put(
-        self,
-        topic: str,
-        value: bytes,
-        record: Record | None,
-        size: int,
-        queue: int | None,
-        timeout_s: float,
-        future: "asyncio.Future[Receipt]",
+        self, topic: str, single: Single, size: int, queue: int | None, timeout_s: float
     ) -> None:
-        room = self._room
-        room.records += 1
-        room.bytes += size
-        outbox = self._outboxes.get(topic)
-        if outbox is None:
-            outbox = self._outbox(topic)
-        key = None if record is None else record.key
-        outbox.put(key, queue, value, record, size, timeout_s, future)
+        """The slow way: the first record of a topic, and what had to wait for room."""
+        self._room.enter(1, size)
+        outbox = self._outboxes.get(topic) or self._outbox(topic)
+        lane = outbox.lane_for(single.key, queue)
+        if lane is None:
+            outbox.put_aside(single, size, queue, timeout_s)
+        else:
+            lane.add(*single[:3], size, timeout_s, single.future)
 
     def post(
         self,
@@ -269,7 +274,7 @@ class Producer:
             BadRequest: There are no records, or a tag is too long.
             BufferFull, WrongLoop: As ``post``.
         """
-        if asyncio._get_running_loop() is not self._loop:
+        if _get_running_loop() is not self._loop:
             raise self._wrong_loop()
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
         future: asyncio.Future[BatchReceipt] = self._loop.create_future()
@@ -313,7 +318,7 @@ class Producer:
         Raises:
             RecordTooLarge, Closed, WrongLoop, TypeError: As ``send``.
         """
-        if asyncio._get_running_loop() is not self._loop:
+        if _get_running_loop() is not self._loop:
             raise self._wrong_loop()
         record = record_of(value, key, headers, tag, timestamp)
         error = self._refusal(record)
@@ -395,7 +400,7 @@ class Producer:
         try:
             if flush and self._room.records:
                 await self.flush(timeout=self._timeout_s)
-        except TimeoutError:
+        except (TimeoutError, BufferFull):
             pass  # every send is told below
         finally:
             self._close()

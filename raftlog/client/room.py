@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 from raftlog.base.errors import BufferFull, RaftlogError
 
+WAITERS_MAX: Final = 100_000
+"""Sends that wait for room; beyond it they are refused at once."""
 _LEAST_S: Final = 0.001
 
 
@@ -23,7 +25,7 @@ class Room:
 
     Args:
         loop: The producer's loop.
-        records_max: So many records, at most; and so many may wait.
+        records_max: So many records, at most.
         bytes_max: So many bytes, about.
     """
 
@@ -32,20 +34,19 @@ class Room:
     ) -> None:
         if records_max < 1 or bytes_max < 1:
             raise ValueError("a producer's buffer holds at least one record")
+        # Plain attributes: the hot path of sending reads them for each record.
         self.records = 0
         self.bytes = 0
         self._loop = loop
-        self._records_max = records_max
-        self._bytes_max = bytes_max
-        self._waiters: deque[_Waiter] = deque()
+        self.records_max = records_max
+        self.bytes_max = bytes_max
+        self.waiters: deque[_Waiter] = deque()
 
     @property
     def is_full(self) -> bool:
         """Whether what comes now has to wait."""
         return (
-            self.records >= self._records_max
-            or self.bytes >= self._bytes_max
-            or bool(self._waiters)
+            self.records >= self.records_max or self.bytes >= self.bytes_max or bool(self.waiters)
         )
 
     def enter(self, records: int, size: int) -> None:
@@ -57,7 +58,7 @@ class Room:
         """Something has its receipt, or its error."""
         self.records -= records
         self.bytes -= size
-        if self._waiters:
+        if self.waiters:
             self._let_in()
 
     def full(self) -> BufferFull:
@@ -73,8 +74,8 @@ class Room:
         fail: Callable[[RaftlogError], None],
     ) -> None:
         """Call ``admit`` with the time that is left, when there is room; else ``fail``."""
-        if len(self._waiters) >= self._records_max:
-            fail(BufferFull(f"{len(self._waiters)} sends wait for room already"))
+        if len(self.waiters) >= WAITERS_MAX:
+            fail(BufferFull(f"{len(self.waiters)} sends wait for room already"))
             return
 
         def give_up() -> None:
@@ -83,7 +84,7 @@ class Room:
             self._let_in()
 
         timer = self._loop.call_later(timeout_s, give_up)
-        self._waiters.append(_Waiter(admit, is_over, fail, timer))
+        self.waiters.append(_Waiter(admit, is_over, fail, timer))
 
     async def ready(self, timeout_s: float) -> None:
         """Wait until there is room.
@@ -103,19 +104,19 @@ class Room:
 
     def close(self, error: RaftlogError) -> None:
         """Nobody is let in any more."""
-        waiters, self._waiters = self._waiters, deque()
+        waiters, self.waiters = self.waiters, deque()
         for waiter in waiters:
             waiter.timer.cancel()
             if not waiter.is_over():
                 waiter.fail(error)
 
     def _let_in(self) -> None:
-        waiters = self._waiters
+        waiters = self.waiters
         while waiters:
             if waiters[0].is_over():
                 waiters.popleft().timer.cancel()
                 continue
-            if self.records >= self._records_max or self.bytes >= self._bytes_max:
+            if self.records >= self.records_max or self.bytes >= self.bytes_max:
                 return
             waiter = waiters.popleft()
             left_s = max(waiter.timer.when() - self._loop.time(), _LEAST_S)

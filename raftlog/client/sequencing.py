@@ -176,28 +176,20 @@ class Sequencer(Generic[P]):
         self._waiting: deque[P] = deque()
         self._window: deque[P] = deque()
         """Numbered, oldest first; the first one is not settled."""
-        self._is_held = True
-        self._is_fencing = False
+        self.is_held = True
+        """Whether it waits for ``resume``."""
+        self.is_fencing = False
+        """Whether it waits for the answer of a fence."""
         self._is_known = False
         """Whether the broker has a row for this epoch: something was stored, or it was fenced."""
         self.end: RaftlogError | None = None
         """Why nothing can be sent here any more."""
 
     @property
-    def is_held(self) -> bool:
-        """Whether it waits for ``resume``."""
-        return self._is_held
-
-    @property
-    def is_fencing(self) -> bool:
-        """Whether it waits for the answer of a fence."""
-        return self._is_fencing
-
-    @property
     def has_room(self) -> bool:
         """Whether a batch that is added now is sent now."""
         full = len(self._window) >= self.in_flight_max
-        return not (full or self._waiting or self._is_held or self._is_fencing)
+        return not (full or self._waiting or self.is_held or self.is_fencing)
 
     @property
     def is_empty(self) -> bool:
@@ -217,10 +209,10 @@ class Sequencer(Generic[P]):
     def resume(self) -> list[Action[P]]:
         """There is a way to the broker (again): send everything that is unsettled, in order."""
         actions: list[Action[P]] = []
-        if not self._is_held:
+        if not self.is_held:
             return actions
-        self._is_held = False
-        if not self._is_fencing:  # else it is sent when the fence is answered
+        self.is_held = False
+        if not self.is_fencing:  # else it is sent when the fence is answered
             for parcel in self._window:
                 if parcel._state is _State.OPEN:
                     self._send(parcel, actions)
@@ -263,7 +255,7 @@ class Sequencer(Generic[P]):
 
     def fenced(self, next_sequence: int, remembered: Sequence[Remembered]) -> list[Action[P]]:
         """The fence is committed. ``next_sequence`` is how far the epoch before it had come."""
-        assert self._is_fencing, "an answer to a fence that nobody asked for"
+        assert self.is_fencing, "an answer to a fence that nobody asked for"
         stored = {(each.base_sequence, each.count): each.stored for each in remembered}
         actions: list[Action[P]] = []
         again: list[P] = []
@@ -288,7 +280,7 @@ class Sequencer(Generic[P]):
         self._put_back(again)
         self.epoch += 1
         self._next = 0
-        self._is_fencing = False
+        self.is_fencing = False
         self._is_known = True
         self._advance(actions)
         return actions
@@ -326,7 +318,7 @@ class Sequencer(Generic[P]):
 
     def _advance(self, actions: list[Action[P]]) -> None:
         """Number and send what waits, as far as there is room."""
-        if self._is_held or self._is_fencing:
+        if self.is_held or self.is_fencing:
             return
         waiting, window = self._waiting, self._window
         while waiting and len(window) < self.in_flight_max:
@@ -357,7 +349,7 @@ class Sequencer(Generic[P]):
             case WrongQueue():
                 self._hold(parcel, LookUp(error), actions)
             case Fenced():
-                if not self._is_fencing:  # else by our own fence, whose answer is on its way
+                if not self.is_fencing:  # else by our own fence, whose answer is on its way
                     actions.extend(self.abandon(error))
             case DuplicateForgotten():
                 self._settle(parcel, error, actions)
@@ -373,8 +365,8 @@ class Sequencer(Generic[P]):
 
     def _hold(self, parcel: P, action: Retry | LookUp, actions: list[Action[P]]) -> None:
         parcel.last_error = action.error
-        if not self._is_held:
-            self._is_held = True
+        if not self.is_held:
+            self.is_held = True
             actions.append(action)
 
     def _drop(self, parcel: P, error: RaftlogError, actions: list[Action[P]]) -> None:
@@ -383,7 +375,7 @@ class Sequencer(Generic[P]):
         window = self._window
         later = [each for each in window if each.sequence > parcel.sequence]
         self._settle(parcel, error, actions)
-        if self._is_fencing:
+        if self.is_fencing:
             return
         if any(each._state is not _State.OPEN or each._loose for each in later):
             self._fence(actions)
@@ -408,14 +400,14 @@ class Sequencer(Generic[P]):
         parcel._state = _State.SETTLED
         actions.append(Settle(parcel, result))
         window = self._window
-        if self._is_fencing:
+        if self.is_fencing:
             return  # the fence's answer empties the window
         while window and window[0]._state is _State.SETTLED:
             window.popleft()
 
     def _fence(self, actions: list[Action[P]]) -> None:
-        if not self._is_fencing:
-            self._is_fencing = True
+        if not self.is_fencing:
+            self.is_fencing = True
             actions.append(Fence(self.epoch + 1))
 
 

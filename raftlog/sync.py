@@ -1,0 +1,454 @@
+"""The SDK for threads: the same names as ``raftlog.Client``, without ``await``.
+
+::
+
+    from raftlog.sync import Client
+
+    with Client("127.0.0.1:7201") as client, client.consumer("billing", ["orders"]) as consumer:
+        client.send("orders", b"v", key=b"k")
+        for message in consumer:
+            ...
+
+A client has a loop in a thread of its own, and may be used from any thread
+(a consumer or reader from one at a time). Every call blocks until there is a
+result; Ctrl-C ends the wait, which is a cancellation of the call. ``aclose`` is
+``close`` here, ``post`` returns a ``concurrent.futures.Future``; all else is
+what the method of the same name says in ``raftlog.client``.
+"""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+
+from raftlog.base.errors import Closed, RaftlogError
+from raftlog.client import client as aio
+from raftlog.client import consumer as aio_consumer
+from raftlog.client import groups as aio_groups
+from raftlog.client import producer as aio_producer
+from raftlog.client import reader as aio_reader
+from raftlog.client import topics as aio_topics
+from raftlog.client.durations import Duration
+from raftlog.client.receipts import Message, Receipt, StoredBatch
+
+A = TypeVar("A")
+R = TypeVar("R")
+P = ParamSpec("P")
+CHUNK: Final = 100
+"""Messages that cross from the loop's thread at once."""
+IDLE_S: Final = 1.0
+
+
+class _Thread:
+    """A loop in a thread of its own. Begins with the first call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self.is_closed = False
+
+    def run(self, work: Coroutine[Any, Any, R]) -> R:
+        """Run ``work`` on the loop and wait for it. Interrupted, it is cancelled."""
+        try:
+            loop = self._started()
+        except Closed:
+            work.close()
+            raise
+        future = asyncio.run_coroutine_threadsafe(work, loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def _started(self) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self.is_closed:
+                raise Closed("the client was closed")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="raftlog", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def close(self) -> None:
+        """End the thread. Idempotent."""
+        with self._lock:
+            self.is_closed = True
+            loop, thread = self._loop, self._thread
+            self._loop = self._thread = None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+class _Face(Generic[A]):
+    """The blocking face of an object that lives on the thread's loop."""
+
+    def __init__(self, thread: _Thread, inner: A) -> None:
+        self._thread = thread
+        self._inner = inner
+
+
+def _blocking(
+    method: Callable[Concatenate[A, P], Awaitable[R]],
+) -> Callable[Concatenate[_Face[A], P], R]:
+    """Return ``method``, waiting for its result."""
+
+    @wraps(method)
+    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async def work() -> R:
+            return await method(face._inner, *args, **kwargs)
+
+        return face._thread.run(work())
+
+    return call
+
+
+def _on_loop(
+    method: Callable[Concatenate[A, P], R],
+) -> Callable[Concatenate[_Face[A], P], R]:
+    """Return ``method``, which awaits nothing, called on the loop."""
+
+    @wraps(method)
+    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        async def work() -> R:
+            return method(face._inner, *args, **kwargs)
+
+        return face._thread.run(work())
+
+    return call
+
+
+class Topics(_Face[aio_topics.Topics]):
+    """The topics of a cluster."""
+
+    create = _blocking(aio_topics.Topics.create)
+    alter = _blocking(aio_topics.Topics.alter)
+    delete = _blocking(aio_topics.Topics.delete)
+    describe = _blocking(aio_topics.Topics.describe)
+    list = _blocking(aio_topics.Topics.list)
+
+
+class Groups(_Face[aio_groups.Groups]):
+    """The consumer groups of a cluster."""
+
+    list = _blocking(aio_groups.Groups.list)
+    describe = _blocking(aio_groups.Groups.describe)
+    seek = _blocking(aio_groups.Groups.seek)
+    delete = _blocking(aio_groups.Groups.delete)
+
+
+class Producer(_Face[aio_producer.Producer]):
+    """A producer; any thread may send. Each thread's records stay in order."""
+
+    send = _blocking(aio_producer.Producer.send)
+    send_batch = _blocking(aio_producer.Producer.send_batch)
+    oneway = _on_loop(aio_producer.Producer.oneway)
+    ready = _blocking(aio_producer.Producer.ready)
+    flush = _blocking(aio_producer.Producer.flush)
+    resolve = _blocking(aio_producer.Producer.resolve)
+    close = _blocking(aio_producer.Producer.aclose)
+
+    @wraps(aio_producer.Producer.post)
+    def post(self, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Receipt]:
+        """Send without waiting; the future is a thread's."""
+
+        async def work() -> concurrent.futures.Future[Receipt]:
+            return _for_threads(self._inner.post(*args, **kwargs))
+
+        return self._thread.run(work())
+
+    @property
+    def status(self) -> aio_producer.ProducerStatus:
+        """What it holds, and what hinders it."""
+        return self._inner.status
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Flush and close; without flushing if this is an interruption."""
+        self.close(flush=kind is None or issubclass(kind, Exception))
+
+
+class Reader(_Face[aio_reader.Reader]):
+    """A reader; for one thread at a time."""
+
+    def __init__(self, thread: _Thread, inner: aio_reader.Reader) -> None:
+        super().__init__(thread, inner)
+        self._chunk: Iterator[Message] = iter(())
+
+    close = _blocking(aio_reader.Reader.aclose)
+
+    def __iter__(self) -> Self:
+        """Iterate over messages."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next message; see the asynchronous ``__anext__``."""
+        message = next(self._chunk, None)
+        if message is None:
+            self._chunk = iter(self._thread.run(self._more()))
+            message = next(self._chunk)
+        return message
+
+    async def _more(self) -> list[Message]:
+        try:
+            first = await anext(self._inner)
+        except StopAsyncIteration:
+            return []
+        return [first, *await self._inner.poll(CHUNK - 1, timeout=0)]
+
+    def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
+        """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
+        found = [message for _, message in zip(range(count), self._chunk, strict=False)]
+        return found or self._thread.run(self._inner.poll(count, timeout=timeout))
+
+    def batches(self) -> Iterator[StoredBatch]:
+        """Yield the stored batches: no object for each record."""
+        batches = self._inner.batches()
+
+        async def more() -> StoredBatch | None:
+            return await anext(batches, None)
+
+        while (batch := self._thread.run(more())) is not None:
+            yield batch
+
+    @property
+    def status(self) -> aio_reader.ReaderStatus:
+        """How far it is; up to 100 messages may be on their way to the iteration."""
+        return self._inner.status
+
+    def __enter__(self) -> Self:
+        """Find the start."""
+
+        async def enter() -> None:
+            await self._inner.__aenter__()
+
+        self._thread.run(enter())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+class Consumer(_Face[aio_consumer.Consumer]):
+    """A member of a group; for one thread at a time.
+
+    Messages cross from the loop's thread by the hundred. What this thread has not
+    been given counts neither as handed out nor as finished.
+    """
+
+    def __init__(
+        self, thread: _Thread, inner: aio_consumer.Consumer, *, auto_commit: bool
+    ) -> None:
+        super().__init__(thread, inner)
+        self._auto_commit = auto_commit
+        self._chunk: Iterator[Message] = iter(())
+        self._handed: list[Message] = []
+        self._finished: dict[tuple[str, int], Message] = {}
+        """The last message of each queue that is finished, of the current chunk."""
+        self._is_closed = False
+
+    def __iter__(self) -> Self:
+        """Iterate over messages."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next message; what was handed out before is finished."""
+        self._finish()
+        message = next(self._chunk, None)
+        while message is None:
+            if self._is_closed:
+                raise StopIteration
+            self._finished.clear()  # the next poll says so of all of them
+            self._chunk = iter(self._thread.run(self._inner.poll(CHUNK, timeout=IDLE_S)))
+            message = next(self._chunk, None)
+        self._handed.append(message)
+        return message
+
+    def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
+        """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
+        self._finish()
+        found = [message for _, message in zip(range(count), self._chunk, strict=False)]
+        if not found:
+            self._finished.clear()
+            found = self._thread.run(self._inner.poll(count, timeout=timeout))
+        self._handed.extend(found)
+        return found
+
+    def commit(self, message: Message | None = None) -> None:
+        """Commit everything that was handed out; or, of a queue, up to ``message``."""
+        if message is not None:
+            self._thread.run(self._inner.commit(message))
+            return
+        last = dict(self._finished)
+        last.update({(each.topic, each.queue): each for each in self._handed})
+        for each in last.values():
+            self._thread.run(self._inner.commit(each))
+
+    def events(self) -> Iterator[aio_consumer.Rebalanced | aio_consumer.Skipped]:
+        """Yield what happens from now on; take them in a thread of their own."""
+        events = self._inner.events()
+
+        async def more() -> aio_consumer.Rebalanced | aio_consumer.Skipped | None:
+            return await anext(events, None)
+
+        while (event := self._thread.run(more())) is not None:
+            yield event
+
+    @property
+    def status(self) -> aio_consumer.ConsumerStatus:
+        """What it reads, and what hinders it."""
+        return self._inner.status
+
+    def close(self) -> None:
+        """Commit what is finished (with ``auto_commit``), leave the group, close."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._thread.run(self._leave())
+
+    async def _leave(self) -> None:
+        if self._auto_commit:
+            for message in self._finished.values():
+                try:
+                    await self._inner.commit(message)
+                except RaftlogError:
+                    break  # it is handed out again, to somebody else
+        await self._inner.aclose()
+
+    def _finish(self) -> None:
+        for message in self._handed:
+            self._finished[message.topic, message.queue] = message
+        self._handed.clear()
+
+    def __enter__(self) -> Self:
+        """Join, and wait for the first assignment."""
+
+        async def enter() -> None:
+            await self._inner.__aenter__()
+
+        self._thread.run(enter())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit what is finished, leave, close."""
+        self.close()
+
+
+class Client(_Face[aio.Client]):
+    """A client of one cluster, for threads: see ``raftlog.Client``.
+
+    A client that is not closed keeps its thread until the program ends.
+    """
+
+    def __init__(
+        self,
+        seeds: str | Sequence[str],
+        *,
+        timeout: Duration = 30.0,
+        cluster: str = "",
+        client_id: str = "",
+    ) -> None:
+        inner = aio.Client(seeds, timeout=timeout, cluster=cluster, client_id=client_id)
+        super().__init__(_Thread(), inner)
+
+    status = _blocking(aio.Client.status)
+    transfer_leader = _blocking(aio.Client.transfer_leader)
+    send = _blocking(aio.Client.send)
+    send_batch = _blocking(aio.Client.send_batch)
+    resolve = _blocking(aio.Client.resolve)
+    _producer = _on_loop(aio.Client.producer)
+    _consumer = _on_loop(aio.Client.consumer)
+    _reader = _on_loop(aio.Client.reader)
+
+    @property
+    def topics(self) -> Topics:
+        """Create, alter, delete, list and describe topics."""
+        return Topics(self._thread, self._inner._topics)
+
+    @property
+    def groups(self) -> Groups:
+        """List, describe, seek and delete consumer groups."""
+        return Groups(self._thread, self._inner._groups)
+
+    @wraps(aio.Client.producer)
+    def producer(self, **options: Any) -> Producer:
+        """Return a producer of its own name."""
+        return Producer(self._thread, self._producer(**options))
+
+    @wraps(aio.Client.consumer)
+    def consumer(self, group: str, topics: str | Sequence[str], **options: Any) -> Consumer:
+        """Return a member of a consumer group."""
+        inner = self._consumer(group, topics, **options)
+        return Consumer(self._thread, inner, auto_commit=options.get("auto_commit", True))
+
+    @wraps(aio.Client.reader)
+    def reader(self, topic: str, **options: Any) -> Reader:
+        """Return a reader of a topic."""
+        return Reader(self._thread, self._reader(topic, **options))
+
+    def close(self) -> None:
+        """Close, with all producers, consumers and readers, and end the thread. Idempotent."""
+        if self._thread.is_closed:
+            return
+        try:
+            self._thread.run(self._inner.aclose())
+        finally:
+            self._thread.close()
+
+    def __enter__(self) -> Self:
+        """Begin; nothing is connected before it is needed."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def _for_threads(future: "asyncio.Future[R]") -> "concurrent.futures.Future[R]":
+    """Return a future that threads may wait for."""
+    outer: concurrent.futures.Future[R] = concurrent.futures.Future()
+    outer.set_running_or_notify_cancel()
+
+    def copy(done: "asyncio.Future[R]") -> None:
+        if done.cancelled():
+            outer.set_exception(Closed("the send was cancelled"))
+        elif (error := done.exception()) is not None:
+            outer.set_exception(error)
+        else:
+            outer.set_result(done.result())
+
+    future.add_done_callback(copy)
+    return outer
