@@ -69,15 +69,17 @@ class Applier:
             return
         self._busy = True
         before = self.applied
-        deadline_ns = self._scheduler.now_ns() + APPLY_BUDGET_NS
+        deadline_ns = 0
         in_time = True
         while self.applied < self._commit and in_time:
             entries = self._next()
             if not entries:
                 break
+            if not deadline_ns and entries[-1].index < self._commit:
+                deadline_ns = self._scheduler.now_ns() + APPLY_BUDGET_NS
             if not self._apply(entries):
                 return
-            in_time = self._scheduler.now_ns() < deadline_ns
+            in_time = not deadline_ns or self._scheduler.now_ns() < deadline_ns
         self._busy = False
         if self.applied > before:
             self._on_progress(self.applied)

@@ -190,7 +190,7 @@ class RaftCore:
         self.durability.reported(write)
         if self.leadership is not None:
             self.leadership.durable(self.durable)
-            self._advance_commit(self.leadership)
+            self._advance_commit(self.leadership, self.durable)
         elif self.role is Role.FOLLOWER:
             self._acknowledge()
         else:
@@ -473,7 +473,7 @@ class RaftCore:
         match message:
             case rpcs.AppendAccepted(_, matched):
                 leadership.accepted(progress, message)
-                self._advance_commit(leadership)
+                self._advance_commit(leadership, progress.match)
                 leadership.go_on(progress, matched, self._out)
             case rpcs.AppendRejected():
                 leadership.rejected(progress, message, self._out)
@@ -481,7 +481,10 @@ class RaftCore:
                 leadership.heartbeat_answered(progress, message, self._out)
                 leadership.confirm_new_reads(self._out)
 
-    def _advance_commit(self, leadership: Leadership) -> None:
+    def _advance_commit(self, leadership: Leadership, reported: Index) -> None:
+        """Count anew, after somebody reported how far it has the log on disk."""
+        if reported <= self.commit:
+            return  # the others were enough: this moves nothing
         commit = leadership.committable()
         if commit > self.commit:
             self.commit = commit
