@@ -123,7 +123,6 @@ class Replica:
         self._outstanding = Outstanding()
         self._intake = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
-        self._apply_when_written = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48))
         self._log_time_ms = 0
@@ -361,30 +360,14 @@ class Replica:
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
-            self._apply_soon()
+            if self.leads:  # its client waits for the outcome
+                self._applier.advance_soon(effects.commit)
+            else:
+                self._applier.advance_later(effects.commit, writing=not self._persister.idle)
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
             self._reads.confirmed(ready.token, ready.index, self._applier.applied)
-
-    def _apply_soon(self) -> None:
-        """Apply what is committed: a leader at once, a follower when its writer is done.
-
-        A leader's client waits for the outcome. On a follower nobody does, and the
-        writer thread and this one would only take the interpreter from each
-        other while the leader waits for the acknowledgement. A second commit does
-        not wait as well: the disk may be slow.
-        """
-        if self.leads:
-            self._scheduler.defer(self._advance)
-        elif self._persister.idle or self._apply_when_written:
-            self._apply_when_written = False
-            self._scheduler.call_soon(self._advance)
-        else:
-            self._apply_when_written = True
-
-    def _advance(self) -> None:
-        self._applier.advance(self.core.commit)
 
     def _on_durable(self, write: WriteNumber) -> None:
         self._step(Durable(write))
@@ -394,9 +377,7 @@ class Replica:
             self._peers.send(send.to, send.message)
 
     def _on_written(self) -> None:
-        if self._apply_when_written:
-            self._apply_when_written = False
-            self._scheduler.defer(self._advance)
+        self._applier.written()
         self._repairer.begin()
         if self._intake.count and not self._flush_scheduled:
             self._flush()

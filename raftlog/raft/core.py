@@ -482,10 +482,7 @@ class RaftCore:
                 leadership.confirm_new_reads(self._out)
 
     def _advance_commit(self, leadership: Leadership, reported: Index) -> None:
-        """Count anew, after somebody reported how far it has the log on disk."""
-        if reported <= self.commit:
-            return  # the others were enough: this moves nothing
-        commit = leadership.committable()
+        commit = leadership.committable(reported)
         if commit > self.commit:
             self.commit = commit
             self._out.commit = commit
