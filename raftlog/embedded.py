@@ -16,6 +16,7 @@ entry would make this replica differ from the others for ever (ruling 34).
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
@@ -47,6 +48,7 @@ from raftlog.transport.mesh import Mesh
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 _RAW: Final = int(CommandType.RAW)
+_NOT_OPEN: Final = "the log is not open; use it inside its async with block"
 _OPEN_PATIENCE_S: Final = 10.0
 """Without any progress; replaying a long log may take as long as it needs."""
 
@@ -109,7 +111,7 @@ class _UserMachine(Generic[R]):
 
 
 def _not_open(_kind: int, _parts: Sequence[Buffer], _on_outcome: OnOutcome) -> None:
-    raise Closed("the log is not open; use it inside its async with block")
+    raise Closed(_NOT_OPEN)
 
 
 def _user_entry(entry: Entry) -> LogEntry:
@@ -121,6 +123,17 @@ def _user_entry(entry: Entry) -> LogEntry:
     if kind != _RAW:
         raise Refused(f"entry {entry.index} holds a command of a broker, not of an embedded log")
     return LogEntry(entry.index, entry.term, bytes(body[position : position + length]))
+
+
+def _tell_position(
+    future: "asyncio.Future[Position]", outcome: object, term: Term, index: Index
+) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, RaftlogError):
+        future.set_exception(outcome)
+    else:
+        future.set_result(Position(term, index))
 
 
 class RaftLog(Generic[R]):
@@ -274,20 +287,14 @@ class RaftLog(Generic[R]):
             OutcomeUnknown: Leadership was lost meanwhile; it may still be committed.
             RecordTooLarge: Over 4 MiB.
         """
-        future: asyncio.Future[Position] = self._running_loop().create_future()
-
-        def on_outcome(outcome: object, term: Term, index: Index) -> None:
-            if future.done():
-                return
-            if isinstance(outcome, RaftlogError):
-                future.set_exception(outcome)
-            else:
-                future.set_result(Position(term, index))
-
+        loop = self._loop
+        if loop is None or self._host is None:
+            raise Closed(_NOT_OPEN)
+        future: asyncio.Future[Position] = loop.create_future()
         if len(data) > BATCH_BYTES_MAX:
-            on_outcome(RecordTooLarge(len(data), BATCH_BYTES_MAX), Term(0), Index(0))
+            future.set_exception(RecordTooLarge(len(data), BATCH_BYTES_MAX))
         else:
-            self._submit(_RAW, (data,), on_outcome)
+            self._submit(_RAW, (data,), partial(_tell_position, future))
         return future
 
     async def propose(self, data: bytes, *, timeout: float | None = None) -> R:
@@ -393,12 +400,12 @@ class RaftLog(Generic[R]):
     @property
     def _replica(self) -> Replica:
         if self._host is None:
-            raise Closed("the log is not open; use it inside its async with block")
+            raise Closed(_NOT_OPEN)
         return self._host.replicas[SHARD_ZERO]
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None or self._host is None:
-            raise Closed("the log is not open; use it inside its async with block")
+            raise Closed(_NOT_OPEN)
         return self._loop
 
     async def _until_leading(self) -> None:

@@ -21,9 +21,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    def now_ns(self) -> int:
-        """Read CLOCK_MONOTONIC."""
-        return time.monotonic_ns()
+    now_ns = staticmethod(time.monotonic_ns)
 
     def wall_ms(self) -> int:
         """Read CLOCK_REALTIME."""

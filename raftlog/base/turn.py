@@ -51,29 +51,23 @@ class Turn:
             event()
             return
         self._running = True
+        calls = self._calls
+        left = ROUNDS_MAX
         try:
             event()
-            self._drain()
+            while calls and left:
+                calls.popleft()()
+                left -= 1
         finally:
-            self._end()
+            self._running = False
+            if calls and not self._scheduled:
+                self._scheduled = True
+                self._loop.call_soon(self._run_scheduled)
 
     def _run_scheduled(self) -> None:
         self._scheduled = False
         if not self._running:
             self.handle(_nothing)
-
-    def _drain(self) -> None:
-        calls = self._calls
-        left = ROUNDS_MAX
-        while calls and left:
-            calls.popleft()()
-            left -= 1
-
-    def _end(self) -> None:
-        self._running = False
-        if self._calls and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run_scheduled)
 
 
 def _nothing() -> None:

@@ -51,6 +51,7 @@ class Applier:
         self._commit = machine.applied
         self._loaded: tuple[Entry, ...] = ()
         self._busy = False
+        self._waits_for_writer = False
         self.stopped = False
 
     def advance(self, commit: Index) -> None:
@@ -59,8 +60,33 @@ class Applier:
         if not self._busy:
             self._run()
 
+    def advance_soon(self, commit: Index) -> None:
+        """Allow application through ``commit``, once the current event has been handled."""
+        self._commit = max(self._commit, commit)
+        self._scheduler.defer(self.resume)
+
+    def advance_later(self, commit: Index, *, writing: bool) -> None:
+        """Allow application through ``commit``, after the write that is under way, if one is.
+
+        On a follower nobody waits for apply, and the leader waits for its disk: the writer
+        thread and the loop would only take the interpreter from each other. A second commit
+        does not wait as well, because the disk may be slow.
+        """
+        self._commit = max(self._commit, commit)
+        if writing and not self._waits_for_writer:
+            self._waits_for_writer = True
+        else:
+            self._waits_for_writer = False
+            self._scheduler.call_soon(self.resume)
+
+    def written(self) -> None:
+        """The write has ended."""
+        if self._waits_for_writer:
+            self._waits_for_writer = False
+            self._scheduler.defer(self.resume)
+
     def resume(self) -> None:
-        """Try again after a faulty entry was repaired."""
+        """Go on with what may be applied: a faulty entry was repaired, a write has ended."""
         if not self._busy:
             self._run()
 
@@ -70,15 +96,17 @@ class Applier:
             return
         self._busy = True
         before = self.applied
-        deadline_ns = self._scheduler.now_ns() + APPLY_BUDGET_NS
+        deadline_ns = 0
         in_time = True
         while self.applied < self._commit and in_time:
             entries = self._next()
             if not entries:
                 break
+            if not deadline_ns and entries[-1].index < self._commit:
+                deadline_ns = self._scheduler.now_ns() + APPLY_BUDGET_NS
             if not self._apply(entries):
                 return
-            in_time = self._scheduler.now_ns() < deadline_ns
+            in_time = not deadline_ns or self._scheduler.now_ns() < deadline_ns
         self._busy = False
         if self.applied > before:
             self._on_progress(self.applied)

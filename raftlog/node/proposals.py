@@ -18,6 +18,7 @@ another replica, which may lead one day and commit it.
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from raftlog.base.errors import NotCommitted, OutcomeUnknown
 from raftlog.base.ids import Index, Term
@@ -42,16 +43,15 @@ class Intake:
 
     def __init__(self, *, coalesce: bool) -> None:
         self._coalesce = coalesce
-        self._waiting: deque[Proposal] = deque()
+        self._waiting: list[Proposal] = []
+        self.count = 0
+        """Commands that wait, and their bytes."""
         self.bytes = 0
-
-    def __len__(self) -> int:
-        """Return the number of commands that wait."""
-        return len(self._waiting)
 
     def add(self, proposal: Proposal) -> None:
         """Queue one command."""
         self._waiting.append(proposal)
+        self.count += 1
         self.bytes += proposal.size
 
     def take(self) -> list[list[Proposal]]:
@@ -60,11 +60,11 @@ class Intake:
         if not self._coalesce:
             groups = [[proposal] for proposal in waiting]
         elif self.bytes <= COALESCE_BYTES_MAX and len(waiting) <= COALESCE_COMMANDS_MAX:
-            groups = [list(waiting)]
+            groups = [waiting]
         else:
             groups = self._split()
-        waiting.clear()
-        self.bytes = 0
+        self._waiting = []
+        self.count = self.bytes = 0
         return groups
 
     def _split(self) -> list[list[Proposal]]:
@@ -81,6 +81,10 @@ class Intake:
             size += proposal.size
         groups.append(group)
         return groups
+
+
+_TOLD: Final[list[Proposal]] = []
+"""Who waits for an entry whose callers were told: nobody. Never changed."""
 
 
 class _Run:
@@ -126,13 +130,14 @@ class Outstanding:
         if not runs or runs[0].first > index:
             return
         run = runs[0]
+        groups = run.groups
         position = index - run.first
-        if position == len(run.groups) - 1:
+        if position == len(groups) - 1:
             runs.popleft()
-        group = run.groups[position]
+        group = groups[position]
         if len(group) == 1 == len(outcomes) and run.term == term:
             # One command, as in an embedded log: told without a detour.
-            run.groups[position] = []
+            groups[position] = _TOLD
             self.commands -= 1
             self._tell_one(group[0].on_outcome, outcomes[0], term, index)
         else:
@@ -157,7 +162,7 @@ class Outstanding:
 
     def _tell(self, run: _Run, position: int, term: Term, outcomes: Sequence[object]) -> None:
         group = run.groups[position]
-        run.groups[position] = []
+        run.groups[position] = _TOLD
         index = Index(run.first + position)
         if run.term != term:
             error = NotCommitted("another leader's entry took this place")

@@ -71,6 +71,7 @@ EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
+REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -189,7 +190,7 @@ class Replica:
     @property
     def quiet(self) -> bool:
         """Whether nothing is being written and nobody waits for an outcome."""
-        return self._persister.idle and not self._intake and not self._outstanding.commands
+        return self._persister.idle and not self._intake.count and not self._outstanding.commands
 
     # -- what the service asks
 
@@ -199,16 +200,17 @@ class Replica:
         A refusal is told before this returns. There is no time-out here: a
         caller that stops waiting leaves the entry where it is.
         """
-        waiting = len(self._intake) + self._outstanding.commands
+        intake = self._intake
+        waiting = intake.count + self._outstanding.commands
         if not self._accepting or waiting >= self._options.pending_max:
             on_outcome(self._refusal(), Term(0), Index(0))
             return
         size = COMMAND_BYTES
         for part in parts:
             size += len(part)
-        self._intake.add(Proposal(command_type, parts, size, on_outcome))
+        intake.add(Proposal(command_type, parts, size, on_outcome))
         # While the disk works on an earlier entry, commands gather and share the next one.
-        if self._intake.bytes >= EAGER_BYTES:
+        if intake.bytes >= EAGER_BYTES:
             self._flush()
         elif not self._flush_scheduled and self._persister.under_way is None:
             self._flush_scheduled = True
@@ -261,7 +263,7 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
-        if isinstance(message, RepairRequest | RepairReply):
+        if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
             return
@@ -285,7 +287,7 @@ class Replica:
             return Unavailable("the replica has stopped")
         if not self._accepting:
             return NotLeader(None if self.leads else self.core.leader)
-        waiting = len(self._intake) + self._outstanding.commands
+        waiting = self._intake.count + self._outstanding.commands
         return Throttled(f"{waiting} proposals wait already")
 
     def _flush_in_turn(self) -> None:
@@ -293,7 +295,7 @@ class Replica:
         self._flush()
 
     def _flush(self) -> None:
-        if self._applier.stopped or not self._intake:
+        if self._applier.stopped or not self._intake.count:
             return
         groups = self._intake.take()
         self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
@@ -343,7 +345,7 @@ class Replica:
     def _perform(self, effects: Effects) -> None:
         # What waits for no write leaves first: the followers' way is longer than our disk's.
         for send in effects.messages:
-            if self.core.durability.covers(send.after):
+            if not send.after or self.core.durability.covers(send.after):
                 self._peers.send(send.to, send.message)
             else:
                 self._held.append(send)
@@ -354,16 +356,14 @@ class Replica:
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
-            # A leader's client waits for this; a follower's disk should get its work first, and
-            # the writer thread needs the interpreter to begin.
-            (self._scheduler.defer if self.leads else self._scheduler.call_soon)(self._advance)
+            if self.leads:  # its client waits for the outcome
+                self._applier.advance_soon(effects.commit)
+            else:
+                self._applier.advance_later(effects.commit, writing=not self._persister.idle)
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
             self._reads.confirmed(ready.token, ready.index, self._applier.applied)
-
-    def _advance(self) -> None:
-        self._applier.advance(self.core.commit)
 
     def _on_durable(self, write: WriteNumber) -> None:
         self._step(Durable(write))
@@ -373,14 +373,15 @@ class Replica:
             self._peers.send(send.to, send.message)
 
     def _on_written(self) -> None:
+        self._applier.written()
         self._repairer.begin()
-        if self._intake and not self._flush_scheduled:
+        if self._intake.count and not self._flush_scheduled:
             self._flush()
 
     def _on_applied(self, index: Index) -> None:
         core = self.core
         untold = index - core.applied
-        if untold >= APPLIED_REPORT_ENTRIES or core.log.tail_bytes > core.config.tail_bytes_max:
+        if untold >= APPLIED_REPORT_ENTRIES or core.log.is_swollen(core.config.tail_bytes_max):
             self._step(Applied(index))
         self._reads.applied(index)
         for listener in self._applied_listeners:

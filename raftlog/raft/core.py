@@ -191,7 +191,7 @@ class RaftCore:
         self.durability.reported(write)
         if self.leadership is not None:
             self.leadership.durable(self.durable)
-            self._advance_commit(self.leadership)
+            self._advance_commit(self.leadership, self.durable)
         elif self.role is Role.FOLLOWER:
             self._acknowledge()
         else:
@@ -471,7 +471,7 @@ class RaftCore:
                 pass  # it has what was never sent: a bad peer must not end a good leader
             case rpcs.AppendAccepted(_, matched):
                 leadership.accepted(progress, message)
-                self._advance_commit(leadership)
+                self._advance_commit(leadership, progress.match)
                 leadership.go_on(progress, matched, self._out)
             case rpcs.AppendRejected():
                 leadership.rejected(progress, message, self._out)
@@ -479,8 +479,8 @@ class RaftCore:
                 leadership.heartbeat_answered(progress, message, self._out)
                 leadership.confirm_new_reads(self._out)
 
-    def _advance_commit(self, leadership: Leadership) -> None:
-        commit = leadership.committable()
+    def _advance_commit(self, leadership: Leadership, reported: Index) -> None:
+        commit = leadership.committable(reported)
         if commit > self.commit:
             self.commit = commit
             self._out.commit = commit

@@ -131,8 +131,10 @@ class Leadership:
         """Count this replica's own log, as far as it is on disk."""
         self._match[self._me] = index
 
-    def committable(self) -> Index:
-        """Return how far the log is committed, by what a majority has on disk."""
+    def committable(self, reported: Index) -> Index:
+        """Return how far the log is committed, now that somebody has ``reported`` on disk."""
+        if reported <= self.commit:
+            return self.commit  # the others were enough: this moves nothing
         agreed = self._quorum.committed(self._match)
         if agreed <= self.commit or self._log.term_at(agreed) != self.term:
             return self.commit

@@ -143,7 +143,7 @@ class LogView:
         count = bisect_left(self._ends, self._base + excess) + 1
         count = min(count, through + 1 - self._first, len(self._entries))
         # Deleting from the front moves the rest: do it rarely, for many at once.
-        if count < 64 and excess < tail_bytes_max // 4:
+        if count < 64 and not self.is_swollen(tail_bytes_max):
             return
         if count <= 0:
             return
@@ -152,6 +152,10 @@ class LogView:
         del self._ends[:count]
         self._first = Index(self._first + count)
         self._base = base
+
+    def is_swollen(self, tail_bytes_max: int) -> bool:
+        """Whether the tail is so far over its limit that even few entries are worth evicting."""
+        return self.tail_bytes >= tail_bytes_max + tail_bytes_max // 4
 
     def trim(self, start: LogEnd) -> None:
         """Forget everything up to ``start``, which the store has dropped."""

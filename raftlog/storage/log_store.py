@@ -362,7 +362,7 @@ class LogStore:
         segment = self._segments[-1]
         room = self.options.segment_bytes - segment.end_position - UNIT_BYTES
         # Nothing can follow damage whose length is not known: its place is kept for the repair.
-        closed = segment.sealed or any(not hole.length for hole in segment.holes)
+        closed = segment.sealed or (segment.holes and not all(h.length for h in segment.holes))
         if closed or (room < needed and segment.end_position > SEGMENT_HEADER_BYTES):
             segment = self._plan_roll(plan, segment, needed)
             room = self.options.segment_bytes - segment.end_position - UNIT_BYTES

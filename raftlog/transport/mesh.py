@@ -7,7 +7,7 @@ implementation.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random, SystemRandom
-from typing import Protocol
+from typing import Final, Protocol
 
 from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
@@ -59,6 +59,8 @@ class Mesh:
     def __init__(self, server: PeerServer, links: Links) -> None:
         self.server = server
         self.links = links
+        self.send: Final = links.send
+        """Send a message to a peer's shard; never blocks, never raises, may lose it."""
 
     @classmethod
     async def open(
@@ -117,10 +119,6 @@ class Mesh:
         )
         links.start()
         return cls(server, links)
-
-    def send(self, to: NodeId, shard: ShardId, message: PeerMessage) -> None:
-        """Send ``message``; never blocks, never raises, may lose it."""
-        self.links.send(to, shard, message)
 
     async def close(self) -> None:
         """Close the address and every connection."""

@@ -1,11 +1,22 @@
 """Messages of replicas <-> frames.
 
-The fields of a header in ``peer.proto`` have the names that they have in
-``raft/rpcs.py``, so one table serves all messages. Entries travel as the
-payload: the stored frames one after the other, written from where they are and
-read as views of the one received copy.
+A header has the fields that the message has in ``raft/rpcs.py``, but for its
+entries. What is said for every append and every heartbeat has a fixed layout,
+little-endian::
+
+    AppendRequest    term u64 | previous term u64 | previous index u64 | commit u64
+    AppendAccepted   term u64 | matched u64 | unit u64
+    Heartbeat        term u64 | commit u64 | round u64
+    HeartbeatReply   term u64 | round u64
+
+A change of these is a new ``PROTOCOL_VERSION``, which the hello refuses. Every
+other header is the message of that name in ``peer.proto``.
+
+Entries travel as the payload: the stored frames one after the other, written
+from where they are and read as views of the one received copy.
 """
 
+import struct
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, cast
@@ -20,62 +31,82 @@ from raftlog.wire.frame import ENTRY_METHODS, Frame, Method, encode_frame
 from raftlog.wire.requests import parse_header
 from raftlog.wire.schema import peer
 
-_KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto]]]] = (
+Values = tuple[Any, ...]
+"""The fields of a header, in their order."""
+
+_KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struct.Struct]]] = (
     (Method.PRE_VOTE_REQUEST, rpcs.PreVoteRequest, peer.PreVoteRequest),
     (Method.PRE_VOTE_REPLY, rpcs.PreVoteReply, peer.PreVoteReply),
     (Method.VOTE_REQUEST, rpcs.VoteRequest, peer.VoteRequest),
     (Method.VOTE_REPLY, rpcs.VoteReply, peer.VoteReply),
-    (Method.APPEND_REQUEST, rpcs.AppendRequest, peer.AppendRequest),
-    (Method.APPEND_ACCEPTED, rpcs.AppendAccepted, peer.AppendAccepted),
+    (Method.APPEND_REQUEST, rpcs.AppendRequest, struct.Struct("<QQQQ")),
+    (Method.APPEND_ACCEPTED, rpcs.AppendAccepted, struct.Struct("<QQQ")),
     (Method.APPEND_REJECTED, rpcs.AppendRejected, peer.AppendRejected),
-    (Method.HEARTBEAT, rpcs.Heartbeat, peer.Heartbeat),
-    (Method.HEARTBEAT_REPLY, rpcs.HeartbeatReply, peer.HeartbeatReply),
+    (Method.HEARTBEAT, rpcs.Heartbeat, struct.Struct("<QQQ")),
+    (Method.HEARTBEAT_REPLY, rpcs.HeartbeatReply, struct.Struct("<QQ")),
     (Method.TIMEOUT_NOW, rpcs.TimeoutNow, peer.TimeoutNow),
     (Method.READ_INDEX_REQUEST, rpcs.ReadIndexRequest, peer.ReadIndexRequest),
     (Method.READ_INDEX_REPLY, rpcs.ReadIndexReply, peer.ReadIndexReply),
     (Method.REPAIR_REQUEST, rpcs.RepairRequest, peer.RepairRequest),
     (Method.REPAIR_REPLY, rpcs.RepairReply, peer.RepairReply),
 )
+_WITH_ENTRIES: Final = (rpcs.AppendRequest, rpcs.RepairReply)
 
 
 def _fields(kind: type[rpcs.PeerMessage]) -> tuple[str, ...]:
     return tuple(name for name in kind.__struct_fields__ if name != "entries")
 
 
-def _values_of(names: tuple[str, ...]) -> Callable[[object], tuple[Any, ...]]:
+def _values_of(names: tuple[str, ...]) -> Callable[[object], Values]:
     """Return a function that takes these attributes of an object as a tuple."""
     if len(names) > 1:
-        return cast("Callable[[object], tuple[Any, ...]]", attrgetter(*names))
+        return cast("Callable[[object], Values]", attrgetter(*names))
     return lambda value: tuple(getattr(value, name) for name in names)
 
 
-_BY_TYPE: Final = {
-    kind: (method, proto, _fields(kind), _values_of(_fields(kind)))
-    for method, kind, proto in _KINDS
-}
+def _encoder(
+    kind: type[rpcs.PeerMessage], header: type[Proto] | struct.Struct
+) -> Callable[[rpcs.PeerMessage], bytes]:
+    names = _fields(kind)
+    values = _values_of(names)
+    if isinstance(header, struct.Struct):
+        pack = header.pack
+        return lambda message: pack(*values(message))
+    proto = header
+    return lambda message: proto(
+        **dict(zip(names, values(message), strict=True))
+    ).SerializeToString()
+
+
+def _decoder(
+    kind: type[rpcs.PeerMessage], header: type[Proto] | struct.Struct
+) -> Callable[[bytes], Values]:
+    if isinstance(header, struct.Struct):
+        return header.unpack
+    proto, values = header, _values_of(_fields(kind))
+    return lambda data: values(parse_header(proto, data))
+
+
+_BY_TYPE: Final = {kind: (int(method), _encoder(kind, header)) for method, kind, header in _KINDS}
 _BY_METHOD: Final = {
-    int(method): (
-        cast("Callable[..., rpcs.PeerMessage]", kind),
-        proto,
-        _values_of(_fields(kind)),
-    )
-    for method, kind, proto in _KINDS
+    int(method): (cast("Callable[..., rpcs.PeerMessage]", kind), _decoder(kind, header))
+    for method, kind, header in _KINDS
 }
 
 
 def entries_of(message: rpcs.PeerMessage) -> tuple[Entry, ...]:
     """Return the entries that a message carries; one with any belongs on its own connection."""
-    if isinstance(message, rpcs.AppendRequest | rpcs.RepairReply):
+    if isinstance(message, _WITH_ENTRIES):
         return message.entries
     return ()
 
 
 def encode_message(shard: ShardId, message: rpcs.PeerMessage) -> list[Buffer]:
     """Return the buffers of the frame that carries ``message``."""
-    method, proto, names, values = _BY_TYPE[type(message)]
-    header = proto(**dict(zip(names, values(message), strict=True))).SerializeToString()
+    method, encode = _BY_TYPE[type(message)]
     entries = entries_of(message)
-    return encode_frame(method, header, frames_of(entries) if entries else (), shard=shard)
+    payload = frames_of(entries) if entries else ()
+    return encode_frame(method, encode(message), payload, shard=shard)
 
 
 def decode_message(frame: Frame) -> rpcs.PeerMessage:
@@ -87,18 +118,19 @@ def decode_message(frame: Frame) -> rpcs.PeerMessage:
     known = _BY_METHOD.get(frame.method)
     if known is None:
         raise ProtocolError(f"method {frame.method} is no message between replicas")
-    make, proto, values = known
-    fields = values(parse_header(proto, frame.header))
+    make, decode = known
+    try:
+        fields = decode(frame.header)
+    except struct.error as error:
+        raise ProtocolError(f"{_name(frame)}: its header is wrong: {error}") from error
     if frame.method not in ENTRY_METHODS:
         if len(frame.payload):
-            raise ProtocolError(
-                f"a {proto.__name__} carries {len(frame.payload)} bytes of payload"
-            )
+            raise ProtocolError(f"a {_name(frame)} carries {len(frame.payload)} bytes of payload")
         return make(*fields)
     try:
         message = make(*fields, parse_entries(frame.payload))
     except CorruptFrame as error:
-        raise ProtocolError(f"a {proto.__name__} carries bad entries: {error}") from error
+        raise ProtocolError(f"a {_name(frame)} carries bad entries: {error}") from error
     if isinstance(message, rpcs.AppendRequest) and message.entries:
         first = message.entries[0]
         if first.index != message.previous_index + 1 or first.term < message.previous_term:
@@ -113,3 +145,7 @@ def decode_message(frame: Frame) -> rpcs.PeerMessage:
                 f"term {message.entries[-1].term}"
             )
     return message
+
+
+def _name(frame: Frame) -> str:
+    return _BY_METHOD[frame.method][0].__name__

@@ -4,11 +4,12 @@ Little-endian::
 
     length u32 | header length u32 | request id u64 | shard u32
     method u8 | flags u8 | reserved u16 | crc32c u32
-    protobuf header | payload
+    header | payload
 
-``length`` counts protobuf header and payload. The checksum covers the fixed
-header before it and the protobuf header; the payload brings its own (entries
-and batches are checksummed end to end).
+``length`` counts header and payload. The header is a protobuf message, or has a
+fixed layout for what replicas say all the time (``transport.peer_codec``). The
+checksum covers the fixed fields before it and the header; the payload brings
+its own (entries and batches are checksummed end to end).
 
 What a peer *claims* costs nothing: a length beyond the limit is refused at the
 fixed header, and a large frame gets memory as its bytes really arrive. The
@@ -35,7 +36,7 @@ from raftlog.base.limits import (
 )
 
 PROTOCOL_MAGIC: Final = 0x474C4652
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 _PREFIX: Final = struct.Struct("<IIQIBBHI")
 _SEALED: Final = struct.Struct("<IIQIBBH")
 _CHECKSUM: Final = struct.Struct("<I")

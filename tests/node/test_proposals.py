@@ -40,7 +40,7 @@ def test_small_commands_share_an_entry() -> None:
 
     assert intake.take() == [proposals]
     assert intake.bytes == 0
-    assert len(intake) == 0
+    assert intake.count == 0
 
 
 def test_without_coalescing_each_command_has_an_entry_of_its_own() -> None:

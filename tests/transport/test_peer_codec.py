@@ -9,7 +9,7 @@ from raftlog.base.errors import ProtocolError
 from raftlog.base.ids import Index, ShardId, Term
 from raftlog.raft import rpcs
 from raftlog.transport.peer_codec import decode_message, encode_message
-from raftlog.wire.frame import FrameDecoder
+from raftlog.wire.frame import PREFIX_BYTES, PROTOCOL_VERSION, Frame, FrameDecoder, Method
 
 LARGE: Final = (1 << 63) + 1
 
@@ -65,6 +65,43 @@ def test_a_message_arrives_as_it_left(message: rpcs.PeerMessage) -> None:
 def test_every_message_of_the_union_is_in_the_table_above() -> None:
     """A message added to raft without a frame is found here."""
     assert {type(message) for message in MESSAGES} == set(get_args(rpcs.PeerMessage))
+
+
+LAYOUTS: Final = [
+    pytest.param(
+        rpcs.AppendRequest(Term(1), Term(2), Index(3), Index(LARGE), ()),
+        "0100000000000000020000000000000003000000000000000100000000000080",
+        id="AppendRequest",
+    ),
+    pytest.param(
+        rpcs.AppendAccepted(Term(1), Index(2), 3),
+        "010000000000000002000000000000000300000000000000",
+        id="AppendAccepted",
+    ),
+    pytest.param(
+        rpcs.Heartbeat(Term(1), Index(2), 3),
+        "010000000000000002000000000000000300000000000000",
+        id="Heartbeat",
+    ),
+    pytest.param(
+        rpcs.HeartbeatReply(Term(1), 2), "01000000000000000200000000000000", id="HeartbeatReply"
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "header"), LAYOUTS)
+def test_a_fixed_layout_stays_as_it_is(message: rpcs.PeerMessage, header: str) -> None:
+    """Another layout would be another protocol version."""
+    assert PROTOCOL_VERSION == 2
+    assert b"".join(encode_message(ShardId(0), message))[PREFIX_BYTES:].hex() == header
+
+
+@pytest.mark.parametrize("length", [0, 23, 25, 32])
+def test_a_header_of_another_length_than_its_layout_is_refused(length: int) -> None:
+    """Nothing is read beside it, nothing is left over."""
+    frame = Frame(Method.APPEND_ACCEPTED, 0, 0, 0, bytes(length), b"")
+    with pytest.raises(ProtocolError, match="AppendAccepted: its header is wrong"):
+        decode_message(frame)
 
 
 BAD_ENTRIES: Final = [
