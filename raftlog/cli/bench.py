@@ -58,7 +58,9 @@ def send(
     size: Size = 100,
     in_flight: InFlight = 64,
     batch: Batch = 0,
-    queues: Annotated[int, typer.Option(min=1, help="Queues that are sent to in turn.")] = 1,
+    queues: Annotated[
+        int, typer.Option(min=0, help="Queues to send to in turn; 0: the producer chooses.")
+    ] = 0,
     duration: Duration = 20.0,
     count: Count = 0,
     connect: Connect = "",
