@@ -22,7 +22,7 @@ from raftlog.testing.bench.ledger import Ledger, ReadBack
 from raftlog.testing.bench.loops import loop_name
 from raftlog.testing.bench.report import Options, Report, rates
 from raftlog.testing.bench.usage import own_cpu_s, usage_of
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.schema import client as messages
 
 READY_S = 30.0
