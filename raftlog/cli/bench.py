@@ -13,6 +13,7 @@ import typer
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.limits import BATCH_BYTES_MAX
+from raftlog.cli.options import find_seeds
 
 app = typer.Typer(
     help="Measure: three own processes in a fresh directory, or --connect to a running cluster.",
@@ -137,15 +138,8 @@ def restart(
 
 
 def _addresses(connect: str) -> tuple[str, ...]:
-    from raftlog.wire.address import parse_address  # noqa: PLC0415  (``--help`` stays fast)
-
-    addresses = tuple(connect.replace(",", " ").split())
-    for address in addresses:
-        try:
-            parse_address(address)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--connect") from None
-    return addresses
+    """Read ``--connect``; without it the bench starts a cluster of its own."""
+    return find_seeds(connect).addresses if connect else ()
 
 
 def _run(scenario: str, output: Output, **options: Any) -> None:
