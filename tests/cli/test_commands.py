@@ -16,6 +16,7 @@ from raftlog.cli.health import summary, watch_health
 from raftlog.server.observation import ClusterView, NodeView
 from raftlog.server.pidfile import ProcessId
 from raftlog.storage.directory import form_cluster
+from raftlog.wire.frame import PROTOCOL_VERSION
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 HEALTHY = ClusterView(
@@ -50,7 +51,10 @@ def test_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
     """A script asks before it relies on something."""
     assert main(["version", "-o", "json"]) == Exit.DONE
 
-    assert json.loads(capsys.readouterr().out) == {"raftlog": "0.1.0", "protocol": 1}
+    assert json.loads(capsys.readouterr().out) == {
+        "raftlog": "0.1.0",
+        "protocol": PROTOCOL_VERSION,
+    }
 
 
 @pytest.mark.parametrize(
