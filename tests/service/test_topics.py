@@ -172,7 +172,7 @@ def test_a_topic_that_the_same_entry_deletes_again_is_told_with_empty_queues(wor
 
 
 def test_a_list_has_pages_in_the_order_of_names(world: World) -> None:
-    """Without the system's own topics."""
+    """A page goes on after the last name of the one before, and says whether more follow."""
     for name in ("b", "d", "a", "c"):
         world.create(name)
     assert world.list() == (["a", "b", "c", "d"], False)
