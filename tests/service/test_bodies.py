@@ -60,11 +60,11 @@ class World:
         batches, error = self.answers.pop()
         return batches, error.code if error else ""
 
-    def damage(self, number: int) -> None:
+    def damage(self, number: int, byte: int) -> None:
         """Flip one bit of batch ``number`` on disk."""
         (segment,) = (self.path / "log").glob("*.seg")
         data = bytearray(segment.read_bytes())
-        data[data.index(BATCHES[number]) + 100] ^= 1
+        data[data.index(BATCHES[number]) + byte] ^= 1
         segment.write_bytes(data)
 
 
@@ -91,12 +91,16 @@ def test_what_the_page_cache_does_not_have_is_read_off_the_loop(
     assert world.bodies.reads_on_thread == 1
 
 
+@pytest.mark.parametrize("byte", [4, 100])
 @pytest.mark.parametrize("number", range(6))
 def test_good_batches_before_a_bad_one_are_served_and_its_entry_is_marked(
-    world: World, number: int
+    world: World, number: int, byte: int
 ) -> None:
-    """What is good is an answer; what is bad is never served, and has a peer's copy fetched."""
-    world.damage(number)
+    """What is good is an answer; what is bad is never served, and has a peer's copy fetched.
+
+    Also where the batch's own checksum does not reach: in its base offset (seed 84).
+    """
+    world.damage(number, byte)
     expected = (BATCHES[:number], "") if number else ([], "faulty_entry")
     assert world.read(range(6)) == expected
     assert world.replica.marked_faulty == [2 + number // 2]
