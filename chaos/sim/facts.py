@@ -58,7 +58,6 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.SEEK_GROUP, SeekGroup),
     )
 }
-SYSTEM_QUEUE: Final = 0
 _QUEUE: Final = struct.Struct("<I")
 
 
@@ -68,7 +67,6 @@ class Facts:
     def __init__(self, marks: Counter[str]) -> None:
         self.sends = Sends()
         self.offsets = DenseOffsets()
-        self.offsets.opened(SYSTEM_QUEUE)
         self.sequences = ProducerSequences()
         self.fences = Fences(self.sequences)
         self.reads = QueueReads()
