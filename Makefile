@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-zoo clean
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-orders chaos-zoo clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ stop: install ## Stop the cluster; its data stays
 
 chaos-sim: install ## SEEDS runs of the simulator, from seed FIRST on, in JOBS processes
 	$(BIN)/python -m chaos.sim --seeds $(FIRST):$$(($(FIRST) + $(SEEDS))) --jobs $(JOBS)
+
+chaos-orders: install ## Every order of up to six events among three nodes
+	RAFTLOG_EVERY_ORDER=6 $(BIN)/python -m pytest -p no:xdist --durations 3 tests/raft/test_every_order.py
 
 chaos-zoo: install ## Every planted bug, and what catches it
 	$(BIN)/python -m chaos.mutants --jobs $(JOBS)
