@@ -132,7 +132,7 @@ def test_errors_are_the_same() -> None:
             with client.producer(buffer_records=1) as producer:
                 producer.send("orders", b"0")
                 fake.nodes[0].is_silent = True
-                waiting = producer.post("orders", b"1", timeout=0.05)
+                waiting = producer.post("orders", b"1", timeout=1.0)
                 with pytest.raises(BufferFull):
                     producer.post("orders", b"2")
                 fake.nodes[0].is_silent = False
