@@ -346,7 +346,7 @@ class Producer:
             TimeoutError: Something is without an answer still; nothing is given up.
         """
         async with asyncio.timeout(None if timeout is None else seconds(timeout)):
-            await self._room.ready(self._timeout_s)
+            await self._room.passed()
             for outbox in list(self._outboxes.values()):
                 await outbox.looked_up()
             await self._dispatch.flushed()

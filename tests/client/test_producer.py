@@ -736,3 +736,55 @@ async def test_a_closed_producer_leaves_nobody_waiting_for_a_queue_that_is_gone(
         assert (await lingering).offset == 0
         assert producer.status.records == 0
         assert cluster.values("orders") == [[b"c"], [b"b"]]
+
+
+async def test_many_that_waited_for_room_may_all_be_refused() -> None:
+    """One after the other, and not one within the other: that ended at Python's depth."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1)
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, unanswered)
+        first = producer.send("orders", b"b")
+        waiting = [producer.send("orders", b"c", queue=9) for _ in range(2_000)]
+        last = producer.send("orders", b"d")
+        await until(lambda: bool(cluster.late))
+        cluster.late[0]()
+        assert (await first).offset == 1
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(error) for error in errors} == {WrongQueue}
+        assert (await last).offset == 2
+
+
+async def test_a_flush_waits_for_those_before_it_and_not_for_those_behind() -> None:
+    """Schedule: the buffer is full all the time, because somebody sends and sends."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1)
+        sent: list[asyncio.Future[Receipt]] = []
+        most = 400
+
+        def send_on(_: object = None) -> None:
+            if len(sent) < most:
+                sent.append(producer.send("orders", b"v"))
+                sent[-1].add_done_callback(send_on)
+
+        for _ in range(3):
+            send_on()
+        await producer.flush(timeout=5)
+        most = 0
+        assert len(sent) < 100
+        await asyncio.gather(*sent)
+
+
+async def test_a_flush_ends_in_time_or_not_at_all() -> None:
+    """Not with BufferFull, when the producer's time is shorter than the flush's."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1, timeout=0.1)
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, unanswered)
+        sends = [producer.send("orders", b"b", timeout=5), producer.send("orders", b"c")]
+        with pytest.raises(TimeoutError):
+            await producer.flush(timeout=0.3)
+        cluster.late[0]()
+        assert (await sends[0]).offset == 1
+        with pytest.raises(BufferFull):
+            await sends[1]
