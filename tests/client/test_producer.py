@@ -788,3 +788,42 @@ async def test_a_flush_ends_in_time_or_not_at_all() -> None:
         assert (await sends[0]).offset == 1
         with pytest.raises(BufferFull):
             await sends[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"headers": {"name\udcff": b""}}, BadRequest),
+        ({"tag": "tag\udcff"}, BadRequest),
+        ({"queue": "0"}, TypeError),
+    ],
+)
+async def test_what_cannot_be_encoded_is_its_senders_trouble_alone(
+    wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    """Schedule: it shares a turn with others (a file's name as a header, say).
+
+    It failed when the batches of that turn were made; queues whose turn came after it were
+    never flushed again.
+    """
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        for _ in range(2):  # before the topic was looked up, and after
+            sends = [client.send("orders", b"before", queue=0)]
+            with pytest.raises(error):
+                client.send("orders", b"wrong", **({"queue": 0} | wrong))
+            sends.append(client.send("orders", b"behind", queue=1))
+            await asyncio.wait_for(asyncio.gather(*sends), 5)
+        assert cluster.values("orders") == [[b"before"] * 2, [b"behind"] * 2]
+
+
+async def test_a_header_is_as_large_as_its_bytes() -> None:
+    """Not as its characters: a batch of such would be over the limit when it is made."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        name = "\N{GRINNING FACE}" * 250_000
+        sends = [client.send("orders", b"v", headers={name: b""}) for _ in range(4)]
+        sends.append(client.send("orders", b"v", headers={name * 5: b""}))
+        sends.append(client.send("orders", b"last"))
+        async with asyncio.timeout(10):
+            ends = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(end) for end in ends] == [*[Receipt] * 4, RecordTooLarge, Receipt]
