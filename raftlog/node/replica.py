@@ -37,6 +37,7 @@ from raftlog.base.limits import (
 )
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
+from raftlog.node.alarms import Alarms
 from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
@@ -49,7 +50,14 @@ from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
 from raftlog.raft.config import CoreConfig, CoreStatus
 from raftlog.raft.core import RaftCore
-from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
+from raftlog.raft.effects import (
+    Effects,
+    LoadEntries,
+    ProposalRefused,
+    Role,
+    RoleChanged,
+    Send,
+)
 from raftlog.raft.events import (
     Applied,
     ConnectionLost,
@@ -64,7 +72,7 @@ from raftlog.raft.events import (
     Receive,
     Transfer,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import DivergenceAlarm, PeerMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
@@ -119,6 +127,7 @@ class Replica:
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
+        self.alarms = Alarms(replica.node, world.peers, self._outward, self.fail)
         self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
@@ -286,6 +295,9 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
+        if isinstance(message, DivergenceAlarm):
+            self.alarms.receive(sender.node, message)
+            return
         if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
@@ -384,6 +396,9 @@ class Replica:
                 self._applier.advance_soon(effects.commit)
             else:
                 self._applier.advance_later(effects.commit, writing=not self._persister.idle)
+        if effects.divergence is not None:
+            self.alarms.diverged(effects.divergence)
+            return
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:

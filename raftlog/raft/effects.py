@@ -94,6 +94,15 @@ class TransferEnded(Enum):
     TIMED_OUT = "timed out"
 
 
+class Divergence(msgspec.Struct, frozen=True, gc=False):
+    """A committed entry that has another chain value here than at the leader ``leader``."""
+
+    leader: NodeId
+    index: Index
+    ours: int
+    theirs: int
+
+
 class Effects(msgspec.Struct):
     """Everything that one step asks for."""
 
@@ -107,3 +116,4 @@ class Effects(msgspec.Struct):
     reads: list[ReadReady] = []
     failed_reads: list[ReadFailed] = []
     transfer: TransferEnded | None = None
+    divergence: Divergence | None = None
