@@ -146,9 +146,9 @@ def test_errors_are_the_same() -> None:
                 waiting = producer.post("orders", b"1", timeout=1.0)
                 with pytest.raises(BufferFull):
                     producer.post("orders", b"2")
-                fake.nodes[0].is_silent = False
                 with pytest.raises(Exception, match="no receipt in time"):
                     waiting.result(10)
+                fake.nodes[0].is_silent = False
         client.close()
         with pytest.raises(Closed):
             client.send("orders", b"v")
