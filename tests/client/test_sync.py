@@ -146,6 +146,8 @@ def test_errors_are_the_same() -> None:
                 waiting = producer.post("orders", b"1", timeout=0.05)
                 with pytest.raises(BufferFull):
                     producer.post("orders", b"2")
+                while fake.count(Method.APPEND) < 2:  # it was asked, and kept silent
+                    threading.Event().wait(0.001)
                 fake.nodes[0].is_silent = False
                 with pytest.raises(Exception, match="no receipt in time"):
                     waiting.result(10)
