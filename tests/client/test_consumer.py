@@ -10,6 +10,7 @@ import pytest
 from raftlog.base.errors import (
     BadBatch,
     BadName,
+    BadRequest,
     Closed,
     Fenced,
     GroupInUse,
@@ -514,3 +515,19 @@ async def test_a_skip_does_not_overtake_what_was_read_before_it() -> None:
             assert committed(cluster) in ([None], [0])
             found = await take(consumer, 7)
             assert [message.offset for message in found] == [*range(3, 8), 10, 11]
+
+
+async def test_topics_that_cannot_be_asked_for_are_told() -> None:
+    """Schedule: the membership ended at them, and whoever iterated waited for ever."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        async with asyncio.timeout(5):
+            with pytest.raises(BadRequest, match="600"):
+                await anext(client.consumer("billing", "x" * 600_000))
+        wrong: Any = b"name"
+        for group, topic, error in (
+            (wrong, "orders", TypeError),
+            ("billing", [wrong], TypeError),
+            ("billing", "\udcff", ValueError),
+        ):
+            with pytest.raises(error):
+                client.consumer(group, topic)
