@@ -13,7 +13,7 @@ STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-smoke clean
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-smoke crash clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ stop: install ## Stop the cluster; its data stays
 
 chaos-smoke: install ## A hundred seeds of the simulator
 	$(BIN)/python -m chaos.sim --seeds $(CHAOS_SEEDS)
+
+crash: install ## Every crash state, and damage at every byte: some minutes
+	$(BIN)/python -m chaos.crash --jobs $(TEST_WORKERS) --at-least 50000
+	$(BIN)/python -m chaos.damage --jobs $(TEST_WORKERS)
 
 # Data directories are nobody's to delete but their owner's: they stay.
 clean: ## Remove the environment and all caches, but no data
