@@ -329,7 +329,7 @@ class Lane:
         if pack.answer is not None:  # its owners were told that nobody knew
             pack.answer.tell(self._receipt(pack, result) if isinstance(result, Stored) else result)
             return
-        if isinstance(result, WrongQueue):
+        if isinstance(result, WrongQueue) and self.end is not None:  # else its time is over
             self.moved.append(pack)
             return
         if pack.timer is not None:

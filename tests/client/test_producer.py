@@ -19,6 +19,7 @@ from raftlog.base.errors import (
     Closed,
     CodecUnavailable,
     Fenced,
+    LimitReached,
     NotCommitted,
     NotLeader,
     NotPermitted,
@@ -34,6 +35,7 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongLoop,
     WrongQueue,
+    WrongVersion,
 )
 from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 from raftlog.client.client import Client
@@ -655,3 +657,82 @@ async def test_seeds_that_are_no_addresses_are_refused(seeds: Any) -> None:
     """At once, without I/O."""
     with pytest.raises(ValueError, match="address"):
         Client(seeds)
+
+
+async def test_a_lane_that_ended_never_uses_its_sequences_again() -> None:
+    """Else its successor's first record is taken for a copy of its own first, and is lost.
+
+    Schedule: a is stored with sequence 0; the node refuses the client once, so the lane
+    ends; c goes out by a new lane, with sequence 0.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"a")
+        cluster.fault(Method.STATUS, refused(WrongVersion("it was upgraded")))
+        cluster.nodes[0].disconnect()
+        await asyncio.sleep(0.01)
+        with pytest.raises(WrongVersion):
+            await client.send("orders", b"b")
+        receipt = await client.send("orders", b"c")
+        assert (receipt.offset, receipt.duplicate) == (1, False)
+        assert cluster.values("orders") == [[b"a", b"c"]]
+
+
+@pytest.mark.parametrize("error", [Unavailable("no leader"), LimitReached("too many")])
+async def test_a_queue_is_gone_only_if_its_topic_says_so(error: RaftlogError) -> None:
+    """A node that lags behind does not know it; that nobody can be asked proves nothing.
+
+    Schedule: a is stored; b is refused with WrongQueue by a node that is too new, nobody
+    can be asked until b's time is over; c goes on, and is not taken for a copy of a.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"a")
+        cluster.fault(Method.APPEND, refused(WrongQueue("queue 1 is not here")))
+        cluster.fault(Method.TOPIC_DESCRIBE, *[refused(error)] * 1000)
+        async with asyncio.timeout(5):
+            with pytest.raises((WrongQueue, LimitReached)):
+                await client.send("orders", b"b", timeout=0.2)
+        await asyncio.sleep(0.05)
+        cluster.heal()
+        receipt = await client.send("orders", b"c", timeout=5)
+        assert (receipt.offset, receipt.duplicate) == (1, False)
+        assert cluster.values("orders") == [[b"a", b"c"]]
+
+
+async def test_a_send_ends_in_time_although_its_queue_is_looked_for() -> None:
+    """Its record does not wait for a move that never comes.
+
+    Schedule: WrongQueue; b's time is over while the topic is looked up, and then the
+    queue is still there: b was put aside for good.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer()
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, refused(WrongQueue("queue 1 is not here")))
+        cluster.fault(Method.TOPIC_DESCRIBE, unanswered)
+        sends = [producer.send("orders", b"b", timeout=0.2)]
+        await until(lambda: cluster.count(Method.APPEND) == 2)
+        sends.append(producer.send("orders", b"c", timeout=5))
+        async with asyncio.timeout(2):
+            with pytest.raises(WrongQueue):
+                await sends[0]
+        for request in cluster.late:
+            request()
+        assert (await sends[1]).offset == 1
+        assert producer.status.records == 0
+        assert cluster.values("orders") == [[b"a", b"c"]]
+
+
+async def test_a_closed_producer_leaves_nobody_waiting_for_a_queue_that_is_gone() -> None:
+    """Schedule: the topic is made anew; queue 0 finds out, queue 1 lingers still: close."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(linger=30)
+        await producer.send_batch("orders", [Record(b"a")], queue=0)
+        lingering = producer.send("orders", b"b", queue=1)
+        await client.topics.delete("orders")
+        await client.topics.create("orders", queues=2)
+        await producer.send_batch("orders", [Record(b"c")], queue=0)
+        await producer.aclose(flush=False)
+        await asyncio.wait([lingering], timeout=2)
+        assert (await lingering).offset == 0
+        assert producer.status.records == 0
+        assert cluster.values("orders") == [[b"c"], [b"b"]]

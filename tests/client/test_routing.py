@@ -6,6 +6,7 @@ import pytest
 
 from raftlog.base.errors import (
     BadRequest,
+    Closed,
     NotCommitted,
     OutcomeUnknown,
     Retriable,
@@ -161,3 +162,15 @@ async def test_a_connection_that_ends_tells_everybody_what_can_be_said() -> None
             assert [type(result) for result in results] == [OutcomeUnknown, Unavailable]
         finally:
             await channel.aclose()
+
+
+async def test_whoever_waits_for_a_leader_is_told_that_the_client_was_closed() -> None:
+    """And not that it was cancelled itself, which nobody did."""
+    async with fake_cluster() as cluster:
+        cluster.lead("n9")
+        client = Client(cluster.seeds)
+        waiting = asyncio.ensure_future(client.topics.list())
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(Closed):
+            await waiting

@@ -15,7 +15,7 @@ QUICK = [
     "unknown batch's sequence",
     "claim of an old generation",
     "snapshot taken without freezing",
-    "hard state in one copy",  # by a test
+    "vote kept by node id",  # by a unit test
 ]
 
 
