@@ -96,6 +96,7 @@ class MachineWorkload:
         self.ranges = SealedRanges(
             *(self.machine, OffsetIndex(files, INDEX, parse_range), self.reader, _NoTime()),
             durable=lambda: self.store.durable_end.index,
+            fetch=lambda *_: None,
             on_failed=self.failures.append,
         )
         self.snapshots = Snapshots(

@@ -55,6 +55,11 @@ REPAIR_READS_MAX: Final = 8
 """Reads of entries for peers that repair; a request beyond it is dropped, and asked again."""
 REPAIR_BYTES_MAX: Final = 16 * MIB
 """Entries that wait to be written over damage (at least one answer); more are asked again."""
+FILE_CHUNK_BYTES_MAX: Final = 64 * KIB
+"""Of an index file or snapshot, in one message between replicas."""
+FILES_FETCHED_MAX: Final = 8
+FILES_SERVED_MAX: Final = 8
+"""Chunks that are read for peers at once; a request beyond it is dropped, and asked again."""
 TAIL_BYTES_MAX: Final = 32 * MIB
 """Entries kept in memory after they are durable and applied, for followers and readers."""
 

@@ -15,7 +15,6 @@ this very class under simulated time, network and disk.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 import msgspec
@@ -32,23 +31,24 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
     COALESCE_BYTES_MAX,
-    PENDING_PROPOSALS_MAX,
     TICK_NS,
 )
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.alarms import Alarms
 from raftlog.node.applier import Applier
+from raftlog.node.file_exchange import FileExchange
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
-from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Writer
+from raftlog.node.ports import Machine
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
-from raftlog.raft.config import CoreConfig, CoreStatus
+from raftlog.node.world import ReplicaOptions, World
+from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import (
     Effects,
@@ -72,34 +72,24 @@ from raftlog.raft.events import (
     Receive,
     Transfer,
 )
-from raftlog.raft.rpcs import DivergenceAlarm, PeerMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import (
+    BESIDE,
+    BesideMessage,
+    DivergenceAlarm,
+    FileChunk,
+    FileRequest,
+    PeerMessage,
+    RepairReply,
+    RepairRequest,
+)
 from raftlog.storage.log_store import LogStore
+
+__all__ = ["Replica", "ReplicaOptions", "World"]
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
-REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
-
-
-class World(msgspec.Struct, frozen=True):
-    """The ports of one replica."""
-
-    scheduler: Scheduler
-    writer: Writer
-    reader: Reader
-    peers: Peers
-    random: Random
-
-
-class ReplicaOptions(msgspec.Struct, frozen=True):
-    """How a replica behaves, apart from Raft itself."""
-
-    core: CoreConfig = CoreConfig()
-    coalesce: bool = True
-    """Whether commands share entries; without it each command has an index of its own."""
-    pending_max: int = PENDING_PROPOSALS_MAX
-    """Commands that may wait for their outcome; beyond it they are refused as throttled."""
 
 
 class Replica:
@@ -154,9 +144,16 @@ class Replica:
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
+        peers = tuple(other.node for other in membership.replicas if other != replica)
+        self.exchange = FileExchange(
+            *(store.files, store.directory, world.reader, world.scheduler),
+            peers=peers,
+            send=self._peers.send,
+            on_failed=self.fail,
+        )
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
-            peers=tuple(other.node for other in membership.replicas if other != replica),
+            peers=peers,
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
@@ -200,6 +197,7 @@ class Replica:
         self._persister.closed = True
         self._accepting = False
         self._ticking.end()
+        self.exchange.stop()
         self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
@@ -295,16 +293,22 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
-        if isinstance(message, DivergenceAlarm):
-            self.alarms.receive(sender.node, message)
-            return
-        if isinstance(message, REPAIR_MESSAGES):
+        if isinstance(message, BESIDE):
             if not self._applier.stopped:
-                self._repairer.receive(sender, message)
+                self._receive_beside(sender, message)
                 self._learn_terms()
             return
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
+
+    def _receive_beside(self, sender: ReplicaId, message: BesideMessage) -> None:
+        match message:
+            case DivergenceAlarm():
+                self.alarms.receive(sender.node, message)
+            case FileRequest() | FileChunk():
+                self.exchange.receive(sender.node, message)
+            case RepairRequest() | RepairReply():
+                self._repairer.receive(sender, message)
 
     def heard(self, sender: ReplicaId) -> None:
         """Bytes of entries are arriving from ``sender`` (ruling 32)."""

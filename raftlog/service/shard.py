@@ -140,6 +140,7 @@ class BrokerShard:
         ranges = SealedRanges(
             *(self.machine, self._index, reader, scheduler),
             durable=lambda: replica.store.durable_end.index,
+            fetch=replica.exchange.fetch,
             on_failed=on_failed,
         )
         snapshots = Snapshots(
