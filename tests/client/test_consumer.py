@@ -230,6 +230,9 @@ async def test_a_seek_reaches_a_running_consumer() -> None:
             assert [(each.queue, each.offset) for each in found] == [(1, 7), (1, 8), (1, 9)]
             with pytest.raises(OffsetOutOfRange):
                 await client.groups.seek("billing", "orders", to=99)
+            with pytest.raises(ValueError, match="no start is named 'begin'"):
+                await client.groups.seek("billing", "orders", to="begin")  # type: ignore[arg-type]
+            assert (await client.groups.describe("billing")).queues[1].committed == 7
 
 
 async def test_a_consumer_goes_on_with_the_next_leader() -> None:

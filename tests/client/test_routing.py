@@ -1,6 +1,7 @@
 """Finding the leader, and asking it: whoever that is, and whatever becomes of the question."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -185,3 +186,11 @@ async def test_two_rounds_share_a_connection_to_a_node() -> None:
         assert one is two
         await until(lambda: len(cluster.nodes[0].server.connections) == 1)
         await router.aclose()
+
+
+async def test_a_node_that_says_nothing_is_told_from_one_that_is_not_there() -> None:
+    """A listener that never answers: the text says that it was waited for, and how long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(Unavailable, match=r"it took longer than 0\.05 s$"):
+            await Channel.connect("127.0.0.1", port, timeout_s=0.05)
