@@ -203,6 +203,10 @@ class Router:
             channel = await Channel.connect(
                 host, port, cluster=self._cluster, timeout_s=PROBE_TIMEOUT_S
             )
+            quicker = self._channels.get(address)
+            if quicker is not None and quicker.is_open:  # of another round
+                channel.abort()
+                return quicker
             self._channels[address] = channel
         return channel
 

@@ -289,6 +289,16 @@ def test_a_seek_goes_back_and_fences_every_owner() -> None:
     assert shard.refusal(claim("m2", 2, queue)) is Fenced
 
 
+def test_nobody_commits_what_was_sought_and_not_claimed() -> None:
+    """A commit that names no member, as any gRPC client can send it, would undo the seek."""
+    shard = Shard()
+    queue = claimed(shard)
+    shard(SeekGroup("g", ((queue, 1),)))
+    with pytest.raises(BadName):
+        shard(commit(NOBODY, 2, (queue, 5)))
+    assert shard(claim("m1", 2, queue)) == start_of(1, 5)
+
+
 def test_a_seek_sets_what_was_never_claimed_and_nothing_outside_the_queue() -> None:
     """A dashboard may place a group before its consumers read there."""
     shard = Shard()
