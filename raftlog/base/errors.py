@@ -10,6 +10,8 @@
         Unavailable          no leader, no connection, or stopping
         NotCommitted         was appended, then replaced: it never happened
         OutOfOrder           batches before this one are missing: send those first
+        ChangePending        one change of the members at a time, and not by a new leader at once
+        NotCaughtUp          the learner has too little of the log to become a voter
       OutcomeUnknown       it may have happened; ``resolve`` tells
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
@@ -17,6 +19,7 @@
         WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        MemberNotFound  MemberExists  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
@@ -134,6 +137,23 @@ class OutOfOrder(Retriable):
     def __init__(self, expected: int) -> None:
         super().__init__(f"the producer's next sequence in this queue is {expected}")
         self.expected: Final = expected
+
+
+class ChangePending(Retriable):
+    """The members of the shard can't be changed at this moment (Raft §4.1).
+
+    Another change is under way, or the leader has not committed an entry of its own term yet.
+    """
+
+    code = "change_pending"
+    hint = "ask again; see what is under way: raftlog member list"
+
+
+class NotCaughtUp(Retriable):
+    """The learner has too little of the log to become a voter (Raft §4.2.1)."""
+
+    code = "not_caught_up"
+    hint = "wait until it has caught up; see how far it is: raftlog member list"
 
 
 class NotStored(RaftlogError):
@@ -320,6 +340,27 @@ class OffsetGoesBack(Refused):
 
     code = "offset_goes_back"
     hint = "commits only go forward; to read again: raftlog group seek"
+
+
+class MemberNotFound(Refused):
+    """No member of the shard has this name."""
+
+    code = "member_not_found"
+    hint = "see the members: raftlog member list"
+
+
+class MemberExists(Refused):
+    """The node is a member already, with another directory."""
+
+    code = "member_exists"
+    hint = "remove it first: what was promised from its old directory still counts"
+
+
+class BadChange(Refused):
+    """A change after which the shard could not decide, or with too many members."""
+
+    code = "bad_change"
+    hint = "see the members: raftlog member list"
 
 
 class CodecUnavailable(Refused):
