@@ -10,7 +10,7 @@ much at once is dropped: places to ask for, reads for peers, answers that wait
 for this disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from raftlog.base.entry import Entry
 from raftlog.base.errors import StorageError
@@ -43,7 +43,7 @@ class Repairer:
         persister: Persister,
         scheduler: Scheduler,
         *,
-        peers: tuple[NodeId, ...],
+        peers: Sequence[NodeId],
         send: Callable[[NodeId, RepairMessage], None],
         on_changed: Callable[[int], None],
     ) -> None:
@@ -52,7 +52,8 @@ class Repairer:
         self._reader = reader
         self._persister = persister
         self._scheduler = scheduler
-        self._peers = peers
+        self.peers = peers
+        """Who is asked: the other members."""
         self._send = send
         self._on_changed = on_changed
         self._turn = 0
@@ -72,11 +73,11 @@ class Repairer:
             self.repaired += max(0, self._known - count)
             self._known = count
             self._on_changed(count)
-        if not count or not self._peers or self._armed:
+        if not count or not self.peers or self._armed:
             return
         self._armed = True
         self._scheduler.call_later(RETRY_NS, self._again)
-        peer = self._peers[self._turn % len(self._peers)]
+        peer = self.peers[self._turn % len(self.peers)]
         self._turn += 1
         for first, last in self._next_places():
             self._send(peer, RepairRequest(first, last))

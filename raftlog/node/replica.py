@@ -22,6 +22,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import (
+    CorruptFrame,
     NotLeader,
     OutcomeUnknown,
     RaftlogError,
@@ -38,6 +39,7 @@ from raftlog.base.limits import (
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
+from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
@@ -47,11 +49,21 @@ from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
+from raftlog.raft.changes import MemberChange
 from raftlog.raft.config import CoreConfig, CoreStatus
 from raftlog.raft.core import RaftCore
-from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
+from raftlog.raft.effects import (
+    Effects,
+    InForce,
+    LoadEntries,
+    ProposalRefused,
+    Role,
+    RoleChanged,
+    Send,
+)
 from raftlog.raft.events import (
     Applied,
+    ChangeMembers,
     ConnectionLost,
     Durable,
     EntriesLoaded,
@@ -113,6 +125,8 @@ class Replica:
         """Why this replica stopped by itself, if it did."""
         self.on_failed: Callable[[Exception], None] = lambda _: None
         self.on_role: Callable[[RoleChanged], None] = lambda _: None
+        self.on_members: Callable[[Membership], None] = lambda _: None
+        """Told of each configuration that comes into force, committed or not."""
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
@@ -121,6 +135,7 @@ class Replica:
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
+        self._change = ChangeInProgress(self._outward)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
@@ -145,7 +160,7 @@ class Replica:
         )
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
-            peers=tuple(other.node for other in membership.replicas if other != replica),
+            peers=self._others(),
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
@@ -176,6 +191,7 @@ class Replica:
         self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
+        self._change.leadership_lost(reason)
 
     @property
     def stopped(self) -> bool:
@@ -226,6 +242,30 @@ class Replica:
     def transfer(self, target: NodeId | None = None) -> None:
         """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
         self._step(Transfer(target))
+
+    def change_members(self, change: MemberChange, on_changed: OnChanged) -> None:
+        """Change who the members are; ``on_changed`` is told once what became of it.
+
+        It is told the membership when that is committed and joint no more, else a refusal
+        (nothing was done), or ``OutcomeUnknown`` if leadership ends before.
+        """
+        if self._applier.stopped:
+            on_changed(Unavailable("the replica has stopped"))
+            return
+        if self._draining:
+            on_changed(NotLeader(None if self.leads else self.core.leader))
+            return
+        effects = self._decide(ChangeMembers(change))
+        if effects is None:
+            on_changed(OutcomeUnknown("the replica stopped while it took the change in"))
+            return
+        self._change.begun(effects.change, self.membership, on_changed)
+        self._perform(effects)
+
+    @property
+    def membership(self) -> Membership:
+        """The configuration in force on this replica."""
+        return self.core.membership
 
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
@@ -337,8 +377,9 @@ class Replica:
     def _decide(self, event: Event) -> Effects | None:
         try:
             return self.core.step(event)
-        except AssertionError as error:
-            # A failed assertion stops the replica, not the process's other shards.
+        except (AssertionError, CorruptFrame) as error:
+            # A failed assertion, or a configuration entry of another version, stops the replica,
+            # not the process's other shards.
             self.fail(error)
             return None
 
@@ -353,6 +394,8 @@ class Replica:
             self._persister.add(effects.writes)
         for load in effects.loads:
             self._load(load)
+        if effects.in_force is not None:
+            self._on_members(effects.in_force)
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
@@ -387,8 +430,20 @@ class Replica:
         for listener in self._applied_listeners:
             self._outward.call(listener, index)
 
+    def _on_members(self, found: InForce) -> None:
+        self._repairer.peers = self._others()
+        self._outward.call(self.on_members, found.membership)
+        if found.committed and not found.membership.is_joint:
+            # Before the role: a leader that has removed itself says so before it steps down.
+            self._change.settled(found.index, found.membership)
+
+    def _others(self) -> list[NodeId]:
+        return [other.node for other in self.membership.replicas if other != self.id]
+
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        if change.role is not Role.LEADER:
+            self._change.leadership_lost("leadership was lost before the change was committed")
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS

@@ -22,14 +22,19 @@ from random import Random
 from typing import assert_never
 
 from raftlog.base.entry import Buffer, Entry, EntryKind
+from raftlog.base.errors import ChangePending, NotCaughtUp, NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.membership import Configuration, Membership
 from raftlog.base.writes import HardState, SaveHardState, WriteEntries
 from raftlog.raft import events, rpcs
 from raftlog.raft.candidate import Candidacy
+from raftlog.raft.changes import MemberChange, Promote, leave_joint, next_membership
 from raftlog.raft.config import CoreConfig, CoreStatus, Restored
+from raftlog.raft.configurations import Configurations
 from raftlog.raft.durability import Durability
 from raftlog.raft.effects import (
     Effects,
+    InForce,
     ProposalRefused,
     Proposed,
     ReadFailed,
@@ -62,11 +67,15 @@ class RaftCore:
         self.leader: NodeId | None = None
         self.commit = restored.commit
         self.applied = restored.applied
-        self.membership = restored.membership
+        before = Configuration(Index(0), restored.membership)
+        self._configurations = Configurations((before, *restored.configurations))
+        self._configurations.committed(restored.commit)
+        self.membership = self._configurations.membership
         self.durability = Durability(restored.end.index)
         self.leadership: Leadership | None = None
-        self._quorum = Quorum.of(restored.membership)
-        self._is_voter = restored.membership.is_voter(replica)
+        self._quorum = Quorum.of(self.membership)
+        self._is_voter = self.membership.is_voter(replica)
+        self._told_in_force = (self._configurations.index, self.commit >= self.configured_at)
         self._candidacy: Candidacy | None = None
         self._faulty = restored.faulty
         self._following = Following(self.log, self.durability, self.commit)
@@ -74,7 +83,8 @@ class RaftCore:
         self._hard_state_write = WriteNumber(0)
         self._unsaved = False
         self._out = Effects()
-        alone = self._is_voter and len(restored.membership.voters) == 1
+        voters = {*self.membership.voters, *self.membership.outgoing}
+        alone = self._is_voter and len(voters) == 1
         self._patience = Patience(config, random, alone=alone)
         assert restored.applied <= restored.commit <= restored.end.index, f"{restored}"
         assert restored.end.term <= self.term, f"log ends in a later term than {self.term}"
@@ -94,7 +104,15 @@ class RaftCore:
             out.role = RoleChanged(self.role, self.term, self.leader)
             failed = self._forwarded_reads.abandon()
             out.failed_reads.extend(ReadFailed(token) for token in failed)
+        index = self._configurations.index
+        if (index, self.commit >= index) != self._told_in_force:
+            self._tell_in_force(out)
         return out
+
+    @property
+    def configured_at(self) -> Index:
+        """The entry that the configuration in force is in; 0 if it is in none."""
+        return self._configurations.index
 
     @property
     def durable(self) -> Index:
@@ -155,6 +173,8 @@ class RaftCore:
                     self._out.transfer = TransferEnded.REFUSED
                 else:
                     self.leadership.transfer(target, self._out)
+            case events.ChangeMembers(change):
+                self._out.change = self._change_members(change)
             case events.Campaign():
                 self._start_election(pre_vote=True)
             case events.FaultyEntries(count):
@@ -178,8 +198,74 @@ class RaftCore:
             self._append_as_leader(leadership, entries)
             self._out.proposed = Proposed(self.term, entries[0].index, len(entries))
 
+    # -- members
+
+    def _change_members(self, change: MemberChange) -> Index | RaftlogError:
+        """Append the configuration that begins ``change``; return its index, or the refusal."""
+        leadership = self.leadership
+        if leadership is None:
+            return NotLeader(self.leader)
+        if leadership.transferee is not None:
+            return ChangePending("leadership is being handed over; ask the next leader")
+        if self.commit < leadership.first_index:
+            # A leader that changes the members before it has an entry of its own term committed
+            # may not know of a change that is (Ongaro, raft-dev 2015): two majorities that do not
+            # meet.
+            return ChangePending("the leader is new and has not committed anything yet; ask again")
+        if self.configured_at > self.commit or self.membership.is_joint:
+            return ChangePending("another change of the members is under way; ask again")
+        try:
+            changed = next_membership(self.membership, change)
+        except RaftlogError as error:
+            return error
+        if changed is None:
+            return Index(0)
+        if isinstance(change, Promote) and not leadership.has_caught_up(change.node):
+            match = leadership.followers[change.node].match
+            return NotCaughtUp(
+                f"{change.node} has {match} of {self.log.last_index} entries, or did not keep up "
+                "for an election timeout; ask again"
+            )
+        return self._append_configuration(leadership, changed)
+
+    def _append_configuration(self, leadership: Leadership, membership: Membership) -> Index:
+        entries = leadership.seal(EntryKind.CONFIGURATION, [[membership.encode()]])
+        self._append_as_leader(leadership, entries)
+        return entries[0].index
+
+    def _obey(self) -> None:
+        """Another configuration is in force: it counts from now on (Raft §4.1)."""
+        self.membership = self._configurations.membership
+        self._quorum = Quorum.of(self.membership)
+        self._is_voter = self.membership.is_voter(self.replica)
+        if self.leadership is not None:
+            self.leadership.obey(self.membership, self._quorum, self.configured_at)
+
+    def _finish_change(self, leadership: Leadership) -> None:
+        """Do what a committed configuration asks of its leader: leave a joint one, or bow out."""
+        if not leadership.first_index <= self.commit >= self.configured_at:
+            return
+        if self.membership.is_joint:
+            self._append_configuration(leadership, leave_joint(self.membership))
+        elif not self._is_voter:
+            # It led until its own removal was committed, without counting itself (§4.2.2).
+            leadership.bow_out(self._out)
+            self._become_follower(self.term, None)
+
+    def _tell_in_force(self, out: Effects) -> None:
+        index = self.configured_at
+        is_committed = self.commit >= index
+        self._told_in_force = (index, is_committed)
+        if is_committed:
+            self._configurations.committed(self.commit)
+        out.in_force = InForce(index, self.membership, is_committed)
+
+    # -- appending
+
     def _append_as_leader(self, leadership: Leadership, entries: tuple[Entry, ...]) -> None:
         self.log.append(entries)
+        if self._configurations.append(entries):
+            self._obey()
         self._write(None, entries)
         leadership.replicate(self._out)
 
@@ -427,7 +513,11 @@ class RaftCore:
             self._promise(sender.node, taken)
             return
         if taken.entries:
-            self._write(taken.truncate_to, taken.entries)
+            to = taken.truncate_to
+            is_changed = to is not None and self._configurations.truncate(to)
+            if self._configurations.append(taken.entries) or is_changed:
+                self._obey()
+            self._write(to, taken.entries)
         else:
             self._following.promise_again()
             self._acknowledge()
@@ -472,7 +562,8 @@ class RaftCore:
             case rpcs.AppendAccepted(_, matched):
                 leadership.accepted(progress, message)
                 self._advance_commit(leadership, progress.match)
-                leadership.go_on(progress, matched, self._out)
+                if self.leadership is leadership:
+                    leadership.go_on(progress, matched, self._out)
             case rpcs.AppendRejected():
                 leadership.rejected(progress, message, self._out)
             case rpcs.HeartbeatReply():
@@ -486,6 +577,7 @@ class RaftCore:
             self._out.commit = commit
             leadership.commit = commit
             leadership.confirm_new_reads(self._out)
+            self._finish_change(leadership)
 
     # -- sending
 

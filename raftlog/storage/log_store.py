@@ -24,6 +24,7 @@ import msgspec
 from raftlog.base.entry import (
     Buffer,
     Entry,
+    EntryKind,
     LogEnd,
     check_link,
 )
@@ -31,6 +32,12 @@ from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.storage.configurations import (
+    ConfigurationRow,
+    newest_rows,
+    read_rows,
+    write_rows,
+)
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
@@ -97,6 +104,8 @@ class LogStore:
         self.end: LogEnd = self._segments[-1].end
         """Where the log ends once everything planned is done."""
         self.durable_end: LogEnd = self.end
+        self.configurations: list[ConfigurationRow] = []
+        """The newest committed configuration entry and all later ones, as planned."""
 
     @classmethod
     def open(cls, files: Files, directory: str, options: StoreOptions) -> "LogStore":
@@ -117,6 +126,7 @@ class LogStore:
             store._plan_truncate(plan, recovered.cut_to)
             plan.perform()
             store.durable_end = store.end
+        store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
         store._allocate_last()
         return store
 
@@ -197,6 +207,7 @@ class LogStore:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
                             plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan
+                    self._plan_configurations(plan, truncate_to, entries, commit_hint)
                     waiting.extend(entries)
                 case SaveHardState(_, state):
                     self._plan_append(plan, waiting, commit_hint)
@@ -337,6 +348,34 @@ class LogStore:
         assert not self._closed, "the store is closed"
         self._busy = StorePlan(last_write)
         return self._busy
+
+    def _plan_configurations(
+        self, plan: StorePlan, truncate_to: Index | None, entries: Sequence[Entry], commit: Index
+    ) -> None:
+        """Name configuration entries before they are in the log; forget truncated ones after."""
+        rows = self.configurations
+        if truncate_to is not None:
+            rows = [row for row in rows if row.index <= truncate_to]
+        new = [
+            ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
+            for entry in entries
+            if entry.kind is EntryKind.CONFIGURATION
+        ]
+        if new or len(rows) != len(self.configurations):
+            self.configurations = newest_rows([*rows, *new], commit)
+            rows = list(self.configurations)
+            plan.steps.append(partial(write_rows, self.files, self.directory, rows))
+
+    def _has(self, row: ConfigurationRow) -> bool:
+        """Whether the log has this very entry; what is damaged there counts as it."""
+        if not self.start.index < row.index <= self.end.index:
+            return row.index <= self.start.index
+        segment = self._segment_of(row.index)
+        hole = segment.hole_at(row.index)
+        if hole is not None and row.index < hole.last:
+            return True  # its chain value is lost with it; the file is replaced when it is cut
+        checksums = load_places(self.files, segment).checksums
+        return checksums[row.index - segment.first_index] == row.checksum
 
     def _plan_append(self, plan: StorePlan, entries: list[Entry], commit: Index) -> None:
         if not entries:
