@@ -35,7 +35,8 @@ from raftlog.server.config import load_config
 from raftlog.testing.bench.loops import run_on_loop
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.target import Target
-from raftlog.testing.processes import LocalCluster, NodeAddress, local_addresses
+from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import NodeAddress, local_addresses
 
 DEFAULT_CLUSTER = Path(__file__).resolve().parent.parent / "cluster.yml"
 TOPIC = "corpus"

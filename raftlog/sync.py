@@ -134,6 +134,7 @@ class Topics(_Face[aio_topics.Topics]):
     alter = _blocking(aio_topics.Topics.alter)
     delete = _blocking(aio_topics.Topics.delete)
     describe = _blocking(aio_topics.Topics.describe)
+    offsets = _blocking(aio_topics.Topics.offsets)
     list = _blocking(aio_topics.Topics.list)
 
 

@@ -11,16 +11,35 @@ from typing import Final
 import typer
 
 from raftlog.base.errors import RaftlogError
-from raftlog.cli import bench, cluster, config, health, log, node
-from raftlog.cli.exits import Exit, exit_of
+from raftlog.cli import (
+    bench,
+    cluster,
+    config,
+    dev,
+    group,
+    health,
+    leader,
+    log,
+    node,
+    pub,
+    sub,
+    topic,
+)
+from raftlog.cli.exits import Exit, exit_of, sentence
 from raftlog.cli.output import Output, Shown, print_json, say
 
 app: Final = typer.Typer(
-    help="A Raft-replicated commit log.",
+    help="Durable topics on a Raft-replicated log. To try it out: raftlog dev.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
 )
+app.command()(dev.dev)
+app.add_typer(topic.app, name="topic")
+app.command()(pub.pub)
+app.command()(sub.sub)
+app.add_typer(group.app, name="group")
+app.add_typer(leader.app, name="leader")
 app.add_typer(node.app, name="node")
 app.add_typer(cluster.app, name="cluster")
 app.command()(health.health)
@@ -48,7 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         app(args=arguments, prog_name="raftlog")
     except RaftlogError as error:
-        say(f"raftlog: {error}")
+        say(f"raftlog: {sentence(error)}")
         return exit_of(error)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED

@@ -13,6 +13,7 @@ import typer
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.limits import BATCH_BYTES_MAX
+from raftlog.cli.options import find_seeds
 
 app = typer.Typer(
     help="Measure: three own processes in a fresh directory, or --connect to a running cluster.",
@@ -58,7 +59,9 @@ def send(
     size: Size = 100,
     in_flight: InFlight = 64,
     batch: Batch = 0,
-    queues: Annotated[int, typer.Option(min=1, help="Queues that are sent to in turn.")] = 1,
+    queues: Annotated[
+        int, typer.Option(min=0, help="Queues to send to in turn; 0: the producer chooses.")
+    ] = 0,
     duration: Duration = 20.0,
     count: Count = 0,
     connect: Connect = "",
@@ -135,15 +138,8 @@ def restart(
 
 
 def _addresses(connect: str) -> tuple[str, ...]:
-    from raftlog.wire.address import parse_address  # noqa: PLC0415  (``--help`` stays fast)
-
-    addresses = tuple(connect.replace(",", " ").split())
-    for address in addresses:
-        try:
-            parse_address(address)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--connect") from None
-    return addresses
+    """Read ``--connect``; without it the bench starts a cluster of its own."""
+    return find_seeds(connect).addresses if connect else ()
 
 
 def _run(scenario: str, output: Output, **options: Any) -> None:

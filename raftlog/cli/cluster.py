@@ -23,12 +23,16 @@ COLUMNS = ("node", "shard", "role", "term", "commit", "applied", "lag", "pid")
 def up(
     config: ConfigOption = DEFAULT_CONFIG,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until it serves.")] = 30.0,
+    output: Shown = Output.TABLE,
 ) -> None:
     """Form the cluster if it is new, start every node that does not run, wait until it serves."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415  (``--help`` stays fast)
 
     read = read_config(config)
     started = asyncio.run(LocalNodes(read).up(timeout))
+    if output is Output.JSON:
+        print_json({"started": started, "connect": read.seeds})
+        return
     what = f"started {', '.join(started)}" if started else "every node runs already"
     say(f"{what}; clients connect to {', '.join(read.seeds)}")
 
@@ -37,11 +41,15 @@ def up(
 def down(
     config: ConfigOption = DEFAULT_CONFIG,
     timeout: Annotated[float, typer.Option(help="Seconds to wait until they are gone.")] = 12.0,
+    output: Shown = Output.TABLE,
 ) -> None:
     """Ask every node to stop and see it gone; the data stays."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
 
     stopped = asyncio.run(LocalNodes(read_config(config)).down(timeout))
+    if output is Output.JSON:
+        print_json({"stopped": stopped})
+        return
     say(f"stopped {', '.join(stopped)}" if stopped else "no node runs")
 
 

@@ -1,20 +1,95 @@
 """Options that several commands share: each is named and explained once."""
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from raftlog.server.config import Config
 
+T = TypeVar("T")
+
 DEFAULT_CONFIG: Final = Path("cluster.yml")
+DEFAULT_ADDRESS: Final = "127.0.0.1:7201"
+DEFAULT_TIMEOUT_S: Final = 10.0
+ENV_CONNECT: Final = "RAFTLOG_CONNECT"
 
 ConfigOption = Annotated[
     Path, typer.Option("--config", "-c", help="The cluster's configuration file.")
 ]
 NodeOption = Annotated[str, typer.Option("--node", "-n", help="The node's name in the file.")]
+ConnectOption = Annotated[
+    str,
+    typer.Option(
+        "--connect",
+        metavar="HOST:PORT,...",
+        help=f"Client addresses of some nodes. Else {ENV_CONNECT}, else those of ./cluster.yml, "
+        f"else {DEFAULT_ADDRESS}.",
+    ),
+]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds to try before giving up.")
+]
+
+
+def parsed(read: Callable[[str], T]) -> Callable[[str], T]:
+    """Make a parser of an option from a function that raises ``ValueError`` with a sentence."""
+
+    def parser(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parser
+
+
+# -- where the cluster is
+
+
+class Seeds(NamedTuple):
+    """Addresses of some nodes, and who named them."""
+
+    addresses: tuple[str, ...]
+    source: str
+
+
+def find_seeds(
+    connect: str,
+    environment: Mapping[str, str] | None = None,
+    config: Path = DEFAULT_CONFIG,
+) -> Seeds:
+    """Find out where to connect: the option, the environment, the file here, the default.
+
+    Raises:
+        ConfigError: There is a ``cluster.yml`` here, and it is bad.
+        typer.BadParameter: An address is none.
+    """
+    environment = os.environ if environment is None else environment
+    if connect:
+        return Seeds(_addresses(connect, "--connect"), "--connect")
+    if named := environment.get(ENV_CONNECT, ""):
+        return Seeds(_addresses(named, ENV_CONNECT), ENV_CONNECT)
+    if config.is_file():
+        return Seeds(tuple(read_config(config).seeds), str(config))
+    return Seeds((DEFAULT_ADDRESS,), "the default")
+
+
+def _addresses(text: str, source: str) -> tuple[str, ...]:
+    from raftlog.wire.address import parse_address  # noqa: PLC0415  (``--help`` stays fast)
+
+    addresses = tuple(text.replace(",", " ").split())
+    if not addresses:
+        raise typer.BadParameter("names no address; write host:port,...", param_hint=source)
+    for address in addresses:
+        try:
+            parse_address(address)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint=source) from None
+    return addresses
 
 
 def read_config(path: Path) -> "Config":

@@ -47,3 +47,19 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
 def say(text: str) -> None:
     """Write one line of progress to stderr."""
     sys.stderr.write(f"{text}\n")
+
+
+def confirm(question: str, *, is_agreed: bool) -> None:
+    """Ask a person on stderr; return if the answer is yes, or was given before.
+
+    Raises:
+        typer.BadParameter: Nobody can be asked.
+        typer.Exit: The answer is no.
+    """
+    if is_agreed:
+        return
+    if not sys.stdin.isatty():
+        raise typer.BadParameter("nobody can be asked here; give --yes to do it without asking")
+    if not typer.confirm(question, err=True):
+        say("nothing was changed")
+        raise typer.Exit(1)

@@ -17,11 +17,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
-import msgspec
-
 from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember, WrongLoop
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
+from raftlog.client.consumer_status import ConsumerStatus, OwnedQueue, Rebalanced, Skipped
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.fetching import Inbox
 from raftlog.client.membership import Membership
@@ -30,66 +29,12 @@ from raftlog.client.receipts import Message, StoredBatch
 from raftlog.client.subscription import Subscription
 from raftlog.wire.schema import groups
 
+__all__ = ["Consumer", "ConsumerStatus", "OwnedQueue", "Rebalanced", "Skipped"]
+
 EVENTS_MAX: Final = 256
 """Events that nobody has taken yet; beyond it the oldest are forgotten."""
 CLOSE_S: Final = 5.0
 """For the last commit, and for leaving."""
-
-
-class Rebalanced(msgspec.Struct, frozen=True):
-    """A generation began: (topic, queue's place) of what is read here now, and what changed."""
-
-    generation: int
-    queues: tuple[tuple[str, int], ...]
-    gained: tuple[tuple[str, int], ...]
-    lost: tuple[tuple[str, int], ...]
-
-
-class Skipped(msgspec.Struct, frozen=True):
-    """Records were forgotten before they were read (``on_lost="skip"``)."""
-
-    topic: str
-    queue: int
-    offset: int
-    to: int
-
-
-class OwnedQueue(msgspec.Struct, frozen=True):
-    """One queue that is read here.
-
-    Attributes:
-        topic: Its topic.
-        queue: Its place in the topic.
-        position: Offset of the next record to hand out.
-        committed: What the group has committed; None: nothing.
-        lag: Records from the position to the end, as far as known.
-    """
-
-    topic: str
-    queue: int
-    position: int
-    committed: int | None
-    lag: int
-
-
-class ConsumerStatus(msgspec.Struct, frozen=True):
-    """What a consumer reads, and what hinders it.
-
-    Attributes:
-        group: Its group.
-        member: Its id in the group.
-        generation: Of its assignment; 0 before the first.
-        queues: What it reads.
-        rejoins: How often the group had expired it.
-        last_error: What went wrong last in the background; None while all is well.
-    """
-
-    group: str
-    member: str
-    generation: int
-    queues: tuple[OwnedQueue, ...]
-    rejoins: int
-    last_error: RaftlogError | None
 
 
 class Consumer:

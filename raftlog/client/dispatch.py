@@ -119,6 +119,14 @@ class Dispatch:
             if not packs and not future.done():
                 future.set_result(None)
 
+    def replaced(self, old: Pack, new: Pack) -> None:
+        """The owners of ``old`` are those of ``new`` now."""
+        self.unsettled.pop(old, None)
+        for packs, _ in self._flushes:
+            if old in packs:
+                packs.discard(old)
+                packs.add(new)
+
     async def flushed(self) -> None:
         """Wait until everything that was accepted before is settled."""
         self.flush_now()

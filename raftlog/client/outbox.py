@@ -239,7 +239,8 @@ class Outbox:
             if self.lanes:
                 self.lanes[lane.place % len(self.lanes)].take(self._again(pack))
             else:
-                self._again(pack)
+                if pack.timer is not None:
+                    pack.timer.cancel()
                 self._dispatch.settled(pack)
                 fail(pack, reason)
 
@@ -278,7 +279,7 @@ class Outbox:
             fresh.timeout_s = max(pack.timer.when() - self._dispatch.loop.time(), _LEAST_S)
             pack.timer.cancel()
             pack.timer = None
-        self._dispatch.unsettled.pop(pack, None)
+        self._dispatch.replaced(pack, fresh)
         fresh.count, fresh.bytes, fresh.data = pack.count, pack.bytes, pack.data
         fresh.columns, fresh.futures, fresh.whole = pack.columns, pack.futures, pack.whole
         return fresh

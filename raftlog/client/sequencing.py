@@ -33,10 +33,7 @@ connection delivers a request once). What was not refused may arrive at any time
 
 from collections import deque
 from collections.abc import Sequence
-from enum import Enum, auto
-from typing import Final, Generic, TypeVar
-
-import msgspec
+from typing import Final, Generic
 
 from raftlog.base.errors import (
     BadBatch,
@@ -52,118 +49,38 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongQueue,
 )
-from raftlog.base.ids import Index, Offset, Term
+from raftlog.client.parcels import (
+    UNNUMBERED,
+    Action,
+    Fence,
+    LookUp,
+    P,
+    Parcel,
+    Remembered,
+    Retry,
+    Send,
+    Settle,
+    State,
+    Stored,
+)
+
+__all__ = [
+    "IN_FLIGHT_MAX",
+    "UNNUMBERED",
+    "Action",
+    "Fence",
+    "LookUp",
+    "Parcel",
+    "Remembered",
+    "Retry",
+    "Send",
+    "Sequencer",
+    "Settle",
+    "Stored",
+]
 
 IN_FLIGHT_MAX: Final = 64
 """Unsettled batches of one producer in one queue; a broker remembers as many (ruling 9)."""
-UNNUMBERED: Final = -1
-
-
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A batch is in the queue: its records have the offsets ``base_offset`` and following."""
-
-    base_offset: Offset
-    term: Term
-    index: Index
-    durability: str = ""
-    duplicate: bool = False
-    """A copy was sent after it had been stored."""
-
-
-class Remembered(msgspec.Struct, frozen=True, gc=False):
-    """A batch of the epoch before a fence that was stored."""
-
-    base_sequence: int
-    count: int
-    stored: Stored
-
-
-class _State(Enum):
-    OPEN = auto()
-    UNKNOWN = auto()
-    """Its owner was told ``OutcomeUnknown``; a fence will tell what became of it."""
-    SETTLED = auto()
-
-
-class Parcel:
-    """One batch on its way. Users add what they need by a subclass.
-
-    Attributes:
-        count: Its records.
-        epoch: With ``sequence`` and ``known_through`` what its header must say.
-        sequence: Of its first record; negative while it waits.
-        copies: How often it was sent; each answer is told with the number of its copy.
-        last_error: The last refusal, for whoever must be told why it took too long.
-    """
-
-    __slots__ = (
-        *("_loose", "_refusal", "_stale", "_state"),
-        *("copies", "count", "epoch", "known_through", "last_error", "sequence"),
-    )
-
-    def __init__(self, count: int) -> None:
-        assert count > 0, f"a batch of {count} records"
-        self.count = count
-        self.epoch = 0
-        self.sequence = UNNUMBERED
-        self.known_through = 0
-        self.copies = 0
-        self.last_error: RaftlogError | None = None
-        self._state = _State.OPEN
-        self._stale = 0
-        """Copies up to this one carry an older number; their answers say nothing any more."""
-        self._loose = 0
-        """Copies of the current number that were not definitely refused."""
-        self._refusal: RaftlogError | None = None
-        """What to tell its owner if the fence says that no copy was stored."""
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether its outcome is definite."""
-        return self._state is _State.SETTLED
-
-    @property
-    def is_unknown(self) -> bool:
-        """Whether its owner was told that the outcome is unknown, and no fence has told more."""
-        return self._state is _State.UNKNOWN
-
-
-P = TypeVar("P", bound=Parcel)
-
-
-class Send(msgspec.Struct, Generic[P], frozen=True):
-    """Send copy number ``copy`` of a batch, after what was sent before."""
-
-    parcel: P
-    copy: int
-
-
-class Settle(msgspec.Struct, Generic[P], frozen=True):
-    """Tell a batch's owner. After an ``OutcomeUnknown`` a second one tells what a fence found."""
-
-    parcel: P
-    result: Stored | RaftlogError
-
-
-class Retry(msgspec.Struct, frozen=True):
-    """Nothing is sent until ``resume``: wait as ``error`` says, find the leader, then call it."""
-
-    error: RaftlogError
-
-
-class LookUp(msgspec.Struct, frozen=True):
-    """The queue may be gone: look its topic up, then ``resume`` or ``abandon``."""
-
-    error: WrongQueue
-
-
-class Fence(msgspec.Struct, frozen=True):
-    """Commit this epoch, asking until it is answered; then ``fenced`` or ``fence_refused``."""
-
-    epoch: int
-
-
-Action = Send[P] | Settle[P] | Retry | LookUp | Fence
 
 
 class Sequencer(Generic[P]):
@@ -214,7 +131,7 @@ class Sequencer(Generic[P]):
         self.is_held = False
         if not self.is_fencing:  # else it is sent when the fence is answered
             for parcel in self._window:
-                if parcel._state is _State.OPEN:
+                if parcel.state is State.OPEN:
                     self._send(parcel, actions)
         self._advance(actions)
         return actions
@@ -222,7 +139,7 @@ class Sequencer(Generic[P]):
     def answered(self, parcel: P, copy: int, answer: Stored | RaftlogError) -> list[Action[P]]:
         """An answer came for a copy, or it is certain that none will."""
         actions: list[Action[P]] = []
-        if parcel._state is _State.SETTLED or copy <= parcel._stale:
+        if parcel.state is State.SETTLED or copy <= parcel.stale:
             return actions
         if isinstance(answer, Stored):
             self._is_known = True
@@ -230,25 +147,25 @@ class Sequencer(Generic[P]):
             self._advance(actions)
             return actions
         if answer.outcome is Outcome.NOT_APPLIED:
-            parcel._loose -= 1
-            assert parcel._loose >= 0, f"copy {copy} of {parcel.copies} was answered twice"
-        if parcel._state is _State.OPEN and copy == parcel.copies:
+            parcel.loose -= 1
+            assert parcel.loose >= 0, f"copy {copy} of {parcel.copies} was answered twice"
+        if parcel.state is State.OPEN and copy == parcel.copies:
             self._failed(parcel, answer, actions)
         return actions
 
     def expired(self, parcel: P) -> list[Action[P]]:
         """The time of a batch is over: its owner is told now."""
         actions: list[Action[P]] = []
-        if parcel._state is not _State.OPEN:
+        if parcel.state is not State.OPEN:
             return actions
-        error = parcel._refusal or parcel.last_error or Unavailable("nothing was sent in time")
+        error = parcel.refusal or parcel.last_error or Unavailable("nothing was sent in time")
         if parcel.sequence == UNNUMBERED:
             self._waiting.remove(parcel)
             self._settle(parcel, error, actions)
-        elif not parcel._loose:
+        elif not parcel.loose:
             self._drop(parcel, error, actions)
         else:
-            parcel._state = _State.UNKNOWN
+            parcel.state = State.UNKNOWN
             actions.append(Settle(parcel, OutcomeUnknown(_UNKNOWN)))
             self._fence(actions)
         return actions
@@ -260,21 +177,21 @@ class Sequencer(Generic[P]):
         actions: list[Action[P]] = []
         again: list[P] = []
         for parcel in self._window:
-            if parcel._state is _State.SETTLED:
+            if parcel.state is State.SETTLED:
                 continue
             found = stored.get((parcel.sequence, parcel.count))
             if found is not None:
                 result: Stored | RaftlogError = found
             elif parcel.sequence < next_sequence:
                 result = DuplicateForgotten("it was stored; the broker has forgotten where")
-            elif parcel._state is _State.UNKNOWN:
+            elif parcel.state is State.UNKNOWN:
                 result = NotStored("no copy was stored, and none ever will be")
-            elif parcel._refusal is not None:
-                result = parcel._refusal
+            elif parcel.refusal is not None:
+                result = parcel.refusal
             else:
                 again.append(parcel)
                 continue
-            parcel._state = _State.SETTLED
+            parcel.state = State.SETTLED
             actions.append(Settle(parcel, result))
         self._window.clear()
         self._put_back(again)
@@ -298,13 +215,13 @@ class Sequencer(Generic[P]):
         self.end = error
         actions: list[Action[P]] = []
         for parcel in (*self._window, *self._waiting):
-            if parcel._state is _State.SETTLED:
+            if parcel.state is State.SETTLED:
                 continue
             result = error
-            if parcel._loose and not isinstance(error, WrongQueue):
+            if parcel.loose and not isinstance(error, WrongQueue):
                 why = f"it may have been stored, and cannot be resolved any more ({error})"
                 result = OutcomeUnknown(why)
-            parcel._state = _State.SETTLED
+            parcel.state = State.SETTLED
             actions.append(Settle(parcel, result))
         self._window.clear()
         self._waiting.clear()
@@ -332,7 +249,7 @@ class Sequencer(Generic[P]):
 
     def _send(self, parcel: P, actions: list[Action[P]]) -> None:
         parcel.copies += 1
-        parcel._loose += 1
+        parcel.loose += 1
         actions.append(Send(parcel, parcel.copies))
 
     def _failed(self, parcel: P, error: RaftlogError, actions: list[Action[P]]) -> None:
@@ -355,10 +272,10 @@ class Sequencer(Generic[P]):
                 self._settle(parcel, error, actions)
                 self._advance(actions)
             case BadBatch():  # perhaps because the broker has something else at its sequence
-                parcel._refusal = error
+                parcel.refusal = error
                 self._fence(actions)
-            case _ if parcel._loose:
-                parcel._refusal = error
+            case _ if parcel.loose:
+                parcel.refusal = error
                 self._fence(actions)
             case _:
                 self._drop(parcel, error, actions)
@@ -371,13 +288,13 @@ class Sequencer(Generic[P]):
 
     def _drop(self, parcel: P, error: RaftlogError, actions: list[Action[P]]) -> None:
         """Give up a numbered batch that was not stored: its number must not leave a hole."""
-        assert not parcel._loose, f"{parcel._loose} copies may still be stored"
+        assert not parcel.loose, f"{parcel.loose} copies may still be stored"
         window = self._window
         later = [each for each in window if each.sequence > parcel.sequence]
         self._settle(parcel, error, actions)
         if self.is_fencing:
             return
-        if any(each._state is not _State.OPEN or each._loose for each in later):
+        if any(each.state is not State.OPEN or each.loose for each in later):
             self._fence(actions)
             return
         # No copy of it or of a later one can arrive any more: their numbers are free.
@@ -390,19 +307,19 @@ class Sequencer(Generic[P]):
     def _put_back(self, parcels: list[P]) -> None:
         for parcel in reversed(parcels):
             parcel.sequence = UNNUMBERED
-            parcel._stale = parcel.copies
-            parcel._loose = 0
+            parcel.stale = parcel.copies
+            parcel.loose = 0
             if isinstance(parcel.last_error, OutcomeUnknown):
                 parcel.last_error = None  # it is known now: not stored
             self._waiting.appendleft(parcel)
 
     def _settle(self, parcel: P, result: Stored | RaftlogError, actions: list[Action[P]]) -> None:
-        parcel._state = _State.SETTLED
+        parcel.state = State.SETTLED
         actions.append(Settle(parcel, result))
         window = self._window
         if self.is_fencing:
             return  # the fence's answer empties the window
-        while window and window[0]._state is _State.SETTLED:
+        while window and window[0].state is State.SETTLED:
             window.popleft()
 
     def _fence(self, actions: list[Action[P]]) -> None:

@@ -1,6 +1,6 @@
 """Administration of topics."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 
 import msgspec
@@ -9,6 +9,7 @@ from raftlog.base.errors import TopicExists, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.starting import Start, check_start, start_offsets
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
 
@@ -171,6 +172,31 @@ class Topics:
             timeout_s=_budget(timeout),
         )
         return self._info(answer)
+
+    async def offsets(
+        self,
+        name: str,
+        at: Start,
+        *,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> Mapping[int, int]:
+        """Return the offset of a position, by queue's place: where reading would begin.
+
+        Args:
+            name: The topic.
+            at: "earliest", "latest", a ``datetime`` with time zone or a ``timedelta`` from
+                now (negative: ago). Times are those of storing. An offset is returned as it is.
+            queue: The place of one queue; None: all of them.
+            timeout: Seconds for all of it.
+
+        Raises:
+            TopicNotFound: There is no such topic.
+            WrongQueue: It has no such queue.
+        """
+        check_start(at)
+        found = await start_offsets(self._asker, name, at, queue=queue, timeout_s=_budget(timeout))
+        return {place: offset for place, (_, offset) in found.items()}
 
     async def list(self, *, timeout: Duration | None = None) -> list[TopicSummary]:
         """Return all topics, by name."""

@@ -1,8 +1,7 @@
-"""A cluster of real processes on this machine, to measure and to hurt.
+"""The processes of a cluster on this machine, and where they listen.
 
-Its directory is fresh and its ports are free ones, so a run never meets what an
-earlier one left behind. Every process is a child of this one and is ended by
-its own handle, never by name.
+Ports are free ones, so a run never meets what an earlier one left behind. Every
+process is a child of this one and is ended by its own handle, never by name.
 """
 
 import os
@@ -13,15 +12,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
-from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Final
 
 import msgspec
 
-from raftlog.base.errors import Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.server.config import ENV_DATA
-from raftlog.storage.directory import form_cluster
 
 PORTS: Final = range(16_000, 32_000)
 """Below the range that Linux takes ports for outgoing connections from (32768 to 60999)."""
@@ -65,6 +61,18 @@ def free_ports(count: int) -> list[int]:
             bound.close()
 
 
+def are_free(ports: Sequence[int]) -> bool:
+    """Whether nobody listens on any of these ports of 127.0.0.1 now."""
+    for port in ports:
+        with socket.socket() as bound:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                bound.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+    return True
+
+
 def local_addresses(nodes: int, *, grpc: bool = False) -> list[NodeAddress]:
     """Draw addresses for a cluster of ``nodes`` on this machine."""
     each = 3 if grpc else 2
@@ -77,7 +85,7 @@ def local_addresses(nodes: int, *, grpc: bool = False) -> list[NodeAddress]:
 
 def config_text(data: Path, addresses: Sequence[NodeAddress], settings: Sequence[str]) -> str:
     """Return the ``cluster.yml`` of a cluster that keeps everything under ``data``."""
-    lines = ["cluster: bench", f"data: {data}", "durability: fsync", *settings, "nodes:"]
+    lines = ["cluster: local", f"data: {data}", "durability: fsync", *settings, "nodes:"]
     for address in addresses:
         grpc = f", grpc: '{address.grpc}'" if address.grpc else ""
         lines += [
@@ -93,7 +101,7 @@ class NodeProcess:
     def __init__(self, address: NodeAddress, config: Path, log: Path) -> None:
         self.address: Final = address
         self._config = config
-        self._log = log
+        self.log: Final = log
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
         self._is_wanted = False
@@ -125,7 +133,7 @@ class NodeProcess:
         self._is_wanted = True
         command = [sys.executable, "-m", "raftlog", "node", "run"]
         command += ["--config", str(self._config), "--node", self.node]
-        with self._log.open("ab") as output:
+        with self.log.open("ab") as output:
             self._process = _spawn(command, output)
 
     def kill(self) -> None:
@@ -160,10 +168,21 @@ class NodeProcess:
             self.kill()
             return self._process.wait()
 
+    def ending(self) -> str:
+        """Say in words how the process ended."""
+        code = self._process.poll() if self._process is not None else None
+        if code is None:
+            return "it runs" if self._process is not None else "it was never started"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
     def last_words(self) -> str:
         """Return the end of what the process wrote to its log."""
-        lines = self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
         return "\n".join(lines[-8:])
+
+    def last_line(self) -> str:
+        """Return the last line of it, "nothing" if there is none."""
+        return next((line for line in reversed(self.last_words().splitlines()) if line), "nothing")
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:
@@ -180,77 +199,3 @@ def _spawn(command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
         env=environment,
         start_new_session=True,  # a Ctrl-C here must not race with our own stop
     )
-
-
-class LocalCluster:
-    """Three processes, or as many as there are addresses, in one directory.
-
-    A context manager: leaving it ends every process that is left.
-    """
-
-    def __init__(
-        self,
-        directory: Path,
-        addresses: Sequence[NodeAddress] = (),
-        settings: Sequence[str] = (),
-        *,
-        grpc: bool = False,
-    ) -> None:
-        """Write the configuration; entering the context starts the cluster.
-
-        Args:
-            directory: A fresh directory; everything is below it.
-            addresses: Of the nodes; none: three on free ports.
-            settings: More lines for ``cluster.yml``.
-            grpc: Whether nodes on free ports serve gRPC, too; they start more slowly.
-        """
-        self.directory: Final = directory
-        self.addresses: Final = list(addresses) or local_addresses(3, grpc=grpc)
-        self._config = directory / "cluster.yml"
-        self._config.write_text(config_text(self._data, self.addresses, settings))
-        self.nodes: Final = {
-            address.node: NodeProcess(address, self._config, directory / f"{address.node}.log")
-            for address in self.addresses
-        }
-
-    @property
-    def _data(self) -> Path:
-        return self.directory / "data"
-
-    @property
-    def seeds(self) -> list[str]:
-        """The client addresses."""
-        return [address.client for address in self.addresses]
-
-    def __enter__(self) -> Self:
-        """Format every directory, then start every node."""
-        form_cluster({address.node: self._data / address.node for address in self.addresses})
-        for node in self.nodes.values():
-            node.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """End every process: politely, then not."""
-        self.stop()
-
-    def stop(self) -> list[int]:
-        """Stop every running node and return the exit codes."""
-        running = [node for node in self.nodes.values() if node.running]
-        for node in running:
-            node.terminate()
-        return [node.wait() for node in running]
-
-    def check_alive(self) -> None:
-        """Say so at once if a node is gone that nobody stopped.
-
-        Raises:
-            Unavailable: A process ended; the text has its last words.
-        """
-        for node in self.nodes.values():
-            if node.ended_by_itself:
-                raise Unavailable(f"node {node.node} ended by itself: {node.last_words()}")

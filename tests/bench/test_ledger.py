@@ -10,7 +10,7 @@ VALUES = Values(20)
 
 
 def ledger_of(*offsets: int) -> Ledger:
-    ledger = Ledger(VALUES.make, first_offset=10)
+    ledger = Ledger(VALUES.make)
     for offset in offsets:
         ledger.acked(ledger.begin(), offset)
     return ledger
@@ -35,7 +35,7 @@ def test_a_log_that_has_what_was_acked_is_verified() -> None:
 
 def test_sends_of_whole_batches_are_compared_as_batches() -> None:
     """No object per record, and still every byte at its offset."""
-    ledger = Ledger(VALUES.make, first_offset=10, records_each=5)
+    ledger = Ledger(VALUES.make, records_each=5)
     ledger.acked(ledger.begin(), 15)
     ledger.acked(ledger.begin(), 10)
     reading = ledger.reading()
@@ -87,3 +87,17 @@ def test_a_refused_send_is_not_there() -> None:
     ledger = ledger_of(10)
     ledger.refused(ledger.begin())
     assert not read(ledger, ZERO, ONE).verified
+
+
+def test_each_queue_is_compared_by_itself() -> None:
+    """Two queues have the same offsets; a record in the wrong one is wrong."""
+    ledger = Ledger(VALUES.make)
+    ledger.acked(ledger.begin(), 0, 7)
+    ledger.acked(ledger.begin(), 0, 3)
+    right, wrong = ledger.reading(), ledger.reading()
+    right.record(0, ZERO, 7)
+    right.record(0, ONE, 3)
+    wrong.record(0, ZERO, 3)
+    wrong.record(0, ONE, 7)
+    assert right.verdict().verified
+    assert not wrong.verdict().verified

@@ -16,6 +16,7 @@ from raftlog.cli.health import summary, watch_health
 from raftlog.server.observation import ClusterView, NodeView
 from raftlog.server.pidfile import ProcessId
 from raftlog.storage.directory import form_cluster
+from raftlog.wire.frame import PROTOCOL_VERSION
 
 N1, N2 = NodeId("n1"), NodeId("n2")
 HEALTHY = ClusterView(
@@ -50,7 +51,10 @@ def test_version_is_data(capsys: pytest.CaptureFixture[str]) -> None:
     """A script asks before it relies on something."""
     assert main(["version", "-o", "json"]) == Exit.DONE
 
-    assert json.loads(capsys.readouterr().out) == {"raftlog": "0.1.0", "protocol": 1}
+    assert json.loads(capsys.readouterr().out) == {
+        "raftlog": "0.1.0",
+        "protocol": PROTOCOL_VERSION,
+    }
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,8 @@ def test_down_of_a_cluster_that_is_down_is_no_error(
     """``make stop`` may be said twice."""
     assert main(["cluster", "down", "-c", str(config)]) == Exit.DONE
     assert "no node runs" in capsys.readouterr().err
+    assert main(["cluster", "down", "-c", str(config), "-o", "json"]) == Exit.DONE
+    assert json.loads(capsys.readouterr().out) == {"stopped": []}
 
 
 def test_status_data_has_lag_and_pid() -> None:
@@ -279,3 +285,16 @@ def test_a_directory_that_was_never_formatted_ends_with_1(
 def test_errors_end_a_command_with_their_code(error: RaftlogError, code: Exit) -> None:
     """The table of ``exits.py``."""
     assert exit_of(error) is code
+
+
+def test_completion_is_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A shell asks in its own way what could come next."""
+    monkeypatch.setenv("_RAFTLOG_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "raftlog topic ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+
+    assert main([]) == Exit.DONE
+
+    assert set(capsys.readouterr().out.split()) >= {"create", "alter", "list", "describe"}

@@ -122,7 +122,7 @@ class FakeCluster:
             topics=TopicService(self.replica, self.machine),
             producers=ProducerService(self.replica),
             groups=GroupService(self.replica, self.machine, sessions),
-            claims=ClaimService(self.replica),
+            claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
             status=client.NodeStatus,
             transfer=self._transfer,

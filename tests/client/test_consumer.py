@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     TopicNotFound,
     Unavailable,
+    WrongQueue,
 )
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced, Skipped
@@ -374,6 +376,22 @@ async def test_groups_are_listed_described_and_deleted() -> None:
         await client.groups.delete("billing", missing_ok=True)
         with pytest.raises(GroupNotFound):
             await client.groups.delete("billing")
+
+
+async def test_where_reading_would_begin_is_told_and_nothing_is_changed() -> None:
+    """For each queue, or for one."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        await client.send_batch("orders", [Record(b"v")] * 3, queue=1)
+        assert await client.topics.offsets("orders", "earliest") == {0: 0, 1: 0}
+        assert await client.topics.offsets("orders", "latest") == {0: 0, 1: 3}
+        assert await client.topics.offsets("orders", timedelta(hours=1), queue=1) == {1: 3}
+        assert await client.topics.offsets("orders", 2) == {0: 2, 1: 2}
+        with pytest.raises(WrongQueue):
+            await client.topics.offsets("orders", "latest", queue=2)
+        with pytest.raises(TopicNotFound):
+            await client.topics.offsets("order", "latest")
+        with pytest.raises(ValueError, match="time zone"):
+            await client.topics.offsets("orders", datetime(2026, 1, 1))  # noqa: DTZ001
 
 
 async def test_topics_are_made_changed_listed_and_deleted() -> None:

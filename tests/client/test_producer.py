@@ -363,9 +363,10 @@ async def test_a_topic_that_was_made_again_gets_what_is_sent_from_then_on() -> N
         async with Client(cluster.seeds) as admin:
             await admin.topics.delete("orders")
             await admin.topics.create("orders", queues=2)
-        receipts = await asyncio.gather(
-            client.send("orders", b"1", queue=1), client.send("orders", b"2", queue=1)
-        )
+        producer = client._default_producer()
+        sends = [client.send("orders", b"%d" % number, queue=1) for number in (1, 2)]
+        await producer.flush(timeout=5)
+        receipts = [send.result() for send in sends]
         assert [receipt.offset for receipt in receipts] == [0, 1]
         assert cluster.values("orders") == [[], [b"1", b"2"]]
 

@@ -19,7 +19,8 @@ from raftlog.client.channel import Channel
 from raftlog.client.log_client import LogClient
 from raftlog.client.routing import ask_status
 from raftlog.testing.bench.target import Target
-from raftlog.testing.processes import LocalCluster, NodeProcess
+from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import NodeProcess
 from raftlog.wire.address import parse_address
 from raftlog.wire.batch import records
 from raftlog.wire.frame import Method

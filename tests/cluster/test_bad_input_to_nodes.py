@@ -27,7 +27,7 @@ from raftlog.base.errors import (
 from raftlog.base.limits import BATCH_BYTES_MAX, MIB
 from raftlog.client.log_client import LogClient
 from raftlog.testing.bench.usage import usage_of
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.address import parse_address
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import (

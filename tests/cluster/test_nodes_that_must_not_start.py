@@ -18,7 +18,8 @@ import pytest
 
 from raftlog.base.ids import NodeId
 from raftlog.storage.directory import form_cluster
-from raftlog.testing.processes import LocalCluster, config_text, local_addresses
+from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import config_text, local_addresses
 from tests.cluster.cluster_under_load import (
     Writer,
     channel_to,

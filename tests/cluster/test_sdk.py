@@ -15,7 +15,8 @@ from raftlog.base.errors import Fenced
 from raftlog.base.ids import NodeId
 from raftlog.client.client import Client
 from raftlog.client.receipts import Message, Receipt
-from raftlog.testing.processes import LocalCluster, NodeProcess
+from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import NodeProcess
 
 pytestmark = pytest.mark.asyncio
 

@@ -27,7 +27,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import NodeId
 from raftlog.broker.index import RANGE_BODY_BYTES
 from raftlog.client.channel import Channel
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.address import parse_address
 from raftlog.wire.batch import Producer, encode_columns, records
 from raftlog.wire.frame import Method

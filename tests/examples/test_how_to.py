@@ -2,9 +2,15 @@
 
 import asyncio
 import re
+import subprocess
+import sys
 from pathlib import Path
 
-from raftlog.testing.processes import LocalCluster, free_ports
+import pytest
+
+from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import free_ports
+from tests.examples.console import run_page
 from tests.examples.pages import examples_of, run_example
 from tests.gateway.broker_cluster import until_led
 
@@ -30,22 +36,73 @@ def test_three_embedded_nodes_append_to_a_majority(tmp_path: Path) -> None:
     assert re.fullmatch(r"entry \d+ is on a majority of disks\n", run_example(three, tmp_path))
 
 
-def test_a_client_appends_and_reads_back(tmp_path: Path) -> None:
-    """Every record comes back in order, with its key, from a real cluster."""
-    (example,) = examples_of("append-and-read.md")
+def seeded(example: str, cluster: LocalCluster) -> str:
+    """Return the example with the addresses of ``cluster``; nothing else is changed."""
+    found, count = re.subn(
+        r"^SEEDS = .*$", lambda _: f"SEEDS = {cluster.seeds!r}", example, flags=re.MULTILINE
+    )
+    assert count == 1, example
+    return found
+
+
+def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
+    """The page's programs, one after the other: with a loop, and from a thread."""
+    asynchronous, synchronous = examples_of("produce-and-consume.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(asynchronous, cluster), tmp_path).splitlines()
+        of_thread = run_example(seeded(synchronous, cluster), tmp_path)
+
+    assert printed == ["receipt orders 0 fsync", "consumed 1003", "read 1003"]
+    assert of_thread == "0 0\n"
+
+
+def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The second run consumes what the first one has not."""
+    (program,) = examples_of("../tutorial/first-topic.md")
+    with LocalCluster(tmp_path) as cluster:
+        first = run_example(seeded(program, cluster), tmp_path).splitlines()
+        second = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert len(first) == len(second) == 20
+    assert first[-1] == second[-1] == "b'customer-1' b'order 9'"
+    offsets = [int(line.split(", ")[1].removeprefix("offset ")) for line in first[:10]]
+    assert offsets == list(range(10))
+
+
+@pytest.mark.parametrize("page", ["topics.md", "pub-and-sub.md"])
+def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
+    """Each in a shell of its own, one after the other."""
     directory = tmp_path / "cluster"
     directory.mkdir()
-    with LocalCluster(directory) as cluster:
-        seeds = f"SEEDS = {cluster.seeds!r}"
-        example = re.sub(r"^SEEDS = .*$", lambda _: seeds, example, flags=re.MULTILINE)
-        lines = run_example(example, tmp_path).splitlines()
+    with LocalCluster(directory, nodes=1) as cluster:
+        asyncio.run(cluster.ready())
+        run_page(page, tmp_path, ",".join(cluster.seeds))
 
-    assert lines[0].split()[0] == "0"
-    assert lines[0].split()[2] == "fsync"
-    assert lines[1] == "0 None b'one'"
-    assert lines[2] == "1 b'k' b'two'"
-    assert lines[-1] == "1002 None b'four'"
-    assert len(lines) == 1 + 1003
+
+def test_a_cluster_can_be_hurt_by_a_users_test(tmp_path: Path) -> None:
+    """The record after the kill is acknowledged by another leader."""
+    program, _ = examples_of("test-your-code.md")
+
+    assert run_example(program, tmp_path) == "fsync True\n"
+
+
+def test_pytest_knows_the_fixtures(tmp_path: Path) -> None:
+    """Without being told: by the entry point of the package."""
+    _, test = examples_of("test-your-code.md")
+    (tmp_path / "test_orders.py").write_text(test, "utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nraftlog_cluster_scope = module\n", "utf-8")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 passed" in done.stdout
 
 
 def test_a_program_with_grpc_alone_stores_once_and_reads_back(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import grpc
 
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.schema import client
 from tests.gateway.stubs import PATIENCE_S, Stubs, dialled
 

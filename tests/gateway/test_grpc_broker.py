@@ -22,7 +22,7 @@ from raftlog.base.errors import (
     TopicNotFound,
     UnknownProducer,
 )
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.batch import Producer, encode_columns, records
 from raftlog.wire.schema import client, groups, producers, topics
 from tests.gateway.broker_cluster import leader_and_follower, led

@@ -22,7 +22,8 @@ from raftlog.base.limits import BATCH_BYTES_MAX
 from raftlog.gateway.grpc.server import SHARD_KEY
 from raftlog.gateway.grpc.statuses import typed_error
 from raftlog.testing.bench.usage import usage_of
-from raftlog.testing.processes import LocalCluster, NodeProcess, local_addresses
+from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import NodeProcess, local_addresses
 from raftlog.wire.batch import encode_columns, records
 from raftlog.wire.schema import client
 from tests.cluster.cluster_under_load import channel_to

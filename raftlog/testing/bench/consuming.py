@@ -14,30 +14,30 @@ from raftlog.testing.bench.filling import fill
 from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Target, compare, make_report
 
 MEMORY_BYTES = TAIL_BYTES_MAX // 2
 
 
 async def run_consume(target: Target, options: Options, say: Say) -> Report:
-    """Fill a queue, then measure reading it; every byte was compared before that."""
-    async with target.lanes() as (lane,):
-        return await _measure(target, lane, options, say)
+    """Fill a topic, then measure reading it; every byte was compared before that."""
+    async with target.topics() as (topic,):
+        return await _measure(target, topic, options, say)
 
 
-async def _measure(target: Target, lane: Lane, options: Options, say: Say) -> Report:
+async def _measure(target: Target, topic: str, options: Options, say: Say) -> Report:
     from_memory = options.source == "memory"
     size = MEMORY_BYTES if from_memory else options.log_mib * MIB
-    ledger = await fill(target, lane, options, size, say)
+    ledger = await fill(target, topic, options, size, say)
     say("  comparing")
-    found = await compare(target, {lane: ledger})
+    found = await compare(target, [topic], ledger)
     before = await target.usage()
     latencies = Latencies()
     began = time.perf_counter()
     records = 0
     rounds = 0
     while True:
-        records += await _pass(target, lane, latencies.add)
+        records += await _pass(target, topic, latencies.add)
         rounds += 1
         seconds = time.perf_counter() - began
         if not from_memory or seconds >= options.duration_s:
@@ -55,16 +55,15 @@ async def _measure(target: Target, lane: Lane, options: Options, say: Say) -> Re
     return make_report("consume", options, used, figures)
 
 
-async def _pass(target: Target, lane: Lane, add: Callable[[float], None]) -> int:
-    """Read the queue to its end; return the records, by the batches' headers.
+async def _pass(target: Target, topic: str, add: Callable[[float], None]) -> int:
+    """Read the topic to its end; return the records, by the batches' headers.
 
     Each batch is opened: its checksum is verified and its values are reachable.
     The latency of a batch is the time until it is handed over.
     """
     clock = time.perf_counter
     records = 0
-    topic, place = lane
-    async with target.client.reader(topic, queue=place, follow=False) as reader:
+    async with target.client.reader(topic, follow=False) as reader:
         asked = clock()
         async for stored in reader.batches():
             batch = stored.open()

@@ -18,7 +18,7 @@ from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Target, compare, make_report
 
 QUIET_S = (0.3, 0.8)
 """Between the return of a node and the next loss, at random: no rhythm that suits a timer."""
@@ -28,9 +28,9 @@ PATIENCE_S = 30.0
 class Stream:
     """One caller that sends without a break."""
 
-    def __init__(self, client: Client, lane: Lane, ledger: Ledger, values: Values) -> None:
+    def __init__(self, client: Client, topic: str, ledger: Ledger, values: Values) -> None:
         self._client = client
-        self._topic, self._place = lane
+        self._topic = topic
         self._ledger = ledger
         self._values = values
         self._over = False
@@ -44,15 +44,13 @@ class Stream:
             number = self._ledger.begin()
             began = clock()
             try:
-                receipt = await self._client.send(
-                    self._topic, self._values.make(number), queue=self._place
-                )
+                receipt = await self._client.send(self._topic, self._values.make(number))
             except OutcomeUnknown:
                 self._ledger.unknown(number)
             except Retriable:
                 self._ledger.refused(number)
             else:
-                self._ledger.acked(number, receipt.offset)
+                self._ledger.acked(number, receipt.offset, receipt.queue)
                 self._acked(began, clock())
 
     def lost(self) -> "asyncio.Future[float]":
@@ -74,14 +72,14 @@ class Stream:
 
 async def run_failover(target: Target, options: Options, say: Say) -> Report:
     """Lose the leader ``count`` times."""
-    async with target.lanes() as (lane,):
-        return await _measure(target, lane, options, say)
+    async with target.topics() as (topic,):
+        return await _measure(target, topic, options, say)
 
 
-async def _measure(target: Target, lane: Lane, options: Options, say: Say) -> Report:
+async def _measure(target: Target, topic: str, options: Options, say: Say) -> Report:
     values = Values(options.size)
     ledger = Ledger(values.make)
-    stream = Stream(target.client, lane, ledger, values)
+    stream = Stream(target.client, topic, ledger, values)
     silences = Latencies()
     random = Random(options.count)
     before = await target.usage()
@@ -99,7 +97,7 @@ async def _measure(target: Target, lane: Lane, options: Options, say: Say) -> Re
         await asyncio.wait_for(sending, PATIENCE_S)
     seconds = time.perf_counter() - began
     used = (await target.usage()).since(before)
-    found = await compare(target, {lane: ledger})
+    found = await compare(target, [topic], ledger)
     figures = Figures(
         records=ledger.acked_count,
         seconds=seconds,

@@ -2,12 +2,12 @@
 
 Every value that the bench sends carries its number in its first eight bytes, so
 a record that is read back names the send that it came from. The ledger keeps
-one offset per send. After the run::
+one place per send. After the run::
 
     expected   the values of the acknowledged sends, by the offset they were given
     found      the values that the log has at those offsets
 
-are hashed in offset order and compared. A record that nobody was given a receipt
+are hashed, each queue in offset order, and compared. A record that nobody was given a receipt
 for is allowed only if its send ended with an unknown outcome, and only once.
 """
 
@@ -15,6 +15,7 @@ import hashlib
 import struct
 from array import array
 from collections.abc import Callable
+from itertools import repeat
 from typing import Final
 
 import msgspec
@@ -25,6 +26,7 @@ _NUMBER: Final = struct.Struct("<Q")
 NUMBER_BYTES: Final = _NUMBER.size
 UNANSWERED: Final = -1
 REFUSED: Final = -2
+NOBODY: Final = -1
 
 
 class Values:
@@ -71,20 +73,18 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Ledger:
-    """One offset per send, in the order in which they were sent.
+    """One place per send, in the order in which they were sent: a queue and an offset in it.
 
     ``make`` gives what send ``number`` sent; ``records_each`` is how many
     records that is (a send may be a whole batch: then its bytes are compared
     as one value, the values of its records joined).
     """
 
-    def __init__(
-        self, make: Callable[[int], Buffer], first_offset: int = 0, records_each: int = 1
-    ) -> None:
+    def __init__(self, make: Callable[[int], Buffer], records_each: int = 1) -> None:
         self._make = make
-        self._first_offset = first_offset
         self.records_each = records_each
         self._offsets = array("q")
+        self._queues = array("I")
         self.acked_count = 0
         self.unknown_count = 0
 
@@ -100,11 +100,13 @@ class Ledger:
     def begin(self) -> int:
         """Note a send and return its number."""
         self._offsets.append(UNANSWERED)
+        self._queues.append(0)
         return len(self._offsets) - 1
 
-    def acked(self, number: int, offset: int) -> None:
-        """The send was given ``offset``."""
+    def acked(self, number: int, offset: int, queue: int = 0) -> None:
+        """The send was given ``offset`` of ``queue`` (any number that names one)."""
         self._offsets[number] = offset
+        self._queues[number] = queue
         self.acked_count += 1
 
     def refused(self, number: int) -> None:
@@ -117,48 +119,72 @@ class Ledger:
         self.unknown_count += 1
 
     def reading(self) -> "ReadBack":
-        """Start to compare: give it every record from the first offset on."""
-        return ReadBack(self._make, self._offsets, self._first_offset, self.records_each)
+        """Start to compare: give it every record of every queue."""
+        return ReadBack(self._make, self._offsets, self._queues, self.records_each)
+
+
+class _Queue:
+    """What one queue should hold, and what was found in it so far."""
+
+    __slots__ = ("found", "numbers")
+
+    def __init__(self) -> None:
+        self.numbers = array("q")
+        """The send at each place, -1: none."""
+        self.found = hashlib.sha256()
+
+    def note(self, place: int, number: int) -> None:
+        """``number`` was given ``place``."""
+        numbers = self.numbers
+        if place >= len(numbers):
+            numbers.extend(repeat(NOBODY, place + 1 - len(numbers)))
+        # Two sends at one place: the later wins here, the counts will differ.
+        numbers[place] = number
+
+    def at(self, place: int) -> int:
+        """Return the send that was given ``place``, or -1."""
+        return self.numbers[place] if place < len(self.numbers) else NOBODY
 
 
 class ReadBack:
-    """Compares the log with a ledger, send by send, in offset order."""
+    """Compares queues with a ledger, send by send, in offset order of each queue."""
 
     def __init__(
         self,
         make: Callable[[int], Buffer],
         offsets: "array[int]",
-        first_offset: int,
+        queues: "array[int]",
         records_each: int,
     ) -> None:
         self._make = make
         self._offsets = offsets
-        self._first = first_offset
         self._each = records_each
-        end = max(offsets, default=UNANSWERED) + 1
-        self._numbers = array("q", [-1]) * max(0, -(-(end - first_offset) // records_each))
+        self._queues: dict[int, _Queue] = {}
         self._acked = 0
-        self._expected = hashlib.sha256()
-        self._found_hash = hashlib.sha256()
         self._found = 0
         self._unknown_found: set[int] = set()
         self._strangers = 0
-        for number, offset in enumerate(offsets):
+        for number, (offset, queue) in enumerate(zip(offsets, queues, strict=True)):
             if offset >= 0:
-                # Two sends with one offset: the later wins here, the counts will differ.
-                self._numbers[(offset - first_offset) // records_each] = number
+                self._queue(queue).note(offset // records_each, number)
                 self._acked += 1
 
-    def record(self, offset: int, value: Buffer) -> None:
+    def _queue(self, queue: int) -> _Queue:
+        found = self._queues.get(queue)
+        if found is None:
+            found = self._queues[queue] = _Queue()
+        return found
+
+    def record(self, offset: int, value: Buffer, queue: int = 0) -> None:
         """Take what one send put at ``offset``; each offset comes once, in rising order."""
-        place, rest = divmod(offset - self._first, self._each)
+        place, rest = divmod(offset, self._each)
         if rest:
             self._strangers += 1  # a batch of another size came in between
             return
-        number = self._numbers[place] if place < len(self._numbers) else -1
-        if number >= 0:
+        found = self._queue(queue)
+        if found.at(place) >= 0:
             self._found += 1
-            self._found_hash.update(value)
+            found.found.update(value)
             return
         claimed = number_of(value)
         allowed = (
@@ -174,14 +200,20 @@ class ReadBack:
 
     def verdict(self) -> Verdict:
         """Return the comparison, after the last record."""
-        for number in self._numbers:
-            if number >= 0:
-                self._expected.update(self._make(number))
+        found = hashlib.sha256()
+        wanted = hashlib.sha256()
+        for _, queue in sorted(self._queues.items()):
+            expected = hashlib.sha256()
+            for number in queue.numbers:
+                if number >= 0:
+                    expected.update(self._make(number))
+            wanted.update(expected.digest())
+            found.update(queue.found.digest())
         return Verdict(
             acked=self._acked,
             found=self._found,
             unknown_found=len(self._unknown_found),
-            digest=self._found_hash.hexdigest(),
-            expected_digest=self._expected.hexdigest(),
+            digest=found.hexdigest(),
+            expected_digest=wanted.hexdigest(),
             strangers=self._strangers,
         )

@@ -18,7 +18,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         size: Bytes of a record's value.
         in_flight: Sends, or batches, that are awaited at once.
         batch: Records in one batch; 0 sends records one by one.
-        queues: Queues that are sent to in turn.
+        queues: Queues that are sent to in turn; 0: a topic as a user makes it, and the
+            producer's own choice.
         duration_s: Seconds that are measured (0: the scenario's own measure).
         count: Records or batches to send, leaders to kill; 0: by time.
         connect: Client addresses of a running cluster; none: three own processes.
@@ -30,7 +31,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     size: int = 100
     in_flight: int = 64
     batch: int = 0
-    queues: int = 1
+    queues: int = 0
     duration_s: float = 20.0
     count: int = 0
     connect: tuple[str, ...] = ()
@@ -46,8 +47,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise Refused("--in-flight: at least 1")
         if not 0 <= self.batch <= BATCH_RECORDS_MAX:
             raise Refused(f"--batch: 0 to {BATCH_RECORDS_MAX} records")
-        if not 1 <= self.queues <= QUEUES_MAX // 2:
-            raise Refused(f"--queues: 1 to {QUEUES_MAX // 2}")
+        if not 0 <= self.queues <= QUEUES_MAX // 2:
+            raise Refused(f"--queues: 0 to {QUEUES_MAX // 2}")
         if self.duration_s <= 0 and self.count <= 0:
             raise Refused("a run ends by --duration or by --count; one of them must be set")
 

@@ -5,10 +5,9 @@ import time
 
 from raftlog.base.limits import MIB
 from raftlog.testing.bench.filling import fill
-from raftlog.testing.bench.ledger import Ledger
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Target, compare, make_report
 
 IDLE_S = 3.0
 
@@ -19,12 +18,12 @@ async def run_restart(target: Target, options: Options, say: Say) -> Report:
     The clock runs from the start of the first process, interpreter and imports
     included. The page cache is warm: it was just written.
     """
-    async with target.lanes(2) as (lane, other):
-        return await _restart(target, lane, other, options, say)
+    async with target.topics() as (topic,), target.topics(1) as (other,):
+        return await _restart(target, topic, other, options, say)
 
 
-async def _restart(target: Target, lane: Lane, other: Lane, options: Options, say: Say) -> Report:
-    ledger = await fill(target, lane, options, options.log_mib * MIB, say)
+async def _restart(target: Target, topic: str, other: str, options: Options, say: Say) -> Report:
+    ledger = await fill(target, topic, options, options.log_mib * MIB, say)
     await target.settled()
     nodes = target.own().nodes.values()
     for node in nodes:
@@ -36,14 +35,14 @@ async def _restart(target: Target, lane: Lane, other: Lane, options: Options, sa
     for node in nodes:
         node.start()
     await target.ready()
-    await target.client.send(other[0], b"back", queue=other[1])
+    await target.client.send(other, b"back")
     seconds = time.perf_counter() - began
     await target.settled()
     settled_s = time.perf_counter() - began
     use = await target.usage()
     say(f"  first ack after {seconds:.2f} s, all caught up after {settled_s:.2f} s; comparing")
     records = ledger.acked_count * ledger.records_each
-    found = await compare(target, {lane: ledger, other: _one_record()})
+    found = await compare(target, [topic], ledger)
     figures = Figures(
         records=records,
         seconds=seconds,
@@ -52,13 +51,6 @@ async def _restart(target: Target, lane: Lane, other: Lane, options: Options, sa
         notes={"log_mib": options.log_mib, "all_caught_up_s": round(settled_s, 3)},
     )
     return make_report("restart", options, use, figures)
-
-
-def _one_record() -> Ledger:
-    """Return what the queue must hold to which ``back`` was sent, and nothing else."""
-    ledger = Ledger(lambda _: b"back")
-    ledger.acked(ledger.begin(), 0)
-    return ledger
 
 
 async def run_memory(target: Target, options: Options, say: Say) -> Report:

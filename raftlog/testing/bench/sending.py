@@ -5,13 +5,13 @@ import time
 from collections.abc import Sequence
 from itertools import cycle
 
-from raftlog.base.limits import MIB
+from raftlog.base.limits import MIB, TOPIC_QUEUES_MAX
 from raftlog.client.producer import Producer
 from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.pace import Pace, Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Lane, Target, compare, make_report
+from raftlog.testing.bench.target import Figures, Target, compare, make_report, queue_key
 from raftlog.wire.batch import Batch, encode_columns
 
 DISTINCT_BYTES = 16 * MIB
@@ -44,14 +44,15 @@ class Blobs:
 
 async def run_send(target: Target, options: Options, say: Say) -> Report:
     """Send for the asked time with ``in_flight`` sends awaited at once, then read back."""
-    async with target.lanes(options.queues) as lanes, target.client.producer() as producer:
-        run = _Run(producer, lanes, options, say)
+    queues = options.queues or None
+    async with target.topics(queues) as topics, target.client.producer() as producer:
+        run = _Run(producer, topics, options, say)
         before = await target.usage()
         with run.pace:
             await asyncio.gather(*(run.caller() for _ in range(options.in_flight)))
         used = (await target.usage()).since(before)
         say("  reading back")
-        found = await compare(target, run.ledgers)
+        found = await compare(target, topics, run.ledger)
     figures = Figures(
         records=run.acked,
         seconds=run.pace.seconds,
@@ -64,12 +65,12 @@ async def run_send(target: Target, options: Options, say: Say) -> Report:
 
 
 class _Run:
-    """Callers that share a pace and take the queues in turn."""
+    """Callers that share a pace. The producer chooses the queue, or they take all in turn."""
 
     def __init__(
-        self, producer: Producer, lanes: Sequence[Lane], options: Options, say: Say
+        self, producer: Producer, topics: Sequence[str], options: Options, say: Say
     ) -> None:
-        records = max(options.batch, 1)
+        self._records = max(options.batch, 1)
         values = Values(options.size)
         self.latencies = Latencies()
         self.pace = Pace(options, lambda: self.acked, say)
@@ -77,14 +78,20 @@ class _Run:
         self._values = values
         self._blobs = Blobs(values, options.batch) if options.batch else None
         make = values.make if self._blobs is None else self._blobs.values
-        self.ledgers = {lane: Ledger(make, records_each=records) for lane in lanes}
-        self._turns = cycle(self.ledgers.items())
-        self._records = records
+        self.ledger = Ledger(make, self._records)
+        self._keys = {topic: queue_key(number, 0) for number, topic in enumerate(topics)}
+        lanes: list[tuple[str, int | None]] = [(topics[0], None)]
+        if options.queues:
+            lanes = [
+                (topics[number // TOPIC_QUEUES_MAX], number % TOPIC_QUEUES_MAX)
+                for number in range(options.queues)
+            ]
+        self._turns = cycle(lanes)
 
     @property
     def acked(self) -> int:
         """Records with a receipt."""
-        return self._records * sum(ledger.acked_count for ledger in self.ledgers.values())
+        return self._records * self.ledger.acked_count
 
     async def caller(self) -> None:
         """Send, wait for the receipt, send again."""
@@ -96,21 +103,22 @@ class _Run:
     async def _send_records(self) -> None:
         clock = time.perf_counter
         send, make, add = self._producer.send, self._values.make, self.latencies.add
-        pace, turns = self.pace, self._turns
+        pace, turns, ledger, keys = self.pace, self._turns, self.ledger, self._keys
         while pace.goes_on():
-            (topic, place), ledger = next(turns)
+            topic, place = next(turns)
             number = ledger.begin()
             began = clock()
             receipt = await send(topic, make(number), queue=place)
             add(clock() - began)
-            ledger.acked(number, receipt.offset)
+            ledger.acked(number, receipt.offset, keys[topic] + receipt.queue)
 
     async def _send_batches(self, blobs: Blobs) -> None:
         clock = time.perf_counter
+        ledger = self.ledger
         while self.pace.goes_on():
-            (topic, place), ledger = next(self._turns)
+            topic, place = next(self._turns)
             number = ledger.begin()
             began = clock()
             receipt = await self._producer.send_batch(topic, blobs.blob(number), queue=place)
             self.latencies.add(clock() - began)
-            ledger.acked(number, receipt.base_offset)
+            ledger.acked(number, receipt.base_offset, self._keys[topic] + receipt.queue)

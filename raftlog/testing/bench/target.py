@@ -1,12 +1,12 @@
 """The cluster that is measured: three own processes, or a running one."""
 
 import asyncio
-import hashlib
 import secrets
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import repeat
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from raftlog.testing.bench.ledger import Ledger, ReadBack
 from raftlog.testing.bench.loops import loop_name
 from raftlog.testing.bench.report import Options, Report, rates
 from raftlog.testing.bench.usage import own_cpu_s, usage_of
-from raftlog.testing.processes import LocalCluster
+from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.schema import client as messages
 
 READY_S = 30.0
@@ -31,8 +31,6 @@ ATTEMPT_S = 1.0
 BEHIND_MAX = 1_000
 """Entries that a node may lack under load and still count as caught up."""
 CLIENT = "client"
-Lane = tuple[str, int]
-"""A queue to send to: its topic and its place there."""
 
 
 class NodeUse(msgspec.Struct, frozen=True):
@@ -97,20 +95,23 @@ class Target:
         return [answer for answer in answers if isinstance(answer, messages.NodeStatus)]
 
     @asynccontextmanager
-    async def lanes(self, count: int = 1) -> AsyncIterator[Sequence[Lane]]:
-        """Make ``count`` new, empty queues for a run; they are gone at its end."""
+    async def topics(self, queues: int | None = None) -> AsyncIterator[Sequence[str]]:
+        """Make new topics for a run, with ``queues`` in all (None: one as a user makes it).
+
+        They are gone at the run's end.
+        """
         name = f"bench-{secrets.token_hex(4)}"
-        sizes = [TOPIC_QUEUES_MAX] * (count // TOPIC_QUEUES_MAX)
-        sizes += [count % TOPIC_QUEUES_MAX] if count % TOPIC_QUEUES_MAX else []
+        sizes: list[int | None] = [None]
+        if queues is not None:
+            whole, rest = divmod(queues, TOPIC_QUEUES_MAX)
+            sizes = [*repeat(TOPIC_QUEUES_MAX, whole), *([rest] if rest else [])]
         made: list[str] = []
-        lanes: list[Lane] = []
         try:
-            for number, queues in enumerate(sizes):
+            for number, size in enumerate(sizes):
                 topic = f"{name}-{number}"
-                await self.client.topics.create(topic, queues=queues)
+                await self.client.topics.create(topic, queues=size)
                 made.append(topic)
-                lanes += [(topic, place) for place in range(queues)]
-            yield lanes
+            yield made
         finally:
             for topic in made:
                 with suppress(RaftlogError):  # the run's own end says what went wrong
@@ -203,33 +204,31 @@ class Comparison(msgspec.Struct, frozen=True):
     unknown_found: int
 
 
-async def compare(target: Target, ledgers: Mapping[Lane, Ledger]) -> Comparison:
-    """Read every queue back, to its end, and compare it with its ledger."""
-    readings = {lane: ledger.reading() for lane, ledger in ledgers.items()}
+async def compare(target: Target, topics: Sequence[str], ledger: Ledger) -> Comparison:
+    """Read every queue of ``topics`` back, to its end, and compare it with the ledger."""
+    reading = ledger.reading()
     batches = 0
-    for topic in sorted({topic for topic, _ in ledgers}):
+    for number, topic in enumerate(topics):
         async with target.client.reader(topic, follow=False) as reader:
             async for stored in reader.batches():
                 batches += 1
-                lane = topic, stored.queue
-                _take(readings[lane], stored, whole=ledgers[lane].records_each > 1)
-    verdicts = [readings[lane].verdict() for lane in sorted(readings)]
-    digest = hashlib.sha256("".join(each.digest for each in verdicts).encode()).hexdigest()
-    return Comparison(
-        verified=all(each.verified for each in verdicts),
-        digest=digest,
-        batches=batches,
-        unknown_found=sum(each.unknown_found for each in verdicts),
-    )
+                _take(reading, stored, queue_key(number, stored.queue), ledger.records_each)
+    verdict = reading.verdict()
+    return Comparison(verdict.verified, verdict.digest, batches, verdict.unknown_found)
 
 
-def _take(reading: ReadBack, stored: StoredBatch, *, whole: bool) -> None:
+def queue_key(topic: int, place: int) -> int:
+    """Return a ledger's number for a queue of the topic at ``topic`` in a run's list."""
+    return topic * TOPIC_QUEUES_MAX + place
+
+
+def _take(reading: ReadBack, stored: StoredBatch, queue: int, records_each: int) -> None:
     batch = stored.open()
-    if whole:
-        reading.record(stored.base_offset, batch.values)
+    if records_each > 1:
+        reading.record(stored.base_offset, batch.values, queue)
         return
     for offset, value in enumerate(batch.value_views(), stored.base_offset):
-        reading.record(offset, value)
+        reading.record(offset, value, queue)
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,228 @@
+"""``raftlog group``: how far consumer groups are, and where they go on."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final, cast
+
+import typer
+
+from raftlog.cli.connection import ask
+from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
+from raftlog.cli.positions import read_position, show_position
+from raftlog.cli.seeking import Move, carry_out, plan_moves, topics_of
+
+if TYPE_CHECKING:
+    from raftlog.cli.positions import Position
+    from raftlog.client.client import Client
+    from raftlog.client.groups import GroupInfo, GroupSummary
+
+app = typer.Typer(help="Consumer groups: lag, members, positions.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
+COLUMNS: Final = ("topic", "queue", "committed", "start", "end", "lag", "owner")
+
+
+@app.command("list")
+def list_groups(
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show all groups: members, and records that they have not done yet."""
+
+    async def use(client: "Client") -> "list[GroupSummary]":
+        return await client.groups.list()
+
+    groups = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json(
+            [
+                {
+                    "group": each.name,
+                    "generation": each.generation,
+                    "members": each.members,
+                    "lag": each.lag,
+                }
+                for each in groups
+            ]
+        )
+    elif groups:
+        rows = [(each.name, each.members, f"{each.lag:,}", each.generation) for each in groups]
+        print_table(("group", "members", "lag", "generation"), rows)
+    else:
+        say("there are no groups yet; one begins with its first consumer: raftlog sub --group")
+
+
+@app.command()
+def describe(
+    name: Name,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show a group's members, and for each queue what is committed and how far that is behind."""
+
+    async def use(client: "Client") -> "GroupInfo":
+        return await client.groups.describe(name)
+
+    group = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json(description_data(group))
+    else:
+        _show(group)
+
+
+@app.command()
+def seek(
+    name: Name,
+    to: Annotated[
+        str,
+        typer.Option(
+            metavar="POSITION",
+            parser=parsed(read_position),
+            help="earliest, latest, an offset, a time ago like -1h, or a moment like "
+            "2026-11-25T09:00:00Z.",
+        ),
+    ],
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this topic; may be given again. Else all topics of the group.",
+            show_default=False,
+        ),
+    ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only this queue of the one --topic.", show_default=False),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
+    ] = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Set where a group goes on reading, also backwards.
+
+    Running consumers of the group notice and go on from there.
+    """
+    position = cast("Position", to)
+    if queue is not None and len(topic or ()) != 1:
+        raise typer.BadParameter("--queue is of one topic: name it with --topic")
+
+    async def use(client: "Client") -> "tuple[GroupInfo, list[Move]]":
+        group = await client.groups.describe(name)
+        topics = list(dict.fromkeys(topic or topics_of(group)))
+        moves = await plan_moves(client, group, topics, position, queue)
+        if not dry_run:
+            await carry_out(client, name, moves)
+        return group, moves
+
+    group, moves = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"group": name, "done": not dry_run, "queues": [move_data(m) for m in moves]})
+        return
+    where = show_position(position)
+    print_table(
+        ("topic", "queue", "before", "after", "records"),
+        [(m.topic, m.queue, m.before, m.after, records_in_words(m)) for m in moves],
+        f"group {name} {'would go' if dry_run else 'goes'} on at {where}",
+    )
+    if dry_run:
+        say("nothing was changed: --dry-run")
+    elif group.members:
+        say(f"{len(group.members)} running consumer(s) go on from there")
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Forget a group without members, and its offsets; asks before, unless --yes."""
+    confirm(f"Forget group {name} and its offsets?", is_agreed=yes)
+
+    async def use(client: "Client") -> None:
+        await client.groups.delete(name)
+
+    ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")
+
+
+# -- showing
+
+
+def description_data(group: "GroupInfo") -> dict[str, object]:
+    """Return what ``describe -o json`` prints."""
+    return {
+        "group": group.name,
+        "generation": group.generation,
+        "lag": group.lag,
+        "members": [
+            {
+                "member": each.member,
+                "client": each.client_id,
+                "topics": each.topics,
+                "session_ms": each.session // timedelta(milliseconds=1),
+            }
+            for each in group.members
+        ],
+        "queues": [
+            {
+                "topic": each.topic,
+                "queue": each.queue,
+                "owner": each.owner,
+                "committed": each.committed,
+                "start": each.start_offset,
+                "end": each.end_offset,
+                "lag": each.lag,
+            }
+            for each in group.queues
+        ],
+    }
+
+
+def move_data(move: Move) -> dict[str, object]:
+    """Return what ``seek -o json`` prints of one queue."""
+    return {
+        "topic": move.topic,
+        "queue": move.queue,
+        "before": move.before,
+        "after": move.after,
+        "end": move.end,
+    }
+
+
+def records_in_words(move: Move) -> str:
+    """Say what a move means for whoever reads."""
+    match move.records:
+        case None:
+            return "nothing was committed"
+        case 0:
+            return "stays"
+        case count if count > 0:
+            return f"{count:,} passed over"
+        case count:
+            return f"{-count:,} again"
+
+
+def _show(group: "GroupInfo") -> None:
+    print_table(
+        COLUMNS,
+        [
+            (q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}", q.owner)
+            for q in group.queues
+        ],
+        f"group {group.name}: generation {group.generation}, {group.lag:,} records behind",
+    )
+    for each in group.members:
+        named = f" ({each.client_id})" if each.client_id else ""
+        typer.echo(f"member {each.member}{named} reads {', '.join(each.topics)}")
+    if not group.members:
+        typer.echo("no members: nobody reads for it now")

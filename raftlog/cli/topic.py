@@ -1,0 +1,241 @@
+"""``raftlog topic``: create, change, look at and delete topics."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from raftlog.base.limits import TOPIC_QUEUES_MAX
+from raftlog.cli.connection import ask
+from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
+from raftlog.cli.quantities import read_retention, read_size, show_retention, show_size
+
+if TYPE_CHECKING:
+    from raftlog.client.client import Client
+    from raftlog.client.topics import TopicInfo, TopicSummary
+
+app = typer.Typer(help="Create, change, look at and delete topics.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="TOPIC", help="The topic's name.")]
+Queues = Annotated[
+    int | None,
+    typer.Option(min=1, max=TOPIC_QUEUES_MAX, help="How many queues; 4.", show_default=False),
+]
+MoreQueues = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=TOPIC_QUEUES_MAX,
+        help="How many queues from now on; never fewer. Keys move to other queues.",
+        show_default=False,
+    ),
+]
+Retention = Annotated[
+    timedelta | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=parsed(read_retention),
+        help="How long records are kept: 500ms, 10s, 5m, 72h, 7d, or forever.",
+        show_default=False,
+    ),
+]
+RetentionBytes = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE",
+        parser=parsed(read_size),
+        help="How much of each queue is kept: 1000000, 64MiB, 10GB, or none (no bound).",
+        show_default=False,
+    ),
+]
+COLUMNS: Final = ("topic", "queues", "records", "retention", "retention bytes")
+
+
+@app.command()
+def create(
+    name: Name,
+    queues: Queues = None,
+    retention: Retention = None,
+    retention_bytes: RetentionBytes = None,
+    if_not_exists: Annotated[
+        bool, typer.Option("--if-not-exists", help="Fine if it is there; it is left as it is.")
+    ] = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Make a topic with new, empty queues."""
+
+    async def use(client: "Client") -> "TopicInfo":
+        return await client.topics.create(
+            name,
+            queues=queues,
+            retention=retention,
+            retention_bytes=retention_bytes,
+            exist_ok=if_not_exists,
+        )
+
+    _tell(ask(connect, timeout, use), output)
+
+
+@app.command()
+def alter(
+    name: Name,
+    queues: MoreQueues = None,
+    retention: Retention = None,
+    retention_bytes: RetentionBytes = None,
+    readable: Annotated[
+        bool | None,
+        typer.Option(help="Whether records can be read.", show_default=False),
+    ] = None,
+    writable: Annotated[
+        bool | None,
+        typer.Option(help="Whether records can be sent.", show_default=False),
+    ] = None,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Change a topic's settings; what is not named stays as it is."""
+    if {queues, retention, retention_bytes, readable, writable} == {None}:
+        raise typer.BadParameter("name at least one setting to change, like --retention 7d")
+
+    async def use(client: "Client") -> "TopicInfo":
+        return await client.topics.alter(
+            name,
+            queues=queues,
+            retention=retention,
+            retention_bytes=retention_bytes,
+            readable=readable,
+            writable=writable,
+        )
+
+    _tell(ask(connect, timeout, use), output)
+
+
+@app.command("list")
+def list_topics(
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show all topics and how many records each has."""
+
+    async def use(client: "Client") -> "list[TopicSummary]":
+        return await client.topics.list()
+
+    topics = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json([summary_data(topic) for topic in topics])
+    elif topics:
+        rows = [
+            (
+                topic.name,
+                topic.queues,
+                f"{topic.records:,}",
+                show_retention(topic.retention),
+                show_size(topic.retention_bytes),
+            )
+            for topic in topics
+        ]
+        print_table(COLUMNS, rows)
+    else:
+        say("there are no topics yet; make one with: raftlog topic create NAME")
+
+
+@app.command()
+def describe(
+    name: Name,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show a topic's settings, and where each of its queues begins and ends."""
+
+    async def use(client: "Client") -> "TopicInfo":
+        return await client.topics.describe(name)
+
+    _tell(ask(connect, timeout, use), output)
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Delete a topic with all its records; asks before, unless --yes."""
+    confirm(f"Delete topic {name} with all its records?", is_agreed=yes)
+
+    async def use(client: "Client") -> None:
+        await client.topics.delete(name)
+
+    ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")
+
+
+# -- showing
+
+
+def milliseconds(duration: timedelta | None) -> int | None:
+    """Return a duration as JSON has it; null is for ever."""
+    return None if duration is None else duration // timedelta(milliseconds=1)
+
+
+def summary_data(topic: "TopicSummary") -> dict[str, object]:
+    """Return what ``list -o json`` prints of one topic."""
+    return {
+        "topic": topic.name,
+        "queues": topic.queues,
+        "records": topic.records,
+        "retention_ms": milliseconds(topic.retention),
+        "retention_bytes": topic.retention_bytes,
+    }
+
+
+def description_data(topic: "TopicInfo") -> dict[str, object]:
+    """Return what ``describe -o json`` prints; null: kept for ever, or without a bound."""
+    return {
+        "topic": topic.name,
+        "retention_ms": milliseconds(topic.retention),
+        "retention_bytes": topic.retention_bytes,
+        "readable": topic.readable,
+        "writable": topic.writable,
+        "queues": [
+            {"queue": queue.queue, "start": queue.start_offset, "end": queue.end_offset}
+            for queue in topic.queues
+        ],
+    }
+
+
+def _tell(topic: "TopicInfo", output: Output) -> None:
+    if output is Output.JSON:
+        print_json(description_data(topic))
+        return
+    kept = f"records are kept {show_retention(topic.retention)}"
+    if topic.retention_bytes:
+        kept += f", at most {show_size(topic.retention_bytes)} of each queue"
+    closed = [
+        word
+        for word, is_open in (("not readable", topic.readable), ("not writable", topic.writable))
+        if not is_open
+    ]
+    print_table(
+        ("queue", "start", "end", "records"),
+        [
+            (
+                queue.queue,
+                queue.start_offset,
+                queue.end_offset,
+                f"{queue.end_offset - queue.start_offset:,}",
+            )
+            for queue in topic.queues
+        ],
+        "; ".join([f"topic {topic.name}: {kept}", *closed]),
+    )
