@@ -1,4 +1,4 @@
-"""A Raft-replicated commit log, and the topic store that is being built on it.
+"""A Raft-replicated commit log, and the topic store on it.
 
 The names that programs use. Each is loaded when it is first asked for, so that
 ``import raftlog`` costs nothing and never imports grpc.
@@ -7,7 +7,6 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``Message``, ``StoredBatch``);
   ``raftlog.sync.Client`` has the same names for threads;
-- ``LogClient``: a client of the log below the topics;
 - ``errors``: everything that is raised on purpose.
 """
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from raftlog.base import errors as errors
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
-    from raftlog.client.log_client import LogClient as LogClient
     from raftlog.client.producer import Producer as Producer
     from raftlog.client.reader import Reader as Reader
     from raftlog.client.receipts import BatchReceipt as BatchReceipt
@@ -36,7 +34,6 @@ _HOMES: Final = {
     "BatchReceipt": "raftlog.client.receipts",
     "Client": "raftlog.client.client",
     "Consumer": "raftlog.client.consumer",
-    "LogClient": "raftlog.client.log_client",
     "LogEntry": "raftlog.embedded",
     "Message": "raftlog.client.receipts",
     "Position": "raftlog.embedded",
@@ -54,7 +51,6 @@ __all__ = [
     "BatchReceipt",
     "Client",
     "Consumer",
-    "LogClient",
     "LogEntry",
     "Message",
     "Position",

@@ -13,6 +13,7 @@ class StateMachineSafety:
 
     def __init__(self) -> None:
         self._digests: dict[Index, bytes] = {}
+        self._states: dict[Index, str] = {}
         self._applied: dict[NodeId, Index] = {}
 
     def starts(self, node: NodeId, applied: Index) -> None:
@@ -37,3 +38,13 @@ class StateMachineSafety:
         known = self._digests.setdefault(index, digest)
         if known != digest:
             raise Violation(NAME, f"{node} has another state at {index} than others had")
+
+    def state(self, node: NodeId, index: Index, digest: str) -> None:
+        """Take in the whole state that ``node`` has at ``index``, applied or restored.
+
+        Raises:
+            Violation: Another node, or this one before it was restored, had another one.
+        """
+        known = self._states.setdefault(index, digest)
+        if known != digest:
+            raise Violation(NAME, f"{node} has state {digest} at {index}, others had {known}")

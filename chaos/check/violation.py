@@ -3,8 +3,11 @@
 from typing import Final
 
 
-class Violation(Exception):
+class Violation(BaseException):
     """A promise of the system was seen broken.
+
+    No code under test may handle it: a replica that stops at any exception of
+    its state machine would hide what was seen there under another name.
 
     Attributes:
         invariant: The name of the invariant's module.

@@ -13,13 +13,13 @@ from chaos.mutants.hook import install
 from chaos.mutants.patches import find
 
 
-def _by_simulator(seeds: range) -> dict[str, object]:
+def _by_simulator(seeds: range, *, broker: bool) -> dict[str, object]:
     from chaos.sim.run import run_seed  # noqa: PLC0415  (after the hook)
-    from chaos.sim.swarm import is_big  # noqa: PLC0415
+    from chaos.sim.swarm import draw_config, is_big  # noqa: PLC0415
 
     count = 0
     for seed in seeds:
-        if is_big(seed):
+        if is_big(seed) or (broker and draw_config(seed).broker is None):
             continue
         count += 1
         verdict = run_seed(seed)
@@ -42,9 +42,13 @@ def _by_tests(tests: list[str]) -> dict[str, object]:
 def main() -> int:
     """Run the mutant that the command line names."""
     name, first, end, *tests = sys.argv[1:]
+    broker = False
     if name:
-        install(find(name))
-    result = _by_tests(tests) if tests else _by_simulator(range(int(first), int(end)))
+        mutant = find(name)
+        install(mutant)
+        broker = mutant.is_of_broker
+    seeds = range(int(first), int(end))
+    result = _by_tests(tests) if tests else _by_simulator(seeds, broker=broker)
     print(json.dumps({"name": name, **result}))
     return 0
 

@@ -8,7 +8,7 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from chaos.mutants.patches import Mutant
+from chaos.mutants.mutant import Mutant
 
 
 class PatchDoesNotFit(Exception):

@@ -7,20 +7,8 @@ which the simulator does not make is seen by the tests that are named.
 
 from typing import Final
 
-import msgspec
-
-
-class Mutant(msgspec.Struct, frozen=True):
-    """A bug: in which module, which text becomes which, and which tests see it.
-
-    Without ``tests`` the simulator is the catcher.
-    """
-
-    name: str
-    module: str
-    changes: tuple[tuple[str, str], ...]
-    tests: tuple[str, ...] = ()
-
+from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.mutant import Mutant
 
 _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
@@ -300,6 +288,7 @@ MUTANTS: Final = (
         (("(*found, *cached[: last - first + 1])", "(*found, cached[0])"),),
         tests=("tests/sim/test_findings.py",),
     ),
+    *BROKER_MUTANTS,
 )
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from chaos.mutants.patches import Mutant
+from chaos.mutants.mutant import Mutant
 
 ROOT: Final = Path(__file__).parents[2]
 CHILD_SECONDS_MAX: Final = 900

@@ -14,7 +14,6 @@ from chaos.check.log_model import Mark
 from chaos.check.violation import Violation
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from chaos.sim.events import MS_NS, EventQueue, stream
-from chaos.sim.machine import HistoryMachine
 from chaos.sim.network import Network
 from chaos.sim.observer import Observer
 from chaos.sim.process import (
@@ -27,6 +26,7 @@ from chaos.sim.process import (
     SimWriter,
 )
 from chaos.sim.promises import check_disk_behind
+from chaos.sim.states import BrokerState, HistoryState, State
 from chaos.sim.swarm import SeedConfig
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
 from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed
@@ -67,7 +67,7 @@ class Cluster:
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [self.membership.encode()],
         )
-        self.observer = Observer(self._replicas, first)
+        self.observer = Observer(self._replicas, first, broker=config.broker is not None)
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
         victims = stream(config.seed, "victims").sample(names, config.victims)
@@ -108,6 +108,7 @@ class Cluster:
         armed = machine.disk.on_operation is not None
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
+            state = self._make_state(machine.node, store)
         except (Killed, StorageFailed) as error:
             if not armed:
                 raise Violation("recovery", f"{machine.node} cannot start: {error}") from error
@@ -120,33 +121,56 @@ class Cluster:
         if store.faulty_count and not machine.victim:
             where = store.faulty_ranges()
             raise Violation("recovery", f"{machine.node}: a good disk has damage at {where}")
-        self._begin(machine, store, in_flight)
+        self._begin(machine, store, state, in_flight)
 
-    def _begin(self, machine: Machine, store: LogStore, in_flight: Sequence[Write]) -> None:
+    def _make_state(self, node: NodeId, store: LogStore) -> State:
+        """Make what the replica will feed, as far as the disk has kept it."""
+
+        def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
+            self.queue.note(digest)
+            self.observer.applies(node, entry, digest, outcomes)
+
+        if self.config.broker is None:
+            return HistoryState(on_apply)
+        observer = self.observer
+        state = BrokerState(
+            *(node, store, SHARD, on_apply),
+            on_state=lambda index, digest: observer.has_state(node, index, digest),
+        )
+        if state.machine.applied:
+            self.marks["states restored"] += 1
+        return state
+
+    def _begin(
+        self, machine: Machine, store: LogStore, state: State, in_flight: Sequence[Write]
+    ) -> None:
         node = machine.node
         random = self.process_random
         life = Life(self.queue, machine.drift_ppm, random.randrange(10**6))
-        state = HistoryMachine(lambda entry, digest: self._applied(node, entry, digest))
         writer = SimWriter(
             *(self.queue, life, machine.pace),
             on_performed=lambda plan, error: self._performed(machine, plan, error),
             on_killed=lambda plan: self._killed_in(machine, plan),
         )
+        reader = SimReader(
+            *(self.queue, life, machine.pace), on_killed=lambda: self._killed_reading(machine)
+        )
         world = World(
             scheduler=life,
             writer=writer,
-            reader=SimReader(self.queue, life, machine.pace),
+            reader=reader,
             peers=SimPeers(life, lambda to, message: self._send(machine, to, message)),
             random=Random(random.getrandbits(64)),
         )
         options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
-        replica = Replica(machine.id, self.membership, store, state, world, options)
+        replica = Replica(machine.id, self.membership, store, state.machine, world, options)
         seen = self._look_at(store, store.faulty_ranges())
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
         machine.process = Process(life, replica, state)
         replica.on_failed = lambda error: self._failed(machine, error)
+        state.serve(replica, reader, life, replica.fail)
         replica.start()
 
     def _look_at(
@@ -182,6 +206,7 @@ class Cluster:
         if process is None:
             return
         process.life.ended = True
+        process.state.end()
         if process.replica.repaired:
             self.marks["repairs"] += process.replica.repaired
         machine.process = None
@@ -243,6 +268,12 @@ class Cluster:
         self.end(machine, kind, in_flight)
         self.restart_later(machine)
 
+    def _killed_reading(self, machine: Machine) -> None:
+        """The other thread's work, an index range or a snapshot, was not finished."""
+        self.marks["crashes beside the log"] += 1
+        self.end(machine, self.disk_random.choice(list(CrashKind)))
+        self.restart_later(machine)
+
     def _failed(self, machine: Machine, error: Exception) -> None:
         """A replica stopped by itself: right after a disk error, a bug otherwise."""
         if not isinstance(error, StorageFailed):
@@ -256,10 +287,6 @@ class Cluster:
         if machine.process is not None and machine.process.replica.failure is not None:
             self.end(machine, CrashKind.KEEP)
             self.restart_later(machine)
-
-    def _applied(self, node: NodeId, entry: Entry, digest: bytes) -> None:
-        self.queue.note(digest)
-        self.observer.applies(node, entry, digest)
 
     # -- messages
 
@@ -302,6 +329,6 @@ def _view(machine: Machine) -> ReplicaView:
         last_checksum=core.log.end.checksum,
         durable=core.durable,
         applied=replica.applied,
-        digest=process.machine.digest,
+        digest=process.state.digest(),
         faulty=replica.store.faulty_count,
     )

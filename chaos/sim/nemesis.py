@@ -18,6 +18,7 @@ from chaos.sim.process import Machine
 from chaos.sim.swarm import Fault
 from raftlog.base.ids import NodeId
 
+_ROTS: Final = (f"{SHARD}/log/", f"{SHARD}/index/", f"{SHARD}/snapshot/")
 _POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
@@ -194,7 +195,7 @@ class Nemesis:
         return self._random.choice(victims) if victims else None
 
     def _bit_rot(self) -> None:
-        """Flip a bit of an old entry.
+        """Flip a bit of an old entry, an index range or a snapshot.
 
         Only while the durable mark is synced: rot of an entry that was acked in
         the last 20 ms before a power cut is two faults (ruling 2).
@@ -206,9 +207,7 @@ class Nemesis:
         if store.mark_dirty or not machine.process.replica.quiet:
             return
         disk = machine.disk
-        path = self._random.choice(
-            [path for path in disk.paths() if path.startswith(f"{SHARD}/log/")]
-        )
+        path = self._random.choice([path for path in disk.paths() if path.startswith(_ROTS)])
         used = len(disk.content(path).rstrip(b"\0"))
         if used:
             self._note("bits rotten")

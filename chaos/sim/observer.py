@@ -20,6 +20,7 @@ from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.real_time_order import RealTimeOrder
 from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.state_machine_safety import StateMachineSafety
+from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
@@ -45,8 +46,9 @@ _OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRej
 class Observer:
     """All invariants of one run, and counts of what happened in it."""
 
-    def __init__(self, replicas: Sequence[ReplicaId], first: Entry) -> None:
+    def __init__(self, replicas: Sequence[ReplicaId], first: Entry, *, broker: bool) -> None:
         self.marks: Counter[str] = Counter()
+        self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
         self.order = RealTimeOrder()
         self.leaders = OneLeaderPerTerm()
@@ -188,14 +190,23 @@ class Observer:
 
     # -- state machines and clients
 
-    def applies(self, node: NodeId, entry: Entry, digest: bytes) -> None:
+    def applies(
+        self, node: NodeId, entry: Entry, digest: bytes, outcomes: Sequence[object]
+    ) -> None:
         """Take in that a state machine applied ``entry``."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
+            if self.facts is not None:
+                self.facts.applied(entry, outcomes)
+                return
             for position, value in enumerate(values_in(entry)):
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
+
+    def has_state(self, node: NodeId, index: Index, digest: str) -> None:
+        """Take in the whole state of a machine, applied or restored."""
+        self._safety.state(node, index, digest)
 
     def finish(self) -> None:
         """Check what can be said only at the end."""

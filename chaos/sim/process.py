@@ -15,8 +15,8 @@ from typing import Final, TypeVar
 
 from chaos.sim.disk import Killed, SimDisk
 from chaos.sim.events import EventQueue
-from chaos.sim.machine import HistoryMachine
-from raftlog.base.errors import StorageFailed
+from chaos.sim.states import State
+from raftlog.base.errors import StorageError, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId
 from raftlog.base.writes import Write
 from raftlog.node.ports import Plan
@@ -148,10 +148,17 @@ class SimWriter:
 class SimReader:
     """The reader's thread. Implements ``node.ports.Reader``."""
 
-    def __init__(self, queue: EventQueue, life: Life, pace: DiskPace) -> None:
+    def __init__(
+        self,
+        queue: EventQueue,
+        life: Life,
+        pace: DiskPace,
+        on_killed: Callable[[], None] = lambda: None,
+    ) -> None:
         self._queue = queue
         self._life = life
         self._pace = pace
+        self._on_killed = on_killed
 
     def submit(
         self, work: Callable[[], T], done: Callable[[T | None, Exception | None], None]
@@ -163,7 +170,10 @@ class SimReader:
             error: Exception | None = None
             try:
                 found = work()
-            except (OSError, StorageFailed) as failed:
+            except Killed:
+                self._on_killed()
+                return
+            except (OSError, StorageError) as failed:
                 error = failed
             self._life.call_soon(lambda: done(found, error))
 
@@ -187,10 +197,10 @@ class SimPeers:
 class Process:
     """A process that runs: its life, its replica, its state machine."""
 
-    def __init__(self, life: Life, replica: Replica, machine: HistoryMachine) -> None:
+    def __init__(self, life: Life, replica: Replica, state: State) -> None:
         self.life = life
         self.replica = replica
-        self.machine = machine
+        self.state = state
 
 
 class Machine:

@@ -13,9 +13,12 @@ import msgspec
 from chaos.check.liveness import why_not_converged
 from chaos.check.log_model import Mark
 from chaos.check.violation import Violation
+from chaos.sim.broker_clients import BrokerClients
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.events import MS_NS, SECOND_NS, stream
+from chaos.sim.final_look import look_at_brokers, look_at_files
+from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
 from chaos.sim.process import Machine
 from chaos.sim.swarm import SeedConfig, draw_config
@@ -70,9 +73,20 @@ class Run:
         self.config = config
         self.cluster = Cluster(config)
         self.nemesis = Nemesis(self.cluster)
-        self.clients = Clients(
-            *(self.cluster.queue, stream(config.seed, "workload"), config),
-            *(self.cluster.observer, self.cluster.process_of, self.cluster.nodes),
+        self.clients = self._make_clients()
+
+    def _make_clients(self) -> Clients | BrokerClients:
+        cluster, config = self.cluster, self.config
+        random = stream(config.seed, "workload")
+        if config.broker is None:
+            return Clients(
+                *(cluster.queue, random, config, cluster.observer),
+                *(cluster.process_of, cluster.nodes),
+            )
+        facts = cluster.observer.facts
+        assert facts is not None, "a topic store without facts"
+        return BrokerClients(
+            *(cluster.queue, random, config.broker, facts, cluster.process_of, cluster.nodes)
         )
 
     def run(self) -> None:
@@ -81,6 +95,10 @@ class Run:
         Raises:
             Violation: An invariant is broken.
         """
+        with small_limits(self.config.broker):
+            self._run()
+
+    def _run(self) -> None:
         for machine in self.cluster.machines.values():
             self.cluster.start(machine)
         self.clients.start()
@@ -88,7 +106,9 @@ class Run:
         self.cluster.queue.run_until(self.config.fault_ns)
         self._heal()
         self._demand_writes()
+        self._demand_end_of_clients()
         self._demand_equal_logs()
+        look_at_brokers(self.cluster)
         self.cluster.observer.finish()
         self._scan_disks()
 
@@ -106,7 +126,7 @@ class Run:
             if machine.process is None and not machine.stays_down:
                 machine.restart_due = False
                 cluster.start(machine, machine.in_flight)
-        self.clients.healed = True
+        self.clients.heal()
 
     def _demand_writes(self) -> None:
         queue = self.cluster.queue
@@ -117,9 +137,17 @@ class Run:
                 raise Violation("liveness", f"no new writes after the faults: {views}")
             queue.run_until(queue.now_ns + 100 * MS_NS)
 
-    def _demand_equal_logs(self) -> None:
+    def _demand_end_of_clients(self) -> None:
         queue = self.cluster.queue
         self.clients.stop()
+        deadline_ns = queue.now_ns + HEAL_NS
+        while (missing := self.clients.why_not_ended()) is not None:
+            if queue.now_ns >= deadline_ns:
+                raise Violation("liveness", missing)
+            queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _demand_equal_logs(self) -> None:
+        queue = self.cluster.queue
         deadline_ns = queue.now_ns + HEAL_NS
         while (missing := why_not_converged(self.cluster.views())) is not None:
             if queue.now_ns >= deadline_ns:
@@ -133,6 +161,7 @@ class Run:
             if machine.process is not None:
                 cluster.end(machine, CrashKind.LOSE)
                 _scan(cluster, machine)
+        look_at_files(cluster)
 
 
 def _scan(cluster: Cluster, machine: Machine) -> None:

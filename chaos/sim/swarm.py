@@ -19,6 +19,8 @@ from raftlog.raft.config import CoreConfig
 
 BIG_EVERY: Final = 100
 """One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
+BROKER_SHARE: Final = 0.4
+"""Seeds that run the topic store; the others run raw entries, at half the cost."""
 
 
 class Fault(Enum):
@@ -60,6 +62,51 @@ _PERIODS_MS: Final = {
 }
 
 
+class CallsConfig(msgspec.Struct, frozen=True):
+    """How bad the way between clients and nodes is. Rates are probabilities per request."""
+
+    mean_ns: int = MS_NS
+    lost: float = 0.0
+    """Requests that never arrive, and answers likewise."""
+    late: float = 0.0
+    """Requests that arrive when nobody waits for them any more."""
+    late_ns_max: int = 6_000 * MS_NS
+
+
+class BrokerConfig(msgspec.Struct, frozen=True):
+    """The topic store in a seed: its limits, and who uses it how."""
+
+    range_body_bytes: int
+    range_postings: int
+    snapshot_chunk_bytes: int
+    topics: tuple[str, ...]
+    """Topics that stay; others come and go."""
+    queues_max: int
+    retention_ms: int
+    retention_bytes: int
+    codec: str
+    calls: CallsConfig
+    value_bytes_max: int
+    plain_per_s: float
+    idempotent_per_s: float
+    """Of each producer."""
+    producers: int
+    in_flight_max: int
+    crashes_per_s: float
+    readers: int
+    reads_per_s: float
+    groups: tuple[str, ...]
+    members: int
+    """Of each group."""
+    session_ms: int
+    member_sleeps: float
+    """How often a member falls asleep, per heartbeat; how often it leaves."""
+    member_leaves: float
+    commits_late: float
+    """How often a commit leaves when somebody else may have the queue."""
+    administration_per_s: float
+
+
 class SeedConfig(msgspec.Struct, frozen=True):
     """Everything that is decided before a run begins."""
 
@@ -81,6 +128,8 @@ class SeedConfig(msgspec.Struct, frozen=True):
     drift_ppm: int
     heal_majority: bool
     """Whether a minority stays down at the end."""
+    broker: BrokerConfig | None = None
+    """None: raw entries."""
 
 
 def is_big(seed: int) -> bool:
@@ -114,6 +163,44 @@ def draw_config(seed: int) -> SeedConfig:
         victims=(nodes - 1) // 2 if damaged else 0,
         drift_ppm=random.choice((0, 0, 200, 20_000)),
         heal_majority=not damaged and random.random() < 0.3,
+        broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
+    )
+
+
+def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
+    """Draw the topic store for two seeds of five, from a stream of its own."""
+    if random.random() >= BROKER_SHARE:
+        return None
+    bad = random.random() < 0.7
+    return BrokerConfig(
+        range_body_bytes=random.choice((2_000, 10_000, 40_000)),
+        range_postings=random.choice((5, 20, 100)),
+        snapshot_chunk_bytes=random.choice((1, 200, 32 * KIB)),
+        topics=("orders", "events")[: random.randint(1, 2)],
+        queues_max=random.choice((1, 2, 4)),
+        retention_ms=random.choice((0, 0, 5_000)),
+        retention_bytes=random.choice((0, 0, 1_500)),
+        codec=random.choice(("none", "none", "zstd", "lz4")),
+        calls=CallsConfig(
+            mean_ns=random.choice((MS_NS // 2, 2 * MS_NS, 20 * MS_NS)),
+            lost=random.choice((0.01, 0.1)) if bad else 0.0,
+            late=random.choice((0.02, 0.15)) if bad else 0.0,
+        ),
+        value_bytes_max=random.choice((10, 100, 1_000)),
+        plain_per_s=random.choice((0, 2, 5)) / quiet,
+        idempotent_per_s=random.choice((2, 6, 15)) / quiet,
+        producers=random.randint(1, 3),
+        in_flight_max=random.choice((1, 3, 64)),
+        crashes_per_s=random.choice((0, 0.1)),
+        readers=random.randint(0, 2),
+        reads_per_s=random.choice((1, 5)) / quiet,
+        groups=("billing", "audit")[: random.randint(0, 2)],
+        members=random.randint(1, 3),
+        session_ms=random.choice((1_000, 3_000)),
+        member_sleeps=random.choice((0.0, 0.02, 0.1)),
+        member_leaves=random.choice((0.0, 0.01, 0.05)),
+        commits_late=random.choice((0.0, 0.05, 0.2)),
+        administration_per_s=random.choice((0.2, 1, 3)) / quiet,
     )
 
 

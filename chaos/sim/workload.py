@@ -32,7 +32,7 @@ class Clients:
         nodes: Sequence[NodeId],
     ) -> None:
         self.acks_after_heal = 0
-        self.healed = False
+        self._healed = False
         self._queue = queue
         self._random = random
         self._config = config
@@ -48,9 +48,17 @@ class Clients:
         self._later(self._config.appends_per_s, self._append)
         self._later(self._config.reads_per_s, self._read)
 
+    def heal(self) -> None:
+        """The faults are over."""
+        self._healed = True
+
     def stop(self) -> None:
         """Send nothing more."""
         self._stopped = True
+
+    def why_not_ended(self) -> str | None:
+        """Nothing has to be waited for."""
+        return None
 
     def _later(self, per_second: float, act: Callable[[], None]) -> None:
         if not per_second:
@@ -80,7 +88,7 @@ class Clients:
         observer = self._observer
         observer.history.sends(value)
         floor = observer.order.begins()
-        healed = self.healed
+        healed = self._healed
 
         def ended(outcome: object, _term: Term, index: Index) -> None:
             if isinstance(outcome, Stored):

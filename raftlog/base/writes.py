@@ -25,7 +25,10 @@ class SaveHardState(msgspec.Struct, frozen=True, gc=False):
 
 
 class WriteEntries(msgspec.Struct, frozen=True, gc=False):
-    """Truncate to ``truncate_to`` if it is set, then append ``entries``, durably."""
+    """Truncate to ``truncate_to`` if it is set, then append ``entries``, durably.
+
+    A truncation comes with what replaces it: only a conflicting entry cuts a log (§5.3).
+    """
 
     write: WriteNumber
     truncate_to: Index | None

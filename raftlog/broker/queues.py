@@ -15,8 +15,6 @@ from raftlog.base.ids import Offset
 from raftlog.base.limits import QUEUES_MAX
 from raftlog.broker.table import Table
 
-QUEUE_ZERO: Final = 0
-"""The queue of the system's topic ``%log``."""
 OFFSET_ZERO: Final = Offset(0)
 
 
@@ -40,6 +38,7 @@ class Queues:
     def __init__(self) -> None:
         self.table: Final[Table[int, Queue]] = Table()
         self.next_number = 1
+        """Never 0: a request that names no queue names none that there is."""
 
     def get(self, number: int) -> Queue | None:
         """Return the queue, or None."""

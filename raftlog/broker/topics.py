@@ -15,12 +15,10 @@ import msgspec
 from raftlog.base.errors import BadRequest, LimitReached, TopicExists, TopicNotFound
 from raftlog.base.limits import TOPIC_QUEUES_MAX, TOPICS_MAX
 from raftlog.base.names import check_name
-from raftlog.broker.queues import QUEUE_ZERO, Queue, Queues
+from raftlog.broker.queues import Queues
 from raftlog.broker.table import Table
 from raftlog.broker.values import Count, Name, QueueNumber
 
-LOG_TOPIC: Final = "%log"
-"""The system's topic of one queue, number 0, that is always there."""
 DEFAULT_QUEUES: Final = 4
 DEFAULT_RETENTION_MS: Final = 72 * 3600 * 1000
 FOR_EVER: Final = 0
@@ -115,9 +113,6 @@ class Topics:
     def __init__(self, queues: Queues) -> None:
         self.table: Final[Table[str, Topic]] = Table()
         self._queues = queues
-        log = Topic(LOG_TOPIC, TopicSettings(1, FOR_EVER), (QUEUE_ZERO,))
-        self.table.put(LOG_TOPIC, log)
-        queues.table.put(QUEUE_ZERO, Queue(QUEUE_ZERO, LOG_TOPIC, 0))
 
     def load(self, rows: Iterable[Topic]) -> None:
         """Start from a snapshot."""
@@ -175,10 +170,10 @@ class Topics:
 
         Raises:
             TopicNotFound: There is no such topic.
-            BadRequest: It is the system's, or would have fewer queues.
+            BadRequest: It would have fewer queues.
             LimitReached: Too many queues.
         """
-        topic = self._users(command.name)
+        topic = self.find(command.name)
         settings = _changed(topic.settings, command.changes)
         if settings.queues < len(topic.queues):
             raise BadRequest(
@@ -192,18 +187,11 @@ class Topics:
 
         Raises:
             TopicNotFound: There is no such topic.
-            BadRequest: It is the system's.
         """
-        topic = self._users(command.name)
+        topic = self.find(command.name)
         for number in topic.queues:
             self._queues.close(number)
         return self.table.delete(topic.name)
-
-    def _users(self, name: str) -> Topic:
-        topic = self.find(name)
-        if topic.name == LOG_TOPIC:
-            raise BadRequest(f"topic {name!r} is the system's")
-        return topic
 
     def _open(self, name: str, places: range) -> tuple[int, ...]:
         if places.stop > TOPIC_QUEUES_MAX:

@@ -275,7 +275,7 @@ def unanswered(method: int, why: str) -> RaftlogError:
     """Return what can be said of a request whose answer never came."""
     if EXCHANGES[method].changes:
         return OutcomeUnknown(
-            f"{why}; it may have happened or still happen: read the log to see, asking again "
+            f"{why}; it may have happened or still happen: look before you ask again, which "
             "may repeat it"
         )
     return Unavailable(f"{why}; ask again")

@@ -44,17 +44,6 @@ class Columns:
         if self.tags is not None:
             self.tags.append(None)
 
-    def add_value(self, value: bytes) -> None:
-        """Add a record that is only a value."""
-        self.values.append(value)
-        self.bytes += len(value)
-        if self.keys is not None:
-            self.keys.append(None)
-        if self.times is not None:
-            self.times.append(0)
-        if self.tags is not None:
-            self.tags.append(None)
-
     def add_record(self, record: Record) -> None:
         """Add a record that is more than a value."""
         number = len(self.values)

@@ -15,7 +15,7 @@ READ_BYTES: Final = 1024 * KIB
 
 
 def split_answer(
-    answer: client.BatchesRead, payload: Buffer, topic: str = "", queue: int = 0
+    answer: client.BatchesRead, payload: Buffer, topic: str, queue: int
 ) -> tuple[StoredBatch, ...]:
     """Return the batches of an answer, without a copy.
 

@@ -83,8 +83,8 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
 
     base_offset: Offset
     data: Buffer
-    topic: str = ""
-    queue: int = 0
+    topic: str
+    queue: int
 
     @property
     def count(self) -> int:
@@ -114,11 +114,3 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
                     *(topic, queue, Offset(offset), record.key, record.value),
                     *(record.headers, record.timestamp_ms, record.tag),
                 )
-
-
-class ReadBatches(msgspec.Struct, frozen=True):
-    """What a read found: perhaps nothing, if the queue had nothing new in time."""
-
-    batches: tuple[StoredBatch, ...]
-    end_offset: Offset
-    applied: Index

@@ -32,7 +32,9 @@ class Following:
     def __init__(self, log: LogView, durability: Durability, commit: Index) -> None:
         self.matched = commit
         """The log is known to equal the leader's up to here."""
-        self._acked = NOTHING_ACKED
+        self._acked = commit
+        """How far the leader was told. What is committed it hears only with an answer: said
+        unasked beside a rejection, it would end the probe that the rejection's hint begins."""
         self._log = log
         self._durability = durability
 

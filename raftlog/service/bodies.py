@@ -18,7 +18,7 @@ from raftlog.node.ports import Reader
 from raftlog.service.ports import OnBodies, ShardReplica
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.span import BodySpan, Place
-from raftlog.wire.batch import parse_batch_header
+from raftlog.wire.batch_header import parse_stored_header
 
 
 class BodyReader:
@@ -91,7 +91,7 @@ class BodyReader:
 
 def _is_whole(batch: Buffer) -> bool:
     try:
-        parse_batch_header(batch)
+        parse_stored_header(batch)
     except (BadBatch, RecordTooLarge):
         return False
     return True

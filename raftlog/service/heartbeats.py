@@ -74,7 +74,8 @@ class HeartbeatService:
         self.waiting.wake_all()
 
     def _applied(self, _index: Index) -> None:
-        for group in self.machine.take_regrouped():
+        # In order: a run of the simulator must not depend on the hashes of names.
+        for group in sorted(self.machine.take_regrouped()):
             self.sessions.regrouped(group)
             self.waiting.wake(group)
 

@@ -26,7 +26,8 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
 from raftlog.service.ports import ShardReplica
-from raftlog.wire.batch import ANONYMOUS, parse_batch_header
+from raftlog.wire.batch import ANONYMOUS
+from raftlog.wire.batch_header import parse_stored_header
 
 APPEND_BATCH: Final = int(CommandType.APPEND_BATCH)
 
@@ -103,7 +104,7 @@ def _check(batch: Buffer, queue: Queue) -> RaftlogError | None:
     if len(batch) > BATCH_BYTES_MAX:
         return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
     try:
-        header = parse_batch_header(batch)
+        header = parse_stored_header(batch)
     except RaftlogError as error:
         return error
     # A producer's batch may be one that was stored before the topic was closed: only apply knows.

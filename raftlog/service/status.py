@@ -12,7 +12,6 @@ import msgspec
 from raftlog.base.ids import ClusterId, NodeId
 from raftlog.base.membership import Membership
 from raftlog.broker.machine import BrokerMachine
-from raftlog.broker.queues import QUEUE_ZERO
 from raftlog.raft.config import CoreStatus
 from raftlog.service.produce import ProduceService
 from raftlog.service.read import ReadService
@@ -66,10 +65,7 @@ def service_counters(produce: ProduceService, read: ReadService) -> dict[str, in
 
 def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
     """Return how much the machine of one shard holds."""
-    log = machine.queues.find(QUEUE_ZERO)
     return {
-        "queue_start_offset": log.start_offset,
-        "queue_end_offset": log.end_offset,
         "index_ranges_size": machine.range_count,
         "topics_size": len(machine.topics.table),
         "queues_size": len(machine.queues.table),

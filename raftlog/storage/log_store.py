@@ -479,6 +479,7 @@ class LogStore:
 
     def _end_at(self, index: Index, entries: Sequence[Entry]) -> LogEnd:
         """Return the log's end at ``index``; what follows it names its checksum."""
+        assert entries, f"a truncation to {index} without what replaces it"
         term = self._term_of(self._segment_of(index), index) if index > self.start.index else None
         if term is None:
             return self.start

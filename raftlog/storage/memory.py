@@ -123,6 +123,7 @@ class MemoryLogStore:
             match write:
                 case WriteEntries(_, truncate_to, entries):
                     if truncate_to is not None:
+                        assert entries, f"a truncation to {truncate_to} without what replaces it"
                         self._plan_truncate(plan, truncate_to)
                     self._plan_append(plan, entries)
                 case SaveHardState(_, state):

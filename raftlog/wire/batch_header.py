@@ -35,6 +35,8 @@ BATCH_HEADER_BYTES: Final = _HEADER.size
 _CHECKED: Final = struct.Struct("<HBBHHIIIIQQQqq")
 _OUTSIDE: Final = struct.Struct("<QQI")
 _CHECKED_AT: Final = _OUTSIDE.size
+_NOWHERE: Final = bytes(16)
+"""Base offset and term of a batch that was not served yet."""
 _LENGTH: Final = struct.Struct("<I")
 _LENGTH_AT: Final = 28
 _FACTS: Final = struct.Struct("<I36xq")
@@ -179,6 +181,22 @@ def parse_batch_header(buffer: Buffer) -> BatchHeader:
         check_table(table_of(buffer, table_length), count)
     producer = Producer(producer_id, epoch, sequence, known_through) if producer_id else ANONYMOUS
     return BatchHeader(length, count, codec, flags, table_length, producer, first, largest)
+
+
+def parse_stored_header(buffer: Buffer) -> BatchHeader:
+    """Check a batch as it is appended and lies in the log: nobody has written its place into it.
+
+    Base offset and term are outside the checksum. In the log they are 0, so a
+    bit of them that rotted on a disk is noticed too.
+
+    Raises:
+        BadBatch: As ``parse_batch_header``, or base offset or term is not 0.
+        RecordTooLarge: As ``parse_batch_header``.
+    """
+    header = parse_batch_header(buffer)
+    if memoryview(buffer)[: len(_NOWHERE)] != _NOWHERE:
+        raise BadBatch("base offset and term of a batch are 0 until it is served; send them so")
+    return header
 
 
 def table_of(buffer: Buffer, length: int) -> memoryview:

@@ -1,6 +1,6 @@
 """Random histories: every command there is, about things that mostly exist."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 from raftlog.base.entry import Entry
@@ -12,9 +12,11 @@ from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
-from tests.broker.logs import entry_of, sent
+from tests.broker.logs import FIRST, entry_of, sent
 
 NAMES = [f"t{number}" for number in range(4)]
+KEPT = "kept"
+"""A topic of one queue that is made first and never deleted: something always gets through."""
 GROUPS = [f"g{number}" for number in range(3)]
 MEMBERS = [f"m{number}" for number in range(4)]
 PRODUCERS = [number << 16 for number in range(1, 4)]
@@ -30,6 +32,7 @@ class History:
         self.entries: list[Entry] = []
         self.outcomes: list[list[object]] = []
         self.log_time_ms = 0
+        self._apply([write_command(CreateTopic(KEPT, TopicChanges(queues=1)))])
         self._makers: list[Callable[[], Command | CommandValue]] = [
             *[self._append] * 12,
             *[self._create, self._alter, self._delete, self._move],
@@ -50,15 +53,17 @@ class History:
                 command if isinstance(command, Command) else write_command(command)
                 for command in made
             ]
-            at = len(self.entries) + 1
-            entry = entry_of(at, *commands, log_time_ms=self.log_time_ms)
-            self.entries.append(entry)
-            self.outcomes.append(list(self.machine.apply(entry)))
+            self._apply(commands)
         return self
+
+    def _apply(self, commands: Sequence[Command]) -> None:
+        entry = entry_of(len(self.entries) + 1, *commands, log_time_ms=self.log_time_ms)
+        self.entries.append(entry)
+        self.outcomes.append(list(self.machine.apply(entry)))
 
     def _queue(self) -> int:
         numbers = [*self.machine.queues.table.rows, self.machine.queues.next_number]
-        return self.random.choice([0, self.random.choice(numbers)])
+        return self.random.choice([FIRST, self.random.choice(numbers)])
 
     def _append(self) -> Command:
         queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
@@ -110,7 +115,7 @@ class History:
         return MoveStart(self._queue(), self.random.randrange(20))
 
     def _join(self) -> CommandValue:
-        topics = tuple(self.random.sample([*NAMES, "%log"], self.random.randrange(1, 3)))
+        topics = tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
         return JoinGroup(self._group(), self._member(), topics, 1_000)
 
     def _leave(self) -> CommandValue:
@@ -137,7 +142,7 @@ class History:
     def _commit(self) -> CommandValue:
         claims = list(self.machine.claims.table.rows.values())
         if not claims:
-            return CommitOffsets(self._group(), self._member(), 1, ((0, 0),))
+            return CommitOffsets(self._group(), self._member(), 1, ((FIRST, 0),))
         claim = self.random.choice(claims)
         offset = (claim.committed or 0) + self.random.choice((0, 1, 2, -1))
         offsets = ((claim.queue, max(0, offset)),)

@@ -17,13 +17,15 @@ from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
 from raftlog.wire.batch import Producer, encode_columns
 
 TERM = Term(2)
+FIRST = 1
+"""The number of the first queue that a log opens."""
 
 
 def batch_of(*values: bytes, timestamp_ms: int = 5) -> bytes:
     return encode_columns(values, timestamp_ms=timestamp_ms)
 
 
-def append(batch: bytes, queue: int = 0) -> Command:
+def append(batch: bytes, queue: int = FIRST) -> Command:
     return Command(CommandType.APPEND_BATCH, append_parts(queue, batch))
 
 
@@ -44,8 +46,14 @@ def stored_at(offset: int, count: int, at: int, *, duplicate: bool = False) -> A
     return Appended(Offset(offset), count, TERM, Index(at), duplicate)
 
 
+def opening() -> Entry:
+    """Entry 1: a topic of one queue, ``FIRST``."""
+    return entry_of(1, write_command(CreateTopic("orders", TopicChanges(queues=1))))
+
+
 def log_of(*groups: Sequence[Command]) -> list[Entry]:
-    return [entry_of(at, *group) for at, group in enumerate(groups, start=1)]
+    """The opening, and an entry for each group: the first one is entry 2."""
+    return [opening(), *(entry_of(at, *group) for at, group in enumerate(groups, start=2))]
 
 
 def applied(entries: Iterable[Entry]) -> BrokerMachine:

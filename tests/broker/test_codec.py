@@ -21,7 +21,7 @@ GOOD: list[CommandValue] = [
     MoveStart(1, 5),
     InitProducer(),
     FenceProducer(0, 1 << 16, 1),
-    JoinGroup("g", "m", ("t", "%log"), 1_000, "café"),
+    JoinGroup("g", "m", ("t", "u"), 1_000, "café"),
     LeaveGroup("g", "m", expired=True),
     DeleteGroup("g"),
     ClaimQueue("g", 1, 3, "m"),

@@ -113,9 +113,10 @@ def test_records_of_a_deleted_topic_stay_in_the_files_and_leave_the_directory(
 ) -> None:
     """Files are the same bytes everywhere, whenever the topic went."""
     one = world.queues[0]
+    (other,) = world.topic("other")
     world(DeleteTopic("orders"))
     for _ in range(20):
-        world(append(batch_of(b"a")))
+        world(append(batch_of(b"a"), other))
     sealed = world.machine.take_sealed()
     assert any(span.queue == one for item in sealed for span in item.summary.queues)
     assert world.machine.find_time(one, 0) is None

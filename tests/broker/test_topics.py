@@ -38,13 +38,14 @@ def test_a_topic_has_defaults_and_queues_with_numbers_of_their_own() -> None:
     assert found == Queue(3, "orders", 2)
 
 
-def test_the_system_s_queue_is_there_and_nobody_s_to_change() -> None:
-    """The old client writes to it."""
+def test_a_fresh_machine_has_no_topics_and_no_queues() -> None:
+    """Nothing is there that nobody made, and no number means "the usual one"."""
     shard = Shard()
-    assert shard(append(batch_of(b"a"))) == stored_at(0, 1, 1)
-    assert shard.machine.topics.get("%log") is not None
-    assert shard.refusal(DeleteTopic("%log")) is BadRequest
-    assert shard.refusal(AlterTopic("%log", TopicChanges(queues=2))) is BadRequest
+    assert list(shard.machine.topics) == []
+    assert isinstance(shard(append(batch_of(b"a"), 0)), WrongQueue)
+    shard.topic(queues=2)
+    assert isinstance(shard(append(batch_of(b"a"), 0)), WrongQueue)
+    assert sorted(shard.machine.queues.table.rows) == [1, 2]
 
 
 def test_a_deleted_topic_s_queues_never_come_back() -> None:
@@ -79,6 +80,8 @@ REFUSED: dict[str, tuple[CommandValue, type[RaftlogError]]] = {
     "too many more": (AlterTopic("orders", TopicChanges(queues=1_001)), LimitReached),
     "altering what is not there": (AlterTopic("order", ONE), TopicNotFound),
     "deleting what is not there": (DeleteTopic("order"), TopicNotFound),
+    "altering a system's name": (AlterTopic("%log", ONE), TopicNotFound),
+    "deleting a system's name": (DeleteTopic("%log"), TopicNotFound),
     "moving what is not there": (MoveStart(9, 1), WrongQueue),
 }
 
@@ -94,8 +97,8 @@ def test_a_refusal_changes_nothing(case: str) -> None:
 
 def test_tables_of_topics_and_queues_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound that is reached is a typed refusal."""
-    monkeypatch.setattr(topics, "TOPICS_MAX", 3)
-    monkeypatch.setattr(queues, "QUEUES_MAX", 5)
+    monkeypatch.setattr(topics, "TOPICS_MAX", 2)
+    monkeypatch.setattr(queues, "QUEUES_MAX", 4)
     shard = Shard()
     shard.topic("a", queues=2)
     assert shard.refusal(CreateTopic("b", TopicChanges(queues=3))) is LimitReached
@@ -125,7 +128,7 @@ def test_topics_are_listed_in_the_order_of_their_names() -> None:
     for name in ("b", "a", "d", "c"):
         shard.topic(name)
     assert [topic.name for topic in shard.machine.topics.after("a", 2)] == ["b", "c"]
-    assert [topic.name for topic in shard.machine.topics.after("", 9)] == ["%log", *"abcd"]
+    assert [topic.name for topic in shard.machine.topics.after("", 9)] == [*"abcd"]
 
 
 @pytest.mark.parametrize(("to", "start"), [(2, 2), (9, 3), (3, 3), (0, 1)])

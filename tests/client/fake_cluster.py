@@ -131,6 +131,8 @@ class FakeCluster:
         )
         self.leader = "n1"
         self.term = 3
+        self.tells_leader = True
+        """Whether a node that does not lead says who does."""
         self.nodes: list[FakeNode] = []
         self.late: list[Callable[[], None]] = []
         """Requests that were kept; call one to carry it out."""
@@ -142,6 +144,11 @@ class FakeCluster:
         """Let another node lead."""
         self.leader = node
         self.term += 1
+
+    @property
+    def hint(self) -> NodeId | None:
+        """Whom a node names that does not lead."""
+        return NodeId(self.leader) if self.tells_leader else None
 
     @property
     def seeds(self) -> list[str]:
@@ -245,7 +252,7 @@ class FakeNode:
             elif request.method == Method.STATUS:
                 self._status(request)
             elif self.cluster.leader != self.name:
-                request.fail(NotLeader(NodeId(self.cluster.leader)))
+                request.fail(NotLeader(self.cluster.hint))
             else:
                 handler(request)
 
@@ -260,7 +267,7 @@ class FakeNode:
                 role="leader" if cluster.leader == self.name else "follower",
                 term=cluster.term,
                 leader=cluster.leader,
-                leader_address=self._address_of(NodeId(cluster.leader)),
+                leader_address=self._address_of(cluster.hint) if cluster.hint else "",
                 counters={"received": sum(self.received.values())},
             )
         )

@@ -1,7 +1,7 @@
 """One queue as a broker keeps it for its producers: the rules of rulings 9 and 10, and no more.
 
 Small enough to be seen to be right. The tests of the sequencing hold the client
-against it, and the fake broker stores by it.
+against it.
 """
 
 from typing import Final

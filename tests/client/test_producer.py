@@ -79,6 +79,40 @@ async def test_sends_of_one_turn_share_a_batch_and_each_has_its_own_receipt() ->
         assert cluster.values("orders")[queue][base:] == values
 
 
+async def test_a_turn_with_too_much_for_one_batch_makes_several() -> None:
+    """The limits of a batch are not the caller's business."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        many = BATCH_RECORDS_MAX + 5
+        await asyncio.gather(*(client.send("orders", b"") for _ in range(many)))
+        assert cluster.count(Method.APPEND) == 1 + 2
+        large = [bytes([number]) * 700_000 for number in range(4)]
+        await asyncio.gather(*(client.send("orders", value) for value in large))
+        assert cluster.count(Method.APPEND) == 1 + 2 + 4
+        assert cluster.values("orders") == [[b"first", *[b""] * many, *large]]
+
+
+async def test_at_most_64_batches_are_in_flight_and_the_rest_shares_the_next() -> None:
+    """The window of ruling 9; what waits for it is packed tighter."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        cluster.fault(Method.APPEND, *[unanswered] * 64)
+        values = [b"%d" % number for number in range(80)]
+        sends = []
+        for value in values:
+            sends.append(client.send("orders", value))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        await until(lambda: len(cluster.late) == 64)
+        assert cluster.count(Method.APPEND) == 1 + 64
+        for request in cluster.late:
+            request()
+        receipts = await asyncio.gather(*sends)
+        assert [receipt.offset for receipt in receipts] == list(range(1, 81))
+        assert cluster.count(Method.APPEND) == 1 + 64 + 1
+        assert cluster.values("orders") == [[b"first", *values]]
+
+
 async def test_without_a_key_the_queues_take_turns_and_with_one_they_do_not() -> None:
     """One queue for each turn of the loop; one queue for each key."""
     async with fake_cluster(orders=4) as cluster, Client(cluster.seeds) as client:

@@ -1,8 +1,9 @@
 """What the tests of real processes are written with: a writer that remembers, and a look inside.
 
-The writer appends without a break and keeps every receipt. Afterwards each
-node is asked by itself for all that it has applied, and compared with the
-receipts: what was acknowledged is there, and nothing is there that nobody sent.
+The writer sends without a break and keeps every receipt. Afterwards each node
+is asked by itself for all that it has applied, and compared with the receipts:
+what was acknowledged is there once, where its receipt says, and nothing is
+there that nobody sent.
 """
 
 import asyncio
@@ -13,10 +14,10 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
-from raftlog.base.errors import OutcomeUnknown, RaftlogError, Retriable, Unavailable
+from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.client.channel import Channel
-from raftlog.client.log_client import LogClient
+from raftlog.client.client import Client
 from raftlog.client.routing import ask_status
 from raftlog.testing.bench.target import Target
 from raftlog.testing.cluster import LocalCluster
@@ -26,6 +27,7 @@ from raftlog.wire.batch import records
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
+TOPIC: Final = "orders"
 PATIENCE_S: Final = 20.0
 """For anything that must happen; on an idle machine nothing here takes a second."""
 POLL_S: Final = 0.02
@@ -33,11 +35,12 @@ POLL_S: Final = 0.02
 
 @asynccontextmanager
 async def running(directory: Path) -> AsyncIterator[Target]:
-    """Start three nodes below ``directory`` and wait for their leader."""
+    """Start three nodes below ``directory``; wait for their leader; make a topic of one queue."""
     with LocalCluster(directory) as cluster:
-        async with LogClient(cluster.seeds, timeout_s=PATIENCE_S) as client:
+        async with Client(cluster.seeds, timeout=PATIENCE_S) as client:
             target = Target(client, cluster.seeds, cluster)
             await target.ready()
+            await client.topics.create(TOPIC, queues=1, exist_ok=True)
             yield target
 
 
@@ -57,13 +60,11 @@ def address_of(target: Target, node: NodeId) -> str:
 
 
 class Writer:
-    """Appends without a break, some records at a time, each value once."""
+    """Sends without a break, some records at a time, each value by one call of ``send``."""
 
-    def __init__(self, client: LogClient, *, in_flight: int = 16) -> None:
+    def __init__(self, client: Client, *, in_flight: int = 16) -> None:
         self.acked: Final[dict[int, bytes]] = {}
         """By offset: what must be found."""
-        self.unknown: Final[set[bytes]] = set()
-        """What may be found: nobody was told what became of it."""
         self._client = client
         self._in_flight = in_flight
         self._tasks: list[asyncio.Task[None]] = []
@@ -92,39 +93,46 @@ class Writer:
         while not self._over:
             self._next += 1
             value = b"value %08d " % self._next + b"." * 180
-            try:
-                receipt = await self._client.send(value)
-            except OutcomeUnknown:
-                self.unknown.add(value)
-            except Retriable:
-                continue  # it never happened: it must not be found
-            else:
-                assert receipt.offset not in self.acked, f"offset {receipt.offset} given twice"
-                self.acked[receipt.offset] = value
+            # The producer sends again until it knows: any error here is a failure of the test.
+            receipt = await self._client.send(TOPIC, value)
+            assert receipt.offset not in self.acked, f"offset {receipt.offset} given twice"
+            self.acked[receipt.offset] = value
 
 
 async def compare_every_node(target: Target, writer: Writer) -> None:
     """Hold what each node has applied against the receipts, and the ends against one another."""
-    end = await target.client.end_offset()
+    number, end = await queue_of(target.client)
     applied = (await target.client.status()).applied
     for seed in target.seeds:
-        stored, node_end = await stored_on(seed, applied)
+        stored, node_end = await stored_on(seed, number, applied)
         assert node_end == end, f"{seed} ends at {node_end}, the leader at {end}"
         compare(stored, writer)
 
 
+async def queue_of(client: Client) -> tuple[int, int]:
+    """Return the number of the topic's queue, and where it ends."""
+    description = await client.topics.describe(TOPIC)
+    (number,) = await client._catalog.find(TOPIC)
+    (queue,) = description.queues
+    return number, queue.end_offset
+
+
 def compare(stored: dict[int, bytes], writer: Writer) -> None:
-    """Hold what one node has against the receipts."""
+    """Hold what one node has against the receipts: each record once, and no other.
+
+    A send that was repeated after a lost answer or a lost leader must not be there twice.
+    """
     wrong = {at: value for at, value in writer.acked.items() if stored.get(at) != value}
     some = [(at, value[:14], stored.get(at, b"")[:14]) for at, value in list(wrong.items())[:3]]
     assert not wrong, f"of {len(writer.acked)} acked, {len(wrong)} are gone or changed: {some}"
-    others = Counter(value for offset, value in stored.items() if offset not in writer.acked)
-    assert set(others) <= writer.unknown, "a record that nobody sent, or that was refused"
-    assert set(others.values()) <= {1}, "one send is there twice"
+    twice = [value[:14] for value, count in Counter(stored.values()).items() if count > 1]
+    assert not twice, f"{len(twice)} sends are there more than once: {twice[:3]}"
+    others = [(at, value[:14]) for at, value in stored.items() if at not in writer.acked]
+    assert not others, f"{len(others)} records are there without a receipt: {others[:3]}"
 
 
-async def stored_on(address: str, applied: int = 0) -> tuple[dict[int, bytes], int]:
-    """Return every record that one node has, by offset, and its end offset.
+async def stored_on(address: str, queue: int, applied: int = 0) -> tuple[dict[int, bytes], int]:
+    """Return every record that one node has in a queue, by offset, and the queue's end there.
 
     It answers when it has applied the entry at ``applied``.
     """
@@ -133,6 +141,7 @@ async def stored_on(address: str, applied: int = 0) -> tuple[dict[int, bytes], i
     try:
         while True:
             request = messages.ReadBatches(
+                queue=queue,
                 offset=len(stored),
                 bytes_max=1 << 20,
                 session_applied=applied,

@@ -6,7 +6,8 @@ memory on what is merely claimed, and goes on serving everybody else.
 
 import asyncio
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final
 
 import pytest
@@ -25,7 +26,7 @@ from raftlog.base.errors import (
     WrongVersion,
 )
 from raftlog.base.limits import BATCH_BYTES_MAX, MIB
-from raftlog.client.log_client import LogClient
+from raftlog.client.client import Client
 from raftlog.testing.bench.usage import usage_of
 from raftlog.testing.cluster import LocalCluster
 from raftlog.wire.address import parse_address
@@ -42,13 +43,15 @@ from raftlog.wire.greeting import hello_frame
 from raftlog.wire.schema import client as messages
 from raftlog.wire.schema import hello
 from raftlog.wire.status import decode_error
-from tests.cluster.cluster_under_load import PATIENCE_S, channel_to
+from tests.cluster.cluster_under_load import PATIENCE_S, TOPIC, channel_to, queue_of
 
 pytestmark = pytest.mark.asyncio
 
 CLAIM: Final = struct.pack("<IIQIBBHI", 0xFFFF_FFFF, 16, 1, 0, 64, 0, 0, 0)
 """A frame header that says: 4 GiB follow."""
 GROWTH_BYTES_MAX: Final = 1 * MIB
+QUEUE: Final = 1
+"""The number that the topic's queue has."""
 PATIENT: Final = "timings: {election_min_ms: 4000, election_max_ms: 8000}"
 ROUNDS: Final = 4
 TIMES: Final = 20
@@ -63,6 +66,15 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     with LocalCluster(tmp_path_factory.mktemp("nodes"), settings=[PATIENT]) as nodes:
         yield nodes
         nodes.check_alive()
+
+
+@asynccontextmanager
+async def client_of(cluster: LocalCluster) -> AsyncIterator[Client]:
+    """Give a client, and a topic of one queue: the first one that this cluster opens."""
+    async with Client(cluster.seeds, timeout=PATIENCE_S) as client:
+        await client.topics.create(TOPIC, queues=1, exist_ok=True)
+        assert (await queue_of(client))[0] == QUEUE
+        yield client
 
 
 class Stranger:
@@ -171,13 +183,13 @@ async def test_strangers_are_refused_and_cost_nothing(
     is_peer_port: bool,  # noqa: FBT001
 ) -> None:
     """Each kind many times over: told why, sent away, forgotten."""
-    async with LogClient(cluster.seeds, timeout_s=PATIENCE_S) as log:
-        await log.send(b"before")
-        stranger = Stranger(cluster, (await log.status()).cluster, is_peer_port)
+    async with client_of(cluster) as client:
+        await client.send(TOPIC, b"before")
+        stranger = Stranger(cluster, (await client.status()).cluster, is_peer_port)
         growths = [await _growth_of_a_round(stranger) for _ in range(ROUNDS)]
         # The first round also pays for what the allocator keeps; a leak shows in every one.
         assert min(growths) <= GROWTH_BYTES_MAX, f"bytes more, by round: {growths}"
-        assert (await log.send(b"after")).offset >= 1
+        assert (await client.send(TOPIC, b"after")).offset >= 1
         assert stranger.node.running
 
 
@@ -198,18 +210,34 @@ def _damaged() -> bytes:
 
 GOOD: Final = encode_columns([b"value"], timestamp_ms=1)
 MISTAKES: Final = [
-    ("damaged", Method.APPEND, messages.AppendBatch(), 0, _damaged(), BadBatch),
-    ("no batch", Method.APPEND, messages.AppendBatch(), 0, b"hello", BadBatch),
-    ("nothing", Method.APPEND, messages.AppendBatch(), 0, b"", BadBatch),
+    ("damaged", Method.APPEND, messages.AppendBatch(queue=QUEUE), 0, _damaged(), BadBatch),
+    ("no batch", Method.APPEND, messages.AppendBatch(queue=QUEUE), 0, b"hello", BadBatch),
+    ("nothing", Method.APPEND, messages.AppendBatch(queue=QUEUE), 0, b"", BadBatch),
     *(
-        (name, Method.APPEND, messages.AppendBatch(), 0, bytes(size), RecordTooLarge)
+        (name, Method.APPEND, messages.AppendBatch(queue=QUEUE), 0, bytes(size), RecordTooLarge)
         for name, size in (("a byte too long", BATCH_BYTES_MAX + 1), ("5 MB", 5_000_000))
     ),
     ("append to a queue", Method.APPEND, messages.AppendBatch(queue=7), 0, GOOD, WrongQueue),
-    ("append to a shard", Method.APPEND, messages.AppendBatch(), 9, GOOD, BadRequest),
-    ("read beyond", Method.READ, messages.ReadBatches(offset=1 << 40), 0, b"", OffsetOutOfRange),
-    ("read before", Method.READ, messages.ReadBatches(offset=-1), 0, b"", OffsetOutOfRange),
+    ("append to none", Method.APPEND, messages.AppendBatch(), 0, GOOD, WrongQueue),
+    ("append to a shard", Method.APPEND, messages.AppendBatch(queue=QUEUE), 9, GOOD, BadRequest),
+    (
+        "read beyond",
+        Method.READ,
+        messages.ReadBatches(queue=QUEUE, offset=1 << 40),
+        0,
+        b"",
+        OffsetOutOfRange,
+    ),
+    (
+        "read before",
+        Method.READ,
+        messages.ReadBatches(queue=QUEUE, offset=-1),
+        0,
+        b"",
+        OffsetOutOfRange,
+    ),
     ("read of a queue", Method.READ, messages.ReadBatches(queue=7), 0, b"", WrongQueue),
+    ("read of none", Method.READ, messages.ReadBatches(), 0, b"", WrongQueue),
     ("end of a queue", Method.END_OFFSET, messages.EndOffset(queue=7), 0, b"", WrongQueue),
     ("a method", 200, messages.GetStatus(), 0, b"", BadRequest),
 ]
@@ -229,10 +257,10 @@ async def test_a_mistaken_request_gets_a_typed_error(
     kind: type[RaftlogError],
 ) -> None:
     """The class it left as, with its facts; the connection serves on; nothing was appended."""
-    async with LogClient(cluster.seeds, timeout_s=PATIENCE_S) as log:
-        await log.send(b"before")
-        leader = await log.status()
-        end = await log.end_offset()
+    async with client_of(cluster) as client:
+        await client.send(TOPIC, b"before")
+        leader = await client.status()
+        _, end = await queue_of(client)
         channel = await channel_to(leader.leader_address)
         try:
             with pytest.raises(kind) as caught:
@@ -248,7 +276,7 @@ async def test_a_mistaken_request_gets_a_typed_error(
         assert (type(error), error.code) == (kind, kind.code)
         assert (error.outcome, error.retriable) == (Outcome.NOT_APPLIED, False)
         assert _facts(error) in ((), (0, end), (len(payload), BATCH_BYTES_MAX))
-        assert await log.end_offset() == end
+        assert await queue_of(client) == (QUEUE, end)
 
 
 def _facts(error: RaftlogError) -> Sequence[int]:
@@ -263,9 +291,9 @@ def _facts(error: RaftlogError) -> Sequence[int]:
 
 async def test_a_mistake_is_not_tried_again(cluster: LocalCluster) -> None:
     """The client passes the error on at once, however long it may try."""
-    async with LogClient(cluster.seeds, timeout_s=PATIENCE_S) as log:
-        await log.send(b"before")
+    async with client_of(cluster) as client:
+        await client.send(TOPIC, b"before")
         async with asyncio.timeout(PATIENCE_S / 2):
             with pytest.raises(OffsetOutOfRange) as caught:
-                await log.read(1 << 40)
-        assert caught.value.end == await log.end_offset()
+                await anext(client.reader(TOPIC, start=1 << 40))
+        assert (QUEUE, caught.value.end) == await queue_of(client)

@@ -26,6 +26,7 @@ from tests.cluster.cluster_under_load import (
     compare,
     ended,
     leader_of,
+    queue_of,
     running,
     stored_on,
 )
@@ -196,6 +197,7 @@ async def test_a_directory_of_another_cluster_ends_its_node(tmp_path: Path) -> N
         assert code == 1, lines
         assert sum("belongs to another cluster" in line for line in lines) == 1, lines
         assert not any("Traceback" in line for line in lines)
+        number, _ = await queue_of(target.client)
         applied = (await target.client.status()).applied
         for seed in (each.client for each in cluster.addresses if each.node != node.node):
-            compare((await stored_on(seed, applied))[0], writer)
+            compare((await stored_on(seed, number, applied))[0], writer)

@@ -1,96 +1,24 @@
 """What every log store does: the real one on both disks, and its twin in memory."""
 
-from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from chaos.sim.disk import SimDisk
 from raftlog.base.entry import HEADER_BYTES, LOG_ORIGIN, Entry
 from raftlog.base.errors import CorruptFrame, FaultyEntry
-from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
-from raftlog.storage.files import Files, OsFiles
-from raftlog.storage.log_store import LogStore, StoreOptions
-from raftlog.storage.memory import MemoryLogStore
-from raftlog.storage.new_log import create_log
-from raftlog.storage.plan import StorePlan
 from raftlog.storage.span import Place
+from tests.contracts.shards import KINDS, Shard, frames, new_shard
 from tests.storage.logs import chain
 
-Store = LogStore | MemoryLogStore
-OPTIONS = StoreOptions(segment_bytes=1024)
 VOTE = ReplicaId(NodeId("n2"), DirectoryId("d2"))
 
 
-class Shard:
-    """A store, and how to open it again."""
-
-    def __init__(self, again: Callable[[Store | None], Store]) -> None:
-        self._again = again
-        self.store = again(None)
-        self.writes = 0
-
-    def reopen(self) -> Store:
-        """Start again from what was performed."""
-        self.store = self._again(self.store)
-        return self.store
-
-    def number(self) -> WriteNumber:
-        """Return the next write number."""
-        self.writes += 1
-        return WriteNumber(self.writes)
-
-    def perform(self, plan: StorePlan | None) -> None:
-        """Carry a plan out."""
-        assert plan is not None
-        plan.perform()
-        self.store.complete(plan)
-
-    def write(self, entries: list[Entry], truncate_to: int | None = None) -> None:
-        """Write durably."""
-        to = None if truncate_to is None else Index(truncate_to)
-        write = WriteEntries(self.number(), to, tuple(entries))
-        self.perform(self.store.plan([write], Index(0)))
-
-    def read(self) -> list[bytes]:
-        """Return the frames of every retained entry."""
-        found: list[bytes] = []
-        index = self.store.first_index
-        while index <= self.store.durable_end.index:
-            span = self.store.locate(index, self.store.durable_end.index, 1 << 20)
-            entries = span.entries(span.read(wait=True) or b"")
-            span.close()
-            found.extend(bytes(entry.frame) for entry in entries)
-            index = Index(entries[-1].index + 1)
-        return found
-
-
-def _real(files: Callable[[], Files], directory: str) -> Shard:
-    def again(store: Store | None) -> Store:
-        if store is None:
-            create_log(files(), directory, OPTIONS, HardState(), [])
-        return LogStore.open(files(), directory, OPTIONS)
-
-    return Shard(again)
-
-
-@pytest.fixture(params=["simulated", "os", "memory"])
+@pytest.fixture(params=KINDS)
 def shard(request: pytest.FixtureRequest, tmp_path: Path) -> Shard:
-    if request.param == "simulated":
-        return _real(SimDisk().files, "shard")
-    if request.param == "os":
-        return _real(OsFiles, str(tmp_path / "shard"))
-
-    def again(store: Store | None) -> Store:
-        return store.reopen() if isinstance(store, MemoryLogStore) else MemoryLogStore()
-
-    return Shard(again)
-
-
-def frames(entries: list[Entry]) -> list[bytes]:
-    return [bytes(entry.frame) for entry in entries]
+    return new_shard(request.param, tmp_path)
 
 
 def test_a_new_log_is_empty(shard: Shard) -> None:
@@ -165,6 +93,14 @@ def test_a_truncation_leaves_the_prefix_and_the_new_branch(shard: Shard, cut: in
     shard.reopen()
     assert shard.read() == frames(old[:cut] + new)
     assert shard.store.term_runs == ([(1, 1)] if cut else []) + [(cut + 1, 2)]
+
+
+@pytest.mark.parametrize("cut", [0, 2, 3])
+def test_a_truncation_comes_with_what_replaces_it(shard: Shard, cut: int) -> None:
+    """The twin cut without it and the real store broke: now both say that it is a bug."""
+    shard.write(chain(3))
+    with pytest.raises(AssertionError, match="without what replaces it"):
+        shard.store.plan([WriteEntries(shard.number(), Index(cut), ())], Index(0))
 
 
 def test_write_truncate_and_write_the_same_again(shard: Shard) -> None:

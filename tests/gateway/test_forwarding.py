@@ -15,7 +15,7 @@ from raftlog.gateway.grpc.server import GrpcServer, Handler
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
-from tests.client.fake_broker import CLUSTER, FakeBroker, SharedLog
+from tests.gateway.fake_broker import CLUSTER, FakeBroker, SharedLog
 from tests.gateway.stubs import PATIENCE_S, Held, Stubs, error_of, serving
 
 pytestmark = pytest.mark.asyncio

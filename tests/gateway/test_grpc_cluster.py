@@ -15,6 +15,7 @@ from raftlog.base.errors import (
     OffsetOutOfRange,
     OutcomeUnknown,
     RaftlogError,
+    TopicExists,
     Unavailable,
 )
 from raftlog.base.ids import NodeId
@@ -25,7 +26,7 @@ from raftlog.testing.bench.usage import usage_of
 from raftlog.testing.cluster import LocalCluster
 from raftlog.testing.processes import NodeProcess, local_addresses
 from raftlog.wire.batch import encode_columns, records
-from raftlog.wire.schema import client
+from raftlog.wire.schema import client, topics
 from tests.cluster.cluster_under_load import channel_to
 from tests.gateway.broker_cluster import leader_and_follower, led
 from tests.gateway.stubs import PATIENCE_S, Stubs, error_of
@@ -43,6 +44,19 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCluster]:
     with LocalCluster(tmp_path_factory.mktemp("nodes"), grpc=True) as nodes:
         yield nodes
         nodes.check_alive()
+
+
+async def queue_of(stubs: Stubs) -> int:
+    """Return the queue of the topic of these tests; make it if need be."""
+    asked = topics.CreateTopic(name="orders", settings=topics.TopicSettings(queues=1))
+    try:
+        made = await stubs.Create(asked, timeout=PATIENCE_S)
+    except grpc.RpcError as error:
+        if type(typed_error(error)) is not TopicExists:
+            raise
+        made = await stubs.Describe(topics.DescribeTopic(name="orders"), timeout=PATIENCE_S)
+    queue: int = made.queues[0].queue
+    return queue
 
 
 async def appended(stubs: Stubs, batch: client.AppendBatch) -> client.BatchAppended:
@@ -71,14 +85,20 @@ async def test_batches_go_in_and_out_unchanged_through_any_node(cluster: LocalCl
     """The largest ones, too."""
     large = encode_columns([bytes(BATCH_BYTES_MAX - 100)], timestamp_ms=5)
     async with leader_and_follower(cluster) as nodes:
+        queue = await queue_of(nodes[0])
         for number, stubs in enumerate(nodes):
             small = encode_columns([b"a", b"b%d" % number], timestamp_ms=5)
-            first = await stubs.Append(client.AppendBatch(batch=small), timeout=PATIENCE_S)
-            second = await stubs.Append(client.AppendBatch(batch=large), timeout=PATIENCE_S)
+            first, second = [
+                await stubs.Append(
+                    client.AppendBatch(queue=queue, batch=batch), timeout=PATIENCE_S
+                )
+                for batch in (small, large)
+            ]
             assert second.base_offset == first.base_offset + 2
             assert (first.durability, first.duplicate) == ("fsync", False)
             for reader in nodes:
                 asked = client.ReadBatches(
+                    queue=queue,
                     offset=first.base_offset,
                     bytes_max=5 << 20,
                     wait_ms=10_000,
@@ -91,17 +111,20 @@ async def test_batches_go_in_and_out_unchanged_through_any_node(cluster: LocalCl
                     b"b%d" % number,
                 ]
                 assert read.batches[1][20:] == large[20:]
-                end = await reader.GetEndOffset(client.EndOffset(), timeout=PATIENCE_S)
+                end = await reader.GetEndOffset(client.EndOffset(queue=queue), timeout=PATIENCE_S)
                 assert end.end_offset == second.base_offset + 1
 
 
 async def test_a_mistake_is_told_with_its_class_by_any_node(cluster: LocalCluster) -> None:
     """It is not tried again: it would fail again."""
     async with leader_and_follower(cluster) as nodes:
+        queue = await queue_of(nodes[0])
         for stubs in nodes:
-            batch = stubs.Append(client.AppendBatch(batch=b"rubbish"), timeout=PATIENCE_S)
+            rubbish = client.AppendBatch(queue=queue, batch=b"rubbish")
+            batch = stubs.Append(rubbish, timeout=PATIENCE_S)
             assert type(await error_of(batch)) is BadBatch
-            beyond = stubs.Read(client.ReadBatches(offset=1 << 40), timeout=PATIENCE_S)
+            asked = client.ReadBatches(queue=queue, offset=1 << 40)
+            beyond = stubs.Read(asked, timeout=PATIENCE_S)
             assert type(await error_of(beyond)) is OffsetOutOfRange
             elsewhere = stubs.Append(
                 client.AppendBatch(), metadata=((SHARD_KEY, "7"),), timeout=PATIENCE_S
@@ -132,14 +155,18 @@ async def test_a_client_of_a_follower_survives_the_loss_of_the_leader(
     """
     with LocalCluster(tmp_path, grpc=True) as nodes:
         async with leader_and_follower(nodes) as (_, follower):
-            batch = client.AppendBatch(batch=encode_columns([b"a"], timestamp_ms=5))
+            queue = await queue_of(follower)
+            batch = client.AppendBatch(queue=queue, batch=encode_columns([b"a"], timestamp_ms=5))
             assert (await follower.Append(batch, timeout=PATIENCE_S)).base_offset == 0
             told = await led(follower)
             loss(nodes.nodes[NodeId(told.leader)])
             last = await appended(follower, batch)
             assert last.base_offset >= 1
             asked = client.ReadBatches(
-                offset=last.base_offset + 1, wait_ms=60_000, session_applied=last.index
+                queue=queue,
+                offset=last.base_offset + 1,
+                wait_ms=60_000,
+                session_applied=last.index,
             )
             polling = follower.Read(asked, timeout=60)
             waiting = asyncio.ensure_future(error_of(polling, changes=False))

@@ -171,3 +171,21 @@ def test_a_follower_acknowledges_only_what_the_leader_has_confirmed() -> None:
 
     assert world.take_one(AppendAccepted).matched == Index(2)
     assert follower.core.commit == Index(2)
+
+
+def test_a_new_term_on_the_disk_is_not_taken_for_an_answer_to_a_probe() -> None:
+    """The report of that write acknowledged the commit index, which nobody had asked for.
+
+    n2 missed the election. The leader took the acknowledgement for the answer to its
+    probe, and sent everything from n2's commit index on although n2 has nearly all of it.
+    """
+    logs = {N1: [1] * 40 + [2], N2: [1] * 40, N3: [1] * 40 + [2]}
+    world = World(3, logs=logs, hard_states=dict.fromkeys(logs, HardState(Term(2))))
+    world.isolate(N2)
+    leader = world.elect(N1)
+    world.heal()
+    world.run(3 * world.config.heartbeat_ticks)
+
+    assert world[N2].terms == leader.terms
+    assert probes(world)[:2] == [41, 40]
+    assert min(probes(world)) == 40

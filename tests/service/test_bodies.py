@@ -10,27 +10,33 @@ from raftlog.base.ids import Term
 from raftlog.base.writes import HardState
 from raftlog.broker.index import Postings
 from raftlog.broker.queues import OFFSET_ZERO
+from raftlog.broker.topics import TopicChanges
 from raftlog.service.bodies import BodyReader
 from raftlog.service.produce import ProduceService
+from raftlog.service.topics import TopicService
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
 from raftlog.storage.span import BodySpan
 from raftlog.wire.batch import encode_columns
+from tests.broker.logs import FIRST
 from tests.service.fakes import FakeReader, FakeReplica
 
 BATCHES = [encode_columns([bytes([65 + n]) * 50], timestamp_ms=5) for n in range(6)]
 
 
 class World:
-    """Three stored entries of two batches each."""
+    """A topic in entry 1, then three stored entries of two batches each."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.replica = FakeReplica()
+        topics = TopicService(self.replica, self.replica.machine)
+        topics.create("t", TopicChanges(queues=1), lambda _: None)
+        self.replica.commit()
         append = ProduceService(self.replica, self.replica.machine)
         for number, batch in enumerate(BATCHES):
-            append.append(0, batch, lambda _: None)
+            append.append(FIRST, batch, lambda _: None)
             if number % 2:
                 self.replica.commit()
         files = OsFiles()
@@ -43,7 +49,7 @@ class World:
 
     def read(self, places: range) -> tuple[list[bytes], str]:
         """Read places; return the batches and the error's code."""
-        found = self.replica.machine.find(0, OFFSET_ZERO)
+        found = self.replica.machine.find(FIRST, OFFSET_ZERO)
         assert isinstance(found, Postings)
         self.bodies.read(
             found,
@@ -54,11 +60,11 @@ class World:
         batches, error = self.answers.pop()
         return batches, error.code if error else ""
 
-    def damage(self, number: int) -> None:
+    def damage(self, number: int, byte: int) -> None:
         """Flip one bit of batch ``number`` on disk."""
         (segment,) = (self.path / "log").glob("*.seg")
         data = bytearray(segment.read_bytes())
-        data[data.index(BATCHES[number]) + 100] ^= 1
+        data[data.index(BATCHES[number]) + byte] ^= 1
         segment.write_bytes(data)
 
 
@@ -85,20 +91,24 @@ def test_what_the_page_cache_does_not_have_is_read_off_the_loop(
     assert world.bodies.reads_on_thread == 1
 
 
+@pytest.mark.parametrize("byte", [4, 100])
 @pytest.mark.parametrize("number", range(6))
 def test_good_batches_before_a_bad_one_are_served_and_its_entry_is_marked(
-    world: World, number: int
+    world: World, number: int, byte: int
 ) -> None:
-    """What is good is an answer; what is bad is never served, and has a peer's copy fetched."""
-    world.damage(number)
+    """What is good is an answer; what is bad is never served, and has a peer's copy fetched.
+
+    Also where the batch's own checksum does not reach: in its base offset (seed 84).
+    """
+    world.damage(number, byte)
     expected = (BATCHES[:number], "") if number else ([], "faulty_entry")
     assert world.read(range(6)) == expected
-    assert world.replica.marked_faulty == [1 + number // 2]
+    assert world.replica.marked_faulty == [2 + number // 2]
 
 
 def test_a_place_in_an_entry_that_is_known_to_be_bad_is_an_error(world: World) -> None:
     """It is being repaired; reading it again changes nothing."""
-    world.store.mark_faulty(world.replica.entries[1].index)
+    world.store.mark_faulty(world.replica.entries[2].index)
     assert world.read(range(2, 4)) == ([], "faulty_entry")
 
 
@@ -113,7 +123,7 @@ def test_a_failed_read_is_damage_and_not_the_end_of_the_node(
 
     monkeypatch.setattr(BodySpan, "read", fail)
     assert world.read(range(6)) == ([], "faulty_entry")
-    assert world.replica.marked_faulty == [1]
+    assert world.replica.marked_faulty == [2]
 
 
 def fails_late(wait_only: Callable[[], None]) -> Callable[..., list[memoryview] | None]:

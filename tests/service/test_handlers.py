@@ -107,17 +107,19 @@ def test_every_method_of_the_wire_has_a_handler() -> None:
 def test_an_append_is_answered_with_its_place() -> None:
     """The answer says what the acknowledgement means, too (R1)."""
     world, handlers, _ = served()
-    request = ask(handlers, Method.APPEND, FakeRequest(client.AppendBatch(queue=0), BATCH))
+    asked = client.AppendBatch(queue=world.queue)
+    request = ask(handlers, Method.APPEND, FakeRequest(asked, BATCH))
     assert request.answers == []
     world.replica.commit()
-    expected = client.BatchAppended(base_offset=0, term=3, index=1, durability="fsync")
+    expected = client.BatchAppended(base_offset=0, term=3, index=2, durability="fsync")
     assert request.answers == [expected]
 
 
 def test_a_refused_append_fails_the_request() -> None:
     """With the very error, which travels by its code."""
-    _, handlers, _ = served()
-    request = ask(handlers, Method.APPEND, FakeRequest(client.AppendBatch(queue=0), b"rubbish"))
+    world, handlers, _ = served()
+    asked = client.AppendBatch(queue=world.queue)
+    request = ask(handlers, Method.APPEND, FakeRequest(asked, b"rubbish"))
     assert [type(answer) for answer in request.answers] == [BadBatch]
 
 
@@ -125,10 +127,10 @@ def test_a_read_is_answered_with_the_stored_batches_one_after_the_other() -> Non
     """The header says where each begins; the payload is untouched."""
     world, handlers, _ = served()
     world.store(BATCH, BATCH)
-    asked = client.ReadBatches(queue=0, offset=1, bytes_max=1 << 20)
+    asked = client.ReadBatches(queue=world.queue, offset=1, bytes_max=1 << 20)
     request = ask(handlers, Method.READ, FakeRequest(asked))
     expected = client.BatchesRead(
-        base_offsets=[0, 2], lengths=[len(BATCH)] * 2, end_offset=4, applied=1
+        base_offsets=[0, 2], lengths=[len(BATCH)] * 2, end_offset=4, applied=2
     )
     assert (request.answers, request.sent) == ([expected], BATCH + BATCH)
 
@@ -136,7 +138,7 @@ def test_a_read_is_answered_with_the_stored_batches_one_after_the_other() -> Non
 def test_a_waiting_read_is_cancelled_with_its_request() -> None:
     """Otherwise the reads of lost connections pile up until their deadlines."""
     world, handlers, _ = served()
-    asked = client.ReadBatches(queue=0, offset=0, bytes_max=100, wait_ms=1_000)
+    asked = client.ReadBatches(queue=world.queue, offset=0, bytes_max=100, wait_ms=1_000)
     request = ask(handlers, Method.READ, FakeRequest(asked))
     assert request.on_cancelled is not None
     request.on_cancelled()
@@ -148,7 +150,7 @@ def test_the_end_offset_waits_for_the_leader_s_confirmation() -> None:
     """It is a linearizable read (ruling 23)."""
     world, handlers, _ = served()
     world.store(BATCH)
-    request = ask(handlers, Method.END_OFFSET, FakeRequest(client.EndOffset(queue=0)))
+    request = ask(handlers, Method.END_OFFSET, FakeRequest(client.EndOffset(queue=world.queue)))
     assert request.answers == []
     world.replica.reads[0](None)
     assert request.answers == [client.EndOffsetIs(end_offset=2)]
@@ -163,7 +165,7 @@ def test_the_status_names_the_leader_s_address_and_counts() -> None:
     assert (answer.node, answer.role, answer.term, answer.durable) == ("n1", "leader", 3, 7)
     assert (answer.leader, answer.leader_address) == ("n1", "n1.example:1")
     assert list(answer.voters) == ["n1"]
-    assert (answer.counters["append_batches"], answer.counters["queue_end_offset"]) == (1, 2)
+    assert (answer.counters["append_batches"], answer.counters["queues_size"]) == (1, 1)
 
 
 def test_a_transfer_without_a_target_leaves_the_choice_to_the_leader() -> None:

@@ -71,7 +71,7 @@ class FakeRanges:
 
 
 class World:
-    """One shard with everything round a ``ReadService``."""
+    """One shard with everything round a ``ReadService``, and a topic: that is entry 1."""
 
     def __init__(self) -> None:
         self.replica = FakeReplica()
@@ -84,11 +84,12 @@ class World:
         )
         self.topics = TopicService(self.replica, self.replica.machine)
         self.answers: list[ReadResult | RaftlogError] = []
+        (self.queue,) = self.create("first", retention_ms=0)
 
-    def store(self, *batches: bytes, queue: int = 0) -> None:
+    def store(self, *batches: bytes, queue: int | None = None) -> None:
         """Commit the batches as one entry."""
         for batch in batches:
-            self.append.append(queue, batch, lambda _: None)
+            self.append.append(self.queue if queue is None else queue, batch, lambda _: None)
         self.replica.commit()
 
     def create(self, name: str, queues: int = 1, **changes: int) -> tuple[int, ...]:
@@ -103,13 +104,14 @@ class World:
         self,
         offset: int,
         *,
-        queue: int = 0,
+        queue: int | None = None,
         bytes_max: int = 1 << 20,
         wait_ns: int = 0,
         session: int = 0,
     ) -> Reading:
         """Read, and collect the answer."""
-        request = ReadRequest(queue, Offset(offset), bytes_max, wait_ns, Index(session))
+        asked = self.queue if queue is None else queue
+        request = ReadRequest(asked, Offset(offset), bytes_max, wait_ns, Index(session))
         return self.service.read(request, self.answers.append)
 
     def result(self) -> ReadResult:
@@ -146,7 +148,7 @@ def test_a_read_gives_stored_batches_from_the_one_that_holds_the_offset(
     result = world.result()
     assert list(result.base_offsets) == bases
     assert [bytes(batch) for batch in result.batches] == batches
-    assert (result.end_offset, result.applied) == (4, 2)
+    assert (result.end_offset, result.applied) == (4, 3)
 
 
 def test_a_read_from_memory_copies_nothing(world: World) -> None:
@@ -154,7 +156,7 @@ def test_a_read_from_memory_copies_nothing(world: World) -> None:
     world.read(0)
     first = world.result().batches[0]
     assert isinstance(first, memoryview)
-    assert first.obj is world.replica.entries[0].frame
+    assert first.obj is world.replica.entries[1].frame
 
 
 @pytest.mark.parametrize(
@@ -196,8 +198,8 @@ def test_a_queue_that_does_not_exist_is_refused_when_that_is_certain(world: Worl
 
 def test_a_queue_that_becomes_known_meanwhile_is_read(world: World) -> None:
     """The creation was committed before the read came, and is applied now."""
-    world.read(0, queue=1)
-    assert world.create("orders") == (1,)
+    world.read(0, queue=2)
+    assert world.create("orders") == (2,)
     world.replica.confirm()
     assert list(world.result().batches) == []
 
@@ -313,7 +315,7 @@ def test_a_cancelled_read_is_never_answered(world: World) -> None:
 
 def test_a_session_never_goes_back(world: World) -> None:
     """A replica that has applied less waits until it has what the session saw (ruling 23)."""
-    world.read(0, wait_ns=SECOND, session=3)
+    world.read(0, wait_ns=SECOND, session=4)
     assert world.answers == []
     world.store(B)
     assert len(world.result().batches) == 4
@@ -321,14 +323,14 @@ def test_a_session_never_goes_back(world: World) -> None:
 
 def test_a_replica_that_stays_behind_a_session_says_so(world: World) -> None:
     """An empty or out-of-range answer would be a lie about the queue."""
-    world.read(9, wait_ns=SECOND, session=3)
+    world.read(9, wait_ns=SECOND, session=4)
     world.scheduler.advance(SECOND)
     assert isinstance(world.answers[0], Unavailable)
 
 
 def test_what_is_not_in_memory_comes_from_the_file(world: World) -> None:
     """And the loop goes on until it has come."""
-    world.replica.memory_from = 2
+    world.replica.memory_from = 3
     world.read(0)
     assert (world.answers, world.bodies.asked) == ([], [range(2)])
     world.bodies.answer()
@@ -337,7 +339,7 @@ def test_what_is_not_in_memory_comes_from_the_file(world: World) -> None:
 
 def test_what_is_in_memory_is_never_asked_of_the_file(world: World) -> None:
     """It may not be on this disk yet: a leader applies before its own fsync (ruling 14)."""
-    world.replica.memory_from = 2
+    world.replica.memory_from = 3
     world.read(1)
     assert world.bodies.asked == [range(2)]
     world.read(3)
@@ -351,15 +353,15 @@ def test_an_entry_that_leaves_memory_meanwhile_ends_the_answer_before_it() -> No
     world.store(B)
     world.replica.memory_from = 1
     tail = world.replica.tail
-    world.replica.tail = lambda at: tail(at) if at == 1 else None  # type: ignore[method-assign]
+    world.replica.tail = lambda at: tail(at) if at <= 2 else None  # type: ignore[method-assign]
     world.read(0)
     assert [bytes(batch) for batch in world.result().batches] == [A]
 
 
 def test_a_damaged_batch_is_an_error_and_not_an_empty_answer(world: World) -> None:
     """Corrupt is not absent (R3)."""
-    world.replica.memory_from = 3
-    world.bodies.error = FaultyEntry(1)
+    world.replica.memory_from = 4
+    world.bodies.error = FaultyEntry(2)
     world.read(0)
     world.bodies.answer()
     assert world.answers == [world.bodies.error]
@@ -367,7 +369,7 @@ def test_a_damaged_batch_is_an_error_and_not_an_empty_answer(world: World) -> No
 
 def test_a_read_that_was_cancelled_while_the_file_was_read_is_not_answered(world: World) -> None:
     """The reader thread may be slow; the client need not wait for it."""
-    world.replica.memory_from = 3
+    world.replica.memory_from = 4
     world.read(0).cancel()
     world.bodies.answer()
     assert world.answers == []
@@ -385,7 +387,7 @@ def test_a_read_in_a_stored_range_loads_its_postings(monkeypatch: pytest.MonkeyP
     world.read(2)
     ((summary, done),) = world.ranges.loads
     assert (world.answers, summary) == ([], sealed.summary)
-    done(sealed.postings[0], None)
+    done(sealed.postings[world.queue], None)
     assert [bytes(batch) for batch in world.result().batches] == [B]
 
 
@@ -405,7 +407,7 @@ def test_a_range_that_cannot_be_loaded_is_an_error(monkeypatch: pytest.MonkeyPat
 def test_the_end_is_told_only_after_the_leader_has_confirmed_itself(world: World) -> None:
     """A leader that was cut off must not tell an old end (ruling 23)."""
     ends: list[Offset | RaftlogError] = []
-    world.service.end_offset(0, ends.append)
+    world.service.end_offset(world.queue, ends.append)
     assert ends == []
     world.store(B)
     world.replica.reads[0](None)
@@ -415,7 +417,7 @@ def test_the_end_is_told_only_after_the_leader_has_confirmed_itself(world: World
 def test_an_unconfirmed_end_is_an_error(world: World) -> None:
     """Nobody may take a guess for an end."""
     ends: list[Offset | RaftlogError] = []
-    world.service.end_offset(0, ends.append)
+    world.service.end_offset(world.queue, ends.append)
     world.replica.confirm(NotLeader())
     world.service.end_offset(7, ends.append)
     world.replica.confirm()
@@ -427,7 +429,7 @@ def test_each_queue_has_its_own_end(world: World) -> None:
     first, second = world.create("orders", 2)
     world.store(A, queue=second)
     ends: list[Offset | RaftlogError] = []
-    for queue in (0, first, second):
+    for queue in (world.queue, first, second):
         world.service.end_offset(queue, ends.append)
     world.replica.confirm()
     assert ends == [4, 0, 2]

@@ -80,7 +80,7 @@ def test_a_queue_in_which_everything_is_old_becomes_empty(world: World) -> None:
     """Another queue's records make it old, too."""
     (queue,) = world.shard.create("orders", retention_ms=1_000)
     world.store(queue, 5_000)
-    world.store(0, 60_000)
+    world.store(world.shard.queue, 60_000)
     world.round()
     assert world.start(queue) == 2
 
@@ -111,12 +111,12 @@ def test_time_and_bytes_both_forget(world: World) -> None:
 
 
 def test_a_topic_without_retention_keeps_everything(world: World) -> None:
-    """So does the system's log."""
+    """Whatever the others get."""
     (queue,) = world.shard.create("orders", retention_ms=0, retention_bytes=0)
     world.store(queue, 5, 1 << 40)
-    world.store(0, 1 << 41)
+    world.store(world.shard.queue, 1 << 41)
     world.round()
-    assert (world.start(queue), world.start(0), world.service.moves) == (0, 0, 0)
+    assert (world.start(queue), world.start(world.shard.queue), world.service.moves) == (0, 0, 0)
 
 
 def test_settings_that_change_hold_from_the_next_round_on(world: World) -> None:
@@ -146,7 +146,7 @@ def test_a_round_looks_at_some_queues_and_the_next_at_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Fifty thousand queues in one turn of the loop would stop heartbeats."""
-    monkeypatch.setattr(retention, "QUEUES_PER_ROUND", 3)  # the system's topic counts, too
+    monkeypatch.setattr(retention, "QUEUES_PER_ROUND", 3)  # the shard's first topic counts, too
     queues = world.shard.create("orders", 5, retention_bytes=1)
     for queue in queues:
         world.store(queue, 1, 2)

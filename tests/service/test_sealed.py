@@ -9,9 +9,12 @@ from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.ranges import parse_range
+from raftlog.broker.topics import TopicChanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.sealed import LATER_NS, SealedRanges
+from raftlog.service.topics import TopicService
 from raftlog.wire.batch import encode_columns
+from tests.broker.logs import FIRST
 from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
 
 BATCH = encode_columns([b"a"], timestamp_ms=5)
@@ -49,7 +52,7 @@ class FakeFiles:
 
 
 class World:
-    """A shard whose ranges have one posting each."""
+    """A shard of one queue whose ranges have one posting each; entry 1 made the topic."""
 
     def __init__(self) -> None:
         self.replica = FakeReplica()
@@ -68,11 +71,14 @@ class World:
         )
         self.replica.on_applied(lambda _: self.sealed.progress())
         self.append = ProduceService(self.replica, self.replica.machine)
+        changes = TopicChanges(queues=1)
+        TopicService(self.replica, self.replica.machine).create("t", changes, lambda _: None)
+        self.replica.commit()
 
     def store(self, count: int) -> None:
         """Commit ``count`` entries of one batch each."""
         for _ in range(count):
-            self.append.append(0, BATCH, lambda _: None)
+            self.append.append(FIRST, BATCH, lambda _: None)
             self.replica.commit()
 
 
@@ -86,10 +92,10 @@ def test_a_range_is_stored_only_when_the_log_is_durable_up_to_its_end(world: Wor
     """A leader applies before its own disk has the entry; an index ahead of it is a hole."""
     world.store(3)
     assert world.reader.run() == 0
-    world.durable = Index(2)
+    world.durable = Index(3)
     world.sealed.progress()
     world.reader.run()
-    assert sorted(world.files.files) == [1, 2]
+    assert sorted(world.files.files) == [1, 3]
 
 
 def test_a_range_that_ends_with_the_last_entry_is_stored_when_that_is_durable(
@@ -99,7 +105,7 @@ def test_a_range_that_ends_with_the_last_entry_is_stored_when_that_is_durable(
     world.store(1)
     world.scheduler.advance(LATER_NS)
     assert world.reader.run() == 0
-    world.durable = Index(1)
+    world.durable = Index(2)
     world.scheduler.advance(LATER_NS)
     world.reader.run()
     assert (sorted(world.files.files), world.scheduler.armed) == ([1], 0)
@@ -116,12 +122,12 @@ def test_a_stopped_node_looks_no_more(world: World) -> None:
 def test_a_range_is_answered_from_memory_until_it_is_stored(world: World) -> None:
     """There is no moment in which nobody has it."""
     world.store(1)
-    assert isinstance(world.replica.machine.find(0, Offset(0)), Postings)
-    world.durable = Index(1)
+    assert isinstance(world.replica.machine.find(FIRST, Offset(0)), Postings)
+    world.durable = Index(2)
     world.sealed.progress()
-    assert isinstance(world.replica.machine.find(0, Offset(0)), Postings)
+    assert isinstance(world.replica.machine.find(FIRST, Offset(0)), Postings)
     world.reader.run()
-    assert isinstance(world.replica.machine.find(0, Offset(0)), RangeSummary)
+    assert isinstance(world.replica.machine.find(FIRST, Offset(0)), RangeSummary)
 
 
 def test_a_failed_write_stops_the_node_and_is_not_tried_again(world: World) -> None:
@@ -137,16 +143,18 @@ def test_a_failed_write_stops_the_node_and_is_not_tried_again(world: World) -> N
 
 def stored(world: World, count: int) -> Callable[[int], list[Postings | RaftlogError]]:
     """Store ``count`` ranges; return a way to load one, which gives what readers were told."""
-    world.durable = Index(count)
+    world.durable = Index(count + 1)
     world.store(count)
     world.reader.run()
     told: list[Postings | RaftlogError] = []
 
     def load(offset: int) -> list[Postings | RaftlogError]:
-        summary = world.replica.machine.find(0, Offset(offset))
+        summary = world.replica.machine.find(FIRST, Offset(offset))
         assert isinstance(summary, RangeSummary)
         world.sealed.load(
-            summary, 0, lambda found, error: told.extend(each for each in (found, error) if each)
+            summary,
+            FIRST,
+            lambda found, error: told.extend(each for each in (found, error) if each),
         )
         return told
 
@@ -177,8 +185,8 @@ def test_a_range_with_another_checksum_than_the_machine_s_is_damage(world: World
     """A whole file from another log passes its own checksums."""
     load = stored(world, 2)
     other = World()
-    other.durable = Index(1)
-    other.append.append(0, encode_columns([b"x", b"y"], timestamp_ms=5), lambda _: None)
+    other.durable = Index(2)
+    other.append.append(FIRST, encode_columns([b"x", b"y"], timestamp_ms=5), lambda _: None)
     other.replica.commit()
     other.reader.run()
     world.files.files[Index(1)] = other.files.files[Index(1)]

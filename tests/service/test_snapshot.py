@@ -17,6 +17,7 @@ from raftlog.service.snapshot import Snapshots, restore_machine
 from raftlog.service.topics import TopicService
 from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.wire.batch import Producer, encode_columns
+from tests.broker.logs import FIRST
 from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
 
 
@@ -38,6 +39,7 @@ class World:
         )
         self.topics = TopicService(self.replica, self.machine)
         self.produce = ProduceService(self.replica, self.machine)
+        self.create("kept")
 
     def create(self, name: str) -> None:
         """Make a topic: one entry, and no cut."""
@@ -46,9 +48,9 @@ class World:
 
     def cut(self) -> Index:
         """Append a batch, which ends a range; return that range's last index."""
-        who = Producer(1 << 16, base_sequence=self.machine.queues.find(0).end_offset)
+        who = Producer(1 << 16, base_sequence=self.machine.queues.find(FIRST).end_offset)
         batch = encode_columns([b"v"], timestamp_ms=5, producer=who)
-        self.produce.append(0, batch, lambda _: None)
+        self.produce.append(FIRST, batch, lambda _: None)
         self.replica.commit()
         return self.machine.applied
 

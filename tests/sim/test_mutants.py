@@ -6,7 +6,16 @@ from chaos.mutants.hook import patched_source
 from chaos.mutants.patches import MUTANTS, Mutant, find
 from chaos.mutants.zoo import hunt
 
-QUICK = ["ack before fsync", "vote not persisted", "truncation below commit", "durable matched"]
+QUICK = [
+    "ack before fsync",
+    "vote not persisted",
+    "truncation below commit",
+    "durable matched",
+    "what is sent again",
+    "unknown batch's sequence",
+    "claim of an old generation",
+    "snapshot taken without freezing",
+]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -1,4 +1,4 @@
-"""A node for the client's tests: a log in memory behind the real client address.
+"""A node for the tests of forwarding: one queue in memory behind the real client address.
 
 It stores batches and gives offsets; who leads, and what it does with the next
 requests, the test decides.
@@ -43,7 +43,6 @@ class FakeBroker:
         """Answers for the next appends; each is used once."""
         self.holds: Callable[[], bool] = lambda: False
         """Whether appends are kept without an answer."""
-        self.tells_leader = True
         replica = ReplicaId(NodeId(name), DirectoryId(name * 16))
         self.server = ClientServer(
             Gate(CLUSTER, replica),
@@ -82,7 +81,7 @@ class FakeBroker:
 
     def _refused(self, request: Request) -> bool:
         if not self.leads:
-            request.fail(NotLeader(NodeId(self.log.leader) if self.tells_leader else None))
+            request.fail(NotLeader(NodeId(self.log.leader)))
         return not self.leads
 
     def _append(self, request: Request) -> None:
@@ -147,7 +146,7 @@ class FakeBroker:
                 role="leader" if self.leads else "follower",
                 term=log.term,
                 leader=log.leader,
-                leader_address=log.addresses.get(log.leader, "") if self.tells_leader else "",
+                leader_address=log.addresses.get(log.leader, ""),
                 counters={"appends": self.appends},
             )
         )

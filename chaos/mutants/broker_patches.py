@@ -1,0 +1,282 @@
+"""Known bugs of topic stores: duplicates, fences, groups, indexes, snapshots, stale answers."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_PRODUCERS: Final = "raftlog.broker.producers"
+_CLAIMS: Final = "raftlog.broker.claims"
+_MACHINE: Final = "raftlog.broker.machine"
+
+BROKER_MUTANTS: Final = (
+    # -- producers
+    Mutant(
+        "offset given when proposed",
+        "raftlog.service.produce",
+        (
+            (
+                "        self.batches += 1\n\n",
+                "        self.batches += 1\n        base = found.end_offset\n\n",
+            ),
+            (
+                "                    self.duplicates += 1\n                reply(outcome)\n",
+                (
+                    "                    self.duplicates += 1\n"
+                    "                reply(Appended(base, outcome.count, outcome.term, "
+                    "outcome.index, outcome.duplicate))\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "what is sent again is stored again",
+        _PRODUCERS,
+        (
+            (
+                "        if sequence == row.next_sequence:\n",
+                "        if sequence <= row.next_sequence:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "duplicates are not looked up after a restart",
+        _PRODUCERS,
+        (
+            (
+                "        self.table.load(((row.queue, row.producer), row) for row in rows)\n",
+                (
+                    "        self.table.load(((row.queue, row.producer), row) for row in rows "
+                    "if not row.remembered.clear())\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "duplicate answered with its own place",
+        _MACHINE,
+        (
+            (
+                "                            answer.base_offset, count, answer.term,",
+                "                            queue.end_offset, count, answer.term,",
+            ),
+        ),
+    ),
+    Mutant(
+        "gap in sequences stored",
+        _PRODUCERS,
+        (
+            (
+                "        if sequence == row.next_sequence:\n",
+                "        if sequence >= row.next_sequence:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "known_through ignored",
+        _PRODUCERS,
+        (
+            (
+                "        if known_through > row.known_through:\n",
+                "        if known_through < 0:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "fence does not raise the epoch (KIP-890)",
+        _PRODUCERS,
+        (("        row.epoch = command.epoch\n        row.next", "        row.next"),),
+    ),
+    Mutant(
+        "batch of an old epoch taken for one of the new",
+        _PRODUCERS,
+        (
+            ("            if epoch < row.epoch:\n", "            if epoch < 0:\n"),
+            ("        if epoch != row.epoch:\n", "        if epoch > row.epoch:\n"),
+        ),
+    ),
+    Mutant(
+        "fence forgets what was stored",
+        _PRODUCERS,
+        (
+            (
+                "ProducerFenced(row.next_sequence, tuple(row.remembered))",
+                "ProducerFenced(row.next_sequence, ())",
+            ),
+        ),
+    ),
+    Mutant(
+        "two producers with one id",
+        _MACHINE,
+        (("self._producer_id(index, number))", "self._producer_id(index, 0))"),),
+    ),
+    Mutant(
+        "time-out taken for a refusal",
+        "raftlog.client.sequencing",
+        (("        if answer.outcome is Outcome.NOT_APPLIED:\n", "        if True:\n"),),
+    ),
+    Mutant(
+        "unknown batch's sequence used again without a fence (ruling 10)",
+        "raftlog.client.sequencing",
+        (
+            (
+                "        elif not parcel.loose:\n            self._drop(",
+                "        elif parcel:\n            parcel.loose = 0\n            self._drop(",
+            ),
+        ),
+    ),
+    # -- groups
+    Mutant(
+        "group offset not fenced (ruling 12)",
+        _CLAIMS,
+        (
+            (
+                "            _check_fence(claim, command.generation, command.member)\n",
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "claim of an old generation granted",
+        _CLAIMS,
+        (
+            (
+                (
+                    "            _check_fence(claim, command.generation, command.member, "
+                    "free=NOBODY)\n"
+                ),
+                "",
+            ),
+        ),
+    ),
+    Mutant(
+        "committed offset goes back",
+        _CLAIMS,
+        (("offset < claim.committed:", "offset < 0:"),),
+    ),
+    Mutant(
+        "seek leaves the owner",
+        _CLAIMS,
+        (("            claim.generation, claim.member = generation, NOBODY\n", ""),),
+    ),
+    Mutant(
+        "member comes without a new generation",
+        "raftlog.broker.groups",
+        (
+            (
+                "        if before is None or before.topics != topics:\n",
+                "        if before is not None and before.topics != topics:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "deleted group begins its generations anew",
+        "raftlog.broker.groups",
+        (("Group(command.group, self.last_deleted, ", "Group(command.group, 0, "),),
+    ),
+    Mutant(
+        "deleted group leaves its claims",
+        _MACHINE,
+        (("                self.claims.forget_group(command.group)\n", ""),),
+    ),
+    # -- queues, index, snapshots
+    Mutant(
+        "start of a queue goes back",
+        "raftlog.broker.queues",
+        (("max(start, queue.start_offset)", "start"),),
+        tests=("tests/broker/test_topics.py",),
+    ),
+    Mutant(
+        "number of a deleted queue given away again",
+        "raftlog.broker.queues",
+        (
+            (
+                "        self.table.delete(number)\n",
+                (
+                    "        self.table.delete(number)\n"
+                    "        self.next_number = max(self.table.rows, default=0) + 1\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "log time goes back with a new leader (ruling 8)",
+        _MACHINE,
+        (("max(self.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
+    ),
+    Mutant(
+        "index made otherwise after a restore (ruling 3)",
+        "raftlog.broker.queue_index",
+        (
+            (
+                "        self.open = OpenRange(Index(end + 1))\n",
+                "        self.open = OpenRange(Index(end + 1))\n        self.open.count = 1\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "snapshot taken without freezing (ruling 18)",
+        "raftlog.broker.table",
+        (("        if key in self._old or (self._passed", "        if key or (self._passed"),),
+    ),
+    Mutant(
+        "row that left is not in the snapshot",
+        "raftlog.broker.table",
+        (("        if self._old.get(key) is not None:\n", "        if key is None:\n"),),
+    ),
+    Mutant(
+        "snapshot of another index than its ranges",
+        _MACHINE,
+        (("FrozenTables(self.applied,", "FrozenTables(self.applied - 1,"),),
+    ),
+    Mutant(
+        "damaged batch served",
+        "raftlog.service.bodies",
+        (
+            (
+                "    except (BadBatch, RecordTooLarge):\n        return False",
+                "    except (BadBatch, RecordTooLarge):\n        return True",
+            ),
+        ),
+    ),
+    Mutant(
+        "damage in an index range not looked for",
+        "raftlog.broker.ranges",
+        (("        if crc32c(block) != checksum:\n", "        if crc32c(block) < 0:\n"),),
+    ),
+    # -- reads
+    Mutant(
+        "session goes back to an older replica",
+        "raftlog.service.read",
+        (
+            (
+                "        if machine.applied < request.session_applied:\n",
+                "        if machine.applied < 0:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "end offset told without asking the others (ruling 23)",
+        "raftlog.service.read",
+        (("        look(self.replica, answer, reply)\n", "        reply(answer())\n"),),
+    ),
+    Mutant(
+        "queue denied by a replica that is behind",
+        "raftlog.service.produce",
+        (
+            (
+                "            self._look_again(queue, batch, reply)\n",
+                ('            self._refuse(WrongQueue(f"there is no queue {queue}"), reply)\n'),
+            ),
+        ),
+    ),
+    Mutant(
+        "search by time passes a batch over",
+        "raftlog.service.find",
+        (
+            (
+                "bisect_left(postings.log_times_ms, log_time_ms)",
+                "bisect_left(postings.log_times_ms, log_time_ms + 1)",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,90 @@
+"""All clients of a run with the topic store, and what they demand at its end."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from chaos.sim.administrator import Administrator
+from chaos.sim.client_world import ClientWorld
+from chaos.sim.consumers import GroupMember, QueueReader
+from chaos.sim.events import EventQueue
+from chaos.sim.facts import Facts
+from chaos.sim.process import Process
+from chaos.sim.producers import IdempotentProducer, PlainProducer
+from chaos.sim.swarm import BrokerConfig
+from raftlog.base.ids import NodeId
+
+
+class BrokerClients:
+    """The workload of one run with the topic store."""
+
+    def __init__(
+        self,
+        queue: EventQueue,
+        random: Random,
+        config: BrokerConfig,
+        facts: Facts,
+        process_of: Callable[[NodeId], Process | None],
+        nodes: Sequence[NodeId],
+    ) -> None:
+        world = self._world = ClientWorld(queue, random, config, facts, process_of, nodes)
+        self._administrator = Administrator(world, "administrator")
+        self._plain = PlainProducer(world, "plain")
+        self._producers: list[IdempotentProducer] = []
+        self._readers = [QueueReader(world, f"reader-{n}") for n in range(config.readers)]
+        self._members = [
+            GroupMember(world, f"{group}-{n}", group, config.topics)
+            for group in config.groups
+            for n in range(config.members)
+        ]
+
+    @property
+    def acks_after_heal(self) -> int:
+        """Batches that were sent and acked after the faults."""
+        return self._world.acks_after_heal
+
+    def start(self) -> None:
+        """Begin."""
+        self._administrator.start()
+        self._plain.start()
+        for _ in range(self._world.config.producers):
+            self._new_producer()
+        for client in (*self._readers, *self._members):
+            client.start()
+        self._world.every(self._world.config.crashes_per_s, self._crash)
+
+    def heal(self) -> None:
+        """The faults are over, those of the way between clients and nodes too."""
+        self._world.heal()
+
+    def stop(self) -> None:
+        """Send nothing new; what is under way is settled, and groups read to the end."""
+        self._world.stopped = True
+
+    def why_not_ended(self) -> str | None:
+        """Return what is still under way after ``stop``, or None; then members stop, too."""
+        world = self._world
+        for producer in self._producers:
+            if not producer.settled:
+                return f"{producer.name} waits for what became of its batches"
+        groups, facts = world.facts.groups, world.facts
+        for group in world.config.groups:
+            for topic in world.config.topics:
+                described = facts.topics.get(topic)
+                for queue in described.queues if described is not None else ():
+                    start, end = facts.bounds(queue)
+                    committed = groups.committed.get((group, queue), 0)
+                    if start < end and committed < end:
+                        return f"{group} has committed {committed} of {end} in queue {queue}"
+        world.members_stopped = True
+        return None
+
+    def _new_producer(self) -> None:
+        producer = IdempotentProducer(self._world, f"producer-{len(self._producers)}")
+        self._producers.append(producer)
+        producer.start()
+
+    def _crash(self) -> None:
+        """A producer dies, and another begins."""
+        self._world.marks["producers crashed"] += 1
+        self._world.random.choice(self._producers).crash()
+        self._new_producer()

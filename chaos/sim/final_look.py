@@ -1,0 +1,168 @@
+"""The topic store at the end of a run: each replica's index, its readers' answers, its files."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from google.protobuf.message import Message
+
+from chaos.check.index_projection import Indexed, check_projection
+from chaos.check.queue_reads import NAME as QUEUE_READS
+from chaos.check.same_files import SameFiles
+from chaos.check.violation import Violation
+from chaos.sim.calls import SimRequest
+from chaos.sim.cluster import SHARD, Cluster
+from chaos.sim.events import SECOND_NS
+from chaos.sim.process import Machine, Process
+from chaos.sim.states import BrokerState
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import (
+    CorruptFrame,
+    NotPermitted,
+    OffsetOutOfRange,
+    RaftlogError,
+    WrongQueue,
+)
+from raftlog.base.ids import Offset
+from raftlog.broker.index import RangeSummary
+from raftlog.broker.queues import Queue
+from raftlog.broker.ranges import parse_range
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import client
+
+READ_BYTES: Final = 100_000
+READING_NS: Final = 20 * SECOND_NS
+
+
+def look_at_brokers(cluster: Cluster) -> None:
+    """Compare every replica that runs with the committed log, through its own use-cases, too.
+
+    Raises:
+        Violation: A replica's index or answer is not what the log says.
+    """
+    facts = cluster.observer.facts
+    if facts is None:
+        return
+    for machine in cluster.up():
+        process = machine.process
+        assert process is not None, "a machine that is up has no process"
+        state = process.state
+        assert isinstance(state, BrokerState), f"{machine.node} has no topic store"
+        queues = [
+            queue
+            for number in sorted(facts.offsets.ends)
+            if (queue := state.machine.queues.get(number)) is not None
+        ]
+        alive = {queue.number for queue in queues}
+        expected = set(facts.offsets.ends) - facts.deleted
+        if alive != expected:
+            raise Violation("index_projection", f"{machine.node} has {alive}, not {expected}")
+        for queue in queues:
+            stored = facts.reads.batches.get(queue.number, ())
+            try:
+                postings = list(_postings(machine, state, queue))
+            except CorruptFrame:
+                if not machine.victim:
+                    raise
+                cluster.marks["index ranges rotten"] += 1
+                continue
+            check_projection(machine.node, queue.number, queue.start_offset, postings, stored)
+        for queue in queues:
+            _read_all(cluster, machine, process, queue)
+
+
+def _postings(machine: Machine, state: BrokerState, queue: Queue) -> Iterator[Indexed]:
+    """Walk through a replica's index of one queue, from its start to its end."""
+    offset: int = queue.start_offset
+    while offset < queue.end_offset:
+        found = state.machine.find(queue.number, Offset(offset))
+        if isinstance(found, RangeSummary):
+            path = f"{SHARD}/index/{found.first_index:020d}.qx"
+            found = parse_range(machine.disk.content(path))[1][queue.number]
+        for place in range(found.find(Offset(offset)), len(found)):
+            posting = found[place]
+            offset = posting.end_offset
+            yield Indexed(
+                *(posting.base_offset, posting.count, posting.log_time_ms),
+                *(posting.index, posting.position, posting.length),
+            )
+
+
+class _Answer:
+    """The answer to one read."""
+
+    def __init__(self) -> None:
+        self.batches: client.BatchesRead | None = None
+        self.payload: Sequence[bytes] = ()
+        self.error: RaftlogError | None = None
+
+    @property
+    def came(self) -> bool:
+        """Whether it is there."""
+        return self.batches is not None or self.error is not None
+
+    def take(
+        self, message: Message | None, payload: Sequence[Buffer], error: RaftlogError | None
+    ) -> None:
+        """Note it."""
+        assert message is None or isinstance(message, client.BatchesRead), f"{message!r}"
+        self.batches, self.error = message, error
+        self.payload = [bytes(each) for each in payload]
+
+
+def _read_all(cluster: Cluster, machine: Machine, process: Process, queue: Queue) -> None:
+    facts = cluster.observer.facts
+    assert facts is not None, "a topic store without facts"
+    offset: int = queue.start_offset
+    deadline_ns = cluster.queue.now_ns + READING_NS
+    while offset < queue.end_offset:
+        answer = _ask(cluster, process, queue.number, offset)
+        if answer.batches is not None:
+            offset = facts.reads.read(
+                queue.number, offset, answer.batches.base_offsets, answer.payload
+            )
+        elif isinstance(answer.error, OffsetOutOfRange | WrongQueue | NotPermitted):
+            # A late request, or retention, has moved it or taken it away meanwhile.
+            start, _ = facts.bounds(queue.number)
+            if isinstance(answer.error, OffsetOutOfRange) and offset >= start:
+                raise Violation(QUEUE_READS, f"{machine.node}: {answer.error}")
+            offset = start if isinstance(answer.error, OffsetOutOfRange) else queue.end_offset
+        elif cluster.queue.now_ns < deadline_ns:
+            cluster.queue.run_until(cluster.queue.now_ns + SECOND_NS // 10)
+        elif machine.victim:
+            cluster.marks["reads refused by damage"] += 1
+            return
+        else:
+            raise Violation(
+                QUEUE_READS,
+                f"{machine.node} does not serve queue {queue.number} at {offset}: {answer.error}",
+            )
+
+
+def _ask(cluster: Cluster, process: Process, queue: int, offset: int) -> _Answer:
+    answer = _Answer()
+    message = client.ReadBatches(queue=queue, offset=offset, bytes_max=READ_BYTES)
+    process.state.handlers[Method.READ](SimRequest(message, b"", answer.take))
+    while not answer.came:
+        cluster.queue.run_until(cluster.queue.now_ns + SECOND_NS // 20)
+    return answer
+
+
+def look_at_files(cluster: Cluster) -> None:
+    """Compare what the disks have of sealed ranges and snapshots, after a power cut.
+
+    Raises:
+        Violation: Two good disks have different bytes under one name.
+    """
+    same = SameFiles()
+    for machine in cluster.machines.values():
+        if machine.victim:
+            continue
+        files = {
+            path: machine.disk.content(path)
+            for path in machine.disk.paths()
+            if path.startswith((f"{SHARD}/index/", f"{SHARD}/snapshot/"))
+            and path.endswith((".qx", ".tables"))
+        }
+        same.found(machine.node, files)
+        if files:
+            cluster.marks["index files compared"] += len(files)

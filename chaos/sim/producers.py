@@ -1,0 +1,246 @@
+"""Producers: they send records and write down what they were told.
+
+The idempotent one is the client library's own sequencing, driven by simulated
+time and calls: it sends again after lost answers, pipelines, fences and resolves.
+The plain one sends each record once, and believes what it hears.
+"""
+
+from collections.abc import Sequence
+
+from google.protobuf.message import Message
+
+from chaos.sim.client_world import Client, ClientWorld
+from chaos.sim.events import MS_NS
+from raftlog.base.errors import (
+    DuplicateForgotten,
+    Outcome,
+    RaftlogError,
+    Refused,
+    WrongQueue,
+)
+from raftlog.base.ids import Index, Offset, Term
+from raftlog.client.sequencing import (
+    Action,
+    Fence,
+    LookUp,
+    Parcel,
+    Remembered,
+    Retry,
+    Send,
+    Sequencer,
+    Settle,
+    Stored,
+)
+from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import client, producers
+
+
+class Records:
+    """Records of one batch, their owner's name for them, and what they were told."""
+
+    def __init__(self, world: ClientWorld, owner: str, queue: int) -> None:
+        self.queue = queue
+        self.values = [world.value(owner) for _ in range(world.random.choice((1, 1, 2, 5)))]
+        self._world = world
+        self._after_heal = world.healed
+
+    def batch(self, producer: Producer) -> bytes:
+        """Return their bytes."""
+        return encode_columns(
+            self.values,
+            timestamp_ms=self._world.queue.now_ns // MS_NS,
+            producer=producer,
+            codec=self._world.config.codec,
+        )
+
+    def told(self, result: Stored | RaftlogError) -> None:
+        """Write down what their owner hears; a second time when it was unknown at first."""
+        world, sends = self._world, self._world.facts.sends
+        if isinstance(result, Stored):
+            world.marks["acked"] += 1
+            world.acks_after_heal += self._after_heal
+            for number, value in enumerate(self.values):
+                sends.acked(value, self.queue, result.base_offset + number)
+            world.facts.reads.sees(self.queue, result.base_offset + len(self.values))
+        elif isinstance(result, DuplicateForgotten):
+            world.marks["acked without an offset"] += 1
+            for value in self.values:
+                sends.somewhere(value)
+        elif isinstance(result, WrongQueue):
+            world.marks["queues gone"] += 1
+            is_deleted = self.queue in world.facts.deleted
+            for value in self.values:
+                sends.gone(value, self.queue, is_deleted=is_deleted)
+        elif result.outcome is Outcome.UNKNOWN:
+            world.marks["unknown"] += 1
+        else:
+            world.marks[f"never: {result.code}"] += 1
+            for value in self.values:
+                sends.never(value, str(result))
+
+
+class PlainProducer(Client):
+    """Sends without an identity, each record once."""
+
+    def start(self) -> None:
+        """Begin to send."""
+        self.world.every(self.world.config.plain_per_s, self._send)
+
+    def _send(self) -> None:
+        queue = self.world.some_queue()
+        if queue is None:
+            return
+        records = Records(self.world, self.name, queue)
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is not None:
+                records.told(error)
+                return
+            assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
+            records.told(
+                Stored(Offset(answer.base_offset), Term(answer.term), Index(answer.index))
+            )
+
+        message = client.AppendBatch(queue=queue)
+        self.ask(Method.APPEND, message, done, payload=records.batch(ANONYMOUS))
+
+
+class _Parcel(Parcel):
+    """A batch on its way, and its records."""
+
+    __slots__ = ("records",)
+
+    def __init__(self, records: Records) -> None:
+        super().__init__(len(records.values))
+        self.records = records
+
+
+class IdempotentProducer(Client):
+    """A producer of the client library, with a lane for every queue."""
+
+    def __init__(self, world: ClientWorld, name: str) -> None:
+        super().__init__(world, name)
+        self.producer = 0
+        self._lanes: dict[int, Sequencer[_Parcel]] = {}
+        self._crashed = False
+
+    def start(self) -> None:
+        """Draw an id, then send."""
+        self._begin()
+        self.world.every(self.world.config.idempotent_per_s, self._send_some)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way."""
+        return self._crashed or all(lane.is_empty for lane in self._lanes.values())
+
+    def crash(self) -> None:
+        """Forget everything: nobody will ever know what became of what is under way."""
+        self._crashed = True
+
+    def _begin(self) -> None:
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is not None:
+                assert not isinstance(error, Refused), f"no producer id: {error}"
+                self.world.soon(self._begin)
+                return
+            assert isinstance(answer, producers.ProducerBegun), f"answered by {answer!r}"
+            self.producer = answer.producer
+
+        self.ask(Method.PRODUCER_INIT, producers.InitProducer(), done)
+
+    def _send_some(self) -> None:
+        queue = self.world.some_queue()
+        if queue is None or not self.producer or self._crashed:
+            return
+        lane = self._lanes.get(queue)
+        if lane is None:
+            lane = self._lanes[queue] = Sequencer(self.world.config.in_flight_max)
+            self._do(queue, lane, lane.resume())
+        if lane.end is not None:
+            return
+        parcel = _Parcel(Records(self.world, self.name, queue))
+        self._do(queue, lane, lane.add(parcel))
+        patience_ns = self.world.random.choice((300, 1_500, 8_000)) * MS_NS
+        self.world.queue.after(patience_ns, lambda: self._do(queue, lane, lane.expired(parcel)))
+
+    def _do(
+        self, queue: int, lane: Sequencer[_Parcel], actions: Sequence[Action[_Parcel]]
+    ) -> None:
+        if self._crashed:
+            return
+        world = self.world
+        for action in actions:
+            match action:
+                case Send(parcel, copy):
+                    self._send(queue, lane, parcel, copy)
+                case Settle(parcel, result):
+                    parcel.records.told(result)
+                case Retry():
+                    world.marks["retries"] += 1
+                    world.soon(lambda: self._do(queue, lane, lane.resume()))
+                case LookUp(error):
+                    self._look_up(queue, lane, error)
+                case Fence(epoch):
+                    self._fence(queue, lane, epoch)
+
+    def _send(self, queue: int, lane: Sequencer[_Parcel], parcel: _Parcel, copy: int) -> None:
+        producer = Producer(self.producer, parcel.epoch, parcel.sequence, parcel.known_through)
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            result: Stored | RaftlogError
+            if error is not None:
+                result = error
+            else:
+                assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
+                result = Stored(
+                    Offset(answer.base_offset),
+                    Term(answer.term),
+                    Index(answer.index),
+                    duplicate=answer.duplicate,
+                )
+            if not self._crashed:
+                self._do(queue, lane, lane.answered(parcel, copy, result))
+
+        message = client.AppendBatch(queue=queue)
+        self.ask(Method.APPEND, message, done, payload=parcel.records.batch(producer))
+
+    def _look_up(self, queue: int, lane: Sequencer[_Parcel], error: RaftlogError) -> None:
+        """Believe that a queue is gone when the topic that had it has it no more."""
+        for name, topic in self.world.topics.items():
+            if any(each.queue == queue for each in topic.queues):
+                self.describe(
+                    name, lambda: self.world.soon(lambda: self._look_up(queue, lane, error))
+                )
+                return
+        self._do(queue, lane, lane.abandon(error))
+
+    def _fence(self, queue: int, lane: Sequencer[_Parcel], epoch: int) -> None:
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if self._crashed or lane.end is not None:
+                return
+            if isinstance(error, Refused):
+                self._do(queue, lane, lane.fence_refused(error))
+            elif error is not None:
+                self.world.soon(lambda: self._fence(queue, lane, epoch))
+            else:
+                assert isinstance(answer, producers.ProducerFenced), f"answered by {answer!r}"
+                remembered = [_remembered(each) for each in answer.remembered]
+                self._do(queue, lane, lane.fenced(answer.next_sequence, remembered))
+
+        message = producers.FenceProducer(queue=queue, producer=self.producer, epoch=epoch)
+        self.ask(Method.PRODUCER_FENCE, message, done)
+
+
+def _remembered(batch: producers.RememberedBatch) -> Remembered:
+    stored = Stored(Offset(batch.base_offset), Term(batch.term), Index(batch.index))
+    return Remembered(batch.base_sequence, batch.count, stored)
