@@ -5,7 +5,9 @@ PYTHON ?= python3
 VENV ?= .venv
 CONFIG ?= cluster.yml
 TEST_WORKERS ?= 2
-CHAOS_SEEDS ?= 0:100
+SEEDS ?= 100
+FIRST ?= 0
+JOBS ?= 2
 INPUT ?=
 
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-smoke clean
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-orders chaos-zoo clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,8 +64,14 @@ status: install ## Who leads, and how far each node is
 stop: install ## Stop the cluster; its data stays
 	$(BIN)/raftlog cluster down --config $(CONFIG)
 
-chaos-smoke: install ## A hundred seeds of the simulator
-	$(BIN)/python -m chaos.sim --seeds $(CHAOS_SEEDS)
+chaos-sim: install ## SEEDS runs of the simulator, from seed FIRST on, in JOBS processes
+	$(BIN)/python -m chaos.sim --seeds $(FIRST):$$(($(FIRST) + $(SEEDS))) --jobs $(JOBS)
+
+chaos-orders: install ## Every order of up to six events among three nodes
+	RAFTLOG_EVERY_ORDER=6 $(BIN)/python -m pytest -p no:xdist --durations 3 tests/raft/test_every_order.py
+
+chaos-zoo: install ## Every planted bug, and what catches it
+	$(BIN)/python -m chaos.mutants --jobs $(JOBS)
 
 # Data directories are nobody's to delete but their owner's: they stay.
 clean: ## Remove the environment and all caches, but no data

@@ -32,7 +32,9 @@ def _by_simulator(seeds: range, *, broker: bool) -> dict[str, object]:
 def _by_tests(tests: list[str]) -> dict[str, object]:
     import pytest  # noqa: PLC0415  (it imports much)
 
-    code = pytest.main(["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", *tests])
+    # Plain: pytest's own import hook would stand before ours and load the module unpatched.
+    options = ["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
+    code = pytest.main([*options, *tests])
     if code == pytest.ExitCode.TESTS_FAILED:
         return {"catcher": f"tests: {tests[0]}", "seeds": 0, "how": "a test failed"}
     how = "all tests passed" if code == pytest.ExitCode.OK else f"the child's pytest ended {code}"

@@ -8,12 +8,17 @@ no longer reaches what it tests must not stay green.
 import argparse
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Final
 
-from chaos.sim.run import Verdict, merge, run_seed
-from chaos.sim.swarm import draw_config
+import msgspec
+
+from chaos.sim.run import Run, Verdict, merge, run_config, verdict_of
+from chaos.sim.shrink import shrink
+from chaos.sim.swarm import SeedConfig, draw_config
+from chaos.sim.timeline import Timeline
 
 REQUIRED: Final = (
     "acked",
@@ -71,14 +76,24 @@ REQUIRED: Final = (
 REQUIRED_FROM_SEEDS: Final = 100
 """A smaller set is a look, not a suite: its marks are shown and not demanded."""
 
+CHUNKS_EACH: Final = 100
+"""Pieces of work after which a worker process is replaced."""
+
 
 def run_seeds(seeds: Iterable[int], jobs: int) -> list[Verdict]:
     """Run seeds in ``jobs`` processes; verdicts come in the order of the seeds."""
+    return run_configs([draw_config(seed) for seed in seeds], jobs)
+
+
+def run_configs(configs: Sequence[SeedConfig], jobs: int) -> list[Verdict]:
+    """Run what is drawn already, in ``jobs`` processes."""
     if jobs == 1:
-        return [run_seed(seed) for seed in seeds]
-    # Spawned, not forked: each worker has a hash seed of its own, and must not care.
-    with get_context("spawn").Pool(jobs) as pool:
-        return pool.map(run_seed, seeds, chunksize=2)
+        return [run_config(config) for config in configs]
+    # Spawned, not forked: each worker has a hash seed of its own, and must not care. Replaced
+    # now and then: proposals are not seen by the garbage collector (they are many), so those
+    # of a process that was killed keep its whole world in memory.
+    with get_context("spawn").Pool(jobs, maxtasksperchild=CHUNKS_EACH) as pool:
+        return pool.map(run_config, configs, chunksize=2)
 
 
 def shortfalls(verdicts: list[Verdict]) -> list[str]:
@@ -100,21 +115,47 @@ def shortfalls(verdicts: list[Verdict]) -> list[str]:
     return found
 
 
-def _print_one(verdict: Verdict) -> None:
-    print(draw_config(verdict.seed))
+def _print_one(verdict: Verdict, config: SeedConfig) -> None:
+    print(config)
     for mark, count in verdict.marks.items():
         print(f"{count:8} {mark}")
     print(f"digest {verdict.digest}, {verdict.events} events")
+    if verdict.failure is not None:
+        run = Run(config)
+        timeline = Timeline(run)
+        verdict_of(run)
+        print("\n".join(timeline.lines()))
     if verdict.detail:
         print(verdict.detail)
 
 
+def _shrink(config: SeedConfig, path: Path) -> int:
+    """Write the simplest run found that breaks what ``config`` breaks; return the exit code."""
+    broken = run_config(config).invariant
+    if broken is None:
+        print(f"seed {config.seed} does not fail: nothing to shrink")
+        return 1
+
+    def fails(simpler: SeedConfig) -> bool:
+        return run_config(simpler).invariant == broken
+
+    smallest = shrink(config, fails, lambda what: print(f"still breaks {broken}: {what}"))
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(smallest)))
+    print(f"python -m chaos.sim --config {path} --verbose")
+    return 0
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos.sim", description=__doc__)
-    parser.add_argument("--seeds", default="0:100", help="first:end, the end not included")
-    parser.add_argument("--seed", type=int, help="one seed")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--seeds", default="0:100", help="first:end, the end not included")
+    which.add_argument("--seed", type=int, help="one seed")
+    which.add_argument("--config", type=Path, help="one run that --shrink has written")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.add_argument("--shrink", type=Path, help="make a failing run simpler, into this file")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="what was drawn; of a failure, what happened"
+    )
     return parser.parse_args()
 
 
@@ -122,13 +163,19 @@ def main() -> int:
     """Run what the command line asks for; return the exit code."""
     options = _parse()
     first, end = (int(each) for each in options.seeds.split(":"))
-    seeds = range(first, end) if options.seed is None else [options.seed]
+    if options.config is not None:
+        configs = [msgspec.json.decode(options.config.read_bytes(), type=SeedConfig)]
+    else:
+        seeds = range(first, end) if options.seed is None else [options.seed]
+        configs = [draw_config(seed) for seed in seeds]
+    if options.shrink is not None:
+        return _shrink(configs[0], options.shrink)
     started = time.perf_counter()
-    verdicts = run_seeds(seeds, 1 if len(seeds) == 1 else options.jobs)
+    verdicts = run_configs(configs, 1 if len(configs) == 1 else options.jobs)
     seconds = time.perf_counter() - started
     if options.verbose:
-        for verdict in verdicts:
-            _print_one(verdict)
+        for verdict, config in zip(verdicts, configs, strict=True):
+            _print_one(verdict, config)
     for mark, count in sorted(merge(verdicts).items()):
         print(f"{count:8} seeds reached {mark}")
     events = sum(verdict.events for verdict in verdicts)

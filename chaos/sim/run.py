@@ -18,6 +18,7 @@ from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.final_look import look_at_brokers, look_at_files
+from chaos.sim.guard import TouchedTheRealWorld, guarded
 from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
 from chaos.sim.process import Machine
@@ -45,15 +46,27 @@ class Verdict(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-def run_seed(seed: int, config: SeedConfig | None = None) -> Verdict:
+def run_seed(seed: int) -> Verdict:
     """Run one seed. Never raises for what the simulated system does."""
-    run = Run(config or draw_config(seed))
+    return run_config(draw_config(seed))
+
+
+def run_config(config: SeedConfig) -> Verdict:
+    """Run what was drawn, or made simpler."""
+    return verdict_of(Run(config))
+
+
+def verdict_of(run: "Run") -> Verdict:
+    """Run it; perhaps somebody watches."""
     failure = invariant = None
     detail = ""
     try:
         run.run()
     except Violation as violation:
         failure, invariant = str(violation), violation.invariant
+        detail = traceback.format_exc()
+    except TouchedTheRealWorld as touch:
+        failure, invariant = str(touch), "guard"
         detail = traceback.format_exc()
     except Exception as error:  # noqa: BLE001  (whatever a replica raises is a finding)
         failure, invariant = f"{type(error).__name__}: {error}", "crash"
@@ -62,7 +75,8 @@ def run_seed(seed: int, config: SeedConfig | None = None) -> Verdict:
     marks = dict(sorted(cluster.marks.items()))
     cluster.queue.note(repr((failure, marks)).encode())
     return Verdict(
-        *(seed, failure, invariant, cluster.queue.digest(), cluster.queue.events, marks, detail)
+        *(run.config.seed, failure, invariant, cluster.queue.digest()),
+        *(cluster.queue.events, marks, detail),
     )
 
 
@@ -94,8 +108,9 @@ class Run:
 
         Raises:
             Violation: An invariant is broken.
+            TouchedTheRealWorld: Simulated code did.
         """
-        with small_limits(self.config.broker):
+        with small_limits(self.config.broker), guarded():
             self._run()
 
     def _run(self) -> None:

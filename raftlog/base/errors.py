@@ -214,7 +214,9 @@ class RecordTooLarge(Refused):
     hint = "send smaller records or batches"
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"{size} bytes are over the limit of {limit}; send smaller batches")
+        super().__init__(
+            f"{size} bytes are over the limit of {limit}; send smaller records or batches"
+        )
         self.size: Final = size
         self.limit: Final = limit
 
@@ -244,7 +246,7 @@ class BadName(Refused):
     """A name that no topic, group or member can have."""
 
     code = "bad_name"
-    hint = "1 to 127 letters, digits, '.', '_' or '-'; '%' and '__' at the start are the system's"
+    hint = "choose another name"
 
 
 class BadFormat(Refused):
@@ -415,7 +417,7 @@ class WrongIdentity(PeerRefused):
 
 
 class RolledBack(PeerRefused):
-    """A directory older than the promises that were made from it (ruling 16)."""
+    """A directory older than the promises that were made from it."""
 
     code = "rolled_back"
 

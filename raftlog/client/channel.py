@@ -87,7 +87,8 @@ class Channel(asyncio.BufferedProtocol):
             channel._accepted.cancel()
             channel.abort()
             if isinstance(error, OSError | TimeoutError):
-                raise Unavailable(f"no node answers at {host}:{port}: {error}") from error
+                why = str(error) or f"it took longer than {timeout_s:.3g} s"
+                raise Unavailable(f"no node answers at {host}:{port}: {why}") from error
             raise
         channel.node = accepted.node
         channel.cluster = accepted.cluster

@@ -21,7 +21,6 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     ProtocolError,
     RaftlogError,
-    Retriable,
     Unavailable,
     WrongQueue,
 )
@@ -283,7 +282,7 @@ class Lane:
                 on_answer,
                 shard=dispatch.shard,
             )
-        except Retriable as error:
+        except RaftlogError as error:  # nothing was sent
             self._answered(pack, copy, error)
 
     def _on_answer(
@@ -329,7 +328,7 @@ class Lane:
         if pack.answer is not None:  # its owners were told that nobody knew
             pack.answer.tell(self._receipt(pack, result) if isinstance(result, Stored) else result)
             return
-        if isinstance(result, WrongQueue):
+        if isinstance(result, WrongQueue) and self.end is not None:  # else its time is over
             self.moved.append(pack)
             return
         if pack.timer is not None:

@@ -15,12 +15,20 @@ import msgspec
 from crc32c import crc32c
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import Closed, Fenced, PeerRefused, RaftlogError, Refused, WrongQueue
+from raftlog.base.errors import (
+    Closed,
+    PeerRefused,
+    RaftlogError,
+    Refused,
+    TopicNotFound,
+    WrongQueue,
+)
 from raftlog.client.asking import RETRY_PAUSE_S
 from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.dispatch import Dispatch
 from raftlog.client.lanes import Lane, Pack, fail
 from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
 
 LOOK_S: Final = 1.0
@@ -130,8 +138,7 @@ class Outbox:
         return self.lanes[self._next]
 
     def _no_queue(self, queue: int | None) -> WrongQueue:
-        count = len(self.lanes)
-        return WrongQueue(f"topic {self.topic!r} has {count} queues, and no queue {queue}")
+        return no_queue(self.topic, len(self.lanes), queue)
 
     # -- looking up
 
@@ -218,11 +225,17 @@ class Outbox:
             await asyncio.sleep(RETRY_PAUSE_S)
             try:
                 queues = await self._catalog.refresh(self.topic, LOOK_S)
-            except (Refused, PeerRefused) as refusal:
-                reason = refusal
+            except TopicNotFound as gone:
+                reason = gone
+            except (Refused, PeerRefused) as refusal:  # nothing is said about the queue
+                if lane.end is None:
+                    lane.abandon(refusal)
+                return
             except RaftlogError:
                 if not lane.is_idle:
                     continue
+                lane.is_looking = False  # the next send looks again
+                return
             break
         if lane.number in queues:
             self._dispatch.stall(lane, error)
@@ -232,33 +245,44 @@ class Outbox:
 
     def _move(self, lane: Lane, queues: Queues, reason: RaftlogError) -> None:
         """Send what ``lane`` could not to the queue that has its place now, if there is one."""
-        packs, lane.moved = lane.moved, []
+        gone = [lane]
         if [each.number for each in self.lanes] != list(queues):
-            self._replace(queues)
-        for pack in packs:
-            if self.lanes:
-                self.lanes[lane.place % len(self.lanes)].take(self._again(pack))
-            else:
-                if pack.timer is not None:
-                    pack.timer.cancel()
-                self._dispatch.settled(pack)
-                fail(pack, reason)
+            gone += self._replace(queues)
+        for each in gone:
+            if each.end is None:  # nobody closes it when it is none of our lanes any more
+                each.abandon(WrongQueue(f"queue {each.place} of {self.topic!r} is gone"))
+            packs, each.moved = each.moved, []
+            for pack in packs:
+                self._move_pack(pack, each.place, reason)
 
-    def _replace(self, queues: Queues) -> None:
-        """The topic is another one now, or has more queues."""
+    def _move_pack(self, pack: Pack, place: int, reason: RaftlogError) -> None:
+        if self.lanes:
+            self.lanes[place % len(self.lanes)].take(self._again(pack))
+        else:
+            if pack.timer is not None:
+                pack.timer.cancel()
+            self._dispatch.settled(pack)
+            fail(pack, reason)
+
+    def _replace(self, queues: Queues) -> list[Lane]:
+        """The topic is another one now, or has more queues; return the lanes that are gone."""
         old = {lane.number: lane for lane in self.lanes if lane.end is None}
         self.lanes = [
             old.get(number) or Lane(self._dispatch, self.topic, place, number)
             for place, number in enumerate(queues)
         ]
         self._turn_lane = None
+        return [lane for lane in old.values() if lane.number not in queues]
 
     def replace(self, lane: Lane) -> None:
-        """``lane`` has ended (somebody fenced it): its successor takes what it had not taken."""
+        """``lane`` has ended: its successor takes what it had not taken.
+
+        It begins at sequence 0, so it needs another producer id: under the old one the
+        queue would take its first batch for a copy of the old lane's first.
+        """
         if lane not in self.lanes or isinstance(lane.end, Closed | WrongQueue):
             return
-        if isinstance(lane.end, Fenced):
-            self._dispatch.renew()
+        self._dispatch.renew()
         successor = Lane(self._dispatch, self.topic, lane.place, lane.number)
         self.lanes[lane.place] = successor
         pack = lane.give_open()

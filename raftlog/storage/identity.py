@@ -62,8 +62,9 @@ def read_identity(files: Files, path: str) -> Identity:
     name = f"{path}/{NODE_META}"
     if not files.exists(name):
         raise DirectoryUnformatted(
-            f"{path} was never formatted (it has no {NODE_META}); form the cluster first. If it "
-            f"was wiped, this node must not come back as a voter under its old name"
+            f"{path} was never formatted (it has no {NODE_META}); form the cluster first "
+            "(raftlog cluster up, or RaftLog.form). If it was wiped, this node must not come back "
+            "as a voter under its old name"
         )
     file = files.open(name)
     try:

@@ -22,7 +22,7 @@ buffer. ``headers`` is MessagePack: pairs of record number and its list of
 
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import IntFlag
+from enum import IntEnum
 from itertools import repeat
 from typing import Final
 
@@ -70,7 +70,7 @@ __all__ = [
 Headers = Sequence[tuple[str, bytes]]
 
 
-class BatchFlag(IntFlag):
+class BatchFlag(IntEnum):
     """What is in the payload."""
 
     KEYS = 1

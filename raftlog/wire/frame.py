@@ -20,7 +20,7 @@ What it refuses to know: sockets, who is at the other end, what a message means.
 
 import struct
 from collections.abc import Iterator, Sequence
-from enum import IntEnum, IntFlag
+from enum import IntEnum
 from typing import Final
 
 import msgspec
@@ -98,8 +98,8 @@ class Method(IntEnum):
     GROUP_DELETE = 104
 
 
-class Flag(IntFlag):
-    """What a frame is, beside its method."""
+class Flag(IntEnum):
+    """What a frame is, beside its method. Plain ints: an ``IntFlag`` costs 1 µs for each ``&``."""
 
     REPLY = 1
     """Answers the request of the same id."""

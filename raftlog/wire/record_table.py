@@ -15,7 +15,7 @@ A hash is ``key_hash``: part of the format, the same in every language.
 """
 
 import struct
-from enum import IntFlag
+from enum import IntEnum
 from hashlib import blake2b
 from itertools import accumulate
 from typing import Final
@@ -32,7 +32,7 @@ _CHARACTER_BYTES_MAX: Final = 4
 _HASH_BYTES: Final = 8
 
 
-class TableFlag(IntFlag):
+class TableFlag(IntEnum):
     """Which columns there are, beside the sizes."""
 
     KEY_HASHES = 1

@@ -19,6 +19,7 @@ from raftlog.base.errors import (
     Closed,
     CodecUnavailable,
     Fenced,
+    LimitReached,
     NotCommitted,
     NotLeader,
     NotPermitted,
@@ -34,6 +35,7 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongLoop,
     WrongQueue,
+    WrongVersion,
 )
 from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 from raftlog.client.client import Client
@@ -655,3 +657,173 @@ async def test_seeds_that_are_no_addresses_are_refused(seeds: Any) -> None:
     """At once, without I/O."""
     with pytest.raises(ValueError, match="address"):
         Client(seeds)
+
+
+async def test_a_lane_that_ended_never_uses_its_sequences_again() -> None:
+    """Else its successor's first record is taken for a copy of its own first, and is lost.
+
+    Schedule: a is stored with sequence 0; the node refuses the client once, so the lane
+    ends; c goes out by a new lane, with sequence 0.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"a")
+        cluster.fault(Method.STATUS, refused(WrongVersion("it was upgraded")))
+        cluster.nodes[0].disconnect()
+        await asyncio.sleep(0.01)
+        with pytest.raises(WrongVersion):
+            await client.send("orders", b"b")
+        receipt = await client.send("orders", b"c")
+        assert (receipt.offset, receipt.duplicate) == (1, False)
+        assert cluster.values("orders") == [[b"a", b"c"]]
+
+
+@pytest.mark.parametrize("error", [Unavailable("no leader"), LimitReached("too many")])
+async def test_a_queue_is_gone_only_if_its_topic_says_so(error: RaftlogError) -> None:
+    """A node that lags behind does not know it; that nobody can be asked proves nothing.
+
+    Schedule: a is stored; b is refused with WrongQueue by a node that is too new, nobody
+    can be asked until b's time is over; c goes on, and is not taken for a copy of a.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"a")
+        cluster.fault(Method.APPEND, refused(WrongQueue("queue 1 is not here")))
+        cluster.fault(Method.TOPIC_DESCRIBE, *[refused(error)] * 1000)
+        async with asyncio.timeout(5):
+            with pytest.raises((WrongQueue, LimitReached)):
+                await client.send("orders", b"b", timeout=0.2)
+        await asyncio.sleep(0.05)
+        cluster.heal()
+        receipt = await client.send("orders", b"c", timeout=5)
+        assert (receipt.offset, receipt.duplicate) == (1, False)
+        assert cluster.values("orders") == [[b"a", b"c"]]
+
+
+async def test_a_send_ends_in_time_although_its_queue_is_looked_for() -> None:
+    """Its record does not wait for a move that never comes.
+
+    Schedule: WrongQueue; b's time is over while the topic is looked up, and then the
+    queue is still there: b was put aside for good.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer()
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, refused(WrongQueue("queue 1 is not here")))
+        cluster.fault(Method.TOPIC_DESCRIBE, unanswered)
+        sends = [producer.send("orders", b"b", timeout=0.2)]
+        await until(lambda: cluster.count(Method.APPEND) == 2)
+        sends.append(producer.send("orders", b"c", timeout=5))
+        async with asyncio.timeout(2):
+            with pytest.raises(WrongQueue):
+                await sends[0]
+        for request in cluster.late:
+            request()
+        assert (await sends[1]).offset == 1
+        assert producer.status.records == 0
+        assert cluster.values("orders") == [[b"a", b"c"]]
+
+
+async def test_a_closed_producer_leaves_nobody_waiting_for_a_queue_that_is_gone() -> None:
+    """Schedule: the topic is made anew; queue 0 finds out, queue 1 lingers still: close."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(linger=30)
+        await producer.send_batch("orders", [Record(b"a")], queue=0)
+        lingering = producer.send("orders", b"b", queue=1)
+        await client.topics.delete("orders")
+        await client.topics.create("orders", queues=2)
+        await producer.send_batch("orders", [Record(b"c")], queue=0)
+        await producer.aclose(flush=False)
+        await asyncio.wait([lingering], timeout=2)
+        assert (await lingering).offset == 0
+        assert producer.status.records == 0
+        assert cluster.values("orders") == [[b"c"], [b"b"]]
+
+
+async def test_many_that_waited_for_room_may_all_be_refused() -> None:
+    """One after the other, and not one within the other: that ended at Python's depth."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1)
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, unanswered)
+        first = producer.send("orders", b"b")
+        waiting = [producer.send("orders", b"c", queue=9) for _ in range(2_000)]
+        last = producer.send("orders", b"d")
+        await until(lambda: bool(cluster.late))
+        cluster.late[0]()
+        assert (await first).offset == 1
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(error) for error in errors} == {WrongQueue}
+        assert (await last).offset == 2
+
+
+async def test_a_flush_waits_for_those_before_it_and_not_for_those_behind() -> None:
+    """Schedule: the buffer is full all the time, because somebody sends and sends."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1)
+        sent: list[asyncio.Future[Receipt]] = []
+        most = 400
+
+        def send_on(_: object = None) -> None:
+            if len(sent) < most:
+                sent.append(producer.send("orders", b"v"))
+                sent[-1].add_done_callback(send_on)
+
+        for _ in range(3):
+            send_on()
+        await producer.flush(timeout=5)
+        most = 0
+        assert len(sent) < 100
+        await asyncio.gather(*sent)
+
+
+async def test_a_flush_ends_in_time_or_not_at_all() -> None:
+    """Not with BufferFull, when the producer's time is shorter than the flush's."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1, timeout=0.1)
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, unanswered)
+        sends = [producer.send("orders", b"b", timeout=5), producer.send("orders", b"c")]
+        with pytest.raises(TimeoutError):
+            await producer.flush(timeout=0.3)
+        cluster.late[0]()
+        assert (await sends[0]).offset == 1
+        with pytest.raises(BufferFull):
+            await sends[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"headers": {"name\udcff": b""}}, BadRequest),
+        ({"tag": "tag\udcff"}, BadRequest),
+        ({"queue": "0"}, TypeError),
+    ],
+)
+async def test_what_cannot_be_encoded_is_its_senders_trouble_alone(
+    wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    """Schedule: it shares a turn with others (a file's name as a header, say).
+
+    It failed when the batches of that turn were made; queues whose turn came after it were
+    never flushed again.
+    """
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        for _ in range(2):  # before the topic was looked up, and after
+            sends = [client.send("orders", b"before", queue=0)]
+            with pytest.raises(error):
+                client.send("orders", b"wrong", **({"queue": 0} | wrong))
+            sends.append(client.send("orders", b"behind", queue=1))
+            await asyncio.wait_for(asyncio.gather(*sends), 5)
+        assert cluster.values("orders") == [[b"before"] * 2, [b"behind"] * 2]
+
+
+async def test_a_header_is_as_large_as_its_bytes() -> None:
+    """Not as its characters: a batch of such would be over the limit when it is made."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        name = "\N{GRINNING FACE}" * 250_000
+        sends = [client.send("orders", b"v", headers={name: b""}) for _ in range(4)]
+        sends.append(client.send("orders", b"v", headers={name * 5: b""}))
+        sends.append(client.send("orders", b"last"))
+        async with asyncio.timeout(10):
+            ends = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(end) for end in ends] == [*[Receipt] * 4, RecordTooLarge, Receipt]

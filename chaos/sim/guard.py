@@ -1,0 +1,100 @@
+"""Simulated code touches nothing real: clock, random numbers, sockets, threads, files.
+
+One look at the real clock and a seed is a story that can't be told twice. The
+digest shows that something differed; the guard shows what, where and at once.
+``from time import monotonic`` makes a name of its own, so the names in every
+loaded module and class of ours are guarded too, not only those of the standard library.
+
+What it can't see: calls from C (``datetime.now``, ``random.Random()`` without
+a seed), which the digest in another process is for.
+"""
+
+import builtins
+import io
+import os
+import random
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Final
+
+_OURS: Final = ("raftlog.", "chaos.")
+_REAL: Final[dict[ModuleType, tuple[str, ...]]] = {
+    time: (
+        *("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"),
+        *("process_time", "sleep", "localtime", "gmtime"),
+    ),
+    random: (
+        *("random", "randint", "randrange", "choice", "choices", "sample", "shuffle"),
+        *("uniform", "getrandbits", "randbytes", "expovariate", "seed"),
+    ),
+    os: (
+        *("urandom", "open", "read", "write", "pread", "pwrite", "pwritev", "preadv"),
+        *("fsync", "fdatasync", "ftruncate", "rename", "replace", "unlink", "remove"),
+        *("listdir", "scandir", "stat", "lstat", "mkdir", "makedirs", "fork", "kill", "getpid"),
+    ),
+    socket: ("socket", "socketpair", "create_connection", "getaddrinfo"),
+    subprocess: ("Popen", "run"),
+    builtins: ("open", "input"),
+    io: ("open",),
+}
+
+
+class TouchedTheRealWorld(BaseException):
+    """Simulated code did. No ``Exception``: a handler of the product must not swallow it."""
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Raise ``TouchedTheRealWorld`` in whoever reaches for the real world meanwhile."""
+    places = _places()
+    for module, name, real in places:
+        setattr(module, name, _refusal(real))
+    start = threading.Thread.start
+    threading.Thread.start = _refusal(start)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module, name, real in places:
+            setattr(module, name, real)
+        threading.Thread.start = start  # type: ignore[method-assign]
+
+
+def _places() -> list[tuple[object, str, object]]:
+    """Return where something real can be reached: owner, name, and what is there."""
+    reals: list[tuple[object, str, object]] = [
+        (module, name, getattr(module, name)) for module, names in _REAL.items() for name in names
+    ]
+    guarded_ids = {id(real) for _, _, real in reals}
+    modules = [
+        module
+        for name, module in sys.modules.items()
+        if name.startswith(_OURS) and name != __name__
+    ]
+    classes = [
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == module.__name__
+    ]
+    return reals + [
+        (owner, name, value)
+        for owner in (*modules, *classes)
+        for name, value in vars(owner).items()
+        if id(getattr(value, "__func__", value)) in guarded_ids
+    ]
+
+
+def _refusal(real: object) -> Callable[..., object]:
+    what = getattr(real, "__qualname__", repr(real))
+
+    @staticmethod
+    def refuse(*_args: object, **_named: object) -> object:
+        raise TouchedTheRealWorld(f"simulated code called {what}")
+
+    return refuse

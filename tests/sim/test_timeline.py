@@ -1,0 +1,17 @@
+"""A watched run is the same run, and its last events can be read."""
+
+from chaos.sim.run import Run, run_seed, verdict_of
+from chaos.sim.swarm import draw_config
+from chaos.sim.timeline import Timeline
+
+
+def test_watching_changes_nothing() -> None:
+    run = Run(draw_config(3))
+    timeline = Timeline(run)
+    assert verdict_of(run).digest == run_seed(3).digest
+    lines = timeline.lines()
+    moments = [line[:13] for line in lines]
+    assert moments == sorted(moments)
+    told = "\n".join(lines)
+    for words in ("n1 > ", "AppendRequest(term", "durable to write", "-------  faults end"):
+        assert words in told
