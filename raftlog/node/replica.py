@@ -15,7 +15,6 @@ this very class under simulated time, network and disk.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 import msgspec
@@ -33,7 +32,6 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
     COALESCE_BYTES_MAX,
-    PENDING_PROPOSALS_MAX,
     TICK_NS,
 )
 from raftlog.base.membership import Membership
@@ -43,14 +41,15 @@ from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
-from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Writer
+from raftlog.node.ports import Machine
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
+from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.changes import MemberChange
-from raftlog.raft.config import CoreConfig, CoreStatus
+from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import (
     Effects,
@@ -84,26 +83,6 @@ EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
 REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
-
-
-class World(msgspec.Struct, frozen=True):
-    """The ports of one replica."""
-
-    scheduler: Scheduler
-    writer: Writer
-    reader: Reader
-    peers: Peers
-    random: Random
-
-
-class ReplicaOptions(msgspec.Struct, frozen=True):
-    """How a replica behaves, apart from Raft itself."""
-
-    core: CoreConfig = CoreConfig()
-    coalesce: bool = True
-    """Whether commands share entries; without it each command has an index of its own."""
-    pending_max: int = PENDING_PROPOSALS_MAX
-    """Commands that may wait for their outcome; beyond it they are refused as throttled."""
 
 
 class Replica:

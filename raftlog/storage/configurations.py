@@ -26,6 +26,7 @@ from typing import Final
 import msgspec
 from crc32c import crc32c
 
+from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
 from raftlog.base.limits import BLOCK_BYTES
@@ -49,6 +50,24 @@ def newest_rows(rows: Sequence[ConfigurationRow], commit: Index) -> list[Configu
     """Return the newest row at or below ``commit``, and all later ones."""
     committed = [row for row in rows if row.index <= commit]
     return [*committed[-1:], *(row for row in rows if row.index > commit)]
+
+
+def rows_after(
+    rows: Sequence[ConfigurationRow],
+    truncate_to: Index | None,
+    entries: Sequence[Entry],
+    commit: Index,
+) -> list[ConfigurationRow] | None:
+    """Return what the file must name before ``entries`` are written; None if nothing changes."""
+    kept = [row for row in rows if truncate_to is None or row.index <= truncate_to]
+    new = [
+        ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
+        for entry in entries
+        if entry.kind is EntryKind.CONFIGURATION
+    ]
+    if not new and len(kept) == len(rows):
+        return None
+    return newest_rows([*kept, *new], commit)
 
 
 def write_rows(files: Files, directory: str, rows: Sequence[ConfigurationRow]) -> None:

@@ -21,23 +21,12 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import (
-    Buffer,
-    Entry,
-    EntryKind,
-    LogEnd,
-    check_link,
-)
+from raftlog.base.entry import Buffer, Entry, LogEnd, check_link
 from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
-from raftlog.storage.configurations import (
-    ConfigurationRow,
-    newest_rows,
-    read_rows,
-    write_rows,
-)
+from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_after, write_rows
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
@@ -207,7 +196,7 @@ class LogStore:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
                             plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan
-                    self._plan_configurations(plan, truncate_to, entries, commit_hint)
+                    self._plan_members(plan, write, commit_hint)
                     waiting.extend(entries)
                 case SaveHardState(_, state):
                     self._plan_append(plan, waiting, commit_hint)
@@ -349,21 +338,11 @@ class LogStore:
         self._busy = StorePlan(last_write)
         return self._busy
 
-    def _plan_configurations(
-        self, plan: StorePlan, truncate_to: Index | None, entries: Sequence[Entry], commit: Index
-    ) -> None:
+    def _plan_members(self, plan: StorePlan, write: WriteEntries, commit: Index) -> None:
         """Name configuration entries before they are in the log; forget truncated ones after."""
-        rows = self.configurations
-        if truncate_to is not None:
-            rows = [row for row in rows if row.index <= truncate_to]
-        new = [
-            ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
-            for entry in entries
-            if entry.kind is EntryKind.CONFIGURATION
-        ]
-        if new or len(rows) != len(self.configurations):
-            self.configurations = newest_rows([*rows, *new], commit)
-            rows = list(self.configurations)
+        rows = rows_after(self.configurations, write.truncate_to, write.entries, commit)
+        if rows is not None:
+            self.configurations = rows
             plan.steps.append(partial(write_rows, self.files, self.directory, rows))
 
     def _has(self, row: ConfigurationRow) -> bool:
