@@ -15,7 +15,7 @@ unit head, or the end that somebody claims.
 
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final
 
@@ -49,10 +49,10 @@ _SEALED_BYTES: Final = HEADER_BYTES - 4
 class SegmentScan:
     """One pass over a segment; fills the segment it is given."""
 
-    def __init__(self, segment: Segment, claimed: LogEnd | None = None) -> None:
+    def __init__(self, segment: Segment, claimed: Sequence[LogEnd] = ()) -> None:
         self.segment = segment
-        self._claimed = claimed
-        """An end that this segment is known to have had, if any is known."""
+        self._claimed = [(end.index, end.checksum) for end in claimed]
+        """Ends that this segment is known to have had."""
         self.newest: Claim | None = None
         """The best claim of any unit head."""
         self.commit_hint = Index(0)
@@ -240,11 +240,8 @@ class SegmentScan:
         return is_real or self._is_claimed(end), position
 
     def _is_claimed(self, end: LogEnd) -> bool:
-        """Whether ``end``, whose term may be a guess, is the end that was claimed."""
-        claimed = self._claimed
-        if claimed is None:
-            return False
-        return end.index == claimed.index and end.checksum == claimed.checksum
+        """Whether ``end``, whose term may be a guess, is an end that was claimed."""
+        return (end.index, end.checksum) in self._claimed
 
     def _good_frames(self, start: int) -> Iterator[tuple[int, LogEnd, Entry | None]]:
         """Yield good frames that may belong behind what is here.
