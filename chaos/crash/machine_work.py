@@ -102,6 +102,7 @@ class MachineWorkload:
         self.snapshots = Snapshots(
             *(self.machine, SnapshotStore(files, SNAPSHOT), self.reader, _NoTime()),
             is_durable=self.ranges.are_stored,
+            fetch=lambda *_: None,
             on_failed=self.failures.append,
         )
         self.ranges.on_stored = self._stored

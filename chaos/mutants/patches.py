@@ -37,7 +37,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "vote not persisted before the reply (PySyncObj)",
-        _CORE,
+        "raftlog.raft.state",
         (("is_saved = self.durability.covers(self._hard_state_write)", "is_saved = True"),),
     ),
     Mutant(
@@ -274,7 +274,7 @@ MUTANTS: Final = (
     Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
-        (("if not self._is_voter or self._faulty:", "if not self._is_voter:"),),
+        (("if not self._members.is_voter or self._faulty:", "if not self._members.is_voter:"),),
         tests=("tests/raft/test_faulty.py",),
     ),
     Mutant(
@@ -348,8 +348,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "terms that damage hides are guessed",
-        "raftlog.node.replica",
-        (("self._waits_for_terms = store.terms_in_doubt", "self._waits_for_terms = False"),),
+        "raftlog.node.upkeep",
+        (("self.waits_for_terms = store.terms_in_doubt", "self.waits_for_terms = False"),),
         tests=("tests/node/test_large_repair.py",),
     ),
     *BROKER_MUTANTS,

@@ -20,7 +20,7 @@ from crc32c import crc32c
 
 from raftlog.base.errors import Unavailable
 from raftlog.base.ids import Index, NodeId
-from raftlog.base.limits import FILE_CHUNK_BYTES_MAX, FILES_FETCHED_MAX, FILES_SERVED_MAX
+from raftlog.base.limits import FILE_CHUNK_BYTES_MAX, FILE_FETCH_READS_MAX, FILE_SERVE_READS_MAX
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.raft.rpcs import FileChunk, FileMessage, FileRequest
 from raftlog.storage.files import Files
@@ -66,7 +66,6 @@ class FileExchange:
         reader: Reader,
         scheduler: Scheduler,
         *,
-        peers: Sequence[NodeId],
         send: Callable[[NodeId, FileMessage], None],
         on_failed: Callable[[Exception], None],
     ) -> None:
@@ -74,7 +73,8 @@ class FileExchange:
         self._directory = directory
         self._reader = reader
         self._scheduler = scheduler
-        self._peers = peers
+        self.peers: Sequence[NodeId] = ()
+        """Who is asked: the other members."""
         self._send = send
         self._on_failed = on_failed
         self._fetches: dict[FileName, _Fetch] = {}
@@ -87,8 +87,8 @@ class FileExchange:
         known = self._fetches.get(name)
         if known is not None:
             known.waiting.append(done)
-        elif not self._peers or len(self._fetches) >= FILES_FETCHED_MAX:
-            why = "no peer" if not self._peers else "too many files are fetched already"
+        elif not self.peers or len(self._fetches) >= FILE_FETCH_READS_MAX:
+            why = "no peer" if not self.peers else "too many files are fetched already"
             done(Unavailable(f"{name.path(self._directory)} is damaged, and {why}"))
         else:
             fetch = self._fetches[name] = _Fetch(name, verify, done)
@@ -104,7 +104,7 @@ class FileExchange:
         fetch = self._fetches.get(_name(message.kind, message.index))
         if fetch is None or fetch.busy or message.offset != fetch.offset:
             return
-        if sender != self._peers[fetch.turn % len(self._peers)]:
+        if not self.peers or sender != self.peers[fetch.turn % len(self.peers)]:
             return
         good = message.size and message.data and crc32c(message.data) == message.crc
         if not good or (fetch.offset and message.size != fetch.size):
@@ -123,7 +123,7 @@ class FileExchange:
     # -- serving
 
     def _serve(self, sender: NodeId, request: FileRequest) -> None:
-        if self._serving >= FILES_SERVED_MAX or request.kind not in set(FileKind):
+        if self._serving >= FILE_SERVE_READS_MAX or request.kind not in set(FileKind):
             return
         self._serving += 1
         path = _name(request.kind, request.index).path(self._directory)
@@ -142,7 +142,12 @@ class FileExchange:
     # -- fetching
 
     def _ask(self, fetch: _Fetch) -> None:
-        peer = self._peers[fetch.turn % len(self._peers)]
+        if not self.peers:  # this replica is the last member
+            self._end(
+                fetch, Unavailable(f"{fetch.name.path(self._directory)} is damaged, no peer")
+            )
+            return
+        peer = self.peers[fetch.turn % len(self.peers)]
         self._send(peer, FileRequest(fetch.name.kind, fetch.name.index, fetch.offset))
         fetch.timer = self._scheduler.call_later(PATIENCE_NS, lambda: self._silent(fetch))
 
@@ -156,7 +161,7 @@ class FileExchange:
             fetch.timer.cancel()
         fetch.turn = Index(fetch.turn + 1)
         fetch.failures += 1
-        if fetch.failures >= ROUNDS_MAX * len(self._peers):
+        if fetch.failures >= ROUNDS_MAX * len(self.peers):
             path = fetch.name.path(self._directory)
             self._end(fetch, Unavailable(f"{path} is damaged, and no peer has sent a good one"))
         elif soon:

@@ -21,6 +21,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import (
+    CorruptFrame,
     NotLeader,
     OutcomeUnknown,
     RaftlogError,
@@ -35,23 +36,23 @@ from raftlog.base.limits import (
 )
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
-from raftlog.node.alarms import Alarms
 from raftlog.node.applier import Applier
-from raftlog.node.file_exchange import FileExchange
-from raftlog.node.log_reader import LogReader
+from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
-from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
+from raftlog.node.upkeep import Upkeep
 from raftlog.node.world import ReplicaOptions, World
+from raftlog.raft.changes import MemberChange
 from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import (
     Effects,
+    InForce,
     LoadEntries,
     ProposalRefused,
     Role,
@@ -60,6 +61,7 @@ from raftlog.raft.effects import (
 )
 from raftlog.raft.events import (
     Applied,
+    ChangeMembers,
     ConnectionLost,
     Durable,
     EntriesLoaded,
@@ -74,13 +76,7 @@ from raftlog.raft.events import (
 )
 from raftlog.raft.rpcs import (
     BESIDE,
-    BesideMessage,
-    DivergenceAlarm,
-    FileChunk,
-    FileRequest,
     PeerMessage,
-    RepairReply,
-    RepairRequest,
 )
 from raftlog.storage.log_store import LogStore
 
@@ -111,26 +107,25 @@ class Replica:
         """Why this replica stopped by itself, if it did."""
         self.on_failed: Callable[[Exception], None] = lambda _: None
         self.on_role: Callable[[RoleChanged], None] = lambda _: None
+        self.on_members: Callable[[Membership], None] = lambda _: None
+        """Told of each configuration that comes into force, committed or not."""
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
-        self.alarms = Alarms(replica.node, world.peers, self._outward, self.fail)
         self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
+        self._change = ChangeInProgress(self._outward)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
-        self._repaired_listeners: list[Callable[[], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
         self._accepting = False
-        self._waits_for_terms = store.terms_in_doubt
-        self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
             commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
@@ -138,49 +133,35 @@ class Replica:
             on_done=self._on_written,
             on_failed=self.fail,
         )
+        self.upkeep = Upkeep(
+            *(replica, store, self.core.log, self._persister, world, self._outward),
+            on_faulty=self._on_faulty_count,
+            fail=self.fail,
+        )
+        self.upkeep.repairer.message_bytes_max = options.core.message_bytes_max
+        self.upkeep.on_terms_known = self._take_part
+        self.upkeep.know(self._others())
+        self.faulty = self.upkeep.faulty
+        self.on_repaired = self.upkeep.on_repaired
         self._applier = Applier(
-            *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
+            *(machine, self.core.log, self.upkeep.reader, world.scheduler, self._outstanding),
             durable=lambda: self.core.durable,
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
-        peers = tuple(other.node for other in membership.replicas if other != replica)
-        self.exchange = FileExchange(
-            *(store.files, store.directory, world.reader, world.scheduler),
-            peers=peers,
-            send=self._peers.send,
-            on_failed=self.fail,
-        )
-        self._repairer = Repairer(
-            *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
-            peers=peers,
-            send=self._peers.send,
-            on_changed=self._on_faulty_count,
-        )
-        self._repairer.message_bytes_max = options.core.message_bytes_max
 
     # -- life
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
-        self._repairer.begin()
-        if not self._waits_for_terms:
+        self.upkeep.begin()
+        if not self.upkeep.waits_for_terms:
             self._take_part()
 
     def _take_part(self) -> None:
-        self._ticking.begin()
-        self._applier.advance(self.core.commit)
-
-    def _learn_terms(self) -> None:
-        """Take part as soon as the terms of all entries are known.
-
-        Damage that hides where a term began makes the log's terms a guess. A wrong one looks like
-        a conflict: the core would contradict its leader, or cut what was promised.
-        """
-        if self._waits_for_terms and not self.store.terms_in_doubt and not self.stopped:
-            self._waits_for_terms = False
-            self.core.log.learn_terms(self.store.term_runs)
-            self._take_part()
+        if not self.stopped:
+            self._ticking.begin()
+            self._applier.advance(self.core.commit)
 
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
@@ -197,10 +178,11 @@ class Replica:
         self._persister.closed = True
         self._accepting = False
         self._ticking.end()
-        self.exchange.stop()
+        self.upkeep.stop()
         self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
+        self._change.leadership_lost(reason)
 
     @property
     def stopped(self) -> bool:
@@ -243,7 +225,7 @@ class Replica:
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
-        if self._applier.stopped or self._waits_for_terms:
+        if self._applier.stopped or self.upkeep.waits_for_terms:
             reason = "has stopped" if self._applier.stopped else "waits for repair of its log"
             on_read(Unavailable(f"the replica {reason}"))
             return
@@ -253,13 +235,33 @@ class Replica:
         """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
         self._step(Transfer(target))
 
+    def change_members(self, change: MemberChange, on_changed: OnChanged) -> None:
+        """Change who the members are; ``on_changed`` is told once what became of it.
+
+        It is told the membership when that is committed and joint no more, else a refusal
+        (nothing was done), or ``OutcomeUnknown`` if leadership ends before.
+        """
+        if self._applier.stopped:
+            on_changed(Unavailable("the replica has stopped"))
+            return
+        if self._draining:
+            on_changed(NotLeader(None if self.leads else self.core.leader))
+            return
+        effects = self._decide(ChangeMembers(change))
+        if effects is None:
+            on_changed(OutcomeUnknown("the replica stopped while it took the change in"))
+            return
+        self._change.begun(effects.change, self.membership, on_changed)
+        self._perform(effects)
+
+    @property
+    def membership(self) -> Membership:
+        """The configuration in force on this replica."""
+        return self.core.membership
+
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
-
-    def on_repaired(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` whenever the number of damaged entries has changed."""
-        self._repaired_listeners.append(listener)
 
     def tail(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is still in memory."""
@@ -280,11 +282,6 @@ class Replica:
         """The last applied index."""
         return self._applier.applied
 
-    @property
-    def repaired(self) -> int:
-        """Damaged entries that were replaced by a peer's copy since the start."""
-        return self._repairer.repaired
-
     def status(self) -> CoreStatus:
         """Return what the core believes, and what is applied now: it is told that seldom."""
         return msgspec.structs.replace(self.core.status(), applied=self._applier.applied)
@@ -295,20 +292,10 @@ class Replica:
         """Take in a message, as the sender's hello proved it."""
         if isinstance(message, BESIDE):
             if not self._applier.stopped:
-                self._receive_beside(sender, message)
-                self._learn_terms()
+                self.upkeep.receive(sender, message)
             return
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
-
-    def _receive_beside(self, sender: ReplicaId, message: BesideMessage) -> None:
-        match message:
-            case DivergenceAlarm():
-                self.alarms.receive(sender.node, message)
-            case FileRequest() | FileChunk():
-                self.exchange.receive(sender.node, message)
-            case RepairRequest() | RepairReply():
-                self._repairer.receive(sender, message)
 
     def heard(self, sender: ReplicaId) -> None:
         """Bytes of entries are arriving from ``sender`` (ruling 32)."""
@@ -368,7 +355,7 @@ class Replica:
     # -- stepping
 
     def _step(self, event: Event) -> None:
-        if self._applier.stopped or self._waits_for_terms:
+        if self._applier.stopped or self.upkeep.waits_for_terms:
             return
         effects = self._decide(event)
         if effects is not None:
@@ -376,11 +363,16 @@ class Replica:
 
     def _decide(self, event: Event) -> Effects | None:
         try:
-            return self.core.step(event)
-        except AssertionError as error:
-            # A failed assertion stops the replica, not the process's other shards.
+            effects = self.core.step(event)
+        except (AssertionError, CorruptFrame) as error:
+            # A failed assertion, or a configuration entry of another version, stops the replica,
+            # not the process's other shards.
             self.fail(error)
             return None
+        if effects.divergence is not None:
+            self.upkeep.alarms.diverged(effects.divergence)
+            return None
+        return effects
 
     def _perform(self, effects: Effects) -> None:
         # What waits for no write leaves first: the followers' way is longer than our disk's.
@@ -393,6 +385,8 @@ class Replica:
             self._persister.add(effects.writes)
         for load in effects.loads:
             self._load(load)
+        if effects.in_force is not None:
+            self._on_members(effects.in_force)
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
@@ -400,9 +394,6 @@ class Replica:
                 self._applier.advance_soon(effects.commit)
             else:
                 self._applier.advance_later(effects.commit, writing=not self._persister.idle)
-        if effects.divergence is not None:
-            self.alarms.diverged(effects.divergence)
-            return
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
@@ -417,8 +408,7 @@ class Replica:
 
     def _on_written(self) -> None:
         self._applier.written()
-        self._repairer.begin()
-        self._learn_terms()
+        self.upkeep.written()
         if self._intake.count and not self._flush_scheduled:
             self._flush()
 
@@ -431,8 +421,20 @@ class Replica:
         for listener in self._applied_listeners:
             self._outward.call(listener, index)
 
+    def _on_members(self, found: InForce) -> None:
+        self.upkeep.know(self._others())
+        self._outward.call(self.on_members, found.membership)
+        if found.committed and not found.membership.is_joint:
+            # Before the role: a leader that has removed itself says so before it steps down.
+            self._change.settled(found.index, found.membership)
+
+    def _others(self) -> list[NodeId]:
+        return [other.node for other in self.membership.replicas if other != self.id]
+
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        if change.role is not Role.LEADER:
+            self._change.leadership_lost("leadership was lost before the change was committed")
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
@@ -459,23 +461,12 @@ class Replica:
         if load.first > last:
             loaded((), None)
             return
-        self.log_reader.read(load.first, last, loaded, load.bytes_max)
-
-    def faulty(self, index: Index) -> None:
-        """A stored entry turned out bad: mark it, and have a peer repair it (R3)."""
-        try:
-            self.store.mark_faulty(index)
-        except StorageFailed as error:
-            self.fail(error)
-            return
-        self._scheduler.call_soon(self._repairer.begin)
+        self.upkeep.reader.read(load.first, last, loaded, load.bytes_max)
 
     def _on_faulty_count(self, count: int) -> None:
         self._step(FaultyEntries(count))
         if not count:
             self._applier.resume()
-        for listener in self._repaired_listeners:
-            self._outward.call(listener)
 
     # -- time
 

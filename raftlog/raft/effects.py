@@ -15,7 +15,9 @@ from enum import Enum
 
 import msgspec
 
+from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
+from raftlog.base.membership import Membership
 from raftlog.base.writes import Write
 from raftlog.raft.rpcs import Message
 
@@ -103,6 +105,14 @@ class Divergence(msgspec.Struct, frozen=True, gc=False):
     theirs: int
 
 
+class InForce(msgspec.Struct, frozen=True):
+    """The configuration that this replica obeys, and whether it can still be truncated."""
+
+    index: Index
+    membership: Membership
+    committed: bool
+
+
 class Effects(msgspec.Struct):
     """Everything that one step asks for."""
 
@@ -117,3 +127,8 @@ class Effects(msgspec.Struct):
     failed_reads: list[ReadFailed] = []
     transfer: TransferEnded | None = None
     divergence: Divergence | None = None
+    change: Index | RaftlogError | None = None
+    """Of a ``ChangeMembers``: after which entry it is done once a configuration that is not joint
+    is committed there or later (0: all is so already), or why it was refused."""
+    in_force: InForce | None = None
+    """Another configuration is in force, or the one that is was committed."""

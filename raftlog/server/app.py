@@ -27,7 +27,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
-from raftlog.node.replica import ReplicaOptions
+from raftlog.node.world import ReplicaOptions
 from raftlog.raft.config import CoreConfig
 from raftlog.raft.effects import RoleChanged
 from raftlog.raft.rpcs import PeerMessage
@@ -123,7 +123,7 @@ class NodeServer:
             await self._listen(self._grpc, node.grpc)
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
-            replica.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
         host.start()
 
     async def _listen(self, server: Listens, address: str) -> None:

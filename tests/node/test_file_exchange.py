@@ -10,7 +10,7 @@ from chaos.sim.events import EventQueue
 from chaos.sim.process import DiskPace, Life, SimReader
 from raftlog.base.errors import StorageFailed, Unavailable
 from raftlog.base.ids import Index, NodeId
-from raftlog.base.limits import FILES_FETCHED_MAX
+from raftlog.base.limits import FILE_FETCH_READS_MAX
 from raftlog.node import file_exchange
 from raftlog.node.file_exchange import FileExchange
 from raftlog.raft.rpcs import FileChunk, FileMessage
@@ -36,13 +36,14 @@ class World:
 
     def _make(self, node: NodeId) -> FileExchange:
         life = Life(self.queue, 0, 0)
-        return FileExchange(
+        made = FileExchange(
             *(self.disks[node].files(), "shard"),
             *(SimReader(self.queue, life, DiskPace(Random(1), 1_000)), life),
-            peers=[other for other in NODES if other != node],
             send=lambda to, message: self._send(node, to, message),
             on_failed=self.failures.append,
         )
+        made.peers = [other for other in NODES if other != node]
+        return made
 
     def _send(self, sender: NodeId, to: NodeId, message: FileMessage) -> None:
         self.sent.append((sender, to, message))
@@ -157,7 +158,7 @@ def test_who_wants_the_same_file_shares_the_fetch(world: World) -> None:
 def test_fetches_are_bounded(world: World) -> None:
     """The rest is refused, and asked for again by whoever needs it."""
     exchange = world.exchanges[NODES[0]]
-    for index in range(FILES_FETCHED_MAX + 1):
+    for index in range(FILE_FETCH_READS_MAX + 1):
         name = FileName(FileKind.SNAPSHOT, Index(index + 1))
         exchange.fetch(name, lambda _: False, world.told.append)
     assert len(world.told) == 1
