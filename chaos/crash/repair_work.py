@@ -69,7 +69,7 @@ class RepairWorkload(LogWorkload):
         for _ in range(self.random.randint(1, 4)):
             path = self.random.choice(segments)
             used = len(self.disk.content(path).rstrip(b"\0"))
-            length = self.random.choice((1, 1, 1, 30, 200))
+            length = self.random.choice((1, 1, 1, 30, 200, 600))
             at = self.random.randrange(64, used)
             for offset in range(at, min(at + length, used)):
                 self.disk.flip_bit(path, offset, self.random.randrange(8))
