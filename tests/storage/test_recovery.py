@@ -286,8 +286,9 @@ def test_the_unit_number_never_goes_back() -> None:
 
 
 def test_a_roll_cut_short_behind_a_damaged_end_is_no_damage() -> None:
-    """The last entries are lost, the log goes on in a new segment, and the power fails before
-    that has a header. What is in front of it does not say where it belongs; the mark does.
+    """The log went on in a new segment, and the power failed before that had a header.
+
+    What is in front of it ends too early to say where it belongs; the mark does.
     """
     logs = Logs()
     entries = chain(5)
