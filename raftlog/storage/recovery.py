@@ -274,7 +274,11 @@ class _Findings:
         # Promised entries are damaged, and unpromised ones behind them: keep the promise.
         segment.holes.remove(hole)
         segment.holes.append(
-            Hole(hole.first, mark.index, hole.position, 0, hole.before, mark.checksum, mark.term)
+            Hole(
+                *(hole.first, mark.index, hole.position, 0),
+                *(hole.before, mark.checksum, mark.term),
+                terms_known=hole.first == mark.index or hole.before.term == mark.term,
+            )
         )
         self.cut_to = mark.end
 

@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
@@ -167,15 +167,15 @@ class SegmentScan:
         whole = self._damaged_body()
         if whole is not None:
             header, length = whole
-            self._lose(header.index, header.end, length)
+            self._lose(header.end, length, terms_known=True)
             return True
         found = self._next_good()
         if found is None:
             return False
-        position, end = found
-        if end.index > self._end.index:
-            self._lose(end.index, end, position - self._position)
-        self._position = position
+        if found.end.index > self._end.index:
+            length = found.position - self._position
+            self._lose(found.end, length, terms_known=found.terms_known)
+        self._position = found.position
         return True
 
     def _damaged_body(self) -> tuple[Entry, int] | None:
@@ -187,11 +187,14 @@ class SegmentScan:
         linked = header.index == self._end.index + 1 and header.previous == self._end.checksum
         return (header, HEADER_BYTES + length) if linked else None
 
-    def _lose(self, last: Index, end: LogEnd, length: int) -> None:
+    def _lose(self, end: LogEnd, length: int, *, terms_known: bool) -> None:
         segment = self.segment
-        first = Index(self._end.index + 1)
+        first, last = Index(self._end.index + 1), end.index
         segment.holes.append(
-            Hole(first, last, self._position, length, self._end, end.checksum, end.term)
+            Hole(
+                *(first, last, self._position, length),
+                *(self._end, end.checksum, end.term, terms_known),
+            )
         )
         for index in range(first, last + 1):
             if end.term != self._end.term or not segment.term_runs:
@@ -201,7 +204,7 @@ class SegmentScan:
         self._end = end
         self._position += length
 
-    def _next_good(self) -> tuple[int, LogEnd] | None:
+    def _next_good(self) -> "_GoesOn | None":
         """Return where the log goes on behind damage, and the entry that is in front of it.
 
         A record may hold bytes that look like a frame. So only a place is taken
@@ -211,14 +214,17 @@ class SegmentScan:
         looked_at = self._position
         for position, before, entry in self._good_frames(self._position + 1):
             if entry is None or before.index == self._end.index:
-                return position, before
+                alike = before.term == self._end.term or before.index == self._end.index + 1
+                return _GoesOn(position, before, terms_known=alike)
             proven = self._proven_term(position, before, entry.term)
             if proven is not None:
-                return position, LogEnd(before.index, proven, before.checksum)
+                end = LogEnd(before.index, proven, before.checksum)
+                return _GoesOn(position, end, terms_known=True)
             if position >= looked_at:
                 leads_on, looked_at = self._leads_on(position, entry)
                 if leads_on:
-                    return position, before
+                    alike = entry.term == self._end.term
+                    return _GoesOn(position, before, terms_known=alike)
         return None
 
     def _leads_on(self, position: int, entry: Entry) -> tuple[bool, int]:
@@ -310,6 +316,14 @@ class SegmentScan:
             return None
         body = memoryview(self._data)[start : start + length]
         return header if len(body) == length and crc32c(body) == body_crc else None
+
+
+class _GoesOn(NamedTuple):
+    """Where the log goes on, the lost entry before it, and whether no lost term is a guess."""
+
+    position: int
+    end: LogEnd
+    terms_known: bool
 
 
 def _follows(unit: Unit, index: int, checksum: int) -> bool:
