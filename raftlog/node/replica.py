@@ -15,13 +15,13 @@ this very class under simulated time, network and disk.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 import msgspec
 
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import (
+    CorruptFrame,
     NotLeader,
     OutcomeUnknown,
     RaftlogError,
@@ -32,26 +32,37 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
     COALESCE_BYTES_MAX,
-    PENDING_PROPOSALS_MAX,
     TICK_NS,
 )
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
+from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
-from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Writer
+from raftlog.node.ports import Machine
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
-from raftlog.raft.config import CoreConfig, CoreStatus
+from raftlog.node.world import ReplicaOptions, World
+from raftlog.raft.changes import MemberChange
+from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
-from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
+from raftlog.raft.effects import (
+    Effects,
+    InForce,
+    LoadEntries,
+    ProposalRefused,
+    Role,
+    RoleChanged,
+    Send,
+)
 from raftlog.raft.events import (
     Applied,
+    ChangeMembers,
     ConnectionLost,
     Durable,
     EntriesLoaded,
@@ -74,26 +85,6 @@ APPLIED_REPORT_ENTRIES: Final = 64
 REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
 
 
-class World(msgspec.Struct, frozen=True):
-    """The ports of one replica."""
-
-    scheduler: Scheduler
-    writer: Writer
-    reader: Reader
-    peers: Peers
-    random: Random
-
-
-class ReplicaOptions(msgspec.Struct, frozen=True):
-    """How a replica behaves, apart from Raft itself."""
-
-    core: CoreConfig = CoreConfig()
-    coalesce: bool = True
-    """Whether commands share entries; without it each command has an index of its own."""
-    pending_max: int = PENDING_PROPOSALS_MAX
-    """Commands that may wait for their outcome; beyond it they are refused as throttled."""
-
-
 class Replica:
     """A shard's replica on this node. Every method is called on the loop."""
 
@@ -113,6 +104,8 @@ class Replica:
         """Why this replica stopped by itself, if it did."""
         self.on_failed: Callable[[Exception], None] = lambda _: None
         self.on_role: Callable[[RoleChanged], None] = lambda _: None
+        self.on_members: Callable[[Membership], None] = lambda _: None
+        """Told of each configuration that comes into force, committed or not."""
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
@@ -121,6 +114,7 @@ class Replica:
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
+        self._change = ChangeInProgress(self._outward)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
@@ -147,7 +141,7 @@ class Replica:
         )
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
-            peers=tuple(other.node for other in membership.replicas if other != replica),
+            peers=self._others(),
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
@@ -194,6 +188,7 @@ class Replica:
         self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
+        self._change.leadership_lost(reason)
 
     @property
     def stopped(self) -> bool:
@@ -245,6 +240,30 @@ class Replica:
     def transfer(self, target: NodeId | None = None) -> None:
         """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
         self._step(Transfer(target))
+
+    def change_members(self, change: MemberChange, on_changed: OnChanged) -> None:
+        """Change who the members are; ``on_changed`` is told once what became of it.
+
+        It is told the membership when that is committed and joint no more, else a refusal
+        (nothing was done), or ``OutcomeUnknown`` if leadership ends before.
+        """
+        if self._applier.stopped:
+            on_changed(Unavailable("the replica has stopped"))
+            return
+        if self._draining:
+            on_changed(NotLeader(None if self.leads else self.core.leader))
+            return
+        effects = self._decide(ChangeMembers(change))
+        if effects is None:
+            on_changed(OutcomeUnknown("the replica stopped while it took the change in"))
+            return
+        self._change.begun(effects.change, self.membership, on_changed)
+        self._perform(effects)
+
+    @property
+    def membership(self) -> Membership:
+        """The configuration in force on this replica."""
+        return self.core.membership
 
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
@@ -361,8 +380,9 @@ class Replica:
     def _decide(self, event: Event) -> Effects | None:
         try:
             return self.core.step(event)
-        except AssertionError as error:
-            # A failed assertion stops the replica, not the process's other shards.
+        except (AssertionError, CorruptFrame) as error:
+            # A failed assertion, or a configuration entry of another version, stops the replica,
+            # not the process's other shards.
             self.fail(error)
             return None
 
@@ -377,6 +397,8 @@ class Replica:
             self._persister.add(effects.writes)
         for load in effects.loads:
             self._load(load)
+        if effects.in_force is not None:
+            self._on_members(effects.in_force)
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
@@ -412,8 +434,20 @@ class Replica:
         for listener in self._applied_listeners:
             self._outward.call(listener, index)
 
+    def _on_members(self, found: InForce) -> None:
+        self._repairer.peers = self._others()
+        self._outward.call(self.on_members, found.membership)
+        if found.committed and not found.membership.is_joint:
+            # Before the role: a leader that has removed itself says so before it steps down.
+            self._change.settled(found.index, found.membership)
+
+    def _others(self) -> list[NodeId]:
+        return [other.node for other in self.membership.replicas if other != self.id]
+
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        if change.role is not Role.LEADER:
+            self._change.leadership_lost("leadership was lost before the change was committed")
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
