@@ -30,6 +30,7 @@
       StorageError         a disk that failed or lies
         StorageFailed        an operation failed: the node stops, it is never retried
         DamagedLog           bad bytes where good ones were promised
+        Diverged             a committed entry differs from the leader's: the replica stops
         CorruptFrame         bytes that are no frame
         FaultyEntry          this entry is damaged here; another replica has it
       ApplyFailed          the state machine raised: the replica stops at that index
@@ -49,6 +50,7 @@ from raftlog.base.disk_errors import (
     DirectoryLocked,
     DirectoryRefused,
     DirectoryUnformatted,
+    Diverged,
     FaultyEntry,
     IncompatibleFormat,
     StorageError,
@@ -66,6 +68,7 @@ __all__ = [
     "DirectoryLocked",
     "DirectoryRefused",
     "DirectoryUnformatted",
+    "Diverged",
     "FaultyEntry",
     "IncompatibleFormat",
     "Outcome",

@@ -36,6 +36,7 @@ from raftlog.base.limits import (
 )
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
+from raftlog.node.alarms import Alarms
 from raftlog.node.applier import Applier
 from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.log_reader import LogReader
@@ -75,7 +76,7 @@ from raftlog.raft.events import (
     Receive,
     Transfer,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import DivergenceAlarm, PeerMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
@@ -112,6 +113,7 @@ class Replica:
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
+        self.alarms = Alarms(replica.node, world.peers, self._outward, self.fail)
         self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
         self._change = ChangeInProgress(self._outward)
@@ -305,6 +307,9 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
+        if isinstance(message, DivergenceAlarm):
+            self.alarms.receive(sender.node, message)
+            return
         if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
@@ -402,14 +407,20 @@ class Replica:
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
-            if self.leads:  # its client waits for the outcome
-                self._applier.advance_soon(effects.commit)
-            else:
-                self._applier.advance_later(effects.commit, writing=not self._persister.idle)
+            self._on_commit(effects.commit)
+        if effects.divergence is not None:
+            self.alarms.diverged(effects.divergence)
+            return
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
             self._reads.confirmed(ready.token, ready.index, self._applier.applied)
+
+    def _on_commit(self, commit: Index) -> None:
+        if self.leads:  # its client waits for the outcome
+            self._applier.advance_soon(commit)
+        else:
+            self._applier.advance_later(commit, writing=not self._persister.idle)
 
     def _on_durable(self, write: WriteNumber) -> None:
         self._step(Durable(write))

@@ -86,6 +86,9 @@ class AppendRejected(msgspec.Struct, frozen=True, gc=False):
 class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     """I lead. ``commit`` never runs ahead of what the follower is known to have.
 
+    ``chain`` is the chain value of my entry ``commit``, -1 if I do not have it at hand: who has
+    another one there has another log. It can't be so; that it never is, is looked at.
+
     ``round`` counts heartbeat rounds; a majority's answer to one round proves
     that the leader led when the round began (ReadIndex, check-quorum).
     """
@@ -93,6 +96,7 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     term: Term
     commit: Index
     round: int
+    chain: int = -1
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
@@ -156,5 +160,12 @@ class RepairReply(msgspec.Struct, frozen=True, gc=False):
 RepairMessage = RepairRequest | RepairReply
 """Said between replicas beside the core: it needs no leader and no term."""
 
-PeerMessage = Message | RepairMessage
+
+class DivergenceAlarm(msgspec.Struct, frozen=True, gc=False):
+    """My committed entry ``index`` is not yours: I stop. Somebody has to look at this."""
+
+    index: Index
+
+
+PeerMessage = Message | RepairMessage | DivergenceAlarm
 """Everything that one replica can send to another."""
