@@ -36,6 +36,7 @@ from raftlog.base.limits import (
     TICK_NS,
 )
 from raftlog.base.membership import Membership
+from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
@@ -46,6 +47,9 @@ from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
+from raftlog.node.room import ShardRoom
+from raftlog.node.space import NodeSpace
+from raftlog.node.succession import Succession
 from raftlog.node.ticking import Ticking
 from raftlog.raft.config import CoreConfig, CoreStatus
 from raftlog.raft.core import RaftCore
@@ -64,7 +68,7 @@ from raftlog.raft.events import (
     Receive,
     Transfer,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import HeartbeatReply, PeerMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
@@ -82,6 +86,7 @@ class World(msgspec.Struct, frozen=True):
     reader: Reader
     peers: Peers
     random: Random
+    space: NodeSpace = msgspec.field(default_factory=NodeSpace)
 
 
 class ReplicaOptions(msgspec.Struct, frozen=True):
@@ -136,6 +141,14 @@ class Replica:
             on_durable=self._on_durable,
             on_done=self._on_written,
             on_failed=self.fail,
+            on_no_room=world.space.on_no_room,
+        )
+        self._room = ShardRoom(replica, world.space)
+        self._succession = Succession(
+            self.core,
+            self._room,
+            writing_since_ns=lambda: self._persister.since_ns,
+            hand_over=self.transfer,
         )
         self._applier = Applier(
             *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
@@ -251,6 +264,21 @@ class Replica:
         return self._applier.applied
 
     @property
+    def disk_level(self) -> DiskLevel:
+        """What the disks of a majority can still take, as this replica has heard."""
+        return self._room.level(self.core.membership)
+
+    @property
+    def disk_stalled(self) -> bool:
+        """Whether this node's disk has not answered for too long."""
+        return self._succession.is_stalled(self._scheduler.now_ns())
+
+    @property
+    def disk_handovers(self) -> int:
+        """How often leadership was handed over because of this node's disk."""
+        return self._succession.handovers
+
+    @property
     def repaired(self) -> int:
         """Damaged entries that were replaced by a peer's copy since the start."""
         return self._repairer.repaired
@@ -267,6 +295,8 @@ class Replica:
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
             return
+        if type(message) is HeartbeatReply:
+            self._room.heard(sender.node, message.disk)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -389,6 +419,7 @@ class Replica:
 
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        self._room.forget()
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
@@ -438,6 +469,7 @@ class Replica:
             self._step(Applied(self._applier.applied))
         for token in self._reads.expire(now_ns):
             self._step(ForgetRead(token))
+        self._succession.look(now_ns)
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

@@ -252,7 +252,7 @@ class LogStore:
             stop = hole.position + sum(map(len, frames))
             plan.steps.append(partial(segment.file.truncate, stop))
             size = max(self.options.segment_bytes, stop)
-            plan.steps.append(partial(segment.file.allocate, size))
+            plan.steps.append(partial(self._do.reserve, segment.file, size))
         plan.steps.append(partial(self._do.sync, segment.file))
         place(segment, hole, frames)
         return plan

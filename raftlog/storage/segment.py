@@ -240,9 +240,11 @@ def encode_index(segment: Segment, unit: int) -> bytes:
 def store_index(files: Files, path: str, data: bytes) -> None:
     """Write an ``.idx``. Not synced: it is made again from its segment if it is lost."""
     file = files.open(path, create=True)
-    file.truncate(0)
-    file.pwrite([data], 0)
-    file.close()
+    try:
+        file.truncate(0)
+        file.pwrite([data], 0)
+    finally:
+        file.close()
 
 
 def open_sealed(files: Files, segment: Segment) -> bool:
