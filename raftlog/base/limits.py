@@ -117,6 +117,8 @@ NO_ROOM_RETRY_NS: Final = 200_000_000
 DISK_STALL_NS: Final = 1_000_000_000
 """A leader whose disk has not answered for so long hands over to one whose disk has."""
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000
+REPAIR_WAIT_NS_MAX: Final = 2_000_000_000
+"""A read of a damaged entry waits so long for a peer's copy."""
 
 assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX
 assert BATCH_BYTES_MAX < ENTRY_BODY_BYTES_MAX < FRAME_BODY_BYTES_MAX

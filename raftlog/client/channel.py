@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
+    BadRequest,
     Closed,
     OutcomeUnknown,
     PeerRefused,
@@ -25,7 +26,11 @@ from raftlog.base.errors import (
     Throttled,
     Unavailable,
 )
-from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX
+from raftlog.base.limits import (
+    FRAME_HEADER_BYTES_MAX,
+    REQUESTS_PER_CONNECTION_MAX,
+    WRITE_BUFFER_BYTES_MAX,
+)
 from raftlog.base.turn import turn_of
 from raftlog.wire.frame import Flag, Frame, FrameDecoder, Method, encode_frame
 from raftlog.wire.greeting import client_hello, hello_frame, read_answer
@@ -117,7 +122,13 @@ class Channel(asyncio.BufferedProtocol):
         Raises:
             Unavailable: The connection has ended; nothing was sent.
             Throttled: Too much waits on it already; nothing was sent.
+            BadRequest: It is larger than a node takes.
         """
+        if len(header) > FRAME_HEADER_BYTES_MAX:
+            raise BadRequest(
+                f"the request has {len(header)} bytes, and a node takes {FRAME_HEADER_BYTES_MAX}; "
+                "name fewer things at once"
+            )
         if not self.is_open:
             raise Unavailable("the connection has ended")
         if len(self._waiting) >= REQUESTS_PER_CONNECTION_MAX:

@@ -410,7 +410,7 @@ class Producer:
             pass  # every send is told below
         finally:
             self._close()
-        await self._dispatch.aclose()
+        await self._dispatch.finished()
 
     def _close(self) -> None:
         self._is_closed = True
@@ -420,6 +420,7 @@ class Producer:
         for outbox in self._outboxes.values():
             outbox.close(error)
         self._oneway.close()
+        self._dispatch.close()
 
     # -- inside
 

@@ -131,9 +131,11 @@ class Replica:
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
+        self._repaired_listeners: list[Callable[[], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
         self._accepting = False
+        self._waits_for_terms = store.terms_in_doubt
         self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
@@ -162,14 +164,30 @@ class Replica:
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
+        self._repairer.message_bytes_max = options.core.message_bytes_max
 
     # -- life
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
+        self._repairer.begin()
+        if not self._waits_for_terms:
+            self._take_part()
+
+    def _take_part(self) -> None:
         self._ticking.begin()
         self._applier.advance(self.core.commit)
-        self._repairer.begin()
+
+    def _learn_terms(self) -> None:
+        """Take part as soon as the terms of all entries are known.
+
+        Damage that hides where a term began makes the log's terms a guess. A wrong one looks like
+        a conflict: the core would contradict its leader, or cut what was promised.
+        """
+        if self._waits_for_terms and not self.store.terms_in_doubt and not self.stopped:
+            self._waits_for_terms = False
+            self.core.log.learn_terms(self.store.term_runs)
+            self._take_part()
 
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
@@ -231,8 +249,9 @@ class Replica:
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
-        if self._applier.stopped:
-            on_read(Unavailable("the replica has stopped"))
+        if self._applier.stopped or self._waits_for_terms:
+            reason = "has stopped" if self._applier.stopped else "waits for repair of its log"
+            on_read(Unavailable(f"the replica {reason}"))
             return
         self._step(Read(self._reads.add(self._scheduler.now_ns(), on_read)))
 
@@ -243,6 +262,10 @@ class Replica:
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
+
+    def on_repaired(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever the number of damaged entries has changed."""
+        self._repaired_listeners.append(listener)
 
     def tail(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is still in memory."""
@@ -294,6 +317,7 @@ class Replica:
         if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
+                self._learn_terms()
             return
         if type(message) is HeartbeatReply:
             self._room.heard(sender.node, message.disk)
@@ -358,7 +382,7 @@ class Replica:
     # -- stepping
 
     def _step(self, event: Event) -> None:
-        if self._applier.stopped:
+        if self._applier.stopped or self._waits_for_terms:
             return
         effects = self._decide(event)
         if effects is not None:
@@ -405,6 +429,7 @@ class Replica:
     def _on_written(self) -> None:
         self._applier.written()
         self._repairer.begin()
+        self._learn_terms()
         if self._intake.count and not self._flush_scheduled:
             self._flush()
 
@@ -461,6 +486,8 @@ class Replica:
         self._step(FaultyEntries(count))
         if not count:
             self._applier.resume()
+        for listener in self._repaired_listeners:
+            self._outward.call(listener)
 
     # -- time
 

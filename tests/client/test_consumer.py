@@ -10,6 +10,7 @@ import pytest
 from raftlog.base.errors import (
     BadBatch,
     BadName,
+    BadRequest,
     Closed,
     Fenced,
     GroupInUse,
@@ -231,6 +232,9 @@ async def test_a_seek_reaches_a_running_consumer() -> None:
                 await client.groups.seek("billing", "orders", to=99)
             with pytest.raises(ValueError, match="no start is named 'begin'"):
                 await client.groups.seek("billing", "orders", to="begin")  # type: ignore[arg-type]
+            for place in (-1, 2):
+                with pytest.raises(WrongQueue, match=f"no queue {place}; it has 2"):
+                    await client.groups.seek("billing", "orders", to={place: 0})
             assert (await client.groups.describe("billing")).queues[1].committed == 7
 
 
@@ -412,6 +416,11 @@ async def test_topics_are_made_changed_listed_and_deleted() -> None:
             await client.topics.create("other")
         altered = await client.topics.alter("orders", queues=3, retention=0)
         assert (len(altered.queues), altered.retention) == (3, None)
+        for queues in (-1, 0):
+            with pytest.raises(BadRequest, match=f"at least 1 queue, not {queues}"):
+                await client.topics.create("third", queues=queues)
+        with pytest.raises(TypeError, match="seconds or a timedelta, not '7d'"):
+            await client.topics.create("third", retention="7d")  # type: ignore[arg-type]
         assert [topic.name for topic in await client.topics.list()] == ["orders", "other"]
         await client.topics.delete("other")
         await client.topics.delete("other", missing_ok=True)
@@ -514,3 +523,19 @@ async def test_a_skip_does_not_overtake_what_was_read_before_it() -> None:
             assert committed(cluster) in ([None], [0])
             found = await take(consumer, 7)
             assert [message.offset for message in found] == [*range(3, 8), 10, 11]
+
+
+async def test_topics_that_cannot_be_asked_for_are_told() -> None:
+    """Schedule: the membership ended at them, and whoever iterated waited for ever."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        async with asyncio.timeout(5):
+            with pytest.raises(BadRequest, match="600"):
+                await anext(client.consumer("billing", "x" * 600_000))
+        wrong: Any = b"name"
+        for group, topic, error in (
+            (wrong, "orders", TypeError),
+            ("billing", [wrong], TypeError),
+            ("billing", "\udcff", ValueError),
+        ):
+            with pytest.raises(error):
+                client.consumer(group, topic)

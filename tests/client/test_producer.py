@@ -827,3 +827,27 @@ async def test_a_header_is_as_large_as_its_bytes() -> None:
         async with asyncio.timeout(10):
             ends = await asyncio.gather(*sends, return_exceptions=True)
         assert [type(end) for end in ends] == [*[Receipt] * 4, RecordTooLarge, Receipt]
+
+
+async def test_a_producer_whose_closing_is_cancelled_looks_for_nobody_any_more() -> None:
+    """Schedule: no leader; closing waits for a receipt, and is cancelled.
+
+    The search for a leader went on, also after the client was closed, fifty times a second.
+    """
+    async with fake_cluster(orders=1) as cluster:
+        before = asyncio.all_tasks()
+        client = Client(cluster.seeds)
+        producer = client.producer()
+        await producer.send("orders", b"a")
+        cluster.lead("n9")
+        waiting = producer.send("orders", b"b")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(producer.aclose(), 0.1)
+        assert isinstance(await asyncio.wait_for(_end_of(waiting), 5), RaftlogError)
+        await client.aclose()
+        assert asyncio.all_tasks() <= before
+
+
+async def _end_of(waiting: "asyncio.Future[Receipt]") -> BaseException | None:
+    await asyncio.wait([waiting])
+    return waiting.exception()
