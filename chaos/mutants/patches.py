@@ -328,6 +328,28 @@ MUTANTS: Final = (
         (("(*found, *cached[: last - first + 1])", "(*found, cached[0])"),),
         tests=("tests/sim/test_findings.py",),
     ),
+    Mutant(
+        "what found no room taken for done",
+        "raftlog.storage.plan",
+        (
+            (
+                "            steps[self._performed]()\n            self._performed += 1\n",
+                "            self._performed += 1\n            steps[self._performed - 1]()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "sync without space tried again (fsyncgate)",
+        "raftlog.storage.performer",
+        (
+            (
+                "            file.sync()\n            self.fdatasyncs += 1\n",
+                "            with may_lack_room():\n                file.sync()\n"
+                "            self.fdatasyncs += 1\n",
+            ),
+        ),
+        tests=("tests/storage/test_room.py",),
+    ),
     *BROKER_MUTANTS,
 )
 

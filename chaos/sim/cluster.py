@@ -213,8 +213,8 @@ class Cluster:
         process.state.end()
         if process.replica.repaired:
             self.marks["repairs"] += process.replica.repaired
-        if process.replica.disk_handovers:
-            self.marks["handed over for the disk"] += process.replica.disk_handovers
+        if process.replica.disks.handovers:
+            self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None
         # A plan that failed counts, even if its process was killed before it heard of that.
         machine.in_flight = list(in_flight) or machine.failed_plan

@@ -145,12 +145,9 @@ class Replica:
             on_failed=self.fail,
             on_no_room=world.space.on_no_room,
         )
-        self._room = ShardRoom(replica, world.space)
-        self._succession = Succession(
-            self.core,
-            self._room,
+        self.disks = Succession(
+            *(self.core, ShardRoom(replica, world.space), self.transfer),
             writing_since_ns=lambda: self._persister.since_ns,
-            hand_over=self.transfer,
         )
         self._applier = Applier(
             *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
@@ -289,17 +286,7 @@ class Replica:
     @property
     def disk_level(self) -> DiskLevel:
         """What the disks of a majority can still take, as this replica has heard."""
-        return self._room.level(self.core.membership)
-
-    @property
-    def disk_stalled(self) -> bool:
-        """Whether this node's disk has not answered for too long."""
-        return self._succession.is_stalled(self._scheduler.now_ns())
-
-    @property
-    def disk_handovers(self) -> int:
-        """How often leadership was handed over because of this node's disk."""
-        return self._succession.handovers
+        return self.disks.room.level(self.core.membership)
 
     @property
     def repaired(self) -> int:
@@ -320,7 +307,7 @@ class Replica:
                 self._learn_terms()
             return
         if type(message) is HeartbeatReply:
-            self._room.heard(sender.node, message.disk)
+            self.disks.room.heard(sender.node, message.disk)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -444,7 +431,7 @@ class Replica:
 
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
-        self._room.forget()
+        self.disks.room.forget()
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
@@ -496,7 +483,7 @@ class Replica:
             self._step(Applied(self._applier.applied))
         for token in self._reads.expire(now_ns):
             self._step(ForgetRead(token))
-        self._succession.look(now_ns)
+        self.disks.look(now_ns)
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

@@ -25,20 +25,20 @@ class Succession:
     Args:
         core: What it leads with.
         room: How full the disks are.
-        writing_since_ns: Since when the disk works on one thing; None if on nothing.
         hand_over: Begins a transfer.
+        writing_since_ns: Since when the disk works on one thing; None if on nothing.
     """
 
     def __init__(
         self,
         core: RaftCore,
         room: ShardRoom,
+        hand_over: Callable[[NodeId], None],
         *,
         writing_since_ns: Callable[[], int | None],
-        hand_over: Callable[[NodeId], None],
     ) -> None:
         self._core: Final = core
-        self._room: Final = room
+        self.room: Final = room
         self._writing_since_ns: Final = writing_since_ns
         self._hand_over: Final = hand_over
         self._not_before_ns = 0
@@ -64,11 +64,11 @@ class Succession:
 
     def _successor(self, now_ns: int) -> NodeId | None:
         stalled = self.is_stalled(now_ns)
-        full = self._room.own is DiskLevel.FULL
+        full = self.room.own is DiskLevel.FULL
         if not stalled and not full:
             return None
         core, membership = self._core, self._core.membership
-        if full and not stalled and self._room.level(membership) is DiskLevel.FULL:
+        if full and not stalled and self.room.level(membership) is DiskLevel.FULL:
             return None
         leadership = core.leadership
         followers = leadership.followers if leadership is not None else {}
@@ -76,7 +76,7 @@ class Succession:
             (progress.match, node)
             for node, progress in followers.items()
             if membership.is_voter(progress.replica)
-            and self._room.of(node) is not DiskLevel.FULL
+            and self.room.of(node) is not DiskLevel.FULL
             and (progress.active or progress.was_active)
             and (not stalled or progress.match > core.durable)
         ]

@@ -94,8 +94,8 @@ class Rig:
         self.succession = Succession(
             self.core,
             self.room,
+            self.chosen.append,
             writing_since_ns=lambda: self.since_ns,
-            hand_over=self.chosen.append,
         )
 
 
