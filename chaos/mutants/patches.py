@@ -344,8 +344,7 @@ MUTANTS: Final = (
         (
             (
                 "            file.sync()\n            self.fdatasyncs += 1\n",
-                "            with may_lack_room():\n                file.sync()\n"
-                "            self.fdatasyncs += 1\n",
+                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1\n",
             ),
         ),
         tests=("tests/storage/test_room.py",),
