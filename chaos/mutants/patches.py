@@ -37,7 +37,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "vote not persisted before the reply (PySyncObj)",
-        _CORE,
+        "raftlog.raft.state",
         (("is_saved = self.durability.covers(self._hard_state_write)", "is_saved = True"),),
     ),
     Mutant(
@@ -274,7 +274,7 @@ MUTANTS: Final = (
     Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
-        (("if not self._is_voter or self._faulty:", "if not self._is_voter:"),),
+        (("if not self._members.is_voter or self._faulty:", "if not self._members.is_voter:"),),
         tests=("tests/raft/test_faulty.py",),
     ),
     Mutant(
@@ -343,8 +343,8 @@ MUTANTS: Final = (
         "raftlog.storage.performer",
         (
             (
-                "            file.sync()\n            self.fdatasyncs += 1\n",
-                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1\n",
+                "            file.sync()\n            self.fdatasyncs += 1",
+                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1",
             ),
         ),
         tests=("tests/storage/test_room.py",),

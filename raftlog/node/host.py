@@ -17,9 +17,10 @@ from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
 from raftlog.base.space import DiskLimits, Space
 from raftlog.node.ports import Machine
-from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
+from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendAccepted, HeartbeatReply, PeerMessage
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions

@@ -14,7 +14,7 @@ much at once is dropped: places to ask for, reads for peers, answers that wait
 for this disk.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from raftlog.base.entry import Entry
 from raftlog.base.errors import StorageError
@@ -50,7 +50,7 @@ class Repairer:
         persister: Persister,
         scheduler: Scheduler,
         *,
-        peers: tuple[NodeId, ...],
+        peers: Sequence[NodeId],
         send: Callable[[NodeId, RepairMessage], None],
         on_changed: Callable[[int], None],
     ) -> None:
@@ -59,7 +59,8 @@ class Repairer:
         self._reader = reader
         self._persister = persister
         self._scheduler = scheduler
-        self._peers = peers
+        self.peers = peers
+        """Who is asked: the other members."""
         self.message_bytes_max = MESSAGE_ENTRIES_BYTES_MAX
         self._send = send
         self._on_changed = on_changed
@@ -84,14 +85,14 @@ class Repairer:
             self.repaired += max(0, self._known - count)
             self._known = count
             self._on_changed(count)
-        if not count or not self._peers or self._armed:
+        if not count or not self.peers or self._armed:
             return
         self._armed = True
         self._scheduler.call_later(RETRY_NS, self._again)
         self._forget_surveys()
         if not self._surveys:
             self._turn += 1
-        peer = self._peers[self._turn % len(self._peers)]
+        peer = self.peers[self._turn % len(self.peers)]
         self._ask(peer, self._store.faulty_ranges())
 
     def _ask(self, peer: NodeId, places: list[tuple[Index, Index]]) -> None:

@@ -6,6 +6,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, WriteNumber
+from raftlog.raft.changes import MemberChange
 from raftlog.raft.rpcs import Message
 
 
@@ -86,6 +87,12 @@ class Transfer(msgspec.Struct, frozen=True, gc=False):
     target: NodeId | None = None
 
 
+class ChangeMembers(msgspec.Struct, frozen=True, gc=False):
+    """Change who the members are, if this replica leads and may do so now (Raft §4)."""
+
+    change: MemberChange
+
+
 class Campaign(msgspec.Struct, frozen=True, gc=False):
     """Start an election as if the timer had run out (tests)."""
 
@@ -108,6 +115,7 @@ Event = (
     | ForgetRead
     | ConnectionLost
     | Transfer
+    | ChangeMembers
     | Campaign
     | FaultyEntries
 )

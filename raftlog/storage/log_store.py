@@ -21,16 +21,12 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import (
-    Buffer,
-    Entry,
-    LogEnd,
-    check_link,
-)
+from raftlog.base.entry import Buffer, Entry, LogEnd, check_link
 from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_after, write_rows
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
@@ -44,6 +40,7 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    keep_whole,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
 from raftlog.storage.survey import Survey, learn_terms, runs_of, split
@@ -98,6 +95,8 @@ class LogStore:
         self.end: LogEnd = self._segments[-1].end
         """Where the log ends once everything planned is done."""
         self.durable_end: LogEnd = self.end
+        self.configurations: list[ConfigurationRow] = []
+        """The newest committed configuration entry and all later ones, as planned."""
 
     @classmethod
     def open(cls, files: Files, directory: str, options: StoreOptions) -> "LogStore":
@@ -118,7 +117,8 @@ class LogStore:
             store._plan_truncate(plan, recovered.cut_to)
             plan.perform()
             store.durable_end = store.end
-        store._allocate_last()
+        store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
+        keep_whole(store._segments[-1], options.segment_bytes)
         return store
 
     # -- what is known
@@ -214,6 +214,7 @@ class LogStore:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
                             plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan
+                    self._plan_members(plan, write, commit_hint)
                     waiting.extend(entries)
                 case SaveHardState(_, state):
                     self._plan_append(plan, waiting, commit_hint)
@@ -351,6 +352,24 @@ class LogStore:
         self._busy = StorePlan(last_write)
         return self._busy
 
+    def _plan_members(self, plan: StorePlan, write: WriteEntries, commit: Index) -> None:
+        """Name configuration entries before they are in the log; forget truncated ones after."""
+        rows = rows_after(self.configurations, write.truncate_to, write.entries, commit)
+        if rows is not None:
+            self.configurations = rows
+            plan.steps.append(partial(write_rows, self.files, self.directory, rows))
+
+    def _has(self, row: ConfigurationRow) -> bool:
+        """Whether the log has this very entry; what is damaged there counts as it."""
+        if not self.start.index < row.index <= self.end.index:
+            return row.index <= self.start.index
+        segment = self._segment_of(row.index)
+        hole = segment.hole_at(row.index)
+        if hole is not None and row.index < hole.last:
+            return True  # its chain value is lost with it; the file is replaced when it is cut
+        checksums = load_places(self.files, segment).checksums
+        return checksums[row.index - segment.first_index] == row.checksum
+
     def _plan_append(self, plan: StorePlan, entries: list[Entry], commit: Index) -> None:
         if not entries:
             return
@@ -477,13 +496,3 @@ class LogStore:
             self._loaded.pop(0)
             if oldest.sealed:  # a truncation may have opened it again
                 oldest.places = None
-
-    def _allocate_last(self) -> None:
-        """Reserve the whole of the segment that is written to: appends must not change its size.
-
-        A size that grows has to be journalled by every fdatasync (ruling 24).
-        """
-        last = self._segments[-1]
-        if not last.sealed and last.file.size() < self.options.segment_bytes:
-            last.file.allocate(self.options.segment_bytes)
-            last.file.sync()

@@ -14,6 +14,7 @@ from raftlog.base.entry import (
     LOG_ORIGIN,
     Buffer,
     Entry,
+    EntryKind,
     LogEnd,
     check_link,
     parse_entries,
@@ -22,6 +23,7 @@ from raftlog.base.errors import FaultyEntry
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.storage.configurations import ConfigurationRow
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.span import Place
 
@@ -94,6 +96,15 @@ class MemoryLogStore:
             if not runs or runs[-1][1] != entry.term:
                 runs.append((entry.index, entry.term))
         return runs
+
+    @property
+    def configurations(self) -> list[ConfigurationRow]:
+        """Every configuration entry."""
+        return [
+            ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
+            for entry in self._entries
+            if entry.kind is EntryKind.CONFIGURATION
+        ]
 
     @property
     def faulty_count(self) -> int:

@@ -11,7 +11,8 @@ from raftlog.base.entry import Entry
 from raftlog.base.ids import DirectoryId, NodeId, ReplicaId, Term
 from raftlog.base.membership import Membership
 from raftlog.base.writes import HardState
-from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.node.replica import Replica
+from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
