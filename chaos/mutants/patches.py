@@ -352,6 +352,27 @@ MUTANTS: Final = (
         (("self.waits_for_terms = store.terms_in_doubt", "self.waits_for_terms = False"),),
         tests=("tests/node/test_large_repair.py",),
     ),
+    Mutant(
+        "what found no room taken for done",
+        "raftlog.storage.plan",
+        (
+            (
+                "            steps[self._performed]()\n            self._performed += 1\n",
+                "            self._performed += 1\n            steps[self._performed - 1]()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "sync without space tried again (fsyncgate)",
+        "raftlog.storage.performer",
+        (
+            (
+                "            file.sync()\n            self.fdatasyncs += 1",
+                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1",
+            ),
+        ),
+        tests=("tests/storage/test_room.py",),
+    ),
     *BROKER_MUTANTS,
 )
 

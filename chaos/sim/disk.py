@@ -209,6 +209,12 @@ class SimDisk:
         if offset < len(inode.durable):
             inode.durable[offset] ^= 1 << bit
 
+    def cut_file(self, path: str, size: int) -> None:
+        """Lose the end of a file, on disk and in the cache."""
+        inode = self._names[path]
+        del inode.now[size:]
+        del inode.durable[size:]
+
     def zero(self, path: str, offset: int, length: int) -> None:
         """Lose some sectors, on disk and in the cache: they read as zeros."""
         inode = self._names[path]
@@ -216,12 +222,6 @@ class SimDisk:
             stop = min(offset + length, len(content))
             if offset < stop:
                 content[offset:stop] = bytes(stop - offset)
-
-    def cut_file(self, path: str, size: int) -> None:
-        """Lose the end of a file, on disk and in the cache."""
-        inode = self._names[path]
-        del inode.now[size:]
-        del inode.durable[size:]
 
     def content(self, path: str) -> bytes:
         """Return what a reader sees."""

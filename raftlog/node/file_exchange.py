@@ -24,6 +24,7 @@ from raftlog.base.limits import FILE_CHUNK_BYTES_MAX, FILE_FETCH_READS_MAX, FILE
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.raft.rpcs import FileChunk, FileMessage, FileRequest
 from raftlog.storage.files import Files
+from raftlog.storage.room import NoRoom
 from raftlog.storage.shard_files import (
     FileKind,
     FileName,
@@ -179,6 +180,9 @@ class FileExchange:
         path = fetch.name.path(self._directory)
 
         def wrote(_: None, error: Exception | None) -> None:
+            if isinstance(error, NoRoom) and not self._stopped:
+                self._end(fetch, error)  # nothing has changed; whoever needs it asks again
+                return
             if self._stopped or error is not None:
                 self._fail(error)
                 return

@@ -14,36 +14,36 @@ this very class under simulated time, network and disk.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry
+from raftlog.base.entry import Entry
 from raftlog.base.errors import (
     CorruptFrame,
     NotLeader,
     OutcomeUnknown,
-    RaftlogError,
     StorageFailed,
-    Throttled,
     Unavailable,
 )
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
-    COALESCE_BYTES_MAX,
     TICK_NS,
 )
 from raftlog.base.membership import Membership
-from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
+from raftlog.base.space import DiskLevel
 from raftlog.node.applier import Applier
 from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
-from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
+from raftlog.node.proposals import Outstanding
+from raftlog.node.proposing import Proposing
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
+from raftlog.node.room import ShardRoom
+from raftlog.node.succession import Succession
 from raftlog.node.ticking import Ticking
 from raftlog.node.upkeep import Upkeep
 from raftlog.node.world import ReplicaOptions, World
@@ -54,7 +54,6 @@ from raftlog.raft.effects import (
     Effects,
     InForce,
     LoadEntries,
-    ProposalRefused,
     Role,
     RoleChanged,
     Send,
@@ -69,21 +68,19 @@ from raftlog.raft.events import (
     FaultyEntries,
     ForgetRead,
     Heard,
-    Propose,
     Read,
     Receive,
     Transfer,
 )
 from raftlog.raft.rpcs import (
     BESIDE,
+    HeartbeatReply,
     PeerMessage,
 )
 from raftlog.storage.log_store import LogStore
 
 __all__ = ["Replica", "ReplicaOptions", "World"]
 
-EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
-"""So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
 
@@ -116,31 +113,32 @@ class Replica:
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
-        self._intake = Intake(coalesce=options.coalesce)
+        self._proposing = Proposing(
+            *(self.core, self._outstanding, self._outward, world.scheduler, options),
+            decide=self._decide,
+            perform=self._perform,
+            is_writing=self._is_writing,
+        )
+        self.propose = self._proposing.propose
         self._change = ChangeInProgress(self._outward)
-        self._flush_scheduled = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
-        self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
-        self._accepting = False
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
             commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
             on_durable=self._on_durable,
             on_done=self._on_written,
             on_failed=self.fail,
+            on_no_room=world.space.on_no_room,
         )
-        self.upkeep = Upkeep(
-            *(replica, store, self.core.log, self._persister, world, self._outward),
-            on_faulty=self._on_faulty_count,
-            fail=self.fail,
+        self.disks = Succession(
+            *(self.core, ShardRoom(replica, world.space), self.transfer),
+            writing_since_ns=lambda: self._persister.since_ns,
         )
-        self.upkeep.repairer.message_bytes_max = options.core.message_bytes_max
-        self.upkeep.on_terms_known = self._take_part
-        self.upkeep.know(self._others())
+        self.upkeep = self._make_upkeep(world)
         self.faulty = self.upkeep.faulty
         self.on_repaired = self.upkeep.on_repaired
         self._applier = Applier(
@@ -149,6 +147,17 @@ class Replica:
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
+
+    def _make_upkeep(self, world: World) -> Upkeep:
+        upkeep = Upkeep(
+            *(self.id, self.store, self.core.log, self._persister, world, self._outward),
+            on_faulty=self._on_faulty_count,
+            fail=self.fail,
+        )
+        upkeep.repairer.message_bytes_max = self._options.core.message_bytes_max
+        upkeep.on_terms_known = self._take_part
+        upkeep.know(self._others())
+        return upkeep
 
     # -- life
 
@@ -166,7 +175,7 @@ class Replica:
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
         self._draining = True
-        self._accepting = False
+        self._proposing.is_open = False
         if self.leads:
             self.transfer()
 
@@ -176,10 +185,9 @@ class Replica:
             return
         self._applier.stopped = True
         self._persister.closed = True
-        self._accepting = False
         self._ticking.end()
         self.upkeep.stop()
-        self._refuse_all(self._intake.take(), Unavailable(reason))
+        self._proposing.stop(reason)
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
         self._change.leadership_lost(reason)
@@ -194,34 +202,17 @@ class Replica:
         """Whether the writer has nothing of this replica any more."""
         return self._persister.under_way is None
 
+    def _is_writing(self) -> bool:
+        return self._persister.under_way is not None
+
     @property
     def quiet(self) -> bool:
         """Whether nothing is being written and nobody waits for an outcome."""
-        return self._persister.idle and not self._intake.count and not self._outstanding.commands
+        return (
+            self._persister.idle and not self._proposing.count and not self._outstanding.commands
+        )
 
     # -- what the service asks
-
-    def propose(self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome) -> None:
-        """Append a command; ``on_outcome`` is told once what became of it (ruling 22).
-
-        A refusal is told before this returns. There is no time-out here: a
-        caller that stops waiting leaves the entry where it is.
-        """
-        intake = self._intake
-        waiting = intake.count + self._outstanding.commands
-        if not self._accepting or waiting >= self._options.pending_max:
-            on_outcome(self._refusal(), Term(0), Index(0))
-            return
-        size = COMMAND_BYTES
-        for part in parts:
-            size += len(part)
-        intake.add(Proposal(command_type, parts, size, on_outcome))
-        # While the disk works on an earlier entry, commands gather and share the next one.
-        if intake.bytes >= EAGER_BYTES:
-            self._flush()
-        elif not self._flush_scheduled and self._persister.under_way is None:
-            self._flush_scheduled = True
-            self._scheduler.defer(self._flush_in_turn)
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
@@ -282,6 +273,11 @@ class Replica:
         """The last applied index."""
         return self._applier.applied
 
+    @property
+    def disk_level(self) -> DiskLevel:
+        """What the disks of a majority can still take, as this replica has heard."""
+        return self.disks.room.level(self.core.membership)
+
     def status(self) -> CoreStatus:
         """Return what the core believes, and what is applied now: it is told that seldom."""
         return msgspec.structs.replace(self.core.status(), applied=self._applier.applied)
@@ -294,6 +290,8 @@ class Replica:
             if not self._applier.stopped:
                 self.upkeep.receive(sender, message)
             return
+        if type(message) is HeartbeatReply:
+            self.disks.room.heard(sender.node, message.disk)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -306,51 +304,6 @@ class Replica:
         """The connection to ``node`` is gone and its hello was not answered (ruling 13)."""
         self._step(ConnectionLost(node))
         self._ticking.arm()
-
-    # -- proposing
-
-    def _refusal(self) -> RaftlogError:
-        if self._applier.stopped:
-            return Unavailable("the replica has stopped")
-        if not self._accepting:
-            return NotLeader(None if self.leads else self.core.leader)
-        waiting = self._intake.count + self._outstanding.commands
-        return Throttled(f"{waiting} proposals wait already")
-
-    def _flush_in_turn(self) -> None:
-        self._flush_scheduled = False
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._applier.stopped or not self._intake.count:
-            return
-        groups = self._intake.take()
-        self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
-        bodies: list[list[Buffer]]
-        if self._options.coalesce:
-            bodies = [envelope(self._log_time_ms, group) for group in groups]
-        else:
-            bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
-        effects = self._decide(Propose(bodies))
-        if effects is None:
-            reason = "the replica stopped while it took the command in"
-            self._refuse_all(groups, OutcomeUnknown(reason))
-            return
-        if effects.refused is not None:
-            self._refuse_all(groups, self._why_not(effects.refused))
-        elif effects.proposed is not None:
-            self._outstanding.add(effects.proposed.first, effects.proposed.term, groups)
-        self._perform(effects)
-
-    def _why_not(self, why: ProposalRefused) -> RaftlogError:
-        if why is ProposalRefused.THROTTLED:
-            return Throttled(why.value)
-        return NotLeader(None if self.leads else self.core.leader)
-
-    def _refuse_all(self, groups: list[list[Proposal]], error: RaftlogError) -> None:
-        for group in groups:
-            for proposal in group:
-                self._outward.call(proposal.on_outcome, error, Term(0), Index(0))
 
     # -- stepping
 
@@ -390,14 +343,17 @@ class Replica:
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
-            if self.leads:  # its client waits for the outcome
-                self._applier.advance_soon(effects.commit)
-            else:
-                self._applier.advance_later(effects.commit, writing=not self._persister.idle)
+            self._on_commit(effects.commit)
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
             self._reads.confirmed(ready.token, ready.index, self._applier.applied)
+
+    def _on_commit(self, commit: Index) -> None:
+        if self.leads:  # its client waits for the outcome
+            self._applier.advance_soon(commit)
+        else:
+            self._applier.advance_later(commit, writing=not self._persister.idle)
 
     def _on_durable(self, write: WriteNumber) -> None:
         self._step(Durable(write))
@@ -409,8 +365,7 @@ class Replica:
     def _on_written(self) -> None:
         self._applier.written()
         self.upkeep.written()
-        if self._intake.count and not self._flush_scheduled:
-            self._flush()
+        self._proposing.written()
 
     def _on_applied(self, index: Index) -> None:
         core = self.core
@@ -433,9 +388,10 @@ class Replica:
 
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        self.disks.room.forget()
         if change.role is not Role.LEADER:
             self._change.leadership_lost("leadership was lost before the change was committed")
-        self._accepting = change.role is Role.LEADER and not self._draining
+        self._proposing.is_open = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
             self._scheduler.call_later(patience_ns, lambda: self._give_up(change.term))
@@ -475,6 +431,7 @@ class Replica:
             self._step(Applied(self._applier.applied))
         for token in self._reads.expire(now_ns):
             self._step(ForgetRead(token))
+        self.disks.look(now_ns)
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

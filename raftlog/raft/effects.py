@@ -96,6 +96,14 @@ class TransferEnded(Enum):
     TIMED_OUT = "timed out"
 
 
+class InForce(msgspec.Struct, frozen=True):
+    """The configuration that this replica obeys, and whether it can still be truncated."""
+
+    index: Index
+    membership: Membership
+    committed: bool
+
+
 class Divergence(msgspec.Struct, frozen=True, gc=False):
     """A committed entry that has another chain value here than at the leader ``leader``."""
 
@@ -103,14 +111,6 @@ class Divergence(msgspec.Struct, frozen=True, gc=False):
     index: Index
     ours: int
     theirs: int
-
-
-class InForce(msgspec.Struct, frozen=True):
-    """The configuration that this replica obeys, and whether it can still be truncated."""
-
-    index: Index
-    membership: Membership
-    committed: bool
 
 
 class Effects(msgspec.Struct):
@@ -126,9 +126,9 @@ class Effects(msgspec.Struct):
     reads: list[ReadReady] = []
     failed_reads: list[ReadFailed] = []
     transfer: TransferEnded | None = None
-    divergence: Divergence | None = None
     change: Index | RaftlogError | None = None
     """Of a ``ChangeMembers``: after which entry it is done once a configuration that is not joint
     is committed there or later (0: all is so already), or why it was refused."""
     in_force: InForce | None = None
     """Another configuration is in force, or the one that is was committed."""
+    divergence: Divergence | None = None

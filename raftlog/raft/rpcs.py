@@ -102,10 +102,15 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
-    """I follow you in ``term``, and ``round`` reached me."""
+    """I follow you in ``term``, and ``round`` reached me.
+
+    ``disk`` is how full the sender's disk is (``base/space.py``). The core does not
+    know: it is put in by the shell, and read by the leader's.
+    """
 
     term: Term
     round: int
+    disk: int = 0
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, gc=False):

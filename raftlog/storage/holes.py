@@ -68,7 +68,7 @@ def steps_of_repair(
         # What lay behind the damage is no part of the log, and appends go on here.
         stop = hole.position + sum(map(len, frames))
         steps.append(partial(file.truncate, stop))
-        steps.append(partial(file.allocate, max(segment_bytes, stop)))
+        steps.append(partial(do.reserve, file, max(segment_bytes, stop)))
     return [*steps, partial(do.sync, file)]
 
 

@@ -40,6 +40,7 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    keep_whole,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
 from raftlog.storage.survey import Survey, learn_terms, runs_of, split
@@ -117,7 +118,7 @@ class LogStore:
             plan.perform()
             store.durable_end = store.end
         store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
-        store._allocate_last()
+        keep_whole(store._segments[-1], options.segment_bytes)
         return store
 
     # -- what is known
@@ -488,13 +489,3 @@ class LogStore:
             self._loaded.pop(0)
             if oldest.sealed:  # a truncation may have opened it again
                 oldest.places = None
-
-    def _allocate_last(self) -> None:
-        """Reserve the whole of the segment that is written to: appends must not change its size.
-
-        A size that grows has to be journalled by every fdatasync (ruling 24).
-        """
-        last = self._segments[-1]
-        if not last.sealed and last.file.size() < self.options.segment_bytes:
-            last.file.allocate(self.options.segment_bytes)
-            last.file.sync()

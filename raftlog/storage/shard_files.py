@@ -13,6 +13,7 @@ import msgspec
 
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files
+from raftlog.storage.room import NoRoom, may_lack_room
 
 _UNFINISHED: Final = ".fetched"
 Verify = Callable[[bytes], bool]
@@ -64,16 +65,23 @@ def write_chunk(files: Files, path: str, offset: int, data: bytes) -> None:
     """Write some bytes of a fetched file; at offset 0 it begins anew. Blocks.
 
     Raises:
+        NoRoom: There is no space; what was fetched is dropped.
         StorageFailed: They could not be; the node must stop.
     """
     files.make_directory(path.rpartition("/")[0])
-    file = files.open(path + _UNFINISHED, create=True)
     try:
-        if not offset:
-            file.truncate(0)
-        file.pwrite([data], offset)
-    finally:
-        file.close()
+        with may_lack_room():
+            file = files.open(path + _UNFINISHED, create=True)
+            try:
+                if not offset:
+                    file.truncate(0)
+                file.pwrite([data], offset)
+            finally:
+                file.close()
+    except NoRoom:
+        if files.exists(path + _UNFINISHED):
+            files.remove(path + _UNFINISHED)
+        raise
 
 
 def finish_file(files: Files, path: str, verify: Verify) -> bool:

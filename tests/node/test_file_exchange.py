@@ -164,16 +164,20 @@ def test_fetches_are_bounded(world: World) -> None:
     assert len(world.told) == 1
 
 
-def test_a_failed_write_ends_the_node(world: World) -> None:
+@pytest.mark.parametrize(("number", "stops"), [(5, True), (28, False)])
+def test_a_failed_write_ends_the_node_and_want_of_space_the_fetch(
+    world: World, number: int, *, stops: bool
+) -> None:
     """As any other (R2)."""
 
     def fail(call: str, path: str) -> None:
         if call == "write" and path.endswith(".fetched"):
-            raise OSError(28, "no space")
+            raise OSError(number, "simulated")
 
     world.disks[NODES[0]].on_operation = fail
-    assert world.fetch() == []
-    (error,) = world.failures
+    told = world.fetch()
+    assert (len(told), len(world.failures)) == ((0, 1) if stops else (1, 0))
+    (error,) = world.failures or told
     assert isinstance(error, StorageFailed)
 
 

@@ -88,7 +88,9 @@ LAYOUTS: Final = [
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2), "01000000000000000200000000000000", id="HeartbeatReply"
+        rpcs.HeartbeatReply(Term(1), 2, 1),
+        "0100000000000000020000000000000001",
+        id="HeartbeatReply",
     ),
 ]
 

@@ -232,17 +232,20 @@ class HeartbeatReply(_message.Message):
 
     TERM_FIELD_NUMBER: _builtins.int
     ROUND_FIELD_NUMBER: _builtins.int
+    DISK_FIELD_NUMBER: _builtins.int
     term: _builtins.int
     round: _builtins.int
+    disk: _builtins.int
     def __init__(
         self,
         *,
         term: _builtins.int = ...,
         round: _builtins.int = ...,
+        disk: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["round", b"round", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disk", b"disk", "round", b"round", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
