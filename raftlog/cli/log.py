@@ -40,6 +40,36 @@ def verify(directory: Directory, output: Shown = Output.TABLE) -> None:
 
 
 @app.command()
+def compare(
+    directory: Directory,
+    other: Annotated[Path, typer.Argument(metavar="OTHER", help="Another node's.")],
+    output: Shown = Output.TABLE,
+) -> None:
+    """Compare two nodes' directories; 4 if what is committed differs."""
+    from raftlog.server.comparison import compare_directories  # noqa: PLC0415
+
+    found = compare_directories(str(directory), str(other))
+    if output is Output.JSON:
+        from msgspec import structs  # noqa: PLC0415
+
+        print_json({**structs.asdict(found), "different": found.is_different})
+    else:
+        print_table(
+            ("shard", "entries in both", "equal up to", "files in both", "damaged"),
+            [(s.shard, s.entries, s.last_equal, s.files, s.damaged) for s in found.shards],
+            f"{directory} and {other}",
+        )
+        for shard in found.shards:
+            for each in shard.differences:
+                typer.echo(f"{each.what} differs: {each.first}; {each.second}")
+    if found.is_different:
+        say("different: keep both directories; what one majority of nodes agrees on is right")
+        raise typer.Exit(Exit.DAMAGED)
+    if any(shard.damaged for shard in found.shards):
+        say("damaged entries were not compared; see them with: raftlog log verify")
+
+
+@app.command()
 def dump(
     directory: Directory,
     shard: Annotated[int, typer.Option(help="Which shard's log.")] = 0,

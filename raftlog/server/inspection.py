@@ -94,7 +94,7 @@ def verify_directory(path: str) -> DirectoryReport:
         DamagedLog: It cannot say whose it is.
     """
     files = ReadOnlyFiles()
-    identity = _identity_of(files, path)
+    identity = identity_of(files, path)
     shards = range(len(identity.shards))
     reports = tuple(_ShardInspection(files, path, shard).report() for shard in shards)
     return DirectoryReport(path, identity.cluster, identity.node, identity.directory, reports)
@@ -108,7 +108,7 @@ def entries_of(path: str, shard: int, first: int, last: int | None) -> Iterator[
         Refused: It has no such shard.
     """
     files = ReadOnlyFiles()
-    identity = _identity_of(files, path)
+    identity = identity_of(files, path)
     if not 0 <= shard < len(identity.shards):
         raise Refused(f"{path} has the shards 0 to {len(identity.shards) - 1}, not {shard}")
     inspection = _ShardInspection(files, path, shard)
@@ -127,7 +127,20 @@ def cluster_of(directories: Iterable[Path]) -> ClusterId | None:
     return None
 
 
-def _identity_of(files: ReadOnlyFiles, path: str) -> Identity:
+def log_of(path: str, shard: int) -> tuple[int, Iterator[tuple[int, Entry | Finding]]]:
+    """Return how far a shard's log is known to be committed, and each entry by its index."""
+    inspection = _ShardInspection(ReadOnlyFiles(), path, shard)
+
+    def entries() -> Iterator[tuple[int, Entry | Finding]]:
+        for segment in inspection.segments:
+            found = _entries_in(segment, segment.first_index, None)
+            yield from enumerate(found, start=segment.first_index)
+
+    return inspection.commit, entries()
+
+
+def identity_of(files: ReadOnlyFiles, path: str) -> Identity:
+    """Return whose directory it is; refuse one that is nobody's."""
     # Who looks has often named the wrong directory; "form it" is advice for a node that starts.
     if not files.exists(f"{path}/{NODE_META}"):
         raise DirectoryUnformatted(
@@ -167,6 +180,11 @@ class _ShardInspection:
         for name in files.list(self._log):
             if name.endswith(SUFFIX):
                 self._read_segment(name)
+
+    @property
+    def commit(self) -> int:
+        """How far the log is known to be committed: it may be further."""
+        return max((scan.commit_hint for scan in self._scans), default=0)
 
     def report(self) -> ShardReport:
         """Judge what was read."""
