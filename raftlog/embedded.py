@@ -400,7 +400,7 @@ class RaftLog(Generic[R]):
             else:
                 found.set_result(entries)
 
-        replica.log_reader.read(first, replica.applied, done)
+        replica.upkeep.reader.read(first, replica.applied, done)
         return await found
 
     @property

@@ -365,8 +365,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "terms that damage hides are guessed",
-        "raftlog.node.replica",
-        (("self._waits_for_terms = store.terms_in_doubt", "self._waits_for_terms = False"),),
+        "raftlog.node.upkeep",
+        (("self.waits_for_terms = store.terms_in_doubt", "self.waits_for_terms = False"),),
         tests=("tests/node/test_large_repair.py",),
     ),
     Mutant(

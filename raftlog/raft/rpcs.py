@@ -6,6 +6,8 @@ are one-way; a reply is a message like any other, may be lost, repeated or
 late, and therefore names what it answers.
 """
 
+from typing import Final
+
 import msgspec
 
 from raftlog.base.entry import Entry
@@ -173,11 +175,37 @@ RepairMessage = RepairRequest | RepairReply
 """Said between replicas beside the core: it needs no leader and no term."""
 
 
+class FileRequest(msgspec.Struct, frozen=True, gc=False):
+    """Send me some bytes of a file that all replicas have alike: mine is damaged."""
+
+    kind: int
+    index: Index
+    offset: int
+
+
+class FileChunk(msgspec.Struct, frozen=True, gc=False):
+    """Bytes of a file of ``size`` bytes; a size of 0 says that I have no such file."""
+
+    kind: int
+    index: Index
+    offset: int
+    size: int
+    crc: int
+    data: bytes
+
+
+FileMessage = FileRequest | FileChunk
+
+
 class DivergenceAlarm(msgspec.Struct, frozen=True, gc=False):
     """My committed entry ``index`` is not yours: I stop. Somebody has to look at this."""
 
     index: Index
 
 
-PeerMessage = Message | RepairMessage | DivergenceAlarm
+BesideMessage = RepairMessage | FileMessage | DivergenceAlarm
+BESIDE: Final = (RepairRequest, RepairReply, FileRequest, FileChunk, DivergenceAlarm)
+"""What the core never sees."""
+
+PeerMessage = Message | BesideMessage
 """Everything that one replica can send to another."""

@@ -49,6 +49,8 @@ _KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struc
     (Method.READ_INDEX_REPLY, rpcs.ReadIndexReply, peer.ReadIndexReply),
     (Method.REPAIR_REQUEST, rpcs.RepairRequest, peer.RepairRequest),
     (Method.REPAIR_REPLY, rpcs.RepairReply, peer.RepairReply),
+    (Method.FILE_REQUEST, rpcs.FileRequest, peer.FileRequest),
+    (Method.FILE_CHUNK, rpcs.FileChunk, peer.FileChunk),
     (Method.DIVERGENCE_ALARM, rpcs.DivergenceAlarm, peer.DivergenceAlarm),
 )
 _WITH_ENTRIES: Final = (rpcs.AppendRequest, rpcs.RepairReply)

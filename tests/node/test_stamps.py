@@ -89,6 +89,6 @@ def test_clocks_that_do_not_agree_are_an_alarm() -> None:
     accept(node, wall_ms=(WALL_MS + 3_600_000, WALL_MS + 7_200_000))
     propose(node, told)
     accept(node)
-    assert DISPUTED in node.replica.alarms.raised
+    assert DISPUTED in node.replica.upkeep.alarms.raised
     first, second = stamps(node)
     assert 0 <= second - first < 1_000

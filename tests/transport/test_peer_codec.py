@@ -54,6 +54,8 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.RepairRequest(Index(1), Index(2)),
     rpcs.RepairReply(()),
     rpcs.RepairReply(chain(5, 3)),
+    rpcs.FileRequest(2, Index(LARGE), LARGE),
+    rpcs.FileChunk(1, Index(5), 70_000, 80_000, 0xFFFFFFFF, b"some bytes"),
     rpcs.DivergenceAlarm(Index(LARGE)),
 ]
 
