@@ -39,10 +39,11 @@ from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
 from raftlog.node.proposals import Outstanding
-from raftlog.node.proposing import Proposing
+from raftlog.node.proposing import Proposing, Stepping
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.room import ShardRoom
+from raftlog.node.shard_clock import ShardClock
 from raftlog.node.succession import Succession
 from raftlog.node.ticking import Ticking
 from raftlog.node.upkeep import Upkeep
@@ -76,6 +77,7 @@ from raftlog.raft.rpcs import (
     BESIDE,
     HeartbeatReply,
     PeerMessage,
+    VoteReply,
 )
 from raftlog.storage.log_store import LogStore
 
@@ -113,12 +115,11 @@ class Replica:
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
-        self._proposing = Proposing(
-            *(self.core, self._outstanding, self._outward, world.scheduler, options),
-            decide=self._decide,
-            perform=self._perform,
-            is_writing=self._is_writing,
+        self._clock = ShardClock(
+            *(replica.node, world.scheduler, machine),
+            *(lambda: self.membership, lambda what: self.upkeep.alarms.sound(what)),
         )
+        self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
         self._change = ChangeInProgress(self._outward)
         self._held: deque[Send] = deque()
@@ -146,6 +147,14 @@ class Replica:
             durable=lambda: self.core.durable,
             on_progress=self._on_applied,
             on_failed=self.fail,
+        )
+
+    def _make_proposing(self) -> Proposing:
+        return Proposing(
+            *(self.core, Stepping(self._decide, self._perform), self._outstanding),
+            *(self._outward, self._scheduler, self._options),
+            is_writing=self._is_writing,
+            stamp=self._clock.stamp,
         )
 
     def _make_upkeep(self, world: World) -> Upkeep:
@@ -292,6 +301,9 @@ class Replica:
             return
         if type(message) is HeartbeatReply:
             self.disks.room.heard(sender.node, message.disk)
+            self._clock.heard(sender.node, message)
+        elif type(message) is VoteReply:
+            self._clock.heard(sender.node, message)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -373,6 +385,9 @@ class Replica:
         if untold >= APPLIED_REPORT_ENTRIES or core.log.is_swollen(core.config.tail_bytes_max):
             self._step(Applied(index))
         self._reads.applied(index)
+        if not self._proposing.stamps:
+            self._clock.applied()
+        self._proposing.applied(index)
         for listener in self._applied_listeners:
             self._outward.call(listener, index)
 
@@ -389,7 +404,10 @@ class Replica:
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
         self.disks.room.forget()
-        if change.role is not Role.LEADER:
+        if change.role is Role.LEADER:
+            self._proposing.lead(self.core.log.last_index)
+        else:
+            self._proposing.follow()
             self._change.leadership_lost("leadership was lost before the change was committed")
         self._proposing.is_open = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:

@@ -43,10 +43,15 @@ class VoteRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class VoteReply(msgspec.Struct, frozen=True, gc=False):
-    """A vote. Sent only after term and vote are durable (R2)."""
+    """A vote. Sent only after term and vote are durable (R2).
+
+    ``wall_ms`` is the sender's wall clock: a leader needs those of a majority
+    before it stamps anything (ruling 8). Put in by the shell.
+    """
 
     term: Term
     granted: bool
+    wall_ms: int = 0
 
 
 class AppendRequest(msgspec.Struct, frozen=True, gc=False):
@@ -104,13 +109,15 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
 class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
     """I follow you in ``term``, and ``round`` reached me.
 
-    ``disk`` is how full the sender's disk is (``base/space.py``). The core does not
-    know: it is put in by the shell, and read by the leader's.
+    ``disk`` is how full the sender's disk is (``base/space.py``), ``wall_ms`` its wall
+    clock (ruling 8). The core does not know: they are put in by the shell, and read by
+    the leader's.
     """
 
     term: Term
     round: int
     disk: int = 0
+    wall_ms: int = 0
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, gc=False):

@@ -88,8 +88,8 @@ LAYOUTS: Final = [
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2, 1),
-        "0100000000000000020000000000000001",
+        rpcs.HeartbeatReply(Term(1), 2, 1, 3),
+        "01000000000000000200000000000000010300000000000000",
         id="HeartbeatReply",
     ),
 ]
