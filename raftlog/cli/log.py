@@ -1,8 +1,9 @@
 """``raftlog log``: look into a data directory, also of a node that does not start.
 
-Nothing in the directory is changed (``server/inspection.py``).
+Nothing in the directory is changed (``server/inspection.py``). ``scrub`` asks a node that runs.
 """
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -10,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from raftlog.cli.exits import Exit
+from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, TimeoutOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
 
 if TYPE_CHECKING:
     from raftlog.base.entry import Entry
     from raftlog.server.inspection import DirectoryReport
 
-app = typer.Typer(help="Look into a data directory; nothing is changed.", no_args_is_help=True)
+app = typer.Typer(help="Look into a data directory, or let a node do it.", no_args_is_help=True)
 
 Directory = Annotated[Path, typer.Argument(metavar="DIR", help="A node's data directory.")]
 PREVIEW_BYTES: Final = 24
+SCRUB_TIMEOUT_S: Final = 600.0
 
 
 @app.command()
@@ -67,6 +70,31 @@ def compare(
         raise typer.Exit(Exit.DAMAGED)
     if any(shard.damaged for shard in found.shards):
         say("damaged entries were not compared; see them with: raftlog log verify")
+
+
+@app.command()
+def scrub(
+    node: Annotated[str, typer.Option("--node", "-n", help="Which node of the configuration.")],
+    shard: Annotated[int, typer.Option(help="Which shard.")] = 0,
+    config: ConfigOption = DEFAULT_CONFIG,
+    timeout: TimeoutOption = SCRUB_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Let a node that runs look for damage now, and wait; 4 if entries stay damaged."""
+    from raftlog.server.scrubbing import scrub_node  # noqa: PLC0415
+
+    address = read_config(config).find(node).advertise_client
+    found = asyncio.run(scrub_node(address, shard, timeout))
+    if output is Output.JSON:
+        print_json(found)
+    else:
+        print_table(
+            ("node", "looked at", "found", "repaired", "still damaged"),
+            [(node, f"{found.bytes} bytes", found.found, found.repaired, found.damaged)],
+        )
+    if found.damaged:
+        say(f"{found.damaged} entries stay damaged, no peer has sent them; see that others run")
+        raise typer.Exit(Exit.DAMAGED)
 
 
 @app.command()

@@ -117,7 +117,8 @@ class Replica:
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
             *(replica.node, world.scheduler, machine),
-            *(lambda: self.membership, lambda what: self.upkeep.alarms.sound(what)),
+            lambda: self.membership,
+            lambda what: self.upkeep.alarms.sound(what),  # noqa: PLW0108  (it is made below)
         )
         self._proposing = self._make_proposing()
         self.propose = self._proposing.propose

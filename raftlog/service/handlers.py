@@ -49,6 +49,8 @@ class ShardService(msgspec.Struct, frozen=True):
     stop: Callable[[], None]
     """To be called when nothing is served any more."""
     durability: str = "fsync"
+    scrub: Callable[[], int] = lambda: 0
+    """Looks for damage now; returns the number of the pass."""
 
 
 class ClientHandlers:
@@ -64,6 +66,7 @@ class ClientHandlers:
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
             Method.STATUS: with_(lambda shard: shard.status, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
+            Method.SCRUB: with_(lambda shard: shard.scrub, _scrub),
             Method.TOPIC_CREATE: with_(lambda shard: shard.topics, topic_handlers.create),
             Method.TOPIC_ALTER: with_(lambda shard: shard.topics, topic_handlers.alter),
             Method.TOPIC_DELETE: with_(lambda shard: shard.topics, topic_handlers.delete),
@@ -118,6 +121,10 @@ class ClientHandlers:
 
 def _status(status: Callable[[], client.NodeStatus], request: ClientRequest) -> None:
     request.reply(status())
+
+
+def _scrub(scrub: Callable[[], int], request: ClientRequest) -> None:
+    request.reply(client.ScrubBegun(number=scrub()))
 
 
 def _transfer(

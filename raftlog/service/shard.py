@@ -130,6 +130,7 @@ class BrokerShard:
             role_changed=reign.role_changed,
             stop=stop,
             durability=durability,
+            scrub=replica.upkeep.scrubber.scrub_now,
         )
 
     def _keep(

@@ -80,6 +80,7 @@ class Method(IntEnum):
     STATUS = 67
     TRANSFER = 68
     FIND_OFFSET = 69
+    SCRUB = 70
 
     TOPIC_CREATE = 80
     TOPIC_ALTER = 81
