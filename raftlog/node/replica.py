@@ -117,7 +117,7 @@ class Replica:
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
             *(replica.node, world.scheduler, machine),
-            *(lambda: self.membership, lambda what: self.upkeep.alarms.sound(what)),
+            *(lambda: self.membership, self._alarm),
         )
         self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
@@ -156,6 +156,9 @@ class Replica:
             is_writing=self._is_writing,
             stamp=self._clock.stamp,
         )
+
+    def _alarm(self, what: str) -> None:
+        self.upkeep.alarms.sound(what)
 
     def _make_upkeep(self, world: World) -> Upkeep:
         upkeep = Upkeep(
