@@ -117,8 +117,7 @@ class Replica:
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
             *(replica.node, world.scheduler, machine),
-            lambda: self.membership,
-            lambda what: self.upkeep.alarms.sound(what),  # noqa: PLW0108  (it is made below)
+            *(lambda: self.membership, self._alarm),
         )
         self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
@@ -157,6 +156,9 @@ class Replica:
             is_writing=self._is_writing,
             stamp=self._clock.stamp,
         )
+
+    def _alarm(self, what: str) -> None:
+        self.upkeep.alarms.sound(what)
 
     def _make_upkeep(self, world: World) -> Upkeep:
         upkeep = Upkeep(
