@@ -122,6 +122,7 @@ class Run:
         self._heal()
         self._demand_writes()
         self._demand_end_of_clients()
+        self._leave_out_who_cannot_know()
         self._demand_equal_logs()
         look_at_brokers(self.cluster)
         self._demand_equal_logs()  # retention and sessions write while brokers are looked at
@@ -161,6 +162,21 @@ class Run:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", missing)
             queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _leave_out_who_cannot_know(self) -> None:
+        """A damaged disk may hide the terms of entries that nobody has any more: it stays out.
+
+        It says so, and takes no part; that is a stop, and right only where damage was done.
+        """
+        for machine in self.cluster.up():
+            process = machine.process
+            if process is None or not machine.victim or not process.replica.upkeep.waits_for_terms:
+                continue
+            if not process.replica.upkeep.alarms.raised:
+                raise Violation("liveness", f"{machine.node} waits for terms and does not say so")
+            self.cluster.marks["terms hidden for ever"] += 1
+            machine.stays_down = True
+            self.cluster.end(machine, CrashKind.KEEP)
 
     def _demand_equal_logs(self) -> None:
         queue = self.cluster.queue

@@ -5,6 +5,7 @@ many entries are damaged: such a replica votes and acknowledges, but does not le
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from raftlog.base.errors import StorageFailed
 from raftlog.base.ids import Index, NodeId, ReplicaId
@@ -26,6 +27,9 @@ from raftlog.raft.rpcs import (
     RepairRequest,
 )
 from raftlog.storage.log_store import LogStore
+
+TERMS_PATIENCE_NS: Final = 2_000_000_000
+"""A replica that has not learned its terms in this time says so."""
 
 
 class Upkeep:
@@ -72,6 +76,7 @@ class Upkeep:
             on_changed=self._changed,
         )
         self.scrubber = Scrubber(store, self.reader, scheduler)
+        self._stopped = False
         self.waits_for_terms = store.terms_in_doubt
         self.on_terms_known: Callable[[], None] = lambda: None
 
@@ -83,9 +88,21 @@ class Upkeep:
         """Ask for what is damaged, and look for more."""
         self.repairer.begin()
         self.scrubber.start()
+        if self.waits_for_terms:
+            self._scheduler.call_later(TERMS_PATIENCE_NS, self._complain)
+
+    def _complain(self) -> None:
+        if self.waits_for_terms and not self._stopped:
+            first, last = self._store.faulty_ranges()[0]
+            self.alarms.sound(
+                f"entries {first} to {last} are damaged, no peer has sent them, and their terms "
+                "are not known: this replica takes no part until a peer does; if all peers run, "
+                "copy the data directory away and let the node join as new"
+            )
 
     def stop(self) -> None:
         """Ask and answer no more."""
+        self._stopped = True
         self.exchange.stop()
         self.scrubber.stop()
 

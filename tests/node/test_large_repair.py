@@ -6,6 +6,7 @@ from random import Random
 import pytest
 
 from chaos.sim.disk import CrashKind
+from chaos.sim.events import SECOND_NS
 from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import KIB
@@ -91,6 +92,9 @@ def test_a_replica_that_does_not_know_its_terms_waits_for_them() -> None:
     errors: list[object] = []
     node.replica.read_index(errors.append)
     assert len(errors) == 1
+    node.run(5 * SECOND_NS)
+    (alarm,) = node.replica.upkeep.alarms.raised
+    assert "entries 4 to 15" in alarm
     peer = Peer(entries)
     converse(node, {NodeId("n2"): peer, NodeId("n3"): peer})
     assert node.replica.core.log.term_at(Index(15)) == 2
