@@ -133,14 +133,7 @@ class Replica:
         self._draining = False
         self._waits_for_terms = store.terms_in_doubt
         self.log_reader = LogReader(store, world.reader, self.faulty)
-        self._persister = Persister(
-            *(store, world.writer, world.scheduler),
-            commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
-            on_durable=self._on_durable,
-            on_done=self._on_written,
-            on_failed=self.fail,
-            on_no_room=world.space.on_no_room,
-        )
+        self._persister = self._make_persister(world)
         self.disks = Succession(
             *(self.core, ShardRoom(replica, world.space), self.transfer),
             writing_since_ns=lambda: self._persister.since_ns,
@@ -152,6 +145,16 @@ class Replica:
             on_failed=self.fail,
         )
         self._repairer = self._make_repairer()
+
+    def _make_persister(self, world: World) -> Persister:
+        return Persister(
+            *(self.store, world.writer, world.scheduler),
+            commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
+            on_durable=self._on_durable,
+            on_done=self._on_written,
+            on_failed=self.fail,
+            on_no_room=world.space.on_no_room,
+        )
 
     def _make_repairer(self) -> Repairer:
         repairer = Repairer(
