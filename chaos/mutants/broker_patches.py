@@ -9,6 +9,17 @@ _CLAIMS: Final = "raftlog.broker.claims"
 _MACHINE: Final = "raftlog.broker.machine"
 
 BROKER_MUTANTS: Final = (
+    Mutant(
+        "age of a follower's state counted from the confirmation",
+        "raftlog.service.freshness",
+        (("max(now_ns, self._true_at_ns or now_ns)", "self._scheduler.now_ns()"),),
+        tests=("tests/service/test_freshness.py",),
+    ),
+    Mutant(
+        "bounded read served unconfirmed",
+        "raftlog.service.freshness",
+        (("staleness_ns and known_ns is not None and now_ns - known_ns", "0"),),
+    ),
     # -- producers
     Mutant(
         "offset given when proposed",

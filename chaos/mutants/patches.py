@@ -390,6 +390,11 @@ MUTANTS: Final = (
         ),
         tests=("tests/storage/test_room.py",),
     ),
+    Mutant(
+        "read answered before its index is applied",
+        "raftlog.node.reads",
+        (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
+    ),
     *BROKER_MUTANTS,
 )
 

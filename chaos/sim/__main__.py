@@ -24,6 +24,7 @@ REQUIRED: Final = (
     "acked",
     "batches read",
     "bits rotten",
+    "bounded reads",
     "claims",
     "crashes beside the log",
     "crashes in recovery",

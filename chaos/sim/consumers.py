@@ -53,12 +53,19 @@ class QueueReader(Client):
         """Read from ``offset``; ``done`` is told where to go on."""
         world = self.world
         session = self._session
+        staleness_ms = self._draw_staleness_ms()
+        floor = 0
+        if staleness_ms is not None:
+            # A node's clock may be slower than time, by a few percent.
+            moment_ns = world.queue.now_ns - staleness_ms * MS_NS * 21 // 20
+            floor = world.facts.staleness.floor(queue, moment_ns)
         message = client.ReadBatches(
             queue=queue,
             offset=offset,
             bytes_max=world.random.choice((1, READ_BYTES)),
             wait_ms=world.random.choice((0, 100, 300)),
             session_applied=session,
+            staleness_ms=staleness_ms,
         )
 
         def answered(
@@ -72,12 +79,18 @@ class QueueReader(Client):
                 assert isinstance(answer, client.BatchesRead), f"read answered by {answer!r}"
                 reads = world.facts.reads
                 reads.answered_session(session, answer.applied)
+                if staleness_ms is not None:
+                    world.marks["bounded reads"] += 1
+                    world.facts.staleness.answered(queue, floor, answer.end_offset)
                 self._session = max(self._session, answer.applied)
                 world.marks["batches read"] += len(parts)
                 done(reads.read(queue, offset, answer.base_offsets, _split(answer, parts)))
 
         node = self.believed if world.random.random() < 0.6 else world.random.choice(world.nodes)
         self.ask(Method.READ, message, answered, node=node)
+
+    def _draw_staleness_ms(self) -> int | None:
+        return self.world.random.choice((None, None, 0, 50, 300, 2_000))
 
     def _ask_end(self) -> None:
         queue = self.world.some_queue()

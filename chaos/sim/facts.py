@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from chaos.check.assignments import Assignments
+from chaos.check.bounded_staleness import BoundedStaleness
 from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
 from chaos.check.group_offsets import GroupOffsets
@@ -70,6 +71,7 @@ class Facts:
         self.sequences = ProducerSequences()
         self.fences = Fences(self.sequences)
         self.reads = QueueReads()
+        self.staleness = BoundedStaleness()
         self.groups = GroupOffsets()
         self.assignments = Assignments()
         self.topics: dict[str, Topic] = {}

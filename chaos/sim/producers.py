@@ -62,7 +62,9 @@ class Records:
             world.acks_after_heal += self._after_heal
             for number, value in enumerate(self.values):
                 sends.acked(value, self.queue, result.base_offset + number)
-            world.facts.reads.sees(self.queue, result.base_offset + len(self.values))
+            end = result.base_offset + len(self.values)
+            world.facts.reads.sees(self.queue, end)
+            world.facts.staleness.sees(self.queue, end, world.queue.now_ns)
         elif isinstance(result, DuplicateForgotten):
             world.marks["acked without an offset"] += 1
             for value in self.values:

@@ -19,6 +19,7 @@ from raftlog.base.errors import (
     Throttled,
     Unavailable,
 )
+from raftlog.client.anybody import AnyNode, Finder
 from raftlog.client.routing import Router
 from raftlog.wire.frame import Method
 
@@ -32,10 +33,32 @@ _LEAST_S: Final = 0.001
 class Asker:
     """Questions to one shard. Bound to the loop of its router."""
 
-    def __init__(self, router: Router, *, shard: int = 0, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        router: Router,
+        *,
+        shard: int = 0,
+        timeout_s: float = 30.0,
+        staleness_s: float | None = None,
+    ) -> None:
         self.router: Final = router
         self.shard: Final = shard
         self.timeout_s: Final = timeout_s
+        self.staleness_ms: Final = None if staleness_s is None else int(staleness_s * 1000)
+        """How old what is read may be, if others than the leader are asked for records."""
+        self.fetches: Asker = self
+        """Who is asked for records."""
+        self._finder: Final[Finder] = router if staleness_s is None else AnyNode(router)
+
+    def with_staleness(self, staleness_s: float | None) -> "Asker":
+        """Return one that asks any node for records, and the leader for the rest."""
+        if staleness_s is None:
+            return self
+        asker = Asker(self.router, shard=self.shard, timeout_s=self.timeout_s)
+        asker.fetches = Asker(
+            self.router, shard=self.shard, timeout_s=self.timeout_s, staleness_s=staleness_s
+        )
+        return asker
 
     async def ask(
         self,
@@ -69,7 +92,7 @@ class Asker:
         deadline = loop.time() + (self.timeout_s if timeout_s is None else timeout_s)
         while True:
             left_s = max(deadline - loop.time(), _LEAST_S)
-            channel = await self.router.find(left_s)
+            channel = await self._finder.find(left_s)
             left_s = max(deadline - loop.time(), _LEAST_S)
             pause_s = RETRY_PAUSE_S
             error: RaftlogError
@@ -82,18 +105,18 @@ class Asker:
                     timeout_s=min(left_s, wait_s + ANSWER_TIMEOUT_S),
                 )
             except NotLeader as refusal:
-                self.router.demote(channel, refusal)
+                self._finder.demote(channel, refusal)
                 error = refusal
             except Throttled as refusal:
                 pause_s = refusal.retry_after
                 error = refusal
             except Unavailable as refusal:
-                self.router.demote(channel)
+                self._finder.demote(channel)
                 error = refusal
             except OutcomeUnknown as unknown:
                 if not repeats:
                     raise
-                self.router.demote(channel)
+                self._finder.demote(channel)
                 error = unknown
             except Retriable as refusal:
                 error = refusal

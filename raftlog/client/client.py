@@ -322,6 +322,7 @@ class Client:
         follow: bool = True,
         on_lost: OnLost = "error",
         buffer_bytes: int = 16 << 20,
+        staleness: Duration | None = None,
     ) -> Reader:
         """Return a reader of a topic, in no group: it sees everything and commits nothing.
 
@@ -333,14 +334,17 @@ class Client:
             follow: Wait for what comes; False: end at the end that there was at the start.
             on_lost: As for ``consumer``.
             buffer_bytes: Read ahead so much, all queues together, about.
+            staleness: Read from followers, which may be behind: what was acknowledged so
+                long before a read is in it (0: everything). None: read from the leader.
 
         Raises:
             ValueError: A datetime without a time zone, or an offset below 0.
         """
         self._check()
+        staleness_s = None if staleness is None else seconds(staleness)
         return self._own(
             Reader(
-                self._asker,
+                self._asker.with_staleness(staleness_s),
                 self._catalog,
                 topic,
                 queue=queue,

@@ -156,7 +156,7 @@ class Fetch:
     """Reads one queue ahead. Begins at once; bound to its loop.
 
     Args:
-        asker: Asks the leader.
+        asker: Asks a node that may answer.
         inbox: Where batches go.
         where: Topic, place and number of the queue.
         offset: Where to begin.
@@ -242,6 +242,7 @@ class Fetch:
                 bytes_max=min(max(inbox.share, READ_BYTES_MIN), READ_BYTES),
                 wait_ms=int(FOLLOW_WAIT_S * 1000),
                 session_applied=inbox.applied,
+                staleness_ms=self._asker.staleness_ms,
             ),
             client.BatchesRead,
             timeout_s=max(self._asker.timeout_s, FOLLOW_WAIT_S),

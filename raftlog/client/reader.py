@@ -236,7 +236,7 @@ class Reader:
         for place, (number, offset) in starts.items():
             self._positions[place] = offset
             Fetch(
-                self._asker,
+                self._asker.fetches,
                 self._inbox,
                 (self.topic, place, number),
                 offset,

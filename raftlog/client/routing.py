@@ -73,6 +73,15 @@ class Router:
         self._doubting: asyncio.Task[None] | None = None
 
     @property
+    def addresses(self) -> list[str]:
+        """Every node that is known."""
+        return list(self._known)
+
+    def addresses_of(self, channel: Channel) -> list[str]:
+        """Return where ``channel`` leads."""
+        return [address for address, each in self._channels.items() if each is channel]
+
+    @property
     def leader(self) -> Channel | None:
         """An open channel to the leader, if there is one right now: the hot path's question."""
         channel = self.channel
@@ -179,7 +188,7 @@ class Router:
     async def _probe(self, address: str) -> tuple[Channel, int] | None:
         """Return channel and term if the node at ``address`` leads in no older term than known."""
         try:
-            channel = await self._channel_to(address)
+            channel = await self.channel_to(address)
             status, _ = await channel.call(
                 Method.STATUS,
                 client.GetStatus(),
@@ -196,7 +205,8 @@ class Router:
             return None
         return channel, status.term
 
-    async def _channel_to(self, address: str) -> Channel:
+    async def channel_to(self, address: str) -> Channel:
+        """Return an open channel to a node; ``Unavailable`` if there is none soon."""
         channel = self._channels.get(address)
         if channel is None or not channel.is_open:
             host, port = parse_address(address)

@@ -127,14 +127,7 @@ class Replica:
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
-        self._persister = Persister(
-            *(store, world.writer, world.scheduler),
-            commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
-            on_durable=self._on_durable,
-            on_done=self._on_written,
-            on_failed=self.fail,
-            on_no_room=world.space.on_no_room,
-        )
+        self._persister = self._make_persister(world)
         self.disks = Succession(
             *(self.core, ShardRoom(replica, world.space), self.transfer),
             writing_since_ns=lambda: self._persister.since_ns,
@@ -149,6 +142,9 @@ class Replica:
             on_failed=self.fail,
         )
 
+    def _alarm(self, what: str) -> None:
+        self.upkeep.alarms.sound(what)
+
     def _make_proposing(self) -> Proposing:
         return Proposing(
             *(self.core, Stepping(self._decide, self._perform), self._outstanding),
@@ -157,8 +153,15 @@ class Replica:
             stamp=self._clock.stamp,
         )
 
-    def _alarm(self, what: str) -> None:
-        self.upkeep.alarms.sound(what)
+    def _make_persister(self, world: World) -> Persister:
+        return Persister(
+            *(self.store, world.writer, world.scheduler),
+            commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
+            on_durable=self._on_durable,
+            on_done=self._on_written,
+            on_failed=self.fail,
+            on_no_room=world.space.on_no_room,
+        )
 
     def _make_upkeep(self, world: World) -> Upkeep:
         upkeep = Upkeep(

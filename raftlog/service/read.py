@@ -44,6 +44,7 @@ from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queues import Queue
 from raftlog.node.ports import Scheduler
+from raftlog.service.freshness import Freshness
 from raftlog.service.ports import ShardReplica, StoredBodies, StoredRanges
 from raftlog.service.proposing import Reply, look
 from raftlog.service.waiting import Waiter, Waiting
@@ -64,6 +65,8 @@ class ReadRequest(msgspec.Struct, frozen=True, gc=False):
     bytes_max: int
     wait_ns: int = 0
     session_applied: Index = Index(0)
+    staleness_ns: int | None = None
+    """What was committed so long ago is in it; None: whatever is applied here."""
 
 
 class ReadResult(msgspec.Struct, frozen=True, gc=False):
@@ -107,6 +110,7 @@ class ReadService:
         self.scheduler: Final = scheduler
         self.waiting: Final[Waiting[int]] = Waiting(scheduler)
         self.reads = 0
+        self.freshness: Final = Freshness(replica, scheduler)
         replica.on_applied(self._applied)
         replica.on_repaired(lambda: self.waiting.wake(REPAIR))
 
@@ -114,7 +118,10 @@ class ReadService:
         """Start a read; ``reply`` may be called before this returns."""
         self.reads += 1
         reading = Reading(self, request, reply)
-        reading.look(expired=False)
+        if request.staleness_ns is None:
+            reading.look(expired=False)
+        else:
+            self.freshness.ensure(request.staleness_ns, reading.fresh)
         return reading
 
     def end_offset(self, queue: int, reply: Reply[Offset]) -> None:
@@ -141,6 +148,7 @@ class Reading:
     __slots__ = (
         "_deadline_ns",
         "_ended",
+        "_is_exact",
         "_is_known",
         "_repair_until_ns",
         "_reply",
@@ -155,6 +163,7 @@ class Reading:
         self._reply = reply
         self._ended = False
         self._is_known = False
+        self._is_exact = False
         self._repair_until_ns = 0
         self._waiter: Waiter[int] | None = None
         wait_ns = min(request.wait_ns, FETCH_WAIT_NS_MAX)
@@ -165,6 +174,13 @@ class Reading:
         self._ended = True
         if self._waiter is not None:
             self._waiter.leave()
+
+    def fresh(self, error: RaftlogError | None) -> None:
+        """What is applied is as new as was asked for, or nobody knows."""
+        if error is None:
+            self.look(expired=False)
+        elif not self._ended:
+            self._end(error)
 
     def look(self, *, expired: bool) -> None:
         """Answer if there is something to answer, else wait."""
@@ -200,6 +216,11 @@ class Reading:
         self._is_known = True
         if not queue.readable:
             self._end(NotPermitted(f"topic {queue.topic!r} is not readable by its settings"))
+            return None
+        if offset > queue.end_offset and not self._is_exact and self._request.staleness_ns:
+            # Within its bound this replica may be behind where the reader began.
+            self._is_exact = True
+            self._service.freshness.ensure(0, self.fresh)
             return None
         if not queue.start_offset <= offset <= queue.end_offset:
             self._end(OffsetOutOfRange(offset, queue.start_offset, queue.end_offset))

@@ -59,6 +59,9 @@ def read(service: ReadService, request: ClientRequest) -> None:
             bytes_max=message.bytes_max,
             wait_ns=message.wait_ms * 1_000_000,
             session_applied=Index(message.session_applied),
+            staleness_ns=(
+                message.staleness_ms * 1_000_000 if message.HasField("staleness_ms") else None
+            ),
         ),
         answer,
     )

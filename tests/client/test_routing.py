@@ -182,7 +182,7 @@ async def test_two_rounds_share_a_connection_to_a_node() -> None:
     async with fake_cluster() as cluster:
         router = Router(cluster.seeds)
         (seed,) = cluster.seeds
-        one, two = await asyncio.gather(router._channel_to(seed), router._channel_to(seed))
+        one, two = await asyncio.gather(router.channel_to(seed), router.channel_to(seed))
         assert one is two
         await until(lambda: len(cluster.nodes[0].server.connections) == 1)
         await router.aclose()

@@ -89,6 +89,7 @@ class ReadBatches(_message.Message):
     BYTES_MAX_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
     SESSION_APPLIED_FIELD_NUMBER: _builtins.int
+    STALENESS_MS_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     offset: _builtins.int
     bytes_max: _builtins.int
@@ -96,6 +97,8 @@ class ReadBatches(_message.Message):
     """wait so long for records at the end of the queue"""
     session_applied: _builtins.int
     """the highest applied index that this session has seen"""
+    staleness_ms: _builtins.int
+    """what was committed so long ago must be in it; 0: everything"""
     def __init__(
         self,
         *,
@@ -104,12 +107,15 @@ class ReadBatches(_message.Message):
         bytes_max: _builtins.int = ...,
         wait_ms: _builtins.int = ...,
         session_applied: _builtins.int = ...,
+        staleness_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "staleness_ms", b"staleness_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_max", b"bytes_max", "offset", b"offset", "queue", b"queue", "session_applied", b"session_applied", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "bytes_max", b"bytes_max", "offset", b"offset", "queue", b"queue", "session_applied", b"session_applied", "staleness_ms", b"staleness_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__staleness_ms: _TypeAlias = _typing.Literal["staleness_ms"]  # noqa: Y015
+    _WhichOneofArgType__staleness_ms: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__staleness_ms) -> _WhichOneofReturnType__staleness_ms | None: ...
 
 Global___ReadBatches: _TypeAlias = ReadBatches  # noqa: Y015
 
