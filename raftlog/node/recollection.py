@@ -17,5 +17,6 @@ def recollect(store: LogStore, machine: Machine, membership: Membership) -> Rest
         commit=Index(max(store.commit_hint, machine.applied)),
         applied=machine.applied,
         membership=membership,
-        faulty=store.faulty_count,
+        # Without the state before its first entry a log is of no more use than with a hole.
+        faulty=store.faulty_count + (machine.applied < store.start.index),
     )

@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry
+from raftlog.base.entry import Buffer, Entry, LogEnd
 from raftlog.base.errors import (
     NotLeader,
     OutcomeUnknown,
@@ -41,7 +41,7 @@ from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
-from raftlog.node.ports import Machine, Peers, Reader, Scheduler, Writer
+from raftlog.node.ports import Installs, Machine, Peers, Reader, Scheduler, Writer
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
@@ -62,16 +62,27 @@ from raftlog.raft.events import (
     Propose,
     Read,
     Receive,
+    SnapshotFetched,
     Transfer,
+    Trimmed,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import (
+    InstallChunk,
+    InstallMessage,
+    InstallRequest,
+    PeerMessage,
+    RepairReply,
+    RepairRequest,
+)
 from raftlog.storage.log_store import LogStore
+from raftlog.storage.plan import StorePlan
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
 REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
+INSTALL_MESSAGES: Final = (InstallRequest, InstallChunk)
 
 
 class World(msgspec.Struct, frozen=True):
@@ -113,6 +124,8 @@ class Replica:
         """Why this replica stopped by itself, if it did."""
         self.on_failed: Callable[[Exception], None] = lambda _: None
         self.on_role: Callable[[RoleChanged], None] = lambda _: None
+        self.installs: Installs | None = None
+        """Who fetches and serves snapshots; a machine without any keeps its whole log."""
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
@@ -227,6 +240,44 @@ class Replica:
         """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
         self._step(Transfer(target))
 
+    def trim(self, through: Index) -> None:
+        """Let go of whole segments up to ``through``: a snapshot on this disk has all of it."""
+
+        def plan() -> StorePlan:
+            planned = self.store.plan_trim(through)
+            self._step(Trimmed(self.store.start))
+            return planned
+
+        self._persister.errand(plan)
+
+    @property
+    def lacks_state(self) -> bool:
+        """Whether the machine waits for a snapshot that leads to what is in the log."""
+        return self._applier.lacks_state
+
+    @property
+    def stuck_at(self) -> Index | None:
+        """The damaged entry that keeps apply from going on, if one does."""
+        following = Index(self._applier.applied + 1)
+        if following <= self.core.commit and self.store.faulty_count:
+            if any(first <= following <= last for first, last in self.store.faulty_ranges()):
+                return following
+        return None
+
+    def send(self, to: NodeId, message: InstallMessage) -> None:
+        """Send a piece of a snapshot, or ask for one."""
+        self._peers.send(to, message)
+
+    def snapshot_fetched(self, base: LogEnd) -> None:
+        """A snapshot is on this disk; the log that goes with it begins behind ``base``."""
+        self._step(SnapshotFetched(base))
+        self._on_faulty_count(self.store.faulty_count)
+
+    def state_restored(self) -> None:
+        """The machine has been given the state of a snapshot, of an index that is committed."""
+        self._applier.restored()
+        self._on_faulty_count(self.store.faulty_count)
+
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
@@ -266,6 +317,10 @@ class Replica:
         if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
+            return
+        if isinstance(message, INSTALL_MESSAGES):
+            if self.installs is not None and not self._applier.stopped:
+                self.installs.receive(sender, message)
             return
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
@@ -355,6 +410,8 @@ class Replica:
             self._load(load)
         if effects.role is not None:
             self._on_role(effects.role)
+        if effects.fetch_from is not None and self.installs is not None:
+            self.installs.offered(effects.fetch_from)
         if effects.commit is not None:
             if self.leads:  # its client waits for the outcome
                 self._applier.advance_soon(effects.commit)
@@ -427,7 +484,7 @@ class Replica:
         self._scheduler.call_soon(self._repairer.begin)
 
     def _on_faulty_count(self, count: int) -> None:
-        self._step(FaultyEntries(count))
+        self._step(FaultyEntries(count + self._applier.lacks_state))
         if not count:
             self._applier.resume()
 

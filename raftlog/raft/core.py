@@ -21,11 +21,11 @@ from collections.abc import Sequence
 from random import Random
 from typing import assert_never
 
-from raftlog.base.entry import Buffer, Entry, EntryKind
+from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.writes import HardState, SaveHardState, WriteEntries
 from raftlog.raft import events, rpcs
-from raftlog.raft.candidate import Candidacy
+from raftlog.raft.candidate import Candidacy, is_up_to_date
 from raftlog.raft.config import CoreConfig, CoreStatus, Restored
 from raftlog.raft.durability import Durability
 from raftlog.raft.effects import (
@@ -39,7 +39,7 @@ from raftlog.raft.effects import (
     Send,
     TransferEnded,
 )
-from raftlog.raft.follower import Following
+from raftlog.raft.follower import Following, begin_anew
 from raftlog.raft.leader import NOW, Leadership
 from raftlog.raft.log import LogView
 from raftlog.raft.patience import Patience
@@ -103,23 +103,15 @@ class RaftCore:
 
     def next_deadline(self) -> int:
         """Ticks after which something can happen by time alone (ruling 36)."""
-        if self.leadership is not None:
-            return self.leadership.next_deadline()
-        return self._patience.left
+        return self.leadership.next_deadline() if self.leadership else self._patience.left
 
     def status(self) -> CoreStatus:
         """Return a snapshot of what the core believes."""
         return CoreStatus(
-            replica=self.replica,
-            role=self.role.value,
-            term=self.term,
-            leader=self.leader,
-            commit=self.commit,
-            applied=self.applied,
-            durable=self.durable,
-            last=self.log.last_index,
-            start=self.log.start.index,
-            followers=self.leadership.look() if self.leadership else {},
+            *(self.replica, self.role.value, self.term, self.leader),
+            *(self.commit, self.applied, self.durable),
+            *(self.log.last_index, self.log.start.index),
+            self.leadership.look() if self.leadership else {},
         )
 
     # -- events
@@ -161,6 +153,10 @@ class RaftCore:
                 self._faulty = count
                 if self.leadership is not None:
                     self.leadership.repaired()
+            case events.SnapshotFetched(base):
+                self._reset_log(base)
+            case events.Trimmed(start):
+                self.log.trim(start)
             case _:
                 assert_never(event)
 
@@ -242,19 +238,14 @@ class RaftCore:
             self._save_hard_state()
         self.role = Role.PRE_CANDIDATE if pre_vote else Role.CANDIDATE
         candidacy = self._candidacy = Candidacy(self._quorum, self.term, pre_vote=pre_vote)
-        self._ask_for_votes(candidacy, transfer=transfer)
+        # A candidate's own vote is a promise too: durable before anybody hears of it.
+        after = NOW if pre_vote else self._hard_state_write
+        asked = candidacy.ask(self.membership, self.log.last_id, after, transfer=transfer)
+        self._out.messages.extend(send for send in asked if send.to != self.replica.node)
         if pre_vote:
             self._count(self.replica, granted=True)
         else:
             candidacy.own_vote = self._hard_state_write
-
-    def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
-        request = candidacy.request(self.log.last_id, transfer=transfer)
-        # A candidate's own vote is a promise too: durable before anybody hears of it.
-        after = NOW if candidacy.pre_vote else self._hard_state_write
-        for voter in dict.fromkeys(self.membership.voters + self.membership.outgoing):
-            if voter != self.replica:
-                self._send(voter.node, request, after)
 
     def _count_own_vote(self) -> None:
         candidacy = self._candidacy
@@ -331,6 +322,9 @@ class RaftCore:
             case rpcs.Heartbeat():
                 if self._follow(sender):
                     self._on_heartbeat(sender, message)
+            case rpcs.SnapshotOffer():
+                if self._follow(sender):
+                    self._on_offer(sender, message)
             case rpcs.PreVoteRequest():
                 self._on_pre_vote_request(sender, message)
             case rpcs.PreVoteReply():
@@ -368,7 +362,7 @@ class RaftCore:
 
     def _answer_old_term(self, sender: ReplicaId, message: rpcs.Message) -> None:
         """Tell a leader or candidate of an old term that the world has moved on."""
-        if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat):
+        if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat | rpcs.SnapshotOffer):
             self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0))
         elif isinstance(message, rpcs.VoteRequest):
             self._promise(sender.node, rpcs.VoteReply(self.term, granted=False))
@@ -389,9 +383,8 @@ class RaftCore:
         return True
 
     def _on_pre_vote_request(self, sender: ReplicaId, message: rpcs.PreVoteRequest) -> None:
-        granted = (
-            not self._is_sticky() and message.term > self.term and self._is_up_to_date(message)
-        )
+        is_later = message.term > self.term and is_up_to_date(message, self.log.last_id)
+        granted = is_later and not self._is_sticky()
         # A pre-vote promises nothing and changes nothing.
         self._send(sender.node, rpcs.PreVoteReply(message.term if granted else self.term, granted))
 
@@ -406,18 +399,13 @@ class RaftCore:
 
     def _on_vote_request(self, sender: ReplicaId, message: rpcs.VoteRequest) -> None:
         free = self.vote is None and self.leader is None
-        granted = (free or self.vote == sender) and self._is_up_to_date(message)
+        granted = (free or self.vote == sender) and is_up_to_date(message, self.log.last_id)
         if granted and self.vote is None:
             self.vote = sender
             self._save_hard_state()
         if granted:
             self._patience.elapsed = 0
         self._promise(sender.node, rpcs.VoteReply(self.term, granted))
-
-    def _is_up_to_date(self, candidate: rpcs.PreVoteRequest | rpcs.VoteRequest) -> bool:
-        """Whether the candidate's log ends no earlier than ours, term before index (§5.4.1)."""
-        last = self.log.last_id
-        return (candidate.last_term, candidate.last_index) >= (last.term, last.index)
 
     # -- following
 
@@ -429,8 +417,7 @@ class RaftCore:
         if taken.entries:
             self._write(taken.truncate_to, taken.entries)
         else:
-            self._following.promise_again()
-            self._acknowledge()
+            self._acknowledge_again()
         self._commit_up_to(min(message.commit, self._following.matched))
 
     def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
@@ -441,6 +428,25 @@ class RaftCore:
             # log matches. A leader with nothing to send would never say so, and what it has
             # committed would not be committed here: tell it how little is known to match.
             self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
+
+    def _on_offer(self, sender: ReplicaId, message: rpcs.SnapshotOffer) -> None:
+        if self.commit < message.start:
+            self._out.fetch_from = sender.node
+        else:
+            self._acknowledge_again()  # the leader does not know what is here
+
+    def _reset_log(self, base: LogEnd) -> None:
+        """Begin the log anew behind ``base``, if nothing better has come meanwhile (Raft §7)."""
+        # A candidate's log must not change: voters judge it by what it was.
+        if self.role is Role.FOLLOWER and base.index > self.commit:
+            assert base.term <= self.term, f"reset to {base} in term {self.term}"
+            self._following, write = begin_anew(self.log, self.durability, self.commit, base)
+            self._out.writes.append(write)
+            self._commit_up_to(base.index)
+
+    def _acknowledge_again(self) -> None:
+        self._following.promise_again()
+        self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Promise the leader what is both equal to its log and on this disk."""

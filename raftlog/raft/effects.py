@@ -107,3 +107,5 @@ class Effects(msgspec.Struct):
     reads: list[ReadReady] = []
     failed_reads: list[ReadFailed] = []
     transfer: TransferEnded | None = None
+    fetch_from: NodeId | None = None
+    """Fetch this leader's snapshot, then say ``SnapshotFetched``: its log has no more of mine."""

@@ -46,6 +46,9 @@ class ShardReplica(Protocol):
     def faulty(self, index: Index, /) -> None:
         """Bytes of a stored entry turned out bad: mark it, and have a peer repair it."""
 
+    def trim(self, through: Index, /) -> None:
+        """Let go of whole segments of the log up to ``through``."""
+
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Call ``listener`` whenever more was applied, once per turn of apply."""
 

@@ -1,7 +1,8 @@
 """What may fill a hole in the log: the same entries, proven by the chain (ruling 20)."""
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 from raftlog.base.entry import (
@@ -13,8 +14,9 @@ from raftlog.base.entry import (
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
-from raftlog.base.ids import Index
+from raftlog.base.ids import TERM_ZERO, Index, Term
 from raftlog.storage.entry_places import EntryPlaces
+from raftlog.storage.performer import LogPerformer
 from raftlog.storage.segment import Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
@@ -54,6 +56,38 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     position = hole.position + UNIT_BYTES + total
     rest_of_it = range(position, position + (heads - 1) * UNIT_BYTES, UNIT_BYTES)
     return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
+
+
+def hole_for(segment: Segment, entries: Sequence[Entry]) -> tuple[Hole, list[Buffer]] | None:
+    """Return the hole that begins with these entries, and what to write there; None if none."""
+    hole = segment.hole_at(entries[0].index)
+    if hole is None or hole.first != entries[0].index:
+        return None
+    frames = frames_for(segment, hole, entries[: hole.last - hole.first + 1])
+    return None if frames is None else (hole, frames)
+
+
+def fill(
+    do: LogPerformer, segment: Segment, hole: Hole, frames: list[Buffer], segment_bytes: int
+) -> list[Callable[[], None]]:
+    """Return the steps that put the frames in their place."""
+    steps: list[Callable[[], None]] = [partial(do.write, segment.file, frames, hole.position)]
+    if not hole.length and hole.last == segment.end.index:
+        # What lay behind the damage is no part of the log, and appends go on here.
+        stop = hole.position + sum(map(len, frames))
+        steps.append(partial(segment.file.truncate, stop))
+        steps.append(partial(segment.file.allocate, max(segment_bytes, stop)))
+    steps.append(partial(do.sync, segment.file))
+    return steps
+
+
+def hole_of(segment: Segment, places: EntryPlaces, index: Index, term: Term) -> Hole:
+    """Return the damage that is one entry, which turned out bad when it was read."""
+    number = index - segment.first_index
+    return Hole(
+        *(index, index, places.positions[number], frame_length(segment, places, index)),
+        *(LogEnd(Index(index - 1), TERM_ZERO, -1), places.checksums[number], term),
+    )
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:

@@ -30,11 +30,11 @@ from raftlog.base.entry import (
 from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import frame_length, frames_for, place
+from raftlog.storage.holes import fill, hole_for, hole_of, place
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
@@ -204,6 +204,9 @@ class LogStore:
                     self._planned = state
                     self._sequence += 1
                     plan.steps.append(partial(self._do.write_hard_state, self._sequence, state))
+                case ResetLog(_, base):
+                    waiting = []  # they would be forgotten at once
+                    self._plan_reset(plan, base)
         self._plan_append(plan, waiting, commit_hint)
         plan.end_after = self.end
         return plan
@@ -237,23 +240,13 @@ class LogStore:
         if not entries:
             return None
         segment = self._segment_of(entries[0].index)
-        hole = segment.hole_at(entries[0].index)
-        if hole is None or hole.first != entries[0].index:
+        found = hole_for(segment, entries)
+        if found is None:
             return None
-        entries = entries[: hole.last - hole.first + 1]
-        frames = frames_for(segment, hole, entries)
-        if frames is None:
-            return None
+        hole, frames = found
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
-        plan.steps.append(partial(self._do.write, segment.file, frames, hole.position))
-        if not hole.length and hole.last == segment.end.index:
-            # What lay behind the damage is no part of the log, and appends go on here.
-            stop = hole.position + sum(map(len, frames))
-            plan.steps.append(partial(segment.file.truncate, stop))
-            size = max(self.options.segment_bytes, stop)
-            plan.steps.append(partial(segment.file.allocate, size))
-        plan.steps.append(partial(self._do.sync, segment.file))
+        plan.steps.extend(fill(self._do, segment, hole, frames, self.options.segment_bytes))
         place(segment, hole, frames)
         return plan
 
@@ -278,18 +271,13 @@ class LogStore:
 
     def mark_faulty(self, index: Index) -> None:
         """Note that the entry at ``index`` turned out bad when it was read."""
+        if index < self.first_index:
+            return  # trimmed since it was read
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
         places = load_places(self.files, segment)
-        number = index - segment.first_index
-        hole = Hole(
-            *(index, index, places.positions[number], frame_length(segment, places, index)),
-            *(LogEnd(Index(index - 1), Term(0), -1), places.checksums[number]),
-            self._term_of(segment, index),
-        )
-        segment.holes.append(hole)
-        segment.holes.sort(key=lambda hole: hole.first)
+        segment.learn_holes([hole_of(segment, places, index, self._term_of(segment, index))])
 
     # -- reading
 
@@ -410,11 +398,13 @@ class LogStore:
             )
             full.sealed = True
             self._note_use(full)
-        path = f"{self._log_directory}/{full.end.index + 1:020d}.seg"
-        file = LaterFile()
-        segment = Segment(file, self._log_directory, full.end)
         size = max(self.options.segment_bytes, SEGMENT_HEADER_BYTES + UNIT_BYTES + needed)
-        header = encode_header(full.end, self.unit_number)
+        return self._begin_segment(plan, full.end, size)
+
+    def _begin_segment(self, plan: StorePlan, base: LogEnd, size: int) -> Segment:
+        file = LaterFile()
+        segment = Segment(file, self._log_directory, base)
+        path, header = segment.path, encode_header(base, self.unit_number)
         plan.steps.append(partial(self._do.make_segment, file, path, header, size))
         self._segments.append(segment)
         return segment
@@ -437,6 +427,21 @@ class LogStore:
         self.end = to
         if self.durable_end.index > to.index:
             self.durable_end = to
+
+    def _plan_reset(self, plan: StorePlan, base: LogEnd) -> None:
+        """Claim the new beginning, remove everything, then make the first segment behind it."""
+        assert base.index > self.start.index, f"reset to {base.index}, before {self.start.index}"
+        self.truncations += 1
+        self.unit_number += 1
+        claim = claim_done(self.unit_number, base, reset=True)
+        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+        for segment in self._segments:
+            segment.drop()
+            plan.steps.append(partial(self._do.remove, segment))
+        plan.steps.append(partial(self.files.sync_directory, self._log_directory))
+        self._segments, self._loaded = [], []
+        self.end = base
+        self._begin_segment(plan, base, self.options.segment_bytes)
 
     def _end_at(self, index: Index, entries: Sequence[Entry]) -> LogEnd:
         """Return the log's end at ``index``; what follows it names its checksum."""

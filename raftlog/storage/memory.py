@@ -21,7 +21,7 @@ from raftlog.base.entry import (
 from raftlog.base.errors import FaultyEntry
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.span import Place
 
@@ -34,6 +34,10 @@ class _Disk:
         self.entries: list[Entry] = []
         self.state = HardState()
         self.sequence = 0
+
+    def reset(self, base: LogEnd) -> None:
+        self.base = base
+        self.entries.clear()
 
     def cut(self, to: Index) -> None:
         del self.entries[to - self.base.index :]
@@ -119,6 +123,8 @@ class MemoryLogStore:
                     self.hard_state = state
                     self.hard_sequence += 1
                     plan.steps.append(partial(self._disk.save, self.hard_sequence, state))
+                case ResetLog(_, base):
+                    self._plan_reset(plan, base)
         plan.end_after = self.end
         return plan
 
@@ -167,7 +173,8 @@ class MemoryLogStore:
 
     def mark_faulty(self, index: Index) -> None:
         """Behave as if the entry at ``index`` were damaged."""
-        self._faulty.add(index)
+        if index >= self.first_index:
+            self._faulty.add(index)
 
     def locate(self, first: Index, last: Index, bytes_max: int) -> "MemorySpan":
         """Pin durable entries from ``first`` on, at least one.
@@ -224,6 +231,15 @@ class MemoryLogStore:
         self.fdatasyncs += 1
         self.bytes_written += sum(entry.size for entry in entries)
         plan.steps.append(partial(self._disk.entries.extend, entries))
+
+    def _plan_reset(self, plan: StorePlan, base: LogEnd) -> None:
+        assert base.index > self._base.index, f"reset to {base.index}, before {self._base.index}"
+        self._base = base
+        self._entries = []
+        self._faulty = set()
+        self.truncations += 1
+        self.unit_number += 1
+        plan.steps.append(partial(self._disk.reset, base))
 
     def _plan_truncate(self, plan: StorePlan, to: Index) -> None:
         assert self._base.index <= to <= self.end.index, f"truncation to {to}"

@@ -70,6 +70,9 @@ class Method(IntEnum):
     READ_INDEX_REPLY = 27
     REPAIR_REQUEST = 28
     REPAIR_REPLY = 29
+    SNAPSHOT_OFFER = 30
+    INSTALL_REQUEST = 31
+    INSTALL_CHUNK = 32
 
     APPEND = 64
     READ = 65
@@ -108,7 +111,9 @@ class Flag(IntEnum):
 
 
 ENTRY_METHODS: Final = frozenset({int(Method.APPEND_REQUEST), int(Method.REPAIR_REPLY)})
-"""What carries entries: bytes of these prove that the sender lives (ruling 32)."""
+"""What carries entries."""
+BULK_METHODS: Final = ENTRY_METHODS | {int(Method.INSTALL_CHUNK)}
+"""What may be large: bytes of these prove that the sender lives (ruling 32)."""
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):
