@@ -1,10 +1,10 @@
 """Every way in which a power cut can leave the log, recovered by the real code.
 
-A workload of appends, rolls, truncations, trims and hard-state changes runs on
-the simulated disk. After *every* operation on a file the disk is copied; every
-copy is crashed in every class (all kept, all lost, any subset of what was not
-synced, torn at sectors), opened by the real recovery, and held against what had
-been promised at that moment. Then recovery itself is crashed at one of its own
+A workload of appends, rolls, truncations, trims, resets (a snapshot was installed)
+and hard-state changes runs on the simulated disk. After *every* operation on a file
+the disk is copied; every copy is crashed in every class (all kept, all lost, any
+subset of what was not synced, torn at sectors), opened by the real recovery, and held
+against what had been promised at that moment. Then recovery itself is crashed at one of its own
 operations, and opened again.
 
 The contract (storage.md, 1 to 4): what was reported durable is there; the log
@@ -27,7 +27,7 @@ from chaos.sim.disk import CrashKind, Killed, SimDisk
 from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
 from raftlog.base.errors import DirectoryUnformatted
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
@@ -55,6 +55,9 @@ class Promise:
     """The log after each write of the plan under way."""
     trimmed: int = 0
     """Entries that a trim, done or under way, may have dropped."""
+    reset_to: int = 0
+    """Where the log begins if the reset under way was made: it is then empty, and the old one
+    gone."""
     states: tuple[HardState, ...] = ()
     """The promised hard state, and those that are being written."""
     formatted: bool = False
@@ -62,7 +65,7 @@ class Promise:
     def fork(self) -> "Promise":
         """Return a copy."""
         return Promise(
-            *(list(self.durable), self.kept, self.possible, self.trimmed),
+            *(list(self.durable), self.kept, self.possible, self.trimmed, self.reset_to),
             *(self.states, self.formatted),
         )
 
@@ -107,8 +110,8 @@ class Workload:
 
     def _step(self, store: LogStore, log: list[Entry]) -> list[Entry]:
         kind = self.random.choices(
-            ["append", "burst", "truncate", "vote", "trim", "mark", "reopen"],
-            [8, 3, 3, 2, 1, 1, 1],
+            ["append", "burst", "truncate", "vote", "trim", "mark", "reopen", "reset"],
+            [8, 3, 3, 2, 1, 1, 1, 1],
         )[0]
         self.what = kind
         if kind == "trim":
@@ -117,6 +120,8 @@ class Workload:
             )
             self.promise.trimmed = max(self.promise.trimmed, through)
             self._perform(store, store.plan_trim(through))
+        elif kind == "reset":
+            log = self._reset(store, log)
         elif kind == "mark":
             plan = store.plan_mark()
             if plan is not None:
@@ -129,6 +134,20 @@ class Workload:
             log = self._writes(store, log, kind)
         self._promised(store, log)
         return log
+
+    def _reset(self, store: LogStore, log: list[Entry]) -> list[Entry]:
+        """Begin anew behind an entry that another log has: behind this one's end, or before it."""
+        kept = max(self._commit, store.start.index)
+        self._term += 1
+        after = log[:kept]
+        after.extend(self._entries(after))
+        self.promise.kept = kept
+        self.promise.reset_to = len(after)
+        write = ResetLog(self._number(), after[-1].end)
+        self._perform(store, store.plan([write], Index(self._commit)))
+        self._commit = self.promise.trimmed = len(after)
+        self.promise.reset_to = 0
+        return after
 
     def _writes(self, store: LogStore, log: list[Entry], kind: str) -> list[Entry]:
         writes: list[Write] = []
@@ -229,12 +248,16 @@ def check(disk: SimDisk, promise: Promise) -> None:
         found = _read(store)
         _check_log(store, found, promise)
         _demand(store.hard_state in promise.states, f"hard state {store.hard_state}")
-        _demand(store.commit_hint <= promise.kept, f"commit hint {store.commit_hint}")
+        kept = max(promise.kept, promise.reset_to)
+        _demand(store.commit_hint <= kept, f"commit hint {store.commit_hint}")
     _check_goes_on(disk, store)
 
 
 def _check_log(store: LogStore, found: list[int], promise: Promise) -> None:
     start = store.start.index
+    if promise.reset_to and start == promise.reset_to:
+        _demand(not found, f"a new log with {len(found)} entries that nobody has written")
+        return
     kept = promise.durable[: promise.kept]
     _demand(start <= promise.trimmed, f"log starts at {start}, trimmed to {promise.trimmed}")
     whole = kept[:start] + found

@@ -106,7 +106,10 @@ class Facts:
                 self._appended(entry, position, length, outcome)
             elif kind in _COMMANDS:
                 command = _COMMANDS[kind].decode(body[position : position + length])
-                self._carried_out(command, outcome)
+                if isinstance(command, Trim):
+                    self._trimmed(outcome)
+                else:
+                    self._carried_out(command, outcome)
 
     def _says(self, body: memoryview, position: int) -> None:
         """A producer says what it knows with every batch, also with a refused one."""
@@ -179,8 +182,6 @@ class Facts:
                 self.marks["seeks"] += 1
                 for queue, offset in command.offsets:
                     groups.sought(group, queue, generation, offset)
-            case Trim(), _:
-                self._trimmed(outcome)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
 

@@ -259,10 +259,10 @@ class Replica:
     def stuck_at(self) -> Index | None:
         """The damaged entry that keeps apply from going on, if one does."""
         following = Index(self._applier.applied + 1)
-        if following <= self.core.commit and self.store.faulty_count:
-            if any(first <= following <= last for first, last in self.store.faulty_ranges()):
-                return following
-        return None
+        if following > self.core.commit or not self.store.faulty_count:
+            return None
+        ranges = self.store.faulty_ranges()
+        return following if any(low <= following <= high for low, high in ranges) else None
 
     def send(self, to: NodeId, message: InstallMessage) -> None:
         """Send a piece of a snapshot, or ask for one."""

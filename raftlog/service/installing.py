@@ -124,11 +124,11 @@ class Installer:
             return
         before, self._stuck_at = self._stuck_at, replica.stuck_at
         self._is_stuck = before is not None and before == self._stuck_at
-        leader = replica.leader
-        if self._is_stuck and self._fetch is None and self._ready is None and not replica.leads:
-            if leader is not None:
-                self._leader = leader
-                self._begin_fetch()
+        leader = None if replica.leads else replica.leader
+        idle = self._fetch is None and self._ready is None
+        if self._is_stuck and idle and leader is not None:
+            self._leader = leader
+            self._begin_fetch()
         self._scheduler.call_later(WATCH_NS, self._watch)
 
     @property
