@@ -15,7 +15,7 @@ STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-orders chaos-zoo clean
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-orders chaos-zoo crash clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ chaos-orders: install ## Every order of up to six events among three nodes
 
 chaos-zoo: install ## Every planted bug, and what catches it
 	$(BIN)/python -m chaos.mutants --jobs $(JOBS)
+
+crash: install ## Every crash state, and damage at every byte: some minutes
+	$(BIN)/python -m chaos.crash --jobs $(JOBS) --at-least 50000
+	$(BIN)/python -m chaos.damage --jobs $(JOBS)
 
 # Data directories are nobody's to delete but their owner's: they stay.
 clean: ## Remove the environment and all caches, but no data

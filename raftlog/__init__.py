@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from raftlog.base import errors as errors
+    from raftlog import errors as errors
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
     from raftlog.client.producer import Producer as Producer
@@ -69,7 +69,7 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """Load a public name on first use."""
     if name == "errors":
-        return import_module("raftlog.base.errors")
+        return import_module("raftlog.errors")
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module 'raftlog' has no attribute {name!r}")

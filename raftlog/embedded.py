@@ -39,7 +39,8 @@ from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES
 from raftlog.broker.commands import CommandType, decode, decode_one
 from raftlog.node.host import Host
 from raftlog.node.proposals import OnOutcome
-from raftlog.node.replica import Replica, ReplicaOptions
+from raftlog.node.replica import Replica
+from raftlog.node.world import ReplicaOptions
 from raftlog.raft.config import CoreStatus
 from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.log_store import StoreOptions

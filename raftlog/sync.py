@@ -18,8 +18,9 @@ what the method of the same name says in ``raftlog.client``.
 
 import asyncio
 import concurrent.futures
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
@@ -32,6 +33,7 @@ from raftlog.client import producer as aio_producer
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
 from raftlog.client.durations import Duration
+from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Message, Receipt, StoredBatch
 
 A = TypeVar("A")
@@ -42,57 +44,10 @@ CHUNK: Final = 100
 IDLE_S: Final = 1.0
 
 
-class _Thread:
-    """A loop in a thread of its own. Begins with the first call."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self.is_closed = False
-
-    def run(self, work: Coroutine[Any, Any, R]) -> R:
-        """Run ``work`` on the loop and wait for it. Interrupted, it is cancelled."""
-        try:
-            loop = self._started()
-        except Closed:
-            work.close()
-            raise
-        future = asyncio.run_coroutine_threadsafe(work, loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def _started(self) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self.is_closed:
-                raise Closed("the client was closed")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="raftlog", daemon=True
-                )
-                self._thread.start()
-            return self._loop
-
-    def close(self) -> None:
-        """End the thread. Idempotent."""
-        with self._lock:
-            self.is_closed = True
-            loop, thread = self._loop, self._thread
-            self._loop = self._thread = None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            loop.close()
-
-
 class _Face(Generic[A]):
     """The blocking face of an object that lives on the thread's loop."""
 
-    def __init__(self, thread: _Thread, inner: A) -> None:
+    def __init__(self, thread: LoopThread, inner: A) -> None:
         self._thread = thread
         self._inner = inner
 
@@ -189,9 +144,9 @@ class Producer(_Face[aio_producer.Producer]):
 class Reader(_Face[aio_reader.Reader]):
     """A reader; for one thread at a time."""
 
-    def __init__(self, thread: _Thread, inner: aio_reader.Reader) -> None:
+    def __init__(self, thread: LoopThread, inner: aio_reader.Reader) -> None:
         super().__init__(thread, inner)
-        self._chunk: Iterator[Message] = iter(())
+        self._chunk: deque[Message] = deque()
 
     close = _blocking(aio_reader.Reader.aclose)
 
@@ -201,23 +156,28 @@ class Reader(_Face[aio_reader.Reader]):
 
     def __next__(self) -> Message:
         """Return the next message; see the asynchronous ``__anext__``."""
-        message = next(self._chunk, None)
-        if message is None:
-            self._chunk = iter(self._thread.run(self._more()))
-            message = next(self._chunk)
-        return message
+        if not self._chunk:
+            self._thread.run(self._fill())
+        if not self._chunk:
+            raise StopIteration
+        return self._chunk.popleft()
 
-    async def _more(self) -> list[Message]:
-        try:
-            first = await anext(self._inner)
-        except StopAsyncIteration:
-            return []
-        return [first, *await self._inner.poll(CHUNK - 1, timeout=0)]
+    async def _fill(self) -> None:
+        """Fill the chunk, on the loop: what came to an interrupted wait is there for the next."""
+        with suppress(StopAsyncIteration):
+            self._chunk.append(await anext(self._inner))
+            with suppress(RaftlogError):  # the next one who asks is told
+                self._chunk.extend(await self._inner.poll(CHUNK - 1, timeout=0))
 
     def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
         """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
-        found = [message for _, message in zip(range(count), self._chunk, strict=False)]
-        return found or self._thread.run(self._inner.poll(count, timeout=timeout))
+
+        async def fill() -> None:
+            self._chunk.extend(await self._inner.poll(count, timeout=timeout))
+
+        if not self._chunk:
+            self._thread.run(fill())
+        return [self._chunk.popleft() for _ in range(min(count, len(self._chunk)))]
 
     def batches(self) -> Iterator[StoredBatch]:
         """Yield the stored batches: no object for each record."""
@@ -261,11 +221,11 @@ class Consumer(_Face[aio_consumer.Consumer]):
     """
 
     def __init__(
-        self, thread: _Thread, inner: aio_consumer.Consumer, *, auto_commit: bool
+        self, thread: LoopThread, inner: aio_consumer.Consumer, *, auto_commit: bool
     ) -> None:
         super().__init__(thread, inner)
         self._auto_commit = auto_commit
-        self._chunk: Iterator[Message] = iter(())
+        self._chunk: deque[Message] = deque()
         self._handed: list[Message] = []
         self._finished: dict[tuple[str, int], Message] = {}
         """The last message of each queue that is finished, of the current chunk."""
@@ -278,23 +238,26 @@ class Consumer(_Face[aio_consumer.Consumer]):
     def __next__(self) -> Message:
         """Return the next message; what was handed out before is finished."""
         self._finish()
-        message = next(self._chunk, None)
-        while message is None:
+        while not self._chunk:
             if self._is_closed:
                 raise StopIteration
             self._finished.clear()  # the next poll says so of all of them
-            self._chunk = iter(self._thread.run(self._inner.poll(CHUNK, timeout=IDLE_S)))
-            message = next(self._chunk, None)
+            self._thread.run(self._fill(CHUNK, IDLE_S))
+        message = self._chunk.popleft()
         self._handed.append(message)
         return message
+
+    async def _fill(self, count: int, timeout: Duration) -> None:
+        """Fill the chunk, on the loop: what came to an interrupted wait is there for the next."""
+        self._chunk.extend(await self._inner.poll(count, timeout=timeout))
 
     def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
         """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
         self._finish()
-        found = [message for _, message in zip(range(count), self._chunk, strict=False)]
-        if not found:
+        if not self._chunk:
             self._finished.clear()
-            found = self._thread.run(self._inner.poll(count, timeout=timeout))
+            self._thread.run(self._fill(count, timeout))
+        found = [self._chunk.popleft() for _ in range(min(count, len(self._chunk)))]
         self._handed.extend(found)
         return found
 
@@ -378,7 +341,7 @@ class Client(_Face[aio.Client]):
         client_id: str = "",
     ) -> None:
         inner = aio.Client(seeds, timeout=timeout, cluster=cluster, client_id=client_id)
-        super().__init__(_Thread(), inner)
+        super().__init__(LoopThread(), inner)
 
     status = _blocking(aio.Client.status)
     transfer_leader = _blocking(aio.Client.transfer_leader)
@@ -417,7 +380,7 @@ class Client(_Face[aio.Client]):
 
     def close(self) -> None:
         """Close, with all producers, consumers and readers, and end the thread. Idempotent."""
-        if self._thread.is_closed:
+        if self._thread.is_closed or self._thread.is_elsewhere:
             return
         try:
             self._thread.run(self._inner.aclose())

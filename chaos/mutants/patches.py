@@ -37,7 +37,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "vote not persisted before the reply (PySyncObj)",
-        _CORE,
+        "raftlog.raft.state",
         (("is_saved = self.durability.covers(self._hard_state_write)", "is_saved = True"),),
     ),
     Mutant(
@@ -174,6 +174,46 @@ MUTANTS: Final = (
         tests=("tests/storage/test_hard_state.py",),
     ),
     Mutant(
+        "hard state in two copies that take turns (ruling 1)",
+        "raftlog.storage.hard_state",
+        (
+            (
+                "        for offset in (0, BLOCK_BYTES):\n",
+                "        for offset in (sequence % 2 * BLOCK_BYTES,):\n",
+            ),
+        ),
+        tests=("tests/crash/test_damage.py",),
+    ),
+    Mutant(
+        "cut before the claim that it happened is durable (ruling 2)",
+        "raftlog.storage.log_store",
+        (
+            (
+                "(partial(self._do.write_mark, claim), self._do.sync_mark)",
+                "(partial(self._do.write_mark, claim),)",
+            ),
+        ),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "snapshot's name before its bytes",
+        "raftlog.storage.snapshot_store",
+        (("        self._file.sync()\n", ""),),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "index range's name before its bytes",
+        "raftlog.storage.offset_index",
+        (("            file.sync()\n", ""),),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "end of a segment known from inside it alone",
+        "raftlog.storage.recovery",
+        (("(self._mark.newest, following)", "(self._mark.newest,)"),),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
         "truncation in one slot of the mark",
         "raftlog.storage.log_store",
         ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),
@@ -234,7 +274,7 @@ MUTANTS: Final = (
     Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
-        (("if not self._is_voter or self._faulty:", "if not self._is_voter:"),),
+        (("if not self._members.is_voter or self._faulty:", "if not self._members.is_voter:"),),
         tests=("tests/raft/test_faulty.py",),
     ),
     Mutant(

@@ -76,6 +76,9 @@ REQUIRED: Final = (
 REQUIRED_FROM_SEEDS: Final = 100
 """A smaller set is a look, not a suite: its marks are shown and not demanded."""
 
+CHUNKS_EACH: Final = 100
+"""Pieces of work after which a worker process is replaced."""
+
 
 def run_seeds(seeds: Iterable[int], jobs: int) -> list[Verdict]:
     """Run seeds in ``jobs`` processes; verdicts come in the order of the seeds."""
@@ -86,8 +89,10 @@ def run_configs(configs: Sequence[SeedConfig], jobs: int) -> list[Verdict]:
     """Run what is drawn already, in ``jobs`` processes."""
     if jobs == 1:
         return [run_config(config) for config in configs]
-    # Spawned, not forked: each worker has a hash seed of its own, and must not care.
-    with get_context("spawn").Pool(jobs) as pool:
+    # Spawned, not forked: each worker has a hash seed of its own, and must not care. Replaced
+    # now and then: proposals are not seen by the garbage collector (they are many), so those
+    # of a process that was killed keep its whole world in memory.
+    with get_context("spawn").Pool(jobs, maxtasksperchild=CHUNKS_EACH) as pool:
         return pool.map(run_config, configs, chunksize=2)
 
 

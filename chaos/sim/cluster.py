@@ -33,7 +33,8 @@ from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFai
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.membership import Membership
 from raftlog.base.writes import Write
-from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.node.replica import Replica
+from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendRequest, PeerMessage
 from raftlog.storage.directory import FIRST_TERM, format_directory
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity

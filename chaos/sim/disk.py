@@ -10,6 +10,8 @@ stream, which of the unsynced operations made it::
     subset    any of them, in any combination (reordering)
     torn      any of them, and of each write any of its 512-byte sectors
 
+``cut_power`` leaves nothing to chance: whoever calls it says what is left of each.
+
 Faults for everything else that disks do: errors of reads, writes and syncs, no
 space, bit rot. An error of a sync drops the file's dirty pages: they read back
 as long as the "kernel" runs, count as clean, and are gone after a power cut.
@@ -21,7 +23,7 @@ import errno
 from collections.abc import Callable, Sequence
 from enum import Enum
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import DirectoryLocked, StorageFailed
@@ -50,7 +52,7 @@ class _Inode:
     def __init__(self) -> None:
         self.durable = bytearray()
         self.now = bytearray()
-        self.unsynced: list[tuple[str, int, bytes]] = []
+        self.unsynced: list[Operation] = []
         self.unreadable: set[int] = set()
         self.locked = False
 
@@ -63,12 +65,30 @@ class _Inode:
         return copy
 
 
-NameChange = tuple[str, "list[tuple[str, _Inode | None]]"]
-"""A directory, and names in it that change together; None takes a name away."""
+Operation = tuple[str, int, bytes, int]
+"""What happened to a file, ``write`` at an offset or ``size``, and which of the disk's operations
+it was; or ``names`` of a directory."""
+Fate = Callable[[Operation], Sequence[Operation]]
+"""What is left of an operation after a power cut; nothing, or all of it, for ``names``."""
 
 
-def _perform(content: bytearray, operation: tuple[str, int, bytes]) -> None:
-    kind, at, data = operation
+class Unsynced(NamedTuple):
+    """An operation that a power cut may take back."""
+
+    path: str
+    kind: str
+    at: int
+    length: int
+    when: int
+    """A later operation has a higher number."""
+
+
+NameChange = tuple[str, "list[tuple[str, _Inode | None]]", int]
+"""A directory, names in it that change together (None takes a name away), and when."""
+
+
+def _perform(content: bytearray, operation: Operation) -> None:
+    kind, at, data, _ = operation
     if kind == "size":
         if at < len(content):
             del content[at:]
@@ -113,17 +133,18 @@ class SimDisk:
         copy._names = {name: forked(inode) for name, inode in self._names.items()}
         copy._durable_names = {name: forked(inode) for name, inode in self._durable_names.items()}
         copy._unsynced_names = [
-            (directory, [(name, forked(inode) if inode else None) for name, inode in changes])
-            for directory, changes in self._unsynced_names
+            (folder, [(name, forked(inode) if inode else None) for name, inode in changes], when)
+            for folder, changes, when in self._unsynced_names
         ]
         copy._directories = set(self._directories)
         copy.generation = self.generation
+        copy.operations = self.operations
         return copy
 
     def crash(self, random: Random, kind: CrashKind) -> None:
         """End the process and, unless ``kind`` is KEEP, cut the power."""
         self.generation += 1
-        for inode in {id(each): each for each in self._all_inodes()}.values():
+        for inode in self._inodes():
             inode.locked = False
             if kind is CrashKind.KEEP:
                 continue
@@ -134,12 +155,52 @@ class SimDisk:
             inode.now = bytearray(inode.durable)
         if kind is CrashKind.KEEP:
             return
-        for _, changes in self._unsynced_names:
+        for _, changes, _ in self._unsynced_names:
             if kind is CrashKind.LOSE or random.random() < 0.5:
                 continue
             self._make_durable(changes)
         self._unsynced_names = []
         self._names = dict(self._durable_names)
+
+    def unsynced(self) -> list[Unsynced]:
+        """Return what a power cut may take back, numbered as ``cut_power`` numbers it.
+
+        First the operations on files, file by file, then the changes of names; each in order.
+        """
+        paths = {id(inode): path for path, inode in self._names.items()}
+        found = [
+            Unsynced(paths.get(id(inode), ""), kind, at, len(data), when)
+            for inode in self._inodes()
+            for kind, at, data, when in inode.unsynced
+        ]
+        found += [
+            Unsynced(changes[0][0], "names", 0, 0, when)
+            for _, changes, when in self._unsynced_names
+        ]
+        return found
+
+    def cut_power(self, fate_of: Callable[[int], Fate]) -> None:
+        """End the process and cut the power; ``fate_of`` says what is left of each operation."""
+        self.generation += 1
+        number = 0
+        for inode in self._inodes():
+            inode.locked = False
+            for operation in inode.unsynced:
+                for part in fate_of(number)(operation):
+                    _perform(inode.durable, part)
+                number += 1
+            inode.unsynced = []
+            inode.now = bytearray(inode.durable)
+        for _, changes, when in self._unsynced_names:
+            if fate_of(number)(("names", 0, b"", when)):
+                self._make_durable(changes)
+            number += 1
+        self._unsynced_names = []
+        self._names = dict(self._durable_names)
+
+    def fingerprint(self) -> int:
+        """Return a name, in this process, for what a reader sees on the whole disk."""
+        return hash(frozenset((path, bytes(inode.now)) for path, inode in self._names.items()))
 
     def flip_bit(self, path: str, offset: int, bit: int) -> None:
         """Rot one bit, on disk and in the cache."""
@@ -147,6 +208,20 @@ class SimDisk:
         inode.now[offset] ^= 1 << bit
         if offset < len(inode.durable):
             inode.durable[offset] ^= 1 << bit
+
+    def cut_file(self, path: str, size: int) -> None:
+        """Lose the end of a file, on disk and in the cache."""
+        inode = self._names[path]
+        del inode.now[size:]
+        del inode.durable[size:]
+
+    def zero(self, path: str, offset: int, length: int) -> None:
+        """Lose some sectors, on disk and in the cache: they read as zeros."""
+        inode = self._names[path]
+        for content in (inode.now, inode.durable):
+            stop = min(offset + length, len(content))
+            if offset < stop:
+                content[offset:stop] = bytes(stop - offset)
 
     def content(self, path: str) -> bytes:
         """Return what a reader sees."""
@@ -164,10 +239,11 @@ class SimDisk:
         self._unsynced_names.clear()
         self._directories.clear()
 
-    def _all_inodes(self) -> list[_Inode]:
-        changes = [change for _, changes in self._unsynced_names for change in changes]
+    def _inodes(self) -> list[_Inode]:
+        changes = [change for _, changes, _ in self._unsynced_names for change in changes]
         unsynced = [inode for _, inode in changes if inode is not None]
-        return [*self._names.values(), *self._durable_names.values(), *unsynced]
+        found = [*self._names.values(), *self._durable_names.values(), *unsynced]
+        return list({id(inode): inode for inode in found}.values())
 
     def _make_durable(self, changes: "list[tuple[str, _Inode | None]]") -> None:
         for name, inode in changes:
@@ -177,21 +253,19 @@ class SimDisk:
                 self._durable_names[name] = inode
 
 
-def _surviving(
-    random: Random, kind: CrashKind, operation: tuple[str, int, bytes]
-) -> list[tuple[str, int, bytes]]:
+def _surviving(random: Random, kind: CrashKind, operation: Operation) -> list[Operation]:
     """Return what is left of one unsynced operation."""
-    what, at, data = operation
+    what, at, data, when = operation
     if kind is CrashKind.LOSE:
         return []
     if kind is CrashKind.SUBSET or what == "size":
         return [operation] if random.random() < 0.5 else []
-    parts: list[tuple[str, int, bytes]] = []
+    parts: list[Operation] = []
     position = 0
     while position < len(data):
         length = min(SECTOR_BYTES - (at + position) % SECTOR_BYTES, len(data) - position)
         if random.random() < 0.5:
-            parts.append((what, at + position, data[position : position + length]))
+            parts.append((what, at + position, data[position : position + length], when))
         position += length
     return parts
 
@@ -221,7 +295,7 @@ class SimFile:
         """Write to the cache."""
         data = b"".join(buffers)
         self._files.begin("write", self.path, offset)
-        operation = ("write", offset, data)
+        operation = ("write", offset, data, self._files.disk.operations)
         _perform(self._inode.now, operation)
         self._inode.unsynced.append(operation)
         self._files.end()
@@ -259,7 +333,7 @@ class SimFile:
 
     def _change_size(self, call: str, size: int) -> None:
         self._files.begin(call, self.path, size)
-        operation = ("size", size, b"")
+        operation = ("size", size, b"", self._files.disk.operations)
         _perform(self._inode.now, operation)
         self._inode.unsynced.append(operation)
         self._files.end()
@@ -339,11 +413,11 @@ class SimFiles:
         """Make the names in it durable."""
         self.begin("fsync", path, None)
         rest: list[NameChange] = []
-        for directory, changes in self.disk._unsynced_names:
-            if directory == path:
-                self.disk._make_durable(changes)
+        for change in self.disk._unsynced_names:
+            if change[0] == path:
+                self.disk._make_durable(change[1])
             else:
-                rest.append((directory, changes))
+                rest.append(change)
         self.disk._unsynced_names = rest
         self.end()
 
@@ -367,7 +441,8 @@ class SimFiles:
                 self.disk._names.pop(path, None)
             else:
                 self.disk._names[path] = inode
-        self.disk._unsynced_names.append((_parent(changes[0][0]), changes))
+        directory = _parent(changes[0][0])
+        self.disk._unsynced_names.append((directory, changes, self.disk.operations))
 
 
 def _parent(path: str) -> str:

@@ -67,7 +67,7 @@ def look_at_brokers(cluster: Cluster) -> None:
                 continue
             check_projection(machine.node, queue.number, queue.start_offset, postings, stored)
         for queue in queues:
-            _read_all(cluster, machine, process, queue)
+            read_queue(cluster, machine, process, queue)
 
 
 def _postings(machine: Machine, state: BrokerState, queue: Queue) -> Iterator[Indexed]:
@@ -109,11 +109,22 @@ class _Answer:
         self.payload = [bytes(each) for each in payload]
 
 
-def _read_all(cluster: Cluster, machine: Machine, process: Process, queue: Queue) -> None:
+def read_queue(
+    cluster: Cluster,
+    machine: Machine,
+    process: Process,
+    queue: Queue,
+    patience_ns: int = READING_NS,
+) -> None:
+    """Read a queue from one replica, from its start to where this replica knows it to end.
+
+    Raises:
+        Violation: It serves what is not there, or nothing, though its disk is good.
+    """
     facts = cluster.observer.facts
     assert facts is not None, "a topic store without facts"
     offset: int = queue.start_offset
-    deadline_ns = cluster.queue.now_ns + READING_NS
+    deadline_ns = cluster.queue.now_ns + patience_ns
     while offset < queue.end_offset:
         answer = _ask(cluster, process, queue.number, offset)
         if answer.batches is not None:

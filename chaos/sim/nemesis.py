@@ -11,7 +11,7 @@ from random import Random
 from typing import Final
 
 from chaos.sim.cluster import SHARD, Cluster
-from chaos.sim.disk import CrashKind, Killed
+from chaos.sim.disk import SECTOR_BYTES, CrashKind, Killed
 from chaos.sim.events import MS_NS, stream
 from chaos.sim.network import partition
 from chaos.sim.process import Machine
@@ -19,6 +19,8 @@ from chaos.sim.swarm import Fault
 from raftlog.base.ids import NodeId
 
 _ROTS: Final = (f"{SHARD}/log/", f"{SHARD}/index/", f"{SHARD}/snapshot/")
+_SECTORS_SHARE: Final = 0.3
+"""Of the damage: it hides several entries at once, and where terms change."""
 _POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
@@ -209,7 +211,7 @@ class Nemesis:
         return self._random.choice(victims) if victims else None
 
     def _bit_rot(self) -> None:
-        """Flip a bit of an old entry, an index range or a snapshot.
+        """Flip a bit of an old entry, an index range or a snapshot, or lose some sectors.
 
         Only while the durable mark is synced: rot of an entry that was acked in
         the last 20 ms before a power cut is two faults (ruling 2).
@@ -223,9 +225,16 @@ class Nemesis:
         disk = machine.disk
         path = self._random.choice([path for path in disk.paths() if path.startswith(_ROTS)])
         used = len(disk.content(path).rstrip(b"\0"))
-        if used:
+        if not used:
+            return
+        offset = self._random.randrange(used)
+        if self._random.random() < _SECTORS_SHARE:
+            self._note("sectors lost")
+            sectors = self._random.randint(1, 8)
+            disk.zero(path, offset - offset % SECTOR_BYTES, sectors * SECTOR_BYTES)
+        else:
             self._note("bits rotten")
-            disk.flip_bit(path, self._random.randrange(used), self._random.randrange(8))
+            disk.flip_bit(path, offset, self._random.randrange(8))
 
     def _read_errors(self) -> None:
         """Reads of a live process fail for a while; recovery's reads do not."""

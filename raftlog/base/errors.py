@@ -10,6 +10,8 @@
         Unavailable          no leader, no connection, or stopping
         NotCommitted         was appended, then replaced: it never happened
         OutOfOrder           batches before this one are missing: send those first
+        ChangePending        one change of the members at a time, and not by a new leader at once
+        NotCaughtUp          the learner has too little of the log to become a voter
       OutcomeUnknown       it may have happened; ``resolve`` tells
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
@@ -17,6 +19,7 @@
         WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        MemberNotFound  MemberExists  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
@@ -36,26 +39,40 @@ repeating the same call can help, ``code`` is the stable name on the wire and
 in the CLI, ``hint`` what to do next, in a sentence.
 """
 
-from enum import Enum
-from typing import ClassVar, Final
+from typing import Final
 
+from raftlog.base.disk_errors import (
+    CorruptFrame,
+    DamagedLog,
+    DirectoryForeign,
+    DirectoryFormatted,
+    DirectoryLocked,
+    DirectoryRefused,
+    DirectoryUnformatted,
+    FaultyEntry,
+    IncompatibleFormat,
+    StorageError,
+    StorageFailed,
+)
+from raftlog.base.error_root import Outcome, RaftlogError
 from raftlog.base.ids import NodeId
 
-
-class Outcome(Enum):
-    """Whether a failed request may have had its effect."""
-
-    NOT_APPLIED = "not applied"
-    UNKNOWN = "unknown"
-
-
-class RaftlogError(Exception):
-    """The root. Catch it to catch everything that raftlog raises on purpose."""
-
-    code: ClassVar[str] = "error"
-    retriable: ClassVar[bool] = False
-    outcome: ClassVar[Outcome] = Outcome.NOT_APPLIED
-    hint: ClassVar[str] = "read the text: it says what went wrong"
+# What is imported is a part of the tree too.
+__all__ = [
+    "CorruptFrame",
+    "DamagedLog",
+    "DirectoryForeign",
+    "DirectoryFormatted",
+    "DirectoryLocked",
+    "DirectoryRefused",
+    "DirectoryUnformatted",
+    "FaultyEntry",
+    "IncompatibleFormat",
+    "Outcome",
+    "RaftlogError",
+    "StorageError",
+    "StorageFailed",
+]
 
 
 class Retriable(RaftlogError):
@@ -136,6 +153,23 @@ class OutOfOrder(Retriable):
         self.expected: Final = expected
 
 
+class ChangePending(Retriable):
+    """The members of the shard can't be changed at this moment (Raft §4.1).
+
+    Another change is under way, or the leader has not committed an entry of its own term yet.
+    """
+
+    code = "change_pending"
+    hint = "ask again; see what is under way: raftlog member list"
+
+
+class NotCaughtUp(Retriable):
+    """The learner has too little of the log to become a voter (Raft §4.2.1)."""
+
+    code = "not_caught_up"
+    hint = "wait until it has caught up; see how far it is: raftlog member list"
+
+
 class NotStored(RaftlogError):
     """What ``resolve`` found: it was not stored, and a late copy of it never will be."""
 
@@ -194,7 +228,9 @@ class RecordTooLarge(Refused):
     hint = "send smaller records or batches"
 
     def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"{size} bytes are over the limit of {limit}; send smaller batches")
+        super().__init__(
+            f"{size} bytes are over the limit of {limit}; send smaller records or batches"
+        )
         self.size: Final = size
         self.limit: Final = limit
 
@@ -224,7 +260,7 @@ class BadName(Refused):
     """A name that no topic, group or member can have."""
 
     code = "bad_name"
-    hint = "1 to 127 letters, digits, '.', '_' or '-'; '%' and '__' at the start are the system's"
+    hint = "choose another name"
 
 
 class BadFormat(Refused):
@@ -322,6 +358,27 @@ class OffsetGoesBack(Refused):
     hint = "commits only go forward; to read again: raftlog group seek"
 
 
+class MemberNotFound(Refused):
+    """No member of the shard has this name."""
+
+    code = "member_not_found"
+    hint = "see the members: raftlog member list"
+
+
+class MemberExists(Refused):
+    """The node is a member already, with another directory."""
+
+    code = "member_exists"
+    hint = "remove it first: what was promised from its old directory still counts"
+
+
+class BadChange(Refused):
+    """A change after which the shard could not decide, or with too many members."""
+
+    code = "bad_change"
+    hint = "see the members: raftlog member list"
+
+
 class CodecUnavailable(Refused):
     """A compressed batch whose codec is not installed here."""
 
@@ -374,7 +431,7 @@ class WrongIdentity(PeerRefused):
 
 
 class RolledBack(PeerRefused):
-    """A directory older than the promises that were made from it (ruling 16)."""
+    """A directory older than the promises that were made from it."""
 
     code = "rolled_back"
 
@@ -383,96 +440,6 @@ class ProtocolError(PeerRefused):
     """Bytes that are no message of this protocol."""
 
     code = "protocol"
-
-
-class DirectoryRefused(RaftlogError):
-    """A data directory that this node must not use."""
-
-    code = "directory_refused"
-
-
-class DirectoryUnformatted(DirectoryRefused):
-    """No ``node.meta``: the directory was never formatted, or was wiped."""
-
-    code = "directory_unformatted"
-
-
-class DirectoryFormatted(DirectoryRefused):
-    """The directory already belongs to a cluster and is not formatted again."""
-
-    code = "directory_formatted"
-
-
-class DirectoryForeign(DirectoryRefused):
-    """The directory belongs to another node or cluster."""
-
-    code = "directory_foreign"
-
-
-class DirectoryLocked(DirectoryRefused):
-    """Another process has the directory open."""
-
-    code = "directory_locked"
-
-
-class IncompatibleFormat(DirectoryRefused):
-    """Written by a version of raftlog that this binary cannot read."""
-
-    code = "incompatible_format"
-
-
-class StorageError(RaftlogError):
-    """A disk that failed or lies."""
-
-    code = "storage"
-
-
-class StorageFailed(StorageError):
-    """An operation on a file failed. The node stops; a failed fsync is never retried.
-
-    After a failed fsync the kernel may drop the dirty pages and report success
-    the next time, so only a restart that reads the disk again is safe.
-
-    Attributes:
-        path: The file or directory.
-        operation: The system call.
-    """
-
-    code = "storage_failed"
-
-    def __init__(self, operation: str, path: str, offset: int | None, error: OSError) -> None:
-        where = path if offset is None else f"{path} at {offset}"
-        super().__init__(f"{operation} of {where} failed: {error.strerror or error}")
-        self.operation: Final = operation
-        self.path: Final = path
-        self.offset: Final = offset
-        self.error: Final = error
-
-
-class DamagedLog(StorageError):
-    """Bad bytes below the durable watermark, where nobody can repair them."""
-
-    code = "damaged_log"
-
-
-class CorruptFrame(StorageError):
-    """Bytes that are no frame, or fail their checksum."""
-
-    code = "corrupt_frame"
-
-
-class FaultyEntry(StorageError):
-    """The entry is damaged on this replica.
-
-    Attributes:
-        index: Its index.
-    """
-
-    code = "faulty_entry"
-
-    def __init__(self, index: int) -> None:
-        super().__init__(f"entry {index} is damaged on this replica; it is fetched from a peer")
-        self.index: Final = index
 
 
 class ApplyFailed(RaftlogError):

@@ -41,6 +41,7 @@ TAG_CHARACTERS_MAX: Final = 127
 
 # Raft.
 VOTERS_MAX: Final = 7
+LEARNERS_MAX: Final = 7
 WINDOW_MESSAGES_MAX: Final = 256
 WINDOW_BYTES_MIN: Final = 1 * MIB
 WINDOW_BYTES_MAX: Final = 64 * MIB
@@ -109,6 +110,8 @@ BLOCK_BYTES: Final = 4 * KIB
 """The distance of two copies of one record, so that no single sector holds both."""
 READ_SPAN_BYTES_MAX: Final = 1 * MIB
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000
+REPAIR_WAIT_NS_MAX: Final = 2_000_000_000
+"""A read of a damaged entry waits so long for a peer's copy."""
 
 assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX
 assert BATCH_BYTES_MAX < ENTRY_BODY_BYTES_MAX < FRAME_BODY_BYTES_MAX

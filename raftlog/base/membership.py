@@ -1,42 +1,81 @@
 """Who decides: the voters of a shard, in the form that the log stores.
 
 A configuration is an entry of the log (Raft §4.1). ``outgoing`` is empty except
-while a joint change is under way; then both halves must agree (§4.3). Nothing
-changes membership yet; the representation is ready for it.
+while a joint change is under way; then both halves must agree (§4.3)::
+
+                          voters     outgoing   learners   learners_next
+    three nodes           n1 n2 n3
+    n4 is new             n1 n2 n3              n4
+    promoting n4     ,--> n1..n4     n1 n2 n3
+       it is left   '-->  n1..n4
+    demoting n1      ,--> n2 n3 n4   n1..n4                n1
+       it is left   '-->  n2 n3 n4              n1
+
+A voter that is demoted still counts in the outgoing half, so it is a learner
+only once that is left. An empty membership is what a new learner knows before
+the log has told it anything: nobody, who decides nothing.
 """
+
+from typing import Final
 
 import msgspec
 
 from raftlog.base.errors import CorruptFrame
-from raftlog.base.ids import NodeId, ReplicaId
-from raftlog.base.limits import VOTERS_MAX
+from raftlog.base.ids import Index, NodeId, ReplicaId
+from raftlog.base.limits import LEARNERS_MAX, VOTERS_MAX
+
+
+class MemberAddresses(msgspec.Struct, frozen=True, array_like=True):
+    """Where a member is reached, as ``host:port``: by the other nodes, and by clients."""
+
+    node: NodeId
+    peer: str
+    client: str
 
 
 class Membership(msgspec.Struct, frozen=True, array_like=True):
     """The replicas of a shard.
 
     Voters count in elections and commits; learners only receive the log.
+    ``addresses`` has those members that were added after the formation.
     """
 
     voters: tuple[ReplicaId, ...]
     outgoing: tuple[ReplicaId, ...] = ()
     learners: tuple[ReplicaId, ...] = ()
+    learners_next: tuple[ReplicaId, ...] = ()
+    addresses: tuple[MemberAddresses, ...] = ()
 
     def __post_init__(self) -> None:
         """Reject a membership that could decide nothing, or twice."""
-        for half in (self.voters, self.outgoing):
+        for half in (self.voters, self.outgoing, self.learners):
             nodes = [replica.node for replica in half]
             if len(set(nodes)) != len(nodes):
-                raise ValueError(f"a node votes twice: {nodes}")
-            if len(nodes) > VOTERS_MAX:
-                raise ValueError(f"{len(nodes)} voters are more than {VOTERS_MAX}")
-        if not self.voters:
+                raise ValueError(f"a node is named twice: {nodes}")
+        for half in (self.voters, self.outgoing):
+            if len(half) > VOTERS_MAX:
+                raise ValueError(f"{len(half)} voters are more than {VOTERS_MAX}")
+        if len(self.learners) > LEARNERS_MAX:
+            raise ValueError(f"{len(self.learners)} learners are more than {LEARNERS_MAX}")
+        if not self.voters and (self.outgoing or self.learners):
             raise ValueError("a shard needs at least one voter")
+        voting = {*self.voters, *self.outgoing}
+        if voting & set(self.learners):
+            raise ValueError(f"both voter and learner: {self}")
+        if set(self.learners_next) - (set(self.outgoing) - set(self.voters)):
+            raise ValueError(f"a voter that stays, or none, is to become a learner: {self}")
+        if len({replica.node for replica in self.replicas}) != len(self.replicas):
+            raise ValueError(f"a node with two directories: {self}")
 
     @property
     def replicas(self) -> tuple[ReplicaId, ...]:
         """Everybody who receives the log, each once, in a fixed order."""
         return tuple(dict.fromkeys((*self.voters, *self.outgoing, *self.learners)))
+
+    @property
+    def is_joint(self) -> bool:
+        """Whether two halves must agree."""
+        return bool(self.outgoing)
 
     def is_voter(self, replica: ReplicaId) -> bool:
         """Whether this very replica, directory included, may be counted."""
@@ -46,9 +85,32 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
         """Return the replica on ``node``, if it is a member."""
         return next((replica for replica in self.replicas if replica.node == node), None)
 
+    def addresses_of(self, node: NodeId) -> MemberAddresses | None:
+        """Return where ``node`` is reached, if it was added with its addresses."""
+        return next((each for each in self.addresses if each.node == node), None)
+
     def encode(self) -> bytes:
-        """Return the body of a configuration entry."""
-        return msgspec.msgpack.encode(self)
+        """Return the body of a configuration entry.
+
+        What is at the end and empty is left out, so that a formation's entry has the bytes
+        that it always had.
+        """
+        fields = [getattr(self, name) for name in self.__struct_fields__]
+        while len(fields) > FIELDS_ALWAYS and not fields[-1]:
+            fields.pop()
+        return msgspec.msgpack.encode(fields)
+
+
+FIELDS_ALWAYS: Final = 3
+NOBODY: Final = Membership(())
+"""What a new learner knows: it was told nothing yet."""
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """A membership and the entry that says it; index 0 is what was so before the log."""
+
+    index: Index
+    membership: Membership
 
 
 def decode_membership(body: bytes | memoryview) -> Membership:

@@ -43,6 +43,8 @@ class ResetLog(msgspec.Struct, frozen=True, gc=False):
 
     write: WriteNumber
     base: LogEnd
+    configuration: bytes
+    """Who the members are behind it."""
 
 
 Write = SaveHardState | WriteEntries | ResetLog

@@ -67,7 +67,8 @@ class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     offsets: Offsets
 
     def __post_init__(self) -> None:
-        """Refuse a queue that is named twice: ``BadRequest``."""
+        """Refuse who is nobody (``BadName``), and a queue that is named twice (``BadRequest``)."""
+        check_name(self.member, "member")
         _check_distinct(self.offsets)
 
 

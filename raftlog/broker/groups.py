@@ -236,6 +236,16 @@ class Groups:
             raise UnknownMember(f"there is no group {name!r} any more; join again")
         return group.assignment(member)
 
+    def check_member(self, name: str, member: str) -> None:
+        """Check that it is a member now: a late claim must not outlive its group.
+
+        Raises:
+            UnknownMember: It is none, or there is no such group.
+        """
+        group = self.table.get(name)
+        if group is None or member not in group.members:
+            raise UnknownMember(f"{member!r} is no member of group {name!r}; join again")
+
     def take_regrouped(self) -> set[str]:
         """Return the groups whose generation has changed, or that went, since the last call."""
         regrouped, self._regrouped = self._regrouped, set()

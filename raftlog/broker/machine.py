@@ -278,6 +278,7 @@ class BrokerMachine:
                 self.claims.forget_group(command.group)
                 return deleted
             case ClaimQueue():
+                self.groups.check_member(command.group, command.member)
                 return self.claims.claim(command)
             case CommitOffsets():
                 return self.claims.commit(command)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
 import typer
 
-from raftlog.base.errors import BadRequest
+from raftlog.base.errors import BadRequest, Fenced, UnknownMember
 from raftlog.cli.connection import ask
 from raftlog.cli.emitting import Emitter, ReaderGone, leave_quietly
 from raftlog.cli.formats import DEFAULT_FORMAT, Fields, read_format
@@ -23,6 +23,7 @@ from raftlog.cli.positions import EARLIEST, LATEST, read_position
 if TYPE_CHECKING:
     from raftlog.cli.positions import Position
     from raftlog.client.client import Client
+    from raftlog.client.consumer import Consumer
 
 POLL_RECORDS: Final = 500
 POLL_S: Final = 0.5
@@ -162,6 +163,7 @@ class _Subscription:
         """Write what the group has not done yet, and commit it once it is written."""
         start: Literal["earliest", "latest"] = LATEST if position == LATEST else EARLIEST
         idle = 0
+        is_committed = True
         async with client.consumer(
             group, [self._topic], start=start, auto_commit=False
         ) as consumer:
@@ -171,14 +173,31 @@ class _Subscription:
                     idle = 0
                     self._emitter.add(messages)
                     await self._emitter.flush()
-                    await consumer.commit()
-                elif not self._is_following:
+                if messages or not is_committed:
+                    is_committed = await self._commit(consumer, group, is_news=is_committed)
+                if not messages and not self._is_following:
                     idle += 1
                     lag = await self._lag(client, group)
                     if lag and idle >= IDLE_POLLS:
                         say(f"nothing more comes: {lag:,} records are with others of {group}")
                     if not lag or idle >= IDLE_POLLS:
                         return
+
+    async def _commit(self, consumer: "Consumer", group: str, *, is_news: bool) -> bool:
+        """Commit what was written; return False if a queue of it changed hands meanwhile.
+
+        That is what happens when a member joins: this one goes on with what it keeps.
+        """
+        try:
+            await consumer.commit()
+        except (Fenced, UnknownMember):
+            if is_news:
+                say(
+                    f"queues of {group} changed hands: what was written here last may be written "
+                    "by their new owner once more"
+                )
+            return False
+        return True
 
     async def _lag(self, client: "Client", group: str) -> int:
         """Return how far the group is behind in this topic."""

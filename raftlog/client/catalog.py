@@ -9,6 +9,7 @@ import asyncio
 
 from raftlog.base.errors import RaftlogError
 from raftlog.client.asking import Asker
+from raftlog.client.sharing import result_of
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
 
@@ -58,7 +59,7 @@ class Catalog:
             loop = asyncio.get_running_loop()
             lookup = self._lookups[topic] = loop.create_task(self._look_up(topic, timeout_s))
             lookup.add_done_callback(lambda task: self._ended(topic, task))
-        return await asyncio.shield(lookup)
+        return await result_of(lookup)
 
     def close(self) -> None:
         """Ask nothing more."""

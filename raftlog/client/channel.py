@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
+    BadRequest,
     Closed,
     OutcomeUnknown,
     PeerRefused,
@@ -25,7 +26,11 @@ from raftlog.base.errors import (
     Throttled,
     Unavailable,
 )
-from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX, WRITE_BUFFER_BYTES_MAX
+from raftlog.base.limits import (
+    FRAME_HEADER_BYTES_MAX,
+    REQUESTS_PER_CONNECTION_MAX,
+    WRITE_BUFFER_BYTES_MAX,
+)
 from raftlog.base.turn import turn_of
 from raftlog.wire.frame import Flag, Frame, FrameDecoder, Method, encode_frame
 from raftlog.wire.greeting import client_hello, hello_frame, read_answer
@@ -87,7 +92,8 @@ class Channel(asyncio.BufferedProtocol):
             channel._accepted.cancel()
             channel.abort()
             if isinstance(error, OSError | TimeoutError):
-                raise Unavailable(f"no node answers at {host}:{port}: {error}") from error
+                why = str(error) or f"it took longer than {timeout_s:.3g} s"
+                raise Unavailable(f"no node answers at {host}:{port}: {why}") from error
             raise
         channel.node = accepted.node
         channel.cluster = accepted.cluster
@@ -116,7 +122,13 @@ class Channel(asyncio.BufferedProtocol):
         Raises:
             Unavailable: The connection has ended; nothing was sent.
             Throttled: Too much waits on it already; nothing was sent.
+            BadRequest: It is larger than a node takes.
         """
+        if len(header) > FRAME_HEADER_BYTES_MAX:
+            raise BadRequest(
+                f"the request has {len(header)} bytes, and a node takes {FRAME_HEADER_BYTES_MAX}; "
+                "name fewer things at once"
+            )
         if not self.is_open:
             raise Unavailable("the connection has ended")
         if len(self._waiting) >= REQUESTS_PER_CONNECTION_MAX:

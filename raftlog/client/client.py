@@ -293,7 +293,9 @@ class Client:
             buffer_bytes: Read ahead so much, all queues together, about.
 
         Raises:
-            ValueError: There is no topic, or a session is not between 1 s and 1 h.
+            ValueError: There is no topic, a name is no text, or a session is not between 1 s and
+                1 h.
+            TypeError: A name is no str.
         """
         self._check()
         subscription = Subscription(

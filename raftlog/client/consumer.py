@@ -76,7 +76,11 @@ class Consumer:
     async def __aenter__(self) -> Self:
         """Join, and wait for the first assignment; raises as ``__anext__``."""
         self._begin()
-        await asyncio.wait([self._assigned])
+        try:
+            await asyncio.wait([self._assigned])
+        except BaseException:  # it is not entered, so nobody leaves it
+            self._stop()
+            raise
         if self._failure is not None:
             await self.aclose()
             raise self._failure
@@ -134,8 +138,9 @@ class Consumer:
                 found = [await anext(self)]
         except (TimeoutError, StopAsyncIteration):
             return []
-        while len(found) < count and (message := self._take()) is not None:
-            found.append(message)
+        with suppress(RaftlogError):  # the next one who asks is told: these come first
+            while len(found) < count and (message := self._take()) is not None:
+                found.append(message)
         return found
 
     async def commit(self, message: Message | None = None) -> None:
@@ -205,18 +210,22 @@ class Consumer:
         """
         if self._is_closed:
             return
+        self._stop()
+        await asyncio.gather(*self._tasks, self._inbox.ended(), return_exceptions=True)
+        if self._tasks:
+            await self._part()
+
+    def _stop(self) -> None:
+        """End everything that goes on behind the scenes; whoever waits is let go."""
         self._is_closed = True
         self.on_closed(self)
         if not self._assigned.done():
             self._assigned.set_result(None)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._inbox.aclose()
+        self._inbox.close()
         for listener in self._listeners:
             listener.put_nowait(None)
-        if self._tasks:
-            await self._part()
 
     async def _part(self) -> None:
         """The last commit, and the farewell; both are worth a few seconds and no more."""
@@ -255,7 +264,8 @@ class Consumer:
         while True:
             source = self._source
             if source is not None and not source.is_lost:
-                for message in self._messages:
+                message = self._open_next(source)
+                if message is not None:
                     source.position = message.offset + 1
                     self._handed.add(source)
                     return message
@@ -269,6 +279,15 @@ class Consumer:
             fetch, batches = found
             self._source = self._ownership.owner_of(fetch)
             self._messages, self._batches = iter(()), iter(batches)
+
+    def _open_next(self, source: Owned) -> Message | None:
+        try:
+            return next(self._messages, None)
+        except RaftlogError as error:
+            assert source.fetch is not None, "something was read"
+            self._inbox.put_back(source.fetch, error)  # never passed over in silence
+            self._batches = iter(())
+            raise
 
     async def _more(self) -> bool:
         """Wait for more; return whether there can be any."""

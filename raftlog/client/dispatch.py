@@ -237,15 +237,17 @@ class Dispatch:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """End every errand. The lanes are closed by their owner."""
         self._is_closed = True
         if self._flushing is not None:
             self._flushing.cancel()
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def finished(self) -> None:
+        """Wait for the end of what ``close`` has ended."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def _pause_after(error: RaftlogError | None) -> float:

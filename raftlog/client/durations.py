@@ -14,8 +14,12 @@ def seconds(duration: Duration) -> float:
 
     Raises:
         ValueError: It is negative.
+        TypeError: It is a text, as on a command line.
     """
-    value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    try:
+        value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
+    except ValueError:
+        raise TypeError(f"a duration is seconds or a timedelta, not {duration!r}") from None
     if value < 0:
         raise ValueError(f"a duration of {value:g} s; give 0 or more")
     return value

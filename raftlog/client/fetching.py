@@ -13,7 +13,7 @@ Records of one queue stay in order; nothing is said about two queues.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from raftlog.base.errors import (
     OffsetOutOfRange,
@@ -34,6 +34,15 @@ FOLLOW_WAIT_S: Final = 5.0
 READ_BYTES_MIN: Final = 64 * KIB
 
 Batches = tuple[StoredBatch, ...]
+
+
+class Skip(NamedTuple):
+    """Records that are gone: nothing was read from ``offset`` up to ``to``."""
+
+    offset: int
+    to: int
+
+
 OnWrongQueue = Callable[["Fetch"], Awaitable[RaftlogError | None]]
 """Asked when a queue is not known to a node: None to try again, or why it is over."""
 
@@ -51,8 +60,9 @@ class Inbox:
         self.last_error: RaftlogError | None = None
         """Why the last question was not answered; None after an answer."""
         self._bytes_max = bytes_max
-        self._items: deque[tuple[Fetch, Batches | RaftlogError]] = deque()
+        self._items: deque[tuple[Fetch, Batches | Skip | RaftlogError]] = deque()
         self._fetches: set[Fetch] = set()
+        self._ending: list[Fetch] = []
         self._arrived = asyncio.Event()
         self._taken = asyncio.Event()
         self.is_closed = False
@@ -84,7 +94,7 @@ class Inbox:
         self._taken.set()
         self._arrived.set()
 
-    def put(self, fetch: "Fetch", what: Batches | RaftlogError) -> None:
+    def put(self, fetch: "Fetch", what: Batches | Skip | RaftlogError) -> None:
         """Something arrived."""
         self._items.append((fetch, what))
         self._arrived.set()
@@ -102,15 +112,22 @@ class Inbox:
             RaftlogError: What ended a fetch, when everything before it was taken; again
                 and again, until the fetch is removed.
         """
-        if not self._items:
-            return None
-        fetch, what = self._items[0]
-        if isinstance(what, RaftlogError):
-            raise what
-        self._items.popleft()
-        fetch.buffered -= sum(len(batch.data) for batch in what)
-        self._taken.set()
-        return fetch, what
+        while self._items:
+            fetch, what = self._items[0]
+            if isinstance(what, RaftlogError):
+                raise what
+            self._items.popleft()
+            if isinstance(what, Skip):  # what was read before it was taken before it
+                fetch.skipped(what)
+                continue
+            fetch.buffered -= sum(len(batch.data) for batch in what)
+            self._taken.set()
+            return fetch, what
+        return None
+
+    def put_back(self, fetch: "Fetch", error: RaftlogError) -> None:
+        """What was taken cannot be opened: ``take`` raises why, until the fetch is removed."""
+        self._items.appendleft((fetch, error))
 
     async def arrival(self) -> None:
         """Wait until something is here, or there is a reason to look why not."""
@@ -122,14 +139,17 @@ class Inbox:
         """Let whoever waits look again."""
         self._arrived.set()
 
-    async def aclose(self) -> None:
+    def close(self) -> None:
         """Stop every fetch; whoever waits is let go."""
         self.is_closed = True
-        fetches = list(self._fetches)
-        for fetch in fetches:
+        self._ending = list(self._fetches)
+        for fetch in self._ending:
             fetch.stop()
         self._arrived.set()
-        await asyncio.gather(*(fetch.ended() for fetch in fetches), return_exceptions=True)
+
+    async def ended(self) -> None:
+        """Wait for the end of what ``close`` has stopped."""
+        await asyncio.gather(*(fetch.ended() for fetch in self._ending), return_exceptions=True)
 
 
 class Fetch:
@@ -143,7 +163,7 @@ class Fetch:
         end: Where to stop; None: never.
         skips: Go on after records that are gone, instead of ending with an error.
         on_wrong_queue: Asked when the queue may be gone.
-        on_skip: Told from where to where was skipped.
+        on_skip: Told from where to where was skipped, when everything before it was taken.
     """
 
     def __init__(
@@ -248,10 +268,15 @@ class Fetch:
         if not self._skips:
             return False
         to = error.start if error.offset < error.start else error.end
-        if self._on_skip is not None:
-            self._on_skip(self, self._offset, to)
-        self._offset = self.start = to
+        self._inbox.put(self, Skip(self._offset, to))
+        self._offset = to
         return True
+
+    def skipped(self, skip: Skip) -> None:
+        """Whoever takes has come to where records are gone."""
+        self.start = skip.to
+        if self._on_skip is not None:
+            self._on_skip(self, skip.offset, skip.to)
 
 
 def lost(error: OffsetOutOfRange, topic: str, place: int) -> OffsetOutOfRange:

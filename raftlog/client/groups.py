@@ -10,7 +10,7 @@ from raftlog.base.errors import GroupNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.starting import Start, start_offsets
+from raftlog.client.starting import Start, check_start, no_queue, start_offsets
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups
 
@@ -162,13 +162,18 @@ class Groups:
         Raises:
             GroupNotFound, TopicNotFound, WrongQueue: There is none of that name or place.
             OffsetOutOfRange: An offset is below the queue's start or beyond its end.
+            ValueError, TypeError: ``to`` is no position.
             OutcomeUnknown: No answer; it may be done. Seeking again is harmless.
         """
         if isinstance(to, Mapping):
             queues = await self._catalog.refresh(topic, _budget(timeout))
+            for place in to:
+                if not 0 <= place < len(queues):
+                    raise no_queue(topic, len(queues), place)
             sought = {place: (queues[place], offset) for place, offset in to.items()}
         else:
             start: Start = to
+            check_start(start)
             sought = await start_offsets(
                 self._asker, topic, start, queue=queue, timeout_s=_budget(timeout)
             )

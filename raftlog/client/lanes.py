@@ -21,7 +21,6 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     ProtocolError,
     RaftlogError,
-    Retriable,
     Unavailable,
     WrongQueue,
 )
@@ -283,7 +282,7 @@ class Lane:
                 on_answer,
                 shard=dispatch.shard,
             )
-        except Retriable as error:
+        except RaftlogError as error:  # nothing was sent
             self._answered(pack, copy, error)
 
     def _on_answer(

@@ -129,7 +129,8 @@ class Membership:
             try:
                 answer = await beat
             except asyncio.CancelledError:
-                if not self._is_nudged:
+                own = asyncio.current_task()
+                if not self._is_nudged or (own is not None and own.cancelling()):
                     raise
                 self._is_nudged = False
             except (Refused, PeerRefused):

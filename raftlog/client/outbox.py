@@ -28,6 +28,7 @@ from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.dispatch import Dispatch
 from raftlog.client.lanes import Lane, Pack, fail
 from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
 
 LOOK_S: Final = 1.0
@@ -137,8 +138,7 @@ class Outbox:
         return self.lanes[self._next]
 
     def _no_queue(self, queue: int | None) -> WrongQueue:
-        count = len(self.lanes)
-        return WrongQueue(f"topic {self.topic!r} has {count} queues, and no queue {queue}")
+        return no_queue(self.topic, len(self.lanes), queue)
 
     # -- looking up
 

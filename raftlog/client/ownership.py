@@ -237,7 +237,9 @@ class Ownership:
     def _skipped(self, fetch: Fetch, offset: int, to: int) -> None:
         owned = self.owner_of(fetch)
         if owned is not None:
-            owned.position = owned.done = to
+            if owned.done == owned.position:  # else what was handed out is not finished
+                owned.done = to
+            owned.position = to
             self._on_skip(owned, offset, to)
 
     async def _is_gone(self, fetch: Fetch) -> RaftlogError | None:

@@ -104,7 +104,8 @@ def record_of(
     Raises:
         TypeError: Value, key or a header is no bytes, or a header's name no text.
         ValueError: The timestamp has no time zone.
-        BadRequest: The tag is longer than 127 characters.
+        BadRequest: The tag is longer than 127 characters, or it or a header's name has a lone
+            surrogate.
     """
     if tag is not None and len(tag) > TAG_CHARACTERS_MAX:
         raise BadRequest(f"a tag of {len(tag)} characters; {TAG_CHARACTERS_MAX} at most")
@@ -114,6 +115,9 @@ def record_of(
         for name, content in pairs:
             if type(name) is not str or type(content) is not bytes:
                 raise TypeError("headers are pairs of a name (str) and a value (bytes)")
+            _utf8("header's name", name)
+    if tag is not None:
+        _utf8("tag", tag)
     return Record(
         _bytes_of("value", value),
         _bytes_of("key", key),
@@ -121,6 +125,14 @@ def record_of(
         0 if timestamp is None else unix_ms(timestamp),
         tag,
     )
+
+
+def _utf8(what: str, text: str) -> int:
+    """Return how many bytes it takes: known now, not when others wait for the same batch."""
+    try:
+        return len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as error:
+        raise BadRequest(f"a {what} that UTF-8 cannot carry: {text!r}") from error
 
 
 def _bytes_of(what: str, given: Buffer | None) -> bytes | None:
@@ -135,7 +147,9 @@ def size_of(record: Record) -> int:
     """Return about how many bytes of a batch a record takes."""
     size = len(record.value or b"") + len(record.key or b"")
     if record.headers:
-        size += sum(len(name) + len(value) + 12 for name, value in record.headers)
+        size += sum(
+            _utf8("header's name", name) + len(value) + 12 for name, value in record.headers
+        )
     return size if record.tag is None else size + 4 * len(record.tag)
 
 

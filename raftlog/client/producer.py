@@ -15,6 +15,7 @@ import warnings
 from asyncio import _get_running_loop
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from operator import index
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -161,12 +162,15 @@ class Producer:
 
         Raises:
             WrongLoop: This is not the loop that the producer was made on.
-            TypeError: A value, key or header is no bytes.
+            TypeError: A value, key or header is no bytes, or a queue's place no number.
+            BadRequest: A header's name or a tag is no text that UTF-8 can carry.
 
         Cancelling the future forgets the receipt, not the record.
         """
         if _get_running_loop() is not self._loop:
             raise self._wrong_loop()
+        if queue is not None:
+            queue = index(queue)
         record = None
         if (
             type(value) is bytes
@@ -276,6 +280,8 @@ class Producer:
         """
         if _get_running_loop() is not self._loop:
             raise self._wrong_loop()
+        if queue is not None:
+            queue = index(queue)
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
         future: asyncio.Future[BatchReceipt] = self._loop.create_future()
         if self._is_closed:
@@ -346,7 +352,7 @@ class Producer:
             TimeoutError: Something is without an answer still; nothing is given up.
         """
         async with asyncio.timeout(None if timeout is None else seconds(timeout)):
-            await self._room.ready(self._timeout_s)
+            await self._room.passed()
             for outbox in list(self._outboxes.values()):
                 await outbox.looked_up()
             await self._dispatch.flushed()
@@ -404,7 +410,7 @@ class Producer:
             pass  # every send is told below
         finally:
             self._close()
-        await self._dispatch.aclose()
+        await self._dispatch.finished()
 
     def _close(self) -> None:
         self._is_closed = True
@@ -414,6 +420,7 @@ class Producer:
         for outbox in self._outboxes.values():
             outbox.close(error)
         self._oneway.close()
+        self._dispatch.close()
 
     # -- inside
 

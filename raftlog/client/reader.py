@@ -3,6 +3,7 @@
 import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -69,12 +70,18 @@ class Reader:
         self._skipped = 0
         self._batches: Iterator[StoredBatch] = iter(())
         self._messages: Iterator[Message] = iter(())
+        self._fetch: Fetch | None = None
+        """What has read ``_batches``."""
         self._is_closed = False
         self.on_closed: Callable[[Any], None] = _nobody
 
     async def __aenter__(self) -> Self:
         """Find the start; raises ``TopicNotFound``, ``WrongQueue`` or ``Unavailable``."""
-        await self._open()
+        try:
+            await self._open()
+        except BaseException:  # it is not entered, so nobody leaves it
+            self._stop()
+            raise
         return self
 
     async def __aexit__(
@@ -125,8 +132,9 @@ class Reader:
                 found.append(await anext(self))
         except (TimeoutError, StopAsyncIteration):
             return found
-        while len(found) < count and (message := self._take()) is not None:
-            found.append(message)
+        with suppress(RaftlogError):  # the next one who asks is told: these come first
+            while len(found) < count and (message := self._take()) is not None:
+                found.append(message)
         return found
 
     async def batches(self) -> AsyncIterator[StoredBatch]:
@@ -153,19 +161,26 @@ class Reader:
         """Close; iterations end. Idempotent."""
         if self._is_closed:
             return
+        self._stop()
+        if self._opening is not None:
+            await asyncio.gather(self._opening, return_exceptions=True)
+        await self._inbox.ended()
+
+    # -- inside
+
+    def _stop(self) -> None:
+        """End everything that goes on behind the scenes; whoever waits is let go."""
         self._is_closed = True
         self.on_closed(self)
         if self._opening is not None:
             self._opening.cancel()
-            await asyncio.gather(self._opening, return_exceptions=True)
-        await self._inbox.aclose()
-
-    # -- inside
+        self._inbox.close()
 
     def _take(self) -> Message | None:
         """Return the next message, if it is here already."""
         while True:
-            for message in self._messages:
+            message = self._open_next()
+            if message is not None:
                 self._positions[message.queue] = message.offset + 1
                 return message
             batch = self._take_batch()
@@ -173,12 +188,21 @@ class Reader:
                 return None
             self._messages = batch.messages(self._positions.get(batch.queue, 0))
 
+    def _open_next(self) -> Message | None:
+        try:
+            return next(self._messages, None)
+        except RaftlogError as error:
+            assert self._fetch is not None, "something was read"
+            self._inbox.put_back(self._fetch, error)  # never passed over in silence
+            self._batches = iter(())
+            raise
+
     def _take_batch(self) -> StoredBatch | None:
         batch = next(self._batches, None)
         if batch is None:
             found = self._inbox.take()
             if found is not None:
-                self._batches = iter(found[1])
+                self._fetch, self._batches = found[0], iter(found[1])
                 batch = next(self._batches, None)
         return batch
 

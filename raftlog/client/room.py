@@ -10,6 +10,7 @@ from raftlog.base.errors import BufferFull, RaftlogError
 WAITERS_MAX: Final = 100_000
 """Sends that wait for room; beyond it they are refused at once."""
 _LEAST_S: Final = 0.001
+_NEVER_S: Final = 1e9
 
 
 class _Waiter(NamedTuple):
@@ -41,6 +42,7 @@ class Room:
         self.records_max = records_max
         self.bytes_max = bytes_max
         self.waiters: deque[_Waiter] = deque()
+        self._is_letting_in = False
 
     @property
     def is_full(self) -> bool:
@@ -58,7 +60,7 @@ class Room:
         """Something has its receipt, or its error."""
         self.records -= records
         self.bytes -= size
-        if self.waiters:
+        if self.waiters and not self._is_letting_in:  # else whoever lets in goes on
             self._let_in()
 
     def full(self) -> BufferFull:
@@ -81,7 +83,8 @@ class Room:
         def give_up() -> None:
             if not is_over():
                 fail(BufferFull(f"there was no room within {timeout_s:g} s"))
-            self._let_in()
+            if not self._is_letting_in:
+                self._let_in()
 
         timer = self._loop.call_later(timeout_s, give_up)
         self.waiters.append(_Waiter(admit, is_over, fail, timer))
@@ -102,6 +105,25 @@ class Room:
             )
             await future
 
+    async def passed(self) -> None:
+        """Wait until everybody who waits now was let in, or has given up."""
+        if not self.waiters:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        timer = self._loop.call_later(_NEVER_S, future.done)
+        self.waiters.append(
+            _Waiter(
+                admit=lambda _: future.set_result(None),
+                is_over=future.done,
+                fail=future.set_exception,
+                timer=timer,
+            )
+        )
+        try:
+            await future
+        finally:
+            timer.cancel()
+
     def close(self, error: RaftlogError) -> None:
         """Nobody is let in any more."""
         waiters, self.waiters = self.waiters, deque()
@@ -111,6 +133,13 @@ class Room:
                 waiter.fail(error)
 
     def _let_in(self) -> None:
+        self._is_letting_in = True
+        try:
+            self._let_in_each()
+        finally:
+            self._is_letting_in = False
+
+    def _let_in_each(self) -> None:
         waiters = self.waiters
         while waiters:
             if waiters[0].is_over():

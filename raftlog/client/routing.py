@@ -16,6 +16,7 @@ from typing import Final
 
 from raftlog.base.errors import Closed, NotLeader, PeerRefused, RaftlogError, Unavailable
 from raftlog.client.channel import Channel
+from raftlog.client.sharing import result_of
 from raftlog.wire.address import parse_address
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
@@ -93,7 +94,7 @@ class Router:
         self._finders += 1
         try:
             async with asyncio.timeout(timeout_s):
-                return await asyncio.shield(self._searching())
+                return await result_of(self._searching())
         except TimeoutError:
             raise self._no_leader(timeout_s) from None
         finally:
@@ -202,6 +203,10 @@ class Router:
             channel = await Channel.connect(
                 host, port, cluster=self._cluster, timeout_s=PROBE_TIMEOUT_S
             )
+            quicker = self._channels.get(address)
+            if quicker is not None and quicker.is_open:  # of another round
+                channel.abort()
+                return quicker
             self._channels[address] = channel
         return channel
 

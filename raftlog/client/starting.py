@@ -90,5 +90,10 @@ async def described_queues(
     if queue is None:
         return described
     if queue not in described:
-        raise WrongQueue(f"topic {topic!r} has {len(described)} queues, and no queue {queue}")
+        raise no_queue(topic, len(described), queue)
     return {queue: described[queue]}
+
+
+def no_queue(topic: str, queues: int, place: int | None) -> WrongQueue:
+    """Return what a place is answered with that the topic does not have."""
+    return WrongQueue(f"topic {topic!r} has no queue {place}; it has {queues}, counted from 0")

@@ -32,6 +32,11 @@ class Subscription(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         """Check it."""
+        for what, name in (("group", self.group), *(("topic", name) for name in self.topics)):
+            if type(name) is not str:
+                raise TypeError(f"a {what}'s name is a str, not {type(name).__name__}")
+            if any("\ud800" <= character <= "\udfff" for character in name):
+                raise ValueError(f"a {what}'s name that UTF-8 cannot carry: {name!r}")
         if not 1 <= len(self.topics) <= GROUP_TOPICS_MAX:
             count = len(self.topics)
             raise ValueError(f"a consumer has 1 to {GROUP_TOPICS_MAX} topics, not {count}")

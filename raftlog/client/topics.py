@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import msgspec
 
-from raftlog.base.errors import TopicExists, TopicNotFound
+from raftlog.base.errors import BadRequest, TopicExists, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
@@ -246,6 +246,8 @@ def _settings(
     readable: bool | None,  # noqa: FBT001  (as the message has them)
     writable: bool | None,  # noqa: FBT001
 ) -> topics.TopicSettings:
+    if queues is not None and queues < 1:
+        raise BadRequest(f"a topic has at least 1 queue, not {queues}")
     return topics.TopicSettings(
         queues=queues,
         retention_ms=None if retention is None else int(seconds(retention) * 1000),

@@ -15,8 +15,9 @@ from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
 from raftlog.node.ports import Machine
-from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.node.replica import Replica
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
+from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendAccepted, PeerMessage
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions

@@ -1,14 +1,20 @@
 """What a replica knows when it starts: what its disk and its machine remember."""
 
 from raftlog.base.ids import Index
-from raftlog.base.membership import Membership
+from raftlog.base.membership import Configuration, Membership, decode_membership
 from raftlog.node.ports import Machine
 from raftlog.raft.config import Restored
 from raftlog.storage.log_store import LogStore
 
 
 def recollect(store: LogStore, machine: Machine, membership: Membership) -> Restored:
-    """Return what the disk and the machine remember; what is applied was committed."""
+    """Return what the disk and the machine remember; what is applied was committed.
+
+    ``membership`` is the one of the formation: what the log says stands over it.
+
+    Raises:
+        CorruptFrame: A configuration entry is not one of this version.
+    """
     return Restored(
         hard_state=store.hard_state,
         start=store.start,
@@ -17,6 +23,9 @@ def recollect(store: LogStore, machine: Machine, membership: Membership) -> Rest
         commit=Index(max(store.commit_hint, machine.applied)),
         applied=machine.applied,
         membership=membership,
+        configurations=tuple(
+            Configuration(row.index, decode_membership(row.body)) for row in store.configurations
+        ),
         # Without the state before its first entry a log is of no more use than with a hole.
         faulty=store.faulty_count + (machine.applied < store.start.index),
     )

@@ -15,13 +15,13 @@ this very class under simulated time, network and disk.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from random import Random
 from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry, LogEnd
+from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import (
+    CorruptFrame,
     NotLeader,
     OutcomeUnknown,
     RaftlogError,
@@ -32,77 +32,47 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
     COALESCE_BYTES_MAX,
-    PENDING_PROPOSALS_MAX,
     TICK_NS,
 )
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
 from raftlog.node.applier import Applier
+from raftlog.node.change import ChangeInProgress, OnChanged
+from raftlog.node.keeping import INSTALL_MESSAGES, LogKeeping
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
-from raftlog.node.ports import Installs, Machine, Peers, Reader, Scheduler, Writer
+from raftlog.node.ports import Machine
 from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
 from raftlog.node.ticking import Ticking
-from raftlog.raft.config import CoreConfig, CoreStatus
+from raftlog.node.world import ReplicaOptions, World
+from raftlog.raft import events
+from raftlog.raft.changes import MemberChange
+from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
-from raftlog.raft.effects import Effects, LoadEntries, ProposalRefused, Role, RoleChanged, Send
-from raftlog.raft.events import (
-    Applied,
-    ConnectionLost,
-    Durable,
-    EntriesLoaded,
-    Event,
-    FaultyEntries,
-    ForgetRead,
-    Heard,
-    Propose,
-    Read,
-    Receive,
-    SnapshotFetched,
-    Transfer,
-    Trimmed,
+from raftlog.raft.effects import (
+    Effects,
+    InForce,
+    ProposalRefused,
+    Role,
+    RoleChanged,
+    Send,
 )
 from raftlog.raft.rpcs import (
-    InstallChunk,
-    InstallMessage,
-    InstallRequest,
     PeerMessage,
     RepairReply,
     RepairRequest,
 )
 from raftlog.storage.log_store import LogStore
-from raftlog.storage.plan import StorePlan
 
 EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
 REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
-INSTALL_MESSAGES: Final = (InstallRequest, InstallChunk)
-
-
-class World(msgspec.Struct, frozen=True):
-    """The ports of one replica."""
-
-    scheduler: Scheduler
-    writer: Writer
-    reader: Reader
-    peers: Peers
-    random: Random
-
-
-class ReplicaOptions(msgspec.Struct, frozen=True):
-    """How a replica behaves, apart from Raft itself."""
-
-    core: CoreConfig = CoreConfig()
-    coalesce: bool = True
-    """Whether commands share entries; without it each command has an index of its own."""
-    pending_max: int = PENDING_PROPOSALS_MAX
-    """Commands that may wait for their outcome; beyond it they are refused as throttled."""
 
 
 class Replica:
@@ -124,8 +94,8 @@ class Replica:
         """Why this replica stopped by itself, if it did."""
         self.on_failed: Callable[[Exception], None] = lambda _: None
         self.on_role: Callable[[RoleChanged], None] = lambda _: None
-        self.installs: Installs | None = None
-        """Who fetches and serves snapshots; a machine without any keeps its whole log."""
+        self.on_members: Callable[[Membership], None] = lambda _: None
+        """Told of each configuration that comes into force, committed or not."""
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
@@ -134,14 +104,17 @@ class Replica:
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
         self._intake = Intake(coalesce=options.coalesce)
+        self._change = ChangeInProgress(self._outward)
         self._flush_scheduled = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
         self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
+        self._repaired_listeners: list[Callable[[], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
         self._accepting = False
+        self._waits_for_terms = store.terms_in_doubt
         self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
@@ -156,20 +129,41 @@ class Replica:
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
+        self.keeping: Final = LogKeeping(
+            *(store, self.core, self._applier, self._persister, self.log_reader, world),
+            step=self._step,
+            on_changed=self._on_faulty_count,
+        )
         self._repairer = Repairer(
             *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
-            peers=tuple(other.node for other in membership.replicas if other != replica),
+            peers=self._others(),
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
+        self._repairer.message_bytes_max = options.core.message_bytes_max
 
     # -- life
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
+        self._repairer.begin()
+        if not self._waits_for_terms:
+            self._take_part()
+
+    def _take_part(self) -> None:
         self._ticking.begin()
         self._applier.advance(self.core.commit)
-        self._repairer.begin()
+
+    def _learn_terms(self) -> None:
+        """Take part as soon as the terms of all entries are known.
+
+        Damage that hides where a term began makes the log's terms a guess. A wrong one looks like
+        a conflict: the core would contradict its leader, or cut what was promised.
+        """
+        if self._waits_for_terms and not self.store.terms_in_doubt and not self.stopped:
+            self._waits_for_terms = False
+            self.core.log.learn_terms(self.store.term_runs)
+            self._take_part()
 
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
@@ -189,6 +183,7 @@ class Replica:
         self._refuse_all(self._intake.take(), Unavailable(reason))
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
+        self._change.leadership_lost(reason)
 
     @property
     def stopped(self) -> bool:
@@ -231,56 +226,47 @@ class Replica:
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
-        if self._applier.stopped:
-            on_read(Unavailable("the replica has stopped"))
+        if self._applier.stopped or self._waits_for_terms:
+            reason = "has stopped" if self._applier.stopped else "waits for repair of its log"
+            on_read(Unavailable(f"the replica {reason}"))
             return
-        self._step(Read(self._reads.add(self._scheduler.now_ns(), on_read)))
+        self._step(events.Read(self._reads.add(self._scheduler.now_ns(), on_read)))
 
     def transfer(self, target: NodeId | None = None) -> None:
         """Hand leadership over; watch ``status`` or ``on_role`` for the result."""
-        self._step(Transfer(target))
+        self._step(events.Transfer(target))
 
-    def trim(self, through: Index) -> None:
-        """Let go of whole segments up to ``through``: a snapshot on this disk has all of it."""
+    def change_members(self, change: MemberChange, on_changed: OnChanged) -> None:
+        """Change who the members are; ``on_changed`` is told once what became of it.
 
-        def plan() -> StorePlan:
-            planned = self.store.plan_trim(through)
-            self._step(Trimmed(self.store.start))
-            return planned
-
-        self._persister.errand(plan)
+        It is told the membership when that is committed and joint no more, else a refusal
+        (nothing was done), or ``OutcomeUnknown`` if leadership ends before.
+        """
+        if self._applier.stopped:
+            on_changed(Unavailable("the replica has stopped"))
+            return
+        if self._draining:
+            on_changed(NotLeader(None if self.leads else self.core.leader))
+            return
+        effects = self._decide(events.ChangeMembers(change))
+        if effects is None:
+            on_changed(OutcomeUnknown("the replica stopped while it took the change in"))
+            return
+        self._change.begun(effects.change, self.membership, on_changed)
+        self._perform(effects)
 
     @property
-    def lacks_state(self) -> bool:
-        """Whether the machine waits for a snapshot that leads to what is in the log."""
-        return self._applier.lacks_state
-
-    @property
-    def stuck_at(self) -> Index | None:
-        """The damaged entry that keeps apply from going on, if one does."""
-        following = Index(self._applier.applied + 1)
-        if following > self.core.commit or not self.store.faulty_count:
-            return None
-        ranges = self.store.faulty_ranges()
-        return following if any(low <= following <= high for low, high in ranges) else None
-
-    def send(self, to: NodeId, message: InstallMessage) -> None:
-        """Send a piece of a snapshot, or ask for one."""
-        self._peers.send(to, message)
-
-    def snapshot_fetched(self, base: LogEnd) -> None:
-        """A snapshot is on this disk; the log that goes with it begins behind ``base``."""
-        self._step(SnapshotFetched(base))
-        self._on_faulty_count(self.store.faulty_count)
-
-    def state_restored(self) -> None:
-        """The machine has been given the state of a snapshot, of an index that is committed."""
-        self._applier.restored()
-        self._on_faulty_count(self.store.faulty_count)
+    def membership(self) -> Membership:
+        """The configuration in force on this replica."""
+        return self.core.membership
 
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
+
+    def on_repaired(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever the number of damaged entries has changed."""
+        self._repaired_listeners.append(listener)
 
     def tail(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is still in memory."""
@@ -317,22 +303,22 @@ class Replica:
         if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
+                self._learn_terms()
             return
         if isinstance(message, INSTALL_MESSAGES):
-            if self.installs is not None and not self._applier.stopped:
-                self.installs.receive(sender, message)
+            self.keeping.receive(sender, message)
             return
         self._ticking.pass_quiet_time()
-        self._step(Receive(sender, message))
+        self._step(events.Receive(sender, message))
 
     def heard(self, sender: ReplicaId) -> None:
         """Bytes of entries are arriving from ``sender`` (ruling 32)."""
         self._ticking.pass_quiet_time()
-        self._step(Heard(sender))
+        self._step(events.Heard(sender))
 
     def connection_lost(self, node: NodeId) -> None:
         """The connection to ``node`` is gone and its hello was not answered (ruling 13)."""
-        self._step(ConnectionLost(node))
+        self._step(events.ConnectionLost(node))
         self._ticking.arm()
 
     # -- proposing
@@ -359,7 +345,7 @@ class Replica:
             bodies = [envelope(self._log_time_ms, group) for group in groups]
         else:
             bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
-        effects = self._decide(Propose(bodies))
+        effects = self._decide(events.Propose(bodies))
         if effects is None:
             reason = "the replica stopped while it took the command in"
             self._refuse_all(groups, OutcomeUnknown(reason))
@@ -382,18 +368,19 @@ class Replica:
 
     # -- stepping
 
-    def _step(self, event: Event) -> None:
-        if self._applier.stopped:
+    def _step(self, event: events.Event) -> None:
+        if self._applier.stopped or self._waits_for_terms:
             return
         effects = self._decide(event)
         if effects is not None:
             self._perform(effects)
 
-    def _decide(self, event: Event) -> Effects | None:
+    def _decide(self, event: events.Event) -> Effects | None:
         try:
             return self.core.step(event)
-        except AssertionError as error:
-            # A failed assertion stops the replica, not the process's other shards.
+        except (AssertionError, CorruptFrame) as error:
+            # A failed assertion, or a configuration entry of another version, stops the replica,
+            # not the process's other shards.
             self.fail(error)
             return None
 
@@ -406,12 +393,11 @@ class Replica:
                 self._held.append(send)
         if effects.writes:
             self._persister.add(effects.writes)
-        for load in effects.loads:
-            self._load(load)
+        self.keeping.serve(effects)
+        if effects.in_force is not None:
+            self._on_members(effects.in_force)
         if effects.role is not None:
             self._on_role(effects.role)
-        if effects.fetch_from is not None and self.installs is not None:
-            self.installs.offered(effects.fetch_from)
         if effects.commit is not None:
             if self.leads:  # its client waits for the outcome
                 self._applier.advance_soon(effects.commit)
@@ -423,7 +409,7 @@ class Replica:
             self._reads.confirmed(ready.token, ready.index, self._applier.applied)
 
     def _on_durable(self, write: WriteNumber) -> None:
-        self._step(Durable(write))
+        self._step(events.Durable(write))
         held = self._held
         while held and self.core.durability.covers(held[0].after):
             send = held.popleft()
@@ -432,6 +418,7 @@ class Replica:
     def _on_written(self) -> None:
         self._applier.written()
         self._repairer.begin()
+        self._learn_terms()
         if self._intake.count and not self._flush_scheduled:
             self._flush()
 
@@ -439,13 +426,25 @@ class Replica:
         core = self.core
         untold = index - core.applied
         if untold >= APPLIED_REPORT_ENTRIES or core.log.is_swollen(core.config.tail_bytes_max):
-            self._step(Applied(index))
+            self._step(events.Applied(index))
         self._reads.applied(index)
         for listener in self._applied_listeners:
             self._outward.call(listener, index)
 
+    def _on_members(self, found: InForce) -> None:
+        self._repairer.peers = self._others()
+        self._outward.call(self.on_members, found.membership)
+        if found.committed and not found.membership.is_joint:
+            # Before the role: a leader that has removed itself says so before it steps down.
+            self._change.settled(found.index, found.membership)
+
+    def _others(self) -> list[NodeId]:
+        return [other.node for other in self.membership.replicas if other != self.id]
+
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        if change.role is not Role.LEADER:
+            self._change.leadership_lost("leadership was lost before the change was committed")
         self._accepting = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
@@ -461,19 +460,6 @@ class Replica:
 
     # -- reading back
 
-    def _load(self, load: LoadEntries) -> None:
-        def loaded(entries: tuple[Entry, ...], _error: Exception | None) -> None:
-            # Never from within the step that asked.
-            self._scheduler.call_soon(
-                lambda: self._step(EntriesLoaded(load.to, load.first, entries))
-            )
-
-        last = min(load.last, self.core.durable)
-        if load.first > last:
-            loaded((), None)
-            return
-        self.log_reader.read(load.first, last, loaded, load.bytes_max)
-
     def faulty(self, index: Index) -> None:
         """A stored entry turned out bad: mark it, and have a peer repair it (R3)."""
         try:
@@ -484,17 +470,19 @@ class Replica:
         self._scheduler.call_soon(self._repairer.begin)
 
     def _on_faulty_count(self, count: int) -> None:
-        self._step(FaultyEntries(count + self._applier.lacks_state))
+        self._step(events.FaultyEntries(count + self._applier.lacks_state))
         if not count:
             self._applier.resume()
+        for listener in self._repaired_listeners:
+            self._outward.call(listener)
 
     # -- time
 
     def _ticked(self, now_ns: int) -> None:
         if self._applier.applied > self.core.applied:
-            self._step(Applied(self._applier.applied))
+            self._step(events.Applied(self._applier.applied))
         for token in self._reads.expire(now_ns):
-            self._step(ForgetRead(token))
+            self._step(events.ForgetRead(token))
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

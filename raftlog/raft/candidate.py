@@ -7,15 +7,8 @@ of pre-votes starts the real one.
 
 from raftlog.base.entry import EntryId
 from raftlog.base.ids import NodeId, Term, WriteNumber
-from raftlog.base.membership import Membership
-from raftlog.raft.effects import Send
 from raftlog.raft.quorum import Quorum, Verdict
 from raftlog.raft.rpcs import PreVoteRequest, VoteRequest
-
-
-def is_up_to_date(candidate: PreVoteRequest | VoteRequest, last: EntryId) -> bool:
-    """Whether the candidate's log ends no earlier than at ``last``, term before index (§5.4.1)."""
-    return (candidate.last_term, candidate.last_index) >= (last.term, last.index)
 
 
 class Candidacy:
@@ -29,14 +22,6 @@ class Candidacy:
         self._quorum = quorum
         self._granted: set[NodeId] = set()
         self._refused: set[NodeId] = set()
-
-    def ask(
-        self, membership: Membership, last: EntryId, after: WriteNumber, *, transfer: bool
-    ) -> list[Send]:
-        """Return the question to every voter, to be sent once the write ``after`` is durable."""
-        request = self.request(last, transfer=transfer)
-        voters = dict.fromkeys(membership.voters + membership.outgoing)
-        return [Send(voter.node, request, after) for voter in voters]
 
     def request(self, last: EntryId, *, transfer: bool) -> PreVoteRequest | VoteRequest:
         """Return what the voters are asked, by a candidate whose log ends with ``last``."""

@@ -16,7 +16,7 @@ from raftlog.base.limits import (
     UNCOMMITTED_BYTES_MAX,
     WINDOW_MESSAGES_MAX,
 )
-from raftlog.base.membership import Membership
+from raftlog.base.membership import Configuration, Membership
 from raftlog.base.writes import HardState
 
 WINDOW_ADAPT_TICKS: Final = 20
@@ -47,7 +47,8 @@ class Restored(msgspec.Struct, frozen=True):
     """What the disk remembered when the replica started.
 
     ``commit`` is the recovered hint, cut to the log's end; ``applied`` is what
-    the state machine has restored by itself.
+    the state machine has restored by itself. ``membership`` was so before the
+    log; ``configurations`` are in it: the newest committed one and all later ones.
     """
 
     hard_state: HardState
@@ -58,6 +59,7 @@ class Restored(msgspec.Struct, frozen=True):
     applied: Index
     membership: Membership
     faulty: int = 0
+    configurations: tuple[Configuration, ...] = ()
 
 
 class CoreStatus(msgspec.Struct, frozen=True):

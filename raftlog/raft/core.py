@@ -18,16 +18,16 @@ the replica.
 """
 
 from collections.abc import Sequence
-from random import Random
 from typing import assert_never
 
 from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
+from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, SaveHardState, WriteEntries
+from raftlog.base.membership import Membership
+from raftlog.base.writes import HardState, SaveHardState
 from raftlog.raft import events, rpcs
-from raftlog.raft.candidate import Candidacy, is_up_to_date
-from raftlog.raft.config import CoreConfig, CoreStatus, Restored
-from raftlog.raft.durability import Durability
+from raftlog.raft.candidate import Candidacy
+from raftlog.raft.changes import MemberChange, leave_joint
 from raftlog.raft.effects import (
     Effects,
     ProposalRefused,
@@ -36,48 +36,17 @@ from raftlog.raft.effects import (
     ReadReady,
     Role,
     RoleChanged,
-    Send,
     TransferEnded,
 )
 from raftlog.raft.follower import Following, begin_anew
 from raftlog.raft.leader import NOW, Leadership
-from raftlog.raft.log import LogView
-from raftlog.raft.patience import Patience
-from raftlog.raft.quorum import Quorum, Verdict
-from raftlog.raft.reads import ForwardedReads, WaitingRead
+from raftlog.raft.quorum import Verdict
+from raftlog.raft.reads import WaitingRead
+from raftlog.raft.state import ReplicaState
 
 
-class RaftCore:
+class RaftCore(ReplicaState):
     """The pure Raft machine of one replica. One caller at a time."""
-
-    def __init__(
-        self, replica: ReplicaId, config: CoreConfig, restored: Restored, random: Random
-    ) -> None:
-        self.replica = replica
-        self.config = config
-        self.log = LogView(restored.start, restored.end, restored.term_runs)
-        self.term = restored.hard_state.term
-        self.vote = restored.hard_state.vote
-        self.role = Role.FOLLOWER
-        self.leader: NodeId | None = None
-        self.commit = restored.commit
-        self.applied = restored.applied
-        self.membership = restored.membership
-        self.durability = Durability(restored.end.index)
-        self.leadership: Leadership | None = None
-        self._quorum = Quorum.of(restored.membership)
-        self._is_voter = restored.membership.is_voter(replica)
-        self._candidacy: Candidacy | None = None
-        self._faulty = restored.faulty
-        self._following = Following(self.log, self.durability, self.commit)
-        self._forwarded_reads = ForwardedReads()
-        self._hard_state_write = WriteNumber(0)
-        self._unsaved = False
-        self._out = Effects()
-        alone = self._is_voter and len(restored.membership.voters) == 1
-        self._patience = Patience(config, random, alone=alone)
-        assert restored.applied <= restored.commit <= restored.end.index, f"{restored}"
-        assert restored.end.term <= self.term, f"log ends in a later term than {self.term}"
 
     # -- the outside
 
@@ -94,25 +63,12 @@ class RaftCore:
             out.role = RoleChanged(self.role, self.term, self.leader)
             failed = self._forwarded_reads.abandon()
             out.failed_reads.extend(ReadFailed(token) for token in failed)
+        out.in_force = self._members.news(self.commit)
         return out
-
-    @property
-    def durable(self) -> Index:
-        """How far this replica's log is on disk."""
-        return self.durability.index
 
     def next_deadline(self) -> int:
         """Ticks after which something can happen by time alone (ruling 36)."""
         return self.leadership.next_deadline() if self.leadership else self._patience.left
-
-    def status(self) -> CoreStatus:
-        """Return a snapshot of what the core believes."""
-        return CoreStatus(
-            *(self.replica, self.role.value, self.term, self.leader),
-            *(self.commit, self.applied, self.durable),
-            *(self.log.last_index, self.log.start.index),
-            self.leadership.look() if self.leadership else {},
-        )
 
     # -- events
 
@@ -147,14 +103,16 @@ class RaftCore:
                     self._out.transfer = TransferEnded.REFUSED
                 else:
                     self.leadership.transfer(target, self._out)
+            case events.ChangeMembers(change):
+                self._out.change = self._change_members(change)
             case events.Campaign():
                 self._start_election(pre_vote=True)
             case events.FaultyEntries(count):
                 self._faulty = count
                 if self.leadership is not None:
                     self.leadership.repaired()
-            case events.SnapshotFetched(base):
-                self._reset_log(base)
+            case events.SnapshotFetched(base, configuration):
+                self._reset_log(base, configuration)
             case events.Trimmed(start):
                 self.log.trim(start)
             case _:
@@ -174,14 +132,51 @@ class RaftCore:
             self._append_as_leader(leadership, entries)
             self._out.proposed = Proposed(self.term, entries[0].index, len(entries))
 
+    # -- members
+
+    def _change_members(self, change: MemberChange) -> Index | RaftlogError:
+        """Append the configuration that begins ``change``; return its index, or the refusal."""
+        leadership = self.leadership
+        if leadership is None:
+            return NotLeader(self.leader)
+        try:
+            changed = self._members.begin(change, leadership, self.commit)
+        except RaftlogError as error:
+            return error
+        if changed is None:
+            return Index(0)
+        return self._append_configuration(leadership, changed)
+
+    def _append_configuration(self, leadership: Leadership, membership: Membership) -> Index:
+        entries = leadership.seal(EntryKind.CONFIGURATION, [[membership.encode()]])
+        self._append_as_leader(leadership, entries)
+        return entries[0].index
+
+    def _obey(self) -> None:
+        """Another configuration is in force: it counts from now on (Raft §4.1)."""
+        self._members.obey()
+        if self.leadership is not None:
+            self.leadership.obey(self.membership, self._members.quorum, self.configured_at)
+
+    def _finish_change(self, leadership: Leadership) -> None:
+        """Do what a committed configuration asks of its leader: leave a joint one, or bow out."""
+        if not leadership.first_index <= self.commit >= self.configured_at:
+            return
+        if self.membership.is_joint:
+            self._append_configuration(leadership, leave_joint(self.membership))
+        elif not self._members.is_voter:
+            # It led until its own removal was committed, without counting itself (§4.2.2).
+            leadership.bow_out(self._out)
+            self._become_follower(self.term, None)
+
+    # -- appending
+
     def _append_as_leader(self, leadership: Leadership, entries: tuple[Entry, ...]) -> None:
         self.log.append(entries)
+        if self._members.configurations.append(entries):
+            self._obey()
         self._write(None, entries)
         leadership.replicate(self._out)
-
-    def _write(self, truncate_to: Index | None, entries: tuple[Entry, ...]) -> None:
-        number = self.durability.issue(self.log.last_index, truncate_to)
-        self._out.writes.append(WriteEntries(number, truncate_to, entries))
 
     def _on_durable(self, write: WriteNumber) -> None:
         self.durability.reported(write)
@@ -225,7 +220,7 @@ class RaftCore:
         if not transfer:
             # Also who may not lead gives up a silent leader: it must vote for another.
             self.leader = None
-        if not self._is_voter or self._faulty:
+        if not self._members.is_voter or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one
@@ -237,15 +232,20 @@ class RaftCore:
             self.vote = self.replica
             self._save_hard_state()
         self.role = Role.PRE_CANDIDATE if pre_vote else Role.CANDIDATE
-        candidacy = self._candidacy = Candidacy(self._quorum, self.term, pre_vote=pre_vote)
-        # A candidate's own vote is a promise too: durable before anybody hears of it.
-        after = NOW if pre_vote else self._hard_state_write
-        asked = candidacy.ask(self.membership, self.log.last_id, after, transfer=transfer)
-        self._out.messages.extend(send for send in asked if send.to != self.replica.node)
+        candidacy = self._candidacy = Candidacy(self._members.quorum, self.term, pre_vote=pre_vote)
+        self._ask_for_votes(candidacy, transfer=transfer)
         if pre_vote:
             self._count(self.replica, granted=True)
         else:
             candidacy.own_vote = self._hard_state_write
+
+    def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
+        request = candidacy.request(self.log.last_id, transfer=transfer)
+        # A candidate's own vote is a promise too: durable before anybody hears of it.
+        after = NOW if candidacy.pre_vote else self._hard_state_write
+        for voter in dict.fromkeys(self.membership.voters + self.membership.outgoing):
+            if voter != self.replica:
+                self._send(voter.node, request, after)
 
     def _count_own_vote(self) -> None:
         candidacy = self._candidacy
@@ -278,7 +278,7 @@ class RaftCore:
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
-            *(self.membership, self._quorum, self.commit),
+            *(self.membership, self._members.quorum, self.commit),
         )
         self.leadership = leadership
         leadership.durable(self.durable)
@@ -301,13 +301,6 @@ class RaftCore:
         self._following = Following(self.log, self.durability, self.commit)
         self._patience.follow()
 
-    def _save_hard_state(self) -> None:
-        """Term and vote will be durable with one write, before anything else of this step."""
-        if not self._unsaved:
-            assert not self._out.writes, "entries written before the term that allows them"
-            self._hard_state_write = self.durability.issue(self.log.last_index, None)
-            self._unsaved = True
-
     # -- messages
 
     def _receive(self, sender: ReplicaId, message: rpcs.Message) -> None:  # noqa: C901, PLR0912
@@ -323,8 +316,10 @@ class RaftCore:
                 if self._follow(sender):
                     self._on_heartbeat(sender, message)
             case rpcs.SnapshotOffer():
-                if self._follow(sender):
-                    self._on_offer(sender, message)
+                if self._follow(sender) and self.commit < message.start:
+                    self._out.fetch_from = sender.node
+                elif self.leader == sender.node:
+                    self._acknowledge_again()  # the leader does not know what is here
             case rpcs.PreVoteRequest():
                 self._on_pre_vote_request(sender, message)
             case rpcs.PreVoteReply():
@@ -383,8 +378,9 @@ class RaftCore:
         return True
 
     def _on_pre_vote_request(self, sender: ReplicaId, message: rpcs.PreVoteRequest) -> None:
-        is_later = message.term > self.term and is_up_to_date(message, self.log.last_id)
-        granted = is_later and not self._is_sticky()
+        granted = (
+            not self._is_sticky() and message.term > self.term and self._is_up_to_date(message)
+        )
         # A pre-vote promises nothing and changes nothing.
         self._send(sender.node, rpcs.PreVoteReply(message.term if granted else self.term, granted))
 
@@ -399,13 +395,18 @@ class RaftCore:
 
     def _on_vote_request(self, sender: ReplicaId, message: rpcs.VoteRequest) -> None:
         free = self.vote is None and self.leader is None
-        granted = (free or self.vote == sender) and is_up_to_date(message, self.log.last_id)
+        granted = (free or self.vote == sender) and self._is_up_to_date(message)
         if granted and self.vote is None:
             self.vote = sender
             self._save_hard_state()
         if granted:
             self._patience.elapsed = 0
         self._promise(sender.node, rpcs.VoteReply(self.term, granted))
+
+    def _is_up_to_date(self, candidate: rpcs.PreVoteRequest | rpcs.VoteRequest) -> bool:
+        """Whether the candidate's log ends no earlier than ours, term before index (§5.4.1)."""
+        last = self.log.last_id
+        return (candidate.last_term, candidate.last_index) >= (last.term, last.index)
 
     # -- following
 
@@ -415,7 +416,11 @@ class RaftCore:
             self._promise(sender.node, taken)
             return
         if taken.entries:
-            self._write(taken.truncate_to, taken.entries)
+            to = taken.truncate_to
+            is_changed = to is not None and self._members.configurations.truncate(to)
+            if self._members.configurations.append(taken.entries) or is_changed:
+                self._obey()
+            self._write(to, taken.entries)
         else:
             self._acknowledge_again()
         self._commit_up_to(min(message.commit, self._following.matched))
@@ -429,18 +434,15 @@ class RaftCore:
             # committed would not be committed here: tell it how little is known to match.
             self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
 
-    def _on_offer(self, sender: ReplicaId, message: rpcs.SnapshotOffer) -> None:
-        if self.commit < message.start:
-            self._out.fetch_from = sender.node
-        else:
-            self._acknowledge_again()  # the leader does not know what is here
-
-    def _reset_log(self, base: LogEnd) -> None:
+    def _reset_log(self, base: LogEnd, configuration: bytes) -> None:
         """Begin the log anew behind ``base``, if nothing better has come meanwhile (Raft §7)."""
         # A candidate's log must not change: voters judge it by what it was.
         if self.role is Role.FOLLOWER and base.index > self.commit:
             assert base.term <= self.term, f"reset to {base} in term {self.term}"
-            self._following, write = begin_anew(self.log, self.durability, self.commit, base)
+            self._members.begin_anew(base.index, configuration)
+            self._following, write = begin_anew(
+                self.log, self.durability, self.commit, base, configuration
+            )
             self._out.writes.append(write)
             self._commit_up_to(base.index)
 
@@ -478,7 +480,8 @@ class RaftCore:
             case rpcs.AppendAccepted(_, matched):
                 leadership.accepted(progress, message)
                 self._advance_commit(leadership, progress.match)
-                leadership.go_on(progress, matched, self._out)
+                if self.leadership is leadership:
+                    leadership.go_on(progress, matched, self._out)
             case rpcs.AppendRejected():
                 leadership.rejected(progress, message, self._out)
             case rpcs.HeartbeatReply():
@@ -492,13 +495,4 @@ class RaftCore:
             self._out.commit = commit
             leadership.commit = commit
             leadership.confirm_new_reads(self._out)
-
-    # -- sending
-
-    def _send(self, to: NodeId, message: rpcs.Message, after: WriteNumber = NOW) -> None:
-        self._out.messages.append(Send(to, message, after))
-
-    def _promise(self, to: NodeId, message: rpcs.Message) -> None:
-        """Send a message that speaks in this term's name: after the term is durable (R2)."""
-        is_saved = self.durability.covers(self._hard_state_write)
-        self._send(to, message, NOW if is_saved else self._hard_state_write)
+            self._finish_change(leadership)

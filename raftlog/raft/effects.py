@@ -15,7 +15,9 @@ from enum import Enum
 
 import msgspec
 
+from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
+from raftlog.base.membership import Membership
 from raftlog.base.writes import Write
 from raftlog.raft.rpcs import Message
 
@@ -94,6 +96,14 @@ class TransferEnded(Enum):
     TIMED_OUT = "timed out"
 
 
+class InForce(msgspec.Struct, frozen=True):
+    """The configuration that this replica obeys, and whether it can still be truncated."""
+
+    index: Index
+    membership: Membership
+    committed: bool
+
+
 class Effects(msgspec.Struct):
     """Everything that one step asks for."""
 
@@ -109,3 +119,8 @@ class Effects(msgspec.Struct):
     transfer: TransferEnded | None = None
     fetch_from: NodeId | None = None
     """Fetch this leader's snapshot, then say ``SnapshotFetched``: its log has no more of mine."""
+    change: Index | RaftlogError | None = None
+    """Of a ``ChangeMembers``: after which entry it is done once a configuration that is not joint
+    is committed there or later (0: all is so already), or why it was refused."""
+    in_force: InForce | None = None
+    """Another configuration is in force, or the one that is was committed."""

@@ -6,6 +6,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
 from raftlog.base.ids import Index, NodeId, ReplicaId, WriteNumber
+from raftlog.raft.changes import MemberChange
 from raftlog.raft.rpcs import Message
 
 
@@ -86,14 +87,24 @@ class Transfer(msgspec.Struct, frozen=True, gc=False):
     target: NodeId | None = None
 
 
+class ChangeMembers(msgspec.Struct, frozen=True, gc=False):
+    """Change who the members are, if this replica leads and may do so now (Raft §4)."""
+
+    change: MemberChange
+
+
 class Campaign(msgspec.Struct, frozen=True, gc=False):
     """Start an election as if the timer had run out (tests)."""
 
 
 class SnapshotFetched(msgspec.Struct, frozen=True, gc=False):
-    """The leader's snapshot is on this disk, and its log begins behind ``base``."""
+    """The leader's snapshot is on this disk, and its log begins behind ``base``.
+
+    ``configuration`` is one that is committed, of there or later: who the members are.
+    """
 
     base: LogEnd
+    configuration: bytes
 
 
 class Trimmed(msgspec.Struct, frozen=True, gc=False):
@@ -120,6 +131,7 @@ Event = (
     | ForgetRead
     | ConnectionLost
     | Transfer
+    | ChangeMembers
     | Campaign
     | FaultyEntries
     | SnapshotFetched

@@ -28,7 +28,7 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
 
 
 def begin_anew(
-    log: LogView, durability: Durability, commit: Index, base: LogEnd
+    log: LogView, durability: Durability, commit: Index, base: LogEnd, configuration: bytes
 ) -> tuple["Following", ResetLog]:
     """Forget the whole log, ``commit`` included; it goes on behind ``base``, which is committed.
 
@@ -38,7 +38,7 @@ def begin_anew(
     log.reset(base)
     following = Following(log, durability, base.index)
     following.promise_again()
-    return following, ResetLog(durability.issue(base.index, commit), base)
+    return following, ResetLog(durability.issue(base.index, commit), base, configuration)
 
 
 class Following:

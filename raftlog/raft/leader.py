@@ -58,18 +58,15 @@ class Leadership:
         """The no-op's index: once it is committed, everything before it is."""
         self.transferee: NodeId | None = None
         self._me = me.node
+        self._my_replica = me
         self._config = config
         self._log = log
         self._quorum = quorum
-        self._followers = {
-            replica.node: Progress(replica, self.first_index, config.window_messages_max)
-            for replica in membership.replicas
-            if replica != me
-        }
-        self._voters = {replica.node for replica in membership.voters + membership.outgoing}
-        self._match: dict[NodeId, Index] = {
-            replica.node: Index(0) for replica in membership.replicas
-        }
+        self._followers: dict[NodeId, Progress] = {}
+        self._successors: set[NodeId] = set()
+        """Who may lead after this replica: not those who are on their way out."""
+        self._learners: list[NodeId] = []
+        self._match: dict[NodeId, Index] = {}
         self._reads = PendingReads()
         self._last_request: AppendRequest | None = None
         self._round = 0
@@ -78,6 +75,7 @@ class Leadership:
         self._transfer_elapsed = 0
         self._window_elapsed = 0
         self._faulty_elapsed = 0
+        self.obey(membership, quorum, self.first_index)
 
     # -- what the outside may look at
 
@@ -107,6 +105,62 @@ class Leadership:
         """Return the progress of exactly this replica, directory included (ruling 5)."""
         progress = self._followers.get(sender.node)
         return progress if progress is not None and progress.replica == sender else None
+
+    # -- members
+
+    def obey(self, membership: Membership, quorum: Quorum, begin: Index) -> None:
+        """Count and send by ``membership`` from now on: its entry is in the log (Raft §4.1).
+
+        Who is new is first sent entry ``begin``, so that there is something to answer. Who is
+        no member any more is sent the log for a while, so that it learns of that and does not
+        stand for election for ever.
+        """
+        self._quorum = quorum
+        self._successors = {replica.node for replica in membership.voters}
+        self._learners = [replica.node for replica in membership.learners]
+        members = {replica.node: replica for replica in membership.replicas}
+        for node, progress in self._followers.items():
+            if members.get(node) != progress.replica:
+                progress.leaves_at = progress.leaves_at or begin
+                self._match.pop(node, None)
+        for node, replica in members.items():
+            if replica == self._my_replica:
+                self._match.setdefault(node, Index(0))
+                continue
+            known = self._followers.get(node)
+            if known is not None and known.replica == replica:
+                known.leaves_at = None
+                known.left_for = 0
+                self._match[node] = known.match
+                continue
+            self._followers[node] = Progress(replica, begin, self._config.window_messages_max)
+            self._match[node] = Index(0)
+
+    def has_caught_up(self, node: NodeId) -> bool:
+        """Whether a learner could vote without holding commits back (Raft §4.2.1)."""
+        progress = self._followers.get(node)
+        if progress is None or progress.match < self.first_index:
+            return False
+        return progress.has_caught_up and (progress.active or progress.was_active)
+
+    def bow_out(self, out: Effects) -> None:
+        """Tell everybody that this replica is no voter any more, and let the best one go on."""
+        self.heartbeat(out)
+        successor = self._best_follower()
+        if successor is not None:
+            out.messages.append(Send(successor, TimeoutNow(self.term), NOW))
+
+    def _pass_time_of_members(self, count: int) -> None:
+        for node in self._learners:
+            progress = self._followers.get(node)
+            if progress is not None:
+                progress.catch_up(self._log.last_index, count, self._config.election_ticks_min)
+        patience = 2 * self._config.election_ticks_max
+        for node, progress in list(self._followers.items()):
+            if progress.leaves_at is not None:
+                progress.left_for += count
+                if progress.left_for >= patience:
+                    del self._followers[node]
 
     # -- appending
 
@@ -152,8 +206,11 @@ class Leadership:
         progress.active = True
         if progress.pace is Pace.SNAPSHOT and message.matched < self._log.start.index:
             return
-        if progress.accepted(message.matched):
-            self._match[progress.replica.node] = progress.match
+        if progress.accepted(message.matched) and progress.leaves_at is None:
+            node = progress.replica.node
+            self._match[node] = progress.match
+            if node in self._learners:
+                progress.catch_up(self._log.last_index, 0, self._config.election_ticks_min)
 
     def go_on(self, progress: Progress, matched: Index, out: Effects) -> None:
         """Send what an acknowledgement has made room for; finish a transfer it completes."""
@@ -212,6 +269,7 @@ class Leadership:
         self._heartbeat_elapsed += count
         self._quorum_elapsed += count
         self._window_elapsed += count
+        self._pass_time_of_members(count)
         if self._heartbeat_elapsed >= self._config.heartbeat_ticks:
             self.heartbeat(out)
         if self._window_elapsed >= WINDOW_ADAPT_TICKS:
@@ -284,7 +342,7 @@ class Leadership:
         """Let ``target`` catch up, then tell it to stand for election (Raft §3.10)."""
         chosen = target if target is not None else self._best_follower()
         progress = self._followers.get(chosen) if chosen is not None else None
-        if progress is None or chosen not in self._voters:
+        if progress is None or chosen not in self._successors:
             out.transfer = TransferEnded.REFUSED
             return
         self.transferee = chosen
@@ -300,7 +358,7 @@ class Leadership:
         candidates = [
             (progress.match, node)
             for node, progress in self._followers.items()
-            if (progress.active or progress.was_active) and node in self._voters
+            if (progress.active or progress.was_active) and node in self._successors
         ]
         return max(candidates)[1] if candidates else None
 

@@ -66,6 +66,11 @@ class LogView:
             return None
         return self._terms[bisect_right(self._firsts, index) - 1]
 
+    def learn_terms(self, term_runs: Sequence[tuple[Index, Term]]) -> None:
+        """Take in the true terms of entries that were damaged, before anything was decided."""
+        self._firsts = [first for first, _ in term_runs]
+        self._terms = [term for _, term in term_runs]
+
     def entry(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is in memory."""
         position = index - self._first

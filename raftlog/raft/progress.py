@@ -51,6 +51,13 @@ class Progress:
         self._in_flight_bytes = 0
         self._acked_bytes = 0
         self._match_at_heartbeat = Index(0)
+        self.leaves_at: Index | None = None
+        """Set once it is no member any more: it still learns of that, up to this entry."""
+        self.left_for = 0
+        """Ticks since then."""
+        self._round_end: Index | None = None
+        self._round_ticks = 0
+        self._last_round_was_short = False
 
     @property
     def in_flight(self) -> int:
@@ -124,6 +131,28 @@ class Progress:
         stalled = self.match == self._match_at_heartbeat
         self._match_at_heartbeat = self.match
         return stalled
+
+    def catch_up(self, last: Index, ticks: int, ticks_max: int) -> None:
+        """Measure rounds of catching up (Raft §4.2.1); ``ticks`` have passed since the last call.
+
+        A round replicates what the log held when the round began. One that takes less than an
+        election timeout leaves so little that this replica, as a voter, delays no commit for
+        longer than that.
+        """
+        self._round_ticks += ticks
+        if self._round_end is not None and self.match < self._round_end:
+            if self._round_ticks > ticks_max:
+                self._last_round_was_short = False
+            return
+        if self._round_end is not None:
+            self._last_round_was_short = self._round_ticks <= ticks_max
+        self._round_end = last
+        self._round_ticks = 0
+
+    @property
+    def has_caught_up(self) -> bool:
+        """Whether its last round was a short one."""
+        return self._last_round_was_short
 
     def adapt_window(self) -> None:
         """Allow twice what was acknowledged since the last call (ruling 32)."""

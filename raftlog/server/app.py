@@ -27,7 +27,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
-from raftlog.node.replica import ReplicaOptions
+from raftlog.node.world import ReplicaOptions
 from raftlog.raft.config import CoreConfig
 from raftlog.raft.effects import RoleChanged
 from raftlog.raft.rpcs import PeerMessage

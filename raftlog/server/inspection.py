@@ -213,7 +213,7 @@ class _ShardInspection:
             return
         self._heed(header)
         segment = Segment(file, self._log, header.end)
-        scan = SegmentScan(segment, self._watermark.end)
+        scan = SegmentScan(segment, [self._watermark.end])
         scan.run()
         self._scans.append(scan)
         if scan.newest is not None:

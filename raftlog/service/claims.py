@@ -3,9 +3,10 @@
 There is no way to look a start position up: whoever reads for a group has
 claimed the queue, so that the owner before is fenced from then on.
 
-Apply fences by generations alone and knows no groups. So a claim that is no
-member's, or of a generation that nobody began, is refused here, before it is in
-the log: it would fence every member that comes after it.
+A claim of a generation that nobody began is refused here alone, before it is in
+the log: it would fence every member that comes after it. One that is no member's
+does not travel through the log in vain; apply looks again, because the member may
+leave, and its group be deleted, in entries before the claim's.
 """
 
 from typing import Final

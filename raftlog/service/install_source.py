@@ -40,6 +40,8 @@ class Manifest(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
     snapshot: Index
     base: LogEnd
+    configuration: bytes
+    """Who the members are: of ``base`` or later, and committed."""
     ranges: tuple[tuple[Index, int], ...]
     """First index and checksum of each sealed range."""
 
@@ -54,7 +56,7 @@ class InstallSource:
         reader: Reader,
         scheduler: Scheduler,
         *,
-        start: Callable[[], LogEnd],
+        start: Callable[[], tuple[LogEnd, bytes]],
         send: Callable[[NodeId, InstallChunk], None],
     ) -> None:
         self.snapshots: Final = snapshots
@@ -83,10 +85,10 @@ class InstallSource:
     def answer(self, to: NodeId, request: InstallRequest) -> None:
         """Send what was asked for; nothing at all means that it is not here."""
         self._asked_ns = self._scheduler.now_ns()
-        start = self._start()
+        start, configuration = self._start()
 
         def read() -> InstallChunk:
-            return self._piece(request, start)
+            return self._piece(request, start, configuration)
 
         def done(piece: InstallChunk | None, error: Exception | None) -> None:
             if piece is None:
@@ -103,11 +105,11 @@ class InstallSource:
 
     # -- on the reader thread
 
-    def _piece(self, request: InstallRequest, start: LogEnd) -> InstallChunk:
+    def _piece(self, request: InstallRequest, start: LogEnd, configuration: bytes) -> InstallChunk:
         snapshot = request.snapshot
         data, size = b"", 0
         if request.file == MANIFEST:
-            manifest = self._manifest(snapshot, start)
+            manifest = self._manifest(snapshot, start, configuration)
             if manifest is not None:
                 snapshot = manifest.snapshot
                 encoded = msgspec.msgpack.encode(manifest)
@@ -118,7 +120,7 @@ class InstallSource:
                 data, size = file.pread(INSTALL_PIECE_BYTES, request.offset), file.size()
         return InstallChunk(snapshot, request.file, request.offset, size, crc32c(data), data)
 
-    def _manifest(self, snapshot: Index, start: LogEnd) -> Manifest | None:
+    def _manifest(self, snapshot: Index, start: LogEnd, configuration: bytes) -> Manifest | None:
         known = self._manifests.get(snapshot)
         newest = self._newest
         if known is not None or newest is None or snapshot not in (INDEX_ZERO, newest[0]):
@@ -129,7 +131,7 @@ class InstallSource:
         if not whole or start.index > trimmed:
             return None
         parts = tuple((each.first_index, each.checksum) for each in ranges)
-        made = self._manifests[index] = Manifest(index, start, parts)
+        made = self._manifests[index] = Manifest(index, start, configuration, parts)
         while len(self._manifests) > 2:
             self._manifests.popitem(last=False)
         return made

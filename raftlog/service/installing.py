@@ -26,7 +26,6 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from raftlog.base.entry import LogEnd
 from raftlog.base.errors import CorruptFrame, DamagedLog
 from raftlog.base.ids import INDEX_ZERO, Index, NodeId, ReplicaId
 from raftlog.broker.machine import BrokerMachine
@@ -92,6 +91,7 @@ class Installer:
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._replica: Final = replica
+        self._keeping: Final = replica.keeping
         self._machine: Final = machine
         self._snapshots: Final = source.snapshots
         self._index: Final = source.index
@@ -103,8 +103,8 @@ class Installer:
         self._leader: NodeId | None = None
         self._fetch: Fetch | None = None
         self._ready: Restorable | None = None
-        self._base: LogEnd | None = None
-        """Where the log begins that leads to ``_ready``, if it came from a peer."""
+        self._source_of: Manifest | None = None
+        """Says where the log begins that leads to ``_ready``, if that came from a peer."""
         self._looking = False
         self._stuck_at: Index | None = None
         """Where apply stood still at the last look, for want of a repair."""
@@ -113,7 +113,7 @@ class Installer:
 
     def begin(self) -> None:
         """The replica starts: if its log does not lead on from its state, look for another."""
-        if self._replica.lacks_state:
+        if self._keeping.lacks_state:
             self._look_later()
         self._scheduler.call_later(WATCH_NS, self._watch)
 
@@ -122,7 +122,7 @@ class Installer:
         replica = self._replica
         if replica.stopped:
             return
-        before, self._stuck_at = self._stuck_at, replica.stuck_at
+        before, self._stuck_at = self._stuck_at, self._keeping.stuck_at
         self._is_stuck = before is not None and before == self._stuck_at
         leader = None if replica.leads else replica.leader
         idle = self._fetch is None and self._ready is None
@@ -133,7 +133,7 @@ class Installer:
 
     @property
     def _needs_state(self) -> bool:
-        return self._replica.lacks_state or self._is_stuck
+        return self._keeping.lacks_state or self._is_stuck
 
     def receive(self, sender: ReplicaId, message: InstallMessage) -> None:
         """Serve a peer, or take in what the leader sent."""
@@ -147,7 +147,7 @@ class Installer:
         self._leader = leader
         if self._fetch is not None:
             return
-        if self._base is not None and not self._replica.lacks_state:
+        if self._source_of is not None and not self._keeping.lacks_state:
             # It is here, and was of no use at that moment: a candidate's log is not touched.
             self._scheduler.call_soon(self._reset_log)
             return
@@ -156,7 +156,7 @@ class Installer:
     # -- fetching
 
     def _begin_fetch(self) -> None:
-        self._ready = self._base = None
+        self._ready = self._source_of = None
         self._fetch = Fetch()
         self._ask(self._fetch)
         self._scheduler.call_later(RETRY_NS, self._ask_again)
@@ -165,7 +165,7 @@ class Installer:
         fetch.asked_ns = self._scheduler.now_ns()
         if self._leader is not None:
             request = InstallRequest(fetch.snapshot, fetch.file, fetch.offset)
-            self._replica.send(self._leader, request)
+            self._keeping.send(self._leader, request)
 
     def _ask_again(self) -> None:
         fetch = self._fetch
@@ -289,7 +289,7 @@ class Installer:
     def _fetched(self, fetch: Fetch, found: Restorable) -> None:
         assert fetch.manifest is not None, "a snapshot without its manifest"
         self._fetch = None
-        self._ready, self._base = found, fetch.manifest.base
+        self._ready, self._source_of = found, fetch.manifest
         self._reset_log()
 
     def _work(self, fetch: Fetch, work: Callable[[], T], done: Callable[[T | None], None]) -> None:
@@ -314,12 +314,12 @@ class Installer:
 
     def _reset_log(self) -> None:
         """All files are durable here: let the log begin where theirs does, if it must."""
-        if self._base is not None and not self._replica.lacks_state:
-            self._replica.snapshot_fetched(self._base)
+        if self._source_of is not None and not self._keeping.lacks_state:
+            self._keeping.snapshot_fetched(self._source_of.base, self._source_of.configuration)
         if self._needs_state:
             self._look_later()
         else:
-            self._ready = self._base = None  # the log has come by itself
+            self._ready = self._source_of = None  # the log has come by itself
 
     def _look_later(self) -> None:
         if not self._looking:
@@ -331,13 +331,13 @@ class Installer:
         self._looking = False
         replica = self._replica
         if replica.stopped or not self._needs_state:
-            self._ready = self._base = None
+            self._ready = self._source_of = None
             return
         ready = self._ready
         if ready is not None and ready.snapshot.index < replica.store.start.index:
-            ready = self._ready = self._base = None
+            ready = self._ready = self._source_of = None
         if ready is None:
-            if replica.lacks_state:
+            if self._keeping.lacks_state:
                 self._look_for_one()
         elif ready.snapshot.index <= min(replica.core.commit, replica.store.durable_end.index):
             self._restore(ready)
@@ -365,11 +365,11 @@ class Installer:
         )
 
     def _restore(self, ready: Restorable) -> None:
-        self._ready = self._base = self._stuck_at = None
+        self._ready = self._source_of = self._stuck_at = None
         self._is_stuck = False
         if ready.snapshot.index <= self._machine.applied:
             return
         self._machine.restore(ready.ranges, ready.snapshot)
         self.installed += 1
         self._on_restored(ready.snapshot.index, Index(ready.snapshot.facts.trimmed))
-        self._replica.state_restored()
+        self._keeping.state_restored()

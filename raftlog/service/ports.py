@@ -46,8 +46,8 @@ class ShardReplica(Protocol):
     def faulty(self, index: Index, /) -> None:
         """Bytes of a stored entry turned out bad: mark it, and have a peer repair it."""
 
-    def trim(self, through: Index, /) -> None:
-        """Let go of whole segments of the log up to ``through``."""
+    def on_repaired(self, listener: Callable[[], None], /) -> None:
+        """Call ``listener`` whenever the number of damaged entries has changed."""
 
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Call ``listener`` whenever more was applied, once per turn of apply."""

@@ -148,7 +148,9 @@ class RetentionService:
         if settings.retention_bytes != NO_BOUND:
             start = max(start, (yield from self._by_bytes(number, settings.retention_bytes)))
         queue = self._machine.queues.get(number)
-        if queue is not None and start > queue.start_offset:
+        if queue is None or self._machine.topics.find(queue.topic).settings != settings:
+            return  # deleted or altered while a range was read: the next round looks again
+        if start > queue.start_offset:
             self.moves += 1
             propose_unheard(self._replica, MoveStart(number, start))
 

@@ -159,11 +159,11 @@ class BrokerShard:
 
         source = InstallSource(
             *(self._snapshots, self._index, reader, scheduler),
-            start=lambda: replica.store.start,
-            send=replica.send,
+            start=lambda: (replica.store.start, replica.core.committed_membership.encode()),
+            send=replica.keeping.send,
         )
         trimming = LogTrimming(
-            *(replica, self.machine, self._index, reader),
+            *(replica, replica.keeping.trim, self.machine, self._index, reader),
             is_held=lambda: source.serves,
             on_failed=on_failed,
         )
@@ -185,7 +185,7 @@ class BrokerShard:
             on_restored=restored,
             on_failed=on_failed,
         )
-        replica.installs = installer
+        replica.keeping.installs = installer
         installer.begin()
 
         def progress(_applied: Index) -> None:

@@ -43,6 +43,7 @@ class LogTrimming:
     def __init__(
         self,
         replica: ShardReplica,
+        trim: Callable[[Index], None],
         machine: BrokerMachine,
         files: IndexFiles,
         reader: Reader,
@@ -51,6 +52,7 @@ class LogTrimming:
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._replica: Final = replica
+        self._trim: Final = trim
         self._machine: Final = machine
         self._files: Final = files
         self._reader: Final = reader
@@ -70,7 +72,7 @@ class LogTrimming:
             return
         self._done = through
         self.trims += 1
-        self._replica.trim(through)
+        self._trim(through)
         self._reader.submit(lambda: self._files.drop(through), self._dropped)
 
     def propose(self) -> None:

@@ -14,7 +14,7 @@ from raftlog.base.entry import (
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
-from raftlog.base.ids import TERM_ZERO, Index, Term
+from raftlog.base.ids import Index
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.performer import LogPerformer
 from raftlog.storage.segment import Hole, Segment
@@ -58,15 +58,6 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
 
 
-def hole_for(segment: Segment, entries: Sequence[Entry]) -> tuple[Hole, list[Buffer]] | None:
-    """Return the hole that begins with these entries, and what to write there; None if none."""
-    hole = segment.hole_at(entries[0].index)
-    if hole is None or hole.first != entries[0].index:
-        return None
-    frames = frames_for(segment, hole, entries[: hole.last - hole.first + 1])
-    return None if frames is None else (hole, frames)
-
-
 def fill(
     do: LogPerformer, segment: Segment, hole: Hole, frames: list[Buffer], segment_bytes: int
 ) -> list[Callable[[], None]]:
@@ -79,15 +70,6 @@ def fill(
         steps.append(partial(segment.file.allocate, max(segment_bytes, stop)))
     steps.append(partial(do.sync, segment.file))
     return steps
-
-
-def hole_of(segment: Segment, places: EntryPlaces, index: Index, term: Term) -> Hole:
-    """Return the damage that is one entry, which turned out bad when it was read."""
-    number = index - segment.first_index
-    return Hole(
-        *(index, index, places.positions[number], frame_length(segment, places, index)),
-        *(LogEnd(Index(index - 1), TERM_ZERO, -1), places.checksums[number], term),
-    )
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
@@ -110,7 +92,19 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
         segment.end_position = max(segment.end_position, position)
 
 
-def frame_length(segment: Segment, places: EntryPlaces, index: Index) -> int:
+def hole_of(segment: Segment, places: EntryPlaces, index: Index) -> Hole:
+    """Return the damage of one entry that turned out bad when it was read."""
+    number = index - segment.first_index
+    before = Index(index - 1)
+    return Hole(
+        *(index, index, places.positions[number], _frame_length(segment, places, index)),
+        *(LogEnd(before, segment.term_of(before), -1), places.checksums[number]),
+        segment.term_of(index),
+        terms_known=True,
+    )
+
+
+def _frame_length(segment: Segment, places: EntryPlaces, index: Index) -> int:
     """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
     positions = places.positions
     number = index - segment.first_index

@@ -21,20 +21,17 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import (
-    Buffer,
-    Entry,
-    LogEnd,
-    check_link,
-)
+from raftlog.base.entry import Buffer, Entry, LogEnd, check_link
 from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
+from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_after, write_rows
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import fill, hole_for, hole_of, place
+from raftlog.storage.holes import fill, frames_for, hole_of, place
+from raftlog.storage.loaded import LoadedSegments
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
@@ -44,12 +41,12 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    joined_runs,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
+from raftlog.storage.survey import Survey, learn_terms, runs_of, split
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
-LOADED_SEGMENTS_MAX: Final = 8
-"""Sealed segments whose entries' places stay in memory."""
 HARD_STATE: Final = "hard.state"
 DURABLE_MARK: Final = "durable.mark"
 LOG: Final = "log"
@@ -87,7 +84,7 @@ class LogStore:
             segment_bytes=options.segment_bytes,
             durable=options.durable,
         )
-        self._loaded: list[Segment] = []
+        self._loaded = LoadedSegments()
         self._planned: HardState = hard_state.state
         self._sequence = hard_state.sequence
         self._busy: StorePlan | None = None
@@ -97,6 +94,8 @@ class LogStore:
         self.end: LogEnd = self._segments[-1].end
         """Where the log ends once everything planned is done."""
         self.durable_end: LogEnd = self.end
+        self.configurations: list[ConfigurationRow] = []
+        """The newest committed configuration entry and all later ones, as planned."""
 
     @classmethod
     def open(cls, files: Files, directory: str, options: StoreOptions) -> "LogStore":
@@ -117,6 +116,7 @@ class LogStore:
             store._plan_truncate(plan, recovered.cut_to)
             plan.perform()
             store.durable_end = store.end
+        store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
         store._allocate_last()
         return store
 
@@ -160,23 +160,34 @@ class LogStore:
     @property
     def term_runs(self) -> list[tuple[Index, Term]]:
         """First index and term of every run of equal terms in the log."""
-        runs: list[tuple[Index, Term]] = []
-        for segment in self._segments:
-            for first, term in segment.term_runs:
-                if not runs or runs[-1][1] != term:
-                    runs.append((first, term))
-        return runs
+        return joined_runs(self._segments)
 
     @property
     def faulty_count(self) -> int:
         """How many entries are damaged."""
-        return sum(hole.last - hole.first + 1 for hole in self._holes())
+        return sum(hole.last - hole.first + 1 for hole in self.holes())
 
     def faulty_ranges(self) -> list[tuple[Index, Index]]:
         """Return first and last index of each damaged place."""
-        return [(hole.first, hole.last) for hole in self._holes()]
+        return [(hole.first, hole.last) for hole in self.holes()]
 
-    def _holes(self) -> list[Hole]:
+    def hole(self, first: Index) -> Hole | None:
+        """Return the damaged place that begins with ``first``."""
+        hole = self._segment_of(first).hole_at(first)
+        return hole if hole is not None and hole.first == first else None
+
+    def split(self, survey: Survey) -> bool:
+        """Make what was surveyed into pieces; False if it is another damage by now."""
+        hole = survey.hole
+        return self.hole(hole.first) == hole and split(self._segment_of(hole.first), survey)
+
+    @property
+    def terms_in_doubt(self) -> bool:
+        """Whether damage hides where a term began: the log's terms are not known yet."""
+        return not all(hole.terms_known for hole in self.holes())
+
+    def holes(self) -> list[Hole]:
+        """Return the damaged places in their order."""
         return [hole for segment in self._segments for hole in segment.holes]
 
     # -- writing
@@ -197,6 +208,7 @@ class LogStore:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
                             plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan
+                    self._plan_members(plan, write, commit_hint)
                     waiting.extend(entries)
                 case SaveHardState(_, state):
                     self._plan_append(plan, waiting, commit_hint)
@@ -204,9 +216,9 @@ class LogStore:
                     self._planned = state
                     self._sequence += 1
                     plan.steps.append(partial(self._do.write_hard_state, self._sequence, state))
-                case ResetLog(_, base):
+                case ResetLog(_, base, configuration):
                     waiting = []  # they would be forgotten at once
-                    self._plan_reset(plan, base)
+                    self._plan_reset(plan, base, configuration)
         self._plan_append(plan, waiting, commit_hint)
         plan.end_after = self.end
         return plan
@@ -240,14 +252,19 @@ class LogStore:
         if not entries:
             return None
         segment = self._segment_of(entries[0].index)
-        found = hole_for(segment, entries)
-        if found is None:
+        hole = self.hole(entries[0].index)
+        if hole is None:
             return None
-        hole, frames = found
+        entries = entries[: hole.last - hole.first + 1]
+        frames = frames_for(segment, hole, entries)
+        if frames is None:
+            return None
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
         plan.steps.extend(fill(self._do, segment, hole, frames, self.options.segment_bytes))
         place(segment, hole, frames)
+        if not hole.terms_known:
+            learn_terms(segment, hole, runs_of(entries))
         return plan
 
     def plan_close(self) -> StorePlan:
@@ -276,8 +293,9 @@ class LogStore:
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
-        places = load_places(self.files, segment)
-        segment.learn_holes([hole_of(segment, places, index, self._term_of(segment, index))])
+        hole = hole_of(segment, load_places(self.files, segment), index)
+        segment.holes.append(hole)
+        segment.holes.sort(key=lambda hole: hole.first)
 
     # -- reading
 
@@ -294,7 +312,7 @@ class LogStore:
         segment = self._segment_of(first)
         if segment.hole_at(first) is not None:
             raise FaultyEntry(first)
-        self._note_use(segment)
+        self._loaded.note_use(segment, self.durable_end.index)
         return ReadSpan(self.files, segment, first, min(last, segment.end.index), bytes_max)
 
     def locate_bodies(
@@ -315,7 +333,7 @@ class LogStore:
             if segment.holes and segment.hole_at(places[taken].index) is not None:
                 break
             taken += 1
-        self._note_use(segment)
+        self._loaded.note_use(segment, self.durable_end.index)
         return BodySpan(self.files, segment, places[:taken], bytes_max)
 
     # -- planning, inside
@@ -325,6 +343,24 @@ class LogStore:
         assert not self._closed, "the store is closed"
         self._busy = StorePlan(last_write)
         return self._busy
+
+    def _plan_members(self, plan: StorePlan, write: WriteEntries, commit: Index) -> None:
+        """Name configuration entries before they are in the log; forget truncated ones after."""
+        rows = rows_after(self.configurations, write.truncate_to, write.entries, commit)
+        if rows is not None:
+            self.configurations = rows
+            plan.steps.append(partial(write_rows, self.files, self.directory, rows))
+
+    def _has(self, row: ConfigurationRow) -> bool:
+        """Whether the log has this very entry; what is damaged there counts as it."""
+        if not self.start.index < row.index <= self.end.index:
+            return row.index <= self.start.index
+        segment = self._segment_of(row.index)
+        hole = segment.hole_at(row.index)
+        if hole is not None and row.index < hole.last:
+            return True  # its chain value is lost with it; the file is replaced when it is cut
+        checksums = load_places(self.files, segment).checksums
+        return checksums[row.index - segment.first_index] == row.checksum
 
     def _plan_append(self, plan: StorePlan, entries: list[Entry], commit: Index) -> None:
         if not entries:
@@ -397,7 +433,7 @@ class LogStore:
                 )
             )
             full.sealed = True
-            self._note_use(full)
+            self._loaded.note_use(full, self.durable_end.index)
         size = max(self.options.segment_bytes, SEGMENT_HEADER_BYTES + UNIT_BYTES + needed)
         return self._begin_segment(plan, full.end, size)
 
@@ -428,9 +464,14 @@ class LogStore:
         if self.durable_end.index > to.index:
             self.durable_end = to
 
-    def _plan_reset(self, plan: StorePlan, base: LogEnd) -> None:
+    def _plan_reset(self, plan: StorePlan, base: LogEnd, configuration: bytes) -> None:
         """Claim the new beginning, remove everything, then make the first segment behind it."""
         assert base.index > self.start.index, f"reset to {base.index}, before {self.start.index}"
+        row = ConfigurationRow(base.index, base.checksum, configuration)
+        # Until the claim is made the old rows count, and from then on the new one.
+        rows = [*self.configurations, row]
+        plan.steps.append(partial(write_rows, self.files, self.directory, rows))
+        self.configurations = [row]
         self.truncations += 1
         self.unit_number += 1
         claim = claim_done(self.unit_number, base, reset=True)
@@ -439,14 +480,14 @@ class LogStore:
             segment.drop()
             plan.steps.append(partial(self._do.remove, segment))
         plan.steps.append(partial(self.files.sync_directory, self._log_directory))
-        self._segments, self._loaded = [], []
+        self._segments, self._loaded = [], LoadedSegments()
         self.end = base
         self._begin_segment(plan, base, self.options.segment_bytes)
 
     def _end_at(self, index: Index, entries: Sequence[Entry]) -> LogEnd:
         """Return the log's end at ``index``; what follows it names its checksum."""
         assert entries, f"a truncation to {index} without what replaces it"
-        term = self._term_of(self._segment_of(index), index) if index > self.start.index else None
+        term = self._segment_of(index).term_of(index) if index > self.start.index else None
         if term is None:
             return self.start
         return LogEnd(index, term, entries[0].previous)
@@ -455,32 +496,8 @@ class LogStore:
         at = bisect_right(self._segments, index, key=lambda segment: segment.first_index) - 1
         return self._segments[max(at, 0)]
 
-    def _term_of(self, segment: Segment, index: Index) -> Term:
-        if index == segment.base.index:
-            return segment.base.term
-        runs = segment.term_runs
-        return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
-
-    def _note_use(self, segment: Segment) -> None:
-        """Keep the places of the few sealed segments that were used last."""
-        if not segment.sealed:
-            return
-        if segment in self._loaded:
-            self._loaded.remove(segment)
-        self._loaded.append(segment)
-        while len(self._loaded) > LOADED_SEGMENTS_MAX:
-            oldest = self._loaded[0]
-            if oldest.sealed and oldest.end.index > self.durable_end.index:
-                return  # planned, not written: only memory knows where its entries lie
-            self._loaded.pop(0)
-            if oldest.sealed:  # a truncation may have opened it again
-                oldest.places = None
-
     def _allocate_last(self) -> None:
-        """Reserve the whole of the segment that is written to: appends must not change its size.
-
-        A size that grows has to be journalled by every fdatasync (ruling 24).
-        """
+        """Reserve the whole last segment: a size that grows is journalled by each sync (24)."""
         last = self._segments[-1]
         if not last.sealed and last.file.size() < self.options.segment_bytes:
             last.file.allocate(self.options.segment_bytes)

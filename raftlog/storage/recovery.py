@@ -29,7 +29,7 @@ from raftlog.base.entry import LOG_ORIGIN, LogEnd
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
 from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
-from raftlog.storage.files import Files
+from raftlog.storage.files import File, Files
 from raftlog.storage.scan import SegmentScan
 from raftlog.storage.segment import (
     INDEX_SUFFIX,
@@ -126,23 +126,12 @@ class _Findings:
 
     def read_segments(self) -> None:
         """Open every segment: by its ``.idx`` if it fits, else by a scan."""
-        for name in self._files.list(self._log):
-            if not name.endswith(SUFFIX):
-                continue
-            path = f"{self._log}/{name}"
-            file = self._files.open(path)
-            first = int(name.removesuffix(SUFFIX))
-            try:
-                header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
-            except OSError:
-                header = None
-            if header is None or header.index + 1 != first:
-                base = self._base_without_header(first)
-                if base is None:
-                    raise DamagedLog(
-                        f"{path} has no readable header and nothing before it says where it "
-                        f"belongs; copy the data directory away and let the node join as new"
-                    )
+        names = [name for name in self._files.list(self._log) if name.endswith(SUFFIX)]
+        found = [self._open(name) for name in names]
+        headers_after = [*(header for _, header in found), None][1:]
+        for (file, header), following in zip(found, headers_after, strict=True):
+            if header is None:
+                base = self._base_without_header(file.path)
                 segment = Segment(file, self._log, base)
                 self._headless.append(segment)
             else:
@@ -153,13 +142,29 @@ class _Findings:
                 self._heed(segment.claim)
             else:
                 self._make_as_it_looks(segment)
-                scan = SegmentScan(segment, self._mark.newest.end if self._mark.newest else None)
-                scan.run()
-                self._scans[segment.first_index] = scan
-                self.commit_hint = max(self.commit_hint, scan.commit_hint)
-                if scan.newest is not None:
-                    self._heed(scan.newest)
+                self._scan(segment, following)
             self.segments.append(segment)
+
+    def _open(self, name: str) -> tuple[File, Claim | None]:
+        """Open a segment; return what its header says of the log before it, if it is good."""
+        file = self._files.open(f"{self._log}/{name}")
+        try:
+            header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
+        except OSError:
+            return file, None
+        fits = header is not None and header.index + 1 == int(name.removesuffix(SUFFIX))
+        return file, header if fits else None
+
+    def _scan(self, segment: Segment, following: Claim | None) -> None:
+        # The next segment says where this one ends. Without that, entries behind damage and
+        # the last unit head would lead nowhere, and good ones would have to be fetched again.
+        claims = [claim for claim in (self._mark.newest, following) if claim is not None]
+        scan = SegmentScan(segment, [claim.end for claim in claims])
+        scan.run()
+        self._scans[segment.first_index] = scan
+        self.commit_hint = max(self.commit_hint, scan.commit_hint)
+        if scan.newest is not None:
+            self._heed(scan.newest)
 
     def begin(self) -> None:
         """Make the first segment of a log that has none."""
@@ -293,7 +298,11 @@ class _Findings:
         # Promised entries are damaged, and unpromised ones behind them: keep the promise.
         segment.holes.remove(hole)
         segment.holes.append(
-            Hole(hole.first, mark.index, hole.position, 0, hole.before, mark.checksum, mark.term)
+            Hole(
+                *(hole.first, mark.index, hole.position, 0),
+                *(hole.before, mark.checksum, mark.term),
+                terms_known=hole.first == mark.index or hole.before.term == mark.term,
+            )
         )
         self.cut_to = mark.end
 
@@ -312,11 +321,14 @@ class _Findings:
     def _heed(self, claim: Claim) -> None:
         self.watermark = max(self.watermark, claim)
 
-    def _base_without_header(self, first: int) -> LogEnd | None:
-        if not self.segments:
-            return LOG_ORIGIN if first == 1 else None
-        before = self.segments[-1].end
-        return before if before.index + 1 == first else None
+    def _base_without_header(self, path: str) -> LogEnd:
+        before = self.segments[-1].end if self.segments else LOG_ORIGIN
+        if path != f"{self._log}/{segment_name(Index(before.index + 1))}":
+            raise DamagedLog(
+                f"{path} has no readable header and nothing before it says where it "
+                f"belongs; copy the data directory away and let the node join as new"
+            )
+        return before
 
     def _write_header(self, segment: Segment) -> None:
         segment.file.allocate(SEGMENT_HEADER_BYTES)

@@ -14,6 +14,7 @@ scan if it does not fit. Places in sealed segments are loaded when they are need
 import struct
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -56,6 +57,8 @@ class Hole(msgspec.Struct, frozen=True):
     before: LogEnd
     checksum: int
     term: Term
+    terms_known: bool = False
+    """Whether nothing is guessed of the terms of the damaged entries."""
 
 
 class Segment:
@@ -118,6 +121,13 @@ class Segment:
                 return hole
         return None
 
+    def term_of(self, index: Index) -> Term:
+        """Return the term of an entry, or of the one before the first."""
+        if index == self.base.index:
+            return self.base.term
+        runs = self.term_runs
+        return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
+
     def lose_tail(self, end: LogEnd) -> None:
         """Note that the entries after the segment's end, up to ``end``, are missing."""
         before = self.end
@@ -125,6 +135,7 @@ class Segment:
             Hole(
                 *(Index(before.index + 1), end.index, self.end_position, 0),
                 *(before, end.checksum, end.term),
+                terms_known=end.term == before.term or end.index == before.index + 1,
             )
         )
         if self.places is not None:
@@ -152,7 +163,7 @@ class Segment:
             self.holes.remove(hole)
             hole = Hole(
                 *(hole.first, to.index, hole.position, 0),
-                *(hole.before, to.checksum, to.term),
+                *(hole.before, to.checksum, to.term, hole.terms_known),
             )
             self.holes.append(hole)
         position = SEGMENT_HEADER_BYTES
@@ -196,6 +207,16 @@ class Segment:
             return min(end, self.unit_starts[at]) if at < len(self.unit_starts) else end
         length: int = HEADER.unpack_from(self.file.pread(HEADER_BYTES, start), 0)[3]
         return min(end, start + HEADER_BYTES + length)
+
+
+def joined_runs(segments: Sequence[Segment]) -> list[tuple[Index, Term]]:
+    """Return the runs of equal terms in consecutive segments."""
+    runs: list[tuple[Index, Term]] = []
+    for segment in segments:
+        for first, term in segment.term_runs:
+            if not runs or runs[-1][1] != term:
+                runs.append((first, term))
+    return runs
 
 
 def segment_name(first: Index) -> str:

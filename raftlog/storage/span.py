@@ -53,7 +53,7 @@ def find_places(files: Files, segment: Segment) -> FoundPlaces:
     if places is not None:
         return FoundPlaces(places)
     again = Segment(segment.file, segment.directory, segment.base)
-    SegmentScan(again, segment.end).run()
+    SegmentScan(again, [segment.end]).run()
     if again.end.index >= segment.end.index and again.end != segment.end:
         # Another log than the one that was sealed here, from nobody knows which entry on.
         again = Segment(segment.file, segment.directory, segment.base)

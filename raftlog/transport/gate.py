@@ -65,7 +65,8 @@ class Gate:
             )
         if message.purpose not in purposes:
             raise ProtocolError(
-                "peers and clients have different addresses; this is the other one"
+                "peers and clients have different addresses, and this is the other one; clients "
+                "connect to listen.client of cluster.yml, nodes to listen.peer"
             )
         is_client = int(message.purpose) in CLIENTS
         if message.cluster != self.cluster and (message.cluster or not is_client):

@@ -234,9 +234,25 @@ def test_a_member_of_the_same_generation_cannot_take_a_claimed_queue() -> None:
     """A generation has one owner of a queue; the second one computed a wrong assignment."""
     shard = Shard()
     queue = claimed(shard)
-    assert shard.refusal(claim("m2", 1, queue)) is Fenced
-    assert shard.refusal(commit("m2", 1, (queue, 1))) is Fenced
-    assert shard(claim("m1", 1, queue)) == start_of(None, 5)
+    shard(join("m2"))
+    shard(claim("m1", 2, queue))
+    assert shard.refusal(claim("m2", 2, queue)) is Fenced
+    assert shard.refusal(commit("m2", 2, (queue, 1))) is Fenced
+    assert shard(claim("m1", 2, queue)) == start_of(None, 5)
+
+
+@pytest.mark.parametrize("begun_again", [False, True])
+def test_a_late_claim_does_not_outlive_its_group(*, begun_again: bool) -> None:
+    """m1's claim lies in the log behind the deletion; its offsets are not the next group's."""
+    shard = Shard()
+    queue = claimed(shard)
+    shard.all_of(LeaveGroup("g", "m1"), DeleteGroup("g"))
+    if begun_again:
+        shard(join("m2"))
+    assert shard.refusal(claim("m1", 1, queue)) is UnknownMember
+    assert shard.refusal(commit("m1", 1, (queue, 5))) is UnknownMember
+    shard(join("m2"))
+    assert shard(claim("m2", 3, queue)) == start_of(None, 5)
 
 
 def test_without_a_claim_nothing_is_committed() -> None:
@@ -277,16 +293,28 @@ def test_a_seek_goes_back_and_fences_every_owner() -> None:
     """m1's commit of what it read before the seek would undo it."""
     shard = Shard()
     queue = claimed(shard)
-    shard(commit("m1", 1, (queue, 4)))
-    assert shard(SeekGroup("g", ((queue, 1),))) == GroupSought(2)
+    shard(join("m2"))
+    shard(claim("m1", 2, queue))
+    shard(commit("m1", 2, (queue, 4)))
+    assert shard(SeekGroup("g", ((queue, 1),))) == GroupSought(3)
     assert shard.machine.take_regrouped() == {"g"}
-    assert shard.refusal(commit("m1", 1, (queue, 5))) is Fenced
     assert shard.refusal(commit("m1", 2, (queue, 5))) is Fenced
+    assert shard.refusal(commit("m1", 3, (queue, 5))) is Fenced
     found = shard.machine.claims.get("g", queue)
     assert found is not None
-    assert (found.generation, found.member, found.committed) == (2, NOBODY, 1)
+    assert (found.generation, found.member, found.committed) == (3, NOBODY, 1)
+    assert shard(claim("m1", 3, queue)) == start_of(1, 5)
+    assert shard.refusal(claim("m2", 3, queue)) is Fenced
+
+
+def test_nobody_commits_what_was_sought_and_not_claimed() -> None:
+    """A commit that names no member, as any gRPC client can send it, would undo the seek."""
+    shard = Shard()
+    queue = claimed(shard)
+    shard(SeekGroup("g", ((queue, 1),)))
+    with pytest.raises(BadName):
+        shard(commit(NOBODY, 2, (queue, 5)))
     assert shard(claim("m1", 2, queue)) == start_of(1, 5)
-    assert shard.refusal(claim("m2", 2, queue)) is Fenced
 
 
 def test_a_seek_sets_what_was_never_claimed_and_nothing_outside_the_queue() -> None:
@@ -312,13 +340,14 @@ def test_claims_are_bounded_and_go_with_queue_and_group(monkeypatch: pytest.Monk
     shard = Shard()
     one, two = shard.topic(queues=2)
     (other,) = shard.topic("other")
-    shard(join("m"))
+    shard.all_of(join("m"), join("m", group="h"))
     shard.all_of(claim("m", 1, one), claim("m", 1, two), claim("m", 1, one, group="h"))
     assert shard.refusal(claim("m", 1, other)) is LimitReached
     assert shard.refusal(SeekGroup("g", ((other, 0),))) is LimitReached
     shard(DeleteTopic("orders"))
     assert len(shard.machine.claims.table) == 0
-    shard.all_of(claim("m", 1, other), claim("m", 1, other, group="h"))
+    shard.all_of(join("m", "other"), join("m", "other", group="h"))
+    shard.all_of(claim("m", 3, other), claim("m", 3, other, group="h"))
     shard.all_of(LeaveGroup("g", "m"), DeleteGroup("g"))
     assert [key[0] for key in shard.machine.claims.table.rows] == ["h"]
 

@@ -1,5 +1,6 @@
 """``raftlog sub`` on a real node: where it begins, when it ends, what it writes."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Self
 
 import pytest
 
+from raftlog.base.errors import Fenced, UnknownMember
 from raftlog.cli.exits import Exit
+from raftlog.cli.sub import _Subscription
 from tests.cli.conftest import Shell
 
 
@@ -89,6 +92,56 @@ def test_a_group_may_begin_at_the_end(shell: Shell, topic: str) -> None:
     assert values(shell, topic, "--group", f"l-{topic}", "--from", "latest") == []
 
 
+class Disturbed:
+    """A client and its consumer, two of whose commits come after another member has joined."""
+
+    def __init__(self) -> None:
+        self.polls = [["a"], ["b"], [], [], ["c"]]
+        self.commits: list[type[Exception] | None] = [Fenced, UnknownMember, None, None]
+        self.offsets: list[int] = []
+        self.handed = 0
+
+    def consumer(self, *_: object, **__: object) -> Self:
+        """Return the consumer."""
+        return self
+
+    async def __aenter__(self) -> Self:
+        """Join."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leave."""
+
+    async def poll(self, count: int, **_: object) -> list[str]:
+        """Return the next messages."""
+        del count
+        found = self.polls.pop(0)
+        self.handed += len(found)
+        return found
+
+    async def commit(self) -> None:
+        """Commit, or say who owns the queue now."""
+        failure = self.commits.pop(0)
+        if failure is not None:
+            raise failure("generation 1 is over")
+        self.offsets.append(self.handed)
+
+
+def test_a_member_that_joins_does_not_end_the_others(
+    capfdbinary: pytest.CaptureFixture[bytes],
+) -> None:
+    """Their commit may come after it has claimed a queue: they go on, and commit again soon."""
+    client = Disturbed()
+    run = _Subscription("orders", lambda record: f"{record}\n".encode(), 3, is_following=True)
+
+    asyncio.run(run.consume(client, "billing", "earliest"))  # type: ignore[arg-type]
+
+    written, said = capfdbinary.readouterr()
+    assert written == b"a\nb\nc\n"
+    assert client.offsets == [2, 3], "without waiting for a next record"
+    assert said.count(b"queues of billing changed hands") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "complaint"),
     [
@@ -96,12 +149,12 @@ def test_a_group_may_begin_at_the_end(shell: Shell, topic: str) -> None:
         (["orders", "--from", "yesterday"], Exit.USAGE, "'yesterday' is no position; write"),
         (["orders", "--from", "-1"], Exit.USAGE, "write one like -30s"),
         (["orders", "--from", "12"], Exit.FAILED, "offset 12 is beyond the end of orders"),
-        (["orders", "--queue", "7"], Exit.FAILED, "queue 7"),
+        (["orders", "--queue", "7"], Exit.FAILED, "no queue 7; it has 1, counted from 0"),
         (["orders", "--format", "%x"], Exit.USAGE, "'%x' at position 1, which means nothing"),
         (["orders", "--format", "%v", "-o", "json"], Exit.USAGE, "leave out -o json"),
         (["orders", "--group", "g", "--queue", "0"], Exit.USAGE, "leave out --queue"),
         (["orders", "--group", "g", "--from", "5"], Exit.USAGE, "raftlog group seek"),
-        (["orders", "--group", "no good"], Exit.FAILED, "'.', '_' or '-'"),
+        (["orders", "--group", "no good"], Exit.FAILED, "'-', not 'no good'; choose"),
         (["orders", "--count", "0"], Exit.USAGE, "greater than or equal to 1"),
         ([], Exit.USAGE, "Missing argument 'TOPIC'"),
     ],

@@ -49,6 +49,12 @@ def refused(error: RaftlogError) -> Fault:
     return lambda _node, request, _handler: request.fail(error)
 
 
+def carried_out(node: "FakeNode", request: Request, handler: Handler) -> None:
+    """No fault: for the requests before one that fails."""
+    handler(request)
+    del node
+
+
 def answer_lost(node: "FakeNode", request: Request, handler: Handler) -> None:
     """Carry it out; the connection ends before the answer."""
     connection = request._connection

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from raftlog.base.errors import (
+    BadBatch,
     BadName,
+    BadRequest,
     Closed,
     Fenced,
     GroupInUse,
@@ -20,15 +22,18 @@ from raftlog.base.errors import (
     Unavailable,
     WrongQueue,
 )
+from raftlog.base.ids import Offset
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced, Skipped
-from raftlog.client.receipts import Message
+from raftlog.client.receipts import Message, StoredBatch
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import (
     FakeCluster,
     answer_lost,
+    carried_out,
     fake_cluster,
+    refused,
     unanswered,
     until,
 )
@@ -225,6 +230,12 @@ async def test_a_seek_reaches_a_running_consumer() -> None:
             assert [(each.queue, each.offset) for each in found] == [(1, 7), (1, 8), (1, 9)]
             with pytest.raises(OffsetOutOfRange):
                 await client.groups.seek("billing", "orders", to=99)
+            with pytest.raises(ValueError, match="no start is named 'begin'"):
+                await client.groups.seek("billing", "orders", to="begin")  # type: ignore[arg-type]
+            for place in (-1, 2):
+                with pytest.raises(WrongQueue, match=f"no queue {place}; it has 2"):
+                    await client.groups.seek("billing", "orders", to={place: 0})
+            assert (await client.groups.describe("billing")).queues[1].committed == 7
 
 
 async def test_a_consumer_goes_on_with_the_next_leader() -> None:
@@ -405,6 +416,11 @@ async def test_topics_are_made_changed_listed_and_deleted() -> None:
             await client.topics.create("other")
         altered = await client.topics.alter("orders", queues=3, retention=0)
         assert (len(altered.queues), altered.retention) == (3, None)
+        for queues in (-1, 0):
+            with pytest.raises(BadRequest, match=f"at least 1 queue, not {queues}"):
+                await client.topics.create("third", queues=queues)
+        with pytest.raises(TypeError, match="seconds or a timedelta, not '7d'"):
+            await client.topics.create("third", retention="7d")  # type: ignore[arg-type]
         assert [topic.name for topic in await client.topics.list()] == ["orders", "other"]
         await client.topics.delete("other")
         await client.topics.delete("other", missing_ok=True)
@@ -413,3 +429,113 @@ async def test_topics_are_made_changed_listed_and_deleted() -> None:
         cluster.nodes[0].is_silent = True
         with pytest.raises(Unavailable):
             await client.topics.describe("orders", timeout=0.05)
+
+
+async def test_closing_is_not_taken_for_a_nudge() -> None:
+    """Schedule: a commit is fenced, which asks for the new generation; its owner closes at once.
+
+    The cancellation of the membership was taken for that question, and closing hung.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 1, queues=1)
+        consumer = client.consumer("billing", "orders", auto_commit=False)
+        await take(consumer, 1)
+        cluster.fault(Method.GROUP_COMMIT, refused(Fenced("by another")))
+        with pytest.raises(Fenced):
+            await consumer.commit()
+        await asyncio.wait_for(consumer.aclose(), 5)
+
+
+async def test_a_consumer_that_was_not_entered_is_no_member() -> None:
+    """Schedule: entering is cancelled while no node leads; then one does."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        cluster.lead("n9")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), client.consumer("billing", "orders"):
+                pass
+        cluster.lead("n1")
+        await asyncio.sleep(0.3)
+        assert cluster.machine.groups.get("billing") is None
+
+
+async def test_what_was_taken_before_an_error_is_handed_out_before_it() -> None:
+    """Else a poll that fails takes records along, and the next one commits them.
+
+    Schedule: queue 0 has records, queue 1 has lost some; one poll meets both.
+    """
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        for queue in (0, 1):
+            await client.send_batch("orders", [Record(b"x")] * 3, queue=queue)
+        async with client.consumer("billing", "orders") as consumer:
+            await take(consumer, 1)  # the group begins at 0
+        await cluster.forget_below("orders", 1, 2)
+        async with client.consumer("billing", "orders") as consumer:
+            inbox = consumer._inbox
+            await until(lambda: len(inbox._items) == 2)
+            inbox._items = type(inbox._items)(sorted(inbox._items, key=lambda item: item[0].place))
+            assert [message.offset for message in await consumer.poll(10)] == [0, 1, 2]
+            for _ in range(2):
+                with pytest.raises(OffsetOutOfRange):
+                    await consumer.poll(10)
+
+
+async def test_a_batch_that_cannot_be_opened_is_never_passed_over() -> None:
+    """As often as it is asked; what is behind it is not committed.
+
+    Schedule: three batches, the second one damaged on the way; whoever catches the error
+    and goes on got the third, and the group went past the second.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        for _ in range(3):
+            await client.send("orders", b"x")
+        async with client.consumer("billing", "orders", commit_interval=0.01) as consumer:
+            await until(lambda: bool(consumer._inbox._items))
+            fetch, batches = consumer._inbox._items.popleft()
+            assert isinstance(batches, tuple)
+            bad = StoredBatch(Offset(1), bytes(batches[1].data)[:-1] + b"?", "orders", 0)
+            consumer._inbox._items.append((fetch, (batches[0], bad, batches[2])))
+            assert (await anext(consumer)).offset == 0
+            for _ in range(3):
+                with pytest.raises(BadBatch):
+                    await anext(consumer)
+        assert committed(cluster) == [1]
+
+
+async def test_a_skip_does_not_overtake_what_was_read_before_it() -> None:
+    """Records that are here are handed out, although retention has forgotten them since.
+
+    Schedule: 0 to 7 are read ahead; 8 and 9 are forgotten before they are read; then the
+    handler takes its first. They were passed over, and the group went to 10.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send_batch("orders", [Record(b"x")] * 8)
+        cluster.fault(Method.READ, carried_out, unanswered)
+        async with client.consumer(
+            "billing", "orders", on_lost="skip", commit_interval=0.01
+        ) as consumer:
+            await until(lambda: bool(cluster.late))
+            await client.send_batch("orders", [Record(b"y")] * 4)
+            await cluster.forget_below("orders", 0, 10)
+            cluster.late[0]()
+            await until(lambda: consumer._inbox.has_items and cluster.count(Method.READ) >= 3)
+            assert [message.offset for message in await consumer.poll(3)] == [0, 1, 2]
+            await asyncio.sleep(0.05)
+            assert committed(cluster) in ([None], [0])
+            found = await take(consumer, 7)
+            assert [message.offset for message in found] == [*range(3, 8), 10, 11]
+
+
+async def test_topics_that_cannot_be_asked_for_are_told() -> None:
+    """Schedule: the membership ended at them, and whoever iterated waited for ever."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        async with asyncio.timeout(5):
+            with pytest.raises(BadRequest, match="600"):
+                await anext(client.consumer("billing", "x" * 600_000))
+        wrong: Any = b"name"
+        for group, topic, error in (
+            (wrong, "orders", TypeError),
+            ("billing", [wrong], TypeError),
+            ("billing", "\udcff", ValueError),
+        ):
+            with pytest.raises(error):
+                client.consumer(group, topic)

@@ -736,3 +736,118 @@ async def test_a_closed_producer_leaves_nobody_waiting_for_a_queue_that_is_gone(
         assert (await lingering).offset == 0
         assert producer.status.records == 0
         assert cluster.values("orders") == [[b"c"], [b"b"]]
+
+
+async def test_many_that_waited_for_room_may_all_be_refused() -> None:
+    """One after the other, and not one within the other: that ended at Python's depth."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1)
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, unanswered)
+        first = producer.send("orders", b"b")
+        waiting = [producer.send("orders", b"c", queue=9) for _ in range(2_000)]
+        last = producer.send("orders", b"d")
+        await until(lambda: bool(cluster.late))
+        cluster.late[0]()
+        assert (await first).offset == 1
+        errors = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(error) for error in errors} == {WrongQueue}
+        assert (await last).offset == 2
+
+
+async def test_a_flush_waits_for_those_before_it_and_not_for_those_behind() -> None:
+    """Schedule: the buffer is full all the time, because somebody sends and sends."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1)
+        sent: list[asyncio.Future[Receipt]] = []
+        most = 400
+
+        def send_on(_: object = None) -> None:
+            if len(sent) < most:
+                sent.append(producer.send("orders", b"v"))
+                sent[-1].add_done_callback(send_on)
+
+        for _ in range(3):
+            send_on()
+        await producer.flush(timeout=5)
+        most = 0
+        assert len(sent) < 100
+        await asyncio.gather(*sent)
+
+
+async def test_a_flush_ends_in_time_or_not_at_all() -> None:
+    """Not with BufferFull, when the producer's time is shorter than the flush's."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer(buffer_records=1, timeout=0.1)
+        await producer.send("orders", b"a")
+        cluster.fault(Method.APPEND, unanswered)
+        sends = [producer.send("orders", b"b", timeout=5), producer.send("orders", b"c")]
+        with pytest.raises(TimeoutError):
+            await producer.flush(timeout=0.3)
+        cluster.late[0]()
+        assert (await sends[0]).offset == 1
+        with pytest.raises(BufferFull):
+            await sends[1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error"),
+    [
+        ({"headers": {"name\udcff": b""}}, BadRequest),
+        ({"tag": "tag\udcff"}, BadRequest),
+        ({"queue": "0"}, TypeError),
+    ],
+)
+async def test_what_cannot_be_encoded_is_its_senders_trouble_alone(
+    wrong: dict[str, Any], error: type[Exception]
+) -> None:
+    """Schedule: it shares a turn with others (a file's name as a header, say).
+
+    It failed when the batches of that turn were made; queues whose turn came after it were
+    never flushed again.
+    """
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        for _ in range(2):  # before the topic was looked up, and after
+            sends = [client.send("orders", b"before", queue=0)]
+            with pytest.raises(error):
+                client.send("orders", b"wrong", **({"queue": 0} | wrong))
+            sends.append(client.send("orders", b"behind", queue=1))
+            await asyncio.wait_for(asyncio.gather(*sends), 5)
+        assert cluster.values("orders") == [[b"before"] * 2, [b"behind"] * 2]
+
+
+async def test_a_header_is_as_large_as_its_bytes() -> None:
+    """Not as its characters: a batch of such would be over the limit when it is made."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        name = "\N{GRINNING FACE}" * 250_000
+        sends = [client.send("orders", b"v", headers={name: b""}) for _ in range(4)]
+        sends.append(client.send("orders", b"v", headers={name * 5: b""}))
+        sends.append(client.send("orders", b"last"))
+        async with asyncio.timeout(10):
+            ends = await asyncio.gather(*sends, return_exceptions=True)
+        assert [type(end) for end in ends] == [*[Receipt] * 4, RecordTooLarge, Receipt]
+
+
+async def test_a_producer_whose_closing_is_cancelled_looks_for_nobody_any_more() -> None:
+    """Schedule: no leader; closing waits for a receipt, and is cancelled.
+
+    The search for a leader went on, also after the client was closed, fifty times a second.
+    """
+    async with fake_cluster(orders=1) as cluster:
+        before = asyncio.all_tasks()
+        client = Client(cluster.seeds)
+        producer = client.producer()
+        await producer.send("orders", b"a")
+        cluster.lead("n9")
+        waiting = producer.send("orders", b"b")
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(producer.aclose(), 0.1)
+        assert isinstance(await asyncio.wait_for(_end_of(waiting), 5), RaftlogError)
+        await client.aclose()
+        assert asyncio.all_tasks() <= before
+
+
+async def _end_of(waiting: "asyncio.Future[Receipt]") -> BaseException | None:
+    await asyncio.wait([waiting])
+    return waiting.exception()

@@ -18,7 +18,14 @@ from raftlog.base.errors import (
 from raftlog.client.client import Client
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import answer_lost, fake_cluster, refused, until
+from tests.client.fake_cluster import (
+    answer_lost,
+    carried_out,
+    fake_cluster,
+    refused,
+    unanswered,
+    until,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -219,3 +226,31 @@ async def test_cancelling_a_wait_loses_nothing() -> None:
                 except asyncio.CancelledError:
                     continue
         assert found == list(range(20))
+
+
+async def test_a_skip_does_not_overtake_what_was_read_before_it() -> None:
+    """Schedule: 0 to 7 are read ahead; 8 and 9 are forgotten before they are read."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 8)
+        cluster.fault(Method.READ, carried_out, unanswered)
+        async with client.reader("orders", on_lost="skip") as reader:
+            await until(lambda: bool(cluster.late))
+            await client.send_batch("orders", [Record(b"y")] * 4)
+            await cluster.forget_below("orders", 0, 10)
+            cluster.late[0]()
+            await until(lambda: cluster.count(Method.READ) >= 3)
+            found = [(await asyncio.wait_for(anext(reader), 5)).offset for _ in range(10)]
+            assert found == [*range(8), 10, 11]
+            assert reader.status.skipped == 2
+
+
+async def test_a_reader_that_was_not_entered_reads_nothing() -> None:
+    """Schedule: entering is cancelled while no node leads; then one does."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        cluster.lead("n9")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), client.reader("orders"):
+                pass
+        cluster.lead("n1")
+        await asyncio.sleep(0.3)
+        assert cluster.count(Method.READ) == 0

@@ -1,11 +1,13 @@
 """Finding the leader, and asking it: whoever that is, and whatever becomes of the question."""
 
 import asyncio
+import socket
 
 import pytest
 
 from raftlog.base.errors import (
     BadRequest,
+    Closed,
     NotCommitted,
     OutcomeUnknown,
     Retriable,
@@ -15,7 +17,7 @@ from raftlog.base.errors import (
 )
 from raftlog.client.channel import Channel
 from raftlog.client.client import Client
-from raftlog.client.routing import ask_status
+from raftlog.client.routing import Router, ask_status
 from raftlog.wire.address import parse_address
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
@@ -161,3 +163,34 @@ async def test_a_connection_that_ends_tells_everybody_what_can_be_said() -> None
             assert [type(result) for result in results] == [OutcomeUnknown, Unavailable]
         finally:
             await channel.aclose()
+
+
+async def test_whoever_waits_for_a_leader_is_told_that_the_client_was_closed() -> None:
+    """And not that it was cancelled itself, which nobody did."""
+    async with fake_cluster() as cluster:
+        cluster.lead("n9")
+        client = Client(cluster.seeds)
+        waiting = asyncio.ensure_future(client.topics.list())
+        await asyncio.sleep(0.05)
+        await client.aclose()
+        with pytest.raises(Closed):
+            await waiting
+
+
+async def test_two_rounds_share_a_connection_to_a_node() -> None:
+    """A search and a doubt may run at once; what one of them opens too much is closed."""
+    async with fake_cluster() as cluster:
+        router = Router(cluster.seeds)
+        (seed,) = cluster.seeds
+        one, two = await asyncio.gather(router._channel_to(seed), router._channel_to(seed))
+        assert one is two
+        await until(lambda: len(cluster.nodes[0].server.connections) == 1)
+        await router.aclose()
+
+
+async def test_a_node_that_says_nothing_is_told_from_one_that_is_not_there() -> None:
+    """A listener that never answers: the text says that it was waited for, and how long."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(Unavailable, match=r"it took longer than 0\.05 s$"):
+            await Channel.connect("127.0.0.1", port, timeout_s=0.05)

@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,14 +12,23 @@ from typing import Any, Final
 import pytest
 
 from raftlog import sync
-from raftlog.base.errors import BufferFull, Closed, TopicNotFound
+from raftlog.base.errors import (
+    BufferFull,
+    Closed,
+    OffsetOutOfRange,
+    RaftlogError,
+    TopicNotFound,
+    WrongLoop,
+)
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced
+from raftlog.client.fetching import Fetch, Inbox
 from raftlog.client.groups import Groups
 from raftlog.client.producer import Producer
 from raftlog.client.reader import Reader
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
+from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, fake_cluster
 
 OTHER_NAMES: Final = {"aclose": "close", "on_closed": ""}
@@ -135,9 +146,9 @@ def test_errors_are_the_same() -> None:
                 waiting = producer.post("orders", b"1", timeout=1.0)
                 with pytest.raises(BufferFull):
                     producer.post("orders", b"2")
-                fake.nodes[0].is_silent = False
                 with pytest.raises(Exception, match="no receipt in time"):
                     waiting.result(10)
+                fake.nodes[0].is_silent = False
         client.close()
         with pytest.raises(Closed):
             client.send("orders", b"v")
@@ -171,6 +182,157 @@ def test_events_reach_a_thread() -> None:
             pass
         thread.join(10)
         assert [type(event) for event in seen] == [Rebalanced]
+
+
+def test_whoever_waits_in_another_thread_is_told_that_the_client_was_closed() -> None:
+    """Schedule: a thread asks again and again for a leader; another one closes the client.
+
+    The loop was stopped before the first one's answer, and it waited for ever.
+    """
+    with cluster(orders=1) as fake:
+        client = sync.Client(fake.seeds)
+        client.topics.list()
+        fake.nodes[0].is_silent = True
+        caught: list[BaseException] = []
+
+        def ask() -> None:
+            try:
+                client.topics.list()
+            except BaseException as error:  # noqa: BLE001  (whatever it is)
+                caught.append(error)
+
+        thread = threading.Thread(target=ask, daemon=True)
+        thread.start()
+        while not fake.count(Method.TOPIC_LIST) > 1:
+            threading.Event().wait(0.001)
+        client.close()
+        thread.join(5)
+        assert [type(error) for error in caught] == [Closed]
+
+
+def test_a_blocking_call_in_a_callback_is_refused() -> None:
+    """It would wait for the thread that it is in."""
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client, client.producer() as own:
+        told: list[BaseException] = []
+        over = threading.Event()
+
+        def call(_: object) -> None:
+            try:
+                client.send("orders", b"again")
+            except BaseException as error:  # noqa: BLE001  (whatever it is)
+                told.append(error)
+            over.set()
+
+        own.post("orders", b"v").add_done_callback(call)
+        assert over.wait(5)
+        assert [type(error) for error in told] == [WrongLoop]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_client_is_of_no_use_after_a_fork_and_says_so() -> None:
+    """Its thread is not there: a call would wait for ever. The parent goes on."""
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        client.send("orders", b"0")
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                signal.alarm(5)
+                client.send("orders", b"1")
+            except WrongLoop as error:
+                client.close()
+                status = 0 if "fork" in str(error) else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        assert client.send("orders", b"1").offset == 1
+
+
+def source_of(client: sync.Client, who: str) -> sync.Consumer | sync.Reader:
+    """Return what hands out records."""
+    if who == "reader":
+        return client.reader("orders")
+    return client.consumer("billing", "orders")
+
+
+@pytest.mark.parametrize("who", ["consumer", "reader"])
+def test_ctrl_c_ends_a_wait_and_the_iteration_goes_on(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is lost, and closing does not hang.
+
+    No real signal: it would strike the test run itself if the wait began late.
+    """
+    begin = asyncio.run_coroutine_threadsafe
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def begin_interrupted(*asked: Any) -> Any:
+        future = begin(*asked)
+        monkeypatch.setattr(future, "result", interrupted)
+        return future
+
+    with (
+        cluster(orders=1) as fake,
+        sync.Client(fake.seeds) as client,
+        source_of(client, who) as source,
+    ):
+        for number in range(3):
+            monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", begin_interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                next(source)
+            monkeypatch.undo()
+            client.send("orders", b"x")
+            assert next(source).offset == number
+
+
+@pytest.mark.parametrize("who", ["consumer", "reader"])
+def test_what_came_to_an_interrupted_wait_is_handed_out_by_the_next(
+    who: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Schedule: the records have crossed when Ctrl-C ends the wait for them.
+
+    They were forgotten, and the group's offset went past them with the next poll.
+    """
+    with (
+        cluster(orders=1) as fake,
+        sync.Client(fake.seeds) as client,
+        source_of(client, who) as source,
+    ):
+        client.send_batch("orders", [Record(b"x")] * 5)
+        run = client._thread.run
+
+        def interrupted(work: Any) -> None:
+            run(work)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(client._thread, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            next(source)
+        monkeypatch.undo()
+        assert [next(source).offset for _ in range(5)] == list(range(5))
+
+
+def test_a_record_does_not_go_with_the_error_behind_it() -> None:
+    """Schedule: queue 0 has a record, queue 1 has lost some; both are here at once."""
+    with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
+        client.send("orders", b"x", queue=0)
+        with client.reader("orders") as reader:
+            inbox = reader._inner._inbox
+            while not inbox.has_items:
+                threading.Event().wait(0.001)
+            fetch = next(each for each in inbox._fetches if each.place == 1)
+            client._thread.run(put(inbox, fetch, OffsetOutOfRange(0, 1, 2)))
+            assert next(reader).offset == 0
+            for _ in range(2):
+                with pytest.raises(OffsetOutOfRange):
+                    next(reader)
+
+
+async def put(inbox: Inbox, fetch: Fetch, error: RaftlogError) -> None:
+    """Let something arrive."""
+    inbox.put(fetch, error)
 
 
 def run_all(calls: list[Callable[[], None]]) -> None:

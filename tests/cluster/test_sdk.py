@@ -127,7 +127,7 @@ async def main(seeds):
                     return
 
 asyncio.run(main(sys.argv[1]))
-""".replace("from raftlog.errors import", "from raftlog.base.errors import")
+"""
 
 
 async def test_a_consumer_that_is_paused_past_its_session_is_fenced_and_loses_nothing(

@@ -119,7 +119,7 @@ def family(root: type[RaftlogError]) -> Iterator[type[RaftlogError]]:
     """Yield an error class and all below it, as far as they are in the tree's module."""
     yield root
     for child in root.__subclasses__():
-        if child.__module__ == errors.__name__:
+        if child.__module__ in (errors.__name__, "raftlog.base.disk_errors"):
             yield from family(child)
 
 

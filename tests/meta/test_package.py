@@ -85,9 +85,9 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
 
     units = ("BYTES", "_NS", "_MS", "TICKS", "MIB", "KIB")
     counts = (
-        *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "PROPOSALS", "READS"),
+        *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "LEARNERS", "PROPOSALS"),
         *("RPCS", "TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS"),
-        *("CHARACTERS", "DUE"),
+        *("CHARACTERS", "DUE", "READS"),
     )
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 

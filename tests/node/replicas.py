@@ -11,7 +11,8 @@ from raftlog.base.entry import Entry
 from raftlog.base.ids import DirectoryId, NodeId, ReplicaId, Term
 from raftlog.base.membership import Membership
 from raftlog.base.writes import HardState
-from raftlog.node.replica import Replica, ReplicaOptions, World
+from raftlog.node.replica import Replica
+from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
@@ -37,7 +38,15 @@ class Node:
         self.sent: list[tuple[NodeId, PeerMessage]] = []
         self.failures: list[Exception] = []
         self.applied: list[Entry] = []
-        create_log(self.disk.files(), FOLDER, OPTIONS, HardState(Term(1)), list(entries))
+        self.voters = voters
+        state = HardState(entries[-1].term if entries else Term(1))
+        create_log(self.disk.files(), FOLDER, OPTIONS, state, list(entries))
+        self.open()
+
+    def open(self) -> None:
+        """Start a process on what is on the disk."""
+        self.life.ended = True
+        self.life = Life(self.queue, 0, 0)
         self.store = LogStore.open(self.disk.files(), FOLDER, OPTIONS)
         self.machine = HistoryMachine(lambda entry, _digest: self.applied.append(entry))
         pace = DiskPace(Random(1), DISK_NS)
@@ -53,7 +62,7 @@ class Node:
             peers=self,
             random=Random(1),
         )
-        members = Membership(REPLICAS[:voters])
+        members = Membership(REPLICAS[: self.voters])
         self.replica = Replica(
             REPLICAS[0], members, self.store, self.machine, world, ReplicaOptions()
         )

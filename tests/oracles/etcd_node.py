@@ -27,7 +27,6 @@ from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, LogEnd
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
 from raftlog.base.membership import Membership
 from raftlog.base.writes import HardState, Write, WriteEntries
-from raftlog.raft.candidate import is_up_to_date
 from raftlog.raft.config import CoreConfig, Restored
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role, Send
@@ -137,7 +136,7 @@ class EtcdNode:
                 message = msgspec.structs.replace(message, transfer=True)
             elif isinstance(message, PreVoteRequest) and core.leadership is not None:
                 # Ours would refuse, because a leader has no reason to doubt itself.
-                granted = message.term > core.term and is_up_to_date(message, core.log.last_id)
+                granted = message.term > core.term and core._is_up_to_date(message)
                 reply = PreVoteReply(message.term if granted else core.term, granted)
                 self._outbox.append(Send(replica_id(sender).node, reply, WriteNumber(0)))
                 return

@@ -17,9 +17,11 @@ from typing import Final, TypeVar
 import msgspec
 
 from raftlog.base.entry import CHAIN_ORIGIN, LOG_ORIGIN, Entry, EntryKind, seal
+from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Configuration, Membership, decode_membership
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.raft.changes import MemberChange
 from raftlog.raft.config import CoreConfig, Restored
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import (
@@ -34,6 +36,7 @@ from raftlog.raft.effects import (
 from raftlog.raft.events import (
     Applied,
     Campaign,
+    ChangeMembers,
     ConnectionLost,
     Durable,
     EntriesLoaded,
@@ -97,6 +100,11 @@ def restored(
         applied=Index(0),
         membership=membership,
         faulty=faulty,
+        configurations=tuple(
+            Configuration(entry.index, decode_membership(entry.body))
+            for entry in entries
+            if entry.kind is EntryKind.CONFIGURATION
+        ),
     )
 
 
@@ -120,8 +128,11 @@ class Node:
         hard_state: HardState | None = None,
         commit: int = 0,
         faulty: int = 0,
+        membership: Membership | None = None,
     ) -> None:
         self.replica: Final = replica
+        self.formed: Final = world.membership if membership is None else membership
+        """What it was told when its directory was formatted."""
         self.id: Final = replica.node
         self.slow_disk = False
         self.applies = True
@@ -155,7 +166,7 @@ class Node:
         self.core = RaftCore(
             self.replica,
             self._world.config,
-            restored(self._world.membership, self.disk, self.hard_state, commit, faulty),
+            restored(self.formed, self.disk, self.hard_state, commit, faulty),
             Random(f"{self._world.seed}/{self.id}/{self._starts}"),
         )
 
@@ -189,6 +200,12 @@ class Node:
     def propose(self, *bodies: bytes) -> Effects:
         """Propose one entry for each body."""
         return self.step(Propose([[body] for body in bodies]))
+
+    def change(self, change: MemberChange) -> Index | RaftlogError:
+        """Ask for a change of the members; return what the core says to that."""
+        answer = self.step(ChangeMembers(change)).change
+        assert answer is not None, "no answer to a change of the members"
+        return answer
 
     def flush(self, count: int | None = None) -> None:
         """Make the oldest ``count`` writes durable (all if None), with one report."""
@@ -328,6 +345,11 @@ class World:
             )
             for replica in self.membership.replicas
         }
+
+    def join(self, replica: ReplicaId) -> Node:
+        """Start a node with an empty log that knows nobody; in the place of one of its name."""
+        self.nodes[replica.node] = Node(self, replica, membership=NOBODY)
+        return self.nodes[replica.node]
 
     def __getitem__(self, node: NodeId) -> Node:
         """Return a node."""

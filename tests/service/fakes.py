@@ -117,6 +117,7 @@ class FakeReplica:
         self.reads: list[OnReady] = []
         self._proposed: list[tuple[Command, OnOutcome]] = []
         self._listeners: list[Callable[[Index], None]] = []
+        self.repair_listeners: list[Callable[[], None]] = []
 
     def propose(
         self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /
@@ -170,6 +171,10 @@ class FakeReplica:
     def faulty(self, index: Index, /) -> None:
         """Note the entry."""
         self.marked_faulty.append(index)
+
+    def on_repaired(self, listener: Callable[[], None], /) -> None:
+        """See the port."""
+        self.repair_listeners.append(listener)
 
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Tell ``listener`` about every commit."""

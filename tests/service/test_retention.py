@@ -243,3 +243,24 @@ def test_what_comes_from_the_disk_too_late_is_dropped(*, reign_ends: bool) -> No
     done(postings[summary][queue], None)
     world.turn()
     assert world.replica.proposed == 0
+
+
+@pytest.mark.usefixtures("small_ranges")
+@pytest.mark.parametrize("topic_is_new", [False, True])
+def test_settings_that_change_while_a_range_is_read_hold(*, topic_is_new: bool) -> None:
+    """Whoever was told that a topic keeps everything loses nothing to the settings before."""
+    world = World()
+    (queue,) = world.shard.create("orders", retention_ms=1_000)
+    world.store(queue, 5_000, 6_001)
+    postings = world.seal()
+    world.round()
+    ((summary, done),) = world.shard.ranges.loads
+    if topic_is_new:
+        world.shard.topics.delete("orders", lambda _: None)
+        world.shard.create("orders", retention_ms=0)
+    else:
+        world.shard.topics.alter("orders", TopicChanges(retention_ms=0), lambda _: None)
+        world.replica.commit()
+    done(postings[summary][queue], None)
+    world.turn()
+    assert world.replica.proposed == 0

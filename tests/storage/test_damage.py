@@ -10,6 +10,7 @@ from raftlog.base.errors import CorruptFrame, DamagedLog, StorageFailed
 from raftlog.base.ids import Index, Term
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.scan import is_padding
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES
 from tests.storage.logs import DIRECTORY, OPTIONS, Logs, chain, perform, read_all
 
@@ -257,6 +258,30 @@ def test_a_conflict_that_cuts_into_damage_keeps_the_promised_part_of_it() -> Non
     assert frames([entry for entry in read_all(store) if entry]) == frames(entries[:4] + branch)
 
 
+def test_good_entries_between_damage_and_the_end_of_a_segment_are_kept() -> None:
+    """No unit head follows them; that they lead to where the next segment begins is proof enough.
+
+    A repair of entry 2 that a power cut has torn leaves this. Were 3 and 4 called damaged too,
+    and a peer had its own damage there, nobody would have them any more.
+    """
+    logs = Logs(StoreOptions(segment_bytes=512))
+    entries = chain(8)
+    logs.append(entries[:4])
+    logs.append(entries[4:])
+    logs.sync_mark()
+    path, at = logs.place(entries[1])
+    assert logs.place(entries[4])[0] != path, "they share a segment"
+    files = logs.disk.files()
+    file = files.open(path)
+    file.pwrite([bytes(entries[1].size)], at)
+    file.sync()
+    files.remove(path.replace(".seg", ".idx"))
+    store = logs.crash(CrashKind.KEEP)
+    assert store.faulty_ranges() == [(2, 2)]
+    perform(store, store.plan_repair(entries[1:2]))
+    assert frames([entry for entry in read_all(store) if entry]) == frames(entries)
+
+
 def test_a_log_goes_on_behind_damage_whose_length_nobody_knows() -> None:
     """Its place is kept for the repair; new entries go to a new segment."""
     logs = Logs()
@@ -299,3 +324,14 @@ def test_a_stale_branch_cannot_link() -> None:
     assert [entry.index if entry else None for entry in read_all(store)] == [1, 2, 3, None, 5]
     with pytest.raises(CorruptFrame):
         store.plan([WriteEntries(logs.number(), None, (other,))], Index(0))
+
+
+@pytest.mark.parametrize("offset", [0, 1, 262_143, 262_144, 600_000, 786_436])
+def test_padding_ends_with_the_first_bit_that_is_set(offset: int) -> None:
+    """It is compared in pieces; wherever the bit lies, what is behind it is padding again."""
+    data = bytearray(3 * 262_144 + 5)
+    assert is_padding(bytes(data), 0)
+    data[offset] = 1
+    assert not is_padding(bytes(data), 0)
+    assert not is_padding(bytes(data), offset)
+    assert is_padding(bytes(data), offset + 1)

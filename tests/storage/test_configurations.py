@@ -1,0 +1,142 @@
+"""Configuration entries are known at a start without reading the log."""
+
+import contextlib
+
+import pytest
+
+from chaos.sim.disk import CrashKind, Killed
+from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
+from raftlog.base.errors import DamagedLog
+from raftlog.base.ids import Index, Term
+from raftlog.base.limits import BLOCK_BYTES
+from raftlog.base.writes import WriteEntries
+from raftlog.storage.configurations import MEMBERS, ConfigurationRow, newest_rows
+from raftlog.storage.log_store import StoreOptions
+from tests.storage.logs import DIRECTORY, Logs, chain, perform
+
+SMALL = StoreOptions(segment_bytes=512)
+PATH = f"{DIRECTORY}/{MEMBERS}"
+
+
+def configuration(after: LogEnd, term: int = 1) -> Entry:
+    """Return a configuration entry after ``after``."""
+    index = Index(after.index + 1)
+    body = f"members of {index} in {term}".encode()
+    return seal(EntryKind.CONFIGURATION, Term(term), index, after.checksum, [body])
+
+
+def with_configuration(before: int, after: int, options: StoreOptions = SMALL) -> Logs:
+    """Return a log with a configuration entry after ``before`` others, and ``after`` behind it."""
+    logs = Logs(options)
+    logs.append_each(chain(before))
+    entry = configuration(logs.store.end)
+    logs.append([entry])
+    logs.append_each(chain(after, after=entry.end))
+    return logs
+
+
+def known(logs: Logs) -> list[int]:
+    """Return the indexes of the configuration entries that the store names."""
+    return [row.index for row in logs.store.configurations]
+
+
+def test_a_configuration_in_a_sealed_segment_is_known_after_a_start() -> None:
+    """A start reads only the last segment."""
+    logs = with_configuration(3, 40)
+    assert known(logs) == [4]
+    logs.crash(CrashKind.LOSE)
+
+    assert known(logs) == [4]
+    assert logs.store.configurations[0].body == b"members of 4 in 1"
+
+
+def test_a_truncated_configuration_is_forgotten_and_the_one_before_is_not() -> None:
+    """At once, and after a start."""
+    logs = with_configuration(3, 0)
+    logs.append([configuration(logs.store.end)])
+    assert known(logs) == [4, 5]
+    (other,) = chain(1, after=logs.store.durable_end, term=2)
+    end = LogEnd(Index(4), Term(1), logs.store.configurations[0].checksum)
+    (other,) = chain(1, after=end, term=2)
+    write = WriteEntries(logs.number(), Index(4), (other,))
+    perform(logs.store, logs.store.plan([write], Index(4)))
+
+    assert known(logs) == [4]
+    logs.crash()
+    assert known(logs) == [4]
+
+
+@pytest.mark.parametrize("operations", range(12))
+@pytest.mark.parametrize("kind", list(CrashKind))
+def test_at_every_crash_the_file_names_what_the_log_has(operations: int, kind: CrashKind) -> None:
+    """The file first, then the entry: a row without its entry says nothing; never the reverse."""
+    logs = with_configuration(3, 2)
+    entry = configuration(logs.store.end)
+    left = operations
+
+    def on_operation(_call: str, _path: str) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            logs.disk.on_operation = None
+            raise Killed
+
+    logs.disk.on_operation = on_operation
+    with contextlib.suppress(Killed):
+        logs.append([entry])
+    logs.disk.on_operation = None
+    logs.crash(kind)
+
+    assert known(logs) == ([4, 7] if logs.store.end.index == 7 else [4])
+
+
+@pytest.mark.parametrize("copy", [0, 1])
+def test_one_bad_copy_is_read_from_the_other(copy: int) -> None:
+    """They lie in different blocks."""
+    logs = with_configuration(3, 0)
+    logs.disk.flip_bit(PATH, copy * BLOCK_BYTES + 20, 3)
+    logs.crash()
+
+    assert known(logs) == [4]
+
+
+def test_two_bad_copies_stop_the_node() -> None:
+    """It could count votes of those who have none."""
+    logs = with_configuration(3, 0)
+    for copy in (0, 1):
+        logs.disk.flip_bit(PATH, copy * BLOCK_BYTES + 20, 3)
+
+    with pytest.raises(DamagedLog, match="who may vote"):
+        logs.crash()
+
+
+def test_a_damaged_configuration_entry_is_known_all_the_same() -> None:
+    """The file has its body; the entry itself is repaired from a peer."""
+    logs = with_configuration(3, 3, StoreOptions(segment_bytes=4096))
+    logs.sync_mark()
+    path = next(path for path in logs.disk.paths() if path.endswith(".seg"))
+    at = logs.disk.content(path).index(b"members of 4")
+    logs.disk.flip_bit(path, at, 0)
+    logs.crash()
+
+    assert logs.store.faulty_ranges() == [(4, 4)]
+    assert known(logs) == [4]
+
+
+def test_only_what_may_come_back_is_kept() -> None:
+    """The newest committed row, and all later ones."""
+    rows = [ConfigurationRow(Index(index), index, b"") for index in (1, 5, 8, 9)]
+
+    assert [row.index for row in newest_rows(rows, Index(8))] == [8, 9]
+    assert [row.index for row in newest_rows(rows, Index(7))] == [5, 8, 9]
+    assert [row.index for row in newest_rows(rows, Index(0))] == [1, 5, 8, 9]
+
+
+def test_a_log_from_before_the_file_has_no_rows() -> None:
+    """Its configuration is the one of its formation."""
+    logs = Logs()
+    logs.append_each(chain(3))
+    logs.crash()
+
+    assert PATH not in logs.disk.paths()
+    assert known(logs) == []
