@@ -97,8 +97,7 @@ class Replica:
         self.on_members: Callable[[Membership], None] = lambda _: None
         """Told of each configuration that comes into force, committed or not."""
         self._options = options
-        self._scheduler = world.scheduler
-        self._peers = world.peers
+        self._scheduler, self._peers = world.scheduler, world.peers
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
@@ -112,8 +111,7 @@ class Replica:
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._repaired_listeners: list[Callable[[], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
-        self._draining = False
-        self._accepting = False
+        self._draining = self._accepting = False
         self._waits_for_terms = store.terms_in_doubt
         self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
@@ -140,12 +138,12 @@ class Replica:
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
-        self._repairer.message_bytes_max = options.core.message_bytes_max
 
     # -- life
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
+        self._repairer.message_bytes_max = self._options.core.message_bytes_max
         self._repairer.begin()
         if not self._waits_for_terms:
             self._take_part()

@@ -6,12 +6,8 @@ durable; a record that fails its checksum is never handed out; opening again is
 idempotent and bounded, and deletes nothing that it cannot classify; an error of
 a write is final.
 
-Blocking work is *planned* on the event loop, *performed* by the writer thread and
-*completed* on the loop; one plan is under way at a time, so nothing is shared
-between threads but open files::
-
-    plan(writes) ---> StorePlan.perform() ---> complete(plan)
-       loop              writer thread            loop
+Blocking work is planned and completed on the event loop, and performed by the writer
+thread: ``plan``, ``StorePlan.perform``, ``complete``. One is under way at a time.
 """
 
 from bisect import bisect_right
@@ -440,18 +436,14 @@ class LogStore:
     def _begin_segment(self, plan: StorePlan, base: LogEnd, size: int) -> Segment:
         file = LaterFile()
         segment = Segment(file, self._log_directory, base)
-        path, header = segment.path, encode_header(base, self.unit_number)
-        plan.steps.append(partial(self._do.make_segment, file, path, header, size))
+        header = encode_header(base, self.unit_number)
+        plan.steps.append(partial(self._do.make_segment, file, segment.path, header, size))
         self._segments.append(segment)
         return segment
 
     def _plan_truncate(self, plan: StorePlan, to: LogEnd) -> None:
         assert self.start.index <= to.index <= self.end.index, f"truncation to {to.index}"
-        self.truncations += 1
-        self.unit_number += 1
-        claim = claim_done(self.unit_number, to, truncation=True)
-        # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
-        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+        self._plan_claim(plan, to)
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
             segment.drop()
@@ -464,18 +456,21 @@ class LogStore:
         if self.durable_end.index > to.index:
             self.durable_end = to
 
+    def _plan_claim(self, plan: StorePlan, to: LogEnd, *, reset: bool = False) -> None:
+        self.truncations += 1
+        self.unit_number += 1
+        claim = claim_done(self.unit_number, to, truncation=True, reset=reset)
+        # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
+        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+
     def _plan_reset(self, plan: StorePlan, base: LogEnd, configuration: bytes) -> None:
         """Claim the new beginning, remove everything, then make the first segment behind it."""
         assert base.index > self.start.index, f"reset to {base.index}, before {self.start.index}"
         row = ConfigurationRow(base.index, base.checksum, configuration)
         # Until the claim is made the old rows count, and from then on the new one.
-        rows = [*self.configurations, row]
+        rows, self.configurations = [*self.configurations, row], [row]
         plan.steps.append(partial(write_rows, self.files, self.directory, rows))
-        self.configurations = [row]
-        self.truncations += 1
-        self.unit_number += 1
-        claim = claim_done(self.unit_number, base, reset=True)
-        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+        self._plan_claim(plan, base, reset=True)
         for segment in self._segments:
             segment.drop()
             plan.steps.append(partial(self._do.remove, segment))
