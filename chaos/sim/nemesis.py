@@ -17,6 +17,7 @@ from chaos.sim.network import partition
 from chaos.sim.process import Machine
 from chaos.sim.swarm import Fault
 from raftlog.base.ids import NodeId
+from raftlog.base.space import DiskLevel
 
 _ROTS: Final = (f"{SHARD}/log/", f"{SHARD}/index/", f"{SHARD}/snapshot/")
 _SECTORS_SHARE: Final = 0.3
@@ -44,7 +45,7 @@ class Nemesis:
             Fault.TRANSFER: self._transfer,
             Fault.FALSE_HINT: self._false_hint,
             Fault.WRITE_ERROR: lambda: self._write_error(errno.EIO),
-            Fault.NO_SPACE: lambda: self._write_error(errno.ENOSPC),
+            Fault.NO_SPACE: self._no_space,
             Fault.SLOW_DISK: self._slow_disk,
             Fault.BIT_ROT: self._bit_rot,
             Fault.READ_ERROR: self._read_errors,
@@ -63,6 +64,7 @@ class Nemesis:
             machine.disk.on_operation = None
             machine.disk.read_error = None
             machine.pace.slow_until_ns = 0
+            machine.space.level = DiskLevel.ROOM
             if machine.process is not None:
                 machine.process.life.resumes_ns = 0
 
@@ -205,6 +207,34 @@ class Nemesis:
                 raise OSError(number, "simulated", path)
 
         machine.disk.on_operation = on_operation
+
+    def _no_space(self) -> None:
+        """No space, for whatever comes next or for everything that needs more for a while.
+
+        A full disk still takes what is written over what it has.
+        """
+        if self._random.random() < 0.3:
+            self._write_error(errno.ENOSPC)
+            return
+        machine = self._some_machine()
+        if machine is None:
+            return
+        self._note("full disks")
+        disk, space = machine.disk, machine.space
+
+        def on_operation(call: str, path: str) -> None:
+            if call in ("fallocate", "create"):
+                raise OSError(errno.ENOSPC, "simulated", path)
+
+        def make_room() -> None:
+            if disk.on_operation is on_operation:
+                disk.on_operation = None
+            space.level = DiskLevel.ROOM
+
+        disk.on_operation = on_operation
+        if self._random.random() < 0.7:  # else nobody has looked yet
+            space.level = DiskLevel.FULL
+        self._cluster.queue.after(self._random.randrange(100, 5_000) * MS_NS, make_room)
 
     def _victim(self) -> Machine | None:
         victims = [machine for machine in self._cluster.machines.values() if machine.victim]

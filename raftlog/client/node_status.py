@@ -24,6 +24,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         last: The last log index here.
         durable: How far it is on this node's disk.
         counters: Figures for people; their names may change.
+        alarms: What somebody has to look at, in sentences.
     """
 
     cluster: str
@@ -39,6 +40,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     last: int
     durable: int
     counters: Mapping[str, int]
+    alarms: tuple[str, ...] = ()
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -57,4 +59,5 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.last,
         answer.durable,
         dict(answer.counters),
+        tuple(answer.alarms),
     )

@@ -25,6 +25,7 @@ from raftlog.base.errors import (
     WrongCluster,
 )
 from raftlog.base.ids import NodeId, ShardId
+from raftlog.base.space import DiskLevel, Space
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
 from raftlog.node.world import ReplicaOptions
@@ -99,6 +100,8 @@ class NodeServer:
             directory.close()
             raise
         host.on_failed = self._shard_failed
+        host.space_watch.on_level = self._disk_level
+        host.space_watch.on_failed = self._fail
         mesh = self._mesh = await Mesh.open(
             host,
             config.peer_addresses(node.node),
@@ -123,6 +126,7 @@ class NodeServer:
             await self._listen(self._grpc, node.grpc)
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
+            replica.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
         host.start()
 
     async def _listen(self, server: Listens, address: str) -> None:
@@ -151,6 +155,7 @@ class NodeServer:
                     election_ticks_max=timings.election_ticks_max,
                 )
             ),
+            disk_limits=config.disk,
         )
 
     def _make_machine(self, shard: ShardId, path: str, store: LogStore) -> BrokerMachine:
@@ -186,6 +191,16 @@ class NodeServer:
     def _shard_failed(self, shard: ShardId, error: Exception) -> None:
         del shard  # a disk's error names the file; the node ends whichever it was
         self._fail(error)
+
+    def _disk_level(self, level: DiskLevel, space: Space) -> None:
+        told = f"{space.used_percent:.0f} % of the disk of {self.node.data} is used"
+        match level:
+            case DiskLevel.FULL:
+                log.error("%s: records are refused where a majority is so full; make room", told)
+            case DiskLevel.SCARCE:
+                log.warning("%s: no topic is made any more; make room", told)
+            case DiskLevel.ROOM:
+                log.info("%s: there is room again", told)
 
     def _refused(self, peer: NodeId, error: RaftlogError) -> None:
         if isinstance(error, RolledBack):

@@ -26,7 +26,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from raftlog.base.errors import CorruptFrame, DamagedLog
+from raftlog.base.errors import CorruptFrame, DamagedLog, NoRoom
 from raftlog.base.ids import INDEX_ZERO, Index, NodeId, ReplicaId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
@@ -300,7 +300,7 @@ class Installer:
             fetch.busy = False
             if self._fetch is not fetch:
                 return
-            if isinstance(error, CorruptFrame | DamagedLog):
+            if isinstance(error, CorruptFrame | DamagedLog | NoRoom):
                 self._fetch = None
             elif error is not None:
                 self._fetch = None

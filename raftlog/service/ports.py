@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, ShardId, Term
+from raftlog.base.space import DiskLevel
 from raftlog.broker.index import Postings, RangeSummary
 
 OnOutcome = Callable[[object, Term, Index], None]
@@ -31,6 +32,10 @@ class ShardReplica(Protocol):
     @property
     def leader(self) -> NodeId | None:
         """Who leads, as far as it knows."""
+
+    @property
+    def disk_level(self) -> DiskLevel:
+        """What the disks of a majority can still take."""
 
     def propose(
         self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /

@@ -120,7 +120,8 @@ class BrokerShard:
                 **reign.counters(),
                 **kept.counters(),
             }
-            return node_status(facts, replica.status(), replica.core.membership, counted)
+            members = replica.core.membership
+            return node_status(facts, replica.status(), members, counted, replica.alarms.raised)
 
         return ShardService(
             produce=produce,

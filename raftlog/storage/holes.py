@@ -67,7 +67,7 @@ def fill(
         # What lay behind the damage is no part of the log, and appends go on here.
         stop = hole.position + sum(map(len, frames))
         steps.append(partial(segment.file.truncate, stop))
-        steps.append(partial(segment.file.allocate, max(segment_bytes, stop)))
+        steps.append(partial(do.reserve, segment.file, max(segment_bytes, stop)))
     steps.append(partial(do.sync, segment.file))
     return steps
 

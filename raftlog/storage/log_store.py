@@ -38,6 +38,7 @@ from raftlog.storage.segment import (
     encode_header,
     encode_index,
     joined_runs,
+    keep_whole,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
 from raftlog.storage.survey import Survey, learn_terms, runs_of, split
@@ -113,7 +114,7 @@ class LogStore:
             plan.perform()
             store.durable_end = store.end
         store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
-        store._allocate_last()
+        keep_whole(store._segments[-1], options.segment_bytes)
         return store
 
     # -- what is known
@@ -490,10 +491,3 @@ class LogStore:
     def _segment_of(self, index: Index) -> Segment:
         at = bisect_right(self._segments, index, key=lambda segment: segment.first_index) - 1
         return self._segments[max(at, 0)]
-
-    def _allocate_last(self) -> None:
-        """Reserve the whole last segment: a size that grows is journalled by each sync (24)."""
-        last = self._segments[-1]
-        if not last.sealed and last.file.size() < self.options.segment_bytes:
-            last.file.allocate(self.options.segment_bytes)
-            last.file.sync()

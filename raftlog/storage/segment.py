@@ -261,9 +261,11 @@ def encode_index(segment: Segment, unit: int) -> bytes:
 def store_index(files: Files, path: str, data: bytes) -> None:
     """Write an ``.idx``. Not synced: it is made again from its segment if it is lost."""
     file = files.open(path, create=True)
-    file.truncate(0)
-    file.pwrite([data], 0)
-    file.close()
+    try:
+        file.truncate(0)
+        file.pwrite([data], 0)
+    finally:
+        file.close()
 
 
 def open_sealed(files: Files, segment: Segment) -> bool:
@@ -342,3 +344,13 @@ def places_from_index(files: Files, segment: Segment) -> EntryPlaces | None:
     positions.frombytes(places[: 4 * count])
     checksums.frombytes(places[4 * count :])
     return EntryPlaces(positions, checksums)
+
+
+def keep_whole(segment: Segment, size: int) -> None:
+    """Reserve the whole of the segment that is written to: appends must not change its size.
+
+    A size that grows has to be journalled by every fdatasync (ruling 24).
+    """
+    if not segment.sealed and segment.file.size() < size:
+        segment.file.allocate(size)
+        segment.file.sync()

@@ -6,6 +6,7 @@ from typing import TypeVar
 from raftlog.base.entry import CHAIN_ORIGIN, Buffer, Entry, EntryKind, seal
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, Term
+from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import Command, envelope
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import OnOutcome, OnReady
@@ -112,6 +113,7 @@ class FakeReplica:
         self.marked_faulty: list[Index] = []
         self.refusal: RaftlogError | None = None
         self.leads = True
+        self.disk_level = DiskLevel.ROOM
         self.leader: NodeId | None = NodeId("n1")
         self.log_time_ms = 0
         self.reads: list[OnReady] = []

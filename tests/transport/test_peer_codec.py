@@ -47,6 +47,7 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.AppendAccepted(Term(1), Index(2), LARGE),
     rpcs.AppendRejected(Term(1), Index(2), Term(3), Index(4)),
     rpcs.Heartbeat(Term(1), Index(2), 3),
+    rpcs.Heartbeat(Term(1), Index(2), 3, (1 << 32) - 1),
     rpcs.HeartbeatReply(Term(1), 2),
     rpcs.TimeoutNow(Term(1)),
     rpcs.ReadIndexRequest(Term(1), LARGE),
@@ -58,6 +59,7 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.InstallRequest(Index(LARGE), 2, 1 << 33),
     rpcs.InstallChunk(Index(7), 2, 5, 1 << 33, crc32c(b"piece"), b"piece"),
     rpcs.InstallChunk(Index(7), 2, 5, 0, 0, b""),
+    rpcs.DivergenceAlarm(Index(LARGE)),
 ]
 
 
@@ -85,11 +87,13 @@ LAYOUTS: Final = [
     ),
     pytest.param(
         rpcs.Heartbeat(Term(1), Index(2), 3),
-        "010000000000000002000000000000000300000000000000",
+        "010000000000000002000000000000000300000000000000ffffffffffffffff",
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2), "01000000000000000200000000000000", id="HeartbeatReply"
+        rpcs.HeartbeatReply(Term(1), 2, 1),
+        "0100000000000000020000000000000001",
+        id="HeartbeatReply",
     ),
 ]
 
