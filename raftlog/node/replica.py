@@ -99,8 +99,7 @@ class Replica:
         world: World,
         options: ReplicaOptions,
     ) -> None:
-        self.id = replica
-        self.store = store
+        self.id, self.store = replica, store
         self.machine = machine
         self.failure: Exception | None = None
         """Why this replica stopped by itself, if it did."""
