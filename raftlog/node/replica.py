@@ -116,7 +116,7 @@ class Replica:
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
             *(replica.node, world.scheduler, machine),
-            *(lambda: self.membership, self._sound),
+            *(lambda: self.membership, self._alarm),
         )
         self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
@@ -149,9 +149,6 @@ class Replica:
         )
         self.keeping: Final = self._make_keeping(world)
 
-    def _sound(self, what: str) -> None:
-        self.upkeep.alarms.sound(what)
-
     def _make_keeping(self, world: World) -> LogKeeping:
         reader = self.upkeep.reader
         return LogKeeping(
@@ -167,6 +164,9 @@ class Replica:
             is_writing=self._is_writing,
             stamp=self._clock.stamp,
         )
+
+    def _alarm(self, what: str) -> None:
+        self.upkeep.alarms.sound(what)
 
     def _make_upkeep(self, world: World) -> Upkeep:
         upkeep = Upkeep(
