@@ -7,7 +7,7 @@ compares them up to there.
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from raftlog.base.entry import Entry
+from raftlog.base.entry import Entry, LogEnd
 from raftlog.base.ids import Index, Term
 
 
@@ -39,6 +39,16 @@ class LogModel:
         for entry in entries:
             assert entry.index == len(self.marks) + 1, f"entry {entry.index} after {len(self)}"
             self.marks.append(Mark(entry.term, entry.checksum))
+
+    def reset(self, base: LogEnd, committed: "LogModel") -> None:
+        """Begin anew behind ``base``: everything up to there is what was committed.
+
+        Raises:
+            AssertionError: It is another entry than the one that was committed there.
+        """
+        mark = Mark(base.term, base.checksum)
+        assert committed.at(base.index) == mark, f"reset to {base}, which was never committed"
+        self.marks = committed.marks[: base.index]
 
     def copy(self) -> "LogModel":
         """Return an independent copy."""

@@ -9,7 +9,7 @@ from typing import Final, assert_never
 from chaos.check.log_model import LogModel
 from chaos.check.violation import Violation
 from raftlog.base.ids import NodeId, Term
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, SaveHardState, WriteEntries
 from raftlog.raft.rpcs import (
     AppendAccepted,
     AppendRejected,
@@ -33,7 +33,7 @@ class DurableState:
         self.votes: dict[Term, NodeId] = {}
         self._note_vote()
 
-    def performed(self, write: Write) -> None:
+    def performed(self, write: SaveHardState | WriteEntries) -> None:
         """Take in that ``write`` is on disk."""
         match write:
             case SaveHardState(_, state):

@@ -13,7 +13,7 @@ from typing import Final
 from chaos.check.log_model import LogModel, Mark
 from chaos.check.violation import Violation
 from raftlog.base.ids import NodeId
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 
 NAME: Final = "recovery"
 
@@ -23,15 +23,18 @@ def check_recovered(
     recovered: Sequence[Mark | None],
     durable: LogModel,
     in_flight: Sequence[Write],
+    committed: LogModel | None = None,
 ) -> LogModel:
     """Check a recovered log; None in it is an entry that was damaged or not looked at.
+
+    ``committed`` is needed where a reset is in flight.
 
     Returns the log as it must be now, damaged entries included.
 
     Raises:
         Violation: It has lost what was durable, or has what was never written.
     """
-    for least, most in _possible_logs(durable, in_flight):
+    for least, most in _possible_logs(durable, in_flight, committed or LogModel()):
         if _is_between(recovered, least, most):
             return LogModel(most.marks[: len(recovered)])
     raise Violation(
@@ -41,12 +44,19 @@ def check_recovered(
     )
 
 
-def _possible_logs(durable: LogModel, in_flight: Sequence[Write]) -> list[tuple[int, LogModel]]:
+def _possible_logs(
+    durable: LogModel, in_flight: Sequence[Write], committed: LogModel
+) -> list[tuple[int, LogModel]]:
     """Return, for each crash point, how many entries must be there, and a prefix of what."""
     log = durable.copy()
     least = len(log)
     possible = [(least, log.copy())]
     for write in in_flight:
+        if isinstance(write, ResetLog):
+            # The old log or the new one, whose part before its beginning is what was committed.
+            log.reset(write.base, committed)
+            least = len(log)
+            possible.append((least, log.copy()))
         if not isinstance(write, WriteEntries):
             continue
         if write.truncate_to is not None:

@@ -40,6 +40,8 @@ class LogPromise:
     """The promised hard state, and those that are being written."""
     possible: tuple[Log, ...] = ()
     """The log after each write of the plan under way."""
+    reset: Log = ()
+    """What the log begins behind, and nothing else, once the reset under way was made."""
     trimmed: int = 0
     """Entries that a trim, done or under way, may have dropped."""
     damaged: frozenset[int] = frozenset()
@@ -69,7 +71,8 @@ class LogPromise:
         found = read_log(store)
         log = self._check_log(store, found)
         demand(f"hard state {store.hard_state}", holds=store.hard_state in self.states)
-        demand(f"commit hint {store.commit_hint}", holds=store.commit_hint <= self.kept)
+        kept = max(self.kept, len(self.reset))
+        demand(f"commit hint {store.commit_hint}", holds=store.commit_hint <= kept)
         for first, last in store.faulty_ranges():
             inside = self.damaged.issuperset(range(first, last + 1))
             demand(f"entries {first} to {last} are called damaged", holds=inside)
@@ -77,6 +80,11 @@ class LogPromise:
 
     def _check_log(self, store: LogStore, found: Sequence[Entry | None]) -> Log:
         start = store.start.index
+        if self.reset and store.start == self.reset[-1].end:
+            demand(f"{len(found)} entries in a log that is new", holds=not found)
+            rows = [row.index for row in store.configurations]
+            demand("a new log does not know its members", holds=rows[-1:] == [start])
+            return self.reset
         demand(f"log starts at {start}, trimmed to {self.trimmed}", holds=start <= self.trimmed)
         whole = start + len(found)
         demand(f"{self.kept} entries were promised, {whole} found", holds=whole >= self.kept)

@@ -12,13 +12,15 @@ from chaos.crash.recording import Moment, Recording
 from chaos.sim.disk import SimDisk
 from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.membership import Membership
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.storage.directory import form_cluster
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
 
 NODE: Final = NodeId("n1")
 VOTES: Final = tuple(ReplicaId(NodeId(f"n{n}"), DirectoryId(f"d{n}")) for n in (1, 2))
+MEMBERS: Final = Membership(VOTES).encode()
 UNCOMMITTED: Final = 4
 """Entries at the end of a log that a truncation may take."""
 
@@ -36,6 +38,7 @@ SCRIPTS: Final[Mapping[str, Script]] = {
     "roll": Script({"append": 6, "burst": 3, "mark": 1, "reopen": 1}, 512, (5, 100, 300)),
     "truncate": Script({"append": 3, "truncate": 4, "burst": 3, "mark": 1, "reopen": 1}),
     "trim": Script({"append": 6, "burst": 2, "truncate": 1, "trim": 3, "reopen": 1}, 512),
+    "reset": Script({"append": 5, "burst": 2, "truncate": 2, "reset": 3, "trim": 1, "reopen": 1}),
     "hard state": Script({"vote": 6, "append": 2, "truncate": 1, "mark": 1, "reopen": 1}),
     "mixed": Script(
         {"append": 8, "burst": 3, "truncate": 3, "vote": 2, "trim": 1, "mark": 1, "reopen": 1}
@@ -100,6 +103,8 @@ class LogWorkload:
                 through = Index(self.random.randint(start, max(self._commit, start)))
                 self._change(trimmed=max(self.recording.promise.trimmed, through))
                 self.perform(store.plan_trim(through))
+            case "reset":
+                self._reset()
             case "mark":
                 self.perform(store.plan_mark())
             case "reopen":
@@ -116,6 +121,20 @@ class LogWorkload:
 
     def _change(self, **facts: object) -> None:
         self.recording.promise = replace(self.recording.promise, **facts)  # type: ignore[arg-type]
+
+    def _reset(self) -> None:
+        """Begin anew behind an entry of another log: after this one's end, or before it."""
+        kept = max(self._commit, self.store.start.index)
+        self._term += 1
+        after = self.log[:kept]
+        for _ in range(self.random.randint(1, 3)):
+            after += self._entries(after)
+        self._change(kept=kept, reset=after)
+        write = ResetLog(self._number(), after[-1].end, MEMBERS)
+        self.perform(self.store.plan([write], Index(self._commit)))
+        self.log = after
+        self._commit = len(after)
+        self._change(trimmed=len(after), reset=())
 
     def _writes(self, kind: str) -> None:
         writes: list[Write] = []

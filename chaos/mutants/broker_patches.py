@@ -254,6 +254,42 @@ BROKER_MUTANTS: Final = (
         "raftlog.broker.ranges",
         (("        if crc32c(block) != checksum:\n", "        if crc32c(block) < 0:\n"),),
     ),
+    # -- trims and installs
+    Mutant(
+        "trim of what a queue still has (ruling 7)",
+        "raftlog.broker.queue_index",
+        (
+            (
+                "    return start is not None and start < end\n",
+                "    return start is not None and start < end - 1\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "log trimmed as far as the newest snapshot",
+        "raftlog.service.trimming",
+        (
+            (
+                "        through = min(known for _, known in self._kept)\n",
+                "        through = self._kept[0][0]\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "snapshot of the leader installed without the index ranges",
+        "raftlog.service.installing",
+        (
+            (
+                "                self._next_range(fetch, FIRST_RANGE)\n",
+                (
+                    "                self._work(fetch, lambda: find_snapshot(self._snapshots, "
+                    "lambda at, _: [msgspec.structs.replace(self._machine.ranges[-1], "
+                    "last_index=at)] if self._machine.ranges else [], fetch.snapshot, "
+                    "fetch.snapshot), lambda whole: self._ended(fetch, whole))\n"
+                ),
+            ),
+        ),
+    ),
     # -- reads
     Mutant(
         "session goes back to an older replica",

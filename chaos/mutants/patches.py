@@ -131,11 +131,11 @@ MUTANTS: Final = (
         (
             (
                 (
-                    "    self._acknowledge()\n"
+                    "    self._acknowledge_again()\n"
                     "        self._commit_up_to(min(message.commit, self._following.matched))\n"
                 ),
                 (
-                    "    self._acknowledge()\n"
+                    "    self._acknowledge_again()\n"
                     "        self._commit_up_to(min(message.commit, self.log.last_index))\n"
                 ),
             ),

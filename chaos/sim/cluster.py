@@ -140,6 +140,7 @@ class Cluster:
         state = BrokerState(
             *(node, store, SHARD, on_apply),
             on_state=lambda index, digest: observer.has_state(node, index, digest),
+            on_restored=lambda index: observer.restored(node, index),
         )
         if state.machine.applied:
             self.marks["states restored"] += 1
@@ -189,7 +190,7 @@ class Cluster:
         end = store.end
         seen: list[Mark | None] = [None] * end.index
         first = Index(self.process_random.randint(1, end.index))
-        if not any(low <= first <= high for low, high in faulty):
+        if first >= store.first_index and not any(low <= first <= high for low, high in faulty):
             span = store.locate(first, end.index, 4_000)
             try:
                 buffer = span.read(wait=True)
@@ -252,9 +253,10 @@ class Cluster:
         machine.restart_due = True
         random = self.process_random
         longest = 3_000 if random.random() < 0.3 else 400
-        self.queue.after(random.randrange(10, longest) * MS_NS, lambda: self._restart(machine))
+        self.queue.after(random.randrange(10, longest) * MS_NS, lambda: self.restart(machine))
 
-    def _restart(self, machine: Machine) -> None:
+    def restart(self, machine: Machine) -> None:
+        """Start a process that was due, if none runs."""
         machine.restart_due = False
         if machine.process is None and not machine.stays_down:
             self.start(machine, machine.in_flight)

@@ -20,6 +20,7 @@ from chaos.check.group_offsets import GroupOffsets
 from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
+from chaos.check.trims_true import check_trim
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.claims import (
@@ -42,6 +43,7 @@ from raftlog.broker.topics import (
     StartMoved,
     Topic,
 )
+from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.wire.batch import Batch, append_facts
 
 _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
@@ -57,6 +59,7 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.CLAIM_QUEUE, ClaimQueue),
         (CommandType.COMMIT_OFFSETS, CommitOffsets),
         (CommandType.SEEK_GROUP, SeekGroup),
+        (CommandType.TRIM, Trim),
     )
 }
 _QUEUE: Final = struct.Struct("<I")
@@ -105,7 +108,10 @@ class Facts:
                 self._appended(entry, position, length, outcome)
             elif kind in _COMMANDS:
                 command = _COMMANDS[kind].decode(body[position : position + length])
-                self._carried_out(command, outcome)
+                if isinstance(command, Trim):
+                    self._trimmed(outcome)
+                else:
+                    self._carried_out(command, outcome)
 
     def _says(self, body: memoryview, position: int) -> None:
         """A producer says what it knows with every batch, also with a refused one."""
@@ -180,6 +186,14 @@ class Facts:
                     groups.sought(group, queue, generation, offset)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
+
+    def _trimmed(self, outcome: object) -> None:
+        assert isinstance(outcome, LogTrimmed | TrimRefused), f"a trim has the outcome {outcome!r}"
+        if isinstance(outcome, LogTrimmed):
+            self.marks["trims"] += 1
+            check_trim(outcome.through, self.reads.batches, self.offsets.starts, self.deleted)
+        else:
+            self.marks["trims refused"] += 1
 
     def _topic_changed(self, topic: Topic) -> None:
         for queue in topic.queues:

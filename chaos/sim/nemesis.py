@@ -49,6 +49,7 @@ class Nemesis:
             Fault.SLOW_DISK: self._slow_disk,
             Fault.BIT_ROT: self._bit_rot,
             Fault.READ_ERROR: self._read_errors,
+            Fault.OUTAGE: self._outage,
         }
 
     def start(self) -> None:
@@ -93,6 +94,19 @@ class Nemesis:
             self._note("power cuts")
             self._cluster.end(machine, self._random.choice(_POWER_CUTS))
             self._cluster.restart_later(machine)
+
+    def _outage(self) -> None:
+        """Take one machine away for long, if all others run; a restart is due at its end."""
+        cluster = self._cluster
+        machine = self._some_machine()
+        if machine is None or len(cluster.up()) < len(cluster.nodes):
+            return
+        self._note("outages")
+        cluster.end(machine, self._random.choice(list(CrashKind)))
+        machine.restart_due = True
+        cluster.queue.after(
+            self._random.randrange(4_000, 9_000) * MS_NS, lambda: cluster.restart(machine)
+        )
 
     def _kill(self) -> None:
         machine = self._some_machine()

@@ -24,7 +24,7 @@ from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
 from raftlog.node.replica import Replica
 from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Event
@@ -83,7 +83,7 @@ class Observer:
         store = replica.store
         durable = self._durable[node]
         check_recovered_hard_state(node, store.hard_state, durable.hard_state, in_flight)
-        log = check_recovered(node, seen, durable.log, in_flight)
+        log = check_recovered(node, seen, durable.log, in_flight, self.committed.log)
         self._monotone.restarts(node, store.hard_state, store.commit_hint, self.committed.end)
         votes = durable.votes
         durable = DurableState(store.hard_state, log)
@@ -114,13 +114,20 @@ class Observer:
         issued = self._issued[node]
         durable = self._durable[node]
         while issued and issued[0].write <= write:
-            durable.performed(issued.pop(0))
+            write_done = issued.pop(0)
+            if isinstance(write_done, ResetLog):
+                durable.log.reset(write_done.base, self.committed.log)
+            else:
+                durable.performed(write_done)
 
     def _stepped(self, node: NodeId, replica: Replica, effects: Effects) -> None:
         core = replica.core
         log = self._logs[node]
         for write in effects.writes:
             self._issued[node].append(write)
+            if isinstance(write, ResetLog):
+                self.marks["logs reset"] += 1
+                log.reset(write.base, self.committed.log)
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:
                     self.marks["truncations"] += 1
@@ -203,6 +210,11 @@ class Observer:
             for position, value in enumerate(values_in(entry)):
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
+
+    def restored(self, node: NodeId, index: Index) -> None:
+        """Take in that a running state machine was given the state at ``index``."""
+        self.marks["states installed"] += 1
+        self._safety.starts(node, index)
 
     def has_state(self, node: NodeId, index: Index, digest: str) -> None:
         """Take in the whole state of a machine, applied or restored."""

@@ -11,7 +11,9 @@ from typing import Final, Protocol
 from chaos.sim.machine import HistoryMachine
 from raftlog.base.entry import Entry
 from raftlog.base.ids import ClusterId, Index, NodeId, ShardId
+from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.snapshot import Snapshot
 from raftlog.node.ports import Machine, Reader, Scheduler
 from raftlog.node.replica import Replica
 from raftlog.service.handlers import ClientHandlers, Handler
@@ -76,10 +78,18 @@ class BrokerState:
     """The topic store: the real machine, and the real use-cases over simulated ports."""
 
     def __init__(
-        self, node: NodeId, store: LogStore, path: str, on_apply: OnApply, on_state: OnState
+        self,
+        node: NodeId,
+        store: LogStore,
+        path: str,
+        on_apply: OnApply,
+        on_state: OnState,
+        on_restored: Callable[[Index], None] = lambda _: None,
     ) -> None:
         self._node = node
-        self._shard = BrokerShard.restore(store.files, path, store.durable_end.index)
+        self._shard = BrokerShard.restore(
+            store.files, path, store.start.index, store.durable_end.index
+        )
         self.machine: BrokerMachine = self._shard.machine
         self.handlers: Mapping[int, Handler] = {}
         self._on_state = on_state
@@ -96,7 +106,15 @@ class BrokerState:
                 on_state(entry.index, self.machine.digest())
             return outcomes
 
+        restore = self.machine.restore
+
+        def restored(ranges: Sequence[RangeSummary], snapshot: Snapshot) -> None:
+            restore(ranges, snapshot)
+            on_restored(snapshot.index)
+            on_state(snapshot.index, self.machine.digest())
+
         self.machine.apply = observed  # type: ignore[method-assign]
+        self.machine.restore = restored  # type: ignore[method-assign]
 
     def serve(
         self,

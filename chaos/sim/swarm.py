@@ -19,6 +19,8 @@ from raftlog.raft.config import CoreConfig
 
 BIG_EVERY: Final = 100
 """One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
+TRIMS_SHARE: Final = 0.35
+"""Topic stores that trim early, so that who was away falls behind the log's beginning."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -41,6 +43,7 @@ class Fault(Enum):
     SLOW_DISK = "slow disk"
     BIT_ROT = "bit rot"
     READ_ERROR = "read error"
+    OUTAGE = "an outage so long that the others trim their logs"
 
 
 _PERIODS_MS: Final = {
@@ -59,6 +62,7 @@ _PERIODS_MS: Final = {
     Fault.SLOW_DISK: (1_000, 6_000),
     Fault.BIT_ROT: (500, 4_000),
     Fault.READ_ERROR: (1_000, 6_000),
+    Fault.OUTAGE: (2_000, 5_000),
 }
 
 
@@ -139,6 +143,27 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
+    config = _draw_config(seed)
+    random = stream(seed, "trims")
+    if config.broker is None or config.nodes < 3 or random.random() >= TRIMS_SHARE:
+        return config
+    broker = msgspec.structs.replace(
+        config.broker,
+        retention_bytes=random.choice((200, 800)),
+        range_body_bytes=random.choice((500, 2_000)),
+        idempotent_per_s=max(config.broker.idempotent_per_s, 6.0),
+    )
+    outage_ns = MS_NS * random.randint(*_PERIODS_MS[Fault.OUTAGE])
+    return msgspec.structs.replace(
+        config,
+        segment_bytes=2 * KIB,
+        value_bytes_max=min(config.value_bytes_max, 300),
+        periods_ns={**config.periods_ns, Fault.OUTAGE: outage_ns},
+        broker=broker,
+    )
+
+
+def _draw_config(seed: int) -> SeedConfig:
     random = stream(seed, "config")
     big = is_big(seed)
     nodes = 7 if big else random.choices((1, 2, 3, 4, 5, 7), (3, 5, 50, 10, 25, 3))[0]
@@ -206,7 +231,8 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
 
 def _draw_faults(random: Random, nodes: int) -> list[Fault]:
     share = random.choice((0.15, 0.3, 0.5))
-    chosen = [fault for fault in Fault if random.random() < share]
+    ordinary = [fault for fault in Fault if fault is not Fault.OUTAGE]
+    chosen = [fault for fault in ordinary if random.random() < share]
     if nodes == 1:
         alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}
         chosen = [fault for fault in chosen if fault not in alone]

@@ -16,7 +16,7 @@ import msgspec
 
 from chaos.sim.events import MS_NS
 from raftlog.base.ids import NodeId, WriteNumber
-from raftlog.base.writes import SaveHardState, Write, WriteEntries
+from raftlog.base.writes import ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.node.replica import Replica
 from raftlog.raft.effects import Effects
 from raftlog.raft.rpcs import AppendRequest, Heartbeat, HeartbeatReply, PeerMessage
@@ -166,6 +166,8 @@ def _write(write: Write) -> str:
             first, last = entries[0], entries[-1]
             cut = "" if truncate_to is None else f", truncating to {truncate_to}"
             return f"writes {first.index}..{last.index} of term {last.term}{cut} (write {number})"
+        case ResetLog(number, base):
+            return f"begins its log anew behind {base.index} (write {number})"
         case SaveHardState(number, state):
             return f"writes {_text(state)} (write {number})"
 

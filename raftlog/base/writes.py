@@ -2,7 +2,7 @@
 
 import msgspec
 
-from raftlog.base.entry import Entry
+from raftlog.base.entry import Entry, LogEnd
 from raftlog.base.ids import TERM_ZERO, Index, ReplicaId, Term, WriteNumber
 
 
@@ -35,5 +35,17 @@ class WriteEntries(msgspec.Struct, frozen=True, gc=False):
     entries: tuple[Entry, ...]
 
 
-Write = SaveHardState | WriteEntries
+class ResetLog(msgspec.Struct, frozen=True, gc=False):
+    """Forget every entry, and begin anew behind ``base``, which is committed, durably.
+
+    What a snapshot brings (Raft §7): the log that follows it is not the one that was here.
+    """
+
+    write: WriteNumber
+    base: LogEnd
+    configuration: bytes
+    """Who the members are behind it."""
+
+
+Write = SaveHardState | WriteEntries | ResetLog
 """The closed union of durable writes of a shard."""

@@ -133,6 +133,7 @@ class Claims:
     def load(self, rows: Iterable[Claim]) -> None:
         """Start from a snapshot."""
         self.table.load(((row.group, row.queue), row) for row in rows)
+        self._groups.clear()
         for group, queue in self.table.rows:
             self._groups.setdefault(queue, set()).add(group)
 

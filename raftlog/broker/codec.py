@@ -18,6 +18,7 @@ from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart
+from raftlog.broker.trims import Trim
 
 CommandValue = (
     CreateTopic
@@ -32,6 +33,7 @@ CommandValue = (
     | ClaimQueue
     | CommitOffsets
     | SeekGroup
+    | Trim
 )
 
 
@@ -52,6 +54,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     ClaimQueue: CommandType.CLAIM_QUEUE,
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
+    Trim: CommandType.TRIM,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -60,6 +60,8 @@ class CommandType(IntEnum):
     CLAIM_QUEUE = 12
     COMMIT_OFFSETS = 13
     SEEK_GROUP = 14
+    TRIM = 15
+    """The log forgets a prefix (``broker.trims``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

@@ -201,6 +201,7 @@ class Groups:
             (row.name, Group(row.name, row.generation, self._topics)) for row in groups
         )
         self.members.load(((row.group, row.id), row) for row in members)
+        self._subscribed.clear()
         for member in self.members.rows.values():
             self._add(self.table.rows[member.group], member)
         self.last_deleted = last_deleted

@@ -275,6 +275,18 @@ class RangeDirectory:
         self._bytes.append(self.batch_bytes + span.batch_bytes)
         self._ranges.append(summary)
 
+    def forget(self, through: Index) -> bool:
+        """Forget the ranges that end at or before ``through``; return whether any is left."""
+        ranges = self._ranges
+        gone = 0
+        while gone < len(ranges) and ranges[gone].last_index <= through:
+            gone += 1
+        if gone:
+            base = self._bytes[gone - 1]
+            del self._bases[:gone], self._times_ms[:gone], ranges[:gone]
+            self._bytes = array("Q", [size - base for size in self._bytes[gone:]])
+        return bool(ranges)
+
     @property
     def batch_bytes(self) -> int:
         """Bytes of the queue's batches in all of its ranges."""

@@ -51,7 +51,10 @@ def check_offsets(machine: BrokerMachine) -> None:
         if postings is not None:
             check_dense(postings)
             spans.append((postings.base_offset, postings.end_offset))
-        end = Offset(0)
+        end = queue.end_offset if machine.trimmed and not spans else Offset(0)
+        if machine.trimmed and spans:
+            end = spans[0][0]
+        assert not machine.trimmed or end <= queue.start_offset, f"{queue} begins before {end}"
         for base, after in spans:
             assert base == end, f"queue {number} goes on at {base} after {end}"
             end = after

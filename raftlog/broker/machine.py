@@ -58,6 +58,7 @@ from raftlog.broker.topics import (
     Topic,
     Topics,
 )
+from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 
 _APPEND: Final = int(CommandType.APPEND_BATCH)
 POSITION_BITS: Final = 16
@@ -99,6 +100,8 @@ class BrokerMachine:
         self.producers: Final = Producers()
         self._index = QueueIndex(lambda number: self.queues.get(number) is not None)
         self._touched: set[int] = set()
+        self._range_ends = False
+        """The entry that is being applied ends the open range."""
         self._tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
@@ -113,11 +116,18 @@ class BrokerMachine:
     def restore(self, ranges: Sequence[RangeSummary], snapshot: Snapshot) -> None:
         """Start where a snapshot was made; replay goes on after it.
 
-        The machine is new. ``ranges`` follow one another from index 1 and end
-        at the snapshot's index.
+        ``ranges`` follow one another from where the snapshot's log was trimmed, and
+        end at the snapshot's index. What the machine knew is of an earlier time.
         """
-        assert self.applied == INDEX_ZERO, f"restore of a machine that applied {self.applied}"
         facts = snapshot.facts
+        end = ranges[-1].last_index if ranges else facts.trimmed
+        assert end == snapshot.index, f"ranges up to {end} for a snapshot at {snapshot.index}"
+        assert self.applied < end, f"restore of {end} by a machine that applied {self.applied}"
+        if self._frozen is not None:
+            self._frozen.end()
+            self._frozen = None
+        self._frozen_taken = False
+        self._touched.update(self.queues.table.rows)
         self.applied = snapshot.index
         self.log_time_ms = snapshot.log_time_ms
         self.queues.load(snapshot.queues, facts.next_queue)
@@ -125,8 +135,7 @@ class BrokerMachine:
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
         self.claims.load(snapshot.claims)
-        end = self._index.restore(ranges)
-        assert end == snapshot.index, f"ranges up to {end} for a snapshot at {snapshot.index}"
+        self._index.restore(Index(facts.trimmed), ranges)
 
     # -- apply
 
@@ -145,7 +154,8 @@ class BrokerMachine:
         self.applied = entry.index
         open_range = self._index.open
         open_range.body_bytes += len(body)
-        if open_range.is_full:
+        if open_range.is_full or self._range_ends:
+            self._range_ends = False
             self._index.cut(self.applied, self.log_time_ms)
             self._freeze()
         return outcomes
@@ -162,7 +172,10 @@ class BrokerMachine:
 
     @property
     def _facts(self) -> Facts:
-        return Facts(self.queues.next_number, self.producers.heard, self.groups.last_deleted)
+        return Facts(
+            *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
+            self._index.trimmed,
+        )
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
@@ -271,6 +284,8 @@ class BrokerMachine:
                 return self.claims.commit(command)
             case SeekGroup():
                 return self._seek(command)
+            case Trim():
+                return self._trim(Index(command.through))
             case _:
                 assert_never(command)
 
@@ -309,7 +324,31 @@ class BrokerMachine:
         self.claims.seek(command, generation)
         return GroupSought(generation)
 
+    def _trim(self, through: Index) -> LogTrimmed | TrimRefused:
+        if through < self._index.trimmed:
+            return LogTrimmed(self._index.trimmed)
+        if through > self._index.trimmed:
+            needed = self._index.needed_before(through, self._start_of)
+            if needed is not None:
+                return TrimRefused(*needed)
+            self._index.trim(through)
+        self._range_ends = True
+        return LogTrimmed(through)
+
+    def _start_of(self, number: int) -> Offset | None:
+        queue = self.queues.get(number)
+        return None if queue is None else queue.start_offset
+
     # -- looking
+
+    @property
+    def trimmed(self) -> Index:
+        """The log is not needed up to here."""
+        return self._index.trimmed
+
+    def free_through(self) -> tuple[Index, int]:
+        """Return up to where nothing is needed that was not trimmed yet, in how many ranges."""
+        return self._index.free_through(self._start_of)
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.

@@ -116,6 +116,7 @@ class Producers:
         """Start from a snapshot."""
         self.table.load(((row.queue, row.producer), row) for row in rows)
         self.heard = heard
+        self._silence.clear()
         for row in sorted(self.table.rows.values(), key=lambda row: row.heard):
             self._silence[row.queue, row.producer] = None
         self.due_ms = 0

@@ -12,7 +12,7 @@ out to be stored, and answered from memory until they are.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -29,6 +29,8 @@ from raftlog.broker.ranges import seal_range
 
 Found = Postings | RangeSummary
 """The postings of one queue in a range, or the stored range that holds some of it."""
+StartOf = Callable[[int], Offset | None]
+"""Where a queue begins; None if there is no such queue."""
 
 
 class QueueIndex:
@@ -41,15 +43,21 @@ class QueueIndex:
 
     def __init__(self, is_open: Callable[[int], bool]) -> None:
         self.open = OpenRange(Index(1))
+        self.trimmed = Index(0)
+        """The end of the last range that was trimmed."""
         self._is_open = is_open
         self._stored: Final[list[RangeSummary]] = []
         self._unstored: Final[deque[SealedRange]] = deque()
         self._untaken: list[SealedRange] = []
         self._directories: Final[dict[int, RangeDirectory]] = {}
 
-    def restore(self, ranges: Sequence[RangeSummary]) -> Index:
-        """Start from stored ranges, which follow one another from index 1; return their end."""
-        end = Index(0)
+    def restore(self, trimmed: Index, ranges: Sequence[RangeSummary]) -> Index:
+        """Start from stored ranges that follow one another after ``trimmed``; return their end."""
+        self._stored.clear()
+        self._unstored.clear()
+        self._untaken = []
+        self._directories.clear()
+        self.trimmed = end = trimmed
         for summary in ranges:
             assert summary.first_index == end + 1, (
                 f"range {summary.first_index} does not follow {end}"
@@ -74,6 +82,59 @@ class QueueIndex:
                 if directory is None:
                     directory = self._directories[span.queue] = RangeDirectory()
                 directory.add(span, summary)
+
+    def needed_before(self, through: Index, start_of: StartOf) -> tuple[Index, int] | None:
+        """Return the first range up to ``through`` that queues need, and how many do.
+
+        None if nothing there is needed and a range ends there; 0 of them if none does.
+        """
+        first = Index(self.trimmed + 1)
+        for first, last, ends in self._walk():
+            if last > through:
+                break
+            needed = sum(_is_needed(start_of(queue), end) for queue, end in ends)
+            if needed:
+                return first, needed
+            if last == through:
+                return None
+        return first, 0
+
+    def free_through(self, start_of: StartOf) -> tuple[Index, int]:
+        """Return the end of the last range before the first one that is needed, and its number."""
+        free = self.trimmed
+        count = 0
+        for _, last, ends in self._walk():
+            if any(_is_needed(start_of(queue), end) for queue, end in ends):
+                break
+            free = last
+            count += 1
+        return free, count
+
+    def _walk(self) -> Iterator[tuple[Index, Index, Iterable[tuple[int, Offset]]]]:
+        """Yield first and last index of each sealed range, and where queues end in it.
+
+        Of those that were cut just now without making their bytes: this is called in apply.
+        """
+        for summary in self._stored:
+            ends = ((span.queue, span.end_offset) for span in summary.queues)
+            yield summary.first_index, summary.last_index, ends
+        for sealed in self._unstored:
+            if sealed.last_index > self.trimmed:
+                ends = ((queue, each.end_offset) for queue, each in sealed.postings.items())
+                yield sealed.first_index, sealed.last_index, ends
+
+    def trim(self, through: Index) -> None:
+        """Forget the ranges up to ``through``. One that is being stored goes when it is."""
+        self.trimmed = through
+        gone = 0
+        while gone < len(self._stored) and self._stored[gone].last_index <= through:
+            gone += 1
+        touched = {span.queue for summary in self._stored[:gone] for span in summary.queues}
+        del self._stored[:gone]
+        for queue in touched:
+            directory = self._directories.get(queue)
+            if directory is not None and not directory.forget(through):
+                del self._directories[queue]
 
     def close(self, queue: int) -> None:
         """Forget where a closed queue's records are."""
@@ -124,7 +185,7 @@ class QueueIndex:
             yield postings
         for sealed in reversed(self._unstored):
             postings = sealed.postings.get(queue)
-            if postings is not None:
+            if postings is not None and sealed.last_index > self.trimmed:
                 yield postings
 
     def take_sealed(self) -> list[SealedRange]:
@@ -138,17 +199,22 @@ class QueueIndex:
         assert sealed.first_index == summary.first_index, (
             f"range {summary.first_index} is stored before {sealed.first_index}"
         )
-        self._include(summary)
+        if summary.last_index > self.trimmed:
+            self._include(summary)
 
     @property
     def ranges(self) -> Sequence[RangeSummary]:
         """The sealed ranges, oldest first. Makes the bytes of those that have none yet."""
-        return [*self._stored, *(sealed.summary for sealed in self._unstored)]
+        return [*self._stored, *(sealed.summary for sealed in self._kept_unstored)]
+
+    @property
+    def _kept_unstored(self) -> list[SealedRange]:
+        return [sealed for sealed in self._unstored if sealed.last_index > self.trimmed]
 
     @property
     def range_count(self) -> int:
         """How many sealed ranges there are."""
-        return len(self._stored) + len(self._unstored)
+        return len(self._stored) + len(self._kept_unstored)
 
     def digest(self, state: "hashlib.blake2b") -> None:
         """Take all of it into ``state``, but for what is stored already."""
@@ -156,6 +222,7 @@ class QueueIndex:
         state.update(
             msgspec.msgpack.encode(
                 (
+                    self.trimmed,
                     [(summary.first_index, summary.checksum) for summary in self.ranges],
                     current.first_index,
                     current.body_bytes,
@@ -166,3 +233,8 @@ class QueueIndex:
         for _, postings in sorted(current.postings.items()):
             for column in postings.columns:
                 state.update(column)
+
+
+def _is_needed(start: Offset | None, end: Offset) -> bool:
+    """Whether a queue that begins at ``start`` needs batches that end at ``end``."""
+    return start is not None and start < end

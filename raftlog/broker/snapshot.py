@@ -60,6 +60,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     next_queue: int
     heard: int
     last_deleted_generation: int
+    trimmed: int = 0
+    """Up to here the log may have been forgotten."""
 
 
 class Snapshot(msgspec.Struct):
@@ -91,6 +93,7 @@ class FrozenTables:
 
     Attributes:
         index: The last log index that is in it.
+        trimmed: The log is not needed up to here.
         ended: Whether the machine may freeze again.
     """
 
@@ -102,6 +105,7 @@ class FrozenTables:
         tables: Sequence[tuple[TableId, FrozenTable]],
     ) -> None:
         self.index: Final = index
+        self.trimmed: Final = Index(facts.trimmed)
         self.ended = False
         self._tables = tables
         encoded = msgspec.msgpack.encode(facts)

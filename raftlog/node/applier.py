@@ -5,6 +5,9 @@ long replay never delays a heartbeat (ruling 18). An exception of the machine
 stops the replica before the entry: all replicas will stop there, and skipping
 it would make this one differ from the others for ever. A caller that raises when
 it is told its outcome stops the replica too, after the entry (``outward``).
+
+Where the log begins behind the machine's state, nothing is applied until the machine
+has been given a snapshot (``ports.Installs``).
 """
 
 import traceback
@@ -54,6 +57,17 @@ class Applier:
         self._waits_for_writer = False
         self.stopped = False
 
+    @property
+    def lacks_state(self) -> bool:
+        """Whether the log here does not lead on from the machine's state: it needs another one."""
+        return self.applied < self._log.start.index
+
+    def restored(self) -> None:
+        """The machine has a later state, of an index that is committed: go on behind it."""
+        self.applied = self._machine.applied
+        self._on_progress(self.applied)
+        self.resume()
+
     def advance(self, commit: Index) -> None:
         """Allow application through ``commit``; never goes back."""
         self._commit = max(self._commit, commit)
@@ -93,6 +107,9 @@ class Applier:
     def _run(self) -> None:
         """Apply what is there, within the budget of one turn."""
         if self.stopped:
+            return
+        if self.lacks_state:
+            self._busy = False
             return
         self._busy = True
         before = self.applied

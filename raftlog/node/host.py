@@ -111,11 +111,18 @@ class Host:
                     f"no peer to repair them from; restore the directory from a copy, and see "
                     f"what is damaged with: raftlog log verify {directory.path}"
                 )
+            machine = make_machine(shard, directory.shard_path(shard), store)
+            if alone and machine.applied < store.start.index:
+                raise DamagedLog(
+                    f"the log of shard {shard} begins behind {store.start.index}, no snapshot "
+                    f"here leads to it, and this node has no peer to fetch one from; restore "
+                    f"{directory.path} from a copy"
+                )
             self._replicas[shard] = Replica(
                 self.id,
                 membership,
                 store,
-                make_machine(shard, directory.shard_path(shard), store),
+                machine,
                 World(
                     scheduler=self._scheduler,
                     writer=self._writer,

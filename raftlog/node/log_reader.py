@@ -36,6 +36,9 @@ class LogReader:
 
         ``done`` may be called before this returns, if nothing had to be waited for.
         """
+        if first < self._store.first_index:
+            done((), None)  # trimmed since it was asked for: whoever wants it needs more than this
+            return
         span = self._locate(first, last, bytes_max, done)
         if span is None:
             return

@@ -11,8 +11,8 @@ from typing import Protocol, TypeVar
 
 from raftlog.base.clock import Clock
 from raftlog.base.entry import Entry
-from raftlog.base.ids import Index, NodeId
-from raftlog.raft.rpcs import PeerMessage
+from raftlog.base.ids import Index, NodeId, ReplicaId
+from raftlog.raft.rpcs import InstallMessage, PeerMessage
 
 T = TypeVar("T")
 
@@ -69,6 +69,16 @@ class Peers(Protocol):
 
     def send(self, to: NodeId, message: PeerMessage) -> None:
         """Queue ``message``; never blocks, never raises."""
+
+
+class Installs(Protocol):
+    """Brings the machine a state when the log cannot: from a snapshot, its own or a peer's."""
+
+    def offered(self, leader: NodeId, /) -> None:
+        """The leader's log has no more of what this one lacks: fetch its snapshot."""
+
+    def receive(self, sender: ReplicaId, message: InstallMessage, /) -> None:
+        """Take in a request for a file, or a piece of one."""
 
 
 class Machine(Protocol):

@@ -26,5 +26,6 @@ def recollect(store: LogStore, machine: Machine, membership: Membership) -> Rest
         configurations=tuple(
             Configuration(row.index, decode_membership(row.body)) for row in store.configurations
         ),
-        faulty=store.faulty_count,
+        # Without the state before its first entry a log is of no more use than with a hole.
+        faulty=store.faulty_count + (machine.applied < store.start.index),
     )

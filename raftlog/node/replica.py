@@ -35,6 +35,7 @@ from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLevel
 from raftlog.node.applier import Applier
 from raftlog.node.change import ChangeInProgress, OnChanged
+from raftlog.node.keeping import INSTALL_MESSAGES, LogKeeping
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
@@ -54,7 +55,6 @@ from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import (
     Effects,
     InForce,
-    LoadEntries,
     Role,
     RoleChanged,
     Send,
@@ -64,7 +64,6 @@ from raftlog.raft.events import (
     ChangeMembers,
     ConnectionLost,
     Durable,
-    EntriesLoaded,
     Event,
     FaultyEntries,
     ForgetRead,
@@ -140,6 +139,15 @@ class Replica:
             durable=lambda: self.core.durable,
             on_progress=self._on_applied,
             on_failed=self.fail,
+        )
+        self.keeping: Final = self._make_keeping(world)
+
+    def _make_keeping(self, world: World) -> LogKeeping:
+        reader = self.upkeep.reader
+        return LogKeeping(
+            *(self.store, self.core, self._applier, self._persister, reader, world),
+            step=self._step,
+            on_changed=self._on_faulty_count,
         )
 
     def _alarm(self, what: str) -> None:
@@ -305,6 +313,9 @@ class Replica:
             if not self._applier.stopped:
                 self.upkeep.receive(sender, message)
             return
+        if isinstance(message, INSTALL_MESSAGES):
+            self.keeping.receive(sender, message)
+            return
         if type(message) is HeartbeatReply:
             self.disks.room.heard(sender.node, message.disk)
             self._clock.heard(sender.node, message)
@@ -354,8 +365,7 @@ class Replica:
                 self._held.append(send)
         if effects.writes:
             self._persister.add(effects.writes)
-        for load in effects.loads:
-            self._load(load)
+        self.keeping.serve(effects)
         if effects.in_force is not None:
             self._on_members(effects.in_force)
         if effects.role is not None:
@@ -430,21 +440,8 @@ class Replica:
 
     # -- reading back
 
-    def _load(self, load: LoadEntries) -> None:
-        def loaded(entries: tuple[Entry, ...], _error: Exception | None) -> None:
-            # Never from within the step that asked.
-            self._scheduler.call_soon(
-                lambda: self._step(EntriesLoaded(load.to, load.first, entries))
-            )
-
-        last = min(load.last, self.core.durable)
-        if load.first > last:
-            loaded((), None)
-            return
-        self.upkeep.reader.read(load.first, last, loaded, load.bytes_max)
-
     def _on_faulty_count(self, count: int) -> None:
-        self._step(FaultyEntries(count))
+        self._step(FaultyEntries(count + self._applier.lacks_state))
         if not count:
             self._applier.resume()
 

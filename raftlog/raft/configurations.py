@@ -54,6 +54,15 @@ class Configurations:
             self._known.pop()
         return len(self._known) < before
 
+    def reset(self, known: Configuration) -> None:
+        """Know only this one: the log begins anew behind it."""
+        self._known = [known]
+
+    def newest_committed(self, commit: Index) -> Membership:
+        """Return the newest one that is committed."""
+        committed = [known for known in self._known if known.index <= commit]
+        return (committed or self._known)[-1].membership
+
     def committed(self, commit: Index) -> None:
         """Forget what can never come back."""
         while len(self._known) > 1 and self._known[1].index <= commit:

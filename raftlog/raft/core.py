@@ -20,7 +20,7 @@ the replica.
 from collections.abc import Sequence
 from typing import assert_never
 
-from raftlog.base.entry import Buffer, Entry, EntryKind
+from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
 from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.membership import Membership
@@ -38,7 +38,7 @@ from raftlog.raft.effects import (
     RoleChanged,
     TransferEnded,
 )
-from raftlog.raft.follower import Following
+from raftlog.raft.follower import Following, begin_anew
 from raftlog.raft.leader import NOW, Leadership
 from raftlog.raft.quorum import Verdict
 from raftlog.raft.reads import WaitingRead
@@ -68,9 +68,7 @@ class RaftCore(ReplicaState):
 
     def next_deadline(self) -> int:
         """Ticks after which something can happen by time alone (ruling 36)."""
-        if self.leadership is not None:
-            return self.leadership.next_deadline()
-        return self._patience.left
+        return self.leadership.next_deadline() if self.leadership else self._patience.left
 
     # -- events
 
@@ -113,6 +111,10 @@ class RaftCore(ReplicaState):
                 self._faulty = count
                 if self.leadership is not None:
                     self.leadership.repaired()
+            case events.SnapshotFetched(base, configuration):
+                self._reset_log(base, configuration)
+            case events.Trimmed(start):
+                self.log.trim(start)
             case _:
                 assert_never(event)
 
@@ -313,6 +315,11 @@ class RaftCore(ReplicaState):
             case rpcs.Heartbeat():
                 if self._follow(sender):
                     self._on_heartbeat(sender, message)
+            case rpcs.SnapshotOffer():
+                if self._follow(sender) and self.commit < message.start:
+                    self._out.fetch_from = sender.node
+                elif self.leader == sender.node:
+                    self._acknowledge_again()  # the leader does not know what is here
             case rpcs.PreVoteRequest():
                 self._on_pre_vote_request(sender, message)
             case rpcs.PreVoteReply():
@@ -350,7 +357,7 @@ class RaftCore(ReplicaState):
 
     def _answer_old_term(self, sender: ReplicaId, message: rpcs.Message) -> None:
         """Tell a leader or candidate of an old term that the world has moved on."""
-        if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat):
+        if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat | rpcs.SnapshotOffer):
             self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0))
         elif isinstance(message, rpcs.VoteRequest):
             self._promise(sender.node, rpcs.VoteReply(self.term, granted=False))
@@ -415,8 +422,7 @@ class RaftCore(ReplicaState):
                 self._obey()
             self._write(to, taken.entries)
         else:
-            self._following.promise_again()
-            self._acknowledge()
+            self._acknowledge_again()
         self._commit_up_to(min(message.commit, self._following.matched))
 
     def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
@@ -428,6 +434,22 @@ class RaftCore(ReplicaState):
             # log matches. A leader with nothing to send would never say so, and what it has
             # committed would not be committed here: tell it how little is known to match.
             self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
+
+    def _reset_log(self, base: LogEnd, configuration: bytes) -> None:
+        """Begin the log anew behind ``base``, if nothing better has come meanwhile (Raft §7)."""
+        # A candidate's log must not change: voters judge it by what it was.
+        if self.role is Role.FOLLOWER and base.index > self.commit:
+            assert base.term <= self.term, f"reset to {base} in term {self.term}"
+            self._members.begin_anew(base.index, configuration)
+            self._following, write = begin_anew(
+                self.log, self.durability, self.commit, base, configuration
+            )
+            self._out.writes.append(write)
+            self._commit_up_to(base.index)
+
+    def _acknowledge_again(self) -> None:
+        self._following.promise_again()
+        self._acknowledge()
 
     def _acknowledge(self) -> None:
         """Promise the leader what is both equal to its log and on this disk."""

@@ -126,6 +126,8 @@ class Effects(msgspec.Struct):
     reads: list[ReadReady] = []
     failed_reads: list[ReadFailed] = []
     transfer: TransferEnded | None = None
+    fetch_from: NodeId | None = None
+    """Fetch this leader's snapshot, then say ``SnapshotFetched``: its log has no more of mine."""
     change: Index | RaftlogError | None = None
     """Of a ``ChangeMembers``: after which entry it is done once a configuration that is not joint
     is committed there or later (0: all is so already), or why it was refused."""

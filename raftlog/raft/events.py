@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry, EntryKind
+from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
 from raftlog.base.ids import Index, NodeId, ReplicaId, WriteNumber
 from raftlog.raft.changes import MemberChange
 from raftlog.raft.rpcs import Message
@@ -97,6 +97,22 @@ class Campaign(msgspec.Struct, frozen=True, gc=False):
     """Start an election as if the timer had run out (tests)."""
 
 
+class SnapshotFetched(msgspec.Struct, frozen=True, gc=False):
+    """The leader's snapshot is on this disk, and its log begins behind ``base``.
+
+    ``configuration`` is one that is committed, of there or later: who the members are.
+    """
+
+    base: LogEnd
+    configuration: bytes
+
+
+class Trimmed(msgspec.Struct, frozen=True, gc=False):
+    """The store has let go of the log up to ``start``, which is applied and in a snapshot."""
+
+    start: LogEnd
+
+
 class FaultyEntries(msgspec.Struct, frozen=True, gc=False):
     """How many entries of this replica's log are damaged now (ruling 20)."""
 
@@ -118,5 +134,7 @@ Event = (
     | ChangeMembers
     | Campaign
     | FaultyEntries
+    | SnapshotFetched
+    | Trimmed
 )
 """The closed union of events."""

@@ -10,8 +10,9 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Entry
+from raftlog.base.entry import Entry, LogEnd
 from raftlog.base.ids import Index, NodeId, Term
+from raftlog.base.writes import ResetLog
 from raftlog.raft.durability import Durability
 from raftlog.raft.effects import Divergence
 from raftlog.raft.log import LogView
@@ -25,6 +26,20 @@ class Taken(msgspec.Struct, frozen=True, gc=False):
 
     truncate_to: Index | None
     entries: tuple[Entry, ...]
+
+
+def begin_anew(
+    log: LogView, durability: Durability, commit: Index, base: LogEnd, configuration: bytes
+) -> tuple["Following", ResetLog]:
+    """Forget the whole log, ``commit`` included; it goes on behind ``base``, which is committed.
+
+    Whatever lies here behind the commit index goes with it. It was never committed: else
+    the leader's log would have it too, and would lead from there to ``base``.
+    """
+    log.reset(base)
+    following = Following(log, durability, base.index)
+    following.promise_again()
+    return following, ResetLog(durability.issue(base.index, commit), base, configuration)
 
 
 class Following:

@@ -30,6 +30,7 @@ from raftlog.raft.rpcs import (
     HeartbeatReply,
     Message,
     ReadIndexReply,
+    SnapshotOffer,
     TimeoutNow,
 )
 
@@ -203,6 +204,8 @@ class Leadership:
             f"{progress.replica} has {message.matched}, log ends {last}"
         )
         progress.active = True
+        if progress.pace is Pace.SNAPSHOT and message.matched < self._log.start.index:
+            return
         if progress.accepted(message.matched) and progress.leaves_at is None:
             node = progress.replica.node
             self._match[node] = progress.match
@@ -233,7 +236,9 @@ class Leadership:
         progress.active = True
         progress.round = max(progress.round, message.round)
         progress.probing = False
-        if progress.match < self._log.last_index:
+        if progress.pace is Pace.SNAPSHOT:
+            self._offer_snapshot(progress, out)
+        elif progress.match < self._log.last_index:
             self._unstick(progress, out)
         self._confirm_reads(out)
 
@@ -379,7 +384,8 @@ class Leadership:
         last = self._log.last_index
         while progress.next <= last and progress.may_send():
             if progress.next <= self._log.start.index:
-                return  # only a snapshot could help; there are none yet
+                self._offer_snapshot(progress, out)
+                return
             entries = self._log.slice(progress.next, self._config.message_bytes_max)
             if entries is None:
                 progress.loading = True
@@ -391,6 +397,9 @@ class Leadership:
 
     def _send(self, progress: Progress, entries: tuple[Entry, ...], out: Effects) -> None:
         previous = Index(progress.next - 1)
+        if previous < self._log.start.index:
+            self._offer_snapshot(progress, out)
+            return
         term = self._log.term_at(previous)
         assert term is not None, f"no term for {previous}, log starts at {self._log.start.index}"
         # Followers in step get the very same message, so that it is encoded once.
@@ -408,6 +417,11 @@ class Leadership:
         out.messages.append(Send(progress.replica.node, message, NOW))
         if entries:
             progress.sent(entries[-1].index, sum([len(entry.frame) for entry in entries]))
+
+    def _offer_snapshot(self, progress: Progress, out: Effects) -> None:
+        progress.await_snapshot()
+        offer = SnapshotOffer(self.term, self._log.start.index)
+        out.messages.append(Send(progress.replica.node, offer, NOW))
 
     def _confirm_reads(self, out: Effects) -> None:
         if not self._reads.confirming:

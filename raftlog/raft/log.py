@@ -179,6 +179,15 @@ class LogView:
         del self._terms[:keep]
         self.start = start
 
+    def reset(self, base: LogEnd) -> None:
+        """Forget everything; the log begins anew behind ``base``."""
+        self._firsts.clear()
+        self._terms.clear()
+        self._entries.clear()
+        self._ends.clear()
+        self.start = self.end = base
+        self._restart_tail(Index(base.index + 1))
+
     def last_at_or_below(self, index: Index, term: Term) -> EntryId:
         """Return the last entry at or below ``index`` whose term is not above ``term``.
 

@@ -11,7 +11,7 @@ two where it is joint, and waits until the one before is committed::
 
 from raftlog.base.errors import ChangePending, NotCaughtUp
 from raftlog.base.ids import Index, ReplicaId
-from raftlog.base.membership import Configuration, Membership
+from raftlog.base.membership import Configuration, Membership, decode_membership
 from raftlog.raft.changes import MemberChange, Promote, next_membership
 from raftlog.raft.config import Restored
 from raftlog.raft.configurations import Configurations
@@ -50,6 +50,11 @@ class Members:
     def is_alone(self) -> bool:
         """Whether this replica is the only one who counts."""
         return {*self.now.voters, *self.now.outgoing} == {self._me}
+
+    def begin_anew(self, index: Index, configuration: bytes) -> None:
+        """Know only this configuration: the log begins anew behind ``index``."""
+        self.configurations.reset(Configuration(index, decode_membership(configuration)))
+        self.obey()
 
     def obey(self) -> None:
         """Another configuration is in force: it counts from now on."""

@@ -1,11 +1,13 @@
 """What a leader knows about one follower, and how much it may send.
 
-Two states (Raft §10.2.1, and the vocabulary of etcd):
+Three states (Raft §10.2.1, and the vocabulary of etcd):
 
 - *probe*: the leader does not know where the logs agree. One message at a
   time, until one is accepted.
 - *replicate*: they agree. Messages are pipelined; ``next`` runs ahead of
   ``match``, bounded by the number and the bytes of unanswered messages.
+- *snapshot*: the follower needs entries that the leader has trimmed. Nothing is
+  sent but the offer of a snapshot, until it acknowledges something behind them.
 
 A rejection or a silence while messages are in flight leads back to *probe*.
 """
@@ -22,6 +24,7 @@ class Pace(Enum):
 
     PROBE = "probe"
     REPLICATE = "replicate"
+    SNAPSHOT = "snapshot"
 
 
 class Progress:
@@ -63,7 +66,7 @@ class Progress:
 
     def may_send(self) -> bool:
         """Whether another message with entries may leave."""
-        if self.loading:
+        if self.loading or self.pace is Pace.SNAPSHOT:
             return False
         if self.pace is Pace.PROBE:
             return not self.probing
@@ -84,7 +87,7 @@ class Progress:
     def accepted(self, matched: Index) -> bool:
         """Take in an acknowledgement; return whether it brought something new."""
         self.probing = False
-        if self.pace is Pace.PROBE and matched >= self.match:
+        if self.pace is not Pace.REPLICATE and matched >= self.match:
             self._replicate_from(matched)
         in_flight = self._in_flight
         while in_flight and in_flight[0][0] <= matched:
@@ -117,6 +120,11 @@ class Progress:
         self.next = next_index
         self._in_flight.clear()
         self._in_flight_bytes = 0
+
+    def await_snapshot(self) -> None:
+        """Forget what is in flight: only a snapshot can help."""
+        self.probe_from(self.next)
+        self.pace = Pace.SNAPSHOT
 
     def stalled(self) -> bool:
         """Whether nothing was acknowledged since the last time this was asked."""

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Entry
+from raftlog.base.entry import Buffer, Entry
 from raftlog.base.ids import Index, Term
 
 
@@ -126,6 +126,16 @@ class TimeoutNow(msgspec.Struct, frozen=True, gc=False):
     term: Term
 
 
+class SnapshotOffer(msgspec.Struct, frozen=True, gc=False):
+    """I cannot send you your next entry: my log begins behind ``start``. Fetch a snapshot (§7).
+
+    Repeated with every round until the follower acknowledges something behind ``start``.
+    """
+
+    term: Term
+    start: Index
+
+
 class ReadIndexRequest(msgspec.Struct, frozen=True, gc=False):
     """A follower asks where a linearizable read may be served (§6.4)."""
 
@@ -152,6 +162,7 @@ Message = (
     | Heartbeat
     | HeartbeatReply
     | TimeoutNow
+    | SnapshotOffer
     | ReadIndexRequest
     | ReadIndexReply
 )
@@ -173,6 +184,32 @@ class RepairReply(msgspec.Struct, frozen=True, gc=False):
 
 RepairMessage = RepairRequest | RepairReply
 """Said between replicas beside the core: it needs no leader and no term."""
+
+
+class InstallRequest(msgspec.Struct, frozen=True, gc=False):
+    """Send me the bytes of a file of a snapshot from ``offset`` on.
+
+    File 0 is the manifest; with ``snapshot`` 0 that of the newest one. Whoever has it answers.
+    """
+
+    snapshot: Index
+    file: int
+    offset: int
+
+
+class InstallChunk(msgspec.Struct, frozen=True, gc=False):
+    """Some of the ``size`` bytes of a file, with their crc32c. None, and size 0: I have it not."""
+
+    snapshot: Index
+    file: int
+    offset: int
+    size: int
+    checksum: int
+    data: Buffer
+
+
+InstallMessage = InstallRequest | InstallChunk
+"""Said between replicas beside the core: files that cannot harm wherever they end up."""
 
 
 class FileRequest(msgspec.Struct, frozen=True, gc=False):
@@ -207,5 +244,5 @@ BesideMessage = RepairMessage | FileMessage | DivergenceAlarm
 BESIDE: Final = (RepairRequest, RepairReply, FileRequest, FileChunk, DivergenceAlarm)
 """What the core never sees."""
 
-PeerMessage = Message | BesideMessage
+PeerMessage = Message | BesideMessage | InstallMessage
 """Everything that one replica can send to another."""

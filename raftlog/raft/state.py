@@ -65,6 +65,11 @@ class ReplicaState:
         return self._members.now
 
     @property
+    def committed_membership(self) -> Membership:
+        """The newest committed configuration."""
+        return self._members.configurations.newest_committed(self.commit)
+
+    @property
     def configured_at(self) -> Index:
         """The entry that the configuration in force is in; 0 if it is in none."""
         return self._members.index

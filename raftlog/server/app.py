@@ -159,7 +159,7 @@ class NodeServer:
         )
 
     def _make_machine(self, shard: ShardId, path: str, store: LogStore) -> BrokerMachine:
-        broker = BrokerShard.restore(store.files, path, store.durable_end.index)
+        broker = BrokerShard.restore(store.files, path, store.start.index, store.durable_end.index)
         self._brokers[shard] = broker
         return broker.machine
 

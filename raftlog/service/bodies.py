@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadBatch, FaultyEntry, RaftlogError, RecordTooLarge
+from raftlog.base.errors import BadBatch, FaultyEntry, RaftlogError, RecordTooLarge, Unavailable
 from raftlog.base.ids import Index
 from raftlog.broker.index import Postings
 from raftlog.node.ports import Reader
@@ -40,6 +40,10 @@ class BodyReader:
             )
             for place in places
         ]
+        if wanted[0].index < self._store.first_index:
+            # A snapshot is being installed: the log it leads to is here, and not yet the state.
+            done((), Unavailable("this node is catching up from a snapshot; ask another one"))
+            return
         try:
             span = self._store.locate_bodies(wanted)
         except FaultyEntry as error:

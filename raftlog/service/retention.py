@@ -10,7 +10,7 @@ not get to waits for the next one.
 """
 
 from bisect import bisect_left
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import accumulate
 from typing import Final, TypeVar
 
@@ -60,6 +60,8 @@ class RetentionService:
         self._loads_left = 0
         self._timer: Timer | None = None
         self.moves = 0
+        self.on_walked: Callable[[], None] = lambda: None
+        """Called when all queues were looked at."""
 
     def begin(self) -> None:
         """This node leads: look from now on."""
@@ -117,6 +119,7 @@ class RetentionService:
                 yield from self._look_at_topic(topic.name)
             if len(topics) < TOPICS_PER_LOOK:
                 after = ""
+                self.on_walked()
                 yield None
 
     def _look_at_topic(self, name: str) -> Look[None]:

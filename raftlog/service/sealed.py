@@ -93,6 +93,11 @@ class SealedRanges:
         self._timer = None
         self.progress()
 
+    def restored(self) -> None:
+        """The machine has another state: what it sealed before is not stored any more."""
+        self._unstored.clear()
+        self._machine.take_sealed()
+
     def stop(self) -> None:
         """Set no timer any more."""
         self._stopped = True
@@ -108,8 +113,9 @@ class SealedRanges:
             self._on_failed(error)
             return
         self._storing = False
-        self._unstored.popleft()
-        self._machine.stored(sealed.summary)
+        if self._unstored and self._unstored[0] is sealed:
+            self._unstored.popleft()
+            self._machine.stored(sealed.summary)
         self.progress()
         self.on_stored()
 

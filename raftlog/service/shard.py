@@ -4,13 +4,15 @@ A machine must be as far as its files reach before its replica is made, because
 replay begins after ``machine.applied``; the use-cases need the replica.
 So there are two steps::
 
-    shard = BrokerShard.restore(files, path, through)      before the replica
+    shard = BrokerShard.restore(files, path, ...)          before the replica
     service = shard.serve(replica, ...)                    once there is one
 """
 
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
+
+import msgspec
 
 from raftlog.base.errors import NotLeader
 from raftlog.base.ids import Index, NodeId
@@ -25,6 +27,8 @@ from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.install_source import InstallSource
+from raftlog.service.installing import Installer
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.read import ReadService
@@ -32,9 +36,10 @@ from raftlog.service.reign import Reign
 from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
-from raftlog.service.snapshot import Snapshots, restore_machine
+from raftlog.service.snapshot import Snapshots, find_snapshot
 from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
 from raftlog.service.topics import TopicService
+from raftlog.service.trimming import LogTrimming
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.snapshot_store import KEPT, SnapshotStore
@@ -52,18 +57,21 @@ class BrokerShard:
         self._snapshots = snapshots
 
     @classmethod
-    def restore(cls, files: Files, path: str, through: Index) -> "BrokerShard":
+    def restore(cls, files: Files, path: str, start: Index, through: Index) -> "BrokerShard":
         """Make a machine from what is stored under the shard's folder. Blocks.
 
-        ``through`` is where the log on this disk ends. What the newest usable
-        snapshot does not have is replayed.
+        ``start`` and ``through`` are where the log on this disk begins and ends. What the
+        newest usable snapshot does not have is replayed.
 
         Raises:
             IncompatibleFormat: A newer raftlog wrote an index file or a snapshot.
         """
         index: IndexFiles = OffsetIndex(files, f"{path}/index", parse_range)
         snapshots = SnapshotStore(files, f"{path}/snapshot")
-        machine = restore_machine(snapshots, index.chain(through))
+        machine = BrokerMachine()
+        found = find_snapshot(snapshots, index.chain, start, through)
+        if found is not None:
+            machine.restore(found.ranges, found.snapshot)
         return cls(machine, index, snapshots)
 
     def serve(
@@ -90,13 +98,15 @@ class BrokerShard:
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
         machine = self.machine
-        ranges, snapshots = self._keep(replica, reader, scheduler, on_failed)
+        kept = self._keep(replica, reader, scheduler, on_failed)
+        ranges = kept.ranges
         bodies = BodyReader(replica.store, reader, replica)
         sessions = Sessions(replica, machine, scheduler)
         produce = ProduceService(replica, machine)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = RetentionService(replica, machine, ranges, scheduler)
+        retention.on_walked = kept.trimming.propose
         reign = Reign(sessions, heartbeats, retention)
 
         def stop() -> None:
@@ -109,7 +119,7 @@ class BrokerShard:
                 **service_counters(produce, read),
                 **machine_sizes(machine),
                 **reign.counters(),
-                "snapshots_written": snapshots.written,
+                **kept.counters(),
             }
             members = replica.core.membership
             return node_status(
@@ -139,7 +149,7 @@ class BrokerShard:
         reader: Reader,
         scheduler: Scheduler,
         on_failed: Callable[[Exception], None],
-    ) -> tuple[SealedRanges, Snapshots]:
+    ) -> "_Kept":
         """Store what the machine seals and freezes, whenever more is applied or stored."""
         ranges = SealedRanges(
             *(self.machine, self._index, reader, scheduler),
@@ -166,7 +176,68 @@ class BrokerShard:
         replica.upkeep.scrubber.files = checks
         ranges.on_stored = snapshots.progress
         replica.on_applied(progress)
-        return ranges, snapshots
+        return self._exchange(replica, reader, scheduler, on_failed, (ranges, snapshots))
+
+    def _exchange(
+        self,
+        replica: Replica,
+        reader: Reader,
+        scheduler: Scheduler,
+        on_failed: Callable[[Exception], None],
+        writers: tuple[SealedRanges, Snapshots],
+    ) -> "_Kept":
+        """Trim what snapshots make dispensable; give them to peers, and take theirs."""
+        ranges, snapshots = writers
+        source = InstallSource(
+            *(self._snapshots, self._index, reader, scheduler),
+            start=lambda: (replica.store.start, replica.core.committed_membership.encode()),
+            send=replica.keeping.send,
+        )
+        trimming = LogTrimming(
+            *(replica, replica.keeping.trim, self.machine, self._index, reader),
+            is_held=lambda: source.serves,
+            on_failed=on_failed,
+        )
+
+        def kept(index: Index, trimmed: Index) -> None:
+            source.snapshot_kept(index, trimmed)
+            trimming.snapshot_kept(index, trimmed)
+
+        def restored(index: Index, trimmed: Index) -> None:
+            ranges.restored()
+            snapshots.restored()
+            kept(index, trimmed)
+
+        if self.machine.applied:
+            kept(self.machine.applied, self.machine.trimmed)
+        snapshots.on_written = kept
+        installer = Installer(
+            *(replica, self.machine, reader, scheduler, source),
+            on_restored=restored,
+            on_failed=on_failed,
+        )
+        replica.keeping.installs = installer
+        installer.begin()
+        return _Kept(ranges, snapshots, trimming, installer, source)
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What a shard's files are kept by."""
+
+    ranges: SealedRanges
+    snapshots: Snapshots
+    trimming: LogTrimming
+    installer: Installer
+    source: InstallSource
+
+    def counters(self) -> Mapping[str, int]:
+        """Return what was counted."""
+        return {
+            "snapshots_written": self.snapshots.written,
+            "snapshots_installed": self.installer.installed,
+            "install_bytes_sent": self.source.bytes_sent,
+            "log_trims": self.trimming.trims,
+        }
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> NotLeader | None:

@@ -12,11 +12,13 @@ time; what is cut meanwhile is not held. A failed write stops the node (R2).
 
 At a start the newest snapshot that is good, within the log, and has all its
 ranges is taken; one that is torn or rotten is passed over for an older one, and
-without any the log is replayed from its beginning.
+without any the log is replayed from its beginning, if that is still there.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
+
+import msgspec
 
 from raftlog.base.errors import CorruptFrame, DamagedLog
 from raftlog.base.ids import Index
@@ -28,6 +30,8 @@ from raftlog.service.sealed import Fetch
 from raftlog.storage.room import NoRoom
 from raftlog.storage.shard_files import FileKind, FileName
 from raftlog.storage.snapshot_store import SnapshotStore, SnapshotWriting
+
+Chain = Callable[[Index, Index], Sequence[RangeSummary]]
 
 SLICE_NS: Final = 1_000_000
 """No piece is begun later than this in a turn of the loop; one takes about as long."""
@@ -68,6 +72,8 @@ class Snapshots:
         self._frozen: FrozenTables | None = None
         self._is_writing = False
         self.written = 0
+        self.on_written: Callable[[Index, Index], None] = lambda _index, _trimmed: None
+        """Told of each snapshot that is on disk: what it is of, and where its log was trimmed."""
 
     def progress(self) -> None:
         """More was applied, or more is durable: begin what may be begun now."""
@@ -84,12 +90,19 @@ class Snapshots:
         def begun(writing: SnapshotWriting | None, error: Exception | None) -> None:
             if writing is None:
                 self._fail(error)
-            else:
-                self._write_some(writing, chunks)
+            elif self._frozen is frozen:
+                self._write_some(frozen, writing, chunks)
 
         self._reader.submit(lambda: self._store.begin(frozen.index), begun)
 
-    def _write_some(self, writing: SnapshotWriting, chunks: Iterator[bytes]) -> None:
+    def restored(self) -> None:
+        """The machine has another state: what was frozen before is not written any more."""
+        self._frozen = None
+        self._is_writing = False
+
+    def _write_some(
+        self, frozen: FrozenTables, writing: SnapshotWriting, chunks: Iterator[bytes]
+    ) -> None:
         until_ns = self._scheduler.now_ns() + SLICE_NS
         pieces: list[bytes] = []
         chunk = next(chunks, None)
@@ -97,26 +110,28 @@ class Snapshots:
             pieces.append(chunk)
             chunk = next(chunks, None) if self._scheduler.now_ns() < until_ns else None
         if not pieces:
-            self._reader.submit(writing.finish, lambda _, error: self._finished(error))
+            self._reader.submit(writing.finish, lambda _, error: self._finished(frozen, error))
             return
 
         def wrote(_: None, error: Exception | None) -> None:
             if error is not None:
                 self._fail(error)
-            else:
-                self._write_some(writing, chunks)
+            elif self._frozen is frozen:
+                self._write_some(frozen, writing, chunks)
 
         self._reader.submit(lambda: writing.write(pieces), wrote)
 
-    def _finished(self, error: Exception | None) -> None:
+    def _finished(self, frozen: FrozenTables, error: Exception | None) -> None:
         if error is not None:
             self._fail(error)
             return
-        assert self._frozen is not None, "a snapshot of nothing"
-        self._frozen.end()
+        if self._frozen is not frozen:
+            return
+        frozen.end()
         self._frozen = None
         self._is_writing = False
         self.written += 1
+        self.on_written(frozen.index, frozen.trimmed)
         self.progress()
 
     def verify(self, age: int, done: Callable[[bool], None]) -> None:
@@ -161,25 +176,38 @@ class Snapshots:
         self._on_failed(error)
 
 
-def restore_machine(store: SnapshotStore, ranges: Sequence[RangeSummary]) -> BrokerMachine:
-    """Return a machine as far as the newest usable snapshot is. Blocks.
+class Restorable(msgspec.Struct, frozen=True):
+    """A snapshot that was read, and the sealed ranges that belong to it."""
+
+    snapshot: Snapshot
+    ranges: Sequence[RangeSummary]
+
+
+def find_snapshot(
+    store: SnapshotStore, chain: Chain, start: Index, through: Index
+) -> Restorable | None:
+    """Return the newest snapshot that is good and has all its ranges, or None. Blocks.
 
     Args:
         store: The snapshots.
-        ranges: The sealed ranges, from index 1 on, as far as they are good and within the log.
+        chain: Returns the good ranges up to an index that follow one another behind another.
+        start: Where the log on this disk begins: an older snapshot would leave a gap.
+        through: Where it ends: a later snapshot knows what the log does not have (yet).
 
     Raises:
-        IncompatibleFormat: A newer raftlog wrote a snapshot.
+        IncompatibleFormat: A newer raftlog wrote a snapshot, or a range.
     """
-    machine = BrokerMachine()
-    counts = {summary.last_index: count for count, summary in enumerate(ranges, start=1)}
     for index in store.indexes():
-        count = counts.get(index)
-        snapshot = None if count is None else _read(store, index)
-        if snapshot is not None:
-            machine.restore(ranges[:count], snapshot)
-            break
-    return machine
+        if not start <= index <= through:
+            continue
+        snapshot = _read(store, index)
+        if snapshot is None:
+            continue
+        trimmed = Index(snapshot.facts.trimmed)
+        ranges = chain(index, trimmed)
+        if (ranges[-1].last_index if ranges else trimmed) == index:
+            return Restorable(snapshot, ranges)
+    return None
 
 
 def _read(store: SnapshotStore, index: Index) -> Snapshot | None:

@@ -17,6 +17,10 @@ No unit's head says what it says, so it goes into both slots, one after the
 other, before anything is cut. Each slot repeats the last one: if a disk loses
 what it confirmed since, the old tail is there again, good and linked, and only
 its unit numbers show that it is no part of the log.
+
+A *reset* is a truncation to an entry that was never here: the whole log goes, and
+what follows is behind the one that a snapshot brought. It is written like one,
+before anything is removed, and recovery finishes it.
 """
 
 import struct
@@ -34,6 +38,8 @@ _SLOT: Final = struct.Struct("<IHHQQQIQQ")
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = 0x4B4D4452
 _VERSION: Final = 1
+_TRUNCATION: Final = 1
+_RESET: Final = 2
 SLOTS: Final = 2
 
 Cut = tuple[int, Index]
@@ -50,6 +56,8 @@ class Claim(msgspec.Struct, frozen=True, order=True):
     term: Term
     checksum: int
     truncation: bool = False
+    reset: bool = False
+    """A truncation of the whole log, to an entry that it does not have."""
 
     @property
     def end(self) -> LogEnd:
@@ -57,9 +65,9 @@ class Claim(msgspec.Struct, frozen=True, order=True):
         return LogEnd(self.index, self.term, self.checksum)
 
 
-def claim_done(unit: int, end: LogEnd, *, truncation: bool = False) -> Claim:
+def claim_done(unit: int, end: LogEnd, *, truncation: bool = False, reset: bool = False) -> Claim:
     """Return the claim that unit ``unit`` is on disk and the log ends at ``end``."""
-    return Claim(unit, 1, end.index, end.term, end.checksum, truncation)
+    return Claim(unit, 1, end.index, end.term, end.checksum, truncation or reset, reset)
 
 
 class DurableMark:
@@ -100,7 +108,7 @@ class DurableMark:
         if claim.truncation:
             self.cut = (claim.unit, claim.index)
         record = _SLOT.pack(
-            *(_MAGIC, _VERSION, int(claim.truncation)),
+            *(_MAGIC, _VERSION, claim.truncation * _TRUNCATION | claim.reset * _RESET),
             *(claim.unit, claim.index, claim.term, claim.checksum, *self.cut),
         )
         self._file.pwrite([record + _CRC.pack(crc32c(record))], self._slot * BLOCK_BYTES)
@@ -124,7 +132,8 @@ def _read(file: File, offset: int) -> tuple[Claim, Cut] | None:
         data[: _SLOT.size]
     ):
         return None
-    magic, version, truncation, unit, index, term, checksum, *cut = _SLOT.unpack_from(data, 0)
+    magic, version, flags, unit, index, term, checksum, *cut = _SLOT.unpack_from(data, 0)
     if magic != _MAGIC or version != _VERSION:
         return None
-    return Claim(unit, 1, index, term, checksum, bool(truncation)), (cut[0], Index(cut[1]))
+    truncation, reset = bool(flags & _TRUNCATION), bool(flags & _RESET)
+    return Claim(unit, 1, index, term, checksum, truncation, reset), (cut[0], Index(cut[1]))

@@ -6,12 +6,8 @@ durable; a record that fails its checksum is never handed out; opening again is
 idempotent and bounded, and deletes nothing that it cannot classify; an error of
 a write is final.
 
-Blocking work is *planned* on the event loop, *performed* by the writer thread and
-*completed* on the loop; one plan is under way at a time, so nothing is shared
-between threads but open files::
-
-    plan(writes) ---> StorePlan.perform() ---> complete(plan)
-       loop              writer thread            loop
+Blocking work is planned and completed on the event loop, and performed by the writer
+thread: ``plan``, ``StorePlan.perform``, ``complete``. One is under way at a time.
 """
 
 from bisect import bisect_right
@@ -25,12 +21,13 @@ from raftlog.base.entry import Buffer, Entry, LogEnd, check_link
 from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_after, write_rows
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
 from raftlog.storage.holes import frames_for, hole_of, place, steps_of_repair
+from raftlog.storage.loaded import LoadedSegments
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
@@ -40,14 +37,13 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    joined_runs,
     keep_whole,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
 from raftlog.storage.survey import Survey, learn_terms, runs_of, split
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
-LOADED_SEGMENTS_MAX: Final = 8
-"""Sealed segments whose entries' places stay in memory."""
 HARD_STATE: Final = "hard.state"
 DURABLE_MARK: Final = "durable.mark"
 LOG: Final = "log"
@@ -85,7 +81,7 @@ class LogStore:
             segment_bytes=options.segment_bytes,
             durable=options.durable,
         )
-        self._loaded: list[Segment] = []
+        self._loaded = LoadedSegments()
         self._planned: HardState = hard_state.state
         self._sequence = hard_state.sequence
         self._busy: StorePlan | None = None
@@ -161,12 +157,7 @@ class LogStore:
     @property
     def term_runs(self) -> list[tuple[Index, Term]]:
         """First index and term of every run of equal terms in the log."""
-        runs: list[tuple[Index, Term]] = []
-        for segment in self._segments:
-            for first, term in segment.term_runs:
-                if not runs or runs[-1][1] != term:
-                    runs.append((first, term))
-        return runs
+        return joined_runs(self._segments)
 
     @property
     def faulty_count(self) -> int:
@@ -222,6 +213,9 @@ class LogStore:
                     self._planned = state
                     self._sequence += 1
                     plan.steps.append(partial(self._do.write_hard_state, self._sequence, state))
+                case ResetLog(_, base, configuration):
+                    waiting = []  # they would be forgotten at once
+                    self._plan_reset(plan, base, configuration)
         self._plan_append(plan, waiting, commit_hint)
         plan.end_after = self.end
         return plan
@@ -291,6 +285,8 @@ class LogStore:
 
     def mark_faulty(self, index: Index) -> None:
         """Note that the entry at ``index`` turned out bad when it was read."""
+        if index < self.first_index:
+            return  # trimmed since it was read
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
@@ -313,7 +309,7 @@ class LogStore:
         segment = self._segment_of(first)
         if segment.hole_at(first) is not None:
             raise FaultyEntry(first)
-        self._note_use(segment)
+        self._loaded.note_use(segment, self.durable_end.index)
         return ReadSpan(self.files, segment, first, min(last, segment.end.index), bytes_max)
 
     def locate_bodies(
@@ -334,7 +330,7 @@ class LogStore:
             if segment.holes and segment.hole_at(places[taken].index) is not None:
                 break
             taken += 1
-        self._note_use(segment)
+        self._loaded.note_use(segment, self.durable_end.index)
         return BodySpan(self.files, segment, places[:taken], bytes_max)
 
     # -- planning, inside
@@ -434,23 +430,21 @@ class LogStore:
                 )
             )
             full.sealed = True
-            self._note_use(full)
-        path = f"{self._log_directory}/{full.end.index + 1:020d}.seg"
-        file = LaterFile()
-        segment = Segment(file, self._log_directory, full.end)
+            self._loaded.note_use(full, self.durable_end.index)
         size = max(self.options.segment_bytes, SEGMENT_HEADER_BYTES + UNIT_BYTES + needed)
-        header = encode_header(full.end, self.unit_number)
-        plan.steps.append(partial(self._do.make_segment, file, path, header, size))
+        return self._begin_segment(plan, full.end, size)
+
+    def _begin_segment(self, plan: StorePlan, base: LogEnd, size: int) -> Segment:
+        file = LaterFile()
+        segment = Segment(file, self._log_directory, base)
+        header = encode_header(base, self.unit_number)
+        plan.steps.append(partial(self._do.make_segment, file, segment.path, header, size))
         self._segments.append(segment)
         return segment
 
     def _plan_truncate(self, plan: StorePlan, to: LogEnd) -> None:
         assert self.start.index <= to.index <= self.end.index, f"truncation to {to.index}"
-        self.truncations += 1
-        self.unit_number += 1
-        claim = claim_done(self.unit_number, to, truncation=True)
-        # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
-        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+        self._plan_claim(plan, to)
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
             segment.drop()
@@ -463,6 +457,29 @@ class LogStore:
         if self.durable_end.index > to.index:
             self.durable_end = to
 
+    def _plan_claim(self, plan: StorePlan, to: LogEnd, *, reset: bool = False) -> None:
+        self.truncations += 1
+        self.unit_number += 1
+        claim = claim_done(self.unit_number, to, truncation=True, reset=reset)
+        # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
+        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+
+    def _plan_reset(self, plan: StorePlan, base: LogEnd, configuration: bytes) -> None:
+        """Claim the new beginning, remove everything, then make the first segment behind it."""
+        assert base.index > self.start.index, f"reset to {base.index}, before {self.start.index}"
+        row = ConfigurationRow(base.index, base.checksum, configuration)
+        # Until the claim is made the old rows count, and from then on the new one.
+        rows, self.configurations = [*self.configurations, row], [row]
+        plan.steps.append(partial(write_rows, self.files, self.directory, rows))
+        self._plan_claim(plan, base, reset=True)
+        for segment in self._segments:
+            segment.drop()
+            plan.steps.append(partial(self._do.remove, segment))
+        plan.steps.append(partial(self.files.sync_directory, self._log_directory))
+        self._segments, self._loaded = [], LoadedSegments()
+        self.end = base
+        self._begin_segment(plan, base, self.options.segment_bytes)
+
     def _end_at(self, index: Index, entries: Sequence[Entry]) -> LogEnd:
         """Return the log's end at ``index``; what follows it names its checksum."""
         assert entries, f"a truncation to {index} without what replaces it"
@@ -474,18 +491,3 @@ class LogStore:
     def _segment_of(self, index: Index) -> Segment:
         at = bisect_right(self._segments, index, key=lambda segment: segment.first_index) - 1
         return self._segments[max(at, 0)]
-
-    def _note_use(self, segment: Segment) -> None:
-        """Keep the places of the few sealed segments that were used last."""
-        if not segment.sealed:
-            return
-        if segment in self._loaded:
-            self._loaded.remove(segment)
-        self._loaded.append(segment)
-        while len(self._loaded) > LOADED_SEGMENTS_MAX:
-            oldest = self._loaded[0]
-            if oldest.sealed and oldest.end.index > self.durable_end.index:
-                return  # planned, not written: only memory knows where its entries lie
-            self._loaded.pop(0)
-            if oldest.sealed:  # a truncation may have opened it again
-                oldest.places = None

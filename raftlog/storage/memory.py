@@ -22,7 +22,7 @@ from raftlog.base.entry import (
 from raftlog.base.errors import FaultyEntry
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
-from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.storage.configurations import ConfigurationRow
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.span import Place
@@ -34,8 +34,15 @@ class _Disk:
     def __init__(self) -> None:
         self.base = LOG_ORIGIN
         self.entries: list[Entry] = []
+        self.first_rows: list[ConfigurationRow] = []
+        """What a reset said of the members before the first entry."""
         self.state = HardState()
         self.sequence = 0
+
+    def reset(self, base: LogEnd, row: ConfigurationRow) -> None:
+        self.base = base
+        self.entries.clear()
+        self.first_rows = [row]
 
     def cut(self, to: Index) -> None:
         del self.entries[to - self.base.index :]
@@ -100,7 +107,7 @@ class MemoryLogStore:
     @property
     def configurations(self) -> list[ConfigurationRow]:
         """Every configuration entry."""
-        return [
+        return self._disk.first_rows + [
             ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
             for entry in self._entries
             if entry.kind is EntryKind.CONFIGURATION
@@ -130,6 +137,8 @@ class MemoryLogStore:
                     self.hard_state = state
                     self.hard_sequence += 1
                     plan.steps.append(partial(self._disk.save, self.hard_sequence, state))
+                case ResetLog(_, base, configuration):
+                    self._plan_reset(plan, base, configuration)
         plan.end_after = self.end
         return plan
 
@@ -178,7 +187,8 @@ class MemoryLogStore:
 
     def mark_faulty(self, index: Index) -> None:
         """Behave as if the entry at ``index`` were damaged."""
-        self._faulty.add(index)
+        if index >= self.first_index:
+            self._faulty.add(index)
 
     def locate(self, first: Index, last: Index, bytes_max: int) -> "MemorySpan":
         """Pin durable entries from ``first`` on, at least one.
@@ -235,6 +245,16 @@ class MemoryLogStore:
         self.fdatasyncs += 1
         self.bytes_written += sum(entry.size for entry in entries)
         plan.steps.append(partial(self._disk.entries.extend, entries))
+
+    def _plan_reset(self, plan: StorePlan, base: LogEnd, configuration: bytes) -> None:
+        assert base.index > self._base.index, f"reset to {base.index}, before {self._base.index}"
+        self._base = base
+        self._entries = []
+        self._faulty = set()
+        self.truncations += 1
+        self.unit_number += 1
+        row = ConfigurationRow(base.index, base.checksum, configuration)
+        plan.steps.append(partial(self._disk.reset, base, row))
 
     def _plan_truncate(self, plan: StorePlan, to: Index) -> None:
         assert self._base.index <= to <= self.end.index, f"truncation to {to}"

@@ -5,8 +5,8 @@ synced; it never changes. What is in the bytes is the business of whoever made
 them, who brings the function that checks them: a file that it refuses counts
 as missing.
 
-At a start the ranges are used as far as they follow one another, from index 1,
-without a gap or a bad one. Replay of the log makes the rest again, as the same
+At a start the ranges are used as far as they follow one another, from where the
+log was trimmed, without a gap or a bad one. Replay of the log makes the rest again, as the same
 bytes. Files behind a gap stay where they are until they are written again.
 """
 
@@ -15,10 +15,11 @@ from collections.abc import Callable
 from typing import Final, Generic, Protocol, TypeVar
 
 from raftlog.base.errors import CorruptFrame, DamagedLog
-from raftlog.base.ids import Index
-from raftlog.storage.files import Files
+from raftlog.base.ids import INDEX_ZERO, Index
+from raftlog.storage.files import File, Files
 from raftlog.storage.room import may_lack_room
 
+_SUFFIX: Final = ".qx"
 LOADED_MAX: Final = 4
 """Ranges kept in memory for readers, about 3 MiB each."""
 
@@ -60,8 +61,8 @@ class OffsetIndex(Generic[S, C]):
         self._parse = parse
         self._loaded: OrderedDict[Index, C] = OrderedDict()
 
-    def chain(self, through: Index) -> list[S]:
-        """Return the good ranges that follow one another from index 1 and end by ``through``.
+    def chain(self, through: Index, after: Index = INDEX_ZERO) -> list[S]:
+        """Return the good ranges that follow one another behind ``after`` and end by ``through``.
 
         ``through`` is where the log on this disk ends: an index that knows more
         than its log (which lost something that was durable) would put a hole into it.
@@ -70,7 +71,7 @@ class OffsetIndex(Generic[S, C]):
             IncompatibleFormat: A newer raftlog wrote one of them.
         """
         found: list[S] = []
-        first = Index(1)
+        first = Index(after + 1)
         while first <= through:
             try:
                 summary, _ = self.read(first)
@@ -81,6 +82,29 @@ class OffsetIndex(Generic[S, C]):
             found.append(summary)
             first = Index(summary.last_index + 1)
         return found
+
+    def drop(self, through: Index) -> None:
+        """Remove the files of ranges that end at or before ``through``, where one does end.
+
+        What a crash leaves of them is removed the next time.
+
+        Raises:
+            StorageFailed: It could not be; the node must stop.
+        """
+        files = self._files
+        gone = False
+        for name in files.list(self._directory):
+            stem = name.removesuffix(_SUFFIX)
+            if name.endswith(_SUFFIX) and stem.isdigit() and int(stem) <= through:
+                files.remove(f"{self._directory}/{name}")
+                gone = True
+        if gone:
+            files.sync_directory(self._directory)
+
+    def open(self, first_index: Index) -> File | None:
+        """Open a range's file to be copied, or return None."""
+        path = self._path(first_index)
+        return self._files.open(path) if self._files.exists(path) else None
 
     def store(self, first_index: Index, data: bytes) -> None:
         """Write a range; returning means durable.
@@ -140,4 +164,4 @@ class OffsetIndex(Generic[S, C]):
             self._loaded.popitem(last=False)
 
     def _path(self, first_index: Index) -> str:
-        return f"{self._directory}/{first_index:020d}.qx"
+        return f"{self._directory}/{first_index:020d}{_SUFFIX}"

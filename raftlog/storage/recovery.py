@@ -5,6 +5,7 @@ what is found                                        verdict
 ===================================================  ==========================
 good, and the chain links                            keep
 after the end of a truncation claim, in older units  finish the truncation
+of before a claim that the log was reset             finish the reset
 bad or missing at or below the watermark             damage: faulty, repaired
                                                      from peers
 bad or missing above the watermark                   cut there, whatever follows
@@ -31,6 +32,7 @@ from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
 from raftlog.storage.files import File, Files
 from raftlog.storage.scan import SegmentScan
 from raftlog.storage.segment import (
+    INDEX_SUFFIX,
     SEGMENT_HEADER_BYTES,
     SUFFIX,
     Hole,
@@ -67,6 +69,7 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     # truncation was to drop) and then losing it would turn the cut into damage.
     mark.sync()
     found = _Findings(files, log, mark)
+    found.finish_reset()
     found.read_segments()
     if not found.segments:
         found.begin()
@@ -98,6 +101,28 @@ class _Findings:
         self._mark = mark
         self._scans: dict[int, SegmentScan] = {}
         self._headless: list[Segment] = []
+
+    def finish_reset(self) -> None:
+        """Drop what lay here before the log was reset: it is no part of the new one."""
+        if not self.watermark.reset:
+            return
+        for name in self._files.list(self._log):
+            stem = name.partition(".")[0]
+            if not name.endswith(SUFFIX):
+                continue
+            file = self._files.open(f"{self._log}/{name}")
+            try:
+                header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
+            except OSError:
+                header = None
+            file.close()
+            # One without a header was being made for the new log, and holds nothing yet.
+            if header is None or header.unit < self.watermark.unit:
+                index_path = f"{self._log}/{stem}{INDEX_SUFFIX}"
+                if self._files.exists(index_path):
+                    self._files.remove(index_path)
+                self._files.remove(f"{self._log}/{name}")
+        self._files.sync_directory(self._log)
 
     def read_segments(self) -> None:
         """Open every segment: by its ``.idx`` if it fits, else by a scan."""
@@ -143,15 +168,14 @@ class _Findings:
 
     def begin(self) -> None:
         """Make the first segment of a log that has none."""
-        if self.watermark.index > 0:
+        base = self.watermark.end
+        if base.index > 0 and not self.watermark.reset:
             raise DamagedLog(
                 f"{self._log} holds no segment, but the log was durable up to "
                 f"{self.watermark.index}; let the node join as new"
             )
-        base = self.watermark.end
-        segment = Segment(
-            self._files.open(f"{self._log}/{1:020d}{SUFFIX}", create=True), self._log, base
-        )
+        path = f"{self._log}/{segment_name(Index(base.index + 1))}"
+        segment = Segment(self._files.open(path, create=True), self._log, base)
         self._write_header(segment)
         self.segments.append(segment)
 

@@ -14,6 +14,7 @@ scan if it does not fit. Places in sealed segments are loaded when they are need
 import struct
 from array import array
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -206,6 +207,16 @@ class Segment:
             return min(end, self.unit_starts[at]) if at < len(self.unit_starts) else end
         length: int = HEADER.unpack_from(self.file.pread(HEADER_BYTES, start), 0)[3]
         return min(end, start + HEADER_BYTES + length)
+
+
+def joined_runs(segments: Sequence[Segment]) -> list[tuple[Index, Term]]:
+    """Return the runs of equal terms in consecutive segments."""
+    runs: list[tuple[Index, Term]] = []
+    for segment in segments:
+        for first, term in segment.term_runs:
+            if not runs or runs[-1][1] != term:
+                runs.append((first, term))
+    return runs
 
 
 def segment_name(first: Index) -> str:

@@ -18,6 +18,8 @@ from raftlog.storage.room import NoRoom, may_lack_room
 KEPT: Final = 2
 _SUFFIX: Final = ".tables"
 _UNFINISHED: Final = ".new"
+FETCHED: Final = ".fetched"
+"""The end of the name of one that comes from a peer, until it is whole."""
 
 
 class SnapshotStore:
@@ -55,7 +57,12 @@ class SnapshotStore:
         finally:
             file.close()
 
-    def begin(self, index: Index) -> "SnapshotWriting":
+    def open(self, index: Index) -> File | None:
+        """Open a finished snapshot to be copied, or return None."""
+        path = self._path(index)
+        return self._files.open(path) if self._files.exists(path) else None
+
+    def begin(self, index: Index, unfinished: str = _UNFINISHED) -> "SnapshotWriting":
         """Begin to write a snapshot; what was left unfinished is removed.
 
         Raises:
@@ -64,23 +71,29 @@ class SnapshotStore:
         files, directory = self._files, self._directory
         files.make_directory(directory)
         for name in files.list(directory):
-            if name.endswith(_UNFINISHED):
+            if name.endswith(unfinished):
                 files.remove(f"{directory}/{name}")
+        path = self._path(index)
         with may_lack_room():
-            file = files.open(self._path(index) + _UNFINISHED, create=True)
-        return SnapshotWriting(self, file, index)
+            file = files.open(path + unfinished, create=True)
+        return SnapshotWriting(self, file, index, path + unfinished)
 
-    def finished(self, index: Index) -> None:
+    def remove(self, index: Index) -> None:
+        """Remove a snapshot that turned out bad."""
+        self._files.remove(self._path(index))
+        self._files.sync_directory(self._directory)
+
+    def finished(self, index: Index, written: str) -> None:
         """A snapshot's bytes are durable: give it its name, and remove what is too old."""
-        files, path = self._files, self._path(index)
-        files.rename(path + _UNFINISHED, path)
+        files = self._files
+        files.rename(written, self._path(index))
         files.sync_directory(self._directory)
         for old in self.indexes()[KEPT:]:
             files.remove(self._path(old))
 
-    def forget(self, index: Index) -> None:
+    def forget(self, written: str) -> None:
         """Remove a snapshot that was not finished."""
-        self._files.remove(self._path(index) + _UNFINISHED)
+        self._files.remove(written)
 
     def _path(self, index: Index) -> str:
         return f"{self._directory}/{index:020d}{_SUFFIX}"
@@ -89,10 +102,11 @@ class SnapshotStore:
 class SnapshotWriting:
     """A snapshot that is being written. Its methods block; they raise ``StorageFailed``."""
 
-    def __init__(self, store: SnapshotStore, file: File, index: Index) -> None:
+    def __init__(self, store: SnapshotStore, file: File, index: Index, path: str) -> None:
         self._store = store
         self._file = file
         self._index = index
+        self._path = path
         self._end = 0
 
     def write(self, pieces: Sequence[Buffer]) -> None:
@@ -102,7 +116,7 @@ class SnapshotWriting:
                 self._file.pwrite(pieces, self._end)
         except NoRoom:
             self._file.close()
-            self._store.forget(self._index)
+            self._store.forget(self._path)
             raise
         self._end += sum(map(len, pieces))
 
@@ -110,4 +124,4 @@ class SnapshotWriting:
         """Make it durable under its name."""
         self._file.sync()
         self._file.close()
-        self._store.finished(self._index)
+        self._store.finished(self._index, self._path)

@@ -29,7 +29,7 @@ from raftlog.base.ids import NodeId, ShardId
 from raftlog.base.limits import HELLO_TIMEOUT_NS, WRITE_BUFFER_BYTES_MAX
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.transport.connection import FramedConnection
-from raftlog.transport.peer_codec import encode_message, entries_of
+from raftlog.transport.peer_codec import encode_message, is_bulk
 from raftlog.wire.frame import Frame
 from raftlog.wire.greeting import Promise, Sender, hello_frame, peer_hello, read_answer
 from raftlog.wire.schema import hello
@@ -260,7 +260,7 @@ class Links:
 
         It is dropped if there is no connection or too much is unsent.
         """
-        links = self._entries if entries_of(message) else self._control
+        links = self._entries if is_bulk(message) else self._control
         link = links.get(to)
         connection = None if link is None else link.connection
         if connection is None or connection.unsent_bytes > WRITE_BUFFER_BYTES_MAX:

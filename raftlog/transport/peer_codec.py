@@ -13,7 +13,8 @@ A change of these is a new ``PROTOCOL_VERSION``, which the hello refuses. Every
 other header is the message of that name in ``peer.proto``.
 
 Entries travel as the payload: the stored frames one after the other, written
-from where they are and read as views of the one received copy.
+from where they are and read as views of the one received copy. So do pieces of
+files, which are checked here too.
 """
 
 import struct
@@ -21,6 +22,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any, Final, cast
 
+from crc32c import crc32c
 from google.protobuf.message import Message as Proto
 
 from raftlog.base.entry import Buffer, Entry, frames_of, parse_entries
@@ -49,6 +51,9 @@ _KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struc
     (Method.READ_INDEX_REPLY, rpcs.ReadIndexReply, peer.ReadIndexReply),
     (Method.REPAIR_REQUEST, rpcs.RepairRequest, peer.RepairRequest),
     (Method.REPAIR_REPLY, rpcs.RepairReply, peer.RepairReply),
+    (Method.SNAPSHOT_OFFER, rpcs.SnapshotOffer, peer.SnapshotOffer),
+    (Method.INSTALL_REQUEST, rpcs.InstallRequest, peer.InstallRequest),
+    (Method.INSTALL_CHUNK, rpcs.InstallChunk, peer.InstallChunk),
     (Method.FILE_REQUEST, rpcs.FileRequest, peer.FileRequest),
     (Method.FILE_CHUNK, rpcs.FileChunk, peer.FileChunk),
     (Method.DIVERGENCE_ALARM, rpcs.DivergenceAlarm, peer.DivergenceAlarm),
@@ -56,8 +61,12 @@ _KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struc
 _WITH_ENTRIES: Final = (rpcs.AppendRequest, rpcs.RepairReply)
 
 
+def _payload_of(kind: type[rpcs.PeerMessage]) -> str:
+    return "data" if kind is rpcs.InstallChunk else "entries"
+
+
 def _fields(kind: type[rpcs.PeerMessage]) -> tuple[str, ...]:
-    return tuple(name for name in kind.__struct_fields__ if name != "entries")
+    return tuple(name for name in kind.__struct_fields__ if name != _payload_of(kind))
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[object], Values]:
@@ -98,17 +107,24 @@ _BY_METHOD: Final = {
 
 
 def entries_of(message: rpcs.PeerMessage) -> tuple[Entry, ...]:
-    """Return the entries that a message carries; one with any belongs on its own connection."""
+    """Return the entries that a message carries."""
     if isinstance(message, _WITH_ENTRIES):
         return message.entries
     return ()
+
+
+def is_bulk(message: rpcs.PeerMessage) -> bool:
+    """Whether a message belongs on the connection for what is large."""
+    return bool(entries_of(message)) or isinstance(message, rpcs.InstallChunk)
 
 
 def encode_message(shard: ShardId, message: rpcs.PeerMessage) -> list[Buffer]:
     """Return the buffers of the frame that carries ``message``."""
     method, encode = _BY_TYPE[type(message)]
     entries = entries_of(message)
-    payload = frames_of(entries) if entries else ()
+    payload: Sequence[Buffer] = frames_of(entries) if entries else ()
+    if isinstance(message, rpcs.InstallChunk) and message.data:
+        payload = (message.data,)
     return encode_frame(method, encode(message), payload, shard=shard)
 
 
@@ -126,6 +142,12 @@ def decode_message(frame: Frame) -> rpcs.PeerMessage:
         fields = decode(frame.header)
     except struct.error as error:
         raise ProtocolError(f"{_name(frame)}: its header is wrong: {error}") from error
+    if frame.method == Method.INSTALL_CHUNK:
+        chunk = make(*fields, frame.payload)
+        assert isinstance(chunk, rpcs.InstallChunk), "the method says so"
+        if crc32c(chunk.data) != chunk.checksum:
+            raise ProtocolError(f"{len(chunk.data)} bytes of a snapshot fail their checksum")
+        return chunk
     if frame.method not in ENTRY_METHODS:
         if len(frame.payload):
             raise ProtocolError(f"a {_name(frame)} carries {len(frame.payload)} bytes of payload")

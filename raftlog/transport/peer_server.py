@@ -12,7 +12,7 @@ from raftlog.raft.rpcs import AppendAccepted, PeerMessage
 from raftlog.transport.gate import PEERS, Gate
 from raftlog.transport.listener import AcceptedConnection, Listener, ListenerLimits
 from raftlog.transport.peer_codec import decode_message
-from raftlog.wire.frame import ENTRY_METHODS, Frame
+from raftlog.wire.frame import BULK_METHODS, Frame
 
 OnMessage = Callable[[ReplicaId, ShardId, PeerMessage], None]
 """Called on the loop for each message."""
@@ -40,7 +40,7 @@ class _PeerConnection(AcceptedConnection):
 
     def partial_received(self) -> None:
         """Pass on that entries are arriving."""
-        if self.decoder.partial_method in ENTRY_METHODS and self.sender is not None:
+        if self.decoder.partial_method in BULK_METHODS and self.sender is not None:
             self._server.on_heard(self.sender, ShardId(self.decoder.partial_shard))
 
 

@@ -73,6 +73,9 @@ class Method(IntEnum):
     DIVERGENCE_ALARM = 30
     FILE_REQUEST = 31
     FILE_CHUNK = 32
+    SNAPSHOT_OFFER = 33
+    INSTALL_REQUEST = 34
+    INSTALL_CHUNK = 35
 
     APPEND = 64
     READ = 65
@@ -112,7 +115,9 @@ class Flag(IntEnum):
 
 
 ENTRY_METHODS: Final = frozenset({int(Method.APPEND_REQUEST), int(Method.REPAIR_REPLY)})
-"""What carries entries: bytes of these prove that the sender lives (ruling 32)."""
+"""What carries entries."""
+BULK_METHODS: Final = ENTRY_METHODS | {int(Method.INSTALL_CHUNK)}
+"""What may be large: bytes of these prove that the sender lives (ruling 32)."""
 
 
 class Frame(msgspec.Struct, frozen=True, gc=False):

@@ -13,6 +13,7 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.trims import Trim
 
 GOOD: list[CommandValue] = [
     CreateTopic("t", TopicChanges(queues=1, retention_ms=0)),
@@ -27,6 +28,7 @@ GOOD: list[CommandValue] = [
     ClaimQueue("g", 1, 3, "m"),
     CommitOffsets("g", "m", 3, ((1, 5), (2, 0))),
     SeekGroup("g", ((1, 5),)),
+    Trim(7),
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from chaos.sim.disk import SimDisk
 from raftlog.base.errors import IncompatibleFormat, RaftlogError, StorageFailed
-from raftlog.base.ids import Index
+from raftlog.base.ids import INDEX_ZERO, Index
 from raftlog.broker import index
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
@@ -14,7 +14,7 @@ from raftlog.broker.snapshot import is_snapshot
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import snapshot
 from raftlog.service.produce import ProduceService
-from raftlog.service.snapshot import Snapshots, restore_machine
+from raftlog.service.snapshot import Snapshots, find_snapshot
 from raftlog.service.topics import TopicService
 from raftlog.storage.shard_files import FileKind, FileName, Verify
 from raftlog.storage.snapshot_store import SnapshotStore
@@ -67,8 +67,16 @@ class World:
 
     def restored(self, ranges: list[RangeSummary] | None = None) -> BrokerMachine:
         """Start again from the disk."""
-        found = list(self.machine.ranges) if ranges is None else ranges
-        return restore_machine(self.store, found)
+        known = list(self.machine.ranges) if ranges is None else ranges
+        machine = BrokerMachine()
+
+        def chain(through: Index, after: Index) -> list[RangeSummary]:
+            return [each for each in known if after < each.last_index <= through]
+
+        found = find_snapshot(self.store, chain, INDEX_ZERO, self.machine.applied)
+        if found is not None:
+            machine.restore(found.ranges, found.snapshot)
+        return machine
 
 
 @pytest.fixture(autouse=True)

@@ -6,7 +6,8 @@ from chaos.sim.disk import CrashKind
 from raftlog.base.ids import Index
 from raftlog.base.limits import WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import WriteEntries
-from raftlog.storage.log_store import LOADED_SEGMENTS_MAX, StoreOptions
+from raftlog.storage.loaded import LOADED_SEGMENTS_MAX
+from raftlog.storage.log_store import StoreOptions
 from tests.storage.logs import DIRECTORY, Logs, chain, perform, read_all
 
 SMALL = StoreOptions(segment_bytes=512)

@@ -3,6 +3,7 @@
 from typing import Final, get_args
 
 import pytest
+from crc32c import crc32c
 
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
 from raftlog.base.errors import ProtocolError
@@ -54,6 +55,10 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.RepairRequest(Index(1), Index(2)),
     rpcs.RepairReply(()),
     rpcs.RepairReply(chain(5, 3)),
+    rpcs.SnapshotOffer(Term(3), Index(LARGE)),
+    rpcs.InstallRequest(Index(LARGE), 2, 1 << 33),
+    rpcs.InstallChunk(Index(7), 2, 5, 1 << 33, crc32c(b"piece"), b"piece"),
+    rpcs.InstallChunk(Index(7), 2, 5, 0, 0, b""),
     rpcs.FileRequest(2, Index(LARGE), LARGE),
     rpcs.FileChunk(1, Index(5), 70_000, 80_000, 0xFFFFFFFF, b"some bytes"),
     rpcs.DivergenceAlarm(Index(LARGE)),
