@@ -99,8 +99,7 @@ class Replica:
         world: World,
         options: ReplicaOptions,
     ) -> None:
-        self.id = replica
-        self.store = store
+        self.id, self.store = replica, store
         self.machine = machine
         self.failure: Exception | None = None
         """Why this replica stopped by itself, if it did."""
@@ -109,8 +108,7 @@ class Replica:
         self.on_members: Callable[[Membership], None] = lambda _: None
         """Told of each configuration that comes into force, committed or not."""
         self._options = options
-        self._scheduler = world.scheduler
-        self._peers = world.peers
+        self._scheduler, self._peers = world.scheduler, world.peers
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
@@ -150,12 +148,15 @@ class Replica:
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
-        self.keeping: Final = LogKeeping(
-            *(store, self.core, self._applier, self._persister, self.log_reader, world),
+        self.keeping: Final = self._make_keeping(world)
+        self._repairer = self._make_repairer()
+
+    def _make_keeping(self, world: World) -> LogKeeping:
+        return LogKeeping(
+            *(self.store, self.core, self._applier, self._persister, self.log_reader, world),
             step=self._step,
             on_changed=self._on_faulty_count,
         )
-        self._repairer = self._make_repairer()
 
     def _make_repairer(self) -> Repairer:
         repairer = Repairer(

@@ -91,9 +91,9 @@ class SnapshotStore:
         for old in self.indexes()[KEPT:]:
             files.remove(self._path(old))
 
-    def forget(self, index: Index) -> None:
+    def forget(self, written: str) -> None:
         """Remove a snapshot that was not finished."""
-        self._files.remove(self._path(index) + _UNFINISHED)
+        self._files.remove(written)
 
     def _path(self, index: Index) -> str:
         return f"{self._directory}/{index:020d}{_SUFFIX}"
@@ -116,7 +116,7 @@ class SnapshotWriting:
                 self._file.pwrite(pieces, self._end)
         except NoRoom:
             self._file.close()
-            self._store.forget(self._index)
+            self._store.forget(self._path)
             raise
         self._end += sum(map(len, pieces))
 
