@@ -20,6 +20,7 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
+from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
@@ -41,7 +42,7 @@ from raftlog.service.topics import TopicService
 from raftlog.service.trimming import LogTrimming
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
-from raftlog.storage.snapshot_store import SnapshotStore
+from raftlog.storage.snapshot_store import KEPT, SnapshotStore
 from raftlog.wire.schema import client
 
 
@@ -121,7 +122,9 @@ class BrokerShard:
                 **kept.counters(),
             }
             members = replica.core.membership
-            return node_status(facts, replica.status(), members, counted, replica.alarms.raised)
+            return node_status(
+                facts, replica.status(), members, counted, replica.upkeep.alarms.raised
+            )
 
         return ShardService(
             produce=produce,
@@ -150,14 +153,40 @@ class BrokerShard:
         ranges = SealedRanges(
             *(self.machine, self._index, reader, scheduler),
             durable=lambda: replica.store.durable_end.index,
+            fetch=replica.upkeep.exchange.fetch,
             on_failed=on_failed,
         )
         snapshots = Snapshots(
             *(self.machine, self._snapshots, reader, scheduler),
             is_durable=ranges.are_stored,
+            fetch=replica.upkeep.exchange.fetch,
             on_failed=on_failed,
         )
 
+        def progress(_applied: Index) -> None:
+            ranges.progress()
+            snapshots.progress()
+
+        def checks() -> list[Check]:
+            stored = [each for each in self.machine.ranges if ranges.are_stored(each.last_index)]
+            looks: list[Check] = [partial(ranges.verify, each) for each in stored]
+            return looks + [partial(snapshots.verify, age) for age in range(KEPT)]
+
+        replica.upkeep.scrubber.files = checks
+        ranges.on_stored = snapshots.progress
+        replica.on_applied(progress)
+        return self._exchange(replica, reader, scheduler, on_failed, (ranges, snapshots))
+
+    def _exchange(
+        self,
+        replica: Replica,
+        reader: Reader,
+        scheduler: Scheduler,
+        on_failed: Callable[[Exception], None],
+        writers: tuple[SealedRanges, Snapshots],
+    ) -> "_Kept":
+        """Trim what snapshots make dispensable; give them to peers, and take theirs."""
+        ranges, snapshots = writers
         source = InstallSource(
             *(self._snapshots, self._index, reader, scheduler),
             start=lambda: (replica.store.start, replica.core.committed_membership.encode()),
@@ -188,13 +217,6 @@ class BrokerShard:
         )
         replica.keeping.installs = installer
         installer.begin()
-
-        def progress(_applied: Index) -> None:
-            ranges.progress()
-            snapshots.progress()
-
-        ranges.on_stored = snapshots.progress
-        replica.on_applied(progress)
         return _Kept(ranges, snapshots, trimming, installer, source)
 
 

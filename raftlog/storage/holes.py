@@ -58,18 +58,18 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
 
 
-def fill(
+def steps_of_repair(
     do: LogPerformer, segment: Segment, hole: Hole, frames: list[Buffer], segment_bytes: int
 ) -> list[Callable[[], None]]:
-    """Return the steps that put the frames in their place."""
-    steps: list[Callable[[], None]] = [partial(do.write, segment.file, frames, hole.position)]
+    """Return how to write them, durably."""
+    file = segment.file
+    steps: list[Callable[[], None]] = [partial(do.write, file, frames, hole.position)]
     if not hole.length and hole.last == segment.end.index:
         # What lay behind the damage is no part of the log, and appends go on here.
         stop = hole.position + sum(map(len, frames))
-        steps.append(partial(segment.file.truncate, stop))
-        steps.append(partial(do.reserve, segment.file, max(segment_bytes, stop)))
-    steps.append(partial(do.sync, segment.file))
-    return steps
+        steps.append(partial(file.truncate, stop))
+        steps.append(partial(do.reserve, file, max(segment_bytes, stop)))
+    return [*steps, partial(do.sync, file)]
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:

@@ -26,7 +26,7 @@ from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_aft
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import fill, frames_for, hole_of, place
+from raftlog.storage.holes import frames_for, hole_of, place, steps_of_repair
 from raftlog.storage.loaded import LoadedSegments
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
@@ -258,7 +258,7 @@ class LogStore:
             return None
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
-        plan.steps.extend(fill(self._do, segment, hole, frames, self.options.segment_bytes))
+        plan.steps = steps_of_repair(self._do, segment, hole, frames, self.options.segment_bytes)
         place(segment, hole, frames)
         if not hole.terms_known:
             learn_terms(segment, hole, runs_of(entries))

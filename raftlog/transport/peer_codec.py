@@ -7,7 +7,7 @@ little-endian::
     AppendRequest    term u64 | previous term u64 | previous index u64 | commit u64
     AppendAccepted   term u64 | matched u64 | unit u64
     Heartbeat        term u64 | commit u64 | round u64 | chain i64
-    HeartbeatReply   term u64 | round u64 | disk u8
+    HeartbeatReply   term u64 | round u64 | disk u8 | wall clock u64
 
 A change of these is a new ``PROTOCOL_VERSION``, which the hello refuses. Every
 other header is the message of that name in ``peer.proto``.
@@ -45,7 +45,7 @@ _KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struc
     (Method.APPEND_ACCEPTED, rpcs.AppendAccepted, struct.Struct("<QQQ")),
     (Method.APPEND_REJECTED, rpcs.AppendRejected, peer.AppendRejected),
     (Method.HEARTBEAT, rpcs.Heartbeat, struct.Struct("<QQQq")),
-    (Method.HEARTBEAT_REPLY, rpcs.HeartbeatReply, struct.Struct("<QQB")),
+    (Method.HEARTBEAT_REPLY, rpcs.HeartbeatReply, struct.Struct("<QQBQ")),
     (Method.TIMEOUT_NOW, rpcs.TimeoutNow, peer.TimeoutNow),
     (Method.READ_INDEX_REQUEST, rpcs.ReadIndexRequest, peer.ReadIndexRequest),
     (Method.READ_INDEX_REPLY, rpcs.ReadIndexReply, peer.ReadIndexReply),
@@ -54,14 +54,19 @@ _KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struc
     (Method.SNAPSHOT_OFFER, rpcs.SnapshotOffer, peer.SnapshotOffer),
     (Method.INSTALL_REQUEST, rpcs.InstallRequest, peer.InstallRequest),
     (Method.INSTALL_CHUNK, rpcs.InstallChunk, peer.InstallChunk),
+    (Method.FILE_REQUEST, rpcs.FileRequest, peer.FileRequest),
+    (Method.FILE_CHUNK, rpcs.FileChunk, peer.FileChunk),
     (Method.DIVERGENCE_ALARM, rpcs.DivergenceAlarm, peer.DivergenceAlarm),
 )
-_PAYLOADS: Final = ("entries", "data")
 _WITH_ENTRIES: Final = (rpcs.AppendRequest, rpcs.RepairReply)
 
 
+def _payload_of(kind: type[rpcs.PeerMessage]) -> str:
+    return "data" if kind is rpcs.InstallChunk else "entries"
+
+
 def _fields(kind: type[rpcs.PeerMessage]) -> tuple[str, ...]:
-    return tuple(name for name in kind.__struct_fields__ if name not in _PAYLOADS)
+    return tuple(name for name in kind.__struct_fields__ if name != _payload_of(kind))
 
 
 def _values_of(names: tuple[str, ...]) -> Callable[[object], Values]:

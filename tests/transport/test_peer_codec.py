@@ -59,6 +59,8 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.InstallRequest(Index(LARGE), 2, 1 << 33),
     rpcs.InstallChunk(Index(7), 2, 5, 1 << 33, crc32c(b"piece"), b"piece"),
     rpcs.InstallChunk(Index(7), 2, 5, 0, 0, b""),
+    rpcs.FileRequest(2, Index(LARGE), LARGE),
+    rpcs.FileChunk(1, Index(5), 70_000, 80_000, 0xFFFFFFFF, b"some bytes"),
     rpcs.DivergenceAlarm(Index(LARGE)),
 ]
 
@@ -91,8 +93,8 @@ LAYOUTS: Final = [
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2, 1),
-        "0100000000000000020000000000000001",
+        rpcs.HeartbeatReply(Term(1), 2, 1, 3),
+        "01000000000000000200000000000000010300000000000000",
         id="HeartbeatReply",
     ),
 ]
