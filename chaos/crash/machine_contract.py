@@ -57,7 +57,7 @@ class MachinePromise:
     def recover(self, disk: SimDisk) -> None:
         """Do what a process does when it starts on ``disk``."""
         store = self.log.open(disk)
-        BrokerShard.restore(disk.files(), SHARD, store.durable_end.index)
+        BrokerShard.restore(disk.files(), SHARD, store.start.index, store.durable_end.index)
 
     def check(self, disk: SimDisk) -> int:
         """Recover log and machine, replay, and hold all of it against the promise."""
@@ -68,7 +68,9 @@ class MachinePromise:
         before = disk.operations
         store = self.log.open(disk)
         files = disk.files()
-        machine = BrokerShard.restore(files, SHARD, store.durable_end.index).machine
+        machine = BrokerShard.restore(
+            files, SHARD, store.start.index, store.durable_end.index
+        ).machine
         operations = disk.operations - before
         self.log.check_store(store)
         applied, end = machine.applied, store.end.index

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from chaos.check.violation import Violation
 from chaos.damage.base import Base, make_base
+from chaos.damage.install import install_cases, trimmed_cases
 from chaos.damage.sweep import Case, cases
 from chaos.damage.votes import vote_cases
 
@@ -22,6 +23,8 @@ def every_case(base: Base) -> Iterator[Case]:
     """Yield every case there is, always in the same order."""
     yield from cases(base)
     yield from vote_cases(base)
+    yield from trimmed_cases()
+    yield from install_cases()
 
 
 def sample(all_cases: Iterable[Case], per_group: int) -> list[Case]:

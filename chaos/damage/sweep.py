@@ -165,7 +165,7 @@ def _recovered(disk: SimDisk) -> tuple[object, ...]:
     files = disk.files()
     cluster_options = _OPTIONS
     store = LogStore.open(files, SHARD, cluster_options)
-    machine = BrokerShard.restore(files, SHARD, store.durable_end.index).machine
+    machine = BrokerShard.restore(files, SHARD, store.start.index, store.durable_end.index).machine
     entries: list[bytes] = []
     index = store.first_index
     while index <= store.end.index:

@@ -7,10 +7,12 @@ import pytest
 
 from chaos.damage.base import VICTIM, Base, make_base
 from chaos.damage.harm import SUFFIXES, harmful
+from chaos.damage.install import INSTALLED
 from chaos.damage.runner import Swept, every_case, sample, sweep
 from chaos.damage.sweep import HIDDEN, REFUSED, REPAIRED, SERVED, STOPPED, UNHARMED
+from chaos.sim.disk import CrashKind
 
-PER_GROUP = 16
+PER_GROUP = 10
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +55,8 @@ def test_every_group_was_damaged_and_every_end_occurred(swept: Swept) -> None:
 
     assert groups == {
         *(f"{way} {kind}" for way in ("flip", "cut") for kind in (*kinds, "padding", "vote")),
+        *(f"{way} {kind}, trimmed" for way in ("flip", "cut") for kind in kinds),
+        *(f"install, {kind.value}" for kind in CrashKind),
         *(
             f"all replicas, {what}{places}"
             for what in ("header", "body", "magic")
@@ -61,4 +65,4 @@ def test_every_group_was_damaged_and_every_end_occurred(swept: Swept) -> None:
         *(f"each replica, {what}" for what in ("header", "magic")),
     }
     ends = {end for _, end in swept.counts}
-    assert ends == {UNHARMED, REPAIRED, HIDDEN, REFUSED, SERVED, STOPPED}
+    assert ends == {UNHARMED, REPAIRED, HIDDEN, REFUSED, SERVED, STOPPED, INSTALLED}
