@@ -17,13 +17,15 @@ class NodeStatus(msgspec.Struct, frozen=True):
         term: The newest term that it knows.
         leader: The node that leads, as far as it knows; "" if it knows none.
         leader_address: Where clients reach that.
-        voters: The nodes of the shard.
+        voters: The nodes of the shard that decide.
         start: The first log index that it holds.
         commit: How far the log is committed.
         applied: How far it is carried out here.
         last: The last log index here.
         durable: How far it is on this node's disk.
         counters: Figures for people; their names may change.
+        directory: The id of the answering node's data directory.
+        learners: The nodes that only receive the log.
     """
 
     cluster: str
@@ -39,6 +41,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     last: int
     durable: int
     counters: Mapping[str, int]
+    directory: str = ""
+    learners: tuple[str, ...] = ()
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -57,4 +61,6 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.last,
         answer.durable,
         dict(answer.counters),
+        answer.directory,
+        tuple(answer.learners),
     )

@@ -14,7 +14,9 @@ from typing import Final
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
+from raftlog.base.membership import Membership
 from raftlog.node.ports import Machine
+from raftlog.node.recollection import newest_membership
 from raftlog.node.replica import Replica
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
 from raftlog.node.world import ReplicaOptions, World
@@ -63,13 +65,16 @@ class Host:
         self.identity = directory.identity
         self.id = ReplicaId(self.identity.node, self.identity.directory)
         self.on_failed: Callable[[ShardId, Exception], None] = lambda _shard, _error: None
+        self.on_members: Callable[[], None] = lambda: None
+        """Told whenever some shard has other members."""
         self._writer = WriterThread(loop, "raftlog-writer")
         self._reader = ReaderThread(loop, "raftlog-reader")
         self._scheduler = LoopScheduler(loop)
         self._replicas: dict[ShardId, Replica] = {}
         for shard, membership in directory.shards():
             store = LogStore.open(directory.files, directory.shard_path(shard), store_options)
-            alone = len(membership.voters) == 1
+            members = newest_membership(store, membership)
+            alone = len(members.voters) == 1 and not members.is_joint
             if alone and store.faulty_count:
                 raise DamagedLog(
                     f"{store.faulty_count} entries of shard {shard} are damaged and this node has "
@@ -93,11 +98,17 @@ class Host:
             )
         for shard, replica in self._replicas.items():
             replica.on_failed = partial(self._replica_failed, shard)
+            replica.on_members = self._members_changed
 
     @property
     def replicas(self) -> Mapping[ShardId, Replica]:
         """This node's replicas by shard."""
         return self._replicas
+
+    @property
+    def memberships(self) -> list[Membership]:
+        """The members of each shard, as its log here has them."""
+        return [self._replicas[shard].membership for shard in sorted(self._replicas)]
 
     @property
     def reader(self) -> ReaderThread:
@@ -118,6 +129,9 @@ class Host:
 
     def _replica_failed(self, shard: ShardId, error: Exception) -> None:
         self.on_failed(shard, error)
+
+    def _members_changed(self, _membership: Membership) -> None:
+        self.on_members()
 
     def start(self) -> None:
         """Let every replica take part."""

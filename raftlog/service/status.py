@@ -48,6 +48,8 @@ def node_status(
         durable=core.durable,
         voters=[replica.node for replica in membership.voters],
         counters=dict(counters),
+        directory=core.replica.directory,
+        learners=[replica.node for replica in membership.learners],
     )
 
 
