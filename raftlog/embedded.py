@@ -27,6 +27,7 @@ import msgspec
 from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import (
     Closed,
+    DiskFull,
     OutcomeUnknown,
     RaftlogError,
     RecordTooLarge,
@@ -35,7 +36,8 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Term
-from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES
+from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES, SPACE_LOOK_NS
+from raftlog.base.space import DiskLevel, Space
 from raftlog.broker.commands import CommandType, decode, decode_one
 from raftlog.node.host import Host
 from raftlog.node.proposals import OnOutcome
@@ -109,6 +111,11 @@ class _UserMachine(Generic[R]):
             outcomes = (outcome,)
         self.applied = entry.index
         return outcomes
+
+
+def _disk_full(_kind: int, _parts: Sequence[Buffer], on_outcome: OnOutcome) -> None:
+    error = DiskFull("the disk is too full for more entries", SPACE_LOOK_NS / 1e9)
+    on_outcome(error, Term(0), Index(0))
 
 
 def _not_open(_kind: int, _parts: Sequence[Buffer], _on_outcome: OnOutcome) -> None:
@@ -234,6 +241,8 @@ class RaftLog(Generic[R]):
                     promises=self._host.promises,
                     on_refused=self._on_refused,
                 )
+            self._host.space_watch.on_level = self._on_disk_level
+            self._host.space_watch.on_failed = partial(self._on_failed, SHARD_ZERO)
             self._host.start()
             self._submit = self._replica.propose
             self._replica.on_applied(lambda _: self._progress.set())
@@ -284,6 +293,7 @@ class RaftLog(Generic[R]):
         Raises (in the future):
             NotLeader: Another node leads; nothing was appended.
             Throttled: Too much is waiting; nothing was appended.
+            DiskFull: The disk is 90 % full; nothing was appended.
             NotCommitted: It was replaced; it never happened.
             OutcomeUnknown: Leadership was lost meanwhile; it may still be committed.
             RecordTooLarge: Over 4 MiB.
@@ -434,6 +444,11 @@ class RaftLog(Generic[R]):
     def _on_refused(self, _peer: NodeId, error: RaftlogError) -> None:
         if isinstance(error, RolledBack):
             self._replica.fail(error)
+
+    def _on_disk_level(self, level: DiskLevel, _space: Space) -> None:
+        if self._host is not None:
+            full = level is DiskLevel.FULL
+            self._submit = _disk_full if full else self._replica.propose
 
     def _on_failed(self, _shard: ShardId, error: Exception) -> None:
         self.failure = error

@@ -14,8 +14,8 @@ from typing import Final
 from chaos.crash.states import CLASSES
 from chaos.crash.suite import WORKLOADS, Broken, Examination, Examined, examine
 
-STEPS: Final = 24
-"""Steps of one workload: about a hundred moments."""
+STEPS: Final = 12
+"""Steps of one workload: a hundred moments or two."""
 SHOWN_MAX: Final = 20
 
 
@@ -73,7 +73,7 @@ def table(found: list[Examined]) -> str:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos.crash", description=__doc__)
-    parser.add_argument("--seeds", type=int, default=8, help="each workload runs so often")
+    parser.add_argument("--seeds", type=int, default=2, help="each workload runs so often")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--at-least", type=int, default=0, help="states that must be made")
     parser.add_argument("--workload", choices=list(WORKLOADS), help="look at one state, or at all")

@@ -12,7 +12,9 @@ from typing import Final
 from chaos.crash.log_contract import SHARD, read_log
 from chaos.crash.log_work import LogWorkload, Script
 from chaos.sim.disk import CrashKind
+from raftlog.base.ids import Index, NodeId
 from raftlog.storage.segment import SUFFIX
+from raftlog.storage.survey import Survey
 
 ENTRIES_MIN: Final = 16
 SCRIPT: Final = Script(
@@ -47,11 +49,25 @@ class RepairWorkload(LogWorkload):
         if not holes:
             return
         first, last = self.random.choice(holes)
+        if last > first and self.random.random() < 0.5:
+            self._survey(first)
+            return
         plan = self.store.plan_repair(self.log[first - 1 : last])
         assert plan is not None, f"entries {first} to {last} cannot be repaired"
         self.perform(plan)
         left = self.recording.promise.damaged.difference(range(first, last + 1))
         self.recording.promise = replace(self.recording.promise, damaged=left)
+
+    def _survey(self, first: Index) -> None:
+        """Make pieces of a hole, as for one that is larger than a message."""
+        hole = self.store.hole(first)
+        assert hole is not None, f"no hole begins with {first}"
+        survey = Survey(hole, NodeId("n2"))
+        while not survey.is_complete:
+            start = survey.next - 1
+            stop = min(start + self.random.randint(1, 3), hole.last)
+            assert survey.take(self.log[start:stop]), f"the true entries from {start} on"
+        assert self.store.split(survey), f"the hole from {first} on cannot be split"
 
     def _look(self) -> None:
         """Read all of it, as a scrubber does: what is damaged is known from now on."""
@@ -69,7 +85,7 @@ class RepairWorkload(LogWorkload):
         for _ in range(self.random.randint(1, 4)):
             path = self.random.choice(segments)
             used = len(self.disk.content(path).rstrip(b"\0"))
-            length = self.random.choice((1, 1, 1, 30, 200))
+            length = self.random.choice((1, 1, 1, 30, 200, 600))
             at = self.random.randrange(64, used)
             for offset in range(at, min(at + length, used)):
                 self.disk.flip_bit(path, offset, self.random.randrange(8))

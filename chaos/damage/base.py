@@ -31,7 +31,7 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.topics import CreateTopic, TopicChanges
 from raftlog.node.replica import Replica
 from raftlog.raft.config import CoreConfig
-from raftlog.storage.identity import read_identity
+from raftlog.storage.directory import DataDirectory
 from raftlog.wire.batch import encode_columns
 
 VICTIM: Final = NodeId("n1")
@@ -114,7 +114,7 @@ class DamagedCluster(Cluster):
     def start(self, machine: Machine, in_flight: Sequence[Write] = ()) -> None:
         """Start a process as a node does: it looks first whose directory it is."""
         try:
-            read_identity(machine.disk.files(), DATA)
+            DataDirectory.open(DATA, files=machine.disk.files()).close()
         except DamagedLog as error:
             self._refused_to_start(machine, error)
             return

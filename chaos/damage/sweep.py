@@ -7,11 +7,12 @@ How a case of one damaged replica may end::
     found when read     no reader came by it; whoever does gets nothing, and has it repaired
     refused to start    both copies are bad, and the node says so
 
-With all replicas damaged at one entry nobody can repair it. Then the cluster either
+With each replica damaged at another entry, they heal each other and go on. With all
+replicas damaged at one entry nobody can repair it. Then the cluster either
 goes on beside it, where nobody needs the entry, or stops; what it serves is right.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -40,6 +41,7 @@ from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.service.shard import BrokerShard
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.segment import INDEX_SUFFIX
 
 PADDING_STRIDE: Final = 64
 """One byte of padding in so many is a case for the whole cluster."""
@@ -74,6 +76,7 @@ def cases(base: Base) -> Iterator[Case]:
             group, run = f"{harm.way} padding", damage_padding
         yield Case(group, str(harm), partial(run, harm=harm))
     yield from cases_everywhere(base)
+    yield from cases_each(base)
 
 
 def damage_one(base: Base, harm: Harm) -> str:
@@ -187,7 +190,10 @@ def cases_everywhere(base: Base) -> Iterator[Case]:
         for what, at in (("header", 20), ("body", body), ("magic", 0)):
             name = f"everywhere {entry.index} {at}"
             run = partial(damage_everywhere, frame=bytes(entry.frame), at=at)
-            yield Case(f"all replicas, {what}", name, run)
+            yield Case(f"all replicas, {what}", name, partial(run, places=True))
+            yield Case(
+                f"all replicas, {what}, no places", f"{name} scanned", partial(run, places=False)
+            )
 
 
 def _entries(base: Base) -> list[Entry]:
@@ -202,7 +208,7 @@ def _entries(base: Base) -> list[Entry]:
     return found
 
 
-def damage_everywhere(base: Base, frame: bytes, at: int) -> str:
+def damage_everywhere(base: Base, frame: bytes, at: int, *, places: bool) -> str:
     """Damage one entry on all replicas; watch that nothing wrong is served."""
     with small_limits(BROKER):
         cluster = DamagedCluster(base)
@@ -210,6 +216,8 @@ def damage_everywhere(base: Base, frame: bytes, at: int) -> str:
             machine.victim = True
             path, place = _place(machine.disk, frame)
             Harm(FLIP, path, place + at).do(machine.disk)
+            if not places:
+                _lose_places(machine.disk)
             cluster.start(machine)
         owner = Owner(cluster, "after")
         end_ns = cluster.queue.now_ns + EVERYWHERE_NS
@@ -224,6 +232,51 @@ def damage_everywhere(base: Base, frame: bytes, at: int) -> str:
                 cluster.end(machine, CrashKind.LOSE)
                 _scan(cluster, machine)
     return SERVED if owner.acked else STOPPED
+
+
+def cases_each(base: Base) -> Iterator[Case]:
+    """Yield cases in which each replica is damaged, at an entry that the others have."""
+    frames = [bytes(entry.frame) for entry in _entries(base)]
+    for first in range(len(frames)):
+        for what, at in (("header", 20), ("magic", 0)):
+            run = partial(damage_each, frames=frames[first:] + frames[:first], at=at)
+            yield Case(f"each replica, {what}", f"each {first + 1} {at}", run)
+
+
+def damage_each(base: Base, frames: Sequence[bytes], at: int) -> str:
+    """Damage another entry on each replica: they heal each other, and no leader is needed for it.
+
+    None of them may campaign before its log is whole (ruling 20). All damage is known at once,
+    because the files with the entries' places are lost, too.
+    """
+    with small_limits(BROKER):
+        cluster = DamagedCluster(base)
+        for machine, frame in zip(cluster.machines.values(), frames, strict=False):
+            machine.victim = True
+            path, place = _place(machine.disk, frame)
+            Harm(FLIP, path, place + at).do(machine.disk)
+            _lose_places(machine.disk)
+            cluster.start(machine)
+        run_until_converged(cluster, "after the damage")
+        Owner(cluster, "after").send_acked()
+        look_at_brokers(cluster)
+        run_until_converged(cluster, "after everything was read")
+        cluster.observer.finish()
+        hidden = 0
+        for machine in cluster.machines.values():
+            cluster.end(machine, CrashKind.LOSE)
+            _scan(cluster, machine)
+            hidden += _count_faulty(machine.disk, cluster)
+    return HIDDEN if hidden else REPAIRED
+
+
+def _lose_places(disk: SimDisk) -> None:
+    """Lose every ``.idx``: they are never synced. A start reads all entries then."""
+    files = disk.files()
+    for path in disk.paths():
+        if path.endswith(INDEX_SUFFIX):
+            files.remove(path)
+    files.sync_directory(f"{SHARD}/log")
 
 
 def _read_everywhere(cluster: DamagedCluster) -> None:

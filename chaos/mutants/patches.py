@@ -328,6 +328,51 @@ MUTANTS: Final = (
         (("(*found, *cached[: last - first + 1])", "(*found, cached[0])"),),
         tests=("tests/sim/test_findings.py",),
     ),
+    Mutant(
+        "a follower never compares chain values",
+        _FOLLOWER,
+        ((" = message.commit, message.chain\n", " = message.commit, -1\n"),),
+        tests=("tests/raft/test_divergence.py", "tests/sim/test_planted.py"),
+    ),
+    Mutant(
+        "a large hole is filled by whatever links to what is before it",
+        "raftlog.storage.survey",
+        (
+            (" and self._end.checksum == self.hole.checksum\n", "\n"),
+            (
+                "            return False\n        self.pieces",
+                "            pass\n        self.pieces",
+            ),
+        ),
+        tests=("tests/storage/test_survey.py",),
+    ),
+    Mutant(
+        "terms that damage hides are guessed",
+        "raftlog.node.replica",
+        (("self._waits_for_terms = store.terms_in_doubt", "self._waits_for_terms = False"),),
+        tests=("tests/node/test_large_repair.py",),
+    ),
+    Mutant(
+        "what found no room taken for done",
+        "raftlog.storage.plan",
+        (
+            (
+                "            steps[self._performed]()\n            self._performed += 1\n",
+                "            self._performed += 1\n            steps[self._performed - 1]()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "sync without space tried again (fsyncgate)",
+        "raftlog.storage.performer",
+        (
+            (
+                "            file.sync()\n            self.fdatasyncs += 1",
+                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1",
+            ),
+        ),
+        tests=("tests/storage/test_room.py",),
+    ),
     *BROKER_MUTANTS,
 )
 

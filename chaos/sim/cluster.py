@@ -40,6 +40,7 @@ from raftlog.storage.directory import FIRST_TERM, format_directory
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
+from raftlog.storage.room import NoRoom
 
 DATA: Final = "/data"
 SHARD: Final = "/data/shards/0"
@@ -160,8 +161,11 @@ class Cluster:
             scheduler=life,
             writer=writer,
             reader=reader,
-            peers=SimPeers(life, lambda to, message: self._send(machine, to, message)),
+            peers=SimPeers(
+                life, machine.space, lambda to, message: self._send(machine, to, message)
+            ),
             random=Random(random.getrandbits(64)),
+            space=machine.space,
         )
         options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
         replica = Replica(machine.id, self.membership, store, state.machine, world, options)
@@ -210,6 +214,8 @@ class Cluster:
         process.state.end()
         if process.replica.repaired:
             self.marks["repairs"] += process.replica.repaired
+        if process.replica.disks.handovers:
+            self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None
         # A plan that failed counts, even if its process was killed before it heard of that.
         machine.in_flight = list(in_flight) or machine.failed_plan
@@ -258,6 +264,11 @@ class Cluster:
     def _performed(self, machine: Machine, plan: StorePlan, error: Exception | None) -> None:
         if error is None:
             self.observer.performed(machine.node, plan.last_write)
+            machine.failed_plan = []
+        elif isinstance(error, NoRoom):
+            # It will be tried again; its first steps may be on disk when the process ends before.
+            self.marks["no room"] += 1
+            machine.failed_plan = self.observer.writes_up_to(machine.node, plan.last_write)
         else:
             self.marks["write errors"] += 1
             machine.failed_plan = self.observer.writes_up_to(machine.node, plan.last_write)

@@ -215,6 +215,14 @@ class SimDisk:
         del inode.now[size:]
         del inode.durable[size:]
 
+    def zero(self, path: str, offset: int, length: int) -> None:
+        """Lose some sectors, on disk and in the cache: they read as zeros."""
+        inode = self._names[path]
+        for content in (inode.now, inode.durable):
+            stop = min(offset + length, len(content))
+            if offset < stop:
+                content[offset:stop] = bytes(stop - offset)
+
     def content(self, path: str) -> bytes:
         """Return what a reader sees."""
         return bytes(self._names[path].now)

@@ -11,14 +11,17 @@ from random import Random
 from typing import Final
 
 from chaos.sim.cluster import SHARD, Cluster
-from chaos.sim.disk import CrashKind, Killed
+from chaos.sim.disk import SECTOR_BYTES, CrashKind, Killed
 from chaos.sim.events import MS_NS, stream
 from chaos.sim.network import partition
 from chaos.sim.process import Machine
 from chaos.sim.swarm import Fault
 from raftlog.base.ids import NodeId
+from raftlog.base.space import DiskLevel
 
 _ROTS: Final = (f"{SHARD}/log/", f"{SHARD}/index/", f"{SHARD}/snapshot/")
+_SECTORS_SHARE: Final = 0.3
+"""Of the damage: it hides several entries at once, and where terms change."""
 _POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
@@ -42,7 +45,7 @@ class Nemesis:
             Fault.TRANSFER: self._transfer,
             Fault.FALSE_HINT: self._false_hint,
             Fault.WRITE_ERROR: lambda: self._write_error(errno.EIO),
-            Fault.NO_SPACE: lambda: self._write_error(errno.ENOSPC),
+            Fault.NO_SPACE: self._no_space,
             Fault.SLOW_DISK: self._slow_disk,
             Fault.BIT_ROT: self._bit_rot,
             Fault.READ_ERROR: self._read_errors,
@@ -60,6 +63,7 @@ class Nemesis:
             machine.disk.on_operation = None
             machine.disk.read_error = None
             machine.pace.slow_until_ns = 0
+            machine.space.level = DiskLevel.ROOM
             if machine.process is not None:
                 machine.process.life.resumes_ns = 0
 
@@ -190,12 +194,40 @@ class Nemesis:
 
         machine.disk.on_operation = on_operation
 
+    def _no_space(self) -> None:
+        """No space, for whatever comes next or for everything that needs more for a while.
+
+        A full disk still takes what is written over what it has.
+        """
+        if self._random.random() < 0.3:
+            self._write_error(errno.ENOSPC)
+            return
+        machine = self._some_machine()
+        if machine is None:
+            return
+        self._note("full disks")
+        disk, space = machine.disk, machine.space
+
+        def on_operation(call: str, path: str) -> None:
+            if call in ("fallocate", "create"):
+                raise OSError(errno.ENOSPC, "simulated", path)
+
+        def make_room() -> None:
+            if disk.on_operation is on_operation:
+                disk.on_operation = None
+            space.level = DiskLevel.ROOM
+
+        disk.on_operation = on_operation
+        if self._random.random() < 0.7:  # else nobody has looked yet
+            space.level = DiskLevel.FULL
+        self._cluster.queue.after(self._random.randrange(100, 5_000) * MS_NS, make_room)
+
     def _victim(self) -> Machine | None:
         victims = [machine for machine in self._cluster.machines.values() if machine.victim]
         return self._random.choice(victims) if victims else None
 
     def _bit_rot(self) -> None:
-        """Flip a bit of an old entry, an index range or a snapshot.
+        """Flip a bit of an old entry, an index range or a snapshot, or lose some sectors.
 
         Only while the durable mark is synced: rot of an entry that was acked in
         the last 20 ms before a power cut is two faults (ruling 2).
@@ -209,9 +241,16 @@ class Nemesis:
         disk = machine.disk
         path = self._random.choice([path for path in disk.paths() if path.startswith(_ROTS)])
         used = len(disk.content(path).rstrip(b"\0"))
-        if used:
+        if not used:
+            return
+        offset = self._random.randrange(used)
+        if self._random.random() < _SECTORS_SHARE:
+            self._note("sectors lost")
+            sectors = self._random.randint(1, 8)
+            disk.zero(path, offset - offset % SECTOR_BYTES, sectors * SECTOR_BYTES)
+        else:
             self._note("bits rotten")
-            disk.flip_bit(path, self._random.randrange(used), self._random.randrange(8))
+            disk.flip_bit(path, offset, self._random.randrange(8))
 
     def _read_errors(self) -> None:
         """Reads of a live process fail for a while; recovery's reads do not."""

@@ -21,7 +21,8 @@ from raftlog.base.ids import NodeId, ReplicaId
 from raftlog.base.writes import Write
 from raftlog.node.ports import Plan
 from raftlog.node.replica import Replica
-from raftlog.raft.rpcs import PeerMessage
+from raftlog.node.space import NodeSpace
+from raftlog.raft.rpcs import HeartbeatReply, PeerMessage
 from raftlog.storage.plan import StorePlan
 
 T = TypeVar("T")
@@ -184,14 +185,20 @@ class SimReader:
 class SimPeers:
     """The links of one process. Implements ``node.ports.Peers``."""
 
-    def __init__(self, life: Life, send: Callable[[NodeId, PeerMessage], None]) -> None:
+    def __init__(
+        self, life: Life, space: NodeSpace, send: Callable[[NodeId, PeerMessage], None]
+    ) -> None:
         self._life = life
+        self._space = space
         self._send = send
 
     def send(self, to: NodeId, message: PeerMessage) -> None:
         """Hand a message to the network, unless this process is gone."""
-        if not self._life.ended:
-            self._send(to, message)
+        if self._life.ended:
+            return
+        if type(message) is HeartbeatReply:
+            message = HeartbeatReply(message.term, message.round, self._space.level)
+        self._send(to, message)
 
 
 class Process:
@@ -215,6 +222,8 @@ class Machine:
         self.process: Process | None = None
         self.stays_down = False
         self.restart_due = False
+        self.space = NodeSpace()
+        """How full the disk is, as its node has seen: the computer's, for short."""
         self.victim = False
         """Whether its disk may show damage."""
         self.in_flight: list[Write] = []

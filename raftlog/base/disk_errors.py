@@ -75,6 +75,12 @@ class DamagedLog(StorageError):
     code = "damaged_log"
 
 
+class Diverged(StorageError):
+    """A committed entry differs from the leader's, each with good checksums. The replica stops."""
+
+    code = "diverged"
+
+
 class CorruptFrame(StorageError):
     """Bytes that are no frame, or fail their checksum."""
 

@@ -6,6 +6,7 @@
       Retriable            the same call may succeed later; nothing was done
         NotLeader            ask the leader in ``leader_hint``
         Throttled            wait ``retry_after`` seconds
+          DiskFull             so full that only consuming and trimming go on
         BufferFull           this client holds as much as it may
         Unavailable          no leader, no connection, or stopping
         NotCommitted         was appended, then replaced: it never happened
@@ -30,6 +31,7 @@
       StorageError         a disk that failed or lies
         StorageFailed        an operation failed: the node stops, it is never retried
         DamagedLog           bad bytes where good ones were promised
+        Diverged             a committed entry differs from the leader's: the replica stops
         CorruptFrame         bytes that are no frame
         FaultyEntry          this entry is damaged here; another replica has it
       ApplyFailed          the state machine raised: the replica stops at that index
@@ -49,6 +51,7 @@ from raftlog.base.disk_errors import (
     DirectoryLocked,
     DirectoryRefused,
     DirectoryUnformatted,
+    Diverged,
     FaultyEntry,
     IncompatibleFormat,
     StorageError,
@@ -66,6 +69,7 @@ __all__ = [
     "DirectoryLocked",
     "DirectoryRefused",
     "DirectoryUnformatted",
+    "Diverged",
     "FaultyEntry",
     "IncompatibleFormat",
     "Outcome",
@@ -115,6 +119,13 @@ class Throttled(Retriable):
         super().__init__(f"{cause}; ask again in {retry_after:g} s")
         self.cause: Final = cause
         self.retry_after: Final = retry_after
+
+
+class DiskFull(Throttled):
+    """The disks of a majority are nearly full: no new topics, at last no records."""
+
+    code = "disk_full"
+    hint = "make room on the nodes' disks, or shorten retention; consumers go on meanwhile"
 
 
 class Unavailable(Retriable):

@@ -105,7 +105,21 @@ SEGMENT_BYTES_DEV: Final = 8 * MIB
 BLOCK_BYTES: Final = 4 * KIB
 """The distance of two copies of one record, so that no single sector holds both."""
 READ_SPAN_BYTES_MAX: Final = 1 * MIB
+RESERVE_BYTES: Final = 64 * MIB
+"""Kept back on the disk for votes, configuration and trims: one more segment (ruling 25)."""
+DISK_SCARCE_PERCENT: Final = 85
+"""From this use of the disk on no topic is made."""
+DISK_FULL_PERCENT: Final = 90
+"""From this use of the disk on no record is taken in."""
+SPACE_LOOK_NS: Final = 1_000_000_000
+"""Free space is looked at so often; a producer that was refused may ask again after it."""
+NO_ROOM_RETRY_NS: Final = 200_000_000
+"""What found no room on the disk is tried again after this."""
+DISK_STALL_NS: Final = 1_000_000_000
+"""A leader whose disk has not answered for so long hands over to one whose disk has."""
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000
+REPAIR_WAIT_NS_MAX: Final = 2_000_000_000
+"""A read of a damaged entry waits so long for a peer's copy."""
 
 assert COALESCE_BYTES_MAX <= ENTRY_BODY_BYTES_MAX
 assert BATCH_BYTES_MAX < ENTRY_BODY_BYTES_MAX < FRAME_BODY_BYTES_MAX

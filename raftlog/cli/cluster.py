@@ -98,5 +98,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         progress = [each.role, each.term, each.commit, each.applied, view.lag(each)]
         rows.append([each.node, each.shard, *progress, pid])
     print_table(COLUMNS, rows)
+    for each in view.nodes:
+        for alarm in each.alarms:
+            typer.echo(f"alarm on {each.node}: {alarm}")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

@@ -24,6 +24,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         last: The last log index here.
         durable: How far it is on this node's disk.
         counters: Figures for people; their names may change.
+        alarms: What somebody has to look at, in sentences.
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
     """
@@ -41,6 +42,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     last: int
     durable: int
     counters: Mapping[str, int]
+    alarms: tuple[str, ...] = ()
     directory: str = ""
     learners: tuple[str, ...] = ()
 
@@ -61,6 +63,7 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.last,
         answer.durable,
         dict(answer.counters),
+        tuple(answer.alarms),
         answer.directory,
         tuple(answer.learners),
     )

@@ -6,23 +6,27 @@ a way to send.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from random import Random
 from typing import Final
 
-from raftlog.base.errors import DamagedLog
+from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
 from raftlog.base.membership import Membership
+from raftlog.base.space import DiskLimits, Space
 from raftlog.node.ports import Machine
 from raftlog.node.recollection import newest_membership
 from raftlog.node.replica import Replica
+from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
 from raftlog.node.world import ReplicaOptions, World
-from raftlog.raft.rpcs import AppendAccepted, PeerMessage
+from raftlog.raft.rpcs import AppendAccepted, HeartbeatReply, PeerMessage
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.room import Reserve, lacks_room
 from raftlog.wire.greeting import Promise
 
 SendToShard = Callable[[NodeId, ShardId, PeerMessage], None]
@@ -34,9 +38,12 @@ POLL_S: Final = 0.005
 class ShardPeers:
     """The other replicas of one shard, over the node's links."""
 
-    def __init__(self, shard: ShardId, store: LogStore, send: SendToShard) -> None:
+    def __init__(
+        self, shard: ShardId, store: LogStore, space: NodeSpace, send: SendToShard
+    ) -> None:
         self._shard = shard
         self._store = store
+        self._space = space
         self._send = send
 
     def send(self, to: NodeId, message: PeerMessage) -> None:
@@ -45,7 +52,17 @@ class ShardPeers:
             # How far the disk's promises go, so that an older directory is found out (ruling 16).
             _, unit = self._store.durable_promises
             message = AppendAccepted(message.term, message.matched, unit)
+        elif type(message) is HeartbeatReply:
+            message = HeartbeatReply(message.term, message.round, self._space.level)
         self._send(to, self._shard, message)
+
+
+def measure(path: str) -> Space:
+    """Ask the file system of ``path``. Blocks."""
+    found = os.statvfs(path)
+    # What only the superuser may use is neither free nor used, as in df.
+    usable = found.f_blocks - found.f_bfree + found.f_bavail
+    return Space(usable * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
 class Host:
@@ -59,6 +76,7 @@ class Host:
         *,
         store_options: StoreOptions,
         replica_options: ReplicaOptions,
+        disk_limits: DiskLimits | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.directory = directory
@@ -71,8 +89,15 @@ class Host:
         self._reader = ReaderThread(loop, "raftlog-reader")
         self._scheduler = LoopScheduler(loop)
         self._replicas: dict[ShardId, Replica] = {}
+        self.space: Final = NodeSpace()
+        # Room for one more segment.
+        self._reserve = Reserve(directory.files, directory.path, store_options.segment_bytes)
+        self.space_watch: Final = SpaceWatch(
+            *(self.space, partial(measure, directory.path), self._reserve),
+            *(disk_limits or DiskLimits(), self._reader, self._scheduler),
+        )
         for shard, membership in directory.shards():
-            store = LogStore.open(directory.files, directory.shard_path(shard), store_options)
+            store = self._open(shard, store_options)
             members = newest_membership(store, membership)
             alone = len(members.voters) == 1 and not members.is_joint
             if alone and store.faulty_count:
@@ -90,15 +115,26 @@ class Host:
                     scheduler=self._scheduler,
                     writer=self._writer,
                     reader=self._reader,
-                    peers=ShardPeers(shard, store, send),
+                    peers=ShardPeers(shard, store, self.space, send),
                     # Jitter only: two nodes must not draw alike, nothing else depends on it.
                     random=Random(f"{self.id.directory}/{shard}/{self._scheduler.now_ns()}"),
+                    space=self.space,
                 ),
                 replica_options,
             )
         for shard, replica in self._replicas.items():
             replica.on_failed = partial(self._replica_failed, shard)
             replica.on_members = self._members_changed
+
+    def _open(self, shard: ShardId, options: StoreOptions) -> LogStore:
+        """Recover a shard's log; on a full disk, in the room of the reserve."""
+        directory = self.directory
+        try:
+            return LogStore.open(directory.files, directory.shard_path(shard), options)
+        except StorageFailed as error:
+            if not lacks_room(error) or not self._reserve.release():
+                raise
+            return LogStore.open(directory.files, directory.shard_path(shard), options)
 
     @property
     def replicas(self) -> Mapping[ShardId, Replica]:
@@ -135,6 +171,7 @@ class Host:
 
     def start(self) -> None:
         """Let every replica take part."""
+        self.space_watch.begin()
         for replica in self._replicas.values():
             replica.start()
 
@@ -175,6 +212,7 @@ class Host:
             What hung beyond the deadline; empty after a clean stop.
         """
         hung: list[str] = []
+        self.space_watch.stop()
         if not await self._until(
             lambda replica: replica.quiet or replica.stopped, STOP_DEADLINE_NS // 4
         ):

@@ -3,18 +3,21 @@
 While the disk works on one plan, whatever else is asked for piles up and
 becomes the next one; nothing waits for company when the disk is idle. Reports
 go to the core as write numbers, in order (ruling 4). An error is final: the
-store is in an unknown state and the replica stops (R2).
+store is in an unknown state and the replica stops (R2). Only want of space is
+not: what found no room is tried again until it finds some, and everything behind
+it waits, as behind a slow disk.
 """
 
 from collections.abc import Callable
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, WriteNumber
-from raftlog.base.limits import MARK_IDLE_NS
+from raftlog.base.limits import MARK_IDLE_NS, NO_ROOM_RETRY_NS
 from raftlog.base.writes import Write
 from raftlog.node.ports import Plan, Scheduler, Writer
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.plan import StorePlan
+from raftlog.storage.room import NoRoom
 
 
 class Persister:
@@ -30,6 +33,7 @@ class Persister:
         on_durable: Callable[[WriteNumber], None],
         on_done: Callable[[], None],
         on_failed: Callable[[Exception], None],
+        on_no_room: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -38,6 +42,7 @@ class Persister:
         self._on_durable = on_durable
         self._on_done = on_done
         self._on_failed = on_failed
+        self._on_no_room = on_no_room
         self._pending: list[Write] = []
         self._errands: list[Callable[[], StorePlan | None]] = []
         self._scheduled = False
@@ -45,6 +50,8 @@ class Persister:
         self._worked_at_ns = 0
         self._mark_armed = False
         self.under_way: StorePlan | None = None
+        self.since_ns: int | None = None
+        """When the plan that is under way was given to the writer."""
         self.closed = False
 
     @property
@@ -93,13 +100,22 @@ class Persister:
 
     def _submit(self, plan: StorePlan) -> None:
         self.under_way = plan
+        self.since_ns = self._scheduler.now_ns()
+        self._perform(plan)
+
+    def _perform(self, plan: StorePlan) -> None:
         work: Plan = plan
         self._writer.submit(work, self._done)
 
     def _done(self, error: Exception | None) -> None:
         plan = self.under_way
         assert plan is not None, "the writer finished what was never begun"
+        if isinstance(error, NoRoom) and not self.closed:
+            self._on_no_room()
+            self._scheduler.call_later(NO_ROOM_RETRY_NS, self._try_again)
+            return
         self.under_way = None
+        self.since_ns = None
         if self.closed:
             return
         if error is not None:
@@ -117,6 +133,15 @@ class Persister:
             self._on_durable(plan.last_write)
         # Also after work that made nothing durable: commands may have gathered meanwhile.
         self._on_done()
+
+    def _try_again(self) -> None:
+        """Go on where there was no room."""
+        plan = self.under_way
+        assert plan is not None, "what found no room has ended by itself"
+        if self.closed:
+            self.under_way = None
+        else:
+            self._perform(plan)
 
     def _arm_mark(self, delay_ns: int) -> None:
         self._mark_armed = True

@@ -5,6 +5,10 @@ removed by an ordinary conflict with the current leader. This is the first. Who
 has an entry answers, in any role, with or without a leader; the store decides
 by the chain whether it is the same entry.
 
+A hole that is larger than a message is surveyed first, and then repaired in
+pieces (``storage.survey``). A survey goes on with each answer, and is given up
+when its peer was silent for a round, or had something else in that place.
+
 Everything here is asked again until the log is whole, so whatever would be too
 much at once is dropped: places to ask for, reads for peers, answers that wait
 for this disk.
@@ -28,8 +32,11 @@ from raftlog.raft.log import LogView
 from raftlog.raft.rpcs import RepairMessage, RepairReply, RepairRequest
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.plan import StorePlan
+from raftlog.storage.survey import Survey
 
 RETRY_NS = 100_000_000
+SURVEYS_MAX = 4
+"""Holes larger than a message that are looked through at once."""
 
 
 class Repairer:
@@ -54,10 +61,15 @@ class Repairer:
         self._scheduler = scheduler
         self.peers = peers
         """Who is asked: the other members."""
+        self.message_bytes_max = MESSAGE_ENTRIES_BYTES_MAX
         self._send = send
         self._on_changed = on_changed
-        self._turn = 0
+        self._turn = -1
         self._asked = 0
+        self._surveys: dict[Index, Survey] = {}
+        """By the first entry of the hole."""
+        self._advanced: set[Index] = set()
+        """Surveys that went on since the last round."""
         self._answering = 0
         """Requests for which entries are being read."""
         self._waiting_bytes = 0
@@ -77,14 +89,28 @@ class Repairer:
             return
         self._armed = True
         self._scheduler.call_later(RETRY_NS, self._again)
+        self._forget_surveys()
+        if not self._surveys:
+            self._turn += 1
         peer = self.peers[self._turn % len(self.peers)]
-        self._turn += 1
-        for first, last in self._next_places():
-            self._send(peer, RepairRequest(first, last))
+        self._ask(peer, self._store.faulty_ranges())
 
-    def _next_places(self) -> list[tuple[Index, Index]]:
+    def _ask(self, peer: NodeId, places: list[tuple[Index, Index]]) -> None:
+        for first, last in self._some_of(places):
+            if first not in self._surveys:
+                self._send(peer, RepairRequest(first, last))
+
+    def _forget_surveys(self) -> None:
+        """Drop surveys of what is whole by now, and of peers that did not answer."""
+        self._surveys = {
+            first: survey
+            for first, survey in self._surveys.items()
+            if first in self._advanced and self._store.hole(first) == survey.hole
+        }
+        self._advanced.clear()
+
+    def _some_of(self, places: list[tuple[Index, Index]]) -> list[tuple[Index, Index]]:
         """Return damaged places, others every time if there are many."""
-        places = self._store.faulty_ranges()
         if len(places) <= REPAIR_MESSAGES_MAX:
             return places
         start = self._asked % len(places)
@@ -94,7 +120,8 @@ class Repairer:
     def receive(self, sender: ReplicaId, message: RepairMessage) -> None:
         """Answer a request, or take in an answer."""
         if isinstance(message, RepairReply):
-            self._take(message.entries)
+            if message.entries and not self._survey(sender.node, message.entries):
+                self._take(message.entries)
             return
         last = min(message.last, self._log.last_index)
         if not self._log.start.index < message.first <= last:
@@ -110,10 +137,10 @@ class Repairer:
         ends with a segment of *this* replica.
         """
         size = sum(entry.size for entry in found)
-        if first > last or size >= MESSAGE_ENTRIES_BYTES_MAX:
+        if first > last or size >= self.message_bytes_max:
             self._answer(node, found)
             return
-        cached = self._log.slice(first, MESSAGE_ENTRIES_BYTES_MAX - size)
+        cached = self._log.slice(first, self.message_bytes_max - size)
         if cached is not None:
             self._answer(node, (*found, *cached[: last - first + 1]))
             return
@@ -124,12 +151,39 @@ class Repairer:
             else:
                 self._answer(node, found)
 
-        self._reader.read(first, last, loaded, MESSAGE_ENTRIES_BYTES_MAX - size)
+        self._reader.read(first, last, loaded, self.message_bytes_max - size)
 
     def _answer(self, node: NodeId, entries: tuple[Entry, ...]) -> None:
         self._answering -= 1
         if entries:
             self._send(node, RepairReply(entries))
+
+    def _survey(self, peer: NodeId, entries: tuple[Entry, ...]) -> bool:
+        """Follow an answer that does not fill its hole; False if it may fill one."""
+        first = entries[0].index
+        known = [each for each in self._surveys.values() if each.next == first]
+        survey = known[0] if known else self._begin_survey(peer, entries)
+        if survey is None:
+            return False
+        if survey.peer != peer:
+            return True
+        if not survey.take(entries):
+            self._surveys.pop(survey.hole.first, None)
+        elif not survey.is_complete:
+            self._surveys[survey.hole.first] = survey
+            self._advanced.add(survey.hole.first)
+            self._send(peer, RepairRequest(survey.next, survey.hole.last))
+        else:
+            self._surveys.pop(survey.hole.first, None)
+            if self._store.split(survey):
+                self._ask(peer, self._store.faulty_ranges())
+        return True
+
+    def _begin_survey(self, peer: NodeId, entries: tuple[Entry, ...]) -> Survey | None:
+        hole = self._store.hole(entries[0].index)
+        if hole is None or entries[-1].index >= hole.last or hole.first in self._surveys:
+            return None
+        return Survey(hole, peer) if len(self._surveys) < SURVEYS_MAX else None
 
     def _take(self, entries: tuple[Entry, ...]) -> None:
         size = sum(entry.size for entry in entries)

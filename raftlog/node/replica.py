@@ -14,38 +14,39 @@ this very class under simulated time, network and disk.
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry
+from raftlog.base.entry import Entry
 from raftlog.base.errors import (
     CorruptFrame,
     NotLeader,
     OutcomeUnknown,
-    RaftlogError,
     StorageFailed,
-    Throttled,
     Unavailable,
 )
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.limits import (
-    COALESCE_BYTES_MAX,
     TICK_NS,
 )
 from raftlog.base.membership import Membership
-from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
+from raftlog.base.space import DiskLevel
+from raftlog.node.alarms import Alarms
 from raftlog.node.applier import Applier
 from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
-from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
+from raftlog.node.proposals import Outstanding
+from raftlog.node.proposing import Proposing
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.repair import Repairer
+from raftlog.node.room import ShardRoom
+from raftlog.node.succession import Succession
 from raftlog.node.ticking import Ticking
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.changes import MemberChange
@@ -55,7 +56,6 @@ from raftlog.raft.effects import (
     Effects,
     InForce,
     LoadEntries,
-    ProposalRefused,
     Role,
     RoleChanged,
     Send,
@@ -70,16 +70,19 @@ from raftlog.raft.events import (
     FaultyEntries,
     ForgetRead,
     Heard,
-    Propose,
     Read,
     Receive,
     Transfer,
 )
-from raftlog.raft.rpcs import PeerMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import (
+    DivergenceAlarm,
+    HeartbeatReply,
+    PeerMessage,
+    RepairReply,
+    RepairRequest,
+)
 from raftlog.storage.log_store import LogStore
 
-EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
-"""So many waiting bytes become an entry even while the disk is busy."""
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
 REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
@@ -112,17 +115,23 @@ class Replica:
         restored = recollect(store, machine, membership)
         self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
+        self.alarms = Alarms(replica.node, world.peers, self._outward, self.fail)
         self._outstanding = Outstanding(self._outward)
-        self._intake = Intake(coalesce=options.coalesce)
+        self._proposing = Proposing(
+            *(self.core, self._outstanding, self._outward, world.scheduler, options),
+            decide=self._decide,
+            perform=self._perform,
+            is_writing=self._is_writing,
+        )
+        self.propose = self._proposing.propose
         self._change = ChangeInProgress(self._outward)
-        self._flush_scheduled = False
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
-        self._log_time_ms = 0
         self._applied_listeners: list[Callable[[Index], None]] = []
+        self._repaired_listeners: list[Callable[[], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
-        self._accepting = False
+        self._waits_for_terms = store.terms_in_doubt
         self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
@@ -130,6 +139,11 @@ class Replica:
             on_durable=self._on_durable,
             on_done=self._on_written,
             on_failed=self.fail,
+            on_no_room=world.space.on_no_room,
+        )
+        self.disks = Succession(
+            *(self.core, ShardRoom(replica, world.space), self.transfer),
+            writing_since_ns=lambda: self._persister.since_ns,
         )
         self._applier = Applier(
             *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
@@ -137,25 +151,45 @@ class Replica:
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
-        self._repairer = Repairer(
-            *(store, self.core.log, self.log_reader, self._persister, world.scheduler),
+        self._repairer = self._make_repairer()
+
+    def _make_repairer(self) -> Repairer:
+        repairer = Repairer(
+            *(self.store, self.core.log, self.log_reader, self._persister, self._scheduler),
             peers=self._others(),
             send=self._peers.send,
             on_changed=self._on_faulty_count,
         )
+        repairer.message_bytes_max = self._options.core.message_bytes_max
+        return repairer
 
     # -- life
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
+        self._repairer.begin()
+        if not self._waits_for_terms:
+            self._take_part()
+
+    def _take_part(self) -> None:
         self._ticking.begin()
         self._applier.advance(self.core.commit)
-        self._repairer.begin()
+
+    def _learn_terms(self) -> None:
+        """Take part as soon as the terms of all entries are known.
+
+        Damage that hides where a term began makes the log's terms a guess. A wrong one looks like
+        a conflict: the core would contradict its leader, or cut what was promised.
+        """
+        if self._waits_for_terms and not self.store.terms_in_doubt and not self.stopped:
+            self._waits_for_terms = False
+            self.core.log.learn_terms(self.store.term_runs)
+            self._take_part()
 
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
         self._draining = True
-        self._accepting = False
+        self._proposing.is_open = False
         if self.leads:
             self.transfer()
 
@@ -165,9 +199,8 @@ class Replica:
             return
         self._applier.stopped = True
         self._persister.closed = True
-        self._accepting = False
         self._ticking.end()
-        self._refuse_all(self._intake.take(), Unavailable(reason))
+        self._proposing.stop(reason)
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
         self._change.leadership_lost(reason)
@@ -182,39 +215,23 @@ class Replica:
         """Whether the writer has nothing of this replica any more."""
         return self._persister.under_way is None
 
+    def _is_writing(self) -> bool:
+        return self._persister.under_way is not None
+
     @property
     def quiet(self) -> bool:
         """Whether nothing is being written and nobody waits for an outcome."""
-        return self._persister.idle and not self._intake.count and not self._outstanding.commands
+        return (
+            self._persister.idle and not self._proposing.count and not self._outstanding.commands
+        )
 
     # -- what the service asks
 
-    def propose(self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome) -> None:
-        """Append a command; ``on_outcome`` is told once what became of it (ruling 22).
-
-        A refusal is told before this returns. There is no time-out here: a
-        caller that stops waiting leaves the entry where it is.
-        """
-        intake = self._intake
-        waiting = intake.count + self._outstanding.commands
-        if not self._accepting or waiting >= self._options.pending_max:
-            on_outcome(self._refusal(), Term(0), Index(0))
-            return
-        size = COMMAND_BYTES
-        for part in parts:
-            size += len(part)
-        intake.add(Proposal(command_type, parts, size, on_outcome))
-        # While the disk works on an earlier entry, commands gather and share the next one.
-        if intake.bytes >= EAGER_BYTES:
-            self._flush()
-        elif not self._flush_scheduled and self._persister.under_way is None:
-            self._flush_scheduled = True
-            self._scheduler.defer(self._flush_in_turn)
-
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
-        if self._applier.stopped:
-            on_read(Unavailable("the replica has stopped"))
+        if self._applier.stopped or self._waits_for_terms:
+            reason = "has stopped" if self._applier.stopped else "waits for repair of its log"
+            on_read(Unavailable(f"the replica {reason}"))
             return
         self._step(Read(self._reads.add(self._scheduler.now_ns(), on_read)))
 
@@ -264,6 +281,10 @@ class Replica:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
 
+    def on_repaired(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever the number of damaged entries has changed."""
+        self._repaired_listeners.append(listener)
+
     def tail(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is still in memory."""
         return self.core.log.entry(index)
@@ -284,6 +305,11 @@ class Replica:
         return self._applier.applied
 
     @property
+    def disk_level(self) -> DiskLevel:
+        """What the disks of a majority can still take, as this replica has heard."""
+        return self.disks.room.level(self.core.membership)
+
+    @property
     def repaired(self) -> int:
         """Damaged entries that were replaced by a peer's copy since the start."""
         return self._repairer.repaired
@@ -296,10 +322,16 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
+        if isinstance(message, DivergenceAlarm):
+            self.alarms.receive(sender.node, message)
+            return
         if isinstance(message, REPAIR_MESSAGES):
             if not self._applier.stopped:
                 self._repairer.receive(sender, message)
+                self._learn_terms()
             return
+        if type(message) is HeartbeatReply:
+            self.disks.room.heard(sender.node, message.disk)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -313,55 +345,10 @@ class Replica:
         self._step(ConnectionLost(node))
         self._ticking.arm()
 
-    # -- proposing
-
-    def _refusal(self) -> RaftlogError:
-        if self._applier.stopped:
-            return Unavailable("the replica has stopped")
-        if not self._accepting:
-            return NotLeader(None if self.leads else self.core.leader)
-        waiting = self._intake.count + self._outstanding.commands
-        return Throttled(f"{waiting} proposals wait already")
-
-    def _flush_in_turn(self) -> None:
-        self._flush_scheduled = False
-        self._flush()
-
-    def _flush(self) -> None:
-        if self._applier.stopped or not self._intake.count:
-            return
-        groups = self._intake.take()
-        self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
-        bodies: list[list[Buffer]]
-        if self._options.coalesce:
-            bodies = [envelope(self._log_time_ms, group) for group in groups]
-        else:
-            bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
-        effects = self._decide(Propose(bodies))
-        if effects is None:
-            reason = "the replica stopped while it took the command in"
-            self._refuse_all(groups, OutcomeUnknown(reason))
-            return
-        if effects.refused is not None:
-            self._refuse_all(groups, self._why_not(effects.refused))
-        elif effects.proposed is not None:
-            self._outstanding.add(effects.proposed.first, effects.proposed.term, groups)
-        self._perform(effects)
-
-    def _why_not(self, why: ProposalRefused) -> RaftlogError:
-        if why is ProposalRefused.THROTTLED:
-            return Throttled(why.value)
-        return NotLeader(None if self.leads else self.core.leader)
-
-    def _refuse_all(self, groups: list[list[Proposal]], error: RaftlogError) -> None:
-        for group in groups:
-            for proposal in group:
-                self._outward.call(proposal.on_outcome, error, Term(0), Index(0))
-
     # -- stepping
 
     def _step(self, event: Event) -> None:
-        if self._applier.stopped:
+        if self._applier.stopped or self._waits_for_terms:
             return
         effects = self._decide(event)
         if effects is not None:
@@ -392,14 +379,20 @@ class Replica:
         if effects.role is not None:
             self._on_role(effects.role)
         if effects.commit is not None:
-            if self.leads:  # its client waits for the outcome
-                self._applier.advance_soon(effects.commit)
-            else:
-                self._applier.advance_later(effects.commit, writing=not self._persister.idle)
+            self._on_commit(effects.commit)
+        if effects.divergence is not None:
+            self.alarms.diverged(effects.divergence)
+            return
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
             self._reads.confirmed(ready.token, ready.index, self._applier.applied)
+
+    def _on_commit(self, commit: Index) -> None:
+        if self.leads:  # its client waits for the outcome
+            self._applier.advance_soon(commit)
+        else:
+            self._applier.advance_later(commit, writing=not self._persister.idle)
 
     def _on_durable(self, write: WriteNumber) -> None:
         self._step(Durable(write))
@@ -411,8 +404,8 @@ class Replica:
     def _on_written(self) -> None:
         self._applier.written()
         self._repairer.begin()
-        if self._intake.count and not self._flush_scheduled:
-            self._flush()
+        self._learn_terms()
+        self._proposing.written()
 
     def _on_applied(self, index: Index) -> None:
         core = self.core
@@ -435,9 +428,10 @@ class Replica:
 
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
+        self.disks.room.forget()
         if change.role is not Role.LEADER:
             self._change.leadership_lost("leadership was lost before the change was committed")
-        self._accepting = change.role is Role.LEADER and not self._draining
+        self._proposing.is_open = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
             patience_ns = 2 * self._options.core.election_ticks_max * TICK_NS
             self._scheduler.call_later(patience_ns, lambda: self._give_up(change.term))
@@ -478,6 +472,8 @@ class Replica:
         self._step(FaultyEntries(count))
         if not count:
             self._applier.resume()
+        for listener in self._repaired_listeners:
+            self._outward.call(listener)
 
     # -- time
 
@@ -486,6 +482,7 @@ class Replica:
             self._step(Applied(self._applier.applied))
         for token in self._reads.expire(now_ns):
             self._step(ForgetRead(token))
+        self.disks.look(now_ns)
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

@@ -6,6 +6,7 @@ import msgspec
 
 from raftlog.base.limits import PENDING_PROPOSALS_MAX
 from raftlog.node.ports import Peers, Reader, Scheduler, Writer
+from raftlog.node.space import NodeSpace
 from raftlog.raft.config import CoreConfig
 
 
@@ -17,6 +18,7 @@ class World(msgspec.Struct, frozen=True):
     reader: Reader
     peers: Peers
     random: Random
+    space: NodeSpace = msgspec.field(default_factory=NodeSpace)
 
 
 class ReplicaOptions(msgspec.Struct, frozen=True):

@@ -104,6 +104,15 @@ class InForce(msgspec.Struct, frozen=True):
     committed: bool
 
 
+class Divergence(msgspec.Struct, frozen=True, gc=False):
+    """A committed entry that has another chain value here than at the leader ``leader``."""
+
+    leader: NodeId
+    index: Index
+    ours: int
+    theirs: int
+
+
 class Effects(msgspec.Struct):
     """Everything that one step asks for."""
 
@@ -122,3 +131,4 @@ class Effects(msgspec.Struct):
     is committed there or later (0: all is so already), or why it was refused."""
     in_force: InForce | None = None
     """Another configuration is in force, or the one that is was committed."""
+    divergence: Divergence | None = None

@@ -11,10 +11,11 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Entry
-from raftlog.base.ids import Index, Term
+from raftlog.base.ids import Index, NodeId, Term
 from raftlog.raft.durability import Durability
+from raftlog.raft.effects import Divergence
 from raftlog.raft.log import LogView
-from raftlog.raft.rpcs import AppendRejected, AppendRequest
+from raftlog.raft.rpcs import AppendRejected, AppendRequest, Heartbeat
 
 NOTHING_ACKED: Final = Index(-1)
 
@@ -53,6 +54,16 @@ class Following:
         taken = self._store(previous, entries, commit)
         self.matched = max(self.matched, Index(previous + len(entries)))
         return taken
+
+    def contradicts(self, leader: NodeId, message: Heartbeat, commit: Index) -> Divergence | None:
+        """Compare what is committed here with the leader's, where a heartbeat names it.
+
+        The chain value names the entry and all before it, so one comparison in a heartbeat
+        covers the log. Above the commit index it may differ: nobody has said that it matches.
+        """
+        index, theirs = message.commit, message.chain
+        ours = self._log.chain_at(index) if index <= commit and theirs >= 0 else -1
+        return Divergence(leader, index, ours, theirs) if ours not in (-1, theirs) else None
 
     def new_promise(self) -> Index | None:
         """Return how far the leader may count on this disk, if it does not know yet."""

@@ -300,7 +300,8 @@ class Leadership:
         if self.commit >= self.first_index:
             self._reads.begin(self._round, self.commit)
         for node, progress in self._followers.items():
-            message = Heartbeat(self.term, min(self.commit, progress.match), self._round)
+            index = min(self.commit, progress.match)
+            message = Heartbeat(self.term, index, self._round, self._log.chain_at(index))
             out.messages.append(Send(node, message, NOW))
         self._confirm_reads(out)
 

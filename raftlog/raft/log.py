@@ -66,6 +66,20 @@ class LogView:
             return None
         return self._terms[bisect_right(self._firsts, index) - 1]
 
+    def chain_at(self, index: Index) -> int:
+        """Return the chain value at ``index`` if it is at hand, else -1."""
+        if index == self.end.index:
+            return self.end.checksum
+        if index == self.start.index:
+            return self.start.checksum
+        entry = self.entry(index)
+        return -1 if entry is None else entry.checksum
+
+    def learn_terms(self, term_runs: Sequence[tuple[Index, Term]]) -> None:
+        """Take in the true terms of entries that were damaged, before anything was decided."""
+        self._firsts = [first for first, _ in term_runs]
+        self._terms = [term for _, term in term_runs]
+
     def entry(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is in memory."""
         position = index - self._first

@@ -25,6 +25,7 @@ from raftlog.base.errors import (
     WrongCluster,
 )
 from raftlog.base.ids import NodeId, ShardId
+from raftlog.base.space import DiskLevel, Space
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
 from raftlog.node.world import ReplicaOptions
@@ -103,6 +104,8 @@ class NodeServer:
             raise
         self._is_member = _is_member(host)
         host.on_failed = self._shard_failed
+        host.space_watch.on_level = self._disk_level
+        host.space_watch.on_failed = self._fail
         host.on_members = self._members_changed
         mesh = self._mesh = await Mesh.open(
             host,
@@ -128,6 +131,7 @@ class NodeServer:
             await self._listen(self._grpc, node.grpc)
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
+            replica.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
         host.start()
 
     def join(self) -> None:
@@ -166,6 +170,7 @@ class NodeServer:
                     election_ticks_max=timings.election_ticks_max,
                 )
             ),
+            disk_limits=config.disk,
         )
 
     def _make_machine(self, shard: ShardId, path: str, store: LogStore) -> BrokerMachine:
@@ -218,6 +223,16 @@ class NodeServer:
     def _shard_failed(self, shard: ShardId, error: Exception) -> None:
         del shard  # a disk's error names the file; the node ends whichever it was
         self._fail(error)
+
+    def _disk_level(self, level: DiskLevel, space: Space) -> None:
+        told = f"{space.used_percent:.0f} % of the disk of {self.node.data} is used"
+        match level:
+            case DiskLevel.FULL:
+                log.error("%s: records are refused where a majority is so full; make room", told)
+            case DiskLevel.SCARCE:
+                log.warning("%s: no topic is made any more; make room", told)
+            case DiskLevel.ROOM:
+                log.info("%s: there is room again", told)
 
     def _refused(self, peer: NodeId, error: RaftlogError) -> None:
         if isinstance(error, RolledBack):

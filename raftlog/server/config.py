@@ -26,16 +26,19 @@ from raftlog.base.limits import (
     TICK_NS,
     VOTERS_MAX,
 )
+from raftlog.base.space import DiskLimits
 from raftlog.server.document import Section, read_document
 
 TICK_MS: Final = TICK_NS // 1_000_000
 ROOT_KEYS: Final = (
-    *("cluster", "shards", "durability", "unsafe", "data", "segment_mib", "timings", "nodes"),
+    *("cluster", "shards", "durability", "unsafe", "data", "segment_mib", "disk", "timings"),
+    "nodes",
 )
 NODE_KEYS: Final = ("data", "listen", "advertise", "dial")
 LISTEN_KEYS: Final = ("peer", "client", "grpc")
 LISTEN_OPTIONAL_KEYS: Final = frozenset({"grpc"})
 ADVERTISE_KEYS: Final = ("client",)
+DISK_KEYS: Final = ("scarce_percent", "full_percent")
 TIMING_KEYS: Final = ("heartbeat_ms", "election_min_ms", "election_max_ms")
 DURABILITIES: Final = ("fsync", "os-cache")
 ENV_DATA: Final = "RAFTLOG_DATA"
@@ -110,6 +113,7 @@ class Config(msgspec.Struct, frozen=True):
     unsafe: bool
     data: Path
     segment_bytes: int
+    disk: DiskLimits
     timings: Timings
     nodes: dict[NodeId, NodeConfig]
 
@@ -168,6 +172,7 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         unsafe=root.flag("unsafe", default=False),
         data=data,
         segment_bytes=_segment_bytes(root),
+        disk=_disk(root),
         timings=_timings(root),
         nodes=_nodes(root, data, base),
     )
@@ -207,6 +212,22 @@ def _check_durability(root: Section, config: Config) -> None:
 def _segment_bytes(root: Section) -> int:
     low, high = SEGMENT_BYTES_DEV // MIB, (1 << 32) // MIB - 1
     return root.number("segment_mib", SEGMENT_BYTES // MIB, low, high) * MIB
+
+
+def _disk(root: Section) -> DiskLimits:
+    plain = DiskLimits()
+    if "disk" not in root:
+        return plain
+    section = root.section("disk", DISK_KEYS)
+    scarce = section.number("scarce_percent", plain.scarce_percent, 1, 100)
+    full = section.number("full_percent", plain.full_percent, 1, 100)
+    if scarce > full:
+        raise section.at_value(
+            "scarce_percent" if "scarce_percent" in section else "full_percent",
+            f"topics are refused from {scarce} % on, records from {full} %; records come last: "
+            "raise full_percent or lower scarce_percent",
+        )
+    return DiskLimits(scarce, full)
 
 
 def _timings(root: Section) -> Timings:

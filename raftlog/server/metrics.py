@@ -4,6 +4,8 @@ Counters only rise while the process lives. A name that ends in ``_size`` is
 how much there is now.
 """
 
+import time
+
 from raftlog.node.replica import Replica
 from raftlog.transport.mesh import Mesh
 
@@ -18,6 +20,9 @@ def counters(replica: Replica, mesh: Mesh) -> dict[str, int]:
         "hard_state_writes": store.hard_sequence,
         "faulty_entries_size": store.faulty_count,
         "entries_repaired": replica.repaired,
+        "disk_level_size": int(replica.disk_level),
+        "disk_stalled_size": int(replica.disks.is_stalled(time.monotonic_ns())),
+        "disk_handovers": replica.disks.handovers,
         "log_first_index": store.first_index,
         "memory_tail_bytes_size": replica.core.log.tail_bytes,
         "messages_received": mesh.server.messages,

@@ -34,6 +34,7 @@ class NodeView(msgspec.Struct, frozen=True):
     applied: int = 0
     durable: int = 0
     last: int = 0
+    alarms: tuple[str, ...] = ()
     problem: str = ""
     voters: tuple[str, ...] = ()
     """Who votes, as this node knows it."""
@@ -141,5 +142,6 @@ async def _view(
         applied=status.applied,
         durable=status.durable,
         last=status.last,
+        alarms=tuple(status.alarms),
         voters=tuple(status.voters),
     )

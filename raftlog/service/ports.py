@@ -12,6 +12,7 @@ from google.protobuf.message import Message
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, ShardId, Term
+from raftlog.base.space import DiskLevel
 from raftlog.broker.index import Postings, RangeSummary
 
 OnOutcome = Callable[[object, Term, Index], None]
@@ -32,6 +33,10 @@ class ShardReplica(Protocol):
     def leader(self) -> NodeId | None:
         """Who leads, as far as it knows."""
 
+    @property
+    def disk_level(self) -> DiskLevel:
+        """What the disks of a majority can still take."""
+
     def propose(
         self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /
     ) -> None:
@@ -45,6 +50,9 @@ class ShardReplica(Protocol):
 
     def faulty(self, index: Index, /) -> None:
         """Bytes of a stored entry turned out bad: mark it, and have a peer repair it."""
+
+    def on_repaired(self, listener: Callable[[], None], /) -> None:
+        """Call ``listener`` whenever the number of damaged entries has changed."""
 
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Call ``listener`` whenever more was applied, once per turn of apply."""

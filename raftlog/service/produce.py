@@ -20,12 +20,14 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import NotPermitted, RaftlogError, RecordTooLarge, WrongQueue
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BATCH_BYTES_MAX
+from raftlog.base.space import DiskLevel
 from raftlog.broker.appends import Appended, append_parts
 from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
 from raftlog.service.ports import ShardReplica
+from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
 from raftlog.wire.batch_header import parse_stored_header
 
@@ -49,14 +51,17 @@ class ProduceService:
     def append(self, queue: int, batch: Buffer, reply: OnReceipt) -> None:
         """Append ``batch`` to ``queue``. ``batch`` stays unchanged until the reply.
 
-        ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue`` or
-        ``NotPermitted`` before anything is appended, later what became of the
+        ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue``, ``NotPermitted``
+        or ``DiskFull`` before anything is appended, later what became of the
         proposal. Nothing here times out: whoever stops waiting does not know
         the outcome.
         """
         found = self._machine.queues.get(queue)
         if found is None:
             self._look_again(queue, batch, reply)
+            return
+        if self._replica.disk_level is DiskLevel.FULL:
+            self._refuse(disk_full("records"), reply)
             return
         error = _check(batch, found)
         if error is not None:

@@ -13,7 +13,8 @@ sends the highest applied index that it has seen and never goes back.
 
 The loop is never blocked (ruling 17). A batch that came from a file is checked
 by its own checksum before it is served; a bad one marks its entry, which is
-fetched from a peer, and the caller is asked to come again.
+fetched from a peer before the read is answered. If no peer has it in time, the
+caller is told that it is damaged here.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
+    FaultyEntry,
     NotPermitted,
     OffsetOutOfRange,
     RaftlogError,
@@ -36,6 +38,7 @@ from raftlog.base.limits import (
     FRAME_BODY_BYTES_MAX,
     FRAME_HEADER_BYTES_MAX,
     READ_SPAN_BYTES_MAX,
+    REPAIR_WAIT_NS_MAX,
 )
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.machine import BrokerMachine
@@ -82,6 +85,8 @@ OnResult = Callable[[ReadResult | RaftlogError], None]
 
 PROGRESS: Final = -1
 """What a read waits for that is ahead of this replica: anything at all is applied."""
+REPAIR: Final = -2
+"""What a read waits for whose entry is damaged here: anything at all is repaired."""
 
 
 class ReadService:
@@ -103,6 +108,7 @@ class ReadService:
         self.waiting: Final[Waiting[int]] = Waiting(scheduler)
         self.reads = 0
         replica.on_applied(self._applied)
+        replica.on_repaired(lambda: self.waiting.wake(REPAIR))
 
     def read(self, request: ReadRequest, reply: OnResult) -> "Reading":
         """Start a read; ``reply`` may be called before this returns."""
@@ -136,6 +142,7 @@ class Reading:
         "_deadline_ns",
         "_ended",
         "_is_known",
+        "_repair_until_ns",
         "_reply",
         "_request",
         "_service",
@@ -148,6 +155,7 @@ class Reading:
         self._reply = reply
         self._ended = False
         self._is_known = False
+        self._repair_until_ns = 0
         self._waiter: Waiter[int] | None = None
         wait_ns = min(request.wait_ns, FETCH_WAIT_NS_MAX)
         self._deadline_ns = service.scheduler.now_ns() + wait_ns if wait_ns > 0 else 0
@@ -227,6 +235,25 @@ class Reading:
         else:
             self._waiter = waiting.add(key, left_ns, lambda late: self.look(expired=late))
 
+    def _wait_for_repair(self, damage: FaultyEntry) -> None:
+        """Look again when something was repaired; for a while (ruling 17)."""
+        now_ns = self._service.scheduler.now_ns()
+        if not self._repair_until_ns:
+            self._repair_until_ns = now_ns + REPAIR_WAIT_NS_MAX
+        left_ns = self._repair_until_ns - now_ns
+        waiting = self._service.waiting
+
+        def look_again(late: bool) -> None:  # noqa: FBT001  (as ``Waiting`` calls it)
+            if late:
+                self._end(damage)
+            else:
+                self.look(expired=False)
+
+        if left_ns <= 0 or waiting.is_full:
+            self._end(damage)
+        else:
+            self._waiter = waiting.add(REPAIR, left_ns, look_again)
+
     def _on_postings(self, postings: Postings | None, error: RaftlogError | None) -> None:
         if self._ended:
             return
@@ -297,6 +324,9 @@ class Reading:
         error: RaftlogError | None,
     ) -> None:
         if self._ended:
+            return
+        if isinstance(error, FaultyEntry):
+            self._wait_for_repair(error)
             return
         if error is not None:
             self._end(error)

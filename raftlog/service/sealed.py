@@ -6,7 +6,7 @@ leader may apply before its own disk has the entry, and an index that is ahead o
 its log would put holes into it (ruling 14). Until then the machine answers
 from memory.
 
-A failed write stops the node, like any other (R2). A range that turns out
+A failed write stops the node, like any other (R2); want of space does not. A range that turns out
 damaged is not served; the replica makes it again, from its log, at its next start.
 """
 
@@ -21,6 +21,7 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.service.ports import OnPostings
 from raftlog.storage.offset_index import OffsetIndex
+from raftlog.storage.room import NoRoom
 
 IndexFiles = OffsetIndex[RangeSummary, dict[int, Postings]]
 
@@ -90,6 +91,10 @@ class SealedRanges:
             self._timer.cancel()
 
     def _stored(self, sealed: SealedRange, error: Exception | None) -> None:
+        if isinstance(error, NoRoom):
+            self._storing = False
+            self._look_later()  # the machine answers from memory meanwhile
+            return
         if error is not None:
             self._on_failed(error)
             return

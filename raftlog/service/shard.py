@@ -111,7 +111,8 @@ class BrokerShard:
                 **reign.counters(),
                 "snapshots_written": snapshots.written,
             }
-            return node_status(facts, replica.status(), replica.core.membership, counted)
+            members = replica.core.membership
+            return node_status(facts, replica.status(), members, counted, replica.alarms.raised)
 
         return ShardService(
             produce=produce,

@@ -24,6 +24,7 @@ from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import FrozenTables, Snapshot, parse_snapshot
 from raftlog.node.ports import Reader, Scheduler
+from raftlog.storage.room import NoRoom
 from raftlog.storage.snapshot_store import SnapshotStore, SnapshotWriting
 
 SLICE_NS: Final = 1_000_000
@@ -114,10 +115,17 @@ class Snapshots:
         self.progress()
 
     def _fail(self, error: Exception | None) -> None:
-        """Say so, and begin no other: after a failed write the page cache lies."""
+        """Say so, and begin no other: after a failed write the page cache lies.
+
+        Without room on the disk there is no snapshot of this cut; the next may be better off.
+        """
         assert error is not None, "neither a result nor an error"
         if self._frozen is not None:
             self._frozen.end()
+        if isinstance(error, NoRoom):
+            self._frozen = None
+            self._is_writing = False
+            return
         self._on_failed(error)
 
 

@@ -5,7 +5,7 @@ process lives, but for those whose name says what they are a size of; bench and
 metrics read the same ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
@@ -30,7 +30,11 @@ class NodeFacts(msgspec.Struct, frozen=True):
 
 
 def node_status(
-    facts: NodeFacts, core: CoreStatus, membership: Membership, counters: Mapping[str, int]
+    facts: NodeFacts,
+    core: CoreStatus,
+    membership: Membership,
+    counters: Mapping[str, int],
+    alarms: Sequence[str] = (),
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
     leader = NodeId(core.leader or "")
@@ -48,6 +52,7 @@ def node_status(
         durable=core.durable,
         voters=[replica.node for replica in membership.voters],
         counters=dict(counters),
+        alarms=alarms,
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
     )

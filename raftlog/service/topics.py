@@ -8,10 +8,12 @@ import msgspec
 from raftlog.base.errors import RaftlogError, TopicNotFound
 from raftlog.base.ids import Offset
 from raftlog.base.names import SYSTEM_PREFIXES
+from raftlog.base.space import DiskLevel
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic, TopicChanges
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.refusing import disk_full
 
 PAGE_MAX: Final = 500
 """Rows in one answer to a list."""
@@ -58,8 +60,12 @@ class TopicService:
     def create(self, name: str, changes: TopicChanges, reply: Reply[TopicState]) -> None:
         """Make a topic; ``BadName``, ``TopicExists``, ``BadRequest`` or ``LimitReached`` if not.
 
-        What ``changes`` leaves open takes its default.
+        ``DiskFull`` already from 85 % of the disks on: a topic is a promise of room. What
+        ``changes`` leaves open takes its default.
         """
+        if self._replica.disk_level >= DiskLevel.SCARCE:
+            reply(disk_full("another topic"))
+            return
         answer = self._with_state(reply)
         propose(self._replica, lambda: CreateTopic(name, changes), Topic, answer)
 

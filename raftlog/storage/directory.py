@@ -26,6 +26,7 @@ from raftlog.storage.identity import (
     DIRECTORY_FORMAT,
     NODE_META,
     Identity,
+    mend_identity,
     read_identity,
     write_identity,
 )
@@ -78,6 +79,7 @@ class DataDirectory:
                 f"not to {expected_node}; check the data directories in the configuration"
             )
         lock = files.lock(f"{path}/lock")
+        mend_identity(files, str(path))
         # The name of node.meta may be in the page cache only: nothing is promised before it lasts.
         files.sync_directory(str(path))
         return cls(str(path), files, identity, lock)

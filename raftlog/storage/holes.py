@@ -76,7 +76,19 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
         segment.end_position = max(segment.end_position, position)
 
 
-def frame_length(segment: Segment, places: EntryPlaces, index: Index) -> int:
+def hole_of(segment: Segment, places: EntryPlaces, index: Index) -> Hole:
+    """Return the damage of one entry that turned out bad when it was read."""
+    number = index - segment.first_index
+    before = Index(index - 1)
+    return Hole(
+        *(index, index, places.positions[number], _frame_length(segment, places, index)),
+        *(LogEnd(before, segment.term_of(before), -1), places.checksums[number]),
+        segment.term_of(index),
+        terms_known=True,
+    )
+
+
+def _frame_length(segment: Segment, places: EntryPlaces, index: Index) -> int:
     """Return the bytes of the frame at ``index``; 0 if the damage hides where it ends."""
     positions = places.positions
     number = index - segment.first_index

@@ -16,7 +16,7 @@ from raftlog.base.errors import DamagedLog, DirectoryUnformatted, IncompatibleFo
 from raftlog.base.ids import ClusterId, DirectoryId, NodeId
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.membership import Membership
-from raftlog.storage.files import Files
+from raftlog.storage.files import File, Files
 
 DIRECTORY_FORMAT: Final = 1
 NODE_META: Final = "node.meta"
@@ -68,15 +68,38 @@ def read_identity(files: Files, path: str) -> Identity:
         )
     file = files.open(name)
     try:
-        for offset in (0, BLOCK_BYTES):
-            identity = _decode(file.pread(BLOCK_BYTES, offset))
-            if identity is not None:
-                return identity
+        found = next(filter(None, map(_decode, _copies(file))), None)
     except OSError as error:
         raise DamagedLog(f"{name} cannot be read: {error}") from error
     finally:
         file.close()
-    raise DamagedLog(f"both copies in {name} are bad; this directory cannot prove whose it is")
+    if found is None:
+        raise DamagedLog(f"both copies in {name} are bad; this directory cannot prove whose it is")
+    return found
+
+
+def mend_identity(files: Files, path: str) -> None:
+    """Write a bad copy again, from the good one. By who holds the directory's lock.
+
+    Raises:
+        StorageFailed: It could not be.
+    """
+    file = files.open(f"{path}/{NODE_META}")
+    try:
+        copies = _copies(file)
+        good = [copy for copy in copies if _decode(copy) is not None]
+        if len(good) == 1:
+            bad = 1 - copies.index(good[0])
+            file.pwrite([good[0]], bad * BLOCK_BYTES)
+            file.sync()
+    except OSError:
+        pass  # it can be read no more: there is nothing to mend it from
+    finally:
+        file.close()
+
+
+def _copies(file: File) -> list[bytes]:
+    return [file.pread(BLOCK_BYTES, offset) for offset in (0, BLOCK_BYTES)]
 
 
 def _decode(data: bytes) -> Identity | None:

@@ -30,7 +30,7 @@ from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_aft
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import frame_length, frames_for, place
+from raftlog.storage.holes import frames_for, hole_of, place
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
@@ -40,8 +40,10 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    keep_whole,
 )
 from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
+from raftlog.storage.survey import Survey, learn_terms, runs_of, split
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
 LOADED_SEGMENTS_MAX: Final = 8
@@ -116,7 +118,7 @@ class LogStore:
             plan.perform()
             store.durable_end = store.end
         store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
-        store._allocate_last()
+        keep_whole(store._segments[-1], options.segment_bytes)
         return store
 
     # -- what is known
@@ -169,13 +171,29 @@ class LogStore:
     @property
     def faulty_count(self) -> int:
         """How many entries are damaged."""
-        return sum(hole.last - hole.first + 1 for hole in self._holes())
+        return sum(hole.last - hole.first + 1 for hole in self.holes())
 
     def faulty_ranges(self) -> list[tuple[Index, Index]]:
         """Return first and last index of each damaged place."""
-        return [(hole.first, hole.last) for hole in self._holes()]
+        return [(hole.first, hole.last) for hole in self.holes()]
 
-    def _holes(self) -> list[Hole]:
+    def hole(self, first: Index) -> Hole | None:
+        """Return the damaged place that begins with ``first``."""
+        hole = self._segment_of(first).hole_at(first)
+        return hole if hole is not None and hole.first == first else None
+
+    def split(self, survey: Survey) -> bool:
+        """Make what was surveyed into pieces; False if it is another damage by now."""
+        hole = survey.hole
+        return self.hole(hole.first) == hole and split(self._segment_of(hole.first), survey)
+
+    @property
+    def terms_in_doubt(self) -> bool:
+        """Whether damage hides where a term began: the log's terms are not known yet."""
+        return not all(hole.terms_known for hole in self.holes())
+
+    def holes(self) -> list[Hole]:
+        """Return the damaged places in their order."""
         return [hole for segment in self._segments for hole in segment.holes]
 
     # -- writing
@@ -237,8 +255,8 @@ class LogStore:
         if not entries:
             return None
         segment = self._segment_of(entries[0].index)
-        hole = segment.hole_at(entries[0].index)
-        if hole is None or hole.first != entries[0].index:
+        hole = self.hole(entries[0].index)
+        if hole is None:
             return None
         entries = entries[: hole.last - hole.first + 1]
         frames = frames_for(segment, hole, entries)
@@ -252,9 +270,11 @@ class LogStore:
             stop = hole.position + sum(map(len, frames))
             plan.steps.append(partial(segment.file.truncate, stop))
             size = max(self.options.segment_bytes, stop)
-            plan.steps.append(partial(segment.file.allocate, size))
+            plan.steps.append(partial(self._do.reserve, segment.file, size))
         plan.steps.append(partial(self._do.sync, segment.file))
         place(segment, hole, frames)
+        if not hole.terms_known:
+            learn_terms(segment, hole, runs_of(entries))
         return plan
 
     def plan_close(self) -> StorePlan:
@@ -281,13 +301,7 @@ class LogStore:
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
-        places = load_places(self.files, segment)
-        number = index - segment.first_index
-        hole = Hole(
-            *(index, index, places.positions[number], frame_length(segment, places, index)),
-            *(LogEnd(Index(index - 1), Term(0), -1), places.checksums[number]),
-            self._term_of(segment, index),
-        )
+        hole = hole_of(segment, load_places(self.files, segment), index)
         segment.holes.append(hole)
         segment.holes.sort(key=lambda hole: hole.first)
 
@@ -459,7 +473,7 @@ class LogStore:
     def _end_at(self, index: Index, entries: Sequence[Entry]) -> LogEnd:
         """Return the log's end at ``index``; what follows it names its checksum."""
         assert entries, f"a truncation to {index} without what replaces it"
-        term = self._term_of(self._segment_of(index), index) if index > self.start.index else None
+        term = self._segment_of(index).term_of(index) if index > self.start.index else None
         if term is None:
             return self.start
         return LogEnd(index, term, entries[0].previous)
@@ -467,12 +481,6 @@ class LogStore:
     def _segment_of(self, index: Index) -> Segment:
         at = bisect_right(self._segments, index, key=lambda segment: segment.first_index) - 1
         return self._segments[max(at, 0)]
-
-    def _term_of(self, segment: Segment, index: Index) -> Term:
-        if index == segment.base.index:
-            return segment.base.term
-        runs = segment.term_runs
-        return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
 
     def _note_use(self, segment: Segment) -> None:
         """Keep the places of the few sealed segments that were used last."""
@@ -488,13 +496,3 @@ class LogStore:
             self._loaded.pop(0)
             if oldest.sealed:  # a truncation may have opened it again
                 oldest.places = None
-
-    def _allocate_last(self) -> None:
-        """Reserve the whole of the segment that is written to: appends must not change its size.
-
-        A size that grows has to be journalled by every fdatasync (ruling 24).
-        """
-        last = self._segments[-1]
-        if not last.sealed and last.file.size() < self.options.segment_bytes:
-            last.file.allocate(self.options.segment_bytes)
-            last.file.sync()

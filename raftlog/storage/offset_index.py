@@ -17,6 +17,7 @@ from typing import Final, Generic, Protocol, TypeVar
 from raftlog.base.errors import CorruptFrame, DamagedLog
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files
+from raftlog.storage.room import may_lack_room
 
 LOADED_MAX: Final = 4
 """Ranges kept in memory for readers, about 3 MiB each."""
@@ -85,15 +86,18 @@ class OffsetIndex(Generic[S, C]):
         """Write a range; returning means durable.
 
         Raises:
+            NoRoom: There is no space for it now; store it again later.
             StorageFailed: It could not be; the node must stop.
         """
         files = self._files
         path = self._path(first_index)
-        files.make_directory(self._directory)
-        file = files.open(f"{path}.new", create=True)
+        with may_lack_room():
+            files.make_directory(self._directory)
+            file = files.open(f"{path}.new", create=True)
         try:
-            file.truncate(0)
-            file.pwrite([data], 0)
+            with may_lack_room():
+                file.truncate(0)
+                file.pwrite([data], 0)
             file.sync()
         finally:
             file.close()

@@ -11,6 +11,7 @@ from raftlog.base.writes import HardState
 from raftlog.storage.durable_mark import Claim, DurableMark
 from raftlog.storage.files import File, Files
 from raftlog.storage.hard_state import HardStateFile
+from raftlog.storage.room import may_lack_room
 from raftlog.storage.segment import Segment, store_index
 
 
@@ -126,15 +127,30 @@ class LogPerformer:
 
     def write_index(self, path: str, data: bytes) -> None:
         """Store where the entries of a full segment lie."""
-        store_index(self._files, path, data)
+        with may_lack_room():
+            store_index(self._files, path, data)
         self.bytes_written += len(data)
 
+    def reserve(self, file: File, size: int) -> None:
+        """Make a file at least so long, with blocks of its own."""
+        with may_lack_room():
+            file.allocate(size)
+
     def make_segment(self, file: LaterFile, path: str, header: bytes, size: int) -> None:
-        """Make the next segment, whole and durable, before anything lies in it."""
-        made = self._files.open(path, create=True)
-        made.truncate(0)
-        made.allocate(size)
-        made.pwrite([header], 0)
+        """Make the next segment, whole and durable, before anything lies in it.
+
+        This is where a full disk is met first, and where it does no harm: nothing of
+        an entry was written yet, and doing all of it again is as good as the first time.
+        """
+        with may_lack_room():
+            made = self._files.open(path, create=True)
+            try:
+                made.truncate(0)
+                made.allocate(size)
+                made.pwrite([header], 0)
+            except StorageFailed:
+                made.close()
+                raise
         self.sync(made)
         self._files.sync_directory(self._log_directory)
         file.become(made)
@@ -150,7 +166,7 @@ class LogPerformer:
         if was_sealed and self._files.exists(segment.index_path):
             self._files.remove(segment.index_path)
         segment.file.truncate(position)
-        segment.file.allocate(max(self._segment_bytes, position))
+        self.reserve(segment.file, max(self._segment_bytes, position))
         self.sync(segment.file)
         self._files.sync_directory(self._log_directory)
 

@@ -7,7 +7,7 @@ from raftlog.base.ids import WRITE_ZERO, WriteNumber
 
 
 class StorePlan:
-    """System calls in their order. Performed exactly once, by one thread.
+    """System calls in their order. Performed to the end once, by one thread.
 
     ``perform`` touches files only; what the store knows changes when the plan
     is made and when it is completed, both on the loop.
@@ -19,13 +19,18 @@ class StorePlan:
         self.steps: list[Callable[[], None]] = []
         self.end_after: LogEnd | None = None
         self.repaired: tuple[int, int] | None = None
+        self._performed = 0
 
     def perform(self) -> None:
-        """Do every step. Returning means durable.
+        """Do every step that is not done. Returning means durable.
 
         Raises:
+            NoRoom: A step needs space that the disk does not have. It did nothing
+                that counts, nothing after it was begun: perform again when there is.
             StorageFailed: A step failed. The store is in an unknown state and
                 must be opened again from disk.
         """
-        for step in self.steps:
-            step()
+        steps = self.steps
+        while self._performed < len(steps):
+            steps[self._performed]()
+            self._performed += 1

@@ -274,7 +274,11 @@ class _Findings:
         # Promised entries are damaged, and unpromised ones behind them: keep the promise.
         segment.holes.remove(hole)
         segment.holes.append(
-            Hole(hole.first, mark.index, hole.position, 0, hole.before, mark.checksum, mark.term)
+            Hole(
+                *(hole.first, mark.index, hole.position, 0),
+                *(hole.before, mark.checksum, mark.term),
+                terms_known=hole.first == mark.index or hole.before.term == mark.term,
+            )
         )
         self.cut_to = mark.end
 
@@ -295,12 +299,15 @@ class _Findings:
 
     def _base_without_header(self, path: str) -> LogEnd:
         before = self.segments[-1].end if self.segments else LOG_ORIGIN
-        if path != f"{self._log}/{segment_name(Index(before.index + 1))}":
-            raise DamagedLog(
-                f"{path} has no readable header and nothing before it says where it "
-                f"belongs; copy the data directory away and let the node join as new"
-            )
-        return before
+        # Behind damaged entries a log goes on in a new segment. If they were the last ones, only
+        # the watermark knows their end, and the new segment may have been made and not begun.
+        for end in (before, self.watermark.end):
+            if path == f"{self._log}/{segment_name(Index(end.index + 1))}":
+                return end
+        raise DamagedLog(
+            f"{path} has no readable header and nothing before it says where it belongs; copy "
+            f"the data directory away and let the node join as new"
+        )
 
     def _write_header(self, segment: Segment) -> None:
         segment.file.allocate(SEGMENT_HEADER_BYTES)

@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from crc32c import crc32c
 
@@ -35,7 +35,7 @@ from raftlog.base.entry import (
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
-from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX
+from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX, KIB
 from raftlog.storage.durable_mark import Claim, Cut
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
@@ -44,6 +44,7 @@ from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, parse_unit
 
 _ENTRY_MAGIC: Final = FRAME_MAGIC.to_bytes(2, "little") + bytes([FRAME_VERSION])
 _SEALED_BYTES: Final = HEADER_BYTES - 4
+_ZEROS: Final = bytes(256 * KIB)
 
 
 class SegmentScan:
@@ -81,8 +82,7 @@ class SegmentScan:
         segment.end = self._end
         segment.end_position = self._position
         segment.unit_starts = self._unit_starts
-        rest = self._data[self._position :]
-        self.junk = rest != bytes(len(rest))
+        self.junk = not is_padding(self._data, self._position)
 
     def forget_branch(self, cut: Cut) -> None:
         """Forget entries behind the last truncation, ``cut``, in units older than it.
@@ -162,18 +162,20 @@ class SegmentScan:
 
     def _pass_damage(self) -> bool:
         """Go to the next good frame and note what was lost; False if there is none."""
+        if is_padding(self._data, self._position):
+            return False
         whole = self._damaged_body()
         if whole is not None:
             header, length = whole
-            self._lose(header.index, header.end, length)
+            self._lose(header.end, length, terms_known=True)
             return True
         found = self._next_good()
         if found is None:
             return False
-        position, end = found
-        if end.index > self._end.index:
-            self._lose(end.index, end, position - self._position)
-        self._position = position
+        if found.end.index > self._end.index:
+            length = found.position - self._position
+            self._lose(found.end, length, terms_known=found.terms_known)
+        self._position = found.position
         return True
 
     def _damaged_body(self) -> tuple[Entry, int] | None:
@@ -185,11 +187,14 @@ class SegmentScan:
         linked = header.index == self._end.index + 1 and header.previous == self._end.checksum
         return (header, HEADER_BYTES + length) if linked else None
 
-    def _lose(self, last: Index, end: LogEnd, length: int) -> None:
+    def _lose(self, end: LogEnd, length: int, *, terms_known: bool) -> None:
         segment = self.segment
-        first = Index(self._end.index + 1)
+        first, last = Index(self._end.index + 1), end.index
         segment.holes.append(
-            Hole(first, last, self._position, length, self._end, end.checksum, end.term)
+            Hole(
+                *(first, last, self._position, length),
+                *(self._end, end.checksum, end.term, terms_known),
+            )
         )
         for index in range(first, last + 1):
             if end.term != self._end.term or not segment.term_runs:
@@ -199,7 +204,7 @@ class SegmentScan:
         self._end = end
         self._position += length
 
-    def _next_good(self) -> tuple[int, LogEnd] | None:
+    def _next_good(self) -> "_GoesOn | None":
         """Return where the log goes on behind damage, and the entry that is in front of it.
 
         A record may hold bytes that look like a frame. So only a place is taken
@@ -209,14 +214,17 @@ class SegmentScan:
         looked_at = self._position
         for position, before, entry in self._good_frames(self._position + 1):
             if entry is None or before.index == self._end.index:
-                return position, before
+                alike = before.term == self._end.term or before.index == self._end.index + 1
+                return _GoesOn(position, before, terms_known=alike)
             proven = self._proven_term(position, before, entry.term)
             if proven is not None:
-                return position, LogEnd(before.index, proven, before.checksum)
+                end = LogEnd(before.index, proven, before.checksum)
+                return _GoesOn(position, end, terms_known=True)
             if position >= looked_at:
                 leads_on, looked_at = self._leads_on(position, entry)
                 if leads_on:
-                    return position, before
+                    alike = entry.term == self._end.term
+                    return _GoesOn(position, before, terms_known=alike)
         return None
 
     def _leads_on(self, position: int, entry: Entry) -> tuple[bool, int]:
@@ -310,8 +318,29 @@ class SegmentScan:
         return header if len(body) == length and crc32c(body) == body_crc else None
 
 
+class _GoesOn(NamedTuple):
+    """Where the log goes on, the lost entry before it, and whether no lost term is a guess."""
+
+    position: int
+    end: LogEnd
+    terms_known: bool
+
+
 def _follows(unit: Unit, index: int, checksum: int) -> bool:
     return unit.before.index == index and unit.before.checksum == checksum
+
+
+def is_padding(data: bytes, start: int) -> bool:
+    """Whether only zeros lie from ``start`` on.
+
+    A segment is allocated whole, and most of the last one is zeros: they are compared in pieces
+    that stay in the processor's cache, not copied as a whole, nor searched for frames.
+    """
+    for at in range(start, len(data), len(_ZEROS)):
+        piece = data[at : at + len(_ZEROS)]
+        if piece != _ZEROS[: len(piece)]:
+            return False
+    return True
 
 
 def read_what_can_be_read(file: File) -> bytes:

@@ -56,6 +56,8 @@ class Hole(msgspec.Struct, frozen=True):
     before: LogEnd
     checksum: int
     term: Term
+    terms_known: bool = False
+    """Whether nothing is guessed of the terms of the damaged entries."""
 
 
 class Segment:
@@ -118,6 +120,13 @@ class Segment:
                 return hole
         return None
 
+    def term_of(self, index: Index) -> Term:
+        """Return the term of an entry, or of the one before the first."""
+        if index == self.base.index:
+            return self.base.term
+        runs = self.term_runs
+        return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
+
     def lose_tail(self, end: LogEnd) -> None:
         """Note that the entries after the segment's end, up to ``end``, are missing."""
         before = self.end
@@ -125,6 +134,7 @@ class Segment:
             Hole(
                 *(Index(before.index + 1), end.index, self.end_position, 0),
                 *(before, end.checksum, end.term),
+                terms_known=end.term == before.term or end.index == before.index + 1,
             )
         )
         if self.places is not None:
@@ -152,7 +162,7 @@ class Segment:
             self.holes.remove(hole)
             hole = Hole(
                 *(hole.first, to.index, hole.position, 0),
-                *(hole.before, to.checksum, to.term),
+                *(hole.before, to.checksum, to.term, hole.terms_known),
             )
             self.holes.append(hole)
         position = SEGMENT_HEADER_BYTES
@@ -240,9 +250,11 @@ def encode_index(segment: Segment, unit: int) -> bytes:
 def store_index(files: Files, path: str, data: bytes) -> None:
     """Write an ``.idx``. Not synced: it is made again from its segment if it is lost."""
     file = files.open(path, create=True)
-    file.truncate(0)
-    file.pwrite([data], 0)
-    file.close()
+    try:
+        file.truncate(0)
+        file.pwrite([data], 0)
+    finally:
+        file.close()
 
 
 def open_sealed(files: Files, segment: Segment) -> bool:
@@ -321,3 +333,13 @@ def places_from_index(files: Files, segment: Segment) -> EntryPlaces | None:
     positions.frombytes(places[: 4 * count])
     checksums.frombytes(places[4 * count :])
     return EntryPlaces(positions, checksums)
+
+
+def keep_whole(segment: Segment, size: int) -> None:
+    """Reserve the whole of the segment that is written to: appends must not change its size.
+
+    A size that grows has to be journalled by every fdatasync (ruling 24).
+    """
+    if not segment.sealed and segment.file.size() < size:
+        segment.file.allocate(size)
+        segment.file.sync()

@@ -13,6 +13,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
 from raftlog.storage.files import File, Files
+from raftlog.storage.room import NoRoom, may_lack_room
 
 KEPT: Final = 2
 _SUFFIX: Final = ".tables"
@@ -65,7 +66,8 @@ class SnapshotStore:
         for name in files.list(directory):
             if name.endswith(_UNFINISHED):
                 files.remove(f"{directory}/{name}")
-        file = files.open(self._path(index) + _UNFINISHED, create=True)
+        with may_lack_room():
+            file = files.open(self._path(index) + _UNFINISHED, create=True)
         return SnapshotWriting(self, file, index)
 
     def finished(self, index: Index) -> None:
@@ -75,6 +77,10 @@ class SnapshotStore:
         files.sync_directory(self._directory)
         for old in self.indexes()[KEPT:]:
             files.remove(self._path(old))
+
+    def forget(self, index: Index) -> None:
+        """Remove a snapshot that was not finished."""
+        self._files.remove(self._path(index) + _UNFINISHED)
 
     def _path(self, index: Index) -> str:
         return f"{self._directory}/{index:020d}{_SUFFIX}"
@@ -90,8 +96,14 @@ class SnapshotWriting:
         self._end = 0
 
     def write(self, pieces: Sequence[Buffer]) -> None:
-        """Add some pieces."""
-        self._file.pwrite(pieces, self._end)
+        """Add some pieces. ``NoRoom`` leaves nothing of the snapshot."""
+        try:
+            with may_lack_room():
+                self._file.pwrite(pieces, self._end)
+        except NoRoom:
+            self._file.close()
+            self._store.forget(self._index)
+            raise
         self._end += sum(map(len, pieces))
 
     def finish(self) -> None:

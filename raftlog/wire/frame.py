@@ -70,6 +70,7 @@ class Method(IntEnum):
     READ_INDEX_REPLY = 27
     REPAIR_REQUEST = 28
     REPAIR_REPLY = 29
+    DIVERGENCE_ALARM = 30
 
     APPEND = 64
     READ = 65

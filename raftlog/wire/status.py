@@ -13,6 +13,7 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from raftlog.base.errors import (
+    DiskFull,
     NotLeader,
     NotStored,
     OffsetOutOfRange,
@@ -89,8 +90,8 @@ def decode_error(header: bytes) -> RaftlogError:
     kind = TRAVELLING.get(message.code)
     if kind is NotLeader:
         return NotLeader(NodeId(message.leader) or None, message.leader_address or None)
-    if kind is Throttled:
-        return Throttled(message.cause, message.retry_after_s)
+    if kind is Throttled or kind is DiskFull:
+        return kind(message.cause, message.retry_after_s)
     if kind is OffsetOutOfRange:
         return OffsetOutOfRange(message.offset, message.start_offset, message.end_offset)
     if kind is RecordTooLarge:

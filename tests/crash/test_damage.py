@@ -1,4 +1,4 @@
-"""Damage to one replica of three, and to all of them, at bytes all over their files.
+"""Damage to one replica of three, to each, and to all at once, at bytes all over their files.
 
 A sample of what ``make crash`` does at every byte.
 """
@@ -53,7 +53,12 @@ def test_every_group_was_damaged_and_every_end_occurred(swept: Swept) -> None:
 
     assert groups == {
         *(f"{way} {kind}" for way in ("flip", "cut") for kind in (*kinds, "padding", "vote")),
-        *(f"all replicas, {what}" for what in ("header", "body", "magic")),
+        *(
+            f"all replicas, {what}{places}"
+            for what in ("header", "body", "magic")
+            for places in ("", ", no places")
+        ),
+        *(f"each replica, {what}" for what in ("header", "magic")),
     }
     ends = {end for _, end in swept.counts}
     assert ends == {UNHARMED, REPAIRED, HIDDEN, REFUSED, SERVED, STOPPED}

@@ -144,6 +144,7 @@ def test_every_key_of_the_configuration_is_in_the_reference_and_no_other() -> No
     documented = [name for (name,) in first_cells(text_of("reference/config.md"))]
     existing = [
         *config.ROOT_KEYS,
+        *config.DISK_KEYS,
         *config.TIMING_KEYS,
         *(f"listen.{key}" for key in config.LISTEN_KEYS),
         *(f"advertise.{key}" for key in config.ADVERTISE_KEYS),

@@ -83,7 +83,7 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
     """A limit without a unit is read in another one some day."""
     from raftlog.base import limits  # noqa: PLC0415  (read as data)
 
-    units = ("BYTES", "_NS", "_MS", "TICKS", "MIB", "KIB")
+    units = ("BYTES", "_NS", "_MS", "TICKS", "MIB", "KIB", "PERCENT")
     counts = (
         *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "LEARNERS", "PROPOSALS"),
         *("RPCS", "TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS"),

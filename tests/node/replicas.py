@@ -38,7 +38,15 @@ class Node:
         self.sent: list[tuple[NodeId, PeerMessage]] = []
         self.failures: list[Exception] = []
         self.applied: list[Entry] = []
-        create_log(self.disk.files(), FOLDER, OPTIONS, HardState(Term(1)), list(entries))
+        self.voters = voters
+        state = HardState(entries[-1].term if entries else Term(1))
+        create_log(self.disk.files(), FOLDER, OPTIONS, state, list(entries))
+        self.open()
+
+    def open(self) -> None:
+        """Start a process on what is on the disk."""
+        self.life.ended = True
+        self.life = Life(self.queue, 0, 0)
         self.store = LogStore.open(self.disk.files(), FOLDER, OPTIONS)
         self.machine = HistoryMachine(lambda entry, _digest: self.applied.append(entry))
         pace = DiskPace(Random(1), DISK_NS)
@@ -54,7 +62,7 @@ class Node:
             peers=self,
             random=Random(1),
         )
-        members = Membership(REPLICAS[:voters])
+        members = Membership(REPLICAS[: self.voters])
         self.replica = Replica(
             REPLICAS[0], members, self.store, self.machine, world, ReplicaOptions()
         )

@@ -1,5 +1,6 @@
 """Group commit: what waits becomes one plan, reports come in order, nothing is left waiting."""
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
@@ -8,12 +9,13 @@ from chaos.sim.disk import SimDisk
 from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
-from raftlog.base.limits import MARK_IDLE_NS
+from raftlog.base.limits import MARK_IDLE_NS, NO_ROOM_RETRY_NS
 from raftlog.base.writes import WriteEntries
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Plan
 from raftlog.storage.directory import form_cluster
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.room import NoRoom
 
 OPTIONS = StoreOptions(segment_bytes=64 * 1024)
 
@@ -84,18 +86,23 @@ class Rig:
         self.durable: list[WriteNumber] = []
         self.done = 0
         self.failed: list[Exception] = []
+        self.no_room = 0
         self.persister = Persister(
             *(self.store, self.world, self.world),
             commit_hint=lambda: Index(1),
             on_durable=self.durable.append,
             on_done=self._count,
             on_failed=self.failed.append,
+            on_no_room=self._lacks_room,
         )
         self.end = self.store.end
         self._write = 0
 
     def _count(self) -> None:
         self.done += 1
+
+    def _lacks_room(self) -> None:
+        self.no_room += 1
 
     def append(self) -> Entry:
         """Ask for one more entry."""
@@ -162,6 +169,42 @@ def test_a_failed_plan_is_the_last_one() -> None:
 
     assert rig.failed == [failure]
     assert rig.durable == []
+    assert not rig.world.writing
+
+
+def test_what_finds_no_room_is_tried_again_before_anything_else() -> None:
+    """Nothing is reported, nothing overtakes it, and the replica lives on."""
+    rig = Rig()
+    rig.append()
+    rig.world.turn()
+    plan, done = rig.world.writing.pop(0)
+    done(NoRoom("fallocate", "d", None, OSError(errno.ENOSPC, "no room")))
+    rig.append()
+    rig.world.turn()
+
+    assert (rig.no_room, rig.failed, rig.durable) == (1, [], [])
+    assert not rig.world.writing
+    assert rig.persister.since_ns == 0
+    rig.world.pass_time(NO_ROOM_RETRY_NS)
+    assert [again for again, _ in rig.world.writing] == [plan]
+    rig.world.write()
+    rig.world.write()
+
+    assert rig.durable == [1, 2]
+    assert rig.persister.since_ns is None
+
+
+def test_a_replica_that_is_closed_waits_for_no_room() -> None:
+    """A node on a full disk can be stopped."""
+    rig = Rig()
+    rig.append()
+    rig.world.turn()
+    _, done = rig.world.writing.pop(0)
+    done(NoRoom("fallocate", "d", None, OSError(errno.ENOSPC, "no room")))
+    rig.persister.closed = True
+    rig.world.pass_time(NO_ROOM_RETRY_NS)
+
+    assert rig.persister.under_way is None
     assert not rig.world.writing
 
 

@@ -1,9 +1,11 @@
 """What a node tells its peers of its own disk (ruling 16)."""
 
 from raftlog.base.ids import Index, NodeId, ShardId, Term
+from raftlog.base.space import DiskLevel
 from raftlog.base.writes import WriteEntries
 from raftlog.node.host import ShardPeers
-from raftlog.raft.rpcs import AppendAccepted, Heartbeat, PeerMessage
+from raftlog.node.space import NodeSpace
+from raftlog.raft.rpcs import AppendAccepted, Heartbeat, HeartbeatReply, PeerMessage
 from tests.storage.logs import Logs, chain
 
 
@@ -11,7 +13,10 @@ def test_an_answer_to_an_append_names_the_last_durable_unit() -> None:
     """n1's disk is at a unit; one that is only planned is no promise yet."""
     logs = Logs()
     sent: list[PeerMessage] = []
-    peers = ShardPeers(ShardId(0), logs.store, lambda _to, _shard, message: sent.append(message))
+    space = NodeSpace()
+    peers = ShardPeers(
+        *(ShardId(0), logs.store, space), lambda _to, _shard, message: sent.append(message)
+    )
     entries = chain(2)
     logs.append(entries[:1])
     write = WriteEntries(logs.number(), None, tuple(entries[1:]))
@@ -22,9 +27,12 @@ def test_an_answer_to_an_append_names_the_last_durable_unit() -> None:
     peers.send(NodeId("n2"), AppendAccepted(Term(1), Index(2)))
     beat = Heartbeat(Term(1), Index(2), 1)
     peers.send(NodeId("n2"), beat)
-    first, second, other = sent
+    space.level = DiskLevel.FULL
+    peers.send(NodeId("n2"), HeartbeatReply(Term(1), 1))
+    first, second, other, full = sent
     assert isinstance(first, AppendAccepted)
     assert isinstance(second, AppendAccepted)
     assert (first.matched, second.matched) == (1, 2)
     assert (second.unit, first.unit) == (logs.store.unit_number, logs.store.unit_number - 1)
     assert other is beat
+    assert full == HeartbeatReply(Term(1), 1, DiskLevel.FULL)

@@ -44,7 +44,8 @@ def test_a_leader_commits_an_entry_once_a_majority_has_it() -> None:
     assert leader.core.commit == Index(2)
     assert bytes(leader.applied[1].body) == b"some data"
     leader.tick(world.config.heartbeat_ticks)
-    assert {mail.message for mail in world.select(Heartbeat)} == {Heartbeat(Term(1), Index(2), 2)}
+    beat = Heartbeat(Term(1), Index(2), 2, leader.core.log.end.checksum)
+    assert {mail.message for mail in world.select(Heartbeat)} == {beat}
     world.settle()
     assert [node.core.commit for node in world.nodes.values()] == [2, 2, 2]
 

@@ -8,6 +8,7 @@ import pytest
 from raftlog.base.errors import ConfigError
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import MIB
+from raftlog.base.space import DiskLimits
 from raftlog.raft.config import CoreConfig
 from raftlog.server.config import Config, Timings, load_config
 
@@ -44,6 +45,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         tmp_path,
         "cluster: big\nshards: 2\ndurability: os-cache\nunsafe: true\ndata: where\n"
         "segment_mib: 8\n"
+        "disk: {scarce_percent: 95, full_percent: 98}\n"
         "timings: {heartbeat_ms: 20, election_min_ms: 100, election_max_ms: 300}\n"
         "nodes:\n"
         "  n1:\n"
@@ -57,6 +59,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
 
     assert (config.cluster, config.shards, config.unsafe) == ("big", 2, True)
     assert (config.durability, config.segment_bytes) == ("os-cache", 8 * MIB)
+    assert config.disk == DiskLimits(95, 98)
     assert config.timings == Timings(20, 100, 300)
     assert config.directories == {N1: Path("/elsewhere/n1"), N2: tmp_path / "where" / "n2"}
     assert config.seeds == ["one.example:2", "[::1]:4"]
@@ -81,7 +84,7 @@ MISTAKES = [
     ("cluster: [\n", "2:1", "expected the node content"),
     ("cluster: a\ncluster: b\n", "2:1", "duplicate key"),
     (HEAD + "durabilty: fsync\n" + ONE, "3:1", "did you mean 'durability'?"),
-    (HEAD + "zzz: red\n" + ONE, "3:1", "it knows cluster, data, durability"),
+    (HEAD + "zzz: red\n" + ONE, "3:1", "it knows cluster, data, disk, durability"),
     (HEAD + "7: x\n" + ONE, "3:1", "write it in quotes"),
     ("data: d\n" + ONE, "1:1", "needs the key 'cluster'"),
     ("cluster: c\n" + ONE, "1:1", "needs the key 'data'"),
@@ -99,6 +102,8 @@ MISTAKES = [
     (HEAD + "timings: {heartbeat_ms: 15}\n" + ONE, "3:25", "steps of 10 ms"),
     (HEAD + "timings: {heartbeat_ms: 400}\n" + ONE, "3:10", "less than two heartbeats"),
     (HEAD + "timings: {election_max_ms: 500}\n" + ONE, "3:28", "split vote"),
+    (HEAD + "disk: {scarce_percent: 95}\n" + ONE, "3:24", "records come last"),
+    (HEAD + "disk: {full_percent: 101}\n" + ONE, "3:22", "must be 1 to 100"),
     (HEAD + "nodes: {}\n", "3:8", "names 0 nodes"),
     (HEAD + "nodes: n1\n", "3:8", "must be a mapping, not text"),
     (HEAD + "nodes:\n  n1:\n", "4:3", "n1 is empty"),

@@ -6,6 +6,7 @@ from typing import TypeVar
 from raftlog.base.entry import CHAIN_ORIGIN, Buffer, Entry, EntryKind, seal
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, Term
+from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import Command, envelope
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import OnOutcome, OnReady
@@ -112,11 +113,13 @@ class FakeReplica:
         self.marked_faulty: list[Index] = []
         self.refusal: RaftlogError | None = None
         self.leads = True
+        self.disk_level = DiskLevel.ROOM
         self.leader: NodeId | None = NodeId("n1")
         self.log_time_ms = 0
         self.reads: list[OnReady] = []
         self._proposed: list[tuple[Command, OnOutcome]] = []
         self._listeners: list[Callable[[Index], None]] = []
+        self.repair_listeners: list[Callable[[], None]] = []
 
     def propose(
         self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /
@@ -170,6 +173,10 @@ class FakeReplica:
     def faulty(self, index: Index, /) -> None:
         """Note the entry."""
         self.marked_faulty.append(index)
+
+    def on_repaired(self, listener: Callable[[], None], /) -> None:
+        """See the port."""
+        self.repair_listeners.append(listener)
 
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Tell ``listener`` about every commit."""

@@ -4,6 +4,7 @@ import pytest
 
 from raftlog.base.errors import (
     BadBatch,
+    DiskFull,
     DuplicateForgotten,
     Fenced,
     NotCommitted,
@@ -19,6 +20,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Index, NodeId, Offset
 from raftlog.base.limits import BATCH_BYTES_MAX
+from raftlog.base.space import DiskLevel
 from raftlog.broker.appends import Appended
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.produce import ProduceService
@@ -224,3 +226,19 @@ def test_the_fate_of_a_proposal_is_passed_on_as_it_is(world: World, error: Raftl
     world.append()
     world.replica.fail_proposals(error)
     assert world.answers == [error]
+
+
+def test_a_full_disk_refuses_records_and_nothing_else() -> None:
+    """Ruling 25: at 90 % only admission refuses, and says when to ask again."""
+    world = World()
+    world.replica.disk_level = DiskLevel.FULL
+    world.append()
+
+    (error,) = world.answers
+    assert isinstance(error, DiskFull)
+    assert error.retry_after >= 1
+    assert not world.replica.proposed
+    world.replica.disk_level = DiskLevel.SCARCE
+    world.append()
+    world.replica.commit()
+    assert isinstance(world.answers[-1], Appended)

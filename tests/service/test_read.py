@@ -14,6 +14,7 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset
+from raftlog.base.limits import REPAIR_WAIT_NS_MAX
 from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.topics import MoveStart, TopicChanges
@@ -359,12 +360,44 @@ def test_an_entry_that_leaves_memory_meanwhile_ends_the_answer_before_it() -> No
 
 
 def test_a_damaged_batch_is_an_error_and_not_an_empty_answer(world: World) -> None:
-    """Corrupt is not absent (R3)."""
+    """Corrupt is not absent (R3): without a peer that has it, the reader is told."""
     world.replica.memory_from = 4
     world.bodies.error = FaultyEntry(2)
     world.read(0)
     world.bodies.answer()
+    assert world.answers == []
+    world.scheduler.advance(REPAIR_WAIT_NS_MAX)
     assert world.answers == [world.bodies.error]
+
+
+def test_a_damaged_batch_is_served_once_its_entry_is_repaired(world: World) -> None:
+    """The reader does not notice more than a delay (ruling 17)."""
+    world.replica.memory_from = 4
+    world.bodies.error = FaultyEntry(2)
+    world.read(0)
+    world.bodies.answer()
+    (repaired,) = world.replica.repair_listeners
+    repaired()  # something else was repaired
+    world.bodies.answer()
+    assert world.answers == []
+    world.bodies.error = None
+    repaired()
+    world.bodies.answer()
+    assert world.result().batches
+    world.scheduler.advance(REPAIR_WAIT_NS_MAX)
+    assert len(world.answers) == 1
+
+
+def test_a_read_that_waits_for_repair_can_be_cancelled(world: World) -> None:
+    """Its client may be gone."""
+    world.replica.memory_from = 4
+    world.bodies.error = FaultyEntry(2)
+    reading = world.read(0)
+    world.bodies.answer()
+    reading.cancel()
+    world.scheduler.advance(REPAIR_WAIT_NS_MAX)
+    assert world.answers == []
+    assert len(world.service.waiting) == 0
 
 
 def test_a_read_that_was_cancelled_while_the_file_was_read_is_not_answered(world: World) -> None:

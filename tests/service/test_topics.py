@@ -5,6 +5,7 @@ import pytest
 from raftlog.base.errors import (
     BadName,
     BadRequest,
+    DiskFull,
     LimitReached,
     NotLeader,
     RaftlogError,
@@ -12,6 +13,7 @@ from raftlog.base.errors import (
     TopicNotFound,
 )
 from raftlog.base.limits import TOPIC_QUEUES_MAX
+from raftlog.base.space import DiskLevel
 from raftlog.broker.topics import DEFAULT_QUEUES, Topic, TopicChanges, TopicSettings
 from raftlog.service import topics
 from raftlog.service.produce import ProduceService
@@ -202,3 +204,14 @@ def test_an_unconfirmed_look_is_an_error(world: World, ask: str) -> None:
     error = NotLeader()
     world.replica.confirm(error)
     assert world.answers == [error]
+
+
+@pytest.mark.parametrize("level", [DiskLevel.SCARCE, DiskLevel.FULL])
+def test_no_topic_is_made_on_a_disk_that_fills_up(world: World, level: DiskLevel) -> None:
+    """Ruling 25: from 85 % on. What exists is altered and deleted as ever: that makes room."""
+    world.replica.disk_level = level
+    told: list[object] = []
+    world.service.create("later", TopicChanges(), told.append)
+
+    assert [type(answer) for answer in told] == [DiskFull]
+    assert not world.replica.proposed

@@ -10,6 +10,7 @@ from raftlog.base.errors import CorruptFrame, DamagedLog, StorageFailed
 from raftlog.base.ids import Index, Term
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.scan import is_padding
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES
 from tests.storage.logs import DIRECTORY, OPTIONS, Logs, chain, perform, read_all
 
@@ -323,3 +324,14 @@ def test_a_stale_branch_cannot_link() -> None:
     assert [entry.index if entry else None for entry in read_all(store)] == [1, 2, 3, None, 5]
     with pytest.raises(CorruptFrame):
         store.plan([WriteEntries(logs.number(), None, (other,))], Index(0))
+
+
+@pytest.mark.parametrize("offset", [0, 1, 262_143, 262_144, 600_000, 786_436])
+def test_padding_ends_with_the_first_bit_that_is_set(offset: int) -> None:
+    """It is compared in pieces; wherever the bit lies, what is behind it is padding again."""
+    data = bytearray(3 * 262_144 + 5)
+    assert is_padding(bytes(data), 0)
+    data[offset] = 1
+    assert not is_padding(bytes(data), 0)
+    assert not is_padding(bytes(data), offset)
+    assert is_padding(bytes(data), offset + 1)

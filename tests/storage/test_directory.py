@@ -179,6 +179,26 @@ def test_no_single_bit_makes_an_identity_unreadable_or_another() -> None:
         read_identity(disk.files(), "n1")
 
 
+@pytest.mark.parametrize("copy", [0, 1])
+@pytest.mark.parametrize("harm", ["flip", "cut"])
+def test_opening_mends_the_bad_copy_of_an_identity_durably(copy: int, harm: str) -> None:
+    """Or the next bit that rots, perhaps years later, is the end of the directory."""
+    disk = formed()
+    name = f"n1/{NODE_META}"
+    whole = disk.content(name)
+    if harm == "flip":
+        disk.flip_bit(name, copy * BLOCK_BYTES + 20, 0)
+    else:
+        disk.cut_file(name, copy * BLOCK_BYTES + 20)
+    if harm == "cut" and not copy:
+        with pytest.raises(DamagedLog, match="both copies"):
+            DataDirectory.open("n1", files=disk.files())
+        return
+    DataDirectory.open("n1", files=disk.files()).close()
+    disk.crash(Random(0), CrashKind.LOSE)
+    assert disk.content(name) == whole
+
+
 def test_a_format_of_another_version_is_named() -> None:
     """An old binary must not guess what a newer one wrote."""
     disk = formed()

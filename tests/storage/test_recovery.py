@@ -5,13 +5,14 @@ from random import Random
 
 import pytest
 
-from chaos.sim.disk import CrashKind
+from chaos.sim.disk import CrashKind, Killed
 from raftlog.base.entry import HEADER_BYTES
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.log_store import StoreOptions
+from raftlog.storage.unit import UNIT_BYTES
 from tests.storage.logs import DIRECTORY, Logs, chain, perform, read_all
 
 MARK = f"{DIRECTORY}/durable.mark"
@@ -282,3 +283,35 @@ def test_the_unit_number_never_goes_back() -> None:
         number = logs.store.unit_number
         assert logs.crash(CrashKind.KEEP).unit_number == number
     assert logs.store.term_runs[-1][1] == Term(5)
+
+
+def test_a_roll_cut_short_behind_a_damaged_end_is_no_damage() -> None:
+    """The log went on in a new segment, and the power failed before that had a header.
+
+    What is in front of it ends too early to say where it belongs; the mark does.
+    """
+    logs = Logs()
+    entries = chain(5)
+    logs.append_each(entries)
+    logs.sync_mark()
+    path, at = logs.place(entries[3])
+    file = logs.disk.files().open(path)
+    file.pwrite([bytes(500)], at - UNIT_BYTES)
+    file.sync()
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(4, 5)]
+
+    def die(call: str, path: str) -> None:
+        if call == "write" and path.endswith(f"{6:020d}.seg"):
+            raise Killed
+
+    logs.disk.on_operation = die
+    write = WriteEntries(logs.number(), None, tuple(chain(1, after=entries[-1].end)))
+    with pytest.raises(Killed):
+        store.plan([write], Index(0)).perform()
+    logs.disk.on_operation = None
+    store = logs.crash(CrashKind.KEEP)
+    assert store.faulty_ranges() == [(4, 5)]
+    assert store.end == entries[-1].end
+    perform(store, store.plan_repair(entries[3:]))
+    assert [entry and entry.end for entry in read_all(store)] == [entry.end for entry in entries]

@@ -46,6 +46,7 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.AppendAccepted(Term(1), Index(2), LARGE),
     rpcs.AppendRejected(Term(1), Index(2), Term(3), Index(4)),
     rpcs.Heartbeat(Term(1), Index(2), 3),
+    rpcs.Heartbeat(Term(1), Index(2), 3, (1 << 32) - 1),
     rpcs.HeartbeatReply(Term(1), 2),
     rpcs.TimeoutNow(Term(1)),
     rpcs.ReadIndexRequest(Term(1), LARGE),
@@ -53,6 +54,7 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.RepairRequest(Index(1), Index(2)),
     rpcs.RepairReply(()),
     rpcs.RepairReply(chain(5, 3)),
+    rpcs.DivergenceAlarm(Index(LARGE)),
 ]
 
 
@@ -80,11 +82,13 @@ LAYOUTS: Final = [
     ),
     pytest.param(
         rpcs.Heartbeat(Term(1), Index(2), 3),
-        "010000000000000002000000000000000300000000000000",
+        "010000000000000002000000000000000300000000000000ffffffffffffffff",
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2), "01000000000000000200000000000000", id="HeartbeatReply"
+        rpcs.HeartbeatReply(Term(1), 2, 1),
+        "0100000000000000020000000000000001",
+        id="HeartbeatReply",
     ),
 ]
 

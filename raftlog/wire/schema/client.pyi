@@ -287,6 +287,7 @@ class NodeStatus(_message.Message):
     DURABLE_FIELD_NUMBER: _builtins.int
     VOTERS_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
+    ALARMS_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
     LEARNERS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
@@ -307,6 +308,10 @@ class NodeStatus(_message.Message):
     @_builtins.property
     def counters(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
     @_builtins.property
+    def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what somebody has to look at"""
+
+    @_builtins.property
     def learners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
@@ -324,12 +329,13 @@ class NodeStatus(_message.Message):
         durable: _builtins.int = ...,
         voters: _abc.Iterable[_builtins.str] | None = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        alarms: _abc.Iterable[_builtins.str] | None = ...,
         directory: _builtins.str = ...,
         learners: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "role", b"role", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "role", b"role", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

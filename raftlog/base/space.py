@@ -1,0 +1,56 @@
+"""How full a disk is, and what is refused because of that (ruling 25).
+
+A node goes on when its disk fills up, and refuses what fills it::
+
+    below 85 %   everything
+    from 85 %    no new topics, and a warning
+    from 90 %    no records either: ``DiskFull``, with when to ask again
+
+Votes, configuration, positions of consumers and trims are never refused: they
+are small, and the last of them is what makes room. For them a reserve is kept back.
+"""
+
+from enum import IntEnum
+from typing import Final
+
+import msgspec
+
+from raftlog.base.limits import DISK_FULL_PERCENT, DISK_SCARCE_PERCENT, RESERVE_BYTES
+
+
+class DiskLevel(IntEnum):
+    """What a node can still take. Higher is worse; the number is on the wire."""
+
+    ROOM = 0
+    SCARCE = 1
+    FULL = 2
+
+
+WORST: Final = DiskLevel.FULL
+
+
+class DiskLimits(msgspec.Struct, frozen=True):
+    """From which share of use on, in percent."""
+
+    scarce_percent: int = DISK_SCARCE_PERCENT
+    full_percent: int = DISK_FULL_PERCENT
+
+
+class Space(msgspec.Struct, frozen=True):
+    """A file system, in bytes: what it holds at most, and what this process may still write."""
+
+    total: int
+    free: int
+
+    @property
+    def used_percent(self) -> float:
+        """The share that is not free, as ``df`` counts it."""
+        return 100 * (1 - self.free / self.total) if self.total else 0.0
+
+
+def level_of(space: Space, limits: DiskLimits, *, reserved: bool) -> DiskLevel:
+    """Judge a file system; ``reserved`` says whether the reserve is on it (and in its use)."""
+    used = space.used_percent
+    if used >= limits.full_percent or (not reserved and space.free < RESERVE_BYTES):
+        return DiskLevel.FULL
+    return DiskLevel.SCARCE if used >= limits.scarce_percent else DiskLevel.ROOM

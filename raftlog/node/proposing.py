@@ -1,0 +1,149 @@
+"""Commands on their way into the log: gathered, sealed into entries, refused if need be.
+
+While the disk works on an earlier entry, commands gather and share the next one.
+What was refused before it was appended never happened; what was appended is told
+by apply, or given up by whoever owns the table of those that wait (ruling 22).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import NotLeader, OutcomeUnknown, RaftlogError, Throttled, Unavailable
+from raftlog.base.ids import Index, Term
+from raftlog.base.limits import COALESCE_BYTES_MAX
+from raftlog.broker.commands import COMMAND_BYTES, envelope, envelopes_of_one
+from raftlog.node.outward import Outward
+from raftlog.node.ports import Scheduler
+from raftlog.node.proposals import Intake, OnOutcome, Outstanding, Proposal
+from raftlog.node.world import ReplicaOptions
+from raftlog.raft.core import RaftCore
+from raftlog.raft.effects import Effects, ProposalRefused, Role
+from raftlog.raft.events import Event, Propose
+
+EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
+"""So many waiting bytes become an entry even while the disk is busy."""
+
+
+class Proposing:
+    """One replica's way in.
+
+    Args:
+        core: Decides; asked through ``decide``.
+        outstanding: What was appended and has no outcome yet.
+        outward: Calls back.
+        scheduler: For the end of the turn.
+        options: How many may wait, and whether they share entries.
+        decide: Steps the core; None: the replica has stopped.
+        perform: Does what was decided.
+        is_writing: Whether the disk is at work.
+    """
+
+    def __init__(
+        self,
+        core: RaftCore,
+        outstanding: Outstanding,
+        outward: Outward,
+        scheduler: Scheduler,
+        options: ReplicaOptions,
+        *,
+        decide: Callable[[Event], Effects | None],
+        perform: Callable[[Effects], None],
+        is_writing: Callable[[], bool],
+    ) -> None:
+        self.is_open = False
+        """Whether this replica leads, and takes commands in."""
+        self.is_stopped = False
+        self._core: Final = core
+        self._outstanding: Final = outstanding
+        self._outward: Final = outward
+        self._scheduler: Final = scheduler
+        self._options: Final = options
+        self._decide: Final = decide
+        self._perform: Final = perform
+        self._is_writing: Final = is_writing
+        self._intake: Final = Intake(coalesce=options.coalesce)
+        self._flush_scheduled = False
+        self._log_time_ms = 0
+
+    @property
+    def count(self) -> int:
+        """Commands that are in no entry yet."""
+        return self._intake.count
+
+    def propose(
+        self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /
+    ) -> None:
+        """Append a command; ``on_outcome`` is told once what became of it (ruling 22).
+
+        A refusal is told before this returns. There is no time-out here: a
+        caller that stops waiting leaves the entry where it is.
+        """
+        intake = self._intake
+        waiting = intake.count + self._outstanding.commands
+        if not self.is_open or waiting >= self._options.pending_max:
+            on_outcome(self._refusal(waiting), Term(0), Index(0))
+            return
+        size = COMMAND_BYTES
+        for part in parts:
+            size += len(part)
+        intake.add(Proposal(command_type, parts, size, on_outcome))
+        if intake.bytes >= EAGER_BYTES:
+            self._flush()
+        elif not self._flush_scheduled and not self._is_writing():
+            self._flush_scheduled = True
+            self._scheduler.defer(self._flush_in_turn)
+
+    def written(self) -> None:
+        """The disk has time again: what has gathered becomes the next entry."""
+        if self._intake.count and not self._flush_scheduled:
+            self._flush()
+
+    def stop(self, reason: str) -> None:
+        """Take nothing in any more; what is in no entry yet never happened."""
+        self.is_open = False
+        self.is_stopped = True
+        self._refuse_all(self._intake.take(), Unavailable(reason))
+
+    def _refusal(self, waiting: int) -> RaftlogError:
+        if self.is_stopped:
+            return Unavailable("the replica has stopped")
+        if not self.is_open:
+            return self._not_leader()
+        return Throttled(f"{waiting} proposals wait already")
+
+    def _not_leader(self) -> NotLeader:
+        return NotLeader(None if self._core.role is Role.LEADER else self._core.leader)
+
+    def _flush_in_turn(self) -> None:
+        self._flush_scheduled = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if self.is_stopped or not self._intake.count:
+            return
+        groups = self._intake.take()
+        self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
+        bodies: list[list[Buffer]]
+        if self._options.coalesce:
+            bodies = [envelope(self._log_time_ms, group) for group in groups]
+        else:
+            bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
+        effects = self._decide(Propose(bodies))
+        if effects is None:
+            reason = "the replica stopped while it took the command in"
+            self._refuse_all(groups, OutcomeUnknown(reason))
+            return
+        if effects.refused is not None:
+            self._refuse_all(groups, self._why_not(effects.refused))
+        elif effects.proposed is not None:
+            self._outstanding.add(effects.proposed.first, effects.proposed.term, groups)
+        self._perform(effects)
+
+    def _why_not(self, why: ProposalRefused) -> RaftlogError:
+        return Throttled(why.value) if why is ProposalRefused.THROTTLED else self._not_leader()
+
+    def _refuse_all(self, groups: list[list[Proposal]], error: RaftlogError) -> None:
+        for group in groups:
+            for proposal in group:
+                self._outward.call(proposal.on_outcome, error, Term(0), Index(0))
