@@ -112,8 +112,8 @@ class Replica:
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
-        restored = recollect(store, machine, membership)
-        self.core = RaftCore(replica, options.core, restored, world.random)
+        known = recollect(store, machine, membership)
+        self.core = RaftCore(replica, options.core, known, world.random)
         self._outward = Outward(self.fail)
         self.alarms = Alarms(replica.node, world.peers, self._outward, self.fail)
         self._outstanding = Outstanding(self._outward)
@@ -141,10 +141,9 @@ class Replica:
             on_failed=self.fail,
             on_no_room=world.space.on_no_room,
         )
-        self.disks = Succession(
-            *(self.core, ShardRoom(replica, world.space), self.transfer),
-            writing_since_ns=lambda: self._persister.since_ns,
-        )
+        room = ShardRoom(replica, world.space)
+        since_ns = self._writing_since_ns
+        self.disks = Succession(self.core, room, self.transfer, writing_since_ns=since_ns)
         self._applier = Applier(
             *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
             durable=lambda: self.core.durable,
@@ -152,6 +151,9 @@ class Replica:
             on_failed=self.fail,
         )
         self._repairer = self._make_repairer()
+
+    def _writing_since_ns(self) -> int | None:
+        return self._persister.since_ns
 
     def _make_repairer(self) -> Repairer:
         repairer = Repairer(
