@@ -19,6 +19,8 @@ from raftlog.raft.config import CoreConfig
 
 BIG_EVERY: Final = 100
 """One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
+MEMBERS_SHARE: Final = 0.3
+"""Seeds whose members change, of those in which no replica is damaged."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -41,6 +43,7 @@ class Fault(Enum):
     SLOW_DISK = "slow disk"
     BIT_ROT = "bit rot"
     READ_ERROR = "read error"
+    MEMBERS = "change of the members"
 
 
 _PERIODS_MS: Final = {
@@ -59,6 +62,7 @@ _PERIODS_MS: Final = {
     Fault.SLOW_DISK: (1_000, 6_000),
     Fault.BIT_ROT: (500, 4_000),
     Fault.READ_ERROR: (1_000, 6_000),
+    Fault.MEMBERS: (100, 2_000),
 }
 
 
@@ -144,6 +148,9 @@ def draw_config(seed: int) -> SeedConfig:
     nodes = 7 if big else random.choices((1, 2, 3, 4, 5, 7), (3, 5, 50, 10, 25, 3))[0]
     faults = _draw_faults(random, nodes)
     damaged = Fault.BIT_ROT in faults or Fault.READ_ERROR in faults
+    changing = not damaged and nodes > 2 and stream(seed, "members").random() < MEMBERS_SHARE
+    if changing:
+        faults.append(Fault.MEMBERS)
     quiet = 8 if big else 1
     return SeedConfig(
         seed=seed,
@@ -162,7 +169,8 @@ def draw_config(seed: int) -> SeedConfig:
         disk_ns=random.choice((MS_NS // 5, MS_NS, 4 * MS_NS, 15 * MS_NS)),
         victims=(nodes - 1) // 2 if damaged else 0,
         drift_ppm=random.choice((0, 0, 200, 20_000)),
-        heal_majority=not damaged and random.random() < 0.3,
+        # A shard that was made smaller may need everybody who is left.
+        heal_majority=not damaged and random.random() < 0.3 and not changing,
         broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
     )
 
@@ -206,7 +214,8 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
 
 def _draw_faults(random: Random, nodes: int) -> list[Fault]:
     share = random.choice((0.15, 0.3, 0.5))
-    chosen = [fault for fault in Fault if random.random() < share]
+    always = [fault for fault in Fault if fault is not Fault.MEMBERS]
+    chosen = [fault for fault in always if random.random() < share]
     if nodes == 1:
         alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}
         chosen = [fault for fault in chosen if fault not in alone]
