@@ -38,7 +38,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Term
 from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES, SPACE_LOOK_NS
 from raftlog.base.space import DiskLevel, Space
-from raftlog.broker.commands import CommandType, decode, decode_one
+from raftlog.broker.commands import CommandType, decode, decode_one, log_time_of
 from raftlog.node.host import Host
 from raftlog.node.proposals import OnOutcome
 from raftlog.node.replica import Replica
@@ -99,6 +99,7 @@ class _UserMachine(Generic[R]):
 
     def __init__(self, machine: StateMachine[R] | None) -> None:
         self.applied = INDEX_ZERO
+        self.log_time_ms = 0
         self._apply = machine.apply if machine is not None else None
 
     def apply(self, entry: Entry) -> Sequence[object]:
@@ -109,6 +110,7 @@ class _UserMachine(Generic[R]):
             if self._apply is not None:
                 outcome = self._apply(_user_entry(entry))
             outcomes = (outcome,)
+            self.log_time_ms = log_time_of(entry.body)
         self.applied = entry.index
         return outcomes
 
@@ -398,7 +400,7 @@ class RaftLog(Generic[R]):
             else:
                 found.set_result(entries)
 
-        replica.log_reader.read(first, replica.applied, done)
+        replica.upkeep.reader.read(first, replica.applied, done)
         return await found
 
     @property

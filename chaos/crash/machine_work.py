@@ -96,11 +96,13 @@ class MachineWorkload:
         self.ranges = SealedRanges(
             *(self.machine, OffsetIndex(files, INDEX, parse_range), self.reader, _NoTime()),
             durable=lambda: self.store.durable_end.index,
+            fetch=lambda *_: None,
             on_failed=self.failures.append,
         )
         self.snapshots = Snapshots(
             *(self.machine, SnapshotStore(files, SNAPSHOT), self.reader, _NoTime()),
             is_durable=self.ranges.are_stored,
+            fetch=lambda *_: None,
             on_failed=self.failures.append,
         )
         self.ranges.on_stored = self._stored

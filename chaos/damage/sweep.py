@@ -113,7 +113,7 @@ def _look_at_disks(cluster: DamagedCluster) -> str | None:
     for machine in cluster.machines.values():
         if machine.process is None:
             continue
-        repaired = machine.process.replica.repaired
+        repaired = machine.process.replica.upkeep.repairer.repaired
         cluster.end(machine, CrashKind.LOSE)
         _scan(cluster, machine)
         if machine.node == VICTIM:

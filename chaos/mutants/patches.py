@@ -324,6 +324,23 @@ MUTANTS: Final = (
         tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
+        "stamps by the leader's own clock (ruling 8)",
+        "raftlog.node.log_clock",
+        (
+            (
+                "        if self._own in voters or not offsets:\n",
+                "        if offsets := []:\n            pass\n        else:\n",
+            ),
+        ),
+        tests=("tests/node/test_log_clock.py",),
+    ),
+    Mutant(
+        "stamps before older entries are applied (ruling 8)",
+        "raftlog.node.proposing",
+        (("        self._waits_for = first\n", "        self._waits_for = None\n"),),
+        tests=("tests/node/test_stamps.py",),
+    ),
+    Mutant(
         "repair answered with one entry",
         "raftlog.node.repair",
         (("(*found, *cached[: last - first + 1])", "(*found, cached[0])"),),
@@ -349,8 +366,8 @@ MUTANTS: Final = (
     ),
     Mutant(
         "terms that damage hides are guessed",
-        "raftlog.node.replica",
-        (("self._waits_for_terms = store.terms_in_doubt", "self._waits_for_terms = False"),),
+        "raftlog.node.upkeep",
+        (("self.waits_for_terms = store.terms_in_doubt", "self.waits_for_terms = False"),),
         tests=("tests/node/test_large_repair.py",),
     ),
     Mutant(

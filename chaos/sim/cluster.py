@@ -44,6 +44,8 @@ from raftlog.storage.room import NoRoom
 
 DATA: Final = "/data"
 SHARD: Final = "/data/shards/0"
+SCRUB_REST_NS: Final = 3_000 * MS_NS
+SCRUB_BYTES_PER_S: Final = 8 << 20
 DEEP_CHECK_SHARE: Final = 0.004
 """How many promises are also checked by recovering a copy of the disk."""
 
@@ -169,6 +171,8 @@ class Cluster:
         )
         options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
         replica = Replica(machine.id, self.membership, store, state.machine, world, options)
+        replica.upkeep.scrubber.rest_ns = SCRUB_REST_NS
+        replica.upkeep.scrubber.rate = SCRUB_BYTES_PER_S
         seen = self._look_at(store, store.faulty_ranges())
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
@@ -212,8 +216,7 @@ class Cluster:
             return
         process.life.ended = True
         process.state.end()
-        if process.replica.repaired:
-            self.marks["repairs"] += process.replica.repaired
+        self._count_repairs(process)
         if process.replica.disks.handovers:
             self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None
@@ -223,6 +226,18 @@ class Cluster:
         machine.disk.crash(self.disk_random, kind)
         self.observer.ends(machine.node)
         self._tell_of_lost_connections(machine.node)
+
+    def _count_repairs(self, process: Process) -> None:
+        upkeep = process.replica.upkeep
+        counted = {
+            "repairs": upkeep.repairer.repaired,
+            "files repaired": upkeep.exchange.fetched,
+            "scrub passes": upkeep.scrubber.passes,
+            "scrub finds": upkeep.scrubber.found,
+        }
+        for what, count in counted.items():
+            if count:
+                self.marks[what] += count
 
     def _power_off(self, machine: Machine, in_flight: Sequence[Write]) -> None:
         """The process ended before it had begun to live."""

@@ -7,7 +7,7 @@ import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import INDEX_ZERO, Index
-from raftlog.broker.commands import decode
+from raftlog.broker.commands import decode, log_time_of
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +22,7 @@ class HistoryMachine:
 
     def __init__(self, on_apply: Callable[[Entry, bytes], None]) -> None:
         self.applied: Index = INDEX_ZERO
+        self.log_time_ms = 0
         self.digest = b""
         self._on_apply = on_apply
 
@@ -31,6 +32,9 @@ class HistoryMachine:
         outcomes: Sequence[object] = ()
         if entry.kind is EntryKind.COMMANDS:
             outcomes = [Stored(entry.index, n) for n in range(len(decode(entry.body)))]
+            stamp = log_time_of(entry.body)
+            assert stamp >= self.log_time_ms, f"log time goes back at entry {entry.index}"
+            self.log_time_ms = stamp
         self.applied = entry.index
         state = hashlib.blake2b(self.digest, digest_size=16)
         state.update(entry.frame)

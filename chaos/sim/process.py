@@ -22,7 +22,7 @@ from raftlog.base.writes import Write
 from raftlog.node.ports import Plan
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace
-from raftlog.raft.rpcs import HeartbeatReply, PeerMessage
+from raftlog.raft.rpcs import HeartbeatReply, PeerMessage, VoteReply
 from raftlog.storage.plan import StorePlan
 
 T = TypeVar("T")
@@ -197,7 +197,10 @@ class SimPeers:
         if self._life.ended:
             return
         if type(message) is HeartbeatReply:
-            message = HeartbeatReply(message.term, message.round, self._space.level)
+            wall_ms = self._life.wall_ms()
+            message = HeartbeatReply(message.term, message.round, self._space.level, wall_ms)
+        elif type(message) is VoteReply:
+            message = VoteReply(message.term, message.granted, self._life.wall_ms())
         self._send(to, message)
 
 

@@ -125,6 +125,7 @@ class Run:
         self._demand_end_of_clients()
         self._demand_equal_logs()
         look_at_brokers(self.cluster)
+        self._demand_equal_logs()  # retention and sessions write while brokers are looked at
         self.cluster.observer.finish()
         self._scan_disks()
 

@@ -56,6 +56,18 @@ REPAIR_READS_MAX: Final = 8
 """Reads of entries for peers that repair; a request beyond it is dropped, and asked again."""
 REPAIR_BYTES_MAX: Final = 16 * MIB
 """Entries that wait to be written over damage (at least one answer); more are asked again."""
+SCRUB_SPAN_BYTES: Final = 64 * KIB
+SCRUB_BYTES_PER_S: Final = 4 * MIB
+"""The log is looked at for damage at this rate; so much that 300 GiB take a day."""
+SCRUB_FAST_BYTES_PER_S: Final = 64 * MIB
+"""The same when somebody has asked for it and waits."""
+SCRUB_REST_NS: Final = 3_600_000_000_000
+"""Between two passes, and before the first."""
+FILE_CHUNK_BYTES_MAX: Final = 64 * KIB
+"""Of an index file or snapshot, in one message between replicas."""
+FILE_FETCH_READS_MAX: Final = 8
+FILE_SERVE_READS_MAX: Final = 8
+"""Chunks that are read for peers at once; a request beyond it is dropped, and asked again."""
 TAIL_BYTES_MAX: Final = 32 * MIB
 """Entries kept in memory after they are durable and applied, for followers and readers."""
 

@@ -107,6 +107,12 @@ def envelope(log_time_ms: int, commands: Sequence[Command]) -> list[Buffer]:
     return parts
 
 
+def log_time_of(body: Buffer) -> int:
+    """Return the stamp of an entry's body, in milliseconds since 1970."""
+    log_time_ms: int = ENVELOPE.unpack_from(body, 0)[2]
+    return log_time_ms
+
+
 def envelopes_of_one(log_time_ms: int, commands: Sequence[Command]) -> list[list[Buffer]]:
     """Return one body for each command: ``envelope`` for many commands that share nothing.
 

@@ -156,6 +156,21 @@ def parse_snapshot(data: Buffer) -> Snapshot:
     return snapshot
 
 
+def is_snapshot(data: Buffer, index: Index) -> bool:
+    """Whether the bytes are a whole snapshot of ``index``, by its checksums; no row is decoded."""
+    view = memoryview(data)
+    try:
+        snapshot, position = _parse_header(view)
+        count = 0
+        while True:
+            table, rows, _, position = _parse_chunk(view, position)
+            if table == TableId.END:
+                return rows == count and position == len(view) and snapshot.index == index
+            count += 1
+    except (CorruptFrame, IncompatibleFormat):
+        return False
+
+
 def _parse_header(view: memoryview) -> tuple[Snapshot, int]:
     if len(view) < _HEADER.size:
         raise CorruptFrame(f"{len(view)} bytes are less than the header of a snapshot")

@@ -23,7 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
 from raftlog.node.world import ReplicaOptions, World
-from raftlog.raft.rpcs import AppendAccepted, HeartbeatReply, PeerMessage
+from raftlog.raft.rpcs import AppendAccepted, HeartbeatReply, PeerMessage, VoteReply
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.room import Reserve, lacks_room
@@ -39,12 +39,18 @@ class ShardPeers:
     """The other replicas of one shard, over the node's links."""
 
     def __init__(
-        self, shard: ShardId, store: LogStore, space: NodeSpace, send: SendToShard
+        self,
+        shard: ShardId,
+        store: LogStore,
+        space: NodeSpace,
+        send: SendToShard,
+        wall_ms: Callable[[], int],
     ) -> None:
         self._shard = shard
         self._store = store
         self._space = space
         self._send = send
+        self._wall_ms = wall_ms
 
     def send(self, to: NodeId, message: PeerMessage) -> None:
         """Queue ``message``; never blocks, never raises."""
@@ -53,7 +59,11 @@ class ShardPeers:
             _, unit = self._store.durable_promises
             message = AppendAccepted(message.term, message.matched, unit)
         elif type(message) is HeartbeatReply:
-            message = HeartbeatReply(message.term, message.round, self._space.level)
+            message = HeartbeatReply(
+                message.term, message.round, self._space.level, self._wall_ms()
+            )
+        elif type(message) is VoteReply:
+            message = VoteReply(message.term, message.granted, self._wall_ms())
         self._send(to, self._shard, message)
 
 
@@ -115,7 +125,7 @@ class Host:
                     scheduler=self._scheduler,
                     writer=self._writer,
                     reader=self._reader,
-                    peers=ShardPeers(shard, store, self.space, send),
+                    peers=ShardPeers(shard, store, self.space, send, self._scheduler.wall_ms),
                     # Jitter only: two nodes must not draw alike, nothing else depends on it.
                     random=Random(f"{self.id.directory}/{shard}/{self._scheduler.now_ns()}"),
                     space=self.space,

@@ -36,10 +36,8 @@ class LogReader:
 
         ``done`` may be called before this returns, if nothing had to be waited for.
         """
-        try:
-            span = self._store.locate(first, last, bytes_max)
-        except StorageError as error:
-            done((), error)
+        span = self._locate(first, last, bytes_max, done)
+        if span is None:
             return
         try:
             buffer = span.read(wait=False)
@@ -49,6 +47,24 @@ class LogReader:
         if buffer is not None:
             self._finish(span, first, buffer, None, done)
             return
+        self._read_on_thread(span, first, done)
+
+    def read_idly(self, first: Index, last: Index, done: OnEntries, bytes_max: int) -> None:
+        """Read on the reader thread, whatever the page cache has: nobody waits for this."""
+        span = self._locate(first, last, bytes_max, done)
+        if span is not None:
+            self._read_on_thread(span, first, done)
+
+    def _locate(
+        self, first: Index, last: Index, bytes_max: int, done: OnEntries
+    ) -> ReadSpan | None:
+        try:
+            return self._store.locate(first, last, bytes_max)
+        except StorageError as error:
+            done((), error)
+            return None
+
+    def _read_on_thread(self, span: ReadSpan, first: Index, done: OnEntries) -> None:
         truncations = self._store.truncations
 
         def finish(found: Buffer | None, error: Exception | None) -> None:

@@ -75,9 +75,11 @@ class Machine(Protocol):
     """The deterministic state that committed entries feed.
 
     ``applied`` is the index that its state describes: replay starts after it.
+    ``log_time_ms`` is the largest stamp of an entry up to there, 0 without any.
     """
 
     applied: Index
+    log_time_ms: int
 
     def apply(self, entry: Entry) -> Sequence[object]:
         """Apply one committed entry; return one outcome for each command in it.

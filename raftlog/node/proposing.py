@@ -6,7 +6,7 @@ by apply, or given up by whoever owns the table of those that wait (ruling 22).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import NotLeader, OutcomeUnknown, RaftlogError, Throttled, Unavailable
@@ -25,31 +25,39 @@ EAGER_BYTES: Final = COALESCE_BYTES_MAX // 8
 """So many waiting bytes become an entry even while the disk is busy."""
 
 
+class Stepping(NamedTuple):
+    """How the core is asked, and how what it decides is done."""
+
+    decide: Callable[[Event], Effects | None]
+    """Steps the core; None: the replica has stopped."""
+    perform: Callable[[Effects], None]
+
+
 class Proposing:
     """One replica's way in.
 
     Args:
-        core: Decides; asked through ``decide``.
+        core: Decides; asked through ``stepping``.
+        stepping: To ask it, and to do what it decides.
         outstanding: What was appended and has no outcome yet.
         outward: Calls back.
         scheduler: For the end of the turn.
         options: How many may wait, and whether they share entries.
-        decide: Steps the core; None: the replica has stopped.
-        perform: Does what was decided.
         is_writing: Whether the disk is at work.
+        stamp: The log time of the entry that is made now.
     """
 
     def __init__(
         self,
         core: RaftCore,
+        stepping: Stepping,
         outstanding: Outstanding,
         outward: Outward,
         scheduler: Scheduler,
         options: ReplicaOptions,
         *,
-        decide: Callable[[Event], Effects | None],
-        perform: Callable[[Effects], None],
         is_writing: Callable[[], bool],
+        stamp: Callable[[], int],
     ) -> None:
         self.is_open = False
         """Whether this replica leads, and takes commands in."""
@@ -59,12 +67,12 @@ class Proposing:
         self._outward: Final = outward
         self._scheduler: Final = scheduler
         self._options: Final = options
-        self._decide: Final = decide
-        self._perform: Final = perform
+        self._decide, self._perform = stepping
         self._is_writing: Final = is_writing
+        self._stamp: Final = stamp
         self._intake: Final = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
-        self._log_time_ms = 0
+        self._waits_for: Index | None = None
 
     @property
     def count(self) -> int:
@@ -94,6 +102,31 @@ class Proposing:
             self._flush_scheduled = True
             self._scheduler.defer(self._flush_in_turn)
 
+    @property
+    def stamps(self) -> bool:
+        """Whether log time is what this replica says."""
+        return self._core.role is Role.LEADER and self._waits_for is None
+
+    def lead(self, first: Index) -> None:
+        """A term of this replica begins at entry ``first``: nothing is stamped before its apply.
+
+        What older entries are stamped with is known then, and log time never goes back (ruling 8).
+        """
+        self._waits_for = first
+
+    def follow(self) -> None:
+        """Somebody else leads: what waited is refused, at the end of the turn."""
+        self._waits_for = None
+        if self._intake.count and not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._scheduler.defer(self._flush_in_turn)
+
+    def applied(self, index: Index) -> None:
+        """Apply has come so far."""
+        if self._waits_for is not None and index >= self._waits_for:
+            self._waits_for = None
+            self.written()
+
     def written(self) -> None:
         """The disk has time again: what has gathered becomes the next entry."""
         if self._intake.count and not self._flush_scheduled:
@@ -120,15 +153,15 @@ class Proposing:
         self._flush()
 
     def _flush(self) -> None:
-        if self.is_stopped or not self._intake.count:
+        if self.is_stopped or not self._intake.count or self._waits_for is not None:
             return
         groups = self._intake.take()
-        self._log_time_ms = max(self._log_time_ms, self._scheduler.wall_ms())
+        log_time_ms = self._stamp()
         bodies: list[list[Buffer]]
         if self._options.coalesce:
-            bodies = [envelope(self._log_time_ms, group) for group in groups]
+            bodies = [envelope(log_time_ms, group) for group in groups]
         else:
-            bodies = envelopes_of_one(self._log_time_ms, [group[0] for group in groups])
+            bodies = envelopes_of_one(log_time_ms, [group[0] for group in groups])
         effects = self._decide(Propose(bodies))
         if effects is None:
             reason = "the replica stopped while it took the command in"

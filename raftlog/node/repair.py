@@ -50,7 +50,6 @@ class Repairer:
         persister: Persister,
         scheduler: Scheduler,
         *,
-        peers: Sequence[NodeId],
         send: Callable[[NodeId, RepairMessage], None],
         on_changed: Callable[[int], None],
     ) -> None:
@@ -59,7 +58,7 @@ class Repairer:
         self._reader = reader
         self._persister = persister
         self._scheduler = scheduler
-        self.peers = peers
+        self.peers: Sequence[NodeId] = ()
         """Who is asked: the other members."""
         self.message_bytes_max = MESSAGE_ENTRIES_BYTES_MAX
         self._send = send

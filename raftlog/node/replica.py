@@ -33,21 +33,20 @@ from raftlog.base.limits import (
 )
 from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLevel
-from raftlog.node.alarms import Alarms
 from raftlog.node.applier import Applier
 from raftlog.node.change import ChangeInProgress, OnChanged
-from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
 from raftlog.node.proposals import Outstanding
-from raftlog.node.proposing import Proposing
+from raftlog.node.proposing import Proposing, Stepping
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
-from raftlog.node.repair import Repairer
 from raftlog.node.room import ShardRoom
+from raftlog.node.shard_clock import ShardClock
 from raftlog.node.succession import Succession
 from raftlog.node.ticking import Ticking
+from raftlog.node.upkeep import Upkeep
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.changes import MemberChange
 from raftlog.raft.config import CoreStatus
@@ -75,17 +74,17 @@ from raftlog.raft.events import (
     Transfer,
 )
 from raftlog.raft.rpcs import (
-    DivergenceAlarm,
+    BESIDE,
     HeartbeatReply,
     PeerMessage,
-    RepairReply,
-    RepairRequest,
+    VoteReply,
 )
 from raftlog.storage.log_store import LogStore
 
+__all__ = ["Replica", "ReplicaOptions", "World"]
+
 APPLIED_REPORT_ENTRIES: Final = 64
 """The core frees memory by what is applied; it need not hear of every entry at once."""
-REPAIR_MESSAGES: Final = (RepairRequest, RepairReply)
 
 
 class Replica:
@@ -112,27 +111,22 @@ class Replica:
         self._options = options
         self._scheduler = world.scheduler
         self._peers = world.peers
-        known = recollect(store, machine, membership)
-        self.core = RaftCore(replica, options.core, known, world.random)
+        restored = recollect(store, machine, membership)
+        self.core = RaftCore(replica, options.core, restored, world.random)
         self._outward = Outward(self.fail)
-        self.alarms = Alarms(replica.node, world.peers, self._outward, self.fail)
         self._outstanding = Outstanding(self._outward)
-        self._proposing = Proposing(
-            *(self.core, self._outstanding, self._outward, world.scheduler, options),
-            decide=self._decide,
-            perform=self._perform,
-            is_writing=self._is_writing,
+        self._clock = ShardClock(
+            *(replica.node, world.scheduler, machine),
+            *(lambda: self.membership, self._alarm),
         )
+        self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
         self._change = ChangeInProgress(self._outward)
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
         self._applied_listeners: list[Callable[[Index], None]] = []
-        self._repaired_listeners: list[Callable[[], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
-        self._waits_for_terms = store.terms_in_doubt
-        self.log_reader = LogReader(store, world.reader, self.faulty)
         self._persister = Persister(
             *(store, world.writer, world.scheduler),
             commit_hint=lambda: Index(min(self.core.commit, self.core.durable)),
@@ -141,52 +135,54 @@ class Replica:
             on_failed=self.fail,
             on_no_room=world.space.on_no_room,
         )
-        room = ShardRoom(replica, world.space)
-        since_ns = self._writing_since_ns
-        self.disks = Succession(self.core, room, self.transfer, writing_since_ns=since_ns)
+        self.disks = Succession(
+            *(self.core, ShardRoom(replica, world.space), self.transfer),
+            writing_since_ns=lambda: self._persister.since_ns,
+        )
+        self.upkeep = self._make_upkeep(world)
+        self.faulty = self.upkeep.faulty
+        self.on_repaired = self.upkeep.on_repaired
         self._applier = Applier(
-            *(machine, self.core.log, self.log_reader, world.scheduler, self._outstanding),
+            *(machine, self.core.log, self.upkeep.reader, world.scheduler, self._outstanding),
             durable=lambda: self.core.durable,
             on_progress=self._on_applied,
             on_failed=self.fail,
         )
-        self._repairer = self._make_repairer()
 
-    def _writing_since_ns(self) -> int | None:
-        return self._persister.since_ns
-
-    def _make_repairer(self) -> Repairer:
-        repairer = Repairer(
-            *(self.store, self.core.log, self.log_reader, self._persister, self._scheduler),
-            peers=self._others(),
-            send=self._peers.send,
-            on_changed=self._on_faulty_count,
+    def _make_proposing(self) -> Proposing:
+        return Proposing(
+            *(self.core, Stepping(self._decide, self._perform), self._outstanding),
+            *(self._outward, self._scheduler, self._options),
+            is_writing=self._is_writing,
+            stamp=self._clock.stamp,
         )
-        repairer.message_bytes_max = self._options.core.message_bytes_max
-        return repairer
+
+    def _alarm(self, what: str) -> None:
+        self.upkeep.alarms.sound(what)
+
+    def _make_upkeep(self, world: World) -> Upkeep:
+        upkeep = Upkeep(
+            *(self.id, self.store, self.core.log, self._persister, world, self._outward),
+            on_faulty=self._on_faulty_count,
+            fail=self.fail,
+        )
+        upkeep.repairer.message_bytes_max = self._options.core.message_bytes_max
+        upkeep.on_terms_known = self._take_part
+        upkeep.know(self._others())
+        return upkeep
 
     # -- life
 
     def start(self) -> None:
         """Begin: apply what is known to be committed, and count time."""
-        self._repairer.begin()
-        if not self._waits_for_terms:
+        self.upkeep.begin()
+        if not self.upkeep.waits_for_terms:
             self._take_part()
 
     def _take_part(self) -> None:
-        self._ticking.begin()
-        self._applier.advance(self.core.commit)
-
-    def _learn_terms(self) -> None:
-        """Take part as soon as the terms of all entries are known.
-
-        Damage that hides where a term began makes the log's terms a guess. A wrong one looks like
-        a conflict: the core would contradict its leader, or cut what was promised.
-        """
-        if self._waits_for_terms and not self.store.terms_in_doubt and not self.stopped:
-            self._waits_for_terms = False
-            self.core.log.learn_terms(self.store.term_runs)
-            self._take_part()
+        if not self.stopped:
+            self._ticking.begin()
+            self._applier.advance(self.core.commit)
 
     def drain(self) -> None:
         """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
@@ -202,6 +198,7 @@ class Replica:
         self._applier.stopped = True
         self._persister.closed = True
         self._ticking.end()
+        self.upkeep.stop()
         self._proposing.stop(reason)
         self._outstanding.give_up(None, f"{reason}; the entry may still be committed")
         self._reads.end(Unavailable(reason))
@@ -231,7 +228,7 @@ class Replica:
 
     def read_index(self, on_read: OnRead) -> None:
         """Wait until a read of the applied state would be linearizable (§6.4)."""
-        if self._applier.stopped or self._waits_for_terms:
+        if self._applier.stopped or self.upkeep.waits_for_terms:
             reason = "has stopped" if self._applier.stopped else "waits for repair of its log"
             on_read(Unavailable(f"the replica {reason}"))
             return
@@ -283,10 +280,6 @@ class Replica:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
 
-    def on_repaired(self, listener: Callable[[], None]) -> None:
-        """Call ``listener`` whenever the number of damaged entries has changed."""
-        self._repaired_listeners.append(listener)
-
     def tail(self, index: Index) -> Entry | None:
         """Return the entry at ``index`` if it is still in memory."""
         return self.core.log.entry(index)
@@ -311,11 +304,6 @@ class Replica:
         """What the disks of a majority can still take, as this replica has heard."""
         return self.disks.room.level(self.core.membership)
 
-    @property
-    def repaired(self) -> int:
-        """Damaged entries that were replaced by a peer's copy since the start."""
-        return self._repairer.repaired
-
     def status(self) -> CoreStatus:
         """Return what the core believes, and what is applied now: it is told that seldom."""
         return msgspec.structs.replace(self.core.status(), applied=self._applier.applied)
@@ -324,16 +312,15 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
-        if isinstance(message, DivergenceAlarm):
-            self.alarms.receive(sender.node, message)
-            return
-        if isinstance(message, REPAIR_MESSAGES):
+        if isinstance(message, BESIDE):
             if not self._applier.stopped:
-                self._repairer.receive(sender, message)
-                self._learn_terms()
+                self.upkeep.receive(sender, message)
             return
         if type(message) is HeartbeatReply:
             self.disks.room.heard(sender.node, message.disk)
+            self._clock.heard(sender.node, message)
+        elif type(message) is VoteReply:
+            self._clock.heard(sender.node, message)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -350,7 +337,7 @@ class Replica:
     # -- stepping
 
     def _step(self, event: Event) -> None:
-        if self._applier.stopped or self._waits_for_terms:
+        if self._applier.stopped or self.upkeep.waits_for_terms:
             return
         effects = self._decide(event)
         if effects is not None:
@@ -358,12 +345,16 @@ class Replica:
 
     def _decide(self, event: Event) -> Effects | None:
         try:
-            return self.core.step(event)
+            effects = self.core.step(event)
         except (AssertionError, CorruptFrame) as error:
             # A failed assertion, or a configuration entry of another version, stops the replica,
             # not the process's other shards.
             self.fail(error)
             return None
+        if effects.divergence is not None:
+            self.upkeep.alarms.diverged(effects.divergence)
+            return None
+        return effects
 
     def _perform(self, effects: Effects) -> None:
         # What waits for no write leaves first: the followers' way is longer than our disk's.
@@ -382,9 +373,6 @@ class Replica:
             self._on_role(effects.role)
         if effects.commit is not None:
             self._on_commit(effects.commit)
-        if effects.divergence is not None:
-            self.alarms.diverged(effects.divergence)
-            return
         for failed in effects.failed_reads:
             self._reads.failed(failed.token, NotLeader(self.core.leader))
         for ready in effects.reads:
@@ -405,8 +393,7 @@ class Replica:
 
     def _on_written(self) -> None:
         self._applier.written()
-        self._repairer.begin()
-        self._learn_terms()
+        self.upkeep.written()
         self._proposing.written()
 
     def _on_applied(self, index: Index) -> None:
@@ -415,11 +402,14 @@ class Replica:
         if untold >= APPLIED_REPORT_ENTRIES or core.log.is_swollen(core.config.tail_bytes_max):
             self._step(Applied(index))
         self._reads.applied(index)
+        if not self._proposing.stamps:
+            self._clock.applied()
+        self._proposing.applied(index)
         for listener in self._applied_listeners:
             self._outward.call(listener, index)
 
     def _on_members(self, found: InForce) -> None:
-        self._repairer.peers = self._others()
+        self.upkeep.know(self._others())
         self._outward.call(self.on_members, found.membership)
         if found.committed and not found.membership.is_joint:
             # Before the role: a leader that has removed itself says so before it steps down.
@@ -431,7 +421,10 @@ class Replica:
     def _on_role(self, change: RoleChanged) -> None:
         self._ticking.arm()
         self.disks.room.forget()
-        if change.role is not Role.LEADER:
+        if change.role is Role.LEADER:
+            self._proposing.lead(self.core.log.last_index)
+        else:
+            self._proposing.follow()
             self._change.leadership_lost("leadership was lost before the change was committed")
         self._proposing.is_open = change.role is Role.LEADER and not self._draining
         if change.role is not Role.LEADER and self._outstanding.commands:
@@ -459,23 +452,12 @@ class Replica:
         if load.first > last:
             loaded((), None)
             return
-        self.log_reader.read(load.first, last, loaded, load.bytes_max)
-
-    def faulty(self, index: Index) -> None:
-        """A stored entry turned out bad: mark it, and have a peer repair it (R3)."""
-        try:
-            self.store.mark_faulty(index)
-        except StorageFailed as error:
-            self.fail(error)
-            return
-        self._scheduler.call_soon(self._repairer.begin)
+        self.upkeep.reader.read(load.first, last, loaded, load.bytes_max)
 
     def _on_faulty_count(self, count: int) -> None:
         self._step(FaultyEntries(count))
         if not count:
             self._applier.resume()
-        for listener in self._repaired_listeners:
-            self._outward.call(listener)
 
     # -- time
 

@@ -6,6 +6,8 @@ are one-way; a reply is a message like any other, may be lost, repeated or
 late, and therefore names what it answers.
 """
 
+from typing import Final
+
 import msgspec
 
 from raftlog.base.entry import Entry
@@ -41,10 +43,15 @@ class VoteRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class VoteReply(msgspec.Struct, frozen=True, gc=False):
-    """A vote. Sent only after term and vote are durable (R2)."""
+    """A vote. Sent only after term and vote are durable (R2).
+
+    ``wall_ms`` is the sender's wall clock: a leader needs those of a majority
+    before it stamps anything (ruling 8). Put in by the shell.
+    """
 
     term: Term
     granted: bool
+    wall_ms: int = 0
 
 
 class AppendRequest(msgspec.Struct, frozen=True, gc=False):
@@ -102,13 +109,15 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
 class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
     """I follow you in ``term``, and ``round`` reached me.
 
-    ``disk`` is how full the sender's disk is (``base/space.py``). The core does not
-    know: it is put in by the shell, and read by the leader's.
+    ``disk`` is how full the sender's disk is (``base/space.py``), ``wall_ms`` its wall
+    clock (ruling 8). The core does not know: they are put in by the shell, and read by
+    the leader's.
     """
 
     term: Term
     round: int
     disk: int = 0
+    wall_ms: int = 0
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, gc=False):
@@ -166,11 +175,37 @@ RepairMessage = RepairRequest | RepairReply
 """Said between replicas beside the core: it needs no leader and no term."""
 
 
+class FileRequest(msgspec.Struct, frozen=True, gc=False):
+    """Send me some bytes of a file that all replicas have alike: mine is damaged."""
+
+    kind: int
+    index: Index
+    offset: int
+
+
+class FileChunk(msgspec.Struct, frozen=True, gc=False):
+    """Bytes of a file of ``size`` bytes; a size of 0 says that I have no such file."""
+
+    kind: int
+    index: Index
+    offset: int
+    size: int
+    crc: int
+    data: bytes
+
+
+FileMessage = FileRequest | FileChunk
+
+
 class DivergenceAlarm(msgspec.Struct, frozen=True, gc=False):
     """My committed entry ``index`` is not yours: I stop. Somebody has to look at this."""
 
     index: Index
 
 
-PeerMessage = Message | RepairMessage | DivergenceAlarm
+BesideMessage = RepairMessage | FileMessage | DivergenceAlarm
+BESIDE: Final = (RepairRequest, RepairReply, FileRequest, FileChunk, DivergenceAlarm)
+"""What the core never sees."""
+
+PeerMessage = Message | BesideMessage
 """Everything that one replica can send to another."""

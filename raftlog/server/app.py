@@ -131,7 +131,7 @@ class NodeServer:
             await self._listen(self._grpc, node.grpc)
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
-            replica.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
         host.start()
 
     def join(self) -> None:

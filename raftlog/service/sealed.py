@@ -6,24 +6,31 @@ leader may apply before its own disk has the entry, and an index that is ahead o
 its log would put holes into it (ruling 14). Until then the machine answers
 from memory.
 
-A failed write stops the node, like any other (R2); want of space does not. A range that turns out
-damaged is not served; the replica makes it again, from its log, at its next start.
+A failed write stops the node, like any other (R2); want of space does not. A range
+that turns out damaged is not served: it is fetched from a peer, proven by its checksum, and read
+again; readers wait. Without a peer that has it they are told, and the replica
+makes it again, from its log, at its next start.
 """
 
 from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from raftlog.base.errors import StorageError, Unavailable
+from raftlog.base.errors import CorruptFrame, IncompatibleFormat, StorageError, Unavailable
 from raftlog.base.ids import Index
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.service.ports import OnPostings
 from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.room import NoRoom
+from raftlog.storage.shard_files import FileKind, FileName, Verify
 
 IndexFiles = OffsetIndex[RangeSummary, dict[int, Postings]]
+
+Fetch = Callable[[FileName, Verify, Callable[[Exception | None], None]], None]
+"""Replaces a damaged file by a peer's (``node.file_exchange``)."""
 
 LATER_NS: Final = 100_000_000
 """A range whose log is not durable yet is looked at again after this, if nothing is applied."""
@@ -40,6 +47,7 @@ class SealedRanges:
         scheduler: Scheduler,
         *,
         durable: Callable[[], Index],
+        fetch: Fetch,
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._machine = machine
@@ -47,6 +55,7 @@ class SealedRanges:
         self._reader = reader
         self._scheduler = scheduler
         self._durable = durable
+        self._fetch = fetch
         self._on_failed = on_failed
         self.on_stored: Callable[[], None] = lambda: None
         self._unstored: Final[deque[SealedRange]] = deque()
@@ -117,27 +126,72 @@ class SealedRanges:
         waiting = self._loading.setdefault(summary.first_index, [])
         waiting.append((queue, done))
         if len(waiting) == 1:
-            self._reader.submit(
-                lambda: self._files.read(summary.first_index),
-                lambda loaded, error: self._loaded(summary, loaded, error),
-            )
+            self._read(summary)
+
+    def verify(self, summary: RangeSummary, done: Callable[[bool], None], /) -> None:
+        """Look whether a stored range is good on disk; fetch it from a peer if not.
+
+        ``done`` is told whether it was good.
+        """
+
+        def looked(
+            found: tuple[RangeSummary, dict[int, Postings]] | None, error: Exception | None
+        ) -> None:
+            good = found is not None and found[0] == summary
+            if error is not None and not isinstance(error, StorageError):
+                self._on_failed(error)
+            elif not good:
+                self._repair(summary, lambda _: None)
+            done(good)
+
+        self._reader.submit(lambda: self._files.read(summary.first_index), looked)
+
+    def _read(self, summary: RangeSummary, *, repaired: bool = False) -> None:
+        self._reader.submit(
+            lambda: self._files.read(summary.first_index),
+            lambda loaded, error: self._loaded(summary, loaded, error, repaired=repaired),
+        )
+
+    def _repair(self, summary: RangeSummary, done: Callable[[Exception | None], None]) -> None:
+        name = FileName(FileKind.RANGE, summary.first_index)
+        self._fetch(name, lambda data: _is_range(data, summary), done)
 
     def _loaded(
         self,
         summary: RangeSummary,
         loaded: tuple[RangeSummary, dict[int, Postings]] | None,
         error: Exception | None,
+        *,
+        repaired: bool,
     ) -> None:
-        waiting = self._loading.pop(summary.first_index)
         if loaded is None or loaded[0] != summary:
             if error is not None and not isinstance(error, StorageError):
                 self._on_failed(error)
-            reason = (
-                f"index range {summary.first_index} is damaged here ({error}); ask another node"
-            )
-            for _, done in waiting:
-                done(None, Unavailable(reason))
+            elif not repaired:
+                self._repair(summary, lambda failed: self._fetched(summary, failed))
+                return
+            self._give_up(summary, error)
             return
+        waiting = self._loading.pop(summary.first_index)
         self._files.keep(summary.first_index, loaded[1])
         for queue, done in waiting:
             done(loaded[1][queue], None)
+
+    def _fetched(self, summary: RangeSummary, failed: Exception | None) -> None:
+        if failed is None:
+            self._read(summary, repaired=True)
+        else:
+            self._give_up(summary, failed)
+
+    def _give_up(self, summary: RangeSummary, error: Exception | None) -> None:
+        reason = f"index range {summary.first_index} is damaged here ({error}); ask another node"
+        for _, done in self._loading.pop(summary.first_index):
+            done(None, Unavailable(reason))
+
+
+def _is_range(data: bytes, summary: RangeSummary) -> bool:
+    try:
+        found, _ = parse_range(data)
+    except (CorruptFrame, IncompatibleFormat):
+        return False
+    return found == summary

@@ -18,6 +18,7 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
+from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
@@ -37,7 +38,7 @@ from raftlog.service.status import NodeFacts, machine_sizes, node_status, servic
 from raftlog.service.topics import TopicService
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
-from raftlog.storage.snapshot_store import SnapshotStore
+from raftlog.storage.snapshot_store import KEPT, SnapshotStore
 from raftlog.wire.schema import client
 
 
@@ -112,7 +113,9 @@ class BrokerShard:
                 "snapshots_written": snapshots.written,
             }
             members = replica.core.membership
-            return node_status(facts, replica.status(), members, counted, replica.alarms.raised)
+            return node_status(
+                facts, replica.status(), members, counted, replica.upkeep.alarms.raised
+            )
 
         return ShardService(
             produce=produce,
@@ -142,11 +145,13 @@ class BrokerShard:
         ranges = SealedRanges(
             *(self.machine, self._index, reader, scheduler),
             durable=lambda: replica.store.durable_end.index,
+            fetch=replica.upkeep.exchange.fetch,
             on_failed=on_failed,
         )
         snapshots = Snapshots(
             *(self.machine, self._snapshots, reader, scheduler),
             is_durable=ranges.are_stored,
+            fetch=replica.upkeep.exchange.fetch,
             on_failed=on_failed,
         )
 
@@ -154,6 +159,12 @@ class BrokerShard:
             ranges.progress()
             snapshots.progress()
 
+        def checks() -> list[Check]:
+            stored = [each for each in self.machine.ranges if ranges.are_stored(each.last_index)]
+            looks: list[Check] = [partial(ranges.verify, each) for each in stored]
+            return looks + [partial(snapshots.verify, age) for age in range(KEPT)]
+
+        replica.upkeep.scrubber.files = checks
         ranges.on_stored = snapshots.progress
         replica.on_applied(progress)
         return ranges, snapshots

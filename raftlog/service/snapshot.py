@@ -22,9 +22,11 @@ from raftlog.base.errors import CorruptFrame, DamagedLog
 from raftlog.base.ids import Index
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
-from raftlog.broker.snapshot import FrozenTables, Snapshot, parse_snapshot
+from raftlog.broker.snapshot import FrozenTables, Snapshot, is_snapshot, parse_snapshot
 from raftlog.node.ports import Reader, Scheduler
+from raftlog.service.sealed import Fetch
 from raftlog.storage.room import NoRoom
+from raftlog.storage.shard_files import FileKind, FileName
 from raftlog.storage.snapshot_store import SnapshotStore, SnapshotWriting
 
 SLICE_NS: Final = 1_000_000
@@ -42,6 +44,7 @@ class Snapshots:
         scheduler: Scheduler,
         *,
         is_durable: Callable[[Index], bool],
+        fetch: Fetch,
         on_failed: Callable[[Exception], None],
     ) -> None:
         """Make it.
@@ -52,6 +55,7 @@ class Snapshots:
             reader: The thread that writes them.
             scheduler: To measure a turn's work.
             is_durable: Whether log and sealed ranges are durable here up to an index.
+            fetch: Replaces a damaged file by a peer's.
             on_failed: Told when one could not be written: the node stops.
         """
         self._machine: Final = machine
@@ -59,6 +63,7 @@ class Snapshots:
         self._reader: Final = reader
         self._scheduler: Final = scheduler
         self._is_durable: Final = is_durable
+        self._fetch: Final = fetch
         self._on_failed: Final = on_failed
         self._frozen: FrozenTables | None = None
         self._is_writing = False
@@ -113,6 +118,33 @@ class Snapshots:
         self._is_writing = False
         self.written += 1
         self.progress()
+
+    def verify(self, age: int, done: Callable[[bool], None]) -> None:
+        """Look whether a snapshot is good on disk; fetch it from a peer if not.
+
+        ``age`` 0 is the newest. A peer that has one of this index has the same bytes (ruling 27).
+        """
+
+        def looked(bad: Index | None, error: Exception | None) -> None:
+            if error is not None:
+                self._on_failed(error)
+            elif bad is not None:
+                name = FileName(FileKind.SNAPSHOT, bad)
+                self._fetch(name, lambda data: is_snapshot(data, bad), lambda _: None)
+            done(bad is None)
+
+        self._reader.submit(lambda: self._damaged(age), looked)
+
+    def _damaged(self, age: int) -> Index | None:
+        """Return what the snapshot is of, if it is damaged."""
+        indexes = self._store.indexes()
+        if age >= len(indexes):
+            return None
+        index = indexes[age]
+        try:
+            return None if is_snapshot(self._store.read(index), index) else index
+        except DamagedLog:
+            return index
 
     def _fail(self, error: Exception | None) -> None:
         """Say so, and begin no other: after a failed write the page cache lies.

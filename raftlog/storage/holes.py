@@ -1,7 +1,8 @@
 """What may fill a hole in the log: the same entries, proven by the chain (ruling 20)."""
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 from raftlog.base.entry import (
@@ -15,6 +16,7 @@ from raftlog.base.entry import (
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index
 from raftlog.storage.entry_places import EntryPlaces
+from raftlog.storage.performer import LogPerformer
 from raftlog.storage.segment import Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
@@ -54,6 +56,20 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     position = hole.position + UNIT_BYTES + total
     rest_of_it = range(position, position + (heads - 1) * UNIT_BYTES, UNIT_BYTES)
     return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
+
+
+def steps_of_repair(
+    do: LogPerformer, segment: Segment, hole: Hole, frames: list[Buffer], segment_bytes: int
+) -> list[Callable[[], None]]:
+    """Return how to write them, durably."""
+    file = segment.file
+    steps: list[Callable[[], None]] = [partial(do.write, file, frames, hole.position)]
+    if not hole.length and hole.last == segment.end.index:
+        # What lay behind the damage is no part of the log, and appends go on here.
+        stop = hole.position + sum(map(len, frames))
+        steps.append(partial(file.truncate, stop))
+        steps.append(partial(do.reserve, file, max(segment_bytes, stop)))
+    return [*steps, partial(do.sync, file)]
 
 
 def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:

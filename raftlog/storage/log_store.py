@@ -30,7 +30,7 @@ from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_aft
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import frames_for, hole_of, place
+from raftlog.storage.holes import frames_for, hole_of, place, steps_of_repair
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.recovery import Recovered, recover
@@ -264,14 +264,7 @@ class LogStore:
             return None
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
-        plan.steps.append(partial(self._do.write, segment.file, frames, hole.position))
-        if not hole.length and hole.last == segment.end.index:
-            # What lay behind the damage is no part of the log, and appends go on here.
-            stop = hole.position + sum(map(len, frames))
-            plan.steps.append(partial(segment.file.truncate, stop))
-            size = max(self.options.segment_bytes, stop)
-            plan.steps.append(partial(self._do.reserve, segment.file, size))
-        plan.steps.append(partial(self._do.sync, segment.file))
+        plan.steps = steps_of_repair(self._do, segment, hole, frames, self.options.segment_bytes)
         place(segment, hole, frames)
         if not hole.terms_known:
             learn_terms(segment, hole, runs_of(entries))

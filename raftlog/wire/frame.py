@@ -71,6 +71,8 @@ class Method(IntEnum):
     REPAIR_REQUEST = 28
     REPAIR_REPLY = 29
     DIVERGENCE_ALARM = 30
+    FILE_REQUEST = 31
+    FILE_CHUNK = 32
 
     APPEND = 64
     READ = 65

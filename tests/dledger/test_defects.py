@@ -8,7 +8,17 @@ from collections.abc import Sequence
 
 import pytest
 
+from chaos.damage.base import (
+    BROKER,
+    DamagedCluster,
+    Owner,
+    leading,
+    make_base,
+    run_until_converged,
+)
 from chaos.sim.disk import CrashKind
+from chaos.sim.events import SECOND_NS
+from chaos.sim.limits import small_limits
 from raftlog.base.entry import HEADER_BYTES, LOG_ORIGIN, Entry, EntryKind, seal
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index, Term
@@ -363,6 +373,27 @@ def test_o_leadership_is_not_handed_to_a_node_whose_disk_hangs() -> None:
     leader.propose(b"goes on")
     world.settle()
     assert b"goes on" in bodies(leader.applied)
+
+
+def test_o_a_leader_whose_disk_hangs_hands_leadership_over() -> None:
+    """It still commits, through the others, and nobody would notice that it is half dead."""
+    with small_limits(BROKER):
+        cluster = DamagedCluster(make_base())
+        for machine in cluster.machines.values():
+            cluster.start(machine)
+        run_until_converged(cluster, "nothing is damaged")
+        leader = leading(cluster)
+        assert leader is not None
+        pace = cluster.machines[leader.id.node].pace
+        pace.slow_until_ns, pace.slow_factor = cluster.queue.now_ns + 30 * SECOND_NS, 1_000_000
+        owner = Owner(cluster, "hang")
+        for _ in range(20):
+            owner.send(leader)
+            cluster.queue.run_until(cluster.queue.now_ns + SECOND_NS // 5)
+        successor = leading(cluster)
+        assert successor is not None
+        assert successor is not leader
+        assert not leader.stopped
 
 
 @pytest.mark.parametrize("slow", [N1, N2], ids=["the leader's", "a follower's"])

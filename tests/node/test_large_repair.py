@@ -71,7 +71,7 @@ def test_a_hole_larger_than_any_message_is_repaired(terms: tuple[int, int]) -> N
     peer = Peer(entries)
     converse(node, {NodeId("n2"): peer, NodeId("n3"): peer})
     assert node.store.faulty_count == 0
-    assert node.replica.repaired == 12
+    assert node.replica.upkeep.repairer.repaired == 12
     assert read_all(node.store) == entries
     assert [node.replica.core.log.term_at(Index(index)) for index in (4, 10, 11, 15)] == [
         *(terms[0], terms[0], terms[1], terms[1])

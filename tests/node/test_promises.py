@@ -15,7 +15,9 @@ def test_an_answer_to_an_append_names_the_last_durable_unit() -> None:
     sent: list[PeerMessage] = []
     space = NodeSpace()
     peers = ShardPeers(
-        *(ShardId(0), logs.store, space), lambda _to, _shard, message: sent.append(message)
+        *(ShardId(0), logs.store, space),
+        lambda _to, _shard, message: sent.append(message),
+        lambda: 1_000,
     )
     entries = chain(2)
     logs.append(entries[:1])
@@ -35,4 +37,4 @@ def test_an_answer_to_an_append_names_the_last_durable_unit() -> None:
     assert (first.matched, second.matched) == (1, 2)
     assert (second.unit, first.unit) == (logs.store.unit_number, logs.store.unit_number - 1)
     assert other is beat
-    assert full == HeartbeatReply(Term(1), 1, DiskLevel.FULL)
+    assert full == HeartbeatReply(Term(1), 1, DiskLevel.FULL, 1_000)

@@ -56,10 +56,10 @@ class Repairing:
             cast("LogReader", self.disk),
             cast("Persister", self.disk),
             self.node.life,
-            peers=tuple(replica.node for replica in REPLICAS[1:]),
             send=lambda to, message: self.sent.append((to, message)),
             on_changed=lambda _: None,
         )
+        self.repairer.peers = [replica.node for replica in REPLICAS[1:]]
 
 
 def test_answers_that_wait_for_a_disk_are_bounded() -> None:

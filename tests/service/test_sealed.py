@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from raftlog.base.errors import DamagedLog, RaftlogError, StorageFailed
+from raftlog.base.errors import DamagedLog, RaftlogError, StorageFailed, Unavailable
 from raftlog.base.ids import Index, Offset
 from raftlog.broker import index
 from raftlog.broker.index import Postings, RangeSummary
@@ -13,6 +13,7 @@ from raftlog.broker.topics import TopicChanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.sealed import LATER_NS, SealedRanges
 from raftlog.service.topics import TopicService
+from raftlog.storage.shard_files import FileKind, FileName, Verify
 from raftlog.wire.batch import encode_columns
 from tests.broker.logs import FIRST
 from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
@@ -60,6 +61,7 @@ class World:
         self.scheduler = FakeScheduler()
         self.files = FakeFiles()
         self.durable = Index(0)
+        self.fetches: list[tuple[FileName, Verify, Callable[[Exception | None], None]]] = []
         self.failures: list[Exception] = []
         self.sealed = SealedRanges(
             self.replica.machine,
@@ -67,6 +69,7 @@ class World:
             self.reader,
             self.scheduler,
             durable=lambda: self.durable,
+            fetch=self.fetch,
             on_failed=self.failures.append,
         )
         self.replica.on_applied(lambda _: self.sealed.progress())
@@ -74,6 +77,17 @@ class World:
         changes = TopicChanges(queues=1)
         TopicService(self.replica, self.replica.machine).create("t", changes, lambda _: None)
         self.replica.commit()
+
+    def fetch(
+        self, name: FileName, verify: Verify, done: Callable[[Exception | None], None]
+    ) -> None:
+        """Keep what is asked of peers."""
+        self.fetches.append((name, verify, done))
+
+    def refuse(self) -> None:
+        """No peer has what is asked for."""
+        ((_, _, done),) = self.fetches
+        done(Unavailable("no peer has it"))
 
     def store(self, count: int) -> None:
         """Commit ``count`` entries of one batch each."""
@@ -178,7 +192,56 @@ def test_a_damaged_range_is_an_error_for_the_reader_and_no_stop(world: World) ->
     world.files.error = DamagedLog("bad")
     told = load(0)
     world.reader.run()
+    world.refuse()
     assert ([getattr(each, "code", "") for each in told], world.failures) == (["unavailable"], [])
+
+
+def test_a_damaged_range_is_fetched_from_a_peer_before_its_readers_are_answered(
+    world: World,
+) -> None:
+    """They notice no more than a delay; who comes meanwhile waits, too (ruling 3)."""
+    load = stored(world, 1)
+    good = world.files.files[Index(1)]
+    world.files.error = DamagedLog("bad")
+    load(0)
+    world.reader.run()
+    told = load(0)
+    ((name, verify, done),) = world.fetches
+    assert name == FileName(FileKind.RANGE, Index(1))
+    assert [verify(good), verify(good[:-1]), verify(b"")] == [True, False, False]
+    world.files.error = None
+    done(None)
+    world.reader.run()
+    assert [type(each) for each in told] == [Postings] * 2
+
+
+def test_a_range_that_is_damaged_again_at_once_is_an_error(world: World) -> None:
+    """A disk that spoils what is written: no fetch without end."""
+    load = stored(world, 1)
+    world.files.error = DamagedLog("bad")
+    told = load(0)
+    world.reader.run()
+    ((_, _, done),) = world.fetches
+    done(None)
+    world.reader.run()
+    assert [getattr(each, "code", "") for each in told] == ["unavailable"]
+    assert len(world.fetches) == 1
+
+
+def test_a_scrub_fetches_what_it_finds(world: World) -> None:
+    """And says whether the range was good."""
+    load = stored(world, 2)
+    assert load(0) == []
+    world.reader.run()
+    summary = world.replica.machine.find(FIRST, Offset(0))
+    assert isinstance(summary, RangeSummary)
+    told: list[bool] = []
+    world.sealed.verify(summary, told.append)
+    world.reader.run()
+    world.files.error = DamagedLog("bad")
+    world.sealed.verify(summary, told.append)
+    world.reader.run()
+    assert (told, len(world.fetches)) == ([True, False], 1)
 
 
 def test_a_range_with_another_checksum_than_the_machine_s_is_damage(world: World) -> None:
@@ -192,4 +255,5 @@ def test_a_range_with_another_checksum_than_the_machine_s_is_damage(world: World
     world.files.files[Index(1)] = other.files.files[Index(1)]
     told = load(0)
     world.reader.run()
+    world.refuse()
     assert [getattr(each, "code", "") for each in told] == ["unavailable"]

@@ -10,11 +10,13 @@ from raftlog.base.ids import Index
 from raftlog.broker import index
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.snapshot import is_snapshot
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import snapshot
 from raftlog.service.produce import ProduceService
 from raftlog.service.snapshot import Snapshots, restore_machine
 from raftlog.service.topics import TopicService
+from raftlog.storage.shard_files import FileKind, FileName, Verify
 from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.wire.batch import Producer, encode_columns
 from tests.broker.logs import FIRST
@@ -32,8 +34,10 @@ class World:
         self.reader = FakeReader()
         self.durable = Index(0)
         self.failures: list[Exception] = []
+        self.fetches: list[tuple[FileName, Verify]] = []
         self.snapshots = Snapshots(
             *(self.machine, self.store, self.reader, FakeScheduler()),
+            fetch=lambda name, verify, _: self.fetches.append((name, verify)),
             is_durable=lambda through: through <= self.durable,
             on_failed=self.failures.append,
         )
@@ -228,3 +232,33 @@ def test_one_of_a_newer_raftlog_is_not_passed_over(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("raftlog.broker.snapshot.SNAPSHOT_VERSION", 0)
     with pytest.raises(IncompatibleFormat):
         world.restored()
+
+
+def test_a_scrub_finds_a_damaged_snapshot_and_fetches_it() -> None:
+    """A peer's of the same index has the same bytes; any bit counts (ruling 18)."""
+    world = World()
+    first, second = world.save(), world.save()
+    path = f"shard/snapshot/{first:020d}.tables"
+    good = world.disk.content(path)
+    told: list[bool] = []
+    for offset in range(len(good)):
+        world.disk.flip_bit(path, offset, offset % 8)
+        world.snapshots.verify(0, told.append)
+        world.snapshots.verify(1, told.append)
+        world.reader.run()
+        name, verify = world.fetches.pop()
+        assert name == FileName(FileKind.SNAPSHOT, first)
+        assert [verify(good), verify(world.disk.content(path))] == [True, False]
+        world.disk.flip_bit(path, offset, offset % 8)
+    assert told == [True, False] * len(good)
+    other = world.disk.content(f"shard/snapshot/{second:020d}.tables")
+    assert not is_snapshot(other, first), "a good snapshot of another index is another file"
+
+
+def test_a_scrub_of_snapshots_that_are_not_there_finds_nothing() -> None:
+    """A young shard has none."""
+    world = World()
+    told: list[bool] = []
+    world.snapshots.verify(0, told.append)
+    world.reader.run()
+    assert (told, world.fetches, world.failures) == ([True], [], [])

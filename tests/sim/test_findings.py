@@ -195,7 +195,6 @@ def test_a_repair_request_is_answered_with_the_whole_range() -> None:
     answers: list[RepairMessage] = []
     repairer = Repairer(
         *(store, log, log_reader, persister, life),
-        peers=(REPLICAS[1].node,),
         send=lambda _, message: answers.append(message),
         on_changed=lambda _: None,
     )

@@ -105,7 +105,7 @@ def test_a_planted_entry_stops_the_follower_that_has_it(monkeypatch: pytest.Monk
     assert victim.process.replica.stopped
     pass_time(cluster, 1)
     assert leader.process is not None
-    (alarm,) = leader.process.replica.alarms.raised
+    (alarm,) = leader.process.replica.upkeep.alarms.raised
     assert alarm.startswith(f"{victim.node} has stopped")
 
 
@@ -118,4 +118,6 @@ def test_an_undamaged_disk_raises_no_alarm(monkeypatch: pytest.MonkeyPatch) -> N
     cluster.end(victim, CrashKind.KEEP)
     cluster.start(victim)
     pass_time(cluster)
-    assert all(not each.process.replica.alarms.raised for each in cluster.up() if each.process)
+    assert all(
+        not each.process.replica.upkeep.alarms.raised for each in cluster.up() if each.process
+    )

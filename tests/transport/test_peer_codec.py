@@ -54,6 +54,8 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.RepairRequest(Index(1), Index(2)),
     rpcs.RepairReply(()),
     rpcs.RepairReply(chain(5, 3)),
+    rpcs.FileRequest(2, Index(LARGE), LARGE),
+    rpcs.FileChunk(1, Index(5), 70_000, 80_000, 0xFFFFFFFF, b"some bytes"),
     rpcs.DivergenceAlarm(Index(LARGE)),
 ]
 
@@ -86,8 +88,8 @@ LAYOUTS: Final = [
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2, 1),
-        "0100000000000000020000000000000001",
+        rpcs.HeartbeatReply(Term(1), 2, 1, 3),
+        "01000000000000000200000000000000010300000000000000",
         id="HeartbeatReply",
     ),
 ]
