@@ -29,6 +29,7 @@ from raftlog.base.errors import Closed, RaftlogError
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
+from raftlog.client import members as aio_members
 from raftlog.client import producer as aio_producer
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
@@ -100,6 +101,16 @@ class Groups(_Face[aio_groups.Groups]):
     describe = _blocking(aio_groups.Groups.describe)
     seek = _blocking(aio_groups.Groups.seek)
     delete = _blocking(aio_groups.Groups.delete)
+
+
+class Members(_Face[aio_members.Members]):
+    """The nodes of a cluster."""
+
+    list = _blocking(aio_members.Members.list)
+    add = _blocking(aio_members.Members.add)
+    promote = _blocking(aio_members.Members.promote)
+    demote = _blocking(aio_members.Members.demote)
+    remove = _blocking(aio_members.Members.remove)
 
 
 class Producer(_Face[aio_producer.Producer]):
@@ -356,6 +367,11 @@ class Client(_Face[aio.Client]):
     def topics(self) -> Topics:
         """Create, alter, delete, list and describe topics."""
         return Topics(self._thread, self._inner._topics)
+
+    @property
+    def members(self) -> Members:
+        """See, add, promote, demote and remove nodes of the cluster."""
+        return Members(self._thread, self._inner._members)
 
     @property
     def groups(self) -> Groups:

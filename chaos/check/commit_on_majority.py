@@ -4,7 +4,7 @@ Durable is what the observer saw reach the disk, also of nodes that are down
 now: their disks will come back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from chaos.check.log_model import LogModel, Mark
@@ -15,7 +15,11 @@ NAME: Final = "commit_on_majority"
 
 
 def check_majority(
-    node: NodeId, index: Index, mark: Mark, durable: Mapping[NodeId, LogModel]
+    node: NodeId,
+    index: Index,
+    mark: Mark,
+    durable: Mapping[NodeId, LogModel],
+    halves: Sequence[Collection[NodeId]] = (),
 ) -> None:
     """Check a commit that is news.
 
@@ -23,18 +27,20 @@ def check_majority(
         node: Who claims it.
         index: The last index that it commits.
         mark: The entry there; its chain value stands for all before.
-        durable: The durable log of each voter.
+        durable: The durable log of each node.
+        halves: Who must agree: a majority of each (Raft §4.3); none: of all.
 
     Raises:
         Violation: Fewer than a majority have it.
     """
-    holders = [voter for voter, log in durable.items() if log.at(index) == mark]
-    if 2 * len(holders) <= len(durable):
-        raise Violation(
-            NAME,
-            f"{node} commits {index} ({mark}), which is durable only on {holders} "
-            f"of {len(durable)}",
-        )
+    for half in halves or (durable.keys(),):
+        holders = [voter for voter in half if durable[voter].at(index) == mark]
+        if 2 * len(holders) <= len(half):
+            raise Violation(
+                NAME,
+                f"{node} commits {index} ({mark}), which is durable only on {holders} "
+                f"of {sorted(half)}",
+            )
 
 
 def check_own_term(leader: NodeId, term: Term, index: Index, mark: Mark) -> None:

@@ -8,6 +8,7 @@ which the simulator does not make is seen by the tests that are named.
 from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 
 _CORE: Final = "raftlog.raft.core"
@@ -274,7 +275,7 @@ MUTANTS: Final = (
     Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
-        (("if not self._members.is_voter or self._faulty:", "if not self._members.is_voter:"),),
+        (("if not self._members.may_stand or self._faulty:", "if not self._members.may_stand:"),),
         tests=("tests/raft/test_faulty.py",),
     ),
     Mutant(
@@ -395,6 +396,7 @@ MUTANTS: Final = (
         "raftlog.node.reads",
         (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
     ),
+    *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
 )
 

@@ -14,6 +14,7 @@ from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import SECTOR_BYTES, CrashKind, Killed
 from chaos.sim.events import MS_NS, stream
 from chaos.sim.network import partition
+from chaos.sim.operator import Operator
 from chaos.sim.process import Machine
 from chaos.sim.swarm import Fault
 from raftlog.base.ids import NodeId
@@ -33,6 +34,7 @@ class Nemesis:
         self._random: Random = stream(cluster.config.seed, "nemesis")
         self._over = False
         self._cut = 0
+        self._operator = Operator(cluster, self._random)
         self._acts: dict[Fault, Callable[[], None]] = {
             Fault.POWER_CUT: self._power_cut,
             Fault.KILL: self._kill,
@@ -50,6 +52,7 @@ class Nemesis:
             Fault.BIT_ROT: self._bit_rot,
             Fault.READ_ERROR: self._read_errors,
             Fault.OUTAGE: self._outage,
+            Fault.MEMBERS: self._operator.act,
         }
 
     def start(self) -> None:
@@ -57,9 +60,15 @@ class Nemesis:
         for fault, period_ns in self._cluster.config.periods_ns.items():
             self._later(fault, period_ns)
 
+    @property
+    def members_are_home(self) -> bool:
+        """Whether every replica is a voter, as at the beginning."""
+        return self._operator.is_home
+
     def end(self) -> None:
         """No more faults; what is armed is disarmed."""
         self._over = True
+        self._operator.bring_home()
         for machine in self._cluster.machines.values():
             machine.disk.on_operation = None
             machine.disk.read_error = None

@@ -142,7 +142,13 @@ class Observer:
                 self.leaders.leads(node, role.term)
                 check_leader(node, role.term, log, self._committed_before(role.term))
         if effects.commit is not None:
-            self._commits(node, core.term, core.commit)
+            members = core.membership
+            halves = [
+                [replica.node for replica in half]
+                for half in (members.voters, members.outgoing)
+                if half
+            ]
+            self._commits(node, core.term, core.commit, halves)
         if effects.loads:
             self.marks["loads"] += 1
         if effects.transfer is TransferEnded.DONE:
@@ -156,7 +162,9 @@ class Observer:
         ends = [end for each, end in self._commit_terms.items() if each < term]
         return LogModel(self.committed.log.marks[: max(ends, default=0)])
 
-    def _commits(self, node: NodeId, core_term: Term, commit: Index) -> None:
+    def _commits(
+        self, node: NodeId, core_term: Term, commit: Index, halves: Sequence[Sequence[NodeId]]
+    ) -> None:
         log = self._logs[node]
         self._monotone.commits(node, commit)
         known = self.committed.end
@@ -169,7 +177,7 @@ class Observer:
             self._commit_terms[core_term] = commit
             mark = log.marks[commit - 1]
             durable = {voter: state.log for voter, state in self._durable.items()}
-            check_majority(node, commit, mark, durable)
+            check_majority(node, commit, mark, durable, halves)
             if self._leading.get(node) == core_term:
                 check_own_term(node, core_term, commit, mark)
 

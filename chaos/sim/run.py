@@ -121,6 +121,7 @@ class Run:
         self.cluster.queue.run_until(self.config.fault_ns)
         self._heal()
         self._demand_writes()
+        self._demand_members()
         self._demand_end_of_clients()
         self._leave_out_who_cannot_know()
         self._demand_equal_logs()
@@ -152,6 +153,14 @@ class Run:
             if queue.now_ns >= deadline_ns:
                 views = why_not_converged(self.cluster.views()) or "converged"
                 raise Violation("liveness", f"no new writes after the faults: {views}")
+            queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _demand_members(self) -> None:
+        queue = self.cluster.queue
+        deadline_ns = queue.now_ns + HEAL_NS
+        while not self.nemesis.members_are_home:
+            if queue.now_ns >= deadline_ns:
+                raise Violation("liveness", "not every replica became a voter again")
             queue.run_until(queue.now_ns + 100 * MS_NS)
 
     def _demand_end_of_clients(self) -> None:

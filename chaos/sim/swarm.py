@@ -21,6 +21,8 @@ BIG_EVERY: Final = 100
 """One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
 TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
+MEMBERS_SHARE: Final = 0.3
+"""Seeds whose members change, of those in which no replica is damaged."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -44,6 +46,7 @@ class Fault(Enum):
     BIT_ROT = "bit rot"
     READ_ERROR = "read error"
     OUTAGE = "an outage so long that the others trim their logs"
+    MEMBERS = "change of the members"
 
 
 _PERIODS_MS: Final = {
@@ -63,6 +66,7 @@ _PERIODS_MS: Final = {
     Fault.BIT_ROT: (500, 4_000),
     Fault.READ_ERROR: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
+    Fault.MEMBERS: (100, 2_000),
 }
 
 
@@ -169,6 +173,9 @@ def _draw_config(seed: int) -> SeedConfig:
     nodes = 7 if big else random.choices((1, 2, 3, 4, 5, 7), (3, 5, 50, 10, 25, 3))[0]
     faults = _draw_faults(random, nodes)
     damaged = Fault.BIT_ROT in faults or Fault.READ_ERROR in faults
+    changing = not damaged and nodes > 2 and stream(seed, "members").random() < MEMBERS_SHARE
+    if changing:
+        faults.append(Fault.MEMBERS)
     quiet = 8 if big else 1
     return SeedConfig(
         seed=seed,
@@ -187,7 +194,8 @@ def _draw_config(seed: int) -> SeedConfig:
         disk_ns=random.choice((MS_NS // 5, MS_NS, 4 * MS_NS, 15 * MS_NS)),
         victims=(nodes - 1) // 2 if damaged else 0,
         drift_ppm=random.choice((0, 0, 200, 20_000)),
-        heal_majority=not damaged and random.random() < 0.3,
+        # A shard that was made smaller may need everybody who is left.
+        heal_majority=not damaged and random.random() < 0.3 and not changing,
         broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
     )
 
@@ -231,7 +239,7 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
 
 def _draw_faults(random: Random, nodes: int) -> list[Fault]:
     share = random.choice((0.15, 0.3, 0.5))
-    ordinary = [fault for fault in Fault if fault is not Fault.OUTAGE]
+    ordinary = [fault for fault in Fault if fault not in (Fault.OUTAGE, Fault.MEMBERS)]
     chosen = [fault for fault in ordinary if random.random() < share]
     if nodes == 1:
         alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}

@@ -20,6 +20,7 @@ from raftlog.cli import (
     health,
     leader,
     log,
+    member,
     node,
     pub,
     sub,
@@ -43,6 +44,7 @@ app.add_typer(leader.app, name="leader")
 app.add_typer(node.app, name="node")
 app.add_typer(cluster.app, name="cluster")
 app.command()(health.health)
+app.add_typer(member.app, name="member")
 app.add_typer(log.app, name="log")
 app.add_typer(config.app, name="config")
 app.add_typer(bench.app, name="bench")

@@ -31,6 +31,7 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.groups import Groups
+from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
@@ -86,6 +87,7 @@ class Client:
         self._is_closed = False
         self._topics = Topics(self._asker, self._catalog)
         self._groups = Groups(self._asker, self._catalog)
+        self._members = Members(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -140,6 +142,12 @@ class Client:
         """List, describe, seek and delete consumer groups."""
         self._check()
         return self._groups
+
+    @property
+    def members(self) -> Members:
+        """See, add, promote, demote and remove nodes of the cluster."""
+        self._check()
+        return self._members
 
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.

@@ -17,7 +17,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         term: The newest term that it knows.
         leader: The node that leads, as far as it knows; "" if it knows none.
         leader_address: Where clients reach that.
-        voters: The nodes of the shard.
+        voters: The nodes of the shard that decide.
         start: The first log index that it holds.
         commit: How far the log is committed.
         applied: How far it is carried out here.
@@ -25,6 +25,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
         durable: How far it is on this node's disk.
         counters: Figures for people; their names may change.
         alarms: What somebody has to look at, in sentences.
+        directory: The id of the answering node's data directory.
+        learners: The nodes that only receive the log.
     """
 
     cluster: str
@@ -41,6 +43,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     durable: int
     counters: Mapping[str, int]
     alarms: tuple[str, ...] = ()
+    directory: str = ""
+    learners: tuple[str, ...] = ()
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -60,4 +64,6 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.durable,
         dict(answer.counters),
         tuple(answer.alarms),
+        answer.directory,
+        tuple(answer.learners),
     )

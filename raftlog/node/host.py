@@ -15,8 +15,10 @@ from typing import Final
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
+from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLimits, Space
 from raftlog.node.ports import Machine
+from raftlog.node.recollection import newest_membership
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
@@ -91,6 +93,8 @@ class Host:
         self.identity = directory.identity
         self.id = ReplicaId(self.identity.node, self.identity.directory)
         self.on_failed: Callable[[ShardId, Exception], None] = lambda _shard, _error: None
+        self.on_members: Callable[[], None] = lambda: None
+        """Told whenever some shard has other members."""
         self._writer = WriterThread(loop, "raftlog-writer")
         self._reader = ReaderThread(loop, "raftlog-reader")
         self._scheduler = LoopScheduler(loop)
@@ -104,38 +108,51 @@ class Host:
         )
         for shard, membership in directory.shards():
             store = self._open(shard, store_options)
-            alone = len(membership.voters) == 1
-            if alone and store.faulty_count:
-                raise DamagedLog(
-                    f"{store.faulty_count} entries of shard {shard} are damaged and this node has "
-                    f"no peer to repair them from; restore the directory from a copy, and see "
-                    f"what is damaged with: raftlog log verify {directory.path}"
-                )
             machine = make_machine(shard, directory.shard_path(shard), store)
-            if alone and machine.applied < store.start.index:
-                raise DamagedLog(
-                    f"the log of shard {shard} begins behind {store.start.index}, no snapshot "
-                    f"here leads to it, and this node has no peer to fetch one from; restore "
-                    f"{directory.path} from a copy"
-                )
+            self._refuse_what_needs_peers(shard, store, machine, membership)
+            world = self._make_world(shard, store, send)
             self._replicas[shard] = Replica(
-                self.id,
-                membership,
-                store,
-                machine,
-                World(
-                    scheduler=self._scheduler,
-                    writer=self._writer,
-                    reader=self._reader,
-                    peers=ShardPeers(shard, store, self.space, send, self._scheduler.wall_ms),
-                    # Jitter only: two nodes must not draw alike, nothing else depends on it.
-                    random=Random(f"{self.id.directory}/{shard}/{self._scheduler.now_ns()}"),
-                    space=self.space,
-                ),
-                replica_options,
+                self.id, membership, store, machine, world, replica_options
             )
         for shard, replica in self._replicas.items():
             replica.on_failed = partial(self._replica_failed, shard)
+            replica.on_members = self._members_changed
+
+    def _make_world(self, shard: ShardId, store: LogStore, send: SendToShard) -> World:
+        return World(
+            scheduler=self._scheduler,
+            writer=self._writer,
+            reader=self._reader,
+            peers=ShardPeers(shard, store, self.space, send, self._scheduler.wall_ms),
+            # Jitter only: two nodes must not draw alike, nothing else depends on it.
+            random=Random(f"{self.id.directory}/{shard}/{self._scheduler.now_ns()}"),
+            space=self.space,
+        )
+
+    def _refuse_what_needs_peers(
+        self, shard: ShardId, store: LogStore, machine: Machine, formed: Membership
+    ) -> None:
+        """A node without peers does not begin with what only peers could mend.
+
+        Raises:
+            DamagedLog: The log has damage, or begins behind what the state describes.
+        """
+        members = newest_membership(store, formed)
+        if len(members.voters) > 1 or members.is_joint:
+            return
+        path = self.directory.path
+        if store.faulty_count:
+            raise DamagedLog(
+                f"{store.faulty_count} entries of shard {shard} are damaged and this node has "
+                f"no peer to repair them from; restore the directory from a copy, and see "
+                f"what is damaged with: raftlog log verify {path}"
+            )
+        if machine.applied < store.start.index:
+            raise DamagedLog(
+                f"the log of shard {shard} begins behind {store.start.index}, no snapshot "
+                f"here leads to it, and this node has no peer to fetch one from; restore "
+                f"{path} from a copy"
+            )
 
     def _open(self, shard: ShardId, options: StoreOptions) -> LogStore:
         """Recover a shard's log; on a full disk, in the room of the reserve."""
@@ -151,6 +168,11 @@ class Host:
     def replicas(self) -> Mapping[ShardId, Replica]:
         """This node's replicas by shard."""
         return self._replicas
+
+    @property
+    def memberships(self) -> list[Membership]:
+        """The members of each shard, as its log here has them."""
+        return [self._replicas[shard].membership for shard in sorted(self._replicas)]
 
     @property
     def reader(self) -> ReaderThread:
@@ -171,6 +193,9 @@ class Host:
 
     def _replica_failed(self, shard: ShardId, error: Exception) -> None:
         self.on_failed(shard, error)
+
+    def _members_changed(self, _membership: Membership) -> None:
+        self.on_members()
 
     def start(self) -> None:
         """Let every replica take part."""

@@ -7,6 +7,16 @@ from raftlog.raft.config import Restored
 from raftlog.storage.log_store import LogStore
 
 
+def newest_membership(store: LogStore, membership: Membership) -> Membership:
+    """Return the newest configuration of the log, or ``membership`` if it has none.
+
+    Raises:
+        CorruptFrame: A configuration entry is not one of this version.
+    """
+    rows = store.configurations
+    return decode_membership(rows[-1].body) if rows else membership
+
+
 def recollect(store: LogStore, machine: Machine, membership: Membership) -> Restored:
     """Return what the disk and the machine remember; what is applied was committed.
 

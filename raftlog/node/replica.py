@@ -273,6 +273,20 @@ class Replica:
         """The configuration in force on this replica."""
         return self.core.membership
 
+    def progress_of(self, node: NodeId) -> tuple[Index, bool] | None:
+        """Return how far a member's log is known to be, and whether it has caught up.
+
+        None unless this replica leads.
+        """
+        leadership = self.core.leadership
+        if leadership is None:
+            return None
+        if node == self.id.node:
+            return self.core.durable, True
+        progress = leadership.followers.get(node)
+        match = progress.match if progress is not None else Index(0)
+        return match, leadership.has_caught_up(node)
+
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)

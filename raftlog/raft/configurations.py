@@ -13,7 +13,7 @@ committed one below it::
 from collections.abc import Sequence
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.ids import Index
+from raftlog.base.ids import Index, ReplicaId
 from raftlog.base.membership import Configuration, Membership, decode_membership
 
 
@@ -33,6 +33,10 @@ class Configurations:
     def index(self) -> Index:
         """The entry that says it; 0 if it was so before the log."""
         return self._known[-1].index
+
+    def has_voter(self, replica: ReplicaId) -> bool:
+        """Whether it votes by any configuration that is in force or may be again."""
+        return any(known.membership.is_voter(replica) for known in self._known)
 
     def append(self, entries: Sequence[Entry]) -> bool:
         """Take in new entries of the log; return whether another configuration is in force.

@@ -220,7 +220,7 @@ class RaftCore(ReplicaState):
         if not transfer:
             # Also who may not lead gives up a silent leader: it must vote for another.
             self.leader = None
-        if not self._members.is_voter or self._faulty:
+        if not self._members.may_stand or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one

@@ -47,6 +47,16 @@ class Members:
         return self.now.is_voter(self._me)
 
     @property
+    def may_stand(self) -> bool:
+        """Whether this replica may stand for election.
+
+        Also by a configuration that is no longer the newest, until its successor is known to be
+        committed (Raft §4.2.2): who is being removed may have the only log that has its removal,
+        and then nobody else can win.
+        """
+        return self.configurations.has_voter(self._me)
+
+    @property
     def is_alone(self) -> bool:
         """Whether this replica is the only one who counts."""
         return {*self.now.voters, *self.now.outgoing} == {self._me}

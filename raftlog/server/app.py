@@ -33,6 +33,7 @@ from raftlog.raft.config import CoreConfig
 from raftlog.raft.effects import RoleChanged
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.server.config import Config, NodeConfig
+from raftlog.server.joining import become_member
 from raftlog.server.metrics import counters
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.shard import BrokerShard
@@ -66,6 +67,8 @@ class NodeServer:
         self.failed: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
         """Done when the node cannot go on, with the reason."""
         self._strangers: set[NodeId] = set()
+        self._is_member = False
+        self._joining: asyncio.Task[None] | None = None
         self._brokers: dict[ShardId, BrokerShard] = {}
         self._services: Mapping[ShardId, ShardService] = {}
         self._host: Host | None = None
@@ -99,9 +102,11 @@ class NodeServer:
         except BaseException:
             directory.close()
             raise
+        self._is_member = _is_member(host)
         host.on_failed = self._shard_failed
         host.space_watch.on_level = self._disk_level
         host.space_watch.on_failed = self._fail
+        host.on_members = self._members_changed
         mesh = self._mesh = await Mesh.open(
             host,
             config.peer_addresses(node.node),
@@ -128,6 +133,16 @@ class NodeServer:
             replica.on_role = partial(self._role_changed, shard)
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
         host.start()
+
+    def join(self) -> None:
+        """Ask the cluster to let this node vote, unless it does or was a member before."""
+        host = self._host
+        assert host is not None, "a node that has not started joins nothing"
+        known = [each for each in host.memberships if each.voters]
+        if any(host.id not in each.learners for each in known):
+            return
+        work = become_member(self.config, host.id, host.identity.cluster)
+        self._joining = asyncio.get_running_loop().create_task(work)
 
     async def _listen(self, server: Listens, address: str) -> None:
         try:
@@ -183,8 +198,25 @@ class NodeServer:
             self._mesh.send(to, shard, message)
 
     def _client_address(self, node: NodeId) -> str:
+        """Return where clients reach ``node``: the file says it, or it was added with that."""
         found = self.config.nodes.get(node)
-        return found.advertise_client if found is not None else ""
+        if found is not None:
+            return found.advertise_client
+        memberships = self._host.memberships if self._host is not None else ()
+        added = (members.addresses_of(node) for members in memberships)
+        return next((each.client for each in added if each is not None), "")
+
+    def _members_changed(self) -> None:
+        if self._mesh is not None and self._host is not None:
+            self._mesh.follow(self._host.memberships)
+            self._tell_if_removed(self._host)
+
+    def _tell_if_removed(self, host: Host) -> None:
+        """Say so once this node is no member of any shard any more: an operator may stop it."""
+        is_member = _is_member(host)
+        if self._is_member and not is_member:
+            log.warning("this node was removed from the cluster; it may be stopped")
+        self._is_member = is_member
 
     # -- when something goes wrong
 
@@ -238,6 +270,8 @@ class NodeServer:
             What hung beyond its deadline; empty after a clean stop.
         """
         host, self._host = self._host, None
+        if self._joining is not None:
+            self._joining.cancel()
         hung: list[str] = []
         if host is not None:
             await host.drain()
@@ -251,3 +285,8 @@ class NodeServer:
         if self._mesh is not None:
             await self._mesh.close()
         return hung
+
+
+def _is_member(host: Host) -> bool:
+    """Whether this node is a member of any shard, as far as its logs say."""
+    return any(each.find(host.id.node) == host.id for each in host.memberships)

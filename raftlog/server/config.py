@@ -354,5 +354,10 @@ def _address(section: Section, key: str) -> str:
     return address
 
 
+def is_anywhere(address: str) -> bool:
+    """Whether it is where a node listens, and nothing that anybody can connect to."""
+    return _host(address) in _ANYWHERE
+
+
 def _host(address: str) -> str:
     return address.rpartition(":")[0]

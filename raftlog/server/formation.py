@@ -92,8 +92,8 @@ def _is_new(config: Config, files: Files) -> bool:
         raise DirectoryFormatted(
             f"{', '.join(map(str, formatted.values()))} already belong to a cluster and "
             f"{', '.join(missing)} are not formatted; a node that was wiped has forgotten its "
-            "votes and is not formatted again: restore its directory, or start the others alone "
-            "with: raftlog node run"
+            "votes and is not formatted again. Start the others with: raftlog node run; one that "
+            "is new, or was wiped, joins them as a learner: raftlog node run --join"
         )
     _refuse_strangers(formatted, files)
     return False

@@ -35,8 +35,10 @@ def loop_factory() -> Any:
         return asyncio.new_event_loop
 
 
-def run_node(config: Config, name: str) -> int:
+def run_node(config: Config, name: str, *, join: bool = False) -> int:
     """Run node ``name`` until it is told to stop; return the exit code.
+
+    With ``join`` it asks to become a voter, if it is none yet.
 
     Raises:
         RaftlogError: It could not start.
@@ -45,10 +47,10 @@ def run_node(config: Config, name: str) -> int:
         level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name} %(message)s"
     )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_live(config, name))
+        return runner.run(_live(config, name, join=join))
 
 
-async def _live(config: Config, name: str) -> int:
+async def _live(config: Config, name: str, *, join: bool) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -73,6 +75,8 @@ async def _live(config: Config, name: str) -> int:
     if node.grpc:
         log.info("serving gRPC on %s", node.grpc)
     server.failed.add_done_callback(lambda _: stop.set())
+    if join:
+        server.join()
     await stop.wait()
     reason = server.failed.result() if server.failed.done() else None
     if reason is not None:

@@ -36,6 +36,8 @@ class NodeView(msgspec.Struct, frozen=True):
     last: int = 0
     alarms: tuple[str, ...] = ()
     problem: str = ""
+    voters: tuple[str, ...] = ()
+    """Who votes, as this node knows it."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -64,7 +66,7 @@ class ClusterView(msgspec.Struct, frozen=True):
     def complaint(self) -> str:
         """Why the cluster is not healthy; "" if it is.
 
-        Healthy: each shard has a leader, and a majority of all nodes, it
+        Healthy: each shard has a leader, and a majority of its voters, it
         included, answers and follows it in its term.
         """
         for shard in sorted({view.shard for view in self.nodes}):
@@ -75,10 +77,15 @@ class ClusterView(msgspec.Struct, frozen=True):
                 why = f" ({silent[0]})" if silent else ""
                 answers = f"{len(views) - len(silent)} of {len(views)} nodes answer{why}"
                 return f"shard {shard} has no leader; {answers}"
-            following = [v for v in views if (v.term, v.leader) == (leader.term, leader.node)]
-            if 2 * len(following) <= len(views):
+            voters = leader.voters or tuple(view.node for view in views)
+            following = [
+                view
+                for view in views
+                if (view.term, view.leader) == (leader.term, leader.node) and view.node in voters
+            ]
+            if 2 * len(following) <= len(voters):
                 return (
-                    f"{len(following)} of {len(views)} nodes follow {leader.node}, the leader of "
+                    f"{len(following)} of {len(voters)} nodes follow {leader.node}, the leader of "
                     f"shard {shard}; a majority is needed"
                 )
         return ""
@@ -136,4 +143,5 @@ async def _view(
         durable=status.durable,
         last=status.last,
         alarms=tuple(status.alarms),
+        voters=tuple(status.voters),
     )

@@ -13,11 +13,18 @@ import msgspec
 from raftlog.base.errors import BadRequest, NotLeader
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.raft.effects import RoleChanged
-from raftlog.service import group_handlers, producer_handlers, record_handlers, topic_handlers
+from raftlog.service import (
+    group_handlers,
+    member_handlers,
+    producer_handlers,
+    record_handlers,
+    topic_handlers,
+)
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.members import MemberService
 from raftlog.service.ports import ClientRequest
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
@@ -41,6 +48,7 @@ class ShardService(msgspec.Struct, frozen=True):
     groups: GroupService
     claims: ClaimService
     heartbeats: HeartbeatService
+    members: MemberService
     status: Callable[[], client.NodeStatus]
     transfer: Callable[[NodeId | None], NotLeader | None]
     """Hands leadership over; on a node that does not lead, nothing happens but the refusal."""
@@ -58,7 +66,7 @@ class ClientHandlers:
 
     def __init__(self, shards: Mapping[ShardId, ShardService]) -> None:
         self._shards = shards
-        with_, groups = self._with, group_handlers
+        with_, groups, members = self._with, group_handlers, member_handlers
         self.by_method: Final[Mapping[int, Handler]] = {
             Method.APPEND: self._append,
             Method.READ: self._read,
@@ -83,6 +91,11 @@ class ClientHandlers:
             Method.GROUP_DESCRIBE: with_(lambda shard: shard.groups, groups.describe),
             Method.GROUP_LIST: with_(lambda shard: shard.groups, groups.list_),
             Method.GROUP_DELETE: with_(lambda shard: shard.groups, groups.delete),
+            Method.MEMBER_LIST: with_(lambda shard: shard.members, members.list_),
+            Method.MEMBER_ADD: with_(lambda shard: shard.members, members.add),
+            Method.MEMBER_PROMOTE: with_(lambda shard: shard.members, members.promote),
+            Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
+            Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
         }
 
     def _with(

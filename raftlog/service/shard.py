@@ -29,6 +29,7 @@ from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.install_source import InstallSource
 from raftlog.service.installing import Installer
+from raftlog.service.members import MemberService
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.read import ReadService
@@ -135,6 +136,7 @@ class BrokerShard:
             groups=GroupService(replica, machine, sessions),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
+            members=MemberService(replica),
             status=status,
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,

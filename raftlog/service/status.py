@@ -53,6 +53,8 @@ def node_status(
         voters=[replica.node for replica in membership.voters],
         counters=dict(counters),
         alarms=alarms,
+        directory=core.replica.directory,
+        learners=[replica.node for replica in membership.learners],
     )
 
 

@@ -19,7 +19,7 @@ from typing import Final
 from raftlog.base.entry import CHAIN_ORIGIN, EntryKind, seal
 from raftlog.base.errors import DirectoryForeign, DirectoryFormatted, DirectoryRefused
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import HardState
 from raftlog.storage.files import File, Files, OsFiles
 from raftlog.storage.identity import (
@@ -140,11 +140,44 @@ def form_cluster(
     return cluster
 
 
+def format_learner(
+    path: str | Path,
+    cluster: ClusterId,
+    node: NodeId,
+    *,
+    shards: int = 1,
+    options: StoreOptions | None = None,
+    files: Files | None = None,
+    draw: Callable[[], str] = _draw,
+) -> ReplicaId:
+    """Format the directory of a new, empty replica of a cluster that exists (ruling 5).
+
+    Its logs have no entry and know nobody: it is told who the members are by
+    the log that their leader sends, once it was added.
+
+    Raises:
+        DirectoryFormatted: It belongs to a cluster.
+        DirectoryRefused: It holds something else.
+    """
+    files = files or OsFiles()
+    if DataDirectory.is_formatted(path, files):
+        raise DirectoryFormatted(
+            f"{path} belongs to a cluster already; a node comes back as a new one only with a new "
+            "directory: move this one away"
+        )
+    _refuse_strange(files, str(path))
+    replica = ReplicaId(node, DirectoryId(draw()))
+    identity = Identity(*(DIRECTORY_FORMAT, cluster, node, replica.directory), (NOBODY,) * shards)
+    format_directory(files, str(path), identity, options or StoreOptions())
+    return replica
+
+
 def format_directory(files: Files, path: str, identity: Identity, options: StoreOptions) -> None:
     """Make a directory that a node can start from. ``node.meta`` is written last.
 
     Entry 1 of every log is the initial configuration, the same bytes on every
-    replica, so that they all begin with a committed entry in common.
+    replica, so that they all begin with a committed entry in common. A new
+    learner, which knows nobody, gets it from its leader.
     """
     files.make_directory(path)
     for shard, membership in enumerate(identity.shards):
@@ -154,7 +187,10 @@ def format_directory(files: Files, path: str, identity: Identity, options: Store
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [membership.encode()],
         )
-        create_log(files, folder, options, HardState(FIRST_TERM, None), [first])
+        if membership.voters:
+            create_log(files, folder, options, HardState(FIRST_TERM, None), [first])
+        else:
+            create_log(files, folder, options, HardState(), [])
     files.sync_directory(f"{path}/shards")
     files.sync_directory(path)
     write_identity(files, path, identity)

@@ -80,6 +80,7 @@ class LocalCluster:
         self._own = None if directory else TemporaryDirectory(prefix="raftlog-")
         self.directory: Final = (directory or Path(self._own.name if self._own else "")).resolve()
         self.addresses: Final = list(addresses) or local_addresses(nodes, grpc=grpc)
+        self._settings = settings
         self._config = self.directory / "cluster.yml"
         text = config_text(self.directory / "data", self.addresses, settings)
         self._config.write_text(f"{heading}\n{text}" if heading else text)
@@ -171,6 +172,21 @@ class LocalCluster:
     async def observe(self) -> ClusterView:
         """Ask every node what it believes."""
         return await observe({address.node: address.client for address in self.addresses})
+
+    def join(self, address: NodeAddress) -> NodeProcess:
+        """Start a node that joins: one more, or one that comes back with a new directory.
+
+        It has a configuration file of its own, which names it too. Watch
+        ``client.members`` for when it has become a voter.
+        """
+        self.addresses[:] = [each for each in self.addresses if each.node != address.node]
+        self.addresses.append(address)
+        config = self.directory / f"cluster-with-{address.node}.yml"
+        config.write_text(config_text(self.directory / "data", self.addresses, self._settings))
+        log = self.directory / f"{address.node}.log"
+        node = self.nodes[address.node] = NodeProcess(address, config, log, ("--join",))
+        node.start()
+        return node
 
     async def ready(self, timeout_s: float = READY_S) -> ClusterView:
         """Wait until every running node answers and a majority follows one leader.

@@ -98,9 +98,13 @@ def config_text(data: Path, addresses: Sequence[NodeAddress], settings: Sequence
 class NodeProcess:
     """One node's process: started, killed, paused and started again."""
 
-    def __init__(self, address: NodeAddress, config: Path, log: Path) -> None:
+    def __init__(
+        self, address: NodeAddress, config: Path, log: Path, options: Sequence[str] = ()
+    ) -> None:
         self.address: Final = address
-        self._config = config
+        self.config: Final = config
+        """Its ``cluster.yml``."""
+        self._options = options
         self.log: Final = log
         self._process: subprocess.Popen[bytes] | None = None
         self._paused = False
@@ -132,7 +136,7 @@ class NodeProcess:
         assert not self.running, f"{self.node} runs already"
         self._is_wanted = True
         command = [sys.executable, "-m", "raftlog", "node", "run"]
-        command += ["--config", str(self._config), "--node", self.node]
+        command += ["--config", str(self.config), "--node", self.node, *self._options]
         with self.log.open("ab") as output:
             self._process = _spawn(command, output)
 

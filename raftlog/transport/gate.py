@@ -36,7 +36,8 @@ Promised = dict[int, tuple[int, int]]
 class Gate:
     """Checks hellos to one node and remembers what its peers have promised.
 
-    ``shards`` names the members of each shard; nobody else's promises are kept.
+    ``shards`` names the members of each shard, until ``follow`` names others;
+    nobody else's promises are kept.
     """
 
     def __init__(
@@ -45,10 +46,17 @@ class Gate:
         self.cluster: Final = cluster
         self.replica: Final = replica
         self._shards_of: dict[ReplicaId, set[int]] = {}
+        self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
+        self.follow(shards)
+
+    def follow(self, shards: Sequence[Membership]) -> None:
+        """Take in who the members of each shard are now."""
+        self._shards_of = {}
         for shard, members in enumerate(shards):
             for member in members.replicas:
                 self._shards_of.setdefault(member, set()).add(shard)
-        self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
+        for gone in self._promised.keys() - self._shards_of.keys():
+            del self._promised[gone]
 
     def admit(self, message: hello.Hello, purposes: frozenset[int]) -> ReplicaId | None:
         """Return the replica that says hello, or None for a client.

@@ -236,12 +236,33 @@ class Links:
         self._peers = dict(peers)
         self._control: dict[NodeId, _Link] = {}
         self._entries: dict[NodeId, _Link] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         """Begin to dial."""
         for node, address in self._peers.items():
-            self._control[node] = _Link(self, node, address, hello.PURPOSE_CONTROL)
-            self._entries[node] = _Link(self, node, address, hello.PURPOSE_ENTRIES)
+            self._dial(node, address)
+
+    def follow(self, peers: Mapping[NodeId, PeerAddress]) -> None:
+        """Dial exactly these peers from now on: links to all others are closed.
+
+        A peer whose address or directory is another one now is dialled anew.
+        """
+        for node, address in list(self._peers.items()):
+            if peers.get(node) != address:
+                del self._peers[node]
+                for links in (self._control, self._entries):
+                    task = asyncio.get_running_loop().create_task(links.pop(node).close())
+                    self._closing.add(task)
+                    task.add_done_callback(self._closing.discard)
+        for node, address in peers.items():
+            if node not in self._peers:
+                self._peers[node] = address
+                self._dial(node, address)
+
+    def _dial(self, node: NodeId, address: PeerAddress) -> None:
+        self._control[node] = _Link(self, node, address, hello.PURPOSE_CONTROL)
+        self._entries[node] = _Link(self, node, address, hello.PURPOSE_ENTRIES)
 
     def is_open(self, node: NodeId) -> bool:
         """Whether both connections to ``node`` are open."""
@@ -278,4 +299,4 @@ class Links:
         links = [*self._control.values(), *self._entries.values()]
         self._control.clear()
         self._entries.clear()
-        await asyncio.gather(*(link.close() for link in links))
+        await asyncio.gather(*(link.close() for link in links), *self._closing)

@@ -27,10 +27,6 @@ class MeshIdentity(Protocol):
     def cluster(self) -> ClusterId:
         """The cluster that the directory was formatted for."""
 
-    @property
-    def shards(self) -> Sequence[Membership]:
-        """The members of each shard, and the directories that they were formatted with."""
-
 
 class MeshHost(Protocol):
     """The replicas of this node. Everything is called on the loop."""
@@ -42,6 +38,10 @@ class MeshHost(Protocol):
     @property
     def identity(self) -> MeshIdentity:
         """The identity in the directory."""
+
+    @property
+    def memberships(self) -> Sequence[Membership]:
+        """The members of each shard, as this node's log has them now."""
 
     def receive(self, sender: ReplicaId, shard: ShardId, message: PeerMessage) -> None:
         """Take in a message of a peer, as its hello proved it."""
@@ -56,9 +56,17 @@ class MeshHost(Protocol):
 class Mesh:
     """The peer side of one node's network."""
 
-    def __init__(self, server: PeerServer, links: Links) -> None:
+    def __init__(
+        self,
+        server: PeerServer,
+        links: Links,
+        me: NodeId,
+        addresses: Mapping[NodeId, str],
+    ) -> None:
         self.server = server
         self.links = links
+        self._me = me
+        self._addresses = addresses
         self.send: Final = links.send
         """Send a message to a peer's shard; never blocks, never raises, may lose it."""
 
@@ -77,8 +85,9 @@ class Mesh:
 
         Args:
             host: What messages are given to.
-            addresses: ``host:port`` to dial for every peer; this node's own entry is
-                where it listens, unless ``listen`` says otherwise.
+            addresses: ``host:port`` to dial for the peers that this node was told of; they
+                stand over those that members were added with. This node's own entry is where
+                it listens, unless ``listen`` says otherwise.
             listen: Where to listen.
             promises: How far this node's promises go, for each hello (ruling 16): numbers of
                 what *is durable*. A number of a write that is merely under way would, after a
@@ -92,7 +101,7 @@ class Mesh:
         me = host.id
         address = listen or addresses[me.node]
         server = PeerServer(
-            Gate(host.identity.cluster, me, host.identity.shards), host.receive, host.heard
+            Gate(host.identity.cluster, me, host.memberships), host.receive, host.heard
         )
         try:
             await server.listen(*parse_address(address))
@@ -101,25 +110,40 @@ class Mesh:
                 f"{address} cannot be listened on ({error.strerror or error}); stop what uses it, "
                 "or choose another port"
             ) from error
-        known = {
-            replica.node: replica.directory
-            for members in host.identity.shards
-            for replica in members.replicas
-        }
         links = Links(
             Sender(host.identity.cluster, me, SystemRandom().getrandbits(64)),
-            {
-                node: PeerAddress(*parse_address(where), directory=known.get(node, ""))
-                for node, where in addresses.items()
-                if node != me.node
-            },
+            peers_to_dial(me.node, addresses, host.memberships),
             events=LinkEvents(host.connection_lost, on_refused, on_opened),
             promises=promises,
             random=Random(),
         )
         links.start()
-        return cls(server, links)
+        return cls(server, links, me.node, addresses)
+
+    def follow(self, memberships: Sequence[Membership]) -> None:
+        """Take in who the members of each shard are now: whom to dial, whose promises to keep."""
+        self.server.gate.follow(memberships)
+        self.links.follow(peers_to_dial(self._me, self._addresses, memberships))
 
     async def close(self) -> None:
         """Close the address and every connection."""
         await asyncio.gather(self.links.close(), self.server.close())
+
+
+def peers_to_dial(
+    me: NodeId, addresses: Mapping[NodeId, str], memberships: Sequence[Membership]
+) -> dict[NodeId, PeerAddress]:
+    """Return where each peer of ``me`` is, and the directory that it must have if it is a member.
+
+    ``addresses`` (the configuration file's) stand over those that members were
+    added with: they may name a proxy, or another network (ruling 28).
+    """
+    added = {each.node: each.peer for members in memberships for each in members.addresses}
+    directories = {
+        replica.node: replica.directory for members in memberships for replica in members.replicas
+    }
+    return {
+        node: PeerAddress(*parse_address(where), directory=directories.get(node, ""))
+        for node, where in {**added, **addresses}.items()
+        if node != me
+    }

@@ -104,6 +104,12 @@ class Method(IntEnum):
     GROUP_LIST = 103
     GROUP_DELETE = 104
 
+    MEMBER_LIST = 112
+    MEMBER_ADD = 113
+    MEMBER_PROMOTE = 114
+    MEMBER_DEMOTE = 115
+    MEMBER_REMOVE = 116
+
 
 class Flag(IntEnum):
     """What a frame is, beside its method. Plain ints: an ``IntFlag`` costs 1 µs for each ``&``."""

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, groups, producers, topics
+from raftlog.wire.schema import client, groups, members, producers, topics
 
 M = TypeVar("M", bound=Message)
 
@@ -45,6 +45,11 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.GROUP_DESCRIBE: Exchange(groups.DescribeGroup, groups.GroupDescription),
     Method.GROUP_LIST: Exchange(groups.ListGroups, groups.GroupsListed),
     Method.GROUP_DELETE: Exchange(groups.DeleteGroup, groups.GroupDeleted, changes=True),
+    Method.MEMBER_LIST: Exchange(members.ListMembers, members.Members),
+    Method.MEMBER_ADD: Exchange(members.AddMember, members.Members, changes=True),
+    Method.MEMBER_PROMOTE: Exchange(members.PromoteMember, members.Members, changes=True),
+    Method.MEMBER_DEMOTE: Exchange(members.DemoteMember, members.Members, changes=True),
+    Method.MEMBER_REMOVE: Exchange(members.RemoveMember, members.Members, changes=True),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a commit of offsets, a join
 under the same member) counts as looking: its caller asks again."""
@@ -76,6 +81,11 @@ RPCS: Final[Mapping[str, Method]] = {
     "GroupDescribe": Method.GROUP_DESCRIBE,
     "GroupList": Method.GROUP_LIST,
     "GroupDelete": Method.GROUP_DELETE,
+    "MemberList": Method.MEMBER_LIST,
+    "MemberAdd": Method.MEMBER_ADD,
+    "MemberPromote": Method.MEMBER_PROMOTE,
+    "MemberDemote": Method.MEMBER_DEMOTE,
+    "MemberRemove": Method.MEMBER_REMOVE,
 }
 """Which method each rpc of that service is."""
 

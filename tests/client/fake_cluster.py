@@ -26,6 +26,7 @@ from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.members import MemberService
 from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
@@ -130,6 +131,7 @@ class FakeCluster:
             groups=GroupService(self.replica, self.machine, sessions),
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
+            members=MemberService(self.replica),
             status=client.NodeStatus,
             transfer=self._transfer,
             role_changed=lambda _: None,

@@ -11,12 +11,13 @@ import pytest
 from raftlog import BatchReceipt, Client, Message, Receipt, Record, StoredBatch
 from raftlog.client.consumer import Consumer
 from raftlog.client.groups import Groups
+from raftlog.client.members import Members
 from raftlog.client.producer import Producer
 from raftlog.client.reader import Reader
 from raftlog.client.topics import Topics
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
-CLASSES: Final = (Client, Producer, Consumer, Reader, Topics, Groups)
+CLASSES: Final = (Client, Producer, Consumer, Reader, Topics, Groups, Members)
 VALUES: Final = (Record, Receipt, BatchReceipt, Message, StoredBatch)
 
 

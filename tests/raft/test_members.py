@@ -399,6 +399,25 @@ def test_the_leader_of_two_may_remove_itself() -> None:
     assert voters(world[N2]) == [N2]
 
 
+def test_who_is_being_removed_stands_for_election_if_only_it_can_win() -> None:
+    """Only its log has the entry that leaves the joint configuration (Ongaro's thesis, §4.2.2).
+
+    n2 obeys the joint one, so it needs n1's vote, and n1's log is longer. Found by the
+    simulator, seed 6235: nobody led any more.
+    """
+    world, leader = led(2)
+    leader.change(Remove(N1))
+    while leader.core.membership.is_joint:
+        assert world.deliver(), "the change does not go on"
+    world.drop()
+    assert world[N2].core.membership.is_joint
+    commit = leader.core.commit
+    leader.start(commit=commit - 1)
+    world.run(3_000, until=lambda: world[N2].is_leader)
+
+    assert voters(world[N2]) == [N2]
+
+
 def test_who_was_removed_learns_of_it() -> None:
     """It is sent the log for a while, so that it does not stand for election for ever."""
     world, leader = led()

@@ -15,6 +15,7 @@ from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.members import MemberService
 from raftlog.service.producers import ProducerService
 from raftlog.service.sessions import Sessions
 from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
@@ -84,6 +85,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         groups=GroupService(world.replica, machine, sessions),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
+        members=MemberService(world.replica),
         status=status,
         transfer=transfers.append,
         role_changed=lambda _: sessions.begin(),

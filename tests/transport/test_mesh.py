@@ -33,7 +33,8 @@ class FakeHost:
 
     def __init__(self, node: NodeId) -> None:
         self.id = ReplicaId(node, DirectoryId(node * 16))
-        self.identity = Identity(shards=(MEMBERS,))
+        self.identity = Identity()
+        self.memberships = (MEMBERS,)
         self.received: asyncio.Queue[tuple[ReplicaId, ShardId, PeerMessage]] = asyncio.Queue()
 
     def receive(self, sender: ReplicaId, shard: ShardId, message: PeerMessage) -> None:

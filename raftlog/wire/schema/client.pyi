@@ -294,6 +294,8 @@ class NodeStatus(_message.Message):
     VOTERS_FIELD_NUMBER: _builtins.int
     COUNTERS_FIELD_NUMBER: _builtins.int
     ALARMS_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
+    LEARNERS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     role: _builtins.str
@@ -305,6 +307,8 @@ class NodeStatus(_message.Message):
     applied: _builtins.int
     last: _builtins.int
     durable: _builtins.int
+    directory: _builtins.str
+    """the id of its data directory"""
     @_builtins.property
     def voters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -313,6 +317,8 @@ class NodeStatus(_message.Message):
     def alarms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """what somebody has to look at"""
 
+    @_builtins.property
+    def learners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -330,10 +336,12 @@ class NodeStatus(_message.Message):
         voters: _abc.Iterable[_builtins.str] | None = ...,
         counters: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         alarms: _abc.Iterable[_builtins.str] | None = ...,
+        directory: _builtins.str = ...,
+        learners: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "node", b"node", "role", b"role", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "role", b"role", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

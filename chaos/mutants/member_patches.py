@@ -1,0 +1,69 @@
+"""Bugs of the members' changes, as patches of the source."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_CORE: Final = "raftlog.raft.core"
+_MEMBERS: Final = "raftlog.raft.members"
+_QUORUM: Final = "raftlog.raft.quorum"
+
+MEMBER_MUTANTS: Final = (
+    Mutant(
+        "joint: a majority of the new half commits (openraft 6c0ccaf3)",
+        _QUORUM,
+        (("index = min(index, self._outgoing.committed(stored))\n", "pass\n"),),
+    ),
+    Mutant(
+        "joint: a majority of the new half elects",
+        _QUORUM,
+        (("        if self._outgoing is None:\n", "        if self._outgoing is not self:\n"),),
+        tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "who is being removed does not stand for election",
+        _CORE,
+        (("if not self._members.may_stand or", "if not self._members.is_voter or"),),
+        tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "learner counts (openraft d882e743)",
+        _QUORUM,
+        (
+            (
+                "            Majority(replica.node for replica in membership.voters),\n",
+                "            Majority(r.node for r in membership.voters + membership.learners),\n",
+            ),
+        ),
+        tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "change of the members before an own-term commit (Ongaro 2015)",
+        _MEMBERS,
+        (("        if commit < leadership.first_index:\n", "        if commit < Index(0):\n"),),
+        tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "two changes of the members at a time",
+        _MEMBERS,
+        (("        if self.index > commit or self.now.is_joint:\n", "        if False:\n"),),
+        tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "a truncated change stays in force",
+        "raftlog.raft.configurations",
+        (("        while self._known[-1].index > to:\n", "        while False:\n"),),
+        tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "promoted without having caught up",
+        _MEMBERS,
+        (
+            (
+                "            and not leadership.has_caught_up(change.node)\n",
+                "            and change.node == ''\n",
+            ),
+        ),
+        tests=("tests/raft/test_members.py",),
+    ),
+)

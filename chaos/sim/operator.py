@@ -1,0 +1,94 @@
+"""The operator: adds, promotes, demotes and removes members, whoever leads.
+
+It asks any node that believes to lead, the right one or not, without waiting for
+the change before; what is refused is asked again some day. Afterwards it brings
+everybody home: each replica is a voter again.
+"""
+
+from random import Random
+from typing import Final
+
+from chaos.sim.cluster import Cluster
+from chaos.sim.events import MS_NS
+from chaos.sim.process import Process
+from raftlog.base.errors import RaftlogError
+from raftlog.base.ids import ReplicaId
+from raftlog.base.membership import Membership
+from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove
+
+PAUSE_NS: Final = 100 * MS_NS
+
+
+class Operator:
+    """Changes the members of one run."""
+
+    def __init__(self, cluster: Cluster, random: Random) -> None:
+        self._cluster = cluster
+        self._random = random
+
+    def act(self) -> None:
+        """Ask for one change of a node drawn at random."""
+        leader = self._leader()
+        if leader is None:
+            return
+        members = leader.replica.membership
+        replica = self._random.choice(self._cluster.membership.replicas)
+        change: MemberChange
+        if members.find(replica.node) is None:
+            change = _addition(replica)
+        elif replica in members.voters:
+            change = self._random.choice((Demote, Remove))(replica.node)
+        else:
+            change = self._random.choice((Promote, Promote, Promote, Remove))(replica.node)
+        self._ask(leader, change)
+
+    def bring_home(self) -> None:
+        """The faults are over: ask until every replica is a voter."""
+        leader = self._leader()
+        if leader is not None:
+            members = leader.replica.membership
+            for replica in self._cluster.membership.replicas:
+                if replica in members.voters:
+                    continue
+                known = members.find(replica.node) is not None
+                self._ask(leader, Promote(replica.node) if known else _addition(replica))
+                break
+        if not self.is_home:
+            self._cluster.queue.after(PAUSE_NS, self.bring_home)
+
+    @property
+    def is_home(self) -> bool:
+        """Whether the leader's configuration is the formation's, and committed."""
+        leader = self._leader()
+        if leader is None:
+            return False
+        core = leader.replica.core
+        voters = set(self._cluster.membership.voters)
+        is_settled = core.commit >= core.configured_at and not core.membership.is_joint
+        return is_settled and set(core.membership.voters) == voters
+
+    def _leader(self) -> Process | None:
+        leading = [
+            machine.process
+            for machine in self._cluster.up()
+            if machine.process is not None and machine.process.replica.leads
+        ]
+        return self._random.choice(leading) if leading else None
+
+    def _ask(self, leader: Process, change: MemberChange) -> None:
+        marks = self._cluster.marks
+        kind = type(change).__name__.lower()
+        if isinstance(change, Remove) and leader.replica.id.node == change.node:
+            kind = "remove of the leader"
+
+        def changed(outcome: Membership | RaftlogError) -> None:
+            if isinstance(outcome, RaftlogError):
+                marks[f"members not changed: {outcome.code}"] += 1
+            else:
+                marks[f"members: {kind}"] += 1
+
+        leader.life.call_soon(lambda: leader.replica.change_members(change, changed))
+
+
+def _addition(replica: ReplicaId) -> AddLearner:
+    return AddLearner(replica, f"{replica.node}:1", f"{replica.node}:2")

@@ -1,0 +1,131 @@
+"""``raftlog member``: who decides, and changing that while the cluster serves."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from raftlog.cli.connection import ask
+from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, ConnectOption, read_config
+from raftlog.cli.output import Output, Shown, print_json, print_table
+
+if TYPE_CHECKING:
+    from raftlog.client.client import Client
+    from raftlog.client.members import MemberInfo
+
+app = typer.Typer(help="See and change the members of a cluster.", no_args_is_help=True)
+
+COLUMNS: Final = ("node", "place", "leads", "match", "lag", "caught up", "directory")
+
+Node = Annotated[str, typer.Argument(help="The node's name.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, help="Seconds to wait until it is done.")
+]
+
+
+@app.command("list")
+def list_(
+    connect: ConnectOption = "", timeout: Timeout = 10.0, output: Shown = Output.TABLE
+) -> None:
+    """Show the members, as the leader sees them."""
+    _show(ask(connect, timeout, lambda client: client.members.list()), output)
+
+
+@app.command()
+def add(
+    node: Node,
+    peer: Annotated[
+        str, typer.Option(help="host:port where nodes reach it; else as in the file.")
+    ] = "",
+    client: Annotated[
+        str, typer.Option(help="host:port where clients reach it; else as in the file.")
+    ] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    connect: ConnectOption = "",
+    timeout: Timeout = 30.0,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Add NODE, which runs, as a learner: it gets the log and decides nothing."""
+    peer, client = _addresses(config, node, peer, client)
+    directory = asyncio.run(_directory_at(client, node))
+
+    async def use(cluster: "Client") -> "Sequence[MemberInfo]":
+        return await cluster.members.add(node, directory=directory, peer=peer, client=client)
+
+    _show(ask(connect, timeout, use), output)
+
+
+@app.command()
+def promote(
+    node: Node, connect: ConnectOption = "", timeout: Timeout = 60.0, output: Shown = Output.TABLE
+) -> None:
+    """Make the learner NODE a voter, as soon as it has caught up."""
+    _show(ask(connect, timeout, lambda client: client.members.promote(node)), output)
+
+
+@app.command()
+def demote(
+    node: Node, connect: ConnectOption = "", timeout: Timeout = 30.0, output: Shown = Output.TABLE
+) -> None:
+    """Make the voter NODE a learner."""
+    _show(ask(connect, timeout, lambda client: client.members.demote(node)), output)
+
+
+@app.command()
+def remove(
+    node: Node, connect: ConnectOption = "", timeout: Timeout = 30.0, output: Shown = Output.TABLE
+) -> None:
+    """Remove NODE, which may be the leader or be down; it may be stopped afterwards."""
+    _show(ask(connect, timeout, lambda client: client.members.remove(node)), output)
+
+
+async def _directory_at(address: str, node: str) -> str:
+    """Return the id of the directory of the node that answers at ``address``.
+
+    Raises:
+        WrongIdentity: Another node answers.
+        Unavailable: None does.
+    """
+    from raftlog.base.errors import WrongIdentity  # noqa: PLC0415  (``--help`` stays fast)
+    from raftlog.client.routing import ask_status  # noqa: PLC0415
+
+    status = await ask_status(address)
+    if status.node != node:
+        raise WrongIdentity(
+            f"{status.node or 'another node'} answers at {address}, not {node}; start {node} "
+            f"there: raftlog node run --node {node}"
+        )
+    return status.directory
+
+
+def _addresses(path: Path, node: str, peer: str, client: str) -> tuple[str, str]:
+    """Return where the node is reached: as given, else as the file says.
+
+    Raises:
+        ConfigError: Neither says it.
+    """
+    if peer and client:
+        return peer, client
+    from raftlog.server.joining import addresses_of  # noqa: PLC0415
+
+    config = read_config(path)
+    known = addresses_of(config, config.find(node).node)
+    return peer or known[0], client or known[1]
+
+
+def _show(members: "Sequence[MemberInfo]", output: Output) -> None:
+    if output is Output.JSON:
+        from msgspec import to_builtins  # noqa: PLC0415
+
+        print_json({"members": to_builtins(list(members))})
+        return
+    rows = [
+        (
+            *(each.node, each.place, "yes" if each.leads else "", each.match, each.lag),
+            *("yes" if each.caught_up else "no", each.directory[:8]),
+        )
+        for each in members
+    ]
+    print_table(COLUMNS, rows)
