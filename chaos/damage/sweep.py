@@ -4,7 +4,6 @@ How a case of one damaged replica may end::
 
     unharmed            nothing was lost: another copy, or derived and made again
     repaired            fetched from a peer
-    found when read     no reader came by it; whoever does gets nothing, and has it repaired
     refused to start    both copies are bad, and the node says so
 
 With each replica damaged at another entry, they heal each other and go on. With all
@@ -34,6 +33,7 @@ from chaos.sim.cluster import SHARD
 from chaos.sim.disk import CrashKind, SimDisk
 from chaos.sim.final_look import look_at_brokers, read_queue
 from chaos.sim.limits import small_limits
+from chaos.sim.process import Machine
 from chaos.sim.run import _scan
 from chaos.sim.states import BrokerState
 from raftlog.base.entry import HEADER_BYTES, Entry
@@ -52,7 +52,6 @@ EVERYWHERE_READ_NS: Final = 20 * STEP_NS
 
 UNHARMED: Final = "unharmed"
 REPAIRED: Final = "repaired"
-HIDDEN: Final = "found when read"
 REFUSED: Final = "refused to start"
 SERVED: Final = "went on"
 STOPPED: Final = "stopped safely"
@@ -109,7 +108,6 @@ def _demand_all(cluster: DamagedCluster) -> str | None:
 
 
 def _look_at_disks(cluster: DamagedCluster) -> str | None:
-    hidden = 0
     for machine in cluster.machines.values():
         if machine.process is None:
             continue
@@ -117,7 +115,7 @@ def _look_at_disks(cluster: DamagedCluster) -> str | None:
         cluster.end(machine, CrashKind.LOSE)
         _scan(cluster, machine)
         if machine.node == VICTIM:
-            hidden = _count_faulty(machine.disk, cluster)
+            _demand_whole(machine, cluster)
         elif repaired:
             raise Violation("recovery", f"{machine.node} repairs what was never damaged")
     if cluster.machines[VICTIM].stays_down:
@@ -125,13 +123,16 @@ def _look_at_disks(cluster: DamagedCluster) -> str | None:
         if not why:
             raise Violation("recovery", "the damaged node stopped without a word")
         return REFUSED
-    return HIDDEN if hidden else None
+    return None
 
 
-def _count_faulty(disk: SimDisk, cluster: DamagedCluster) -> int:
-    """Return how many entries are still damaged where nobody has read."""
-    store = LogStore.open(disk.files(), SHARD, cluster.store_options)
-    count = 0
+def _demand_whole(machine: Machine, cluster: DamagedCluster) -> None:
+    """No entry is damaged still: what nobody read, the scrubber has found.
+
+    Raises:
+        Violation: One is.
+    """
+    store = LogStore.open(machine.disk.files(), SHARD, cluster.store_options)
     index = store.first_index
     while index <= store.end.index:
         try:
@@ -140,9 +141,9 @@ def _count_faulty(disk: SimDisk, cluster: DamagedCluster) -> int:
             span.close()
         except FaultyEntry:
             entries = ()
-        count += not entries
+        if not entries:
+            raise Violation("recovery", f"entry {index} of {machine.node} is damaged still")
         index = Index(index + 1)
-    return count
 
 
 def damage_padding(base: Base, harm: Harm) -> str:
@@ -262,12 +263,11 @@ def damage_each(base: Base, frames: Sequence[bytes], at: int) -> str:
         look_at_brokers(cluster)
         run_until_converged(cluster, "after everything was read")
         cluster.observer.finish()
-        hidden = 0
         for machine in cluster.machines.values():
             cluster.end(machine, CrashKind.LOSE)
             _scan(cluster, machine)
-            hidden += _count_faulty(machine.disk, cluster)
-    return HIDDEN if hidden else REPAIRED
+            _demand_whole(machine, cluster)
+    return REPAIRED
 
 
 def _lose_places(disk: SimDisk) -> None:
@@ -288,7 +288,7 @@ def _read_everywhere(cluster: DamagedCluster) -> None:
         assert isinstance(state, BrokerState), f"{machine.node} has no topic store"
         queue = state.machine.queues.get(QUEUE)
         if queue is not None:
-            read_queue(cluster, machine, process, queue, EVERYWHERE_READ_NS)
+            read_queue(cluster, machine, process, queue, EVERYWHERE_READ_NS, may_refuse=True)
 
 
 def _place(disk: SimDisk, frame: bytes) -> tuple[str, int]:

@@ -25,6 +25,7 @@ class Operator:
     def __init__(self, cluster: Cluster, random: Random) -> None:
         self._cluster = cluster
         self._random = random
+        self._brings_home = False
 
     def act(self) -> None:
         """Ask for one change of a node drawn at random."""
@@ -44,6 +45,7 @@ class Operator:
 
     def bring_home(self) -> None:
         """The faults are over: ask until every replica is a voter."""
+        self._brings_home = True
         leader = self._leader()
         if leader is not None:
             members = leader.replica.membership
@@ -87,7 +89,14 @@ class Operator:
             else:
                 marks[f"members: {kind}"] += 1
 
-        leader.life.call_soon(lambda: leader.replica.change_members(change, changed))
+        before = self._brings_home
+
+        def carry_out() -> None:
+            # A process that was paused hears of this late: not when all are home already.
+            if before == self._brings_home:
+                leader.replica.change_members(change, changed)
+
+        leader.life.call_soon(carry_out)
 
 
 def _addition(replica: ReplicaId) -> AddLearner:
