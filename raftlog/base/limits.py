@@ -127,6 +127,8 @@ DISK_SCARCE_PERCENT: Final = 85
 """From this use of the disk on no topic is made."""
 DISK_FULL_PERCENT: Final = 90
 """From this use of the disk on no record is taken in."""
+DISK_PLENTY_BYTES: Final = 10 << 30
+"""However used a disk is, with so much free it takes in everything."""
 SPACE_LOOK_NS: Final = 1_000_000_000
 """Free space is looked at so often; a producer that was refused may ask again after it."""
 NO_ROOM_RETRY_NS: Final = 200_000_000

@@ -6,6 +6,7 @@ A node goes on when its disk fills up, and refuses what fills it::
     from 85 %    no new topics, and a warning
     from 90 %    no records either: ``DiskFull``, with when to ask again
 
+With 10 GiB free it does not matter how much else is used: a tenth of a large disk is plenty.
 Votes, configuration, positions of consumers and trims are never refused: they
 are small, and the last of them is what makes room. For them a reserve is kept back.
 """
@@ -15,7 +16,12 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.limits import DISK_FULL_PERCENT, DISK_SCARCE_PERCENT, RESERVE_BYTES
+from raftlog.base.limits import (
+    DISK_FULL_PERCENT,
+    DISK_PLENTY_BYTES,
+    DISK_SCARCE_PERCENT,
+    RESERVE_BYTES,
+)
 
 
 class DiskLevel(IntEnum):
@@ -30,10 +36,11 @@ WORST: Final = DiskLevel.FULL
 
 
 class DiskLimits(msgspec.Struct, frozen=True):
-    """From which share of use on, in percent."""
+    """From which share of use on, in percent, where less than ``plenty_bytes`` are free."""
 
     scarce_percent: int = DISK_SCARCE_PERCENT
     full_percent: int = DISK_FULL_PERCENT
+    plenty_bytes: int = DISK_PLENTY_BYTES
 
 
 class Space(msgspec.Struct, frozen=True):
@@ -50,7 +57,7 @@ class Space(msgspec.Struct, frozen=True):
 
 def level_of(space: Space, limits: DiskLimits, *, reserved: bool) -> DiskLevel:
     """Judge a file system; ``reserved`` says whether the reserve is on it (and in its use)."""
-    used = space.used_percent
+    used = 0.0 if space.free >= limits.plenty_bytes else space.used_percent
     if used >= limits.full_percent or (not reserved and space.free < RESERVE_BYTES):
         return DiskLevel.FULL
     return DiskLevel.SCARCE if used >= limits.scarce_percent else DiskLevel.ROOM

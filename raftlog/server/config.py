@@ -38,7 +38,7 @@ NODE_KEYS: Final = ("data", "listen", "advertise", "dial")
 LISTEN_KEYS: Final = ("peer", "client", "grpc")
 LISTEN_OPTIONAL_KEYS: Final = frozenset({"grpc"})
 ADVERTISE_KEYS: Final = ("client",)
-DISK_KEYS: Final = ("scarce_percent", "full_percent")
+DISK_KEYS: Final = ("scarce_percent", "full_percent", "plenty_mib")
 TIMING_KEYS: Final = ("heartbeat_ms", "election_min_ms", "election_max_ms")
 DURABILITIES: Final = ("fsync", "os-cache")
 ENV_DATA: Final = "RAFTLOG_DATA"
@@ -227,7 +227,8 @@ def _disk(root: Section) -> DiskLimits:
             f"topics are refused from {scarce} % on, records from {full} %; records come last: "
             "raise full_percent or lower scarce_percent",
         )
-    return DiskLimits(scarce, full)
+    plenty = section.number("plenty_mib", plain.plenty_bytes // MIB, 1, 1 << 30)
+    return DiskLimits(scarce, full, plenty * MIB)
 
 
 def _timings(root: Section) -> Timings:

@@ -21,9 +21,17 @@ GIB = 1024 * MIB
 )
 def test_levels_begin_where_the_design_says(used_percent: float, level: DiskLevel) -> None:
     """Ruling 25."""
-    free = round(1000 * GIB * (100 - used_percent) / 100)
+    free = round(50 * GIB * (100 - used_percent) / 100)
 
-    assert level_of(Space(1000 * GIB, free), DiskLimits(), reserved=True) is level
+    assert level_of(Space(50 * GIB, free), DiskLimits(), reserved=True) is level
+
+
+def test_a_tenth_of_a_large_disk_is_plenty() -> None:
+    """Most disks of people who try something out are fuller than 85 %."""
+    large = 1000 * GIB
+
+    assert level_of(Space(large, 10 * GIB), DiskLimits(), reserved=True) is DiskLevel.ROOM
+    assert level_of(Space(large, 10 * GIB - 1), DiskLimits(), reserved=True) is DiskLevel.FULL
 
 
 def test_without_its_reserve_a_disk_with_less_than_that_is_full() -> None:

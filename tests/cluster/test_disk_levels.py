@@ -10,7 +10,7 @@ from raftlog.testing.cluster import LocalCluster
 
 pytestmark = pytest.mark.asyncio
 
-FULL = "disk: {scarce_percent: 1, full_percent: 1}"
+FULL = "disk: {scarce_percent: 1, full_percent: 1, plenty_mib: 1073741824}"
 """Whatever disk this runs on has more of it in use."""
 
 

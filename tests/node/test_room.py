@@ -168,7 +168,7 @@ class Watched:
         self.levels: list[DiskLevel] = []
         self.watch = SpaceWatch(
             *(self.node, lambda: Space(100 * GIB, self.free), Reserve(self.disk.files(), "d")),
-            *(DiskLimits(), self.reader, self.scheduler),
+            *(DiskLimits(plenty_bytes=60 * GIB), self.reader, self.scheduler),
         )
         self.watch.on_level = lambda level, _space: self.levels.append(level)
         self.watch.begin()
