@@ -157,7 +157,8 @@ class Run:
 
     def _demand_members(self) -> None:
         queue = self.cluster.queue
-        deadline_ns = queue.now_ns + HEAL_NS
+        # A learner may have to be sent the whole log, a message at a time, over a slow disk.
+        deadline_ns = queue.now_ns + 5 * HEAL_NS
         while not self.nemesis.members_are_home:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", "not every replica became a voter again")

@@ -290,8 +290,10 @@ class LogStore:
         segment = self._segment_of(index)
         if segment.hole_at(index) is not None:
             return
-        hole = hole_of(segment, load_places(self.files, segment), index)
-        segment.holes.append(hole)
+        places = load_places(self.files, segment)
+        if segment.hole_at(index) is not None:  # a scan for the places has met it
+            return
+        segment.holes.append(hole_of(segment, places, index))
         segment.holes.sort(key=lambda hole: hole.first)
 
     # -- reading
