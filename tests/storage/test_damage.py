@@ -335,3 +335,22 @@ def test_padding_ends_with_the_first_bit_that_is_set(offset: int) -> None:
     assert not is_padding(bytes(data), 0)
     assert not is_padding(bytes(data), offset)
     assert is_padding(bytes(data), offset + 1)
+
+
+def test_damage_that_the_scan_for_places_meets_is_one_hole() -> None:
+    """A read finds an entry bad; where it lies was forgotten, and looking for that finds it too.
+
+    Two equal holes: one was repaired, the other was asked for again and again.
+    """
+    logs, entries = two_terms()
+    store = logs.store
+    (segment,) = store._segments
+    path, end = used_bytes(logs)
+    logs.disk.flip_bit(path, end - 1, 0)
+    segment.places = None
+    for index_path in [path for path in logs.disk.paths() if path.endswith(".idx")]:
+        logs.disk.files().remove(index_path)
+    store.mark_faulty(Index(5))
+    assert store.faulty_ranges() == [(5, 5)]
+    perform(store, store.plan_repair(entries[4:]))
+    assert store.faulty_ranges() == []
