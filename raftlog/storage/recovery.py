@@ -188,6 +188,12 @@ class _Findings:
                 self._remove(segment)
             else:
                 self._write_header(segment)
+        for segment in self.segments:
+            # Nothing in it was promised, so its header may be one of those that a failed sync
+            # left in the cache and not on the disk (ruling 2 d). Once the log is trimmed to it,
+            # nothing else says where it belongs.
+            if segment.base.index == self.watermark.index and segment not in self._headless:
+                self._write_header(segment)
         if self.watermark.truncation:
             while len(self.segments) > 1 and self.segments[-1].base.index >= self.watermark.index:
                 self._remove(self.segments[-1])
