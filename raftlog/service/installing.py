@@ -315,7 +315,9 @@ class Installer:
 
     def _reset_log(self) -> None:
         """All files are durable here: let the log begin where theirs does, if it must."""
-        if self._source_of is not None and not self._keeping.lacks_state:
+        # Also where the log begins anew already and was trimmed away at the leader's before it
+        # had come: the core takes only what is beyond what is committed here.
+        if self._source_of is not None:
             self._keeping.snapshot_fetched(self._source_of.base, self._source_of.configuration)
         if self._needs_state:
             self._look_later()
