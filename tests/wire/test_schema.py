@@ -32,7 +32,7 @@ def test_the_committed_descriptor_set_equals_a_fresh_compile(tmp_path: Path) -> 
 
 def test_messages_and_enum_values_are_reachable_by_name() -> None:
     """What the stubs promise exists."""
-    assert peer.Heartbeat.FromString(peer.Heartbeat(term=3).SerializeToString()).term == 3
+    assert peer.VoteRequest.FromString(peer.VoteRequest(term=3).SerializeToString()).term == 3
     assert hello.Hello(purpose=hello.PURPOSE_ENTRIES).purpose == 3
 
 
