@@ -18,6 +18,7 @@ follower writes is byte for byte what it received (ruling 27).
 import struct
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from itertools import pairwise
 from typing import Final
 
 import msgspec
@@ -219,6 +220,20 @@ def check_link(before: Entry | LogEnd, entry: Entry) -> None:
         raise CorruptFrame(
             f"entry {entry.index} links to {entry.previous:#010x}, not {before.checksum:#010x}"
         )
+
+
+def check_links(before: LogEnd, entries: Sequence[Entry]) -> None:
+    """Refuse entries that do not follow ``before`` and each other.
+
+    A negative checksum of ``before`` is one that nobody knows: the first entry may be any.
+
+    Raises:
+        CorruptFrame: One does not.
+    """
+    if before.checksum >= 0:
+        check_link(before, entries[0])
+    for one, entry in pairwise(entries):
+        check_link(one, entry)
 
 
 def frames_of(entries: Iterable[Entry]) -> list[Buffer]:

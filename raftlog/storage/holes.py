@@ -3,14 +3,13 @@
 from bisect import insort
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 
 from raftlog.base.entry import (
     HEADER_BYTES,
     Buffer,
     Entry,
     LogEnd,
-    check_link,
+    check_links,
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
@@ -33,10 +32,7 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     if len(entries) != hole.last - hole.first + 1:
         return None
     try:
-        if hole.before.checksum >= 0:
-            check_link(hole.before, entries[0])
-        for before, entry in pairwise(entries):
-            check_link(before, entry)
+        check_links(hole.before, entries)
     except CorruptFrame:
         return None
     if entries[-1].checksum != hole.checksum:

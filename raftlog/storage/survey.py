@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import msgspec
 
-from raftlog.base.entry import Entry, LogEnd, check_link
+from raftlog.base.entry import Entry, LogEnd, check_links
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, NodeId, Term
 from raftlog.storage.segment import Hole, Segment
@@ -58,10 +58,7 @@ class Survey:
         """Follow some entries that begin with ``next``; False if they cannot be the lost ones."""
         entries = entries[: self.hole.last - self._end.index]
         try:
-            if self._end.checksum >= 0:
-                check_link(self._end, entries[0])
-            for before, entry in pairwise(entries):
-                check_link(before, entry)
+            check_links(self._end, entries)
         except CorruptFrame:
             return False
         end = entries[-1].end
