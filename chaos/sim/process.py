@@ -19,10 +19,11 @@ from chaos.sim.states import State
 from raftlog.base.errors import StorageError, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId
 from raftlog.base.writes import Write
+from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Plan
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace
-from raftlog.raft.rpcs import HeartbeatReply, PeerMessage, VoteReply
+from raftlog.raft.rpcs import PeerMessage
 from raftlog.storage.plan import StorePlan
 
 T = TypeVar("T")
@@ -196,12 +197,7 @@ class SimPeers:
         """Hand a message to the network, unless this process is gone."""
         if self._life.ended:
             return
-        if type(message) is HeartbeatReply:
-            wall_ms = self._life.wall_ms()
-            message = HeartbeatReply(message.term, message.round, self._space.level, wall_ms)
-        elif type(message) is VoteReply:
-            message = VoteReply(message.term, message.granted, self._life.wall_ms())
-        self._send(to, message)
+        self._send(to, with_facts_of_node(message, self._space, self._life.wall_ms))
 
 
 class Process:

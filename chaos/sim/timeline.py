@@ -112,17 +112,19 @@ class Timeline:
         sends, deliver = observer.sends, network._deliver
 
         def noted(node: NodeId, to: NodeId, message: PeerMessage) -> None:
-            heartbeat = isinstance(message, Heartbeat | HeartbeatReply)
-            self.note(node, f"{node} > {to}  {_message(message)}", heartbeat=heartbeat)
+            self._note_message(node, f"{node} > {to}", message)
             sends(node, to, message)
 
         def noted_arrival(sender: NodeId, to: NodeId, message: PeerMessage) -> None:
-            heartbeat = isinstance(message, Heartbeat | HeartbeatReply)
-            self.note(to, f"{to} < {sender}  {_message(message)}", heartbeat=heartbeat)
+            self._note_message(to, f"{to} < {sender}", message)
             deliver(sender, to, message)
 
         observer.sends = noted  # type: ignore[method-assign]
         network._deliver = noted_arrival
+
+    def _note_message(self, node: NodeId, way: str, message: PeerMessage) -> None:
+        heartbeat = isinstance(message, Heartbeat | HeartbeatReply)
+        self.note(node, f"{way}  {_message(message)}", heartbeat=heartbeat)
 
     def _watch_faults(self, run: "Run") -> None:
         acts = run.nemesis._acts

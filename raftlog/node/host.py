@@ -17,13 +17,14 @@ from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
 from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLimits, Space
+from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Machine
 from raftlog.node.recollection import newest_membership
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
 from raftlog.node.world import ReplicaOptions, World
-from raftlog.raft.rpcs import AppendAccepted, HeartbeatReply, PeerMessage, VoteReply
+from raftlog.raft.rpcs import AppendAccepted, PeerMessage
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.room import Reserve, lacks_room
@@ -58,12 +59,8 @@ class ShardPeers:
             # How far the disk's promises go, so that an older directory is found out (ruling 16).
             _, unit = self._store.durable_promises
             message = AppendAccepted(message.term, message.matched, unit)
-        elif type(message) is HeartbeatReply:
-            message = HeartbeatReply(
-                message.term, message.round, self._space.level, self._wall_ms()
-            )
-        elif type(message) is VoteReply:
-            message = VoteReply(message.term, message.granted, self._wall_ms())
+        else:
+            message = with_facts_of_node(message, self._space, self._wall_ms)
         self._send(to, self._shard, message)
 
 
