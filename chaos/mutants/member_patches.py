@@ -100,6 +100,18 @@ MEMBER_MUTANTS: Final = (
         tests=(_REPLACEMENT,),
     ),
     Mutant(
+        "who should rather not lead never stands for election",
+        _CORE,
+        (("return self._patience.rounds <= rounds\n", "return rounds > 0\n"),),
+        tests=("tests/raft/test_aside.py",),
+    ),
+    Mutant(
+        "a drained leader hands over to whoever is behind",
+        "raftlog.node.yielding",
+        (("            and progress.match >= before\n", "            and before >= 0\n"),),
+        tests=("tests/node/test_yielding.py",),
+    ),
+    Mutant(
         "promoted without having caught up",
         _MEMBERS,
         (

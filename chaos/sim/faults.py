@@ -30,6 +30,7 @@ class Fault(Enum):
     READ_ERROR = "read error"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
+    DRAIN = "drain of a node"
 
 
 _PERIODS_MS: Final = {
@@ -50,6 +51,7 @@ _PERIODS_MS: Final = {
     Fault.READ_ERROR: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
+    Fault.DRAIN: (300, 4_000),
 }
 """The range from which a seed draws the mean time between two strikes."""
 SHARES: Final = (0.15, 0.3, 0.5)

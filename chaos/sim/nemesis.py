@@ -16,8 +16,9 @@ from chaos.sim.faults import Fault
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import ProcessFaults
+from chaos.sim.wish_faults import WishFaults
 
-_CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults)
+_CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults, WishFaults)
 
 
 class Nemesis:

@@ -16,7 +16,8 @@ only once that is left. An empty membership is what a new learner knows before
 the log has told it anything: nobody, who decides nothing.
 
 ``held`` are nodes, by name, that an operator made learners: they do not become voters
-again by their own wish (``--join``), whatever directory they come with.
+again by their own wish (``--join``), whatever directory they come with. ``preferred`` are those
+that should rather lead than others, the first one most.
 """
 
 from typing import Final
@@ -41,7 +42,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
 
     Voters count in elections and commits; learners only receive the log.
     ``addresses`` has those members that were added after the formation, ``held``
-    the nodes that only an operator makes voters.
+    the nodes that only an operator makes voters, ``preferred`` those that should lead.
     """
 
     voters: tuple[ReplicaId, ...]
@@ -50,6 +51,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     learners_next: tuple[ReplicaId, ...] = ()
     addresses: tuple[MemberAddresses, ...] = ()
     held: tuple[NodeId, ...] = ()
+    preferred: tuple[NodeId, ...] = ()
 
     def __post_init__(self) -> None:
         """Reject a membership that could decide nothing, or twice."""

@@ -28,6 +28,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
         shards: How many shards the cluster has.
+        drained: Of the nodes that lead only if they must, those that this one knows of: itself,
+            and if it leads the others.
     """
 
     cluster: str
@@ -47,6 +49,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     directory: str = ""
     learners: tuple[str, ...] = ()
     shards: int = 1
+    drained: tuple[str, ...] = ()
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -69,4 +72,5 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.directory,
         tuple(answer.learners),
         max(1, answer.shards),
+        tuple(answer.drained),
     )

@@ -41,6 +41,7 @@ from raftlog.raft.effects import (
 from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
 from raftlog.raft.listening import Listening
+from raftlog.raft.precedence import rounds_to_sit_out
 from raftlog.raft.quorum import Verdict
 from raftlog.raft.reads import WaitingRead
 
@@ -103,6 +104,8 @@ class RaftCore(Listening):
                     self._out.transfer = TransferEnded.REFUSED
                 else:
                     self.leadership.transfer(target, self._out)
+            case events.StandAside(is_aside):
+                self.is_aside = is_aside
             case events.ChangeMembers(change):
                 self._out.change = self._change_members(change)
             case events.Campaign():
@@ -216,6 +219,8 @@ class RaftCore(Listening):
             self.leader = None
         if not self._members.may_stand or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
+        if pre_vote and self._leaves_it_to_others():
+            return
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one
             # more term every round would only make the others give up theirs.
@@ -232,6 +237,13 @@ class RaftCore(Listening):
             self._count(self.replica, granted=True)
         else:
             candidacy.own_vote = self._hard_state_write
+
+    def _leaves_it_to_others(self) -> bool:
+        """Whether others, who should rather lead, still have time to stand."""
+        rounds = rounds_to_sit_out(
+            self.membership, self.replica.node, is_aside=self.is_aside, led=self.led
+        )
+        return self._patience.rounds <= rounds
 
     def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
         request = candidacy.request(self.log.last_id, transfer=transfer)
@@ -268,7 +280,7 @@ class RaftCore(Listening):
         assert self.role is Role.CANDIDATE, f"a {self.role.value} cannot win an election"
         assert self.vote == self.replica, f"won term {self.term} with a vote for {self.vote}"
         self.role = Role.LEADER
-        self.leader = self.replica.node
+        self.leader = self.led = self.replica.node
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
@@ -292,6 +304,7 @@ class RaftCore(Listening):
             self.term, self.vote = term, None
             self._save_hard_state()
         self.leader = leader
+        self.led = leader or self.led
         self._following = Following(self.log, self.durability, self.commit)
         self._patience.follow()
 
@@ -352,7 +365,7 @@ class RaftCore(Listening):
     def _answer_old_term(self, sender: ReplicaId, message: rpcs.Message) -> None:
         """Tell a leader or candidate of an old term that the world has moved on."""
         if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat | rpcs.SnapshotOffer):
-            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0))
+            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0, is_aside=self.is_aside))
         elif isinstance(message, rpcs.VoteRequest):
             self._promise(sender.node, rpcs.VoteReply(self.term, granted=False))
 

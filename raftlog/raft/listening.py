@@ -34,7 +34,8 @@ class Listening(ReplicaState):
     def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
         self._commit_up_to(min(message.commit, self._following.matched))
         self._out.divergence = self._following.contradicts(sender.node, message, self.commit)
-        self._promise(sender.node, rpcs.HeartbeatReply(self.term, message.round))
+        reply = rpcs.HeartbeatReply(self.term, message.round, is_aside=self.is_aside)
+        self._promise(sender.node, reply)
         if message.commit > self._following.matched:
             # After a restart, or a doubt about the leader, this replica no longer knows that its
             # log matches. A leader with nothing to send would never say so, and what it has

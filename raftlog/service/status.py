@@ -36,6 +36,7 @@ def node_status(
     membership: Membership,
     counters: Mapping[str, int],
     alarms: Sequence[str] = (),
+    drained: Sequence[NodeId] = (),
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
     leader = NodeId(core.leader or "")
@@ -57,6 +58,7 @@ def node_status(
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
         shards=facts.shards,
+        drained=drained,
     )
 
 
