@@ -218,6 +218,8 @@ class Cluster:
         process.life.ended = True
         process.state.end()
         self._count_repairs(process)
+        if process.replica.yielding.handovers:
+            self.marks["handed over by wish"] += process.replica.yielding.handovers
         if process.replica.disks.handovers:
             self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None

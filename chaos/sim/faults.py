@@ -31,6 +31,7 @@ class Fault(Enum):
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
     DRAIN = "drain of a node"
+    PREFER = "change of who should lead"
 
 
 _PERIODS_MS: Final = {
@@ -52,6 +53,7 @@ _PERIODS_MS: Final = {
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
     Fault.DRAIN: (300, 4_000),
+    Fault.PREFER: (500, 5_000),
 }
 """The range from which a seed draws the mean time between two strikes."""
 SHARES: Final = (0.15, 0.3, 0.5)

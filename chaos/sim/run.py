@@ -6,7 +6,6 @@ wherever and however often the seed is run.
 
 import traceback
 from collections import Counter
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -24,10 +23,11 @@ from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
 from chaos.sim.process import Machine
 from chaos.sim.swarm import SeedConfig, draw_config
+from chaos.sim.wish_faults import why_not_as_wished
 from chaos.sim.workload import Clients
 from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
-from raftlog.base.limits import READ_SPAN_BYTES_MAX, YIELD_WAIT_NS_MAX
+from raftlog.base.limits import READ_SPAN_BYTES_MAX
 from raftlog.storage.log_store import LogStore
 
 HEAL_NS: Final = 20 * SECOND_NS
@@ -167,19 +167,13 @@ class Run:
             queue.run_until(queue.now_ns + 100 * MS_NS)
 
     def _demand_wishes(self) -> None:
-        """Who is drained leads only if everybody who could lead is."""
+        """In the end somebody leads whom operators want to lead, if anybody such can."""
         queue = self.cluster.queue
-        deadline_ns = queue.now_ns + YIELD_WAIT_NS_MAX + HEAL_NS
+        deadline_ns = queue.now_ns + 3 * HEAL_NS
         while (missing := why_not_as_wished(self.cluster.up())) is not None:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", missing)
             queue.run_until(queue.now_ns + 100 * MS_NS)
-        if any(
-            machine.process.replica.core.is_aside
-            for machine in self.cluster.up()
-            if machine.process
-        ):
-            self.cluster.marks["drained nodes left alone"] += 1
 
     def _demand_end_of_clients(self) -> None:
         queue = self.cluster.queue
@@ -195,12 +189,20 @@ class Run:
 
         It says so, and takes no part; that is a stop, and right only where damage was done.
         """
+        queue = self.cluster.queue
         for machine in self.cluster.up():
             process = machine.process
-            if process is None or not machine.victim or not process.replica.upkeep.waits_for_terms:
+            if process is None or not machine.victim:
                 continue
-            if not process.replica.upkeep.alarms.raised:
-                raise Violation("liveness", f"{machine.node} waits for terms and does not say so")
+            upkeep = process.replica.upkeep
+            deadline_ns = queue.now_ns + HEAL_NS  # it may have been started a moment ago
+            while upkeep.waits_for_terms and not upkeep.alarms.raised:
+                if queue.now_ns >= deadline_ns:
+                    silent = f"{machine.node} waits for terms and does not say so"
+                    raise Violation("liveness", silent)
+                queue.run_until(queue.now_ns + 100 * MS_NS)
+            if not upkeep.waits_for_terms:
+                continue
             self.cluster.marks["terms hidden for ever"] += 1
             machine.stays_down = True
             self.cluster.end(machine, CrashKind.KEEP)
@@ -221,22 +223,6 @@ class Run:
                 cluster.end(machine, CrashKind.LOSE)
                 _scan(cluster, machine)
         look_at_files(cluster)
-
-
-def why_not_as_wished(machines: Sequence[Machine]) -> str | None:
-    """Return who leads although it should not, or that nobody leads; None if all is well."""
-    cores = [machine.process.replica.core for machine in machines if machine.process is not None]
-    leading = next((core for core in cores if core.leadership is not None), None)
-    if leading is None:
-        return "nobody leads"
-    able = [
-        core.replica.node
-        for core in cores
-        if core.membership.is_voter(core.replica) and not core.is_aside
-    ]
-    if leading.is_aside and able:
-        return f"{leading.replica} leads, which is drained, and {able} could"
-    return None
 
 
 def _scan(cluster: Cluster, machine: Machine) -> None:

@@ -29,6 +29,7 @@ def counters(replica: Replica, mesh: Mesh) -> dict[str, int]:
         "disk_level_size": int(replica.disk_level),
         "disk_stalled_size": int(replica.disks.is_stalled(time.monotonic_ns())),
         "disk_handovers": replica.disks.handovers,
+        "wished_handovers": replica.yielding.handovers,
         "log_first_index": store.first_index,
         "memory_tail_bytes_size": replica.core.log.tail_bytes,
         "messages_received": mesh.server.messages,
