@@ -25,7 +25,7 @@ def test_damage_is_found_by_a_scrub_and_repaired(tmp_path: Path) -> None:
             leader = await cluster.leader()
             follower = next(each for each in cluster.nodes if each != leader)
             for node in (follower, leader):
-                rot(cluster, node)
+                await rot(cluster, node)
                 address = next(a for a in cluster.addresses if a.node == node)
                 found.append(await scrub_node(address.client, 0, 60.0))
             reader = client.reader("orders")
@@ -33,8 +33,12 @@ def test_damage_is_found_by_a_scrub_and_repaired(tmp_path: Path) -> None:
             assert sorted(values) == [b"a value that is unique %04d" % n for n in range(RECORDS)]
         return found
 
-    def rot(cluster: LocalCluster, node: NodeId) -> None:
+    async def rot(cluster: LocalCluster, node: NodeId) -> None:
         segment = segments(directory_of(cluster, node))[-1]
+        async with asyncio.timeout(30):
+            # Acked by a majority, to which this node need not belong: it has it a little later.
+            while b"unique 0007" not in segment.read_bytes():  # noqa: ASYNC110  (a process)
+                await asyncio.sleep(0.01)
         flip(segment, segment.read_bytes().find(b"unique 0007"))
 
     for scrubbed in asyncio.run(live()):
