@@ -14,6 +14,7 @@ from chaos.mutants.mutant import Mutant
 _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
 _LEADER: Final = "raftlog.raft.leader"
+_LISTENING: Final = "raftlog.raft.listening"
 
 MUTANTS: Final = (
     Mutant(
@@ -128,7 +129,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "commit beyond what matches (Raft 5.3)",
-        _CORE,
+        _LISTENING,
         (
             (
                 (
@@ -297,7 +298,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "forgotten match never restated",
-        _CORE,
+        _LISTENING,
         (
             (
                 "        if message.commit > self._following.matched:\n",

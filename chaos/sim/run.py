@@ -6,6 +6,7 @@ wherever and however often the seed is run.
 
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -26,7 +27,7 @@ from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.workload import Clients
 from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
-from raftlog.base.limits import READ_SPAN_BYTES_MAX
+from raftlog.base.limits import READ_SPAN_BYTES_MAX, YIELD_WAIT_NS_MAX
 from raftlog.storage.log_store import LogStore
 
 HEAL_NS: Final = 20 * SECOND_NS
@@ -125,6 +126,7 @@ class Run:
         self._demand_members()  # under load, with limits so small, who is far behind may stay so
         self._leave_out_who_cannot_know()
         self._demand_equal_logs()
+        self._demand_wishes()
         look_at_brokers(self.cluster)
         self._demand_equal_logs()  # retention and sessions write while brokers are looked at
         self.cluster.observer.finish()
@@ -163,6 +165,21 @@ class Run:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", "not every replica became a voter again")
             queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _demand_wishes(self) -> None:
+        """Who is drained leads only if everybody who could lead is."""
+        queue = self.cluster.queue
+        deadline_ns = queue.now_ns + YIELD_WAIT_NS_MAX + HEAL_NS
+        while (missing := why_not_as_wished(self.cluster.up())) is not None:
+            if queue.now_ns >= deadline_ns:
+                raise Violation("liveness", missing)
+            queue.run_until(queue.now_ns + 100 * MS_NS)
+        if any(
+            machine.process.replica.core.is_aside
+            for machine in self.cluster.up()
+            if machine.process
+        ):
+            self.cluster.marks["drained nodes left alone"] += 1
 
     def _demand_end_of_clients(self) -> None:
         queue = self.cluster.queue
@@ -204,6 +221,22 @@ class Run:
                 cluster.end(machine, CrashKind.LOSE)
                 _scan(cluster, machine)
         look_at_files(cluster)
+
+
+def why_not_as_wished(machines: Sequence[Machine]) -> str | None:
+    """Return who leads although it should not, or that nobody leads; None if all is well."""
+    cores = [machine.process.replica.core for machine in machines if machine.process is not None]
+    leading = next((core for core in cores if core.leadership is not None), None)
+    if leading is None:
+        return "nobody leads"
+    able = [
+        core.replica.node
+        for core in cores
+        if core.membership.is_voter(core.replica) and not core.is_aside
+    ]
+    if leading.is_aside and able:
+        return f"{leading.replica} leads, which is drained, and {able} could"
+    return None
 
 
 def _scan(cluster: Cluster, machine: Machine) -> None:

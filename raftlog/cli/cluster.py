@@ -95,7 +95,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         if each.problem:
             rows.append([each.node, each.shard, "no answer", "", "", "", "", pid])
             continue
-        progress = [each.role, each.term, each.commit, each.applied, view.lag(each)]
+        role = f"{each.role}, drained" if each.drained else each.role
+        progress = [role, each.term, each.commit, each.applied, view.lag(each)]
         rows.append([each.node, each.shard, *progress, pid])
     print_table(COLUMNS, rows)
     for each in view.nodes:

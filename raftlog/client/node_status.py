@@ -27,6 +27,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
         alarms: What somebody has to look at, in sentences.
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
+        shards: How many shards the cluster has.
+        drained: Of the nodes that lead only if they must, those that this one knows of: itself,
+            and if it leads the others.
     """
 
     cluster: str
@@ -45,6 +48,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     alarms: tuple[str, ...] = ()
     directory: str = ""
     learners: tuple[str, ...] = ()
+    shards: int = 1
+    drained: tuple[str, ...] = ()
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -66,4 +71,6 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         tuple(answer.alarms),
         answer.directory,
         tuple(answer.learners),
+        max(1, answer.shards),
+        tuple(answer.drained),
     )

@@ -20,7 +20,7 @@ the replica.
 from collections.abc import Sequence
 from typing import assert_never
 
-from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
+from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.membership import Membership
@@ -38,14 +38,15 @@ from raftlog.raft.effects import (
     RoleChanged,
     TransferEnded,
 )
-from raftlog.raft.follower import Following, begin_anew
+from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
+from raftlog.raft.listening import Listening
+from raftlog.raft.precedence import rounds_to_sit_out
 from raftlog.raft.quorum import Verdict
 from raftlog.raft.reads import WaitingRead
-from raftlog.raft.state import ReplicaState
 
 
-class RaftCore(ReplicaState):
+class RaftCore(Listening):
     """The pure Raft machine of one replica. One caller at a time."""
 
     # -- the outside
@@ -103,6 +104,8 @@ class RaftCore(ReplicaState):
                     self._out.transfer = TransferEnded.REFUSED
                 else:
                     self.leadership.transfer(target, self._out)
+            case events.StandAside(is_aside):
+                self.is_aside = is_aside
             case events.ChangeMembers(change):
                 self._out.change = self._change_members(change)
             case events.Campaign():
@@ -151,12 +154,6 @@ class RaftCore(ReplicaState):
         entries = leadership.seal(EntryKind.CONFIGURATION, [[membership.encode()]])
         self._append_as_leader(leadership, entries)
         return entries[0].index
-
-    def _obey(self) -> None:
-        """Another configuration is in force: it counts from now on (Raft §4.1)."""
-        self._members.obey()
-        if self.leadership is not None:
-            self.leadership.obey(self.membership, self._members.quorum, self.configured_at)
 
     def _finish_change(self, leadership: Leadership) -> None:
         """Do what a committed configuration asks of its leader: leave a joint one, or bow out."""
@@ -222,6 +219,8 @@ class RaftCore(ReplicaState):
             self.leader = None
         if not self._members.may_stand or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
+        if pre_vote and self._leaves_it_to_others():
+            return
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one
             # more term every round would only make the others give up theirs.
@@ -238,6 +237,13 @@ class RaftCore(ReplicaState):
             self._count(self.replica, granted=True)
         else:
             candidacy.own_vote = self._hard_state_write
+
+    def _leaves_it_to_others(self) -> bool:
+        """Whether others, who should rather lead, still have time to stand."""
+        rounds = rounds_to_sit_out(
+            self.membership, self.replica.node, is_aside=self.is_aside, led=self.led
+        )
+        return self._patience.rounds <= rounds
 
     def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
         request = candidacy.request(self.log.last_id, transfer=transfer)
@@ -274,7 +280,7 @@ class RaftCore(ReplicaState):
         assert self.role is Role.CANDIDATE, f"a {self.role.value} cannot win an election"
         assert self.vote == self.replica, f"won term {self.term} with a vote for {self.vote}"
         self.role = Role.LEADER
-        self.leader = self.replica.node
+        self.leader = self.led = self.replica.node
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
@@ -298,6 +304,7 @@ class RaftCore(ReplicaState):
             self.term, self.vote = term, None
             self._save_hard_state()
         self.leader = leader
+        self.led = leader or self.led
         self._following = Following(self.log, self.durability, self.commit)
         self._patience.follow()
 
@@ -358,7 +365,7 @@ class RaftCore(ReplicaState):
     def _answer_old_term(self, sender: ReplicaId, message: rpcs.Message) -> None:
         """Tell a leader or candidate of an old term that the world has moved on."""
         if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat | rpcs.SnapshotOffer):
-            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0))
+            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0, is_aside=self.is_aside))
         elif isinstance(message, rpcs.VoteRequest):
             self._promise(sender.node, rpcs.VoteReply(self.term, granted=False))
 
@@ -407,61 +414,6 @@ class RaftCore(ReplicaState):
         """Whether the candidate's log ends no earlier than ours, term before index (§5.4.1)."""
         last = self.log.last_id
         return (candidate.last_term, candidate.last_index) >= (last.term, last.index)
-
-    # -- following
-
-    def _on_append(self, sender: ReplicaId, message: rpcs.AppendRequest) -> None:
-        taken = self._following.take(message, self.commit)
-        if isinstance(taken, rpcs.AppendRejected):
-            self._promise(sender.node, taken)
-            return
-        if taken.entries:
-            to = taken.truncate_to
-            is_changed = to is not None and self._members.configurations.truncate(to)
-            if self._members.configurations.append(taken.entries) or is_changed:
-                self._obey()
-            self._write(to, taken.entries)
-        else:
-            self._acknowledge_again()
-        self._commit_up_to(min(message.commit, self._following.matched))
-
-    def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
-        self._commit_up_to(min(message.commit, self._following.matched))
-        self._out.divergence = self._following.contradicts(sender.node, message, self.commit)
-        self._promise(sender.node, rpcs.HeartbeatReply(self.term, message.round))
-        if message.commit > self._following.matched:
-            # After a restart, or a doubt about the leader, this replica no longer knows that its
-            # log matches. A leader with nothing to send would never say so, and what it has
-            # committed would not be committed here: tell it how little is known to match.
-            self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
-
-    def _reset_log(self, base: LogEnd, configuration: bytes) -> None:
-        """Begin the log anew behind ``base``, if nothing better has come meanwhile (Raft §7)."""
-        # A candidate's log must not change: voters judge it by what it was.
-        if self.role is Role.FOLLOWER and base.index > self.commit:
-            assert base.term <= self.term, f"reset to {base} in term {self.term}"
-            self._members.begin_anew(base.index, configuration)
-            self._following, write = begin_anew(
-                self.log, self.durability, self.commit, base, configuration
-            )
-            self._out.writes.append(write)
-            self._commit_up_to(base.index)
-
-    def _acknowledge_again(self) -> None:
-        self._following.promise_again()
-        self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        """Promise the leader what is both equal to its log and on this disk."""
-        promised = self._following.new_promise() if self.leader is not None else None
-        if promised is not None and self.leader is not None:
-            self._promise(self.leader, rpcs.AppendAccepted(self.term, promised))
-
-    def _commit_up_to(self, index: Index) -> None:
-        if index > self.commit:
-            assert index <= self.log.last_index, f"commit {index} beyond {self.log.last_index}"
-            self.commit = index
-            self._out.commit = index
 
     # -- leading
 

@@ -38,6 +38,8 @@ class NodeView(msgspec.Struct, frozen=True):
     problem: str = ""
     voters: tuple[str, ...] = ()
     """Who votes, as this node knows it."""
+    drained: bool = False
+    """Whether it leads only if nobody else can."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -144,4 +146,5 @@ async def _view(
         last=status.last,
         alarms=tuple(status.alarms),
         voters=tuple(status.voters),
+        drained=node in status.drained,
     )

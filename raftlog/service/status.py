@@ -27,6 +27,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     node: NodeId
     address_of: Callable[[NodeId], str]
     """Where clients reach a node (``host:port``), "" if unknown."""
+    shards: int = 1
 
 
 def node_status(
@@ -35,6 +36,7 @@ def node_status(
     membership: Membership,
     counters: Mapping[str, int],
     alarms: Sequence[str] = (),
+    drained: Sequence[NodeId] = (),
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
     leader = NodeId(core.leader or "")
@@ -55,6 +57,8 @@ def node_status(
         alarms=alarms,
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
+        shards=facts.shards,
+        drained=drained,
     )
 
 

@@ -82,7 +82,9 @@ class Rig:
         self.space = NodeSpace()
         self.room = ShardRoom(REPLICAS[0], self.space)
         self.followers = {
-            replica.node: SimpleNamespace(replica=replica, match=5, active=True, was_active=True)
+            replica.node: SimpleNamespace(
+                replica=replica, match=5, active=True, was_active=True, is_aside=False
+            )
             for replica in REPLICAS[1:]
         }
         self.leadership: Any = SimpleNamespace(transferee=None, followers=self.followers)
@@ -120,6 +122,19 @@ def test_where_all_disks_hang_leadership_stays() -> None:
     rig.since_ns = 0
     rig.succession.look(10 * DISK_STALL_NS)
     assert rig.chosen == []
+
+
+def test_a_drained_node_is_the_last_choice() -> None:
+    """But it is one: a leader that hangs is worse."""
+    rig = Rig()
+    rig.since_ns = 0
+    rig.followers[N2].match, rig.followers[N2].is_aside = 7, True
+    rig.followers[N3].match = 6
+    rig.succession.look(DISK_STALL_NS)
+    assert rig.chosen == [N3]
+    rig.followers[N3].active = rig.followers[N3].was_active = False
+    rig.succession.look(2 * DISK_STALL_NS)
+    assert rig.chosen == [N3, N2]
 
 
 @pytest.mark.parametrize("why", ["learner", "silent", "full", "not leading", "handing over"])
