@@ -44,6 +44,8 @@ from raftlog.storage.room import NoRoom
 
 DATA: Final = "/data"
 SHARD: Final = "/data/shards/0"
+BEGAN_MS: Final = 1_700_000_000_000
+"""When runs begin, by the wall clocks; each is wrong by some minutes."""
 SCRUB_REST_NS: Final = 3_000 * MS_NS
 SCRUB_BYTES_PER_S: Final = 8 << 20
 DEEP_CHECK_SHARE: Final = 0.004
@@ -151,7 +153,8 @@ class Cluster:
     ) -> None:
         node = machine.node
         random = self.process_random
-        life = Life(self.queue, machine.drift_ppm, random.randrange(10**6))
+        wall_ms = BEGAN_MS + random.randrange(10**6)
+        life = Life(self.queue, machine.drift_ppm, wall_ms)
         writer = SimWriter(
             *(self.queue, life, machine.pace),
             on_performed=lambda plan, error: self._performed(machine, plan, error),
@@ -217,7 +220,7 @@ class Cluster:
             return
         process.life.ended = True
         process.state.end()
-        self._count_repairs(process)
+        self._count_work(process)
         if process.replica.disks.handovers:
             self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None
@@ -228,13 +231,14 @@ class Cluster:
         self.observer.ends(machine.node)
         self._tell_of_lost_connections(machine.node)
 
-    def _count_repairs(self, process: Process) -> None:
+    def _count_work(self, process: Process) -> None:
         upkeep = process.replica.upkeep
         counted = {
             "repairs": upkeep.repairer.repaired,
             "files repaired": upkeep.exchange.fetched,
             "scrub passes": upkeep.scrubber.passes,
             "scrub finds": upkeep.scrubber.found,
+            "leased reads": process.replica.core.leased_reads,
         }
         for what, count in counted.items():
             if count:

@@ -6,14 +6,15 @@ is drawn once per seed.
 """
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import SECTOR_BYTES, CrashKind, Killed
 from chaos.sim.events import MS_NS, stream
-from chaos.sim.network import partition
+from chaos.sim.network import both_ways, partition
 from chaos.sim.operator import Operator
 from chaos.sim.process import Machine
 from chaos.sim.swarm import Fault
@@ -53,6 +54,8 @@ class Nemesis:
             Fault.READ_ERROR: self._read_errors,
             Fault.OUTAGE: self._outage,
             Fault.MEMBERS: self._operator.act,
+            Fault.CLOCK_JUMP: self._set_clock,
+            Fault.DEPOSED: self._depose,
         }
 
     def start(self) -> None:
@@ -150,6 +153,12 @@ class Nemesis:
             until_ns = self._cluster.queue.now_ns + self._random.randrange(50, 3_000) * MS_NS
             machine.process.life.resumes_ns = until_ns
 
+    def _set_clock(self) -> None:
+        machine = self._some_machine()
+        if machine is not None and machine.process is not None:
+            self._note("clocks set")
+            machine.process.life.set_wall_clock(self._random.randint(-3_600_000, 3_600_000))
+
     # -- the network
 
     def _partition(self) -> None:
@@ -159,6 +168,9 @@ class Nemesis:
         kind, links = partition(nodes, self._random)
         self._note("partitions")
         self._note(f"partition: {kind}")
+        self._cut_links(links)
+
+    def _cut_links(self, links: Sequence[tuple[NodeId, NodeId]]) -> None:
         self._cluster.network.block(links)
         self._cut += 1
         cut = self._cut
@@ -168,6 +180,32 @@ class Nemesis:
                 self._cluster.network.block(())
 
         self._cluster.queue.after(self._random.randrange(100, 3_000) * MS_NS, heal)
+
+    def _depose(self) -> None:
+        """Cut a leader off and make the others elect soon: what a lease must not survive.
+
+        It has asked one of them to stand just before; or all have heard that it is gone; or
+        they have lost what they remembered.
+        """
+        cluster, random = self._cluster, self._random
+        leading = [each for each in cluster.up() if each.process and each.process.replica.leads]
+        if not leading:
+            return
+        old = random.choice(leading)
+        others = [each for each in cluster.up() if each is not old]
+        how = random.choice(("transfer", "hint", "restart"))
+        self._note(f"deposed: {how}")
+        if how == "transfer" and old.process is not None:
+            old.process.life.call_soon(old.process.replica.transfer)
+        links = both_ways([old.node], [node for node in cluster.nodes if node != old.node])
+        late_ns = random.randrange(20) * MS_NS if how == "transfer" else 0
+        cluster.queue.after(late_ns, lambda: None if self._over else self._cut_links(links))
+        for other in others:
+            if how == "hint":
+                cluster.connection_lost(other, old.node)
+            elif how == "restart":
+                cluster.end(other, CrashKind.KEEP)
+                cluster.queue.after(MS_NS, partial(cluster.restart, other))
 
     def _clog(self) -> None:
         nodes: list[NodeId] = list(self._cluster.nodes)

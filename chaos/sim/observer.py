@@ -94,8 +94,8 @@ class Observer:
         self._safety.starts(node, replica.machine.applied)
         step = replica.core.step
 
-        def observed(event: Event) -> Effects:
-            effects = step(event)
+        def observed(event: Event, now_ns: int = 0) -> Effects:
+            effects = step(event, now_ns)
             self._stepped(node, replica, effects)
             return effects
 

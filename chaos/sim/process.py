@@ -63,6 +63,10 @@ class Life:
         """A wall clock that may be wrong."""
         return self._wall_ms + self._queue.now_ns // 1_000_000
 
+    def set_wall_clock(self, by_ms: int) -> None:
+        """Somebody sets the wall clock forward, or back."""
+        self._wall_ms += by_ms
+
     def call_soon(self, call: Callable[[], None]) -> None:
         """Make ``call`` in the next turn."""
         self.at_ns(self._queue.now_ns, call)

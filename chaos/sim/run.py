@@ -191,10 +191,21 @@ class Run:
     def _demand_equal_logs(self) -> None:
         queue = self.cluster.queue
         deadline_ns = queue.now_ns + HEAL_NS
-        while (missing := why_not_converged(self.cluster.views())) is not None:
+        while (missing := self._why_not_at_rest()) is not None:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", missing)
             queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _why_not_at_rest(self) -> str | None:
+        missing = why_not_converged(self.cluster.views())
+        if missing is not None:
+            return missing
+        for machine in self.cluster.up():
+            # Damage, and a power cut 20 ms after an ack, are two faults (ruling 2).
+            process = machine.process
+            if machine.victim and process is not None and process.replica.store.mark_dirty:
+                return f"{machine.node}: the durable mark is not on the disk"
+        return None
 
     def _scan_disks(self) -> None:
         """Cut the power of all and read every log from its first entry to its last."""

@@ -21,6 +21,9 @@ BIG_EVERY: Final = 100
 """One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
 TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
+LEASES_SHARE: Final = 0.25
+"""Seeds whose leaders read by leases, with clocks as bad as these allow."""
+LEASE_DRIFT_PPM_MAX: Final = 45_000
 MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
 BROKER_SHARE: Final = 0.4
@@ -47,6 +50,8 @@ class Fault(Enum):
     READ_ERROR = "read error"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
+    CLOCK_JUMP = "jump of a wall clock"
+    DEPOSED = "a leader that is cut off while the others elect"
 
 
 _PERIODS_MS: Final = {
@@ -67,7 +72,12 @@ _PERIODS_MS: Final = {
     Fault.READ_ERROR: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
+    Fault.CLOCK_JUMP: (300, 4_000),
+    Fault.DEPOSED: (1_000, 4_000),
 }
+
+
+_DRAWN_APART: Final = (Fault.OUTAGE, Fault.MEMBERS, Fault.CLOCK_JUMP, Fault.DEPOSED)
 
 
 class CallsConfig(msgspec.Struct, frozen=True):
@@ -138,6 +148,8 @@ class SeedConfig(msgspec.Struct, frozen=True):
     """Whether a minority stays down at the end."""
     broker: BrokerConfig | None = None
     """None: raw entries."""
+    astray: float = 0.1
+    """How often a client looks for the leader somewhere else than where it was."""
 
 
 def is_big(seed: int) -> bool:
@@ -147,7 +159,34 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    config = _draw_config(seed)
+    return _with_leases(_with_trims(_draw_config(seed)))
+
+
+def _with_leases(config: SeedConfig) -> SeedConfig:
+    """Let leaders read by leases in some seeds, with many reads and what might break them."""
+    random = stream(config.seed, "leases")
+    if config.nodes < 2 or random.random() >= LEASES_SHARE:
+        return config
+    periods_ns = dict(config.periods_ns)
+    for fault in (Fault.TRANSFER, Fault.PARTITION, Fault.FALSE_HINT, Fault.PAUSE, Fault.KILL):
+        if random.random() < 0.6:
+            periods_ns.setdefault(fault, MS_NS * random.randint(*_PERIODS_MS[fault]))
+    for fault in (Fault.CLOCK_JUMP, Fault.DEPOSED):
+        periods_ns[fault] = MS_NS * random.randint(*_PERIODS_MS[fault])
+    quiet = 4 if is_big(config.seed) else 1
+    return msgspec.structs.replace(
+        config,
+        core=msgspec.structs.replace(config.core, lease_reads=True),
+        periods_ns=periods_ns,
+        appends_per_s=30 / quiet,
+        reads_per_s=random.choice((10, 60)) / quiet,
+        astray=0.5,
+        drift_ppm=random.choice((0, 20_000, LEASE_DRIFT_PPM_MAX)),
+    )
+
+
+def _with_trims(config: SeedConfig) -> SeedConfig:
+    seed = config.seed
     random = stream(seed, "trims")
     if config.broker is None or config.nodes < 3 or random.random() >= TRIMS_SHARE:
         return config
@@ -239,7 +278,7 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
 
 def _draw_faults(random: Random, nodes: int) -> list[Fault]:
     share = random.choice((0.15, 0.3, 0.5))
-    ordinary = [fault for fault in Fault if fault not in (Fault.OUTAGE, Fault.MEMBERS)]
+    ordinary = [fault for fault in Fault if fault not in _DRAWN_APART]
     chosen = [fault for fault in ordinary if random.random() < share]
     if nodes == 1:
         alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}

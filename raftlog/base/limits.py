@@ -101,6 +101,9 @@ TICK_NS: Final = 10_000_000
 HEARTBEAT_TICKS: Final = 5
 ELECTION_TICKS_MIN: Final = 50
 ELECTION_TICKS_MAX: Final = 100
+LEASE_PERCENT: Final = 90
+"""A leader's lease in percent of what voters pledge: clocks may be 5 % fast or slow."""
+LEASE_MS_MAX: Final = 60_000
 HINT_TICKS_MAX: Final = 6
 """A lost connection to the leader starts a pre-vote after 1 to this many ticks."""
 HELLO_TIMEOUT_NS: Final = 50_000_000

@@ -111,7 +111,8 @@ class Replica:
         self._scheduler = world.scheduler
         self._peers = world.peers
         restored = recollect(store, machine, membership)
-        self.core = RaftCore(replica, options.core, restored, world.random)
+        now_ns = world.scheduler.now_ns()
+        self.core = RaftCore(replica, options.core, restored, world.random, now_ns)
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
@@ -359,7 +360,7 @@ class Replica:
 
     def _decide(self, event: Event) -> Effects | None:
         try:
-            effects = self.core.step(event)
+            effects = self.core.step(event, self._scheduler.now_ns())
         except (AssertionError, CorruptFrame) as error:
             # A failed assertion, or a configuration entry of another version, stops the replica,
             # not the process's other shards.

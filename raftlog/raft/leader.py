@@ -18,9 +18,10 @@ from raftlog.base.limits import PENDING_READS_MAX
 from raftlog.base.membership import Membership
 from raftlog.raft.config import WINDOW_ADAPT_TICKS, CoreConfig
 from raftlog.raft.effects import Effects, LoadEntries, ReadFailed, ReadReady, Send, TransferEnded
+from raftlog.raft.lease import Lease
 from raftlog.raft.log import LogView
 from raftlog.raft.progress import Pace, Progress
-from raftlog.raft.quorum import Quorum
+from raftlog.raft.quorum import EVERYTHING, Quorum
 from raftlog.raft.reads import PendingReads, WaitingRead
 from raftlog.raft.rpcs import (
     AppendAccepted,
@@ -50,6 +51,7 @@ class Leadership:
         membership: Membership,
         quorum: Quorum,
         commit: Index,
+        lease: Lease,
     ) -> None:
         self.term = term
         self.commit = commit
@@ -62,6 +64,7 @@ class Leadership:
         self._config = config
         self._log = log
         self._quorum = quorum
+        self._lease = lease
         self._followers: dict[NodeId, Progress] = {}
         self._successors: set[NodeId] = set()
         """Who may lead after this replica: not those who are on their way out."""
@@ -116,6 +119,7 @@ class Leadership:
         stand for election for ever.
         """
         self._quorum = quorum
+        self._obey_leases(membership.lease_ms)
         self._successors = {replica.node for replica in membership.voters}
         self._learners = [replica.node for replica in membership.learners]
         members = {replica.node: replica for replica in membership.replicas}
@@ -148,7 +152,7 @@ class Leadership:
         self.heartbeat(out)
         successor = self._best_follower()
         if successor is not None:
-            out.messages.append(Send(successor, TimeoutNow(self.term), NOW))
+            self._ask_to_stand(successor, out)
 
     def _pass_time_of_members(self, count: int) -> None:
         for node in self._learners:
@@ -220,7 +224,7 @@ class Leadership:
             self._send(progress, (), out)
         node = progress.replica.node
         if node == self.transferee and progress.match == self._log.last_index:
-            out.messages.append(Send(node, TimeoutNow(self.term), NOW))
+            self._ask_to_stand(node, out)
 
     def rejected(self, progress: Progress, message: AppendRejected, out: Effects) -> None:
         """Find the next point at which the logs may agree, and probe there."""
@@ -235,6 +239,9 @@ class Leadership:
         """Note that the follower follows; repair a silent stall; confirm reads."""
         progress.active = True
         progress.round = max(progress.round, message.round)
+        if message.pledged_ms:
+            until_ns = self._lease.until_ns(message.round, message.pledged_ms)
+            progress.pledged_until_ns = max(progress.pledged_until_ns, until_ns)
         progress.probing = False
         if progress.pace is Pace.SNAPSHOT:
             self._offer_snapshot(progress, out)
@@ -302,6 +309,7 @@ class Leadership:
         """Begin a round: it keeps followers patient and confirms waiting reads."""
         self._heartbeat_elapsed = 0
         self._round += 1
+        self._lease.round_begins(self._round)
         if self.commit >= self.first_index:
             self._reads.begin(self._round, self.commit)
         for node, progress in self._followers.items():
@@ -312,13 +320,20 @@ class Leadership:
 
     # -- reads
 
-    def read(self, read: WaitingRead, out: Effects) -> None:
-        """Take in a linearizable read; it waits for an own-term commit and a round."""
+    def read(self, read: WaitingRead, out: Effects) -> bool:
+        """Take in a linearizable read; return whether a lease has answered it already.
+
+        Else it waits for an own-term commit and a round.
+        """
+        if self.has_lease:
+            self._answer_read(read, self.commit, out)
+            return True
         if len(self._reads) >= PENDING_READS_MAX:
             self._fail_read(read, out)
-            return
-        self._reads.new.append(read)
-        self.confirm_new_reads(out)
+        else:
+            self._reads.new.append(read)
+            self.confirm_new_reads(out)
+        return False
 
     def confirm_new_reads(self, out: Effects) -> None:
         """Begin a round for new reads, unless one is under way or nothing is committed yet."""
@@ -349,9 +364,30 @@ class Leadership:
         self.transferee = chosen
         self._transfer_elapsed = 0
         if progress.match == self._log.last_index:
-            out.messages.append(Send(progress.replica.node, TimeoutNow(self.term), NOW))
+            self._ask_to_stand(chosen, out)
         else:
             self._send_entries(progress, out)
+
+    def _ask_to_stand(self, node: NodeId, out: Effects) -> None:
+        self._lease.give_up()  # the message may be late; no pledge holds that election back
+        out.messages.append(Send(node, TimeoutNow(self.term), NOW))
+
+    # -- leases
+
+    @property
+    def has_lease(self) -> bool:
+        """Whether reads may be served at the commit index without asking anybody."""
+        if not self._lease.is_on or self.commit < self.first_index:
+            return False
+        until = {node: Index(each.pledged_until_ns) for node, each in self._followers.items()}
+        until[self._me] = EVERYTHING  # it helps nobody else as long as it leads
+        return self._lease.covers(self._quorum.committed(until))
+
+    def _obey_leases(self, lease_ms: int) -> None:
+        if lease_ms != self._lease.lease_ms:
+            self._lease.change(lease_ms)
+            for progress in self._followers.values():
+                progress.pledged_until_ns = 0
 
     # -- inside
 
@@ -429,11 +465,14 @@ class Leadership:
         rounds = {node: Index(progress.round) for node, progress in self._followers.items()}
         rounds[self._me] = Index(self._round)
         for read, index in self._reads.confirmed(self._quorum.committed(rounds)):
-            if read.requester is None:
-                out.reads.append(ReadReady(read.token, index))
-            else:
-                reply: Message = ReadIndexReply(self.term, read.token, index)
-                out.messages.append(Send(read.requester, reply, NOW))
+            self._answer_read(read, index, out)
+
+    def _answer_read(self, read: WaitingRead, index: Index, out: Effects) -> None:
+        if read.requester is None:
+            out.reads.append(ReadReady(read.token, index))
+        else:
+            reply: Message = ReadIndexReply(self.term, read.token, index)
+            out.messages.append(Send(read.requester, reply, NOW))
 
     def _fail_read(self, read: WaitingRead, out: Effects) -> None:
         if read.requester is None:

@@ -45,6 +45,8 @@ class Progress:
         """It had answered at that check: the moment after it, nobody is active yet."""
         self.round = 0
         """The latest heartbeat round that it answered."""
+        self.pledged_until_ns = 0
+        """It helps nobody else to lead before, as far as the leader's clock can tell."""
         self.window_bytes = WINDOW_BYTES_MIN
         self._window_messages = window_messages
         self._in_flight: deque[tuple[Index, int]] = deque()
