@@ -292,6 +292,11 @@ class Replica:
         match = progress.match if progress is not None else Index(0)
         return match, leadership.has_caught_up(node)
 
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member was heard lately, as far as a leader can know; False of others."""
+        leadership = self.core.leadership
+        return leadership is not None and leadership.is_alive(node)
+
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
