@@ -77,7 +77,6 @@ class Cluster:
             *(self._replicas, first),
             broker=config.broker is not None,
             log_time=LogTime(majority_is_right=config.clocks_are_right),
-            true_ms=lambda: true_ms(self.queue),
         )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
@@ -144,7 +143,7 @@ class Cluster:
 
         def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
             self.queue.note(digest)
-            self.observer.applies(node, entry, digest, outcomes)
+            self.observer.applies(node, entry, digest, outcomes, true_ms(self.queue))
 
         if self.config.broker is None:
             return HistoryState(on_apply)

@@ -6,7 +6,7 @@ the moment at which they leave.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from chaos.check.acked_present import History, Place
@@ -58,10 +58,8 @@ class Observer:
         *,
         broker: bool,
         log_time: LogTime,
-        true_ms: Callable[[], int],
     ) -> None:
         self.log_time = log_time
-        self._true_ms = true_ms
         self.marks: Counter[str] = Counter()
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
@@ -221,13 +219,18 @@ class Observer:
     # -- state machines and clients
 
     def applies(
-        self, node: NodeId, entry: Entry, digest: bytes, outcomes: Sequence[object]
+        self,
+        node: NodeId,
+        entry: Entry,
+        digest: bytes,
+        outcomes: Sequence[object],
+        true_ms: int,
     ) -> None:
-        """Take in that a state machine applied ``entry``."""
+        """Take in that a state machine applied ``entry``, and when that was."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
-            self._stamped(entry)
+            self._stamped(entry, true_ms)
             if self.facts is not None:
                 self.facts.applied(entry, outcomes)
                 return
@@ -235,9 +238,9 @@ class Observer:
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
 
-    def _stamped(self, entry: Entry) -> None:
+    def _stamped(self, entry: Entry, true_ms: int) -> None:
         if entry.kind is EntryKind.COMMANDS:
-            passed_ms = self.log_time.stamped(log_time_of(entry.body), self._true_ms())
+            passed_ms = self.log_time.stamped(log_time_of(entry.body), true_ms)
             if passed_ms > STEP_MS:
                 self.marks["log time moved at once"] += 1
 
