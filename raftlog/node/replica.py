@@ -225,6 +225,11 @@ class Replica:
         """Whether the writer has nothing of this replica any more."""
         return self._persister.under_way is None
 
+    @property
+    def write_error(self) -> Exception | None:
+        """What ended the writing, if something did: then the log must not be closed."""
+        return self._persister.error
+
     def _is_writing(self) -> bool:
         return self._persister.under_way is not None
 
