@@ -30,8 +30,8 @@ LEASE_MUTANTS: Final = (
         _LEASE,
         (
             (
-                "return sent_ns + length_ms * MS_NS",
-                "return self._moment.ns + length_ms * MS_NS",
+                "until_ns = sent_ns + length_ns\n",
+                "until_ns = self._moment.ns + length_ns\n",
             ),
         ),
     ),
@@ -64,11 +64,11 @@ LEASE_MUTANTS: Final = (
     ),
     Mutant(
         "lease by the pledges of one half of a joint configuration",
-        _LEADER,
+        _LEASE,
         (
             (
-                "self._lease.covers(self._quorum.committed(until))",
-                "self._lease.covers(self._quorum._current.committed(until))",
+                "self._moment.ns < self._quorum.committed(until)",
+                "self._moment.ns < self._quorum._current.committed(until)",
             ),
         ),
         tests=_TESTS,
@@ -78,8 +78,8 @@ LEASE_MUTANTS: Final = (
         _LEADER,
         (
             (
-                " or self.commit < self.first_index:\n            return False",
-                ":\n            return False",
+                "        if self.commit >= self.first_index and self._lease.holds:\n",
+                "        if self._lease.holds:\n",
             ),
         ),
         tests=_TESTS,

@@ -289,7 +289,12 @@ class RaftCore(Listening):
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
-            *(self.membership, self._members.quorum, self.commit, Lease(self._moment)),
+            *(
+                self.membership,
+                self._members.quorum,
+                self.commit,
+                Lease(self._moment, self.replica),
+            ),
         )
         self.leadership = leadership
         leadership.durable(self.durable)

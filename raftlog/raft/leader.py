@@ -21,7 +21,7 @@ from raftlog.raft.effects import Effects, LoadEntries, ReadFailed, ReadReady, Se
 from raftlog.raft.lease import Lease
 from raftlog.raft.log import LogView
 from raftlog.raft.progress import Pace, Progress
-from raftlog.raft.quorum import EVERYTHING, Quorum
+from raftlog.raft.quorum import Quorum
 from raftlog.raft.reads import PendingReads, WaitingRead
 from raftlog.raft.rpcs import (
     AppendAccepted,
@@ -37,6 +37,8 @@ from raftlog.raft.rpcs import (
 
 NOW: Final = WRITE_ZERO
 """``Send.after`` of a message that promises nothing."""
+SILENCES: Final = 3
+"""Who has been silent for so many of the longest election timeouts is not alive."""
 
 
 class Leadership:
@@ -119,7 +121,7 @@ class Leadership:
         stand for election for ever.
         """
         self._quorum = quorum
-        self._obey_leases(membership.lease_ms)
+        self._lease.obey(membership, quorum)
         self._successors = {replica.node for replica in membership.voters}
         self._learners = [replica.node for replica in membership.learners]
         members = {replica.node: replica for replica in membership.replicas}
@@ -147,6 +149,31 @@ class Leadership:
             return False
         return progress.has_caught_up and (progress.active or progress.was_active)
 
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member was heard lately, or this leader can't know yet that it was not.
+
+        Long enough for a process that is started again, or stands still for a while.
+        """
+        progress = self._followers.get(node)
+        patience = SILENCES * self._config.election_ticks_max
+        return node == self._me or (progress is not None and progress.silent_ticks < patience)
+
+    def is_needed(self, node: NodeId) -> bool:
+        """Whether commits, or a transfer, wait for what this follower lacks.
+
+        They don't wait if others who answer and have what is committed are enough; before the
+        first commit of the term that is this leader's first entry.
+        """
+        enough = max(self.commit, self.first_index)
+        others = {
+            other
+            for other, progress in self._followers.items()
+            if other != node
+            and progress.match >= enough
+            and (progress.active or progress.was_active)
+        }
+        return node == self.transferee or not self._quorum.agrees(others | {self._me})
+
     def bow_out(self, out: Effects) -> None:
         """Tell everybody that this replica is no voter any more, and let the best one go on."""
         self.heartbeat(out)
@@ -161,6 +188,7 @@ class Leadership:
                 progress.catch_up(self._log.last_index, count, self._config.election_ticks_min)
         patience = 2 * self._config.election_ticks_max
         for node, progress in list(self._followers.items()):
+            progress.silent_ticks += count
             if progress.leaves_at is not None:
                 progress.left_for += count
                 if progress.left_for >= patience:
@@ -207,7 +235,7 @@ class Leadership:
         assert message.matched <= last, (
             f"{progress.replica} has {message.matched}, log ends {last}"
         )
-        progress.active = True
+        progress.heard()
         if progress.pace is Pace.SNAPSHOT and message.matched < self._log.start.index:
             return
         if progress.accepted(message.matched) and progress.leaves_at is None:
@@ -228,7 +256,7 @@ class Leadership:
 
     def rejected(self, progress: Progress, message: AppendRejected, out: Effects) -> None:
         """Find the next point at which the logs may agree, and probe there."""
-        progress.active = True
+        progress.heard()
         agree = self._log.last_at_or_below(message.hint_index, message.hint_term)
         if progress.rejected(message.rejected, agree.index):
             self._send_entries(progress, out)
@@ -237,11 +265,10 @@ class Leadership:
         self, progress: Progress, message: HeartbeatReply, out: Effects
     ) -> None:
         """Note that the follower follows; repair a silent stall; confirm reads."""
-        progress.active = True
+        progress.heard()
         progress.round = max(progress.round, message.round)
         if message.pledged_ms:
-            until_ns = self._lease.until_ns(message.round, message.pledged_ms)
-            progress.pledged_until_ns = max(progress.pledged_until_ns, until_ns)
+            self._lease.pledged(progress.replica, message.round, message.pledged_ms)
         progress.probing = False
         if progress.pace is Pace.SNAPSHOT:
             self._offer_snapshot(progress, out)
@@ -325,7 +352,7 @@ class Leadership:
 
         Else it waits for an own-term commit and a round.
         """
-        if self.has_lease:
+        if self.commit >= self.first_index and self._lease.holds:
             self._answer_read(read, self.commit, out)
             return True
         if len(self._reads) >= PENDING_READS_MAX:
@@ -371,23 +398,6 @@ class Leadership:
     def _ask_to_stand(self, node: NodeId, out: Effects) -> None:
         self._lease.give_up()  # the message may be late; no pledge holds that election back
         out.messages.append(Send(node, TimeoutNow(self.term), NOW))
-
-    # -- leases
-
-    @property
-    def has_lease(self) -> bool:
-        """Whether reads may be served at the commit index without asking anybody."""
-        if not self._lease.is_on or self.commit < self.first_index:
-            return False
-        until = {node: Index(each.pledged_until_ns) for node, each in self._followers.items()}
-        until[self._me] = EVERYTHING  # it helps nobody else as long as it leads
-        return self._lease.covers(self._quorum.committed(until))
-
-    def _obey_leases(self, lease_ms: int) -> None:
-        if lease_ms != self._lease.lease_ms:
-            self._lease.change(lease_ms)
-            for progress in self._followers.values():
-                progress.pledged_until_ns = 0
 
     # -- inside
 

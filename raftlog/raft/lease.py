@@ -26,7 +26,10 @@ on its disk, and not in a file that an operator edits.
 from collections import deque
 from typing import Final
 
+from raftlog.base.ids import Index, ReplicaId
 from raftlog.base.limits import LEASE_PERCENT
+from raftlog.base.membership import NOBODY, Membership
+from raftlog.raft.quorum import EVERYTHING, Quorum
 
 MS_NS: Final = 1_000_000
 
@@ -66,23 +69,27 @@ class Pledge:
 class Lease:
     """What a leader may conclude from the pledges of one term."""
 
-    def __init__(self, moment: Moment) -> None:
-        self.lease_ms = 0
-        """How long a pledge is, by the configuration in force; 0: there are no leases."""
+    def __init__(self, moment: Moment, me: ReplicaId) -> None:
         self._moment: Final = moment
+        self._me: Final = me
+        self._lease_ms = 0
+        """How long a pledge is, by the configuration in force; 0: there are no leases."""
+        self._voters: tuple[ReplicaId, ...] = ()
+        self._quorum = Quorum.of(NOBODY)
         self._rounds: deque[tuple[int, int]] = deque()
         """Heartbeat rounds, and when they began."""
+        self._until_ns: dict[ReplicaId, int] = {}
+        """When each voter may help another leader again, by our clock, at the earliest."""
         self._is_given_up = False
 
-    @property
-    def is_on(self) -> bool:
-        """Whether this leader may have a lease at all."""
-        return self.lease_ms > 0 and not self._is_given_up
-
-    def change(self, lease_ms: int) -> None:
-        """Pledges have another length from now on; earlier rounds prove nothing."""
-        self.lease_ms = lease_ms
-        self._rounds.clear()
+    def obey(self, membership: Membership, quorum: Quorum) -> None:
+        """Another configuration is in force; if pledges are longer or shorter, they begin anew."""
+        self._voters = (*membership.voters, *membership.outgoing)
+        self._quorum = quorum
+        if membership.lease_ms != self._lease_ms:
+            self._lease_ms = membership.lease_ms
+            self._rounds.clear()
+            self._until_ns.clear()
 
     def give_up(self) -> None:
         """An election was asked for, which no pledge holds back."""
@@ -90,24 +97,31 @@ class Lease:
 
     def round_begins(self, number: int) -> None:
         """Remember when a heartbeat round was sent: a pledge that answers it is no older."""
-        if not self.is_on:
+        if not self._lease_ms:
             return
         rounds, now_ns = self._rounds, self._moment.ns
-        while rounds and now_ns - rounds[0][1] > self.lease_ms * MS_NS:
+        while rounds and now_ns - rounds[0][1] > self._lease_ms * MS_NS:
             rounds.popleft()
         rounds.append((number, now_ns))
 
-    def until_ns(self, number: int, pledged_ms: int) -> int:
-        """Return until when the answer to a round keeps its voter from helping another; or 0.
+    def pledged(self, voter: ReplicaId, number: int, pledged_ms: int) -> None:
+        """Take in the answer to a round.
 
-        Never longer than the configuration says: a voter that starts again waits for that.
+        A pledge counts for no longer than the configuration says: so long its voter waits
+        when it is started again.
         """
         for each, sent_ns in reversed(self._rounds):
             if each == number:
-                length_ms = min(pledged_ms, self.lease_ms)
-                return sent_ns + length_ms * MS_NS * LEASE_PERCENT // 100
-        return 0
+                length_ns = min(pledged_ms, self._lease_ms) * MS_NS * LEASE_PERCENT // 100
+                until_ns = sent_ns + length_ns
+                self._until_ns[voter] = max(self._until_ns.get(voter, 0), until_ns)
+                return
 
-    def covers(self, until_ns: int) -> bool:
-        """Whether a lease that ends then has not ended."""
-        return self.is_on and self._moment.ns < until_ns
+    @property
+    def holds(self) -> bool:
+        """Whether nobody else can have become leader, as far as pledges say."""
+        if self._is_given_up or not self._lease_ms:
+            return False
+        until = {voter.node: Index(self._until_ns.get(voter, 0)) for voter in self._voters}
+        until[self._me.node] = EVERYTHING  # it helps nobody else as long as it leads
+        return self._moment.ns < self._quorum.committed(until)

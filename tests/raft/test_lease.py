@@ -14,6 +14,7 @@ from raftlog.raft.config import CoreConfig
 from raftlog.raft.effects import ReadReady, TransferEnded
 from raftlog.raft.events import Campaign, ConnectionLost, Read, Transfer
 from raftlog.raft.lease import Lease, Moment, Pledge
+from raftlog.raft.quorum import Quorum
 from raftlog.raft.rpcs import (
     Heartbeat,
     HeartbeatReply,
@@ -24,7 +25,7 @@ from raftlog.raft.rpcs import (
     VoteReply,
     VoteRequest,
 )
-from tests.raft.harness import N1, N2, N3, R2, R3, Node, World
+from tests.raft.harness import N1, N2, N3, R1, R2, R3, Node, World
 
 LEASES = CoreConfig(lease_reads=True)
 MIN = LEASES.election_ticks_min
@@ -162,7 +163,7 @@ def test_a_joint_configuration_needs_the_pledges_of_both_halves(
     world.isolate(N2)
     assert isinstance(leader.change(change), int)
     assert leader.core.membership.is_joint
-    leader.core.leadership.followers[N2].pledged_until_ns = 0  # type: ignore[union-attr]
+    leader.core.leadership._lease._until_ns.clear()  # type: ignore[union-attr]
 
     assert not served(leader, 8)
 
@@ -232,8 +233,7 @@ def test_a_shorter_pledge_counts_for_what_it_is() -> None:
     world.isolate(N1)
     leader.tick(LEASES.heartbeat_ticks)
     round_number = world.take(Heartbeat, to=N2)[0].round
-    leader.core.leadership.followers[N2].pledged_until_ns = 0  # type: ignore[union-attr]
-    leader.core.leadership.followers[N3].pledged_until_ns = 0  # type: ignore[union-attr]
+    leader.core.leadership._lease._until_ns.clear()  # type: ignore[union-attr]
     leader.receive(R2, HeartbeatReply(Term(1), round_number, pledged_ms=100))
     assert served(leader)
     leader.tick(9)
@@ -387,14 +387,15 @@ def test_a_lease_ends_before_the_pledge_as_long_as_clocks_are_within_five_percen
         return true_ns * (1_000_000 + ppm) // 1_000_000
 
     leader, voter = Moment(clock(0, leader_ppm)), Moment(0)
-    lease, pledge = Lease(leader), Pledge(voter, 0)
-    lease.change(lease_ms)
+    membership = Membership((R1, R2), lease_ms=lease_ms)
+    lease, pledge = Lease(leader, R1), Pledge(voter, 0)
+    lease.obey(membership, Quorum.of(membership))
     lease.round_begins(1)
     voter.ns = clock(way_ns, voter_ppm)
-    until_ns = lease.until_ns(1, pledge.give(lease_ms))
+    lease.pledged(R2, 1, pledge.give(lease_ms))
     for true_ns in range(way_ns, way_ns + 2 * lease_ms * 1_000_000, lease_ms * 10_000):
         leader.ns, voter.ns = clock(true_ns, leader_ppm), clock(true_ns, voter_ppm)
-        assert pledge.holds or not lease.covers(until_ns), f"{true_ns} ns after the round"
+        assert pledge.holds or not lease.holds, f"{true_ns} ns after the round"
 
 
 @pytest.mark.parametrize("lease_ms", [-1, 60_001])
