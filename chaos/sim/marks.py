@@ -30,6 +30,7 @@ REQUIRED: Final = (
     "index files compared",
     "kills",
     "leaders drained",
+    "leased reads",
     "loads",
     "members asleep",
     "members expired",

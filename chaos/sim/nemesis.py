@@ -1,24 +1,34 @@
 """Strikes at random moments with the kinds of faults that a seed has.
 
 Each kind has its own period; moments are exponential. What a strike does is
-the business of its concern: processes, links, disks, what disks hold, members.
+the business of its concern: processes, links, disks, what disks hold, clocks, members.
 """
 
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from chaos.sim.clock_faults import ClockFaults
 from chaos.sim.cluster import Cluster
 from chaos.sim.damage_faults import DamageFaults
 from chaos.sim.disk_faults import DiskFaults
 from chaos.sim.events import stream
 from chaos.sim.faults import Fault
+from chaos.sim.lease_faults import LeaseFaults
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import ProcessFaults
 from chaos.sim.wish_faults import WishFaults
 
-_CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults, WishFaults)
+_CONCERNS: Final = (
+    ProcessFaults,
+    NetworkFaults,
+    DiskFaults,
+    DamageFaults,
+    ClockFaults,
+    LeaseFaults,
+    WishFaults,
+)
 
 
 class Nemesis:

@@ -26,7 +26,7 @@ import msgspec
 
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, NodeId, ReplicaId
-from raftlog.base.limits import LEARNERS_MAX, VOTERS_MAX
+from raftlog.base.limits import LEARNERS_MAX, LEASE_MS_MAX, VOTERS_MAX
 
 
 class MemberAddresses(msgspec.Struct, frozen=True, array_like=True):
@@ -43,6 +43,8 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     Voters count in elections and commits; learners only receive the log.
     ``addresses`` has those members that were added after the formation, ``held``
     the nodes that only an operator makes voters, ``preferred`` those that should lead.
+    ``lease_ms`` is how long a voter that hears its leader pledges to help no other one; 0:
+    there are no leases.
     """
 
     voters: tuple[ReplicaId, ...]
@@ -52,6 +54,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     addresses: tuple[MemberAddresses, ...] = ()
     held: tuple[NodeId, ...] = ()
     preferred: tuple[NodeId, ...] = ()
+    lease_ms: int = 0
 
     def __post_init__(self) -> None:
         """Reject a membership that could decide nothing, or twice."""
@@ -73,6 +76,8 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError(f"a voter that stays, or none, is to become a learner: {self}")
         if len({replica.node for replica in self.replicas}) != len(self.replicas):
             raise ValueError(f"a node with two directories: {self}")
+        if not 0 <= self.lease_ms <= LEASE_MS_MAX:
+            raise ValueError(f"a pledge of {self.lease_ms} ms")
 
     @property
     def replicas(self) -> tuple[ReplicaId, ...]:

@@ -184,6 +184,7 @@ class NodeServer:
                     heartbeat_ticks=timings.heartbeat_ticks,
                     election_ticks_min=timings.election_ticks_min,
                     election_ticks_max=timings.election_ticks_max,
+                    lease_reads=config.lease_reads,
                 )
             ),
             disk_limits=config.disk,

@@ -32,7 +32,7 @@ from raftlog.server.document import Section, read_document
 TICK_MS: Final = TICK_NS // 1_000_000
 ROOT_KEYS: Final = (
     *("cluster", "shards", "durability", "unsafe", "data", "segment_mib", "disk", "timings"),
-    "nodes",
+    *("lease_reads", "nodes"),
 )
 NODE_KEYS: Final = ("data", "listen", "advertise", "dial")
 LISTEN_KEYS: Final = ("peer", "client", "grpc")
@@ -115,6 +115,7 @@ class Config(msgspec.Struct, frozen=True):
     segment_bytes: int
     disk: DiskLimits
     timings: Timings
+    lease_reads: bool
     nodes: dict[NodeId, NodeConfig]
 
     @property
@@ -174,6 +175,7 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         segment_bytes=_segment_bytes(root),
         disk=_disk(root),
         timings=_timings(root),
+        lease_reads=root.flag("lease_reads", default=False),
         nodes=_nodes(root, data, base),
     )
     _check_durability(root, config)

@@ -147,8 +147,6 @@ class NodeProcess:
         self._is_wanted = False
         self._signal(signal.SIGKILL)
         self._paused = False
-        if self._process is not None and self._process.stdin is not None:
-            self._process.stdin.close()  # nobody need wait for one that was killed
 
     def pause(self) -> None:
         """Stand the process still: its connections stay open and silent."""

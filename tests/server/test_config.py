@@ -34,6 +34,7 @@ def test_the_cluster_yml_of_the_repository_is_three_fsyncing_nodes() -> None:
 
     assert list(config.nodes) == [N1, N2, N3]
     assert (config.durability, config.shards, config.segment_bytes) == ("fsync", 1, 64 * MIB)
+    assert not config.lease_reads
     assert [node.grpc for node in config.nodes.values()] == [
         *("127.0.0.1:7301", "127.0.0.1:7302", "127.0.0.1:7303")
     ]
@@ -45,6 +46,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         tmp_path,
         "cluster: big\nshards: 2\ndurability: os-cache\nunsafe: true\ndata: where\n"
         "segment_mib: 8\n"
+        "lease_reads: true\n"
         "disk: {scarce_percent: 95, full_percent: 98}\n"
         "timings: {heartbeat_ms: 20, election_min_ms: 100, election_max_ms: 300}\n"
         "nodes:\n"
@@ -61,6 +63,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (config.durability, config.segment_bytes) == ("os-cache", 8 * MIB)
     assert config.disk == DiskLimits(95, 98)
     assert config.timings == Timings(20, 100, 300)
+    assert config.lease_reads
     assert config.directories == {N1: Path("/elsewhere/n1"), N2: tmp_path / "where" / "n2"}
     assert config.seeds == ["one.example:2", "[::1]:4"]
     assert config.find("n1").listens == {"peer": "0.0.0.0:1", "client": "0.0.0.0:2"}
@@ -97,6 +100,7 @@ MISTAKES = [
     (HEAD + "shards: 0\n" + ONE, "3:9", "must be 1 to 64"),
     (HEAD + "segment_mib: 4\n" + ONE, "3:14", "must be 8 to 4095"),
     (HEAD + "unsafe: 1\n" + ONE, "3:9", "must be true or false, not a number"),
+    (HEAD + "lease_reads: 2\n" + ONE, "3:14", "must be true or false, not a number"),
     (HEAD + "durability: maybe\n" + ONE, "3:13", "write fsync or os-cache"),
     (HEAD + "durability: os-cache\n" + TWO, "3:13", "unsafe: true"),
     (HEAD + "timings: {heartbeat_ms: 15}\n" + ONE, "3:25", "steps of 10 ms"),
