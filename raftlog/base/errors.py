@@ -24,7 +24,7 @@
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
-        WrongCluster  WrongVersion  WrongIdentity  RolledBack  ProtocolError
+        WrongCluster  WrongVersion  WrongIdentity  RolledBack  GivenUp  ProtocolError
       DirectoryRefused     a data directory that this node must not use
         DirectoryUnformatted  DirectoryFormatted  DirectoryForeign  DirectoryLocked
         IncompatibleFormat
@@ -445,6 +445,12 @@ class RolledBack(PeerRefused):
     """A directory older than the promises that were made from it."""
 
     code = "rolled_back"
+
+
+class GivenUp(PeerRefused):
+    """A replica that was given up with a lost majority, and is there again."""
+
+    code = "given_up"
 
 
 class ProtocolError(PeerRefused):

@@ -92,7 +92,8 @@ class Mesh:
             promises: How far this node's promises go, for each hello (ruling 16): numbers of
                 what *is durable*. A number of a write that is merely under way would, after a
                 crash, make this node look rolled back.
-            on_refused: Told when a peer refuses this node: ``RolledBack`` means stop.
+            on_refused: Told when a peer refuses this node: ``RolledBack`` or ``GivenUp`` mean
+                stop.
             on_opened: Told when a peer has accepted both connections of this node.
 
         Raises:
