@@ -13,7 +13,7 @@ Anybody can claim a name in a hello. Promises are remembered only of a shard's
 members, so what is remembered has a bound.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from raftlog.base.errors import (
@@ -47,6 +47,8 @@ class Gate:
     ) -> None:
         self.cluster: Final = cluster
         self.replica: Final = replica
+        self.on_admitted: Callable[[ReplicaId], None] = lambda _: None
+        """Told of each peer whose hello was accepted: this directory is that node's now."""
         self._shards_of: dict[ReplicaId, set[int]] = {}
         self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
         self._shards: Sequence[Membership] = ()
@@ -100,6 +102,7 @@ class Gate:
                 "new: raftlog node run --join"
             )
         self._check_promises(sender, message)
+        self.on_admitted(sender)
         return sender
 
     def _check_target(self, message: hello.Hello) -> None:
