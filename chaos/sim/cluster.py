@@ -31,17 +31,18 @@ from chaos.sim.swarm import SeedConfig
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
 from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import Write
 from raftlog.node.replica import Replica
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendRequest, PeerMessage
-from raftlog.storage.directory import FIRST_TERM, format_directory
+from raftlog.storage.directory import FIRST_TERM, format_directory, format_learner
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.room import NoRoom
 
+CLUSTER: Final = ClusterId("c" * 32)
 DATA: Final = "/data"
 SHARD: Final = "/data/shards/0"
 SCRUB_REST_NS: Final = 3_000 * MS_NS
@@ -65,7 +66,7 @@ class Cluster:
         self._replicas = tuple(
             ReplicaId(name, DirectoryId(f"{n:032x}")) for n, name in enumerate(names)
         )
-        self._ids = {replica.node: replica for replica in self._replicas}
+        self._directories = len(self._replicas)
         self.membership = Membership(self._replicas)
         first = seal(
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
@@ -95,14 +96,38 @@ class Cluster:
         config = self.config
         disk = SimDisk()
         identity = Identity(
-            *(DIRECTORY_FORMAT, ClusterId("c" * 32), replica.node, replica.directory),
+            *(DIRECTORY_FORMAT, CLUSTER, replica.node, replica.directory),
             (self.membership,),
         )
         format_directory(disk.files(), DATA, identity, self.store_options)
         # A directory is formed long before it is used.
         disk.crash(self.disk_random, CrashKind.LOSE)
         drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
-        return Machine(replica, disk, DiskPace(self.disk_random, config.disk_ns), drift)
+        pace = DiskPace(self.disk_random, config.disk_ns)
+        return Machine(replica, self.membership, disk, pace, drift)
+
+    @property
+    def replicas(self) -> Sequence[ReplicaId]:
+        """Each node with the directory that it has now."""
+        return [machine.id for machine in self.machines.values()]
+
+    def renew(self, machine: Machine) -> None:
+        """Replace a disk that is gone by a new one: a new, empty learner's (``--join``)."""
+        assert machine.process is None, f"{machine.node} runs on its disk"
+        self._directories += 1
+        machine.disk.wipe()
+        machine.disk.on_operation = machine.disk.read_error = None
+        machine.id = format_learner(
+            *(DATA, CLUSTER, machine.node),
+            options=self.store_options,
+            files=machine.disk.files(),
+            draw=lambda: f"{self._directories:032x}",
+        )
+        machine.disk.crash(self.disk_random, CrashKind.LOSE)
+        machine.formed = NOBODY
+        machine.in_flight = []
+        self.network.forget(machine.node)
+        self.observer.renewed(machine.node)
 
     # -- processes
 
@@ -171,7 +196,7 @@ class Cluster:
             space=machine.space,
         )
         options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
-        replica = Replica(machine.id, self.membership, store, state.machine, world, options)
+        replica = Replica(machine.id, machine.formed, store, state.machine, world, options)
         replica.upkeep.scrubber.rest_ns = SCRUB_REST_NS
         replica.upkeep.scrubber.rate = SCRUB_BYTES_PER_S
         seen = self._look_at(store, store.faulty_ranges())
@@ -188,6 +213,8 @@ class Cluster:
     ) -> list[Mark | None]:
         """Return what a look at some places of the log shows; its end always."""
         end = store.end
+        if not end.index:
+            return []
         seen: list[Mark | None] = [None] * end.index
         first = Index(self.process_random.randint(1, end.index))
         if first >= store.first_index and not any(low <= first <= high for low, high in faulty):
@@ -332,7 +359,7 @@ class Cluster:
         process = self.machines[to].process
         if process is None:
             return
-        replica = self._ids[sender]
+        replica = self.machines[sender].id
         if isinstance(message, AppendRequest) and len(message.entries) > 2:
             process.life.call_soon(lambda: process.replica.heard(replica))
         process.life.call_soon(lambda: process.replica.receive(replica, message))

@@ -13,6 +13,7 @@ from typing import Final
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import SECTOR_BYTES, CrashKind, Killed
 from chaos.sim.events import MS_NS, stream
+from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network import partition
 from chaos.sim.operator import Operator
 from chaos.sim.process import Machine
@@ -53,6 +54,7 @@ class Nemesis:
             Fault.READ_ERROR: self._read_errors,
             Fault.OUTAGE: self._outage,
             Fault.MEMBERS: self._operator.act,
+            Fault.MAJORITY_LOST: self._majority_lost,
         }
 
     def start(self) -> None:
@@ -116,6 +118,10 @@ class Nemesis:
         cluster.queue.after(
             self._random.randrange(4_000, 9_000) * MS_NS, lambda: cluster.restart(machine)
         )
+
+    def _majority_lost(self) -> None:
+        if lose_majority(self._cluster, self._random):
+            self._operator.invite()
 
     def _kill(self) -> None:
         machine = self._some_machine()

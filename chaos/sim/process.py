@@ -18,6 +18,7 @@ from chaos.sim.events import EventQueue
 from chaos.sim.states import State
 from raftlog.base.errors import StorageError, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.base.membership import Membership
 from raftlog.base.writes import Write
 from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Plan
@@ -212,9 +213,18 @@ class Process:
 class Machine:
     """A computer of the cluster: a disk, and the process on it, if one runs."""
 
-    def __init__(self, replica: ReplicaId, disk: SimDisk, pace: DiskPace, drift_ppm: int) -> None:
+    def __init__(
+        self,
+        replica: ReplicaId,
+        formed: Membership,
+        disk: SimDisk,
+        pace: DiskPace,
+        drift_ppm: int,
+    ) -> None:
         self.id = replica
-        self.node = replica.node
+        self.formed = formed
+        """What its directory was told when it was formatted."""
+        self.node: Final = replica.node
         self.disk = disk
         self.pace = pace
         self.drift_ppm = drift_ppm

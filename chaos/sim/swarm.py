@@ -23,6 +23,8 @@ TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
 MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
+LOST_SHARE: Final = 0.15
+"""Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -47,6 +49,7 @@ class Fault(Enum):
     READ_ERROR = "read error"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
+    MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
 
 
 _PERIODS_MS: Final = {
@@ -67,7 +70,11 @@ _PERIODS_MS: Final = {
     Fault.READ_ERROR: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
+    Fault.MAJORITY_LOST: (2_000, 9_000),
 }
+
+
+_DRAWN_APART: Final = (Fault.OUTAGE, Fault.MEMBERS, Fault.MAJORITY_LOST)
 
 
 class CallsConfig(msgspec.Struct, frozen=True):
@@ -176,6 +183,9 @@ def _draw_config(seed: int) -> SeedConfig:
     changing = not damaged and nodes > 2 and stream(seed, "members").random() < MEMBERS_SHARE
     if changing:
         faults.append(Fault.MEMBERS)
+    losing = not damaged and nodes > 2 and stream(seed, "lost").random() < LOST_SHARE
+    if losing:
+        faults.append(Fault.MAJORITY_LOST)
     quiet = 8 if big else 1
     return SeedConfig(
         seed=seed,
@@ -195,7 +205,7 @@ def _draw_config(seed: int) -> SeedConfig:
         victims=(nodes - 1) // 2 if damaged else 0,
         drift_ppm=random.choice((0, 0, 200, 20_000)),
         # A shard that was made smaller may need everybody who is left.
-        heal_majority=not damaged and random.random() < 0.3 and not changing,
+        heal_majority=not damaged and random.random() < 0.3 and not changing and not losing,
         broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
     )
 
@@ -239,7 +249,7 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
 
 def _draw_faults(random: Random, nodes: int) -> list[Fault]:
     share = random.choice((0.15, 0.3, 0.5))
-    ordinary = [fault for fault in Fault if fault not in (Fault.OUTAGE, Fault.MEMBERS)]
+    ordinary = [fault for fault in Fault if fault not in _DRAWN_APART]
     chosen = [fault for fault in ordinary if random.random() < share]
     if nodes == 1:
         alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}

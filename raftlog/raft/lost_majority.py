@@ -64,11 +64,18 @@ def without_lost(
 
 
 def forced(
-    before: Membership, after: Membership, me: ReplicaId, index: Index, wall_ms: int
+    before: Membership,
+    after: Membership,
+    me: ReplicaId,
+    lost: Collection[NodeId],
+    index: Index,
+    wall_ms: int,
 ) -> Membership:
-    """Return ``after`` with the mark that says how it came about, in the entry at ``index``."""
-    left = {*after.replicas}
-    gone = [each for each in before.replicas if each not in left]
+    """Return ``after`` with the mark that says how it came about, in the entry at ``index``.
+
+    Who was merely being removed is not given up: it may be added again.
+    """
+    gone = [replica for replica in before.replicas if replica.node in lost]
     earlier = before.recovery.lost if before.recovery is not None else ()
     known = tuple(dict.fromkeys((*earlier, *gone)))[-LOST_MAX:]
     return msgspec.structs.replace(after, recovery=ForcedRecovery(index, wall_ms, me, known))

@@ -12,7 +12,7 @@ good, is for a person to know. Interrupted in the middle it is run again: a shar
 its mark is left alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -136,7 +136,7 @@ class UnsafeRecovery:
             if after is not None and len(after.voters) == 1:
                 self._refuse_what_needs_peers(shard, store)
             self._changes.append(None if after is None else (members, after))
-            losses.append(_loss(shard, store, members, after))
+            losses.append(_loss(shard, store, members, after, self._lost))
         identity = directory.identity
         self.report = LossReport(
             *(directory.path, identity.cluster, identity.node, identity.directory),
@@ -204,7 +204,7 @@ class UnsafeRecovery:
         end = store.end
         term = term_of_recovery(max(store.hard_state.term, end.term), before, self.me)
         index = Index(end.index + 1)
-        marked = forced(before, after, self.me, index, at_ms)
+        marked = forced(before, after, self.me, self._lost, index, at_ms)
         entry = seal(EntryKind.CONFIGURATION, term, index, end.checksum, [marked.encode()])
         # The term first: an entry of a later term than the vote's is what no start accepts.
         save = SaveHardState(WriteNumber(1), HardState(term, self.me))
@@ -231,10 +231,14 @@ class UnsafeRecovery:
 
 
 def _loss(
-    shard: ShardId, store: LogStore, members: Membership, after: Membership | None
+    shard: ShardId,
+    store: LogStore,
+    members: Membership,
+    after: Membership | None,
+    lost: Collection[NodeId],
 ) -> ShardLoss:
     left = members if after is None else after
-    gone = [each for each in members.replicas if each not in left.replicas]
+    gone = [each for each in members.replicas if each.node in lost]
     return ShardLoss(
         shard=shard,
         before=tuple(map(str, members.voters)),

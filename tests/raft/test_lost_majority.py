@@ -43,7 +43,7 @@ def recover(node: Node, *lost: NodeId) -> None:
     highest = max(node.hard_state.term, end.term)
     term = term_of_recovery(highest, before, node.replica)
     index = Index(end.index + 1)
-    marked = forced(before, left(before, node.replica, *lost), node.replica, index, 7)
+    marked = forced(before, left(before, node.replica, *lost), node.replica, lost, index, 7)
     node.hard_state = HardState(term, node.replica)
     node.disk.append(seal(EntryKind.CONFIGURATION, term, index, end.checksum, [marked.encode()]))
     node.start()
@@ -115,7 +115,7 @@ def test_nobody_of_the_lost_is_a_member() -> None:
 
 def test_the_mark_is_in_every_later_configuration_and_in_its_bytes() -> None:
     """Also in that of another recovery, which adds to it."""
-    first = forced(THREE, left(THREE, R1, N2, N3), R1, Index(9), 1_000)
+    first = forced(THREE, left(THREE, R1, N2, N3), R1, [N2, N3], Index(9), 1_000)
     assert first.recovery is not None
     assert (first.recovery.index, first.recovery.by, first.recovery.lost) == (9, R1, (R2, R3))
     assert decode_membership(first.encode()) == first
@@ -127,11 +127,20 @@ def test_the_mark_is_in_every_later_configuration_and_in_its_bytes() -> None:
     assert grown.recovery == first.recovery
 
     pair = Membership((R1, R4), recovery=first.recovery)
-    second = forced(pair, left(pair, R4, N1), R4, Index(20), 2_000)
+    second = forced(pair, left(pair, R4, N1), R4, [N1], Index(20), 2_000)
     assert second.recovery is not None
     assert second.recovery.lost == (R2, R3, R1)
     assert second.gave_up(R1)
     assert not second.gave_up(R4)
+
+
+def test_who_was_being_removed_is_not_given_up() -> None:
+    """It is there, and nobody has said that it is not."""
+    joint = Membership((R1, R2), outgoing=(R1, R2, R3))
+    marked = forced(joint, left(joint, R1, N2), R1, [N2], Index(9), 0)
+    assert (marked.voters, marked.outgoing) == ((R1,), ())
+    assert marked.gave_up(R2)
+    assert not marked.gave_up(R3)
 
 
 def test_a_configuration_without_a_mark_has_the_bytes_that_it_always_had() -> None:
@@ -145,14 +154,15 @@ def test_what_is_remembered_has_a_bound() -> None:
     membership = THREE
     for number in range(10, 10 + LOST_MAX):
         pair = Membership((R1, replica_id(number)), recovery=membership.recovery)
-        membership = forced(pair, left(pair, R1, NodeId(f"n{number}")), R1, Index(number), 0)
+        gone = NodeId(f"n{number}")
+        membership = forced(pair, left(pair, R1, gone), R1, [gone], Index(number), 0)
     assert membership.recovery is not None
     assert len(membership.recovery.lost) == LOST_MAX
 
 
 def test_who_was_given_up_is_never_added_again() -> None:
     """The same directory may hold what this shard went on without; a new one is welcome."""
-    marked = forced(THREE, left(THREE, R1, N2, N3), R1, Index(9), 0)
+    marked = forced(THREE, left(THREE, R1, N2, N3), R1, [N2, N3], Index(9), 0)
     with pytest.raises(BadChange, match="given up"):
         next_membership(marked, AddLearner(R2, "a:1", "a:2"))
     assert next_membership(marked, AddLearner(replica_id(2, 9), "a:1", "a:2")) is not None
