@@ -11,7 +11,9 @@ from typing import Final
 
 from chaos.check.liveness import ReplicaView
 from chaos.check.log_model import Mark
+from chaos.check.log_time import LogTime
 from chaos.check.violation import Violation
+from chaos.sim.clocks import WallClock, true_ms
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from chaos.sim.events import MS_NS, EventQueue, stream
 from chaos.sim.network import Network
@@ -72,9 +74,16 @@ class Cluster:
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [self.membership.encode()],
         )
-        self.observer = Observer(self._replicas, first, broker=config.broker is not None)
+        self.observer = Observer(
+            *(self._replicas, first),
+            broker=config.broker is not None,
+            log_time=LogTime(majority_is_right=config.clocks_are_right),
+        )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
+        self.wrong_clocks = frozenset(
+            stream(config.seed, "clocks").sample(names, config.wrong_clocks)
+        )
         victims = stream(config.seed, "victims").sample(names, config.victims)
         for name in victims:
             self.machines[name].victim = True
@@ -103,8 +112,9 @@ class Cluster:
         # A directory is formed long before it is used.
         disk.crash(self.disk_random, CrashKind.LOSE)
         drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
+        clock = WallClock(self.queue, self.process_random.randint(-50, 50))
         pace = DiskPace(self.disk_random, config.disk_ns)
-        return Machine(replica, self.membership, disk, pace, drift)
+        return Machine(replica, self.membership, disk, pace, drift, clock)
 
     @property
     def replicas(self) -> Sequence[ReplicaId]:
@@ -157,7 +167,7 @@ class Cluster:
 
         def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
             self.queue.note(digest)
-            self.observer.applies(node, entry, digest, outcomes)
+            self.observer.applies(node, entry, digest, outcomes, true_ms(self.queue))
 
         if self.config.broker is None:
             return HistoryState(on_apply)
@@ -176,7 +186,7 @@ class Cluster:
     ) -> None:
         node = machine.node
         random = self.process_random
-        life = Life(self.queue, machine.drift_ppm, random.randrange(10**6))
+        life = Life(self.queue, machine.drift_ppm, machine.clock)
         writer = SimWriter(
             *(self.queue, life, machine.pace),
             on_performed=lambda plan, error: self._performed(machine, plan, error),
@@ -203,7 +213,7 @@ class Cluster:
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
-        machine.process = Process(life, replica, state)
+        machine.process = Process(life, replica, state, writer)
         replica.on_failed = lambda error: self._failed(machine, error)
         state.serve(replica, reader, life, replica.fail)
         replica.start()
@@ -242,7 +252,7 @@ class Cluster:
         process = machine.process
         if process is None:
             return
-        process.life.ended = True
+        process.life.end()
         process.state.end()
         self._count_repairs(process)
         if process.replica.disks.handovers:
@@ -360,7 +370,13 @@ class Cluster:
         if process is None:
             return
         replica = self.machines[sender].id
-        if isinstance(message, AppendRequest) and len(message.entries) > 2:
+        heard = isinstance(message, AppendRequest) and len(message.entries) > 2
+        if not process.life.hindered:  # its arrival is a turn of its own
+            if heard:
+                process.replica.heard(replica)
+            process.replica.receive(replica, message)
+            return
+        if heard:
             process.life.call_soon(lambda: process.replica.heard(replica))
         process.life.call_soon(lambda: process.replica.receive(replica, message))
 

@@ -43,6 +43,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         alarms: What somebody has to look at, in sentences.
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
+        shards: How many shards the cluster has.
         recovery: Set if a majority was ever given up.
     """
 
@@ -62,6 +63,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     alarms: tuple[str, ...] = ()
     directory: str = ""
     learners: tuple[str, ...] = ()
+    shards: int = 1
     recovery: ForcedRecovery | None = None
 
 
@@ -84,6 +86,7 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         tuple(answer.alarms),
         answer.directory,
         tuple(answer.learners),
+        max(1, answer.shards),
         read_recovery(answer),
     )
 

@@ -73,6 +73,12 @@ def test_a_learner_that_is_all_that_is_left_votes_then() -> None:
     assert left(membership, R3, N1, N2) == Membership((R3,), learners=(R4,))
 
 
+def test_nobody_is_held_back_who_votes_or_is_gone() -> None:
+    """An operator made n3 and n4 learners; there is nobody but n3 to vote now."""
+    membership = Membership((R1, R2), learners=(R3, R4, R5), held=(N3, N4, N5))
+    assert left(membership, R3, N1, N2, N5).held == (N4,)
+
+
 def test_addresses_of_the_lost_are_forgotten() -> None:
     """As with every change."""
     where = [MemberAddresses(each.node, "a:1", "a:2") for each in (R1, R2)]
