@@ -148,4 +148,25 @@ MEMBER_MUTANTS: Final = (
         (("    directories.update(proven)\n", ""),),
         tests=("tests/transport/test_mesh.py",),
     ),
+    Mutant(
+        "what another boot has lost is not noticed (NATS 7567)",
+        "raftlog.storage.cached_writes",
+        (
+            (
+                "        self.lost: Final = not known\n",
+                "        self.lost: Final = not known and 0\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "os-cache is not noted before it is served",
+        "raftlog.storage.cached_writes",
+        (
+            (
+                '        self._files.rename(f"{self._path}.new", self._path)\n',
+                '        self._files.remove(f"{self._path}.new")\n',
+            ),
+        ),
+        tests=("tests/storage/test_cached_writes.py",),
+    ),
 )

@@ -31,13 +31,14 @@ from chaos.sim.promises import check_disk_behind
 from chaos.sim.states import BrokerState, HistoryState, State
 from chaos.sim.swarm import SeedConfig
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
-from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed
+from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed, WritesLost
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import Write
 from raftlog.node.replica import Replica
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendRequest, PeerMessage
+from raftlog.storage.cached_writes import CachedWrites, newest_named, refuse_unless_alone
 from raftlog.storage.directory import FIRST_TERM, format_directory, format_learner
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
 from raftlog.storage.log_store import LogStore, StoreOptions
@@ -63,7 +64,8 @@ class Cluster:
         self.disk_random = stream(config.seed, "disk")
         network_random = stream(config.seed, "network")
         self.network = Network(self.queue, network_random, config.network, self._deliver)
-        self.store_options = StoreOptions(segment_bytes=config.segment_bytes)
+        self.store_options = StoreOptions(config.segment_bytes, durable=not config.os_cache)
+        self._formatting = StoreOptions(config.segment_bytes)
         names = [NodeId(f"n{number + 1}") for number in range(config.nodes)]
         self._replicas = tuple(
             ReplicaId(name, DirectoryId(f"{n:032x}")) for n, name in enumerate(names)
@@ -108,7 +110,7 @@ class Cluster:
             *(DIRECTORY_FORMAT, CLUSTER, replica.node, replica.directory),
             (self.membership,),
         )
-        format_directory(disk.files(), DATA, identity, self.store_options)
+        format_directory(disk.files(), DATA, identity, self._formatting)
         # A directory is formed long before it is used.
         disk.crash(self.disk_random, CrashKind.LOSE)
         drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
@@ -129,7 +131,7 @@ class Cluster:
         machine.disk.on_operation = machine.disk.read_error = None
         machine.id = format_learner(
             *(DATA, CLUSTER, machine.node),
-            options=self.store_options,
+            options=self._formatting,
             files=machine.disk.files(),
             draw=lambda: f"{self._directories:032x}",
         )
@@ -145,6 +147,8 @@ class Cluster:
         """Start a process on a machine that has none."""
         assert machine.process is None, f"{machine.node} runs already"
         armed = machine.disk.on_operation is not None
+        if self.config.os_cache:
+            in_flight = self._heed_boot(machine, in_flight)
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
             state = self._make_state(machine.node, store)
@@ -161,6 +165,23 @@ class Cluster:
             where = store.faulty_ranges()
             raise Violation("recovery", f"{machine.node}: a good disk has damage at {where}")
         self._begin(machine, store, state, in_flight)
+
+    def _heed_boot(self, machine: Machine, in_flight: Sequence[Write]) -> Sequence[Write]:
+        """Begin under os-cache, as ``node.Host`` does; who may have lost writes comes as new."""
+        noted = CachedWrites(machine.disk.files(), DATA, f"boot {machine.boot}")
+        if noted.lost:
+            named = newest_named(machine.disk.files(), SHARD, machine.formed)
+            try:
+                refuse_unless_alone(DATA, [named], machine.node)
+            except WritesLost:
+                self.marks["reboots under os-cache"] += 1
+            else:
+                raise Violation("recovery", f"{machine.node} has lost writes, and would vote")
+            self.renew(machine)
+            in_flight = ()
+        noted = CachedWrites(machine.disk.files(), DATA, f"boot {machine.boot}")
+        noted.begin([SHARD], durable=False)
+        return in_flight
 
     def _make_state(self, node: NodeId, store: LogStore) -> State:
         """Make what the replica will feed, as far as the disk has kept it."""
@@ -262,6 +283,7 @@ class Cluster:
         machine.in_flight = list(in_flight) or machine.failed_plan
         machine.failed_plan = []
         machine.disk.crash(self.disk_random, kind)
+        machine.boot += kind is not CrashKind.KEEP
         self.observer.ends(machine.node)
         self._tell_of_lost_connections(machine.node)
 
@@ -359,7 +381,7 @@ class Cluster:
     def _send(self, machine: Machine, to: NodeId, message: PeerMessage) -> None:
         self.observer.sends(machine.node, to, message)
         self.network.send(machine.node, to, message)
-        if self.disk_random.random() < DEEP_CHECK_SHARE:
+        if self.disk_random.random() < DEEP_CHECK_SHARE and not self.config.os_cache:
             check_disk_behind(
                 *(machine.disk, SHARD, self.store_options, message, machine.node),
                 self.observer.durable_state(machine.node),

@@ -245,6 +245,8 @@ class Machine:
         clock: WallClock,
     ) -> None:
         self.id = replica
+        self.boot = 0
+        """How often the machine was started anew."""
         self.formed = formed
         """What its directory was told when it was formatted."""
         self.node: Final = replica.node

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from chaos.sim.events import MS_NS, SECOND_NS, stream
-from chaos.sim.faults import DAMAGE, Fault, draw_faults, draw_period_ms
+from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
 from chaos.sim.network import NetworkConfig
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -23,6 +23,8 @@ TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
 MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
+OS_CACHE_SHARE: Final = 0.3
+"""Seeds in which nothing is synced, of those with a majority to lose and none to change."""
 LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
@@ -101,11 +103,13 @@ class SeedConfig(msgspec.Struct, frozen=True):
     """Whether a minority stays down at the end."""
     broker: BrokerConfig | None = None
     """None: raw entries."""
+    os_cache: bool = False
+    """Whether nothing is synced: a power cut is a machine's own, one at a time (ruling 26)."""
 
     @property
     def clocks_are_right(self) -> bool:
         """Whether a majority of the voters' clocks are right, whoever the voters are."""
-        fewer = {Fault.MEMBERS, Fault.MAJORITY_LOST}  # then few may vote
+        fewer = {Fault.MEMBERS, Fault.MAJORITY_LOST, Fault.REBOOT}  # then few may vote
         return self.wrong_clocks * 2 < self.nodes and not fewer & self.periods_ns.keys()
 
 
@@ -116,9 +120,11 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    config = _draw_config(seed)
+    config = _with_os_cache(_draw_config(seed))
     random = stream(seed, "trims")
     if config.broker is None or config.nodes < 3 or random.random() >= TRIMS_SHARE:
+        return config
+    if config.os_cache:
         return config
     broker = msgspec.structs.replace(
         config.broker,
@@ -133,6 +139,24 @@ def draw_config(seed: int) -> SeedConfig:
         value_bytes_max=min(config.value_bytes_max, 300),
         periods_ns={**config.periods_ns, Fault.OUTAGE: outage_ns},
         broker=broker,
+    )
+
+
+def _with_os_cache(config: SeedConfig) -> SeedConfig:
+    """Let nothing be synced in some seeds, whose faults are none that need it."""
+    seed = config.seed
+    apart = {*DAMAGE, Fault.MEMBERS, Fault.MAJORITY_LOST}
+    if config.nodes < 3 or apart & config.periods_ns.keys() or is_big(seed):
+        return config
+    if stream(seed, "os-cache").random() >= OS_CACHE_SHARE:
+        return config
+    kept = {each: ns for each, ns in config.periods_ns.items() if each in UNDER_OS_CACHE}
+    reboot_ns = MS_NS * draw_period_ms(seed, Fault.REBOOT)
+    return msgspec.structs.replace(
+        config,
+        os_cache=True,
+        periods_ns={**kept, Fault.REBOOT: reboot_ns},
+        heal_majority=False,
     )
 
 

@@ -31,6 +31,7 @@
       StorageError         a disk that failed or lies
         StorageFailed        an operation failed: the node stops, it is never retried
         DamagedLog           bad bytes where good ones were promised
+        WritesLost           the machine restarted under os-cache: this node may not come back so
         Diverged             a committed entry differs from the leader's: the replica stops
         CorruptFrame         bytes that are no frame
         FaultyEntry          this entry is damaged here; another replica has it
@@ -56,6 +57,7 @@ from raftlog.base.disk_errors import (
     IncompatibleFormat,
     StorageError,
     StorageFailed,
+    WritesLost,
 )
 from raftlog.base.error_root import Outcome, RaftlogError
 from raftlog.base.ids import NodeId
@@ -76,6 +78,7 @@ __all__ = [
     "RaftlogError",
     "StorageError",
     "StorageFailed",
+    "WritesLost",
 ]
 
 

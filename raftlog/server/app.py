@@ -133,6 +133,12 @@ class NodeServer:
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            if host.lost_writes:
+                log.warning(
+                    "the machine was started anew under os-cache: the log of shard %d goes on behind "
+                    "entry %d, and what came after is lost",
+                    *(shard, replica.store.end.index),
+                )
             recovery = replica.membership.recovery
             if recovery is not None:
                 log.warning(

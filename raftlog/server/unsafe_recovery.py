@@ -18,6 +18,7 @@ from typing import Final, Self
 
 import msgspec
 
+from raftlog.base.boot import boot_id
 from raftlog.base.clock import SystemClock
 from raftlog.base.entry import Entry, EntryKind, seal
 from raftlog.base.errors import DamagedLog, FaultyEntry, MemberNotFound, Refused
@@ -29,10 +30,12 @@ from raftlog.broker.commands import log_time_of
 from raftlog.node.recollection import newest_membership, what_needs_peers
 from raftlog.raft.lost_majority import forced, term_of_recovery, without_lost
 from raftlog.service.shard import BrokerShard
+from raftlog.storage.cached_writes import CachedWrites
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.files import Files
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import close_offline, write_offline
+from raftlog.storage.whole_prefix import keep_what_is_whole
 
 LOOK_BACK: Final = 1_000
 """Entries that are looked through for the newest one with commands, to tell its time."""
@@ -87,11 +90,13 @@ class LossReport(msgspec.Struct, frozen=True):
 class UnsafeRecovery:
     """A stopped node's directory, held for its recovery. Made by ``open``; blocks."""
 
-    def __init__(self, directory: DataDirectory, lost: Sequence[NodeId]) -> None:
+    def __init__(self, directory: DataDirectory, lost: Sequence[NodeId], boot: str) -> None:
         identity = directory.identity
         self.me: Final = ReplicaId(identity.node, identity.directory)
         self._directory: Final = directory
         self._lost: Final = lost
+        self._folders: Final = [directory.shard_path(shard) for shard, _ in directory.shards()]
+        self._cached: Final = CachedWrites(directory.files, directory.path, boot)
         self._stores: list[LogStore] = []
         self._changes: list[tuple[Membership, Membership] | None] = []
         self.report = LossReport("", "", "", "", "", ())
@@ -105,6 +110,7 @@ class UnsafeRecovery:
         *,
         options: StoreOptions | None = None,
         files: Files | None = None,
+        boot: str | None = None,
     ) -> "UnsafeRecovery":
         """Lock and look at the directory of ``node``, of which ``lost`` are to be given up.
 
@@ -115,7 +121,7 @@ class UnsafeRecovery:
             DamagedLog: It lacks what only a peer could have.
         """
         directory = DataDirectory.open(path, expected_node=node, files=files)
-        work = cls(directory, tuple(dict.fromkeys(lost)))
+        work = cls(directory, tuple(dict.fromkeys(lost)), boot_id() if boot is None else boot)
         try:
             work._look(options or StoreOptions())
         except BaseException:
@@ -125,6 +131,9 @@ class UnsafeRecovery:
 
     def _look(self, options: StoreOptions) -> None:
         directory = self._directory
+        if self._cached.lost:
+            for folder in self._folders:
+                keep_what_is_whole(directory.files, folder)
         shards = [
             (shard, self._open(shard, options), formed) for shard, formed in directory.shards()
         ]
@@ -143,7 +152,12 @@ class UnsafeRecovery:
             phrase=f"give up {' '.join(self._lost)}",
             shards=tuple(losses),
         )
-        if all(loss.done for loss in losses):
+        # Interrupted between the marks and the end of the note of os-cache: nothing came since.
+        unfinished = self._cached.lost and all(
+            members.recovery is not None and members.recovery.index == store.end.index
+            for (_, store, _), members in zip(shards, known, strict=True)
+        )
+        if all(loss.done for loss in losses) and not unfinished:
             raise Refused(
                 f"{directory.path} went on without {' and '.join(self._lost)} before; start the "
                 f"node: raftlog node run --node {self.me.node}"
@@ -198,6 +212,8 @@ class UnsafeRecovery:
                 self._write(self._stores.pop(0), *change, at_ms)
             else:
                 close_offline(self._stores.pop(0))
+        # What the page cache may have lost is nobody's promise any more.
+        self._cached.end(self._folders)
         self._directory.close()
 
     def _write(self, store: LogStore, before: Membership, after: Membership, at_ms: int) -> None:

@@ -21,6 +21,7 @@ from raftlog.base.writes import HardState, SaveHardState, WriteEntries
 from raftlog.broker.commands import Command, CommandType, envelope
 from raftlog.node.recollection import newest_membership
 from raftlog.server.unsafe_recovery import UnsafeRecovery
+from raftlog.storage.cached_writes import OS_CACHE, CachedWrites
 from raftlog.storage.directory import DataDirectory, form_cluster, format_learner
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import write_offline
@@ -239,3 +240,36 @@ def test_a_crash_at_any_operation_leaves_a_log_that_starts(kind: CrashKind) -> N
                     again.carry_out(PHRASE, WALL_MS)
                 assert members_of(disk)[0].end.index == 7
     assert 0 < done < 60
+
+
+def test_the_last_one_after_a_power_cut_of_all_under_os_cache() -> None:
+    """Nobody is left to join: its log is kept as far as it is whole, and the note is gone."""
+    disk = with_a_log()
+    CachedWrites(disk.files(), "n1", "before").begin(["n1/shards/0"], durable=False)
+    entry = read_all(members_of(disk)[0])[4]
+    assert entry is not None
+    path = f"n1/shards/0/log/{1:020d}.seg"
+    disk.flip_bit(path, disk.content(path).find(bytes(entry.frame)) + 50, 0)
+    for interrupted in (True, False):
+        files = disk.files()
+        work = UnsafeRecovery.open("n1", N1, LOST, options=OPTIONS, files=files, boot="now")
+        if interrupted:
+
+            def on_operation(call: str, path: str) -> None:
+                if (call, path) == ("unlink", f"n1/{OS_CACHE}"):
+                    raise Killed
+
+            disk.on_operation = on_operation
+            with pytest.raises(Killed):
+                work.carry_out(PHRASE, WALL_MS)
+            disk.on_operation = None
+            disk.crash(Random(1), CrashKind.LOSE)
+            assert CachedWrites(disk.files(), "n1", "now").lost
+        else:
+            work.carry_out(PHRASE, WALL_MS)
+    assert not CachedWrites(disk.files(), "n1", "now").lost
+    store, members = members_of(disk)
+    assert (store.end.index, store.faulty_count) == (5, 0)
+    assert [each.node for each in members.voters] == [N1]
+    with pytest.raises(Refused, match="went on without"):
+        recover(disk)
