@@ -135,7 +135,7 @@ class Host:
 
     @property
     def lost_writes(self) -> bool:
-        """Whether another boot had written here under os-cache: this node goes on with the rest."""
+        """Whether another boot had written here under os-cache; this one has what is left."""
         return self._cached.lost
 
     @property

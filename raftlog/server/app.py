@@ -135,8 +135,8 @@ class NodeServer:
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
             if host.lost_writes:
                 log.warning(
-                    "the machine was started anew under os-cache: the log of shard %d goes on behind "
-                    "entry %d, and what came after is lost",
+                    "the machine was started anew under os-cache: the log of shard %d goes on "
+                    "behind entry %d, and what came after is lost",
                     *(shard, replica.store.end.index),
                 )
             recovery = replica.membership.recovery
