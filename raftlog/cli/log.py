@@ -172,9 +172,15 @@ def _content(entry: "Entry") -> Iterator[tuple[str, object]]:
 
 def _show(report: "DirectoryReport") -> None:
     print_table(
-        ("shard", "first", "last", "entries", "durable to", "segments", "term", "vote"),
+        (
+            *("shard", "first", "last", "entries", "durable to", "segments", "ranges"),
+            *("snapshots", "term", "vote"),
+        ),
         [
-            (s.shard, s.first, s.last, s.entries, s.durable, s.segments, s.term, s.vote)
+            (
+                *(s.shard, s.first, s.last, s.entries, s.durable, s.segments, s.ranges),
+                *(s.snapshots, s.term, s.vote),
+            )
             for s in report.shards
         ],
         f"node {report.node} of cluster {report.cluster}, directory {report.directory}",

@@ -133,6 +133,8 @@ class NodeServer:
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            replica.upkeep.scrubber.rate = config.scrub.bytes_per_s
+            replica.upkeep.scrubber.rest_ns = config.scrub.rest_ns
             if host.lost_writes:
                 log.warning(
                     "the machine was started anew under os-cache: the log of shard %d goes on "
