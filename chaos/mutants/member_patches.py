@@ -122,4 +122,63 @@ MEMBER_MUTANTS: Final = (
         ),
         tests=("tests/raft/test_members.py",),
     ),
+    Mutant(
+        "a survivor's mark without the vote of its term",
+        "raftlog.server.unsafe_recovery",
+        (
+            (
+                "write_offline(store, [save, WriteEntries(WriteNumber(2), None, (entry,))])",
+                "write_offline(store, [WriteEntries(WriteNumber(2), None, (entry,))])",
+            ),
+        ),
+    ),
+    Mutant(
+        "survivors of one lost majority draw the same term",
+        "raftlog.raft.lost_majority",
+        (
+            (
+                "    return Term(highest + 1 + (known.index(me) - highest - 1) % len(known))",
+                "    return Term(highest + 1 + 0 * len(known))",
+            ),
+        ),
+        tests=("tests/raft/test_lost_majority.py",),
+    ),
+    Mutant(
+        "who was given up is listened to again",
+        "raftlog.transport.gate",
+        (
+            (
+                "        if any(members.gave_up(sender) for members in self._shards):",
+                "        if 0:",
+            ),
+        ),
+        tests=("tests/transport/test_gate.py",),
+    ),
+    Mutant(
+        "only the directory that the log names is answered",
+        "raftlog.transport.mesh",
+        (("    directories.update(proven)\n", ""),),
+        tests=("tests/transport/test_mesh.py",),
+    ),
+    Mutant(
+        "what another boot has lost is not noticed (NATS 7567)",
+        "raftlog.storage.cached_writes",
+        (
+            (
+                "        self.lost: Final = not known\n",
+                "        self.lost: Final = not known and 0\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "os-cache is not noted before it is served",
+        "raftlog.storage.cached_writes",
+        (
+            (
+                '        self._files.rename(f"{self._path}.new", self._path)\n',
+                '        self._files.remove(f"{self._path}.new")\n',
+            ),
+        ),
+        tests=("tests/storage/test_cached_writes.py",),
+    ),
 )

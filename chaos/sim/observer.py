@@ -26,7 +26,7 @@ from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
 from raftlog.raft.effects import Effects, Role, TransferEnded
@@ -82,6 +82,33 @@ class Observer:
         }
         self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
         self._leading: dict[NodeId, Term] = {}
+        self._recovery: tuple[Index, Mark] | None = None
+
+    # -- directories
+
+    def renewed(self, node: NodeId) -> None:
+        """Take in that ``node`` has a new, empty directory: it is another replica now."""
+        self._logs[node] = LogModel()
+        self._durable[node] = DurableState(HardState(), LogModel())
+        self._issued[node] = []
+        self._monotone.renewed(node)
+
+    def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
+        """Take in that ``entry`` was written to a stopped node's log by hand."""
+        durable = self._durable[node]
+        number = WriteNumber(0)
+        durable.performed(SaveHardState(number, state))
+        del durable.log.marks[entry.index - 1 :]  # what was in flight may be there, or not
+        durable.performed(WriteEntries(number, None, (entry,)))
+        self._matching.written(node, [entry])
+        self._recovery = (entry.index, Mark(entry.term, entry.checksum))
+
+    def has_recoveries(self, node: NodeId) -> bool:
+        """Whether what was last written by hand is in a node's log, or it is of a dead branch."""
+        if self._recovery is None:
+            return True
+        index, mark = self._recovery
+        return self._durable[node].log.at(index) == mark
 
     # -- a process
 

@@ -10,7 +10,7 @@ from chaos.sim.stopping import Stopping
 from chaos.sim.striker import Acts, Striker
 
 _AFTER_STOP: Final = (CrashKind.KEEP, CrashKind.LOSE)
-_POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
+POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
 class ProcessFaults(Striker):
@@ -42,7 +42,7 @@ class ProcessFaults(Striker):
         machine = self.some_machine()
         if machine is not None:
             self.note("power cuts")
-            self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+            self.cluster.end(machine, self.random.choice(POWER_CUTS))
             self.cluster.restart_later(machine)
 
     def _outage(self) -> None:
@@ -68,7 +68,7 @@ class ProcessFaults(Striker):
     def _all_down(self) -> None:
         self.note("all down")
         for machine in self.cluster.up():
-            self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+            self.cluster.end(machine, self.random.choice(POWER_CUTS))
             self.cluster.restart_later(machine)
 
     def _crash_in_write(self) -> None:
@@ -80,7 +80,7 @@ class ProcessFaults(Striker):
         machine = self.some_machine()
         if machine is None:
             return
-        self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+        self.cluster.end(machine, self.random.choice(POWER_CUTS))
         _kill_after(machine, self.random.randrange(4))
         self.cluster.restart_later(machine)
 

@@ -249,7 +249,8 @@ class Run:
         cluster = self.cluster
         for machine in cluster.machines.values():
             if machine.process is not None:
-                cluster.end(machine, CrashKind.LOSE)
+                kind = CrashKind.KEEP if self.config.os_cache else CrashKind.LOSE
+                cluster.end(machine, kind)
                 _scan(cluster, machine)
         look_at_files(cluster)
 

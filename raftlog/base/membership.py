@@ -37,6 +37,19 @@ class MemberAddresses(msgspec.Struct, frozen=True, array_like=True):
     client: str
 
 
+class ForcedRecovery(msgspec.Struct, frozen=True, array_like=True):
+    """A majority was given up by hand: ``raftlog node unsafe-recover``, last time at ``index``.
+
+    Every later configuration has it, too. What ``lost`` names, of this recovery and of earlier
+    ones, is never listened to again: it may hold entries that the shard goes on without.
+    """
+
+    index: Index
+    wall_ms: int
+    by: ReplicaId
+    lost: tuple[ReplicaId, ...]
+
+
 class Membership(msgspec.Struct, frozen=True, array_like=True):
     """The replicas of a shard.
 
@@ -55,6 +68,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     held: tuple[NodeId, ...] = ()
     preferred: tuple[NodeId, ...] = ()
     lease_ms: int = 0
+    recovery: ForcedRecovery | None = None
 
     def __post_init__(self) -> None:
         """Reject a membership that could decide nothing, or twice."""
@@ -100,6 +114,10 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     def addresses_of(self, node: NodeId) -> MemberAddresses | None:
         """Return where ``node`` is reached, if it was added with its addresses."""
         return next((each for each in self.addresses if each.node == node), None)
+
+    def gave_up(self, replica: ReplicaId) -> bool:
+        """Whether this very replica was given up with a lost majority."""
+        return self.recovery is not None and replica in self.recovery.lost
 
     def encode(self) -> bytes:
         """Return the body of a configuration entry.

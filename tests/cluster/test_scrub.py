@@ -3,11 +3,15 @@
 import asyncio
 from pathlib import Path
 
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import SHARD_ZERO, NodeId
+from raftlog.server.app import NodeServer
 from raftlog.server.comparison import compare_directories
+from raftlog.server.config import load_config
+from raftlog.server.formation import form
 from raftlog.server.inspection import verify_directory
 from raftlog.server.scrubbing import Scrubbed, scrub_node
 from raftlog.testing import LocalCluster
+from raftlog.testing.processes import config_text, local_addresses
 from tests.server.test_inspection import flip, segments
 
 RECORDS = 50
@@ -55,3 +59,21 @@ def directory_of(cluster: LocalCluster, node: NodeId) -> Path:
     """Return a node's data directory."""
     (found,) = cluster.directory.glob(f"**/{node}/node.meta")
     return found.parent
+
+
+def test_rate_and_rest_are_those_of_the_configuration(tmp_path: Path) -> None:
+    """What is set and not heeded would be found on the day that it was needed."""
+
+    async def live() -> tuple[int, int]:
+        path = tmp_path / "cluster.yml"
+        settings = ("scrub: {mib_per_s: 20, rest_minutes: 90}",)
+        path.write_text(config_text(tmp_path / "data", local_addresses(1), settings))
+        config = load_config(path)
+        form(config)
+        node = await NodeServer.open(config, "n1")
+        assert node._host is not None
+        scrubber = node._host.replicas[SHARD_ZERO].upkeep.scrubber
+        await node.close()
+        return scrubber.rate, scrubber.rest_ns
+
+    assert asyncio.run(live()) == (20 << 20, 90 * 60 * 1_000_000_000)
