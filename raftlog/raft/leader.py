@@ -143,6 +143,22 @@ class Leadership:
             return False
         return progress.has_caught_up and (progress.active or progress.was_active)
 
+    def is_needed(self, node: NodeId) -> bool:
+        """Whether commits, or a transfer, wait for what this follower lacks.
+
+        They don't wait if others who answer and have what is committed are enough; before the
+        first commit of the term that is this leader's first entry.
+        """
+        enough = max(self.commit, self.first_index)
+        others = {
+            other
+            for other, progress in self._followers.items()
+            if other != node
+            and progress.match >= enough
+            and (progress.active or progress.was_active)
+        }
+        return node == self.transferee or not self._quorum.agrees(others | {self._me})
+
     def bow_out(self, out: Effects) -> None:
         """Tell everybody that this replica is no voter any more, and let the best one go on."""
         self.heartbeat(out)

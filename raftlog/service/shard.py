@@ -191,7 +191,7 @@ class BrokerShard:
         """Trim what snapshots make dispensable; give them to peers, and take theirs."""
         ranges, snapshots = writers
         source = InstallSource(
-            *(self._snapshots, self._index, reader, scheduler),
+            *(self._snapshots, self._index, reader, scheduler, replica.keeping.pace),
             start=lambda: (replica.store.start, replica.core.committed_membership.encode()),
             send=replica.keeping.send,
         )
