@@ -198,6 +198,7 @@ class BrokerShard:
         trimming = LogTrimming(
             *(replica, replica.keeping.trim, self.machine, self._index, reader),
             is_held=lambda: source.serves,
+            is_writing=lambda: snapshots.is_writing,
             on_failed=on_failed,
         )
 
