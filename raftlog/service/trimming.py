@@ -15,8 +15,8 @@ While a peer fetches a snapshot from here nothing goes: it will want the log beh
 Both removals are repeated by the next snapshot if a crash comes between.
 
 The leader proposes a trim when enough is free, and proposes it *again* as long as its own
-disk lacks one of the two snapshots and none is being written: that entry makes one, and a disk that is so full
-that nobody may write would otherwise stay full.
+disk lacks one of the two snapshots and none is being written: that entry makes one, and
+a disk that is so full that nobody may write would otherwise stay full.
 """
 
 from collections import deque
@@ -90,7 +90,7 @@ class LogTrimming:
             propose_unheard(self._replica, Trim(free))
         elif self._done < trimmed and not self._is_writing() and not self._is_held():
             is_known = bool(self._kept) and self._kept[-1][1] == trimmed
-            # A cut makes no snapshot if an earlier one is under way: then the trim's own is missed.
+            # A cut makes no snapshot while one is under way: the trim's own may be missed.
             self._missed += not is_known
             if is_known or self._missed >= MISSED_LOOKS:
                 self._missed = 0
