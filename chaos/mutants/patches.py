@@ -8,6 +8,7 @@ which the simulator does not make is seen by the tests that are named.
 from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 
@@ -396,6 +397,7 @@ MUTANTS: Final = (
         "raftlog.node.reads",
         (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
     ),
+    *INSTALL_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
 )
