@@ -7,6 +7,8 @@ from chaos.mutants.mutant import Mutant
 _CORE: Final = "raftlog.raft.core"
 _MEMBERS: Final = "raftlog.raft.members"
 _QUORUM: Final = "raftlog.raft.quorum"
+_CHANGES: Final = "raftlog.raft.changes"
+_REPLACEMENT: Final = "tests/raft/test_replacement.py"
 
 MEMBER_MUTANTS: Final = (
     Mutant(
@@ -56,6 +58,48 @@ MEMBER_MUTANTS: Final = (
         tests=("tests/raft/test_members.py",),
     ),
     Mutant(
+        "a living replica is replaced by another directory of its name",
+        _MEMBERS,
+        (
+            (
+                "            and leadership.is_alive(change.node)\n",
+                "            and change.node == ''\n",
+            ),
+        ),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
+        "a leader that is new takes everybody for silent",
+        "raftlog.raft.progress",
+        (
+            (
+                '        self.silent_ticks = 0\n        """For',
+                '        self.silent_ticks = 1 << 30\n        """For',
+            ),
+        ),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
+        "who was demoted becomes a voter again by its own wish",
+        _CHANGES,
+        (("    if node in membership.held:\n", "    if node == '':\n"),),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
+        "a new directory frees a demoted node",
+        _CHANGES,
+        (
+            (
+                "                return None\n            return _moved(membership, change",
+                (
+                    "                return None\n"
+                    "            return _moved(_let_go(membership, change.node), change"
+                ),
+            ),
+        ),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
         "promoted without having caught up",
         _MEMBERS,
         (
@@ -65,5 +109,43 @@ MEMBER_MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "a survivor's mark without the vote of its term",
+        "raftlog.server.unsafe_recovery",
+        (
+            (
+                "write_offline(store, [save, WriteEntries(WriteNumber(2), None, (entry,))])",
+                "write_offline(store, [WriteEntries(WriteNumber(2), None, (entry,))])",
+            ),
+        ),
+    ),
+    Mutant(
+        "survivors of one lost majority draw the same term",
+        "raftlog.raft.lost_majority",
+        (
+            (
+                "    return Term(highest + 1 + (known.index(me) - highest - 1) % len(known))",
+                "    return Term(highest + 1 + 0 * len(known))",
+            ),
+        ),
+        tests=("tests/raft/test_lost_majority.py",),
+    ),
+    Mutant(
+        "who was given up is listened to again",
+        "raftlog.transport.gate",
+        (
+            (
+                "        if any(members.gave_up(sender) for members in self._shards):",
+                "        if 0:",
+            ),
+        ),
+        tests=("tests/transport/test_gate.py",),
+    ),
+    Mutant(
+        "only the directory that the log names is answered",
+        "raftlog.transport.mesh",
+        (("    directories.update(proven)\n", ""),),
+        tests=("tests/transport/test_mesh.py",),
     ),
 )

@@ -7,6 +7,7 @@ the moment at which they leave.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
@@ -14,6 +15,7 @@ from chaos.check.committed_never_changes import CommittedLog
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
+from chaos.check.log_time import LogTime
 from chaos.check.monotone import Monotone
 from chaos.check.one_leader_per_term import OneLeaderPerTerm
 from chaos.check.promises_durable import DurableState, check_promise
@@ -22,9 +24,10 @@ from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.state_machine_safety import StateMachineSafety
 from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
-from raftlog.base.entry import Entry
+from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
+from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
 from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Event
@@ -40,13 +43,23 @@ from raftlog.raft.rpcs import (
     VoteRequest,
 )
 
+STEP_MS: Final = 100_000
+"""So far apart in log time two entries of a run are only after a step."""
 _OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRejected | Heartbeat
 
 
 class Observer:
     """All invariants of one run, and counts of what happened in it."""
 
-    def __init__(self, replicas: Sequence[ReplicaId], first: Entry, *, broker: bool) -> None:
+    def __init__(
+        self,
+        replicas: Sequence[ReplicaId],
+        first: Entry,
+        *,
+        broker: bool,
+        log_time: LogTime,
+    ) -> None:
+        self.log_time = log_time
         self.marks: Counter[str] = Counter()
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
@@ -69,6 +82,33 @@ class Observer:
         }
         self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
         self._leading: dict[NodeId, Term] = {}
+        self._recovery: tuple[Index, Mark] | None = None
+
+    # -- directories
+
+    def renewed(self, node: NodeId) -> None:
+        """Take in that ``node`` has a new, empty directory: it is another replica now."""
+        self._logs[node] = LogModel()
+        self._durable[node] = DurableState(HardState(), LogModel())
+        self._issued[node] = []
+        self._monotone.renewed(node)
+
+    def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
+        """Take in that ``entry`` was written to a stopped node's log by hand."""
+        durable = self._durable[node]
+        number = WriteNumber(0)
+        durable.performed(SaveHardState(number, state))
+        del durable.log.marks[entry.index - 1 :]  # what was in flight may be there, or not
+        durable.performed(WriteEntries(number, None, (entry,)))
+        self._matching.written(node, [entry])
+        self._recovery = (entry.index, Mark(entry.term, entry.checksum))
+
+    def has_recoveries(self, node: NodeId) -> bool:
+        """Whether what was last written by hand is in a node's log, or it is of a dead branch."""
+        if self._recovery is None:
+            return True
+        index, mark = self._recovery
+        return self._durable[node].log.at(index) == mark
 
     # -- a process
 
@@ -206,18 +246,30 @@ class Observer:
     # -- state machines and clients
 
     def applies(
-        self, node: NodeId, entry: Entry, digest: bytes, outcomes: Sequence[object]
+        self,
+        node: NodeId,
+        entry: Entry,
+        digest: bytes,
+        outcomes: Sequence[object],
+        true_ms: int,
     ) -> None:
-        """Take in that a state machine applied ``entry``."""
+        """Take in that a state machine applied ``entry``, and when that was."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
+            self._stamped(entry, true_ms)
             if self.facts is not None:
                 self.facts.applied(entry, outcomes)
                 return
             for position, value in enumerate(values_in(entry)):
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
+
+    def _stamped(self, entry: Entry, true_ms: int) -> None:
+        if entry.kind is EntryKind.COMMANDS:
+            passed_ms = self.log_time.stamped(log_time_of(entry.body), true_ms)
+            if passed_ms > STEP_MS:
+                self.marks["log time moved at once"] += 1
 
     def restored(self, node: NodeId, index: Index) -> None:
         """Take in that a running state machine was given the state at ``index``."""

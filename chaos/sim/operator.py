@@ -14,9 +14,10 @@ from chaos.sim.process import Process
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ReplicaId
 from raftlog.base.membership import Membership
-from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove
+from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove, Replace
 
 PAUSE_NS: Final = 100 * MS_NS
+INVITATION_NS: Final = 300 * MS_NS
 
 
 class Operator:
@@ -33,39 +34,61 @@ class Operator:
         if leader is None:
             return
         members = leader.replica.membership
-        replica = self._random.choice(self._cluster.membership.replicas)
+        replica = self._random.choice(self._cluster.replicas)
         change: MemberChange
-        if members.find(replica.node) is None:
+        known = members.find(replica.node)
+        if known is None:
             change = _addition(replica)
+        elif known != replica:
+            change = Remove(replica.node)
         elif replica in members.voters:
-            change = self._random.choice((Demote, Remove))(replica.node)
+            kinds = (Demote(replica.node), Remove(replica.node), Replace(replica))
+            change = self._random.choice(kinds)
         else:
-            change = self._random.choice((Promote, Promote, Promote, Remove))(replica.node)
+            promote = Promote(replica.node, by_itself=self._random.random() < 0.5)
+            change = self._random.choice((promote, promote, promote, Remove(replica.node)))
         self._ask(leader, change)
 
     def bring_home(self) -> None:
         """The faults are over: ask until every replica is a voter."""
         self._brings_home = True
-        leader = self._leader()
-        if leader is not None:
-            members = leader.replica.membership
-            for replica in self._cluster.membership.replicas:
-                if replica in members.voters:
-                    continue
-                known = members.find(replica.node) is not None
-                self._ask(leader, Promote(replica.node) if known else _addition(replica))
-                break
+        self._ask_for_one()
         if not self.is_home:
             self._cluster.queue.after(PAUSE_NS, self.bring_home)
 
+    def invite(self) -> None:
+        """Some came back with new directories while faults go on: ask until all vote."""
+        if self._brings_home:
+            return
+        self._ask_for_one()
+        if not self.is_home:
+            self._cluster.queue.after(INVITATION_NS, self.invite)
+
+    def _ask_for_one(self) -> None:
+        """Ask for the next change that brings a replica closer to voting."""
+        leader = self._leader()
+        if leader is not None:
+            members = leader.replica.membership
+            for replica in self._cluster.replicas:
+                if replica in members.voters:
+                    continue
+                known = members.find(replica.node)
+                if known is None:
+                    self._ask(leader, _addition(replica))
+                elif known == replica:
+                    self._ask(leader, Promote(replica.node))
+                else:
+                    self._ask(leader, Remove(replica.node))
+                break
+
     @property
     def is_home(self) -> bool:
-        """Whether the leader's configuration is the formation's, and committed."""
+        """Whether every node votes with the directory that it has, and that is committed."""
         leader = self._leader()
         if leader is None:
             return False
         core = leader.replica.core
-        voters = set(self._cluster.membership.voters)
+        voters = set(self._cluster.replicas)
         is_settled = core.commit >= core.configured_at and not core.membership.is_joint
         return is_settled and set(core.membership.voters) == voters
 

@@ -20,11 +20,11 @@
         WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
-        MemberNotFound  MemberExists  BadChange
+        MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
-        WrongCluster  WrongVersion  WrongIdentity  RolledBack  ProtocolError
+        WrongCluster  WrongVersion  WrongIdentity  RolledBack  GivenUp  ProtocolError
       DirectoryRefused     a data directory that this node must not use
         DirectoryUnformatted  DirectoryFormatted  DirectoryForeign  DirectoryLocked
         IncompatibleFormat
@@ -383,6 +383,20 @@ class MemberExists(Refused):
     hint = "remove it first: what was promised from its old directory still counts"
 
 
+class MemberAlive(Refused):
+    """The replica that another directory of its node is to replace was heard lately."""
+
+    code = "member_alive"
+    hint = "choose another name for the new node, or stop the one that has this name"
+
+
+class HeldBack(Refused):
+    """An operator made the node a learner: it does not become a voter by its own wish."""
+
+    code = "held_back"
+    hint = "let it vote again: raftlog member promote"
+
+
 class BadChange(Refused):
     """A change after which the shard could not decide, or with too many members."""
 
@@ -445,6 +459,12 @@ class RolledBack(PeerRefused):
     """A directory older than the promises that were made from it."""
 
     code = "rolled_back"
+
+
+class GivenUp(PeerRefused):
+    """A replica that was given up with a lost majority, and is there again."""
+
+    code = "given_up"
 
 
 class ProtocolError(PeerRefused):

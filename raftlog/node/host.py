@@ -19,7 +19,7 @@ from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLimits, Space
 from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Machine
-from raftlog.node.recollection import newest_membership
+from raftlog.node.recollection import newest_membership, what_needs_peers
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
@@ -138,17 +138,11 @@ class Host:
         if len(members.voters) > 1 or members.is_joint:
             return
         path = self.directory.path
-        if store.faulty_count:
+        missing = what_needs_peers(shard, store, machine)
+        if missing:
             raise DamagedLog(
-                f"{store.faulty_count} entries of shard {shard} are damaged and this node has "
-                f"no peer to repair them from; restore the directory from a copy, and see "
-                f"what is damaged with: raftlog log verify {path}"
-            )
-        if machine.applied < store.start.index:
-            raise DamagedLog(
-                f"the log of shard {shard} begins behind {store.start.index}, no snapshot "
-                f"here leads to it, and this node has no peer to fetch one from; restore "
-                f"{path} from a copy"
+                f"{missing}, and this node has no peer to fetch it from; restore {path} from a "
+                f"copy, and see what is damaged with: raftlog log verify {path}"
             )
 
     def _open(self, shard: ShardId, options: StoreOptions) -> LogStore:
@@ -248,7 +242,11 @@ class Host:
             hung.append("a write to the log")
         else:
             for replica in self._replicas.values():
-                if replica.failure is None:
+                if replica.failure is not None:
+                    continue
+                if replica.write_error is not None:
+                    hung.append(f"a write to the log: {replica.write_error}")
+                else:
                     hung.extend(await self._close_store(replica))
         for thread, name in ((self._writer, "writer thread"), (self._reader, "reader thread")):
             if not thread.close(STOP_DEADLINE_NS / 8e9):

@@ -27,6 +27,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     node: NodeId
     address_of: Callable[[NodeId], str]
     """Where clients reach a node (``host:port``), "" if unknown."""
+    shards: int = 1
 
 
 def node_status(
@@ -55,6 +56,18 @@ def node_status(
         alarms=alarms,
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
+        shards=facts.shards,
+        recovery=_recovery(membership),
+    )
+
+
+def _recovery(membership: Membership) -> client.ForcedRecovery | None:
+    found = membership.recovery
+    if found is None:
+        return None
+    lost = [f"{each.node}/{each.directory}" for each in found.lost]
+    return client.ForcedRecovery(
+        index=found.index, wall_ms=found.wall_ms, node=found.by.node, lost=lost
     )
 
 

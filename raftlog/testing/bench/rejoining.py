@@ -24,7 +24,7 @@ import msgspec
 from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import MIB
-from raftlog.client.members import VOTER
+from raftlog.client.shard_members import VOTER
 from raftlog.server.comparison import compare_directories
 from raftlog.testing.bench.filling import fill
 from raftlog.testing.bench.latency import Latencies
