@@ -37,6 +37,7 @@ class Fault(Enum):
     ROT_BESIDE = "rot of what stands beside the log"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
+    WIPED = "loss of one disk, whose node joins anew"
     MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
 
 
@@ -65,6 +66,7 @@ _PERIODS_MS: Final = {
     Fault.ROT_BESIDE: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
+    Fault.WIPED: (1_000, 5_000),
     Fault.MAJORITY_LOST: (2_000, 9_000),
 }
 """The range from which a seed draws the mean time between two strikes."""
@@ -75,7 +77,7 @@ DAMAGE: Final = frozenset({*_DAMAGES_LOG, Fault.READ_ERROR, Fault.ROT_BESIDE})
 """Kinds that hit only a minority of replicas, always the same ones (ruling 16)."""
 _NEED_OTHERS: Final = frozenset({*DAMAGE, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER})
 """Kinds that a node alone can't survive, or can't have."""
-_DRAWN_APART: Final = frozenset({Fault.OUTAGE, Fault.MEMBERS, Fault.MAJORITY_LOST})
+_DRAWN_APART: Final = frozenset({Fault.OUTAGE, Fault.MEMBERS, Fault.WIPED, Fault.MAJORITY_LOST})
 
 
 def draw_period_ms(seed: int, fault: Fault) -> int:

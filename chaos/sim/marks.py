@@ -15,6 +15,7 @@ REQUIRED: Final = (
     "crashes beside the log",
     "crashes in recovery",
     "crashes in writes",
+    "disks wiped",
     "duplicates",
     "elections",
     "ends asked",

@@ -18,6 +18,7 @@ from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import ProcessFaults
+from chaos.sim.wiped_disks import wipe_one
 
 _CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults, ClockFaults)
 
@@ -33,6 +34,7 @@ class Nemesis:
         self._strikers = [concern(cluster, self._random) for concern in _CONCERNS]
         self._acts: dict[Fault, Callable[[], None]] = {
             Fault.MEMBERS: self._operator.act,
+            Fault.WIPED: self._wipe,
             Fault.MAJORITY_LOST: self._lose_majority,
         }
         for striker in self._strikers:
@@ -62,6 +64,10 @@ class Nemesis:
                 self._later(fault, period_ns)
 
         self._cluster.queue.after(int(self._random.expovariate(1.0) * period_ns), strike)
+
+    def _wipe(self) -> None:
+        if wipe_one(self._cluster, self._random):
+            self._operator.invite()
 
     def _lose_majority(self) -> None:
         if lose_majority(self._cluster, self._random):

@@ -23,6 +23,10 @@ TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
 MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
+WIPED_SHARE: Final = 0.2
+WIPED_SHARE_TRIMMED: Final = 0.6
+"""Seeds in which a replica may lose its disk, of those in which none is damaged, nor a majority
+lost; and of those with trims, where it can't be built again from the log alone."""
 LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
@@ -105,7 +109,7 @@ class SeedConfig(msgspec.Struct, frozen=True):
     @property
     def clocks_are_right(self) -> bool:
         """Whether a majority of the voters' clocks are right, whoever the voters are."""
-        fewer = {Fault.MEMBERS, Fault.MAJORITY_LOST}  # then few may vote
+        fewer = {Fault.MEMBERS, Fault.WIPED, Fault.MAJORITY_LOST}  # then few may vote
         return self.wrong_clocks * 2 < self.nodes and not fewer & self.periods_ns.keys()
 
 
@@ -119,7 +123,7 @@ def draw_config(seed: int) -> SeedConfig:
     config = _draw_config(seed)
     random = stream(seed, "trims")
     if config.broker is None or config.nodes < 3 or random.random() >= TRIMS_SHARE:
-        return config
+        return _with_wipes(config, WIPED_SHARE)
     broker = msgspec.structs.replace(
         config.broker,
         retention_bytes=random.choice((200, 800)),
@@ -127,12 +131,28 @@ def draw_config(seed: int) -> SeedConfig:
         idempotent_per_s=max(config.broker.idempotent_per_s, 6.0),
     )
     outage_ns = MS_NS * draw_period_ms(seed, Fault.OUTAGE)
-    return msgspec.structs.replace(
+    trimmed = msgspec.structs.replace(
         config,
         segment_bytes=2 * KIB,
         value_bytes_max=min(config.value_bytes_max, 300),
         periods_ns={**config.periods_ns, Fault.OUTAGE: outage_ns},
         broker=broker,
+    )
+    return _with_wipes(trimmed, WIPED_SHARE_TRIMMED)
+
+
+def _with_wipes(config: SeedConfig, share: float) -> SeedConfig:
+    """Let replicas lose their disks in a share of the seeds in which they lose nothing else."""
+    loses = config.victims or config.nodes < 3 or Fault.MAJORITY_LOST in config.periods_ns
+    if loses or stream(config.seed, "wiped").random() >= share:
+        return config
+    period_ns = (
+        (8 if is_big(config.seed) else 1) * MS_NS * draw_period_ms(config.seed, Fault.WIPED)
+    )
+    return msgspec.structs.replace(
+        config,
+        periods_ns={**config.periods_ns, Fault.WIPED: period_ns},
+        heal_majority=False,  # whoever is left may be needed
     )
 
 
