@@ -8,6 +8,7 @@ which the simulator does not make is seen by the tests that are named.
 from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
@@ -399,6 +400,7 @@ MUTANTS: Final = (
         (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
     ),
     *LEASE_MUTANTS,
+    *INSTALL_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
 )

@@ -39,6 +39,7 @@ class Fault(Enum):
     MEMBERS = "change of the members"
     DRAIN = "drain of a node"
     DEPOSED = "a leader that is cut off while the others elect"
+    WIPED = "loss of one disk, whose node joins anew"
     MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
     REBOOT = "restart of a machine under os-cache"
 
@@ -70,6 +71,7 @@ _PERIODS_MS: Final = {
     Fault.MEMBERS: (100, 2_000),
     Fault.DRAIN: (300, 4_000),
     Fault.DEPOSED: (1_000, 4_000),
+    Fault.WIPED: (1_000, 5_000),
     Fault.MAJORITY_LOST: (2_000, 9_000),
     Fault.REBOOT: (1_000, 4_000),
 }
@@ -82,7 +84,10 @@ DAMAGE: Final = frozenset({*_DAMAGES_LOG, Fault.READ_ERROR, Fault.ROT_BESIDE})
 _NEED_OTHERS: Final = frozenset({*DAMAGE, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER})
 """Kinds that a node alone can't survive, or can't have."""
 _DRAWN_APART: Final = frozenset(
-    {Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED, Fault.MAJORITY_LOST, Fault.REBOOT}
+    {
+        *(Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED),
+        *(Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT),
+    }
 )
 UNDER_OS_CACHE: Final = frozenset(
     {

@@ -18,6 +18,7 @@ REQUIRED: Final = (
     "drained",
     "drained nodes left alone",
     "drains undone",
+    "disks wiped",
     "duplicates",
     "elections",
     "ends asked",

@@ -19,6 +19,7 @@ from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import POWER_CUTS, ProcessFaults
+from chaos.sim.wiped_disks import wipe_one
 from chaos.sim.wish_faults import WishFaults
 
 _CONCERNS: Final = (
@@ -43,6 +44,7 @@ class Nemesis:
         self._strikers = [concern(cluster, self._random) for concern in _CONCERNS]
         self._acts: dict[Fault, Callable[[], None]] = {
             Fault.MEMBERS: self._operator.act,
+            Fault.WIPED: self._wipe,
             Fault.MAJORITY_LOST: self._lose_majority,
             Fault.REBOOT: self._reboot,
         }
@@ -91,6 +93,10 @@ class Nemesis:
             cluster.marks["reboots"] += 1
             cluster.end(machine, self._random.choice(POWER_CUTS))
             cluster.restart_later(machine)
+            self._operator.invite()
+
+    def _wipe(self) -> None:
+        if wipe_one(self._cluster, self._random):
             self._operator.invite()
 
     def _lose_majority(self) -> None:

@@ -78,7 +78,8 @@ class Operator:
                 elif known == replica:
                     self._ask(leader, Promote(replica.node))
                 else:
-                    self._ask(leader, Remove(replica.node))
+                    gone = self._random.choice((Remove(replica.node), Replace(known)))
+                    self._ask(leader, gone)
                 break
 
     @property
@@ -116,10 +117,17 @@ class Operator:
 
         def carry_out() -> None:
             # A process that was paused hears of this late: not when all are home already.
-            if before == self._brings_home:
+            if before == self._brings_home and self._may_ask(leader, change):
                 leader.replica.change_members(change, changed)
 
         leader.life.call_soon(carry_out)
+
+    def _may_ask(self, leader: Process, change: MemberChange) -> bool:
+        """Whether a person would: who takes a voter away while another is gone has too few."""
+        members = leader.replica.membership
+        here = set(self._cluster.replicas)
+        gone = {each.node for each in (*members.voters, *members.outgoing) if each not in here}
+        return not gone or change.node in gone or not isinstance(change, Demote | Remove | Replace)
 
 
 def _addition(replica: ReplicaId) -> AddLearner:

@@ -27,6 +27,10 @@ MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
 OS_CACHE_SHARE: Final = 0.3
 """Seeds in which nothing is synced, of those with a majority to lose and none to change."""
+WIPED_SHARE: Final = 0.2
+WIPED_SHARE_TRIMMED: Final = 0.6
+"""Seeds in which a replica may lose its disk, of those in which none is damaged, nor a majority
+lost; and of those with trims, where it can't be built again from the log alone."""
 LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
@@ -113,7 +117,8 @@ class SeedConfig(msgspec.Struct, frozen=True):
     @property
     def clocks_are_right(self) -> bool:
         """Whether a majority of the voters' clocks are right, whoever the voters are."""
-        fewer = {Fault.MEMBERS, Fault.MAJORITY_LOST, Fault.REBOOT}  # then few may vote
+        # then few may vote
+        fewer = {Fault.MEMBERS, Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT}
         return self.wrong_clocks * 2 < self.nodes and not fewer & self.periods_ns.keys()
 
 
@@ -155,7 +160,7 @@ def _with_trims(config: SeedConfig) -> SeedConfig:
     seed = config.seed
     random = stream(seed, "trims")
     if config.broker is None or config.nodes < 3 or random.random() >= TRIMS_SHARE:
-        return config
+        return _with_wipes(config, WIPED_SHARE)
     if config.os_cache:
         return config
     broker = msgspec.structs.replace(
@@ -165,12 +170,28 @@ def _with_trims(config: SeedConfig) -> SeedConfig:
         idempotent_per_s=max(config.broker.idempotent_per_s, 6.0),
     )
     outage_ns = MS_NS * draw_period_ms(seed, Fault.OUTAGE)
-    return msgspec.structs.replace(
+    trimmed = msgspec.structs.replace(
         config,
         segment_bytes=2 * KIB,
         value_bytes_max=min(config.value_bytes_max, 300),
         periods_ns={**config.periods_ns, Fault.OUTAGE: outage_ns},
         broker=broker,
+    )
+    return _with_wipes(trimmed, WIPED_SHARE_TRIMMED)
+
+
+def _with_wipes(config: SeedConfig, share: float) -> SeedConfig:
+    """Let replicas lose their disks in a share of the seeds in which they lose nothing else."""
+    loses = config.victims or config.os_cache or Fault.MAJORITY_LOST in config.periods_ns
+    if loses or config.nodes < 3 or stream(config.seed, "wiped").random() >= share:
+        return config
+    period_ns = (
+        (8 if is_big(config.seed) else 1) * MS_NS * draw_period_ms(config.seed, Fault.WIPED)
+    )
+    return msgspec.structs.replace(
+        config,
+        periods_ns={**config.periods_ns, Fault.WIPED: period_ns},
+        heal_majority=False,  # whoever is left may be needed
     )
 
 
