@@ -105,9 +105,11 @@ def _perform(content: bytearray, operation: Operation) -> None:
         else:
             content.extend(bytes(at - len(content)))
         return
-    if at + len(data) > len(content):
-        content.extend(bytes(at + len(data) - len(content)))
-    content[at : at + len(data)] = data
+    end = at + len(data)
+    missing = end - len(content)
+    if missing > 0:
+        content.extend(bytes(missing))
+    content[at:end] = data
 
 
 class SimDisk:

@@ -45,7 +45,13 @@ from raftlog.raft.rpcs import (
 
 STEP_MS: Final = 100_000
 """So far apart in log time two entries of a run are only after a step."""
-_OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRejected | Heartbeat
+_SPEAKS_IN_TERM: Final = frozenset(
+    {
+        *(VoteReply, VoteRequest, AppendRequest, AppendAccepted, AppendRejected),
+        *(Heartbeat, HeartbeatReply),
+    }
+)
+"""Messages that are said in the sender's own term."""
 
 
 class Observer:
@@ -198,23 +204,21 @@ class Observer:
 
     def sends(self, node: NodeId, to: NodeId, message: PeerMessage) -> None:
         """Take in a message that leaves ``node`` now."""
+        kind = type(message)  # the commonest thing of all: no ``match``, no ``isinstance``
         leader_log = None
-        if isinstance(message, AppendAccepted) and self._leading.get(to) == message.term:
+        if kind is AppendAccepted and self._leading.get(to) == message.term:  # type: ignore[union-attr]
             leader_log = self._logs[to]
         check_promise(node, to, message, self._durable[node], leader_log)
-        if isinstance(message, _OWN_TERM | HeartbeatReply):
-            self._monotone.speaks(node, message.term)
-        match message:
-            case VoteReply(term, granted=True):
-                self._monotone.votes(node, term, to)
-            case AppendRequest(term) | Heartbeat(term):
-                self.leaders.leads(node, term)
-            case AppendRejected():
-                self.marks["rejections"] += 1
-            case ReadIndexReply():
-                self.marks["forwarded reads"] += 1
-            case _:
-                pass
+        if kind in _SPEAKS_IN_TERM:
+            self._monotone.speaks(node, message.term)  # type: ignore[union-attr]
+        if kind is Heartbeat or kind is AppendRequest:
+            self.leaders.leads(node, message.term)  # type: ignore[union-attr]
+        elif isinstance(message, VoteReply) and message.granted:
+            self._monotone.votes(node, message.term, to)
+        elif kind is AppendRejected:
+            self.marks["rejections"] += 1
+        elif kind is ReadIndexReply:
+            self.marks["forwarded reads"] += 1
 
     # -- state machines and clients
 
