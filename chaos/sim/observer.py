@@ -12,6 +12,7 @@ from typing import Final
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
+from chaos.check.configuration_changes import check_change
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
@@ -26,9 +27,11 @@ from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.membership import Membership, decode_membership
 from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
 from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
+from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Event
 from raftlog.raft.rpcs import (
@@ -114,8 +117,10 @@ class Observer:
         step = replica.core.step
 
         def observed(event: Event) -> Effects:
+            core = replica.core
+            before = (core.configured_at, core.membership)
             effects = step(event)
-            self._stepped(node, replica, effects)
+            self._stepped(node, replica, effects, before)
             return effects
 
         replica.core.step = observed  # type: ignore[method-assign]
@@ -139,7 +144,13 @@ class Observer:
             else:
                 durable.performed(write_done)
 
-    def _stepped(self, node: NodeId, replica: Replica, effects: Effects) -> None:
+    def _stepped(
+        self,
+        node: NodeId,
+        replica: Replica,
+        effects: Effects,
+        before: tuple[Index, Membership],
+    ) -> None:
         core = replica.core
         log = self._logs[node]
         for write in effects.writes:
@@ -152,6 +163,8 @@ class Observer:
                     self.marks["truncations"] += 1
                 self._matching.written(node, write.entries)
                 log.write(write.truncate_to, write.entries)
+                if core.leadership is not None:
+                    self._changes(node, core, before, write.entries)
         role = effects.role
         if role is not None:
             self._leading.pop(node, None)
@@ -161,17 +174,34 @@ class Observer:
                 self.leaders.leads(node, role.term)
                 check_leader(node, role.term, log, self._committed_before(role.term))
         if effects.commit is not None:
-            members = core.membership
-            halves = [
-                [replica.node for replica in half]
-                for half in (members.voters, members.outgoing)
-                if half
-            ]
-            self._commits(node, core.term, core.commit, halves)
+            self._commits(node, core.term, core.commit, _halves(core.membership))
         if effects.loads:
             self.marks["loads"] += 1
         if effects.transfer is TransferEnded.DONE:
             self.marks["transfers"] += 1
+
+    def _changes(
+        self,
+        node: NodeId,
+        core: RaftCore,
+        before: tuple[Index, Membership],
+        entries: Sequence[Entry],
+    ) -> None:
+        """Check the configurations that a leader appends."""
+        for entry in entries:
+            if entry.kind is not EntryKind.CONFIGURATION or entry.term != core.term:
+                continue
+            at, membership = before
+            commit = self._logs[node].at(core.commit)
+            assert commit is not None, f"{node} has committed {core.commit} beyond its log"
+            check_change(
+                node,
+                (at, _halves(membership)),
+                (entry.index, _halves(decode_membership(entry.body))),
+                (core.commit, commit.term),
+                core.term,
+            )
+            self.marks["configurations appended"] += 1
 
     def _committed_before(self, term: Term) -> LogModel:
         """Return what leaders of earlier terms than ``term`` have committed.
@@ -268,3 +298,10 @@ class Observer:
     def durable_state(self, node: NodeId) -> DurableState:
         """Return what of a node is on its disk."""
         return self._durable[node]
+
+
+def _halves(members: Membership) -> list[list[NodeId]]:
+    """Return the voters whose majorities decide, without an empty half."""
+    return [
+        [replica.node for replica in half] for half in (members.voters, members.outgoing) if half
+    ]
