@@ -42,7 +42,8 @@ class Monotone:
 
         Promises of one incarnation may leave out of order, some wait for the disk.
         """
-        self._terms[node] = max(term, self._terms.get(node, term))
+        if term > self._terms.get(node, 0):
+            self._terms[node] = term
 
     def commits(self, node: NodeId, index: Index) -> None:
         """Take in a live node's commit index.

@@ -393,7 +393,7 @@ class Cluster:
         if process is None:
             return
         replica = self.machines[sender].id
-        heard = isinstance(message, AppendRequest) and len(message.entries) > 2
+        heard = type(message) is AppendRequest and len(message.entries) > 2
         if not process.life.hindered:  # its arrival is a turn of its own
             if heard:
                 process.replica.heard(replica)

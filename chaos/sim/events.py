@@ -62,8 +62,9 @@ class EventQueue:
 
     def at(self, time_ns: int, call: Callable[[], None], holder: Holder | None = None) -> Alarm:
         """Make ``call`` at ``time_ns``, or now if that has passed; ``holder`` may hold it up."""
+        self._sequence = sequence = self._sequence + 1
         alarm = Alarm(call, holder)
-        self.put(time_ns, alarm)
+        heappush(self._heap, (max(self.now_ns, time_ns), sequence, alarm))
         return alarm
 
     def put(self, time_ns: int, alarm: Alarm) -> None:

@@ -62,10 +62,10 @@ class Network:
         """Take in a message; it arrives once, never, or twice."""
         draw = self._random.random
         config = self.config
-        if (sender, to) in self.blocked or draw() < config.loss:
+        if (sender, to) in self.blocked or (config.loss and draw() < config.loss):
             self.lost += 1
             return
-        if isinstance(message, AppendRequest) and message.entries and draw() < config.reencode:
+        if type(message) is AppendRequest and message.entries and draw() < config.reencode:
             message = _through_bytes(message)
         self._launch(sender, to, message)
         if config.duplication and draw() < config.duplication:

@@ -12,6 +12,7 @@ from typing import Final
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
+from chaos.check.configuration_changes import check_change
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
@@ -26,9 +27,11 @@ from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.membership import Membership, decode_membership
 from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
+from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Event
 from raftlog.raft.rpcs import (
@@ -45,7 +48,13 @@ from raftlog.raft.rpcs import (
 
 STEP_MS: Final = 100_000
 """So far apart in log time two entries of a run are only after a step."""
-_OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRejected | Heartbeat
+_SPEAKS_IN_TERM: Final = frozenset(
+    {
+        *(VoteReply, VoteRequest, AppendRequest, AppendAccepted, AppendRejected),
+        *(Heartbeat, HeartbeatReply),
+    }
+)
+"""Messages that are said in the sender's own term."""
 
 
 class Observer:
@@ -135,8 +144,10 @@ class Observer:
         step = replica.core.step
 
         def observed(event: Event, now_ns: int = 0) -> Effects:
+            core = replica.core
+            before = (core.configured_at, core.membership)
             effects = step(event, now_ns)
-            self._stepped(node, replica, effects)
+            self._stepped(node, replica, effects, before)
             return effects
 
         replica.core.step = observed  # type: ignore[method-assign]
@@ -160,7 +171,13 @@ class Observer:
             else:
                 durable.performed(write_done)
 
-    def _stepped(self, node: NodeId, replica: Replica, effects: Effects) -> None:
+    def _stepped(
+        self,
+        node: NodeId,
+        replica: Replica,
+        effects: Effects,
+        before: tuple[Index, Membership],
+    ) -> None:
         core = replica.core
         log = self._logs[node]
         for write in effects.writes:
@@ -173,6 +190,8 @@ class Observer:
                     self.marks["truncations"] += 1
                 self._matching.written(node, write.entries)
                 log.write(write.truncate_to, write.entries)
+                if core.leadership is not None:
+                    self._changes(node, core, before, write.entries)
         role = effects.role
         if role is not None:
             self._leading.pop(node, None)
@@ -182,17 +201,34 @@ class Observer:
                 self.leaders.leads(node, role.term)
                 check_leader(node, role.term, log, self._committed_before(role.term))
         if effects.commit is not None:
-            members = core.membership
-            halves = [
-                [replica.node for replica in half]
-                for half in (members.voters, members.outgoing)
-                if half
-            ]
-            self._commits(node, core.term, core.commit, halves)
+            self._commits(node, core.term, core.commit, _halves(core.membership))
         if effects.loads:
             self.marks["loads"] += 1
         if effects.transfer is TransferEnded.DONE:
             self.marks["transfers"] += 1
+
+    def _changes(
+        self,
+        node: NodeId,
+        core: RaftCore,
+        before: tuple[Index, Membership],
+        entries: Sequence[Entry],
+    ) -> None:
+        """Check the configurations that a leader appends."""
+        for entry in entries:
+            if entry.kind is not EntryKind.CONFIGURATION or entry.term != core.term:
+                continue
+            at, membership = before
+            commit = self._logs[node].at(core.commit)
+            assert commit is not None, f"{node} has committed {core.commit} beyond its log"
+            check_change(
+                node,
+                (at, _halves(membership)),
+                (entry.index, _halves(decode_membership(entry.body))),
+                (core.commit, commit.term),
+                core.term,
+            )
+            self.marks["configurations appended"] += 1
 
     def _committed_before(self, term: Term) -> LogModel:
         """Return what leaders of earlier terms than ``term`` have committed.
@@ -225,23 +261,21 @@ class Observer:
 
     def sends(self, node: NodeId, to: NodeId, message: PeerMessage) -> None:
         """Take in a message that leaves ``node`` now."""
+        kind = type(message)  # the commonest thing of all: no ``match``, no ``isinstance``
         leader_log = None
-        if isinstance(message, AppendAccepted) and self._leading.get(to) == message.term:
+        if kind is AppendAccepted and self._leading.get(to) == message.term:  # type: ignore[union-attr]
             leader_log = self._logs[to]
         check_promise(node, to, message, self._durable[node], leader_log)
-        if isinstance(message, _OWN_TERM | HeartbeatReply):
-            self._monotone.speaks(node, message.term)
-        match message:
-            case VoteReply(term, granted=True):
-                self._monotone.votes(node, term, to)
-            case AppendRequest(term) | Heartbeat(term):
-                self.leaders.leads(node, term)
-            case AppendRejected():
-                self.marks["rejections"] += 1
-            case ReadIndexReply():
-                self.marks["forwarded reads"] += 1
-            case _:
-                pass
+        if kind in _SPEAKS_IN_TERM:
+            self._monotone.speaks(node, message.term)  # type: ignore[union-attr]
+        if kind is Heartbeat or kind is AppendRequest:
+            self.leaders.leads(node, message.term)  # type: ignore[union-attr]
+        elif isinstance(message, VoteReply) and message.granted:
+            self._monotone.votes(node, message.term, to)
+        elif kind is AppendRejected:
+            self.marks["rejections"] += 1
+        elif kind is ReadIndexReply:
+            self.marks["forwarded reads"] += 1
 
     # -- state machines and clients
 
@@ -291,3 +325,10 @@ class Observer:
     def durable_state(self, node: NodeId) -> DurableState:
         """Return what of a node is on its disk."""
         return self._durable[node]
+
+
+def _halves(members: Membership) -> list[list[NodeId]]:
+    """Return the voters whose majorities decide, without an empty half."""
+    return [
+        [replica.node for replica in half] for half in (members.voters, members.outgoing) if half
+    ]

@@ -25,6 +25,7 @@ from chaos.sim.final_look import look_at_brokers, look_at_files
 from chaos.sim.guard import TouchedTheRealWorld, guarded
 from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
+from chaos.sim.patrol import Patrol
 from chaos.sim.process import Machine
 from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.workload import Clients
@@ -124,6 +125,7 @@ class Run:
             self.cluster.start(machine)
         self.clients.start()
         self.nemesis.start()
+        Patrol(self.cluster).start()
         self.cluster.queue.run_until(self.config.fault_ns)
         self._heal()
         self._demand_writes()

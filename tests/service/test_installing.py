@@ -58,6 +58,22 @@ def test_tables_and_ranges_come_and_then_the_log_begins_anew() -> None:
     ends_like(taker, giver)
 
 
+@pytest.mark.parametrize("lacks_state", [False, True])
+def test_the_log_begins_where_the_fetched_one_does_whatever_it_began_with(
+    *, lacks_state: bool
+) -> None:
+    """A replica that began anew may fall behind the leader's log again (seeds 448, 472, 889).
+
+    Its log was trimmed away at the leader's before it had come; the snapshot that it fetched
+    then was not heeded, because it lacked a state already, and was offered again for ever.
+    """
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    taker.keeping.lacks_state = lacks_state
+    carry(taker, {GIVER.node: giver})
+    assert taker.keeping.resets == [(giver.start, CONFIGURATION)]
+
+
 def test_the_state_waits_until_the_log_is_durable_and_committed_here() -> None:
     """A snapshot ahead of its log would put a hole into it (ruling 14)."""
     giver, taker = Giver(), lacking()
