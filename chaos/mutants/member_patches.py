@@ -13,6 +13,7 @@ MEMBER_MUTANTS: Final = (
         "joint: a majority of the new half commits (openraft 6c0ccaf3)",
         _QUORUM,
         (("index = min(index, self._outgoing.committed(stored))\n", "pass\n"),),
+        known=(11,),
     ),
     Mutant(
         "joint: a majority of the new half elects",
@@ -36,6 +37,7 @@ MEMBER_MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_members.py",),
+        known=(12,),
     ),
     Mutant(
         "change of the members before an own-term commit (Ongaro 2015)",
@@ -54,6 +56,7 @@ MEMBER_MUTANTS: Final = (
         "raftlog.raft.configurations",
         (("        while self._known[-1].index > to:\n", "        while False:\n"),),
         tests=("tests/raft/test_members.py",),
+        known=(26,),
     ),
     Mutant(
         "promoted without having caught up",
@@ -65,5 +68,11 @@ MEMBER_MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "joint configuration left before it is committed",
+        _CORE,
+        (("not leadership.first_index <= self.commit >= self.configured_at", "self.commit < 0"),),
+        needs=("MEMBERS",),
     ),
 )

@@ -21,11 +21,13 @@ MUTANTS: Final = (
         "ack before fsync (NATS 7564, DLedger)",
         _FOLLOWER,
         (("return min(self.matched, self._durability.index)", "return self.matched"),),
+        known=(6,),
     ),
     Mutant(
         "vote not persisted before the reply (PySyncObj)",
         "raftlog.raft.state",
         (("is_saved = self.durability.covers(self._hard_state_write)", "is_saved = True"),),
+        known=(1,),
     ),
     Mutant(
         "vote request before the own vote is durable (jraft)",
@@ -36,6 +38,7 @@ MUTANTS: Final = (
                 "        after = NOW\n",
             ),
         ),
+        known=(2,),
     ),
     Mutant(
         "two votes in one term",
@@ -46,7 +49,7 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "vote kept by node id (ruling 5)",
+        "vote kept by node id",
         _CORE,
         (
             (
@@ -55,6 +58,7 @@ MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_elections.py",),
+        rulings=(5,),
     ),
     Mutant(
         "truncation below commit (DLedger, unguarded)",
@@ -65,21 +69,26 @@ MUTANTS: Final = (
             ("truncate_to >= commit", "truncate_to >= 0"),
             ("        new = entries[position:]\n", "        new = entries\n"),
         ),
+        known=(25,),
     ),
     Mutant(
         "truncation without a conflict (openraft 9540c904, CCF 5991)",
         _FOLLOWER,
         (("        new = entries[position:]\n", "        new = entries\n"),),
+        known=(8,),
     ),
     Mutant(
         "durable matched without the truncations in flight (ABA, etcd)",
         "raftlog.raft.durability",
         (("truncated_to is not None and truncated_to < end", "truncated_to == -1"),),
+        known=(15,),
+        rulings=(4,),
     ),
     Mutant(
         "entries of old terms committed by counting (Raft 5.4.2)",
         _LEADER,
         ((" or self._log.term_at(agreed) != self.term:", ":"),),
+        known=(5,),
     ),
     Mutant(
         "last log term is the current term (DLedger 52)",
@@ -91,6 +100,7 @@ MUTANTS: Final = (
                 "PreVoteRequest(Term(self.term + 1), self.term,",
             ),
         ),
+        known=(3,),
     ),
     Mutant(
         "logs compared by index only (openraft a48a3282)",
@@ -101,16 +111,19 @@ MUTANTS: Final = (
                 "candidate.last_index >= last.index",
             ),
         ),
+        known=(4,),
     ),
     Mutant(
         "quorum one too small (openraft d60f1e85)",
         "raftlog.raft.quorum",
         (("len(self.voters) // 2 + 1\n", "max(1, len(self.voters) // 2)\n"),),
+        known=(10,),
     ),
     Mutant(
         "last index acknowledged instead of the matched one (CCF 6016)",
         _FOLLOWER,
         (("return min(self.matched, self._durability.index)", "return self._durability.index"),),
+        known=(7,),
     ),
     Mutant(
         "commit beyond what matches (Raft 5.3)",
@@ -127,6 +140,7 @@ MUTANTS: Final = (
                 ),
             ),
         ),
+        known=(9,),
     ),
     Mutant(
         "read before a commit of the own term (etcd)",
@@ -138,6 +152,7 @@ MUTANTS: Final = (
                 "not self._reads.confirming:",
             ),
         ),
+        known=(17,),
     ),
     Mutant(
         "answer to a read of the last process accepted",
@@ -159,12 +174,15 @@ MUTANTS: Final = (
         _CORE,
         (("if not self._members.may_stand or self._faulty:", "if not self._members.may_stand:"),),
         tests=("tests/raft/test_faulty.py",),
+        known=(20,),
+        rulings=(20,),
     ),
     Mutant(
         "pre-vote without stickiness (Cloudflare 2020)",
         _CORE,
         (("            not self._is_sticky() and message.term", "            message.term"),),
         tests=("tests/raft/test_elections.py", "tests/raft/test_check_quorum.py"),
+        known=(16,),
     ),
     Mutant(
         "hung disk raises terms",
@@ -206,7 +224,7 @@ MUTANTS: Final = (
         tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
-        "stamps by the leader's own clock (ruling 8)",
+        "stamps by the leader's own clock",
         "raftlog.node.log_clock",
         (
             (
@@ -215,12 +233,14 @@ MUTANTS: Final = (
             ),
         ),
         tests=("tests/node/test_log_clock.py",),
+        rulings=(8,),
     ),
     Mutant(
-        "stamps before older entries are applied (ruling 8)",
+        "stamps before older entries are applied",
         "raftlog.node.proposing",
         (("        self._waits_for = first\n", "        self._waits_for = None\n"),),
         tests=("tests/node/test_stamps.py",),
+        rulings=(8,),
     ),
     Mutant(
         "repair answered with one entry",
@@ -244,6 +264,172 @@ MUTANTS: Final = (
         "read answered before its index is applied",
         "raftlog.node.reads",
         (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
+    ),
+    Mutant(
+        "a later term is not persisted",
+        _CORE,
+        (
+            (
+                "self.term, self.vote = term, None\n            self._save_hard_state()",
+                "self.term = term",
+            ),
+        ),
+        known=(1,),
+    ),
+    Mutant(
+        "pre-vote raises the voter's term",
+        _CORE,
+        (
+            (
+                "        if isinstance(message, rpcs.PreVoteRequest | rpcs.PreVoteReply):\n",
+                "        if isinstance(message, rpcs.PreVoteReply):\n",
+            ),
+        ),
+        known=(16,),
+    ),
+    Mutant(
+        "lost connection taken for a dead leader",
+        _CORE,
+        (
+            (
+                "                    self._patience.lose_leader()\n",
+                "                    self._start_election(pre_vote=False, transfer=True)\n",
+            ),
+        ),
+        rulings=(13,),
+        tests=("tests/raft/test_elections.py",),
+    ),
+    Mutant(
+        "leader that nobody answers stays",
+        _LEADER,
+        (("            if not self._heard_by_quorum():\n", "            if self.term < 0:\n"),),
+        tests=("tests/raft/test_check_quorum.py",),
+    ),
+    Mutant(
+        "leader that hands over takes proposals (hashicorp GH-581)",
+        _CORE,
+        (("        elif leadership.transferee is not None:\n", "        elif self.term < 0:\n"),),
+        known=(27,),
+        tests=("tests/raft/test_transfer.py",),
+    ),
+    Mutant(
+        "answers counted by node id",
+        _LEADER,
+        (
+            (
+                "return progress if progress is not None and progress.replica == sender else None",
+                "return progress",
+            ),
+        ),
+        known=(22,),
+        rulings=(5,),
+        tests=("tests/raft/test_assertions.py",),
+    ),
+    Mutant(
+        "requests of strangers dropped",
+        _CORE,
+        (
+            (
+                "        if sender == self.replica or not self._pass_term(sender, message):\n",
+                (
+                    "        if sender not in self.membership.replicas or "
+                    "not self._pass_term(sender, message):\n"
+                ),
+            ),
+        ),
+        needs=("MEMBERS",),
+        rulings=(6,),
+    ),
+    Mutant(
+        "majority without order (openraft 1802)",
+        "raftlog.raft.quorum",
+        (
+            (
+                "sorted([stored.get(voter, INDEX_ZERO) for voter in self.voters])",
+                "[stored.get(voter, INDEX_ZERO) for voter in self.voters]",
+            ),
+        ),
+        known=(13,),
+    ),
+    Mutant(
+        "probe that never moves (openraft 1828)",
+        "raftlog.raft.progress",
+        (("min(retry_after, Index(rejected - 1))", "max(retry_after, rejected)"),),
+        known=(14,),
+    ),
+    Mutant(
+        "leader counts what its disk does not have yet",
+        _LEADER,
+        (
+            (
+                "        self._match[self._me] = index\n",
+                "        self._match[self._me] = self._log.last_index\n",
+            ),
+        ),
+        rulings=(14,),
+    ),
+    Mutant(
+        "entries leave memory before they are on disk",
+        _CORE,
+        (
+            (
+                "        self.log.evict(min(index, self.durable), self.config.tail_bytes_max)\n",
+                "        self.log.evict(index, self.config.tail_bytes_max)\n",
+            ),
+        ),
+        rulings=(14,),
+    ),
+    Mutant(
+        "commit hint beyond the own log",
+        "raftlog.node.replica",
+        (("min(self.core.commit, self.core.durable)", "self.core.commit"),),
+        elsewhere=(
+            (
+                "raftlog.storage.recovery",
+                (
+                    (
+                        "Index(min(max(found.commit_hint, start), end))",
+                        "Index(max(found.commit_hint, start))",
+                    ),
+                    ("Index(min(hint, found.cut_to.index))", "hint"),
+                ),
+            ),
+        ),
+        known=(25,),
+        rulings=(14,),
+    ),
+    Mutant(
+        "applied as soon as it is appended",
+        "raftlog.node.applier",
+        (
+            (
+                "        self._commit = max(self._commit, commit)\n        if writing and",
+                "        self._commit = self._log.last_index\n        if writing and",
+            ),
+        ),
+        known=(32,),
+    ),
+    Mutant(
+        "entry that cannot be applied is skipped",
+        "raftlog.node.applier",
+        (
+            (
+                "            except Exception:  # noqa: BLE001",
+                (
+                    "            except Exception:\n                self.applied = entry.index\n"
+                    "                continue  # noqa: BLE001"
+                ),
+            ),
+        ),
+        rulings=(15,),
+        tests=("tests/cluster/test_embedded.py",),
+    ),
+    Mutant(
+        "configuration ignored at a start (openraft 6c0ccaf3)",
+        "raftlog.node.recollection",
+        (("for row in store.configurations\n", "for row in store.configurations[:0]\n"),),
+        needs=("MEMBERS",),
+        known=(11,),
     ),
     *STORAGE_MUTANTS,
     *MEMBER_MUTANTS,

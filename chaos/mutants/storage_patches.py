@@ -19,15 +19,17 @@ STORAGE_MUTANTS: Final = (
         "fsync error swallowed (fsyncgate)",
         "raftlog.node.persister",
         (("        if error is not None:\n", "        if error is None and error:\n"),),
+        known=(30,),
     ),
     Mutant(
-        "hard state in one copy (ruling 1)",
+        "hard state in one copy",
         "raftlog.storage.hard_state",
         (("        for offset in (0, BLOCK_BYTES):\n", "        for offset in (0,):\n"),),
         tests=("tests/storage/test_hard_state.py",),
+        rulings=(1,),
     ),
     Mutant(
-        "hard state in two copies that take turns (ruling 1)",
+        "hard state in two copies that take turns",
         "raftlog.storage.hard_state",
         (
             (
@@ -36,9 +38,10 @@ STORAGE_MUTANTS: Final = (
             ),
         ),
         tests=("tests/crash/test_damage.py",),
+        rulings=(1,),
     ),
     Mutant(
-        "cut before the claim that it happened is durable (ruling 2)",
+        "cut before the claim that it happened is durable",
         "raftlog.storage.log_store",
         (
             (
@@ -47,6 +50,7 @@ STORAGE_MUTANTS: Final = (
             ),
         ),
         tests=("tests/crash/test_crash_states.py",),
+        rulings=(2,),
     ),
     Mutant(
         "snapshot's name before its bytes",
@@ -82,12 +86,15 @@ STORAGE_MUTANTS: Final = (
             ),
             ("        if hole.first > mark.index:\n", "        if hole.first > 0:\n"),
         ),
+        known=(19,),
+        rulings=(2,),
     ),
     Mutant(
-        "repair without identity (ruling 20)",
+        "repair without identity",
         "raftlog.storage.holes",
         (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
         tests=("tests/sim/test_findings.py",),
+        rulings=(20,),
     ),
     Mutant(
         "stored entry known by its own checksum only",
@@ -96,16 +103,18 @@ STORAGE_MUTANTS: Final = (
         tests=("tests/storage/test_lost_writes.py",),
     ),
     Mutant(
-        "branch that a lost write brought back is trusted (ruling 16)",
+        "branch that a lost write brought back is trusted",
         "raftlog.storage.scan",
         (("            0 < number < cut_unit and last > end for", "            number < 0 for"),),
         tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
     ),
     Mutant(
-        "another log than the promised one is opened (ruling 16)",
+        "another log than the promised one is opened",
         "raftlog.storage.recovery",
         (("            if checksum != mark.checksum:\n", "            if checksum < 0:\n"),),
         tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
     ),
     Mutant(
         "unit head believed wherever it lies",
@@ -156,5 +165,68 @@ STORAGE_MUTANTS: Final = (
             ),
         ),
         tests=("tests/storage/test_room.py",),
+    ),
+    Mutant(
+        "name of a new segment not synced",
+        "raftlog.storage.performer",
+        (
+            (
+                (
+                    "        self._files.sync_directory(self._log_directory)\n"
+                    "        file.become(made)\n"
+                ),
+                "        file.become(made)\n",
+            ),
+        ),
+        known=(31,),
+    ),
+    Mutant(
+        "name of a snapshot not synced",
+        "raftlog.storage.snapshot_store",
+        (
+            (
+                "self._path(index))\n        files.sync_directory(self._directory)\n",
+                "self._path(index))\n",
+            ),
+        ),
+        known=(31,),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "unsynced tail promised after a restart",
+        "raftlog.storage.recovery",
+        (
+            (
+                "        if end.index <= self.watermark.index:\n            return\n",
+                "        if end.index >= 0:\n            return\n",
+            ),
+        ),
+        rulings=(2,),
+    ),
+    Mutant(
+        "torn tail taken for damage (etcd 6378)",
+        "raftlog.storage.recovery",
+        (("                if hole.last > mark.index:\n", "                if hole.last < 0:\n"),),
+        known=(19,),
+        rulings=(2,),
+    ),
+    Mutant(
+        "mark not written after a unit",
+        "raftlog.storage.performer",
+        (
+            (
+                "        self.sync(file)\n        self.write_mark(claim)\n",
+                "        self.sync(file)\n",
+            ),
+        ),
+        needs=("BIT_ROT",),
+        rulings=(2,),
+    ),
+    Mutant(
+        "reset that a crash interrupted is not finished (openraft t33)",
+        "raftlog.storage.recovery",
+        (("        if not self.watermark.reset:\n", "        if self.watermark.unit >= 0:\n"),),
+        needs=("OUTAGE",),
+        known=(23,),
     ),
 )
