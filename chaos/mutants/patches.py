@@ -131,6 +131,24 @@ MUTANTS: Final = (
         (
             (
                 (
+                    "        self._commit_up_to(min(message.commit, self._following.matched))\n"
+                    "        self._out.divergence"
+                ),
+                (
+                    "        self._commit_up_to(min(message.commit, self.log.last_index))\n"
+                    "        self._out.divergence"
+                ),
+            ),
+        ),
+        elsewhere=((_LEADER, (("min(self.commit, progress.match)", "self.commit"),)),),
+        known=(9,),
+    ),
+    Mutant(
+        "commit beyond the last new entry (Raft 5.3)",
+        _CORE,
+        (
+            (
+                (
                     "    self._acknowledge_again()\n"
                     "        self._commit_up_to(min(message.commit, self._following.matched))\n"
                 ),
@@ -339,6 +357,14 @@ MUTANTS: Final = (
         ),
         needs=("MEMBERS",),
         rulings=(6,),
+    ),
+    Mutant(
+        "wiped directory of a cluster formatted again (NATS 7038)",
+        "raftlog.server.formation",
+        (("    if missing:\n", "    if missing == 0:\n"),),
+        known=(21,),
+        rulings=(5,),
+        tests=("tests/server/test_formation.py",),
     ),
     Mutant(
         "majority without order (openraft 1802)",

@@ -16,6 +16,7 @@ from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
 from chaos.check.monotone import Monotone
 from chaos.check.one_leader_per_term import OneLeaderPerTerm
+from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.real_time_order import RealTimeOrder
 from chaos.check.recovery import check_recovered, check_recovered_hard_state
@@ -26,8 +27,9 @@ from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
 from raftlog.node.replica import Replica
+from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role, TransferEnded
-from raftlog.raft.events import Event
+from raftlog.raft.events import Event, Receive
 from raftlog.raft.rpcs import (
     AppendAccepted,
     AppendRejected,
@@ -35,6 +37,7 @@ from raftlog.raft.rpcs import (
     Heartbeat,
     HeartbeatReply,
     PeerMessage,
+    PreVoteRequest,
     ReadIndexReply,
     VoteReply,
     VoteRequest,
@@ -95,7 +98,12 @@ class Observer:
         step = replica.core.step
 
         def observed(event: Event) -> Effects:
-            effects = step(event)
+            if isinstance(event, Receive) and isinstance(event.message, PreVoteRequest):
+                before = _standing(replica.core)
+                effects = step(event)
+                check_pre_vote(node, before, _standing(replica.core))
+            else:
+                effects = step(event)
             self._stepped(node, replica, effects)
             return effects
 
@@ -239,3 +247,7 @@ class Observer:
     def durable_state(self, node: NodeId) -> DurableState:
         """Return what of a node is on its disk."""
         return self._durable[node]
+
+
+def _standing(core: RaftCore) -> Standing:
+    return Standing(core.term, core.vote, core.role, core.leader)

@@ -3,10 +3,12 @@
 import pytest
 
 from chaos.check.monotone import Monotone
+from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.violation import Violation
 from raftlog.base.ids import Index, Term, WriteNumber
 from raftlog.base.writes import HardState, SaveHardState
+from raftlog.raft.effects import Role
 from raftlog.raft.rpcs import (
     AppendAccepted,
     Heartbeat,
@@ -96,3 +98,23 @@ def test_a_commit_that_falls_or_is_invented_is_seen() -> None:
         monotone.commits(N1, Index(4))
     with pytest.raises(Violation, match="restarts with commit 10"):
         monotone.restarts(N1, HardState(), Index(10), Index(9))
+
+
+STANDING = Standing(Term(5), R2, Role.FOLLOWER, N2)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        STANDING._replace(term=Term(6)),
+        STANDING._replace(vote=None),
+        STANDING._replace(role=Role.CANDIDATE),
+        STANDING._replace(leader=None),
+    ],
+    ids=repr,
+)
+def test_a_pre_vote_that_changes_something_is_seen(after: Standing) -> None:
+    """Each of what an election is about."""
+    check_pre_vote(N1, STANDING, STANDING)
+    with pytest.raises(Violation, match="pre_votes_change_nothing"):
+        check_pre_vote(N1, STANDING, after)
