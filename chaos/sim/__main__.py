@@ -15,75 +15,11 @@ from typing import Final
 
 import msgspec
 
+from chaos.sim.marks import REQUIRED, REQUIRED_FROM_SEEDS
 from chaos.sim.run import Run, Verdict, merge, run_config, verdict_of
 from chaos.sim.shrink import shrink
 from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.timeline import Timeline
-
-REQUIRED: Final = (
-    "acked",
-    "batches read",
-    "bits rotten",
-    "bounded reads",
-    "claims",
-    "crashes beside the log",
-    "crashes in recovery",
-    "crashes in writes",
-    "duplicates",
-    "elections",
-    "ends asked",
-    "false hints",
-    "fences",
-    "forwarded reads",
-    "full disks",
-    "group commits",
-    "handed over for the disk",
-    "index files compared",
-    "kills",
-    "loads",
-    "members asleep",
-    "members expired",
-    "members: addlearner",
-    "members: demote",
-    "members: promote",
-    "members: remove",
-    "members: remove of the leader",
-    "never: not_stored",
-    "no room",
-    "not committed",
-    "partitions",
-    "pauses",
-    "power cuts",
-    "producers crashed",
-    "queues gone",
-    "read errors",
-    "reads",
-    "refused: duplicate_forgotten",
-    "refused: fenced",
-    "refused: not_permitted",
-    "refused: offset_goes_back",
-    "refused: out_of_order",
-    "refused: unknown_producer",
-    "rejections",
-    "repairs",
-    "requests late",
-    "requests lost",
-    "seeks",
-    "slow disks",
-    "starts moved",
-    "states restored",
-    "stopped by itself",
-    "throttled",
-    "times found",
-    "topics deleted",
-    "transfers",
-    "truncations",
-    "unknown",
-    "zombies fenced",
-)
-"""Marks that a large set of seeds must reach at least once."""
-REQUIRED_FROM_SEEDS: Final = 100
-"""A smaller set is a look, not a suite: its marks are shown and not demanded."""
 
 CHUNKS_EACH: Final = 100
 """Pieces of work after which a worker process is replaced."""

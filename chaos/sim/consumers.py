@@ -13,7 +13,14 @@ from google.protobuf.message import Message
 
 from chaos.sim.client_world import Client, ClientWorld
 from chaos.sim.events import MS_NS
-from raftlog.base.errors import Fenced, OffsetOutOfRange, RaftlogError, UnknownMember, WrongQueue
+from raftlog.base.errors import (
+    Fenced,
+    OffsetOutOfRange,
+    OutcomeUnknown,
+    RaftlogError,
+    UnknownMember,
+    WrongQueue,
+)
 from raftlog.base.ids import NodeId
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups
@@ -327,7 +334,9 @@ class GroupMember(QueueReader):
                 self.world.facts.groups.acked(self.group, queue, offset)
             elif isinstance(error, Fenced):
                 self.world.marks["zombies fenced"] += 1
-            elif error.retriable and generation == self._generation:
+            elif generation == self._generation and (
+                error.retriable or isinstance(error, OutcomeUnknown)
+            ):  # to commit the same once more does no harm
                 self._commit_later(member, generation, queue, offset)
 
         message = groups.CommitOffsets(

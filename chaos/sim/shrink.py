@@ -41,8 +41,9 @@ def simpler_ones(config: SeedConfig) -> Iterator[tuple[str, SeedConfig]]:
     if config.fault_ns > _LEAST_NS:
         yield "half the time", replace(config, fault_ns=config.fault_ns // 2)
     for nodes in _NODES:
-        if nodes < config.nodes and config.victims <= (nodes - 1) // 2:
-            yield f"{nodes} nodes", replace(config, nodes=nodes)
+        if nodes < config.nodes:
+            victims = min(config.victims, (nodes - 1) // 2)
+            yield f"{nodes} nodes", replace(config, nodes=nodes, victims=victims)
     for fault in config.periods_ns:
         rest = {each: period for each, period in config.periods_ns.items() if each is not fault}
         yield f"no {fault.value}", replace(config, periods_ns=rest)

@@ -6,13 +6,13 @@ are tiny so that rolls, windows, loads from disk and backtracking come in
 seconds, not in gigabytes.
 """
 
-from enum import Enum
 from random import Random
 from typing import Final
 
 import msgspec
 
 from chaos.sim.events import MS_NS, SECOND_NS, stream
+from chaos.sim.faults import Fault, draw_faults, draw_period_ms
 from chaos.sim.network import NetworkConfig
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -25,49 +25,6 @@ MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
-
-
-class Fault(Enum):
-    """A kind of fault that strikes at random moments."""
-
-    POWER_CUT = "power cut"
-    KILL = "kill"
-    TORN_PLAN = "crash inside a write"
-    CRASH_IN_RECOVERY = "crash inside recovery"
-    ALL_DOWN = "power cut of all"
-    PAUSE = "pause"
-    PARTITION = "partition"
-    CLOG = "clog"
-    TRANSFER = "transfer"
-    FALSE_HINT = "false connection-lost hint"
-    WRITE_ERROR = "error of a write or sync"
-    NO_SPACE = "no space"
-    SLOW_DISK = "slow disk"
-    BIT_ROT = "bit rot"
-    READ_ERROR = "read error"
-    OUTAGE = "an outage so long that the others trim their logs"
-    MEMBERS = "change of the members"
-
-
-_PERIODS_MS: Final = {
-    Fault.POWER_CUT: (1_000, 6_000),
-    Fault.KILL: (1_000, 6_000),
-    Fault.TORN_PLAN: (500, 5_000),
-    Fault.CRASH_IN_RECOVERY: (2_000, 8_000),
-    Fault.ALL_DOWN: (3_000, 12_000),
-    Fault.PAUSE: (1_000, 6_000),
-    Fault.PARTITION: (600, 4_000),
-    Fault.CLOG: (300, 3_000),
-    Fault.TRANSFER: (300, 4_000),
-    Fault.FALSE_HINT: (200, 3_000),
-    Fault.WRITE_ERROR: (2_000, 10_000),
-    Fault.NO_SPACE: (3_000, 10_000),
-    Fault.SLOW_DISK: (1_000, 6_000),
-    Fault.BIT_ROT: (500, 4_000),
-    Fault.READ_ERROR: (1_000, 6_000),
-    Fault.OUTAGE: (2_000, 5_000),
-    Fault.MEMBERS: (100, 2_000),
-}
 
 
 class CallsConfig(msgspec.Struct, frozen=True):
@@ -157,7 +114,7 @@ def draw_config(seed: int) -> SeedConfig:
         range_body_bytes=random.choice((500, 2_000)),
         idempotent_per_s=max(config.broker.idempotent_per_s, 6.0),
     )
-    outage_ns = MS_NS * random.randint(*_PERIODS_MS[Fault.OUTAGE])
+    outage_ns = MS_NS * draw_period_ms(seed, Fault.OUTAGE)
     return msgspec.structs.replace(
         config,
         segment_bytes=2 * KIB,
@@ -171,7 +128,7 @@ def _draw_config(seed: int) -> SeedConfig:
     random = stream(seed, "config")
     big = is_big(seed)
     nodes = 7 if big else random.choices((1, 2, 3, 4, 5, 7), (3, 5, 50, 10, 25, 3))[0]
-    faults = _draw_faults(random, nodes)
+    faults = draw_faults(seed, nodes)
     damaged = Fault.BIT_ROT in faults or Fault.READ_ERROR in faults
     changing = not damaged and nodes > 2 and stream(seed, "members").random() < MEMBERS_SHARE
     if changing:
@@ -185,9 +142,7 @@ def _draw_config(seed: int) -> SeedConfig:
         segment_bytes=random.choice((4, 4, 8, 16, 64)) * KIB,
         coalesce=random.random() < 0.5,
         network=_draw_network(random),
-        periods_ns={
-            fault: quiet * MS_NS * random.randint(*_PERIODS_MS[fault]) for fault in faults
-        },
+        periods_ns={fault: quiet * MS_NS * draw_period_ms(seed, fault) for fault in faults},
         appends_per_s=random.choice((5, 15, 30)) / (4 if big else 1),
         reads_per_s=random.choice((0, 3, 8)) / (4 if big else 1),
         value_bytes_max=random.choice((16, 100, 1_000, 3_000)),
@@ -235,16 +190,6 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
         commits_late=random.choice((0.0, 0.05, 0.2)),
         administration_per_s=random.choice((0.2, 1, 3)) / quiet,
     )
-
-
-def _draw_faults(random: Random, nodes: int) -> list[Fault]:
-    share = random.choice((0.15, 0.3, 0.5))
-    ordinary = [fault for fault in Fault if fault not in (Fault.OUTAGE, Fault.MEMBERS)]
-    chosen = [fault for fault in ordinary if random.random() < share]
-    if nodes == 1:
-        alone = {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}
-        chosen = [fault for fault in chosen if fault not in alone]
-    return chosen
 
 
 def _draw_core(random: Random) -> CoreConfig:

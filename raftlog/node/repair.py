@@ -174,9 +174,22 @@ class Repairer:
             self._send(peer, RepairRequest(survey.next, survey.hole.last))
         else:
             self._surveys.pop(survey.hole.first, None)
-            if self._store.split(survey):
-                self._ask(peer, self._store.faulty_ranges())
+            self._split(peer, survey)
         return True
+
+    def _split(self, peer: NodeId, survey: Survey) -> None:
+        """Make pieces of the hole, and ask for them."""
+
+        def plan() -> StorePlan | None:
+            try:
+                made = self._store.plan_split(survey)
+            except StorageError:
+                return None  # trimmed meanwhile
+            if made is not None:
+                self._ask(peer, self._store.faulty_ranges())
+            return made
+
+        self._persister.errand(plan)
 
     def _begin_survey(self, peer: NodeId, entries: tuple[Entry, ...]) -> Survey | None:
         hole = self._store.hole(entries[0].index)

@@ -1,8 +1,10 @@
 """What may fill a hole in the log: the same entries, proven by the chain (ruling 20)."""
 
+from array import array
 from bisect import insort
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
 
 from raftlog.base.entry import (
     HEADER_BYTES,
@@ -14,10 +16,14 @@ from raftlog.base.entry import (
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index
+from raftlog.base.limits import KIB
 from raftlog.storage.entry_places import EntryPlaces
+from raftlog.storage.files import File
 from raftlog.storage.performer import LogPerformer
 from raftlog.storage.segment import Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
+
+_ZEROS: Final = bytes(256 * KIB)
 
 
 def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
@@ -54,12 +60,46 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
 
 
+def steps_of_blanking(
+    do: LogPerformer, segment: Segment, hole: Hole, segment_bytes: int
+) -> list[Callable[[], None]]:
+    """Return how to make zeros of what lies in a hole of several entries, before it is filled.
+
+    Heads of units were lost with them, nobody knows where, so the entries may come to lie
+    elsewhere than before. What a crash in the middle leaves would be read by the old headers::
+
+        before   |head|  9  |head|  10  |head| 11 |
+        filled   |  9  |   10   | 11 |                 11 is put in place first, then a crash:
+        read     |head|  9 ..  ..11 |                  the old 9 says that it goes on in the new 11
+
+    Its ``.idx`` goes too if it says where they lay.
+    """
+    steps: list[Callable[[], None]] = []
+    if not segment.index_fits:
+        steps.append(partial(do.remove_index, segment.index_path))
+    if hole.is_blank or hole.first == hole.last:
+        return steps  # one entry lies where it lay
+    file = segment.file
+    if hole.length:
+        steps.append(partial(_write_zeros, do, file, hole.position, hole.length))
+    else:
+        steps.append(partial(file.truncate, hole.position))
+        steps.append(partial(do.reserve, file, max(segment_bytes, hole.position)))
+    return [*steps, partial(do.sync, file)]
+
+
+def _write_zeros(do: LogPerformer, file: File, position: int, length: int) -> None:
+    for at in range(position, position + length, len(_ZEROS)):
+        do.write(file, [_ZEROS[: position + length - at]], at)
+
+
 def steps_of_repair(
     do: LogPerformer, segment: Segment, hole: Hole, frames: list[Buffer], segment_bytes: int
 ) -> list[Callable[[], None]]:
     """Return how to write them, durably."""
     file = segment.file
-    steps: list[Callable[[], None]] = [partial(do.write, file, frames, hole.position)]
+    steps = steps_of_blanking(do, segment, hole, segment_bytes)
+    steps.append(partial(do.write, file, frames, hole.position))
     if not hole.length and hole.last == segment.end.index:
         # What lay behind the damage is no part of the log, and appends go on here.
         stop = hole.position + sum(map(len, frames))
@@ -75,13 +115,18 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
     if places is None:
         return
     position = hole.position
+    is_tail = not hole.length and hole.last == segment.end.index
+    stop = segment.end_position if is_tail else position + sum(map(len, frames))
+    if segment.unit_starts is not None:
+        kept = [at for at in segment.unit_starts if not position <= at < stop]
+        segment.unit_starts = array("I", kept)
     index = hole.first - segment.first_index
     for frame in frames:
         if len(frame) != UNIT_BYTES or bytes(frame[:4]) != b"RLUN":
             places.positions[index] = position
             places.checksums[index] = parse_header(frame, 0)[0].checksum
             index += 1
-        elif segment.unit_starts is not None and position not in segment.unit_starts:
+        elif segment.unit_starts is not None:
             insort(segment.unit_starts, position)
         position += len(frame)
     if not hole.length:

@@ -27,5 +27,6 @@ class LoadedSegments:
             if oldest.sealed and oldest.end.index > durable:
                 return  # planned, not written: only memory knows where its entries lie
             self._loaded.pop(0)
-            if oldest.sealed:  # a truncation may have opened it again
+            # A truncation may have opened it again, and a repair moved its entries.
+            if oldest.sealed and oldest.index_fits:
                 oldest.places = None

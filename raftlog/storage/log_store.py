@@ -26,7 +26,7 @@ from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_aft
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import frames_for, hole_of, place, steps_of_repair
+from raftlog.storage.holes import frames_for, hole_of, place, steps_of_blanking, steps_of_repair
 from raftlog.storage.loaded import LoadedSegments
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
@@ -173,11 +173,6 @@ class LogStore:
         hole = self._segment_of(first).hole_at(first)
         return hole if hole is not None and hole.first == first else None
 
-    def split(self, survey: Survey) -> bool:
-        """Make what was surveyed into pieces; False if it is another damage by now."""
-        hole = survey.hole
-        return self.hole(hole.first) == hole and split(self._segment_of(hole.first), survey)
-
     @property
     def terms_in_doubt(self) -> bool:
         """Whether damage hides where a term began: the log's terms are not known yet."""
@@ -262,6 +257,16 @@ class LogStore:
         place(segment, hole, frames)
         if not hole.terms_known:
             learn_terms(segment, hole, runs_of(entries))
+        return plan
+
+    def plan_split(self, survey: Survey) -> StorePlan | None:
+        """Plan to make what was surveyed into pieces; None if it is another damage by now."""
+        hole = survey.hole
+        segment = self._segment_of(hole.first)
+        if segment.hole_at(hole.first) != hole or not split(segment, survey):
+            return None
+        plan = self._new_plan()
+        plan.steps = steps_of_blanking(self._do, segment, hole, self.options.segment_bytes)
         return plan
 
     def plan_close(self) -> StorePlan:
@@ -431,7 +436,7 @@ class LogStore:
                     self._do.write_index, full.index_path, encode_index(full, self.unit_number)
                 )
             )
-            full.sealed = True
+            full.sealed = full.index_fits = True
             self._loaded.note_use(full, self.durable_end.index)
         size = max(self.options.segment_bytes, SEGMENT_HEADER_BYTES + UNIT_BYTES + needed)
         return self._begin_segment(plan, full.end, size)

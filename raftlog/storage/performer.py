@@ -155,6 +155,12 @@ class LogPerformer:
         self._files.sync_directory(self._log_directory)
         file.become(made)
 
+    def remove_index(self, path: str) -> None:
+        """Take an ``.idx`` away for good, before entries come to lie where it does not say."""
+        if self._files.exists(path):
+            self._files.remove(path)
+            self._files.sync_directory(self._log_directory)
+
     def remove(self, segment: Segment) -> None:
         """Take a segment's name away."""
         if self._files.exists(segment.index_path):

@@ -59,6 +59,8 @@ class Hole(msgspec.Struct, frozen=True):
     term: Term
     terms_known: bool = False
     """Whether nothing is guessed of the terms of the damaged entries."""
+    is_blank: bool = False
+    """Whether zeros were put in its place, durably, before it is filled piece by piece."""
 
 
 class Segment:
@@ -82,6 +84,9 @@ class Segment:
         """Where unit heads lie; known for segments that were written or scanned."""
         self.holes: list[Hole] = []
         self.sealed = False
+        self.index_fits = True
+        """Whether an ``.idx``, if there is one, says where the entries lie: a repair of what a
+        scan found may put them elsewhere."""
         self.claim: Claim | None = None
         """What its ``.idx`` says: written when all of it was durable, so it is a claim."""
         self.removed = False

@@ -44,6 +44,7 @@ class FoundPlaces(msgspec.Struct, frozen=True):
         """Let the segment know. On the loop."""
         # Whoever reads what is damaged will be told, and have it repaired.
         segment.learn_holes(list(self.holes))
+        segment.index_fits = segment.index_fits and not self.holes
         segment.places = self.places
 
 

@@ -100,7 +100,9 @@ def split(segment: Segment, survey: Survey) -> bool:
         holes.append(
             Hole(
                 *(first, piece.end.index, position, length),
-                *(before, piece.end.checksum, piece.end.term, True),
+                *(before, piece.end.checksum, piece.end.term),
+                terms_known=True,
+                is_blank=hole.first < hole.last,
             )
         )
         before, position = piece.end, position + length

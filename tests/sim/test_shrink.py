@@ -2,10 +2,11 @@
 
 import msgspec
 
+from chaos.sim.faults import Fault
 from chaos.sim.shrink import shrink, simpler_ones
-from chaos.sim.swarm import Fault, SeedConfig, draw_config
+from chaos.sim.swarm import SeedConfig, draw_config
 
-SEEDS = range(60)
+SEEDS = range(150)
 
 
 def test_what_is_needed_stays_and_the_rest_goes() -> None:

@@ -5,22 +5,23 @@ from random import Random
 import pytest
 
 from chaos.sim.disk import CrashKind
-from raftlog.base.entry import Entry
+from raftlog.base.entry import LOG_ORIGIN, Entry
 from raftlog.base.ids import Index, NodeId
-from raftlog.storage.log_store import LogStore
+from raftlog.base.limits import KIB
+from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.survey import Survey
 from tests.storage.logs import DIRECTORY, OPTIONS, Logs, chain, perform, read_all
 
 PEER = NodeId("n2")
 
 
-def terms_in_units() -> tuple[Logs, list[Entry]]:
+def terms_in_units(size: int = 40, options: StoreOptions = OPTIONS) -> tuple[Logs, list[Entry]]:
     """Return twelve entries of three terms, two in each write unit."""
-    logs = Logs()
+    logs = Logs(options)
     entries: list[Entry] = []
     for term in (1, 2, 4):
-        after = entries[-1].end if entries else chain(1)[0].end
-        entries += chain(4, after=after, term=term) if entries else chain(4)
+        after = entries[-1].end if entries else LOG_ORIGIN
+        entries += chain(4, after=after, term=term, size=size)
     for first in range(0, 12, 2):
         logs.append(entries[first : first + 2])
     logs.sync_mark()
@@ -43,7 +44,7 @@ def lose(logs: Logs, entries: list[Entry], first: int, last: int, *, cut: bool) 
 
 
 def surveyed(store: LogStore, entries: list[Entry], step: int) -> Survey:
-    (hole,) = store.holes()
+    hole = max(store.holes(), key=lambda each: each.last - each.first)
     survey = Survey(hole, PEER)
     while not survey.is_complete:
         assert survey.take(entries[survey.next - 1 : survey.next - 1 + step])
@@ -65,7 +66,7 @@ def test_a_large_hole_is_healed_piece_by_piece(
     store = lose(logs, entries, first, last, cut=cut)
     assert store.end == entries[-1].end
     assert store.faulty_ranges() == [(first, last)]
-    assert store.split(surveyed(store, entries, step))
+    perform(store, store.plan_split(surveyed(store, entries, step)))
     assert store.term_runs == [(1, 1), (5, 2), (9, 4)], "terms are known before the entries are"
     assert not store.terms_in_doubt
     places_left = store.faulty_ranges()
@@ -91,7 +92,7 @@ def test_a_crash_between_two_pieces_is_a_smaller_or_the_same_hole(done: int, *, 
     """Nothing that was put in place is ever taken for something else."""
     logs, entries = terms_in_units()
     store = lose(logs, entries, 3, 12 if cut else 10, cut=cut)
-    assert store.split(surveyed(store, entries, 3))
+    perform(store, store.plan_split(surveyed(store, entries, 3)))
     for low, high in store.faulty_ranges()[:done]:
         perform(store, store.plan_repair(entries[low - 1 : high]))
     logs.disk.crash(Random(0), CrashKind.LOSE)
@@ -125,6 +126,73 @@ def test_a_hole_that_has_changed_is_not_split() -> None:
     survey = surveyed(store, entries, 3)
     logs.store = store
     logs.append(chain(1, after=entries[4].end, term=9), truncate_to=5)
-    assert not store.split(survey)
+    assert store.plan_split(survey) is None
     assert store.faulty_ranges() == [(3, 5)]
     assert store.end.index == Index(6)
+
+
+def large_entries() -> tuple[Logs, list[Entry]]:
+    """Return entries that are larger than what a disk can or cannot read."""
+    return terms_in_units(3_000, StoreOptions(segment_bytes=48 * KIB))
+
+
+def fail_reads(logs: Logs, path: str, start: int, stop: int) -> None:
+    """Let reads that touch these bytes fail, as if they could not be read for a while."""
+    logs.disk.read_error = lambda read, offset, length: (
+        read == path and offset < stop and offset + length > start
+    )
+
+
+@pytest.mark.parametrize("done", range(1, 10))
+@pytest.mark.parametrize("backwards", [False, True])
+def test_what_lay_in_a_hole_before_misleads_no_later_scan(done: int, *, backwards: bool) -> None:
+    """Nothing could be read, pieces were put in place, and a crash: old heads must be gone.
+
+    A read error may pass, and the heads of the entries tell then where they lay once.
+    """
+    logs, entries = large_entries()
+    path, start = logs.place(entries[2])
+    for entry in entries[2:]:
+        logs.rot(entry, len(entry.frame) - 1)
+    fail_reads(logs, path, start, 1 << 30)
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(2, 2), (3, 12)], "2 ends in the block where 3 begins"
+    perform(store, store.plan_split(surveyed(store, entries, 1)))
+    pieces = store.faulty_ranges()
+    for low, high in (list(reversed(pieces)) if backwards else pieces)[:done]:
+        perform(store, store.plan_repair(entries[low - 1 : high]))
+    logs.disk.read_error = None
+    store = logs.crash(CrashKind.LOSE)
+    for low, high in store.faulty_ranges():
+        perform(store, store.plan_repair(entries[low - 1 : high]))
+    assert read_all(store) == entries
+    assert logs.crash(CrashKind.LOSE).faulty_count == 0
+    assert read_all(logs.store) == entries
+
+
+def test_an_idx_that_says_where_entries_lay_before_a_repair_goes() -> None:
+    """Read from it later, good entries would be looked for where they lie no more."""
+    logs, entries = large_entries()
+    path, start = logs.place(entries[2])
+    _, stop = logs.place(entries[8])
+    while logs.place(entries[-1])[0] == path:
+        entries += chain(1, after=entries[-1].end, term=4, size=3_000)
+        logs.append(entries[-1:])
+    logs.sync_mark()
+    store = logs.crash(CrashKind.LOSE)
+    index_path = path.removesuffix(".seg") + ".idx"
+    assert store.files.exists(index_path)
+    logs.disk.read_error = lambda read, offset, length: (
+        read == index_path or (read == path and offset < stop and offset + length > start)
+    )
+    store.mark_faulty(Index(3))
+    logs.disk.read_error = None
+    assert store.faulty_count > 2, "the scan for the places met more"
+    perform(store, store.plan_split(surveyed(store, entries, 2)))
+    assert not store.files.exists(index_path)
+    for low, high in store.faulty_ranges():
+        perform(store, store.plan_repair(entries[low - 1 : high]))
+    assert read_all(store) == entries
+    assert logs.crash(CrashKind.LOSE).faulty_count == 0
+    assert read_all(logs.store) == entries
+    assert logs.store.files.exists(index_path), "made again at the start, as it is now"

@@ -1,0 +1,78 @@
+"""Kinds of faults that strike at random moments, how often, and which of them a seed has.
+
+Each kind is drawn from a stream of its own, so a kind that is added later
+leaves the others of every seed as they were.
+"""
+
+from enum import Enum
+from typing import Final
+
+from chaos.sim.events import stream
+
+
+class Fault(Enum):
+    """A kind of fault that strikes at random moments."""
+
+    POWER_CUT = "power cut"
+    KILL = "kill"
+    TORN_PLAN = "crash inside a write"
+    CRASH_IN_RECOVERY = "crash inside recovery"
+    ALL_DOWN = "power cut of all"
+    PAUSE = "pause"
+    PARTITION = "partition"
+    CLOG = "clog"
+    TRANSFER = "transfer"
+    FALSE_HINT = "false connection-lost hint"
+    WRITE_ERROR = "error of a write or sync"
+    NO_SPACE = "no space"
+    SLOW_DISK = "slow disk"
+    BIT_ROT = "bit rot"
+    READ_ERROR = "read error"
+    OUTAGE = "an outage so long that the others trim their logs"
+    MEMBERS = "change of the members"
+
+
+_PERIODS_MS: Final = {
+    Fault.POWER_CUT: (1_000, 6_000),
+    Fault.KILL: (1_000, 6_000),
+    Fault.TORN_PLAN: (500, 5_000),
+    Fault.CRASH_IN_RECOVERY: (2_000, 8_000),
+    Fault.ALL_DOWN: (3_000, 12_000),
+    Fault.PAUSE: (1_000, 6_000),
+    Fault.PARTITION: (600, 4_000),
+    Fault.CLOG: (300, 3_000),
+    Fault.TRANSFER: (300, 4_000),
+    Fault.FALSE_HINT: (200, 3_000),
+    Fault.WRITE_ERROR: (2_000, 10_000),
+    Fault.NO_SPACE: (3_000, 10_000),
+    Fault.SLOW_DISK: (1_000, 6_000),
+    Fault.BIT_ROT: (500, 4_000),
+    Fault.READ_ERROR: (1_000, 6_000),
+    Fault.OUTAGE: (2_000, 5_000),
+    Fault.MEMBERS: (100, 2_000),
+}
+"""The range from which a seed draws the mean time between two strikes."""
+SHARES: Final = (0.15, 0.3, 0.5)
+"""Of a seed: how likely each kind is in it."""
+_NEED_OTHERS: Final = frozenset(
+    {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}
+)
+"""Kinds that a node alone can't survive, or can't have."""
+_DRAWN_APART: Final = frozenset({Fault.OUTAGE, Fault.MEMBERS})
+
+
+def draw_period_ms(seed: int, fault: Fault) -> int:
+    """Draw how often a kind strikes in a seed that has it."""
+    return stream(seed, f"period of {fault.value}").randint(*_PERIODS_MS[fault])
+
+
+def draw_faults(seed: int, nodes: int) -> list[Fault]:
+    """Draw the kinds of one seed with so many nodes."""
+    share = stream(seed, "faults").choice(SHARES)
+    return [
+        fault
+        for fault in Fault
+        if fault not in _DRAWN_APART
+        and stream(seed, f"fault {fault.value}").random() < share
+        and (nodes > 1 or fault not in _NEED_OTHERS)
+    ]

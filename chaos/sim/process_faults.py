@@ -1,0 +1,100 @@
+"""Strikes at processes: they die, with or without the power, anywhere; they stand still."""
+
+from typing import Final
+
+from chaos.sim.disk import CrashKind, Killed
+from chaos.sim.events import MS_NS
+from chaos.sim.faults import Fault
+from chaos.sim.process import Machine
+from chaos.sim.striker import Acts, Striker
+
+_POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
+
+
+class ProcessFaults(Striker):
+    """Power cuts, kills, pauses."""
+
+    def acts(self) -> Acts:
+        """Return what strikes, by kind."""
+        return {
+            Fault.POWER_CUT: self._power_cut,
+            Fault.KILL: self._kill,
+            Fault.TORN_PLAN: self._crash_in_write,
+            Fault.CRASH_IN_RECOVERY: self._crash_in_recovery,
+            Fault.ALL_DOWN: self._all_down,
+            Fault.PAUSE: self._pause,
+            Fault.OUTAGE: self._outage,
+        }
+
+    def end(self) -> None:
+        """Nobody stands still any more, and nobody dies inside a write."""
+        for machine in self.cluster.machines.values():
+            machine.disk.on_operation = None
+            if machine.process is not None:
+                machine.process.life.resumes_ns = 0
+
+    def _power_cut(self) -> None:
+        machine = self.some_machine()
+        if machine is not None:
+            self.note("power cuts")
+            self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+            self.cluster.restart_later(machine)
+
+    def _outage(self) -> None:
+        """Take one machine away for long, if all others run; a restart is due at its end."""
+        cluster = self.cluster
+        machine = self.some_machine()
+        if machine is None or len(cluster.up()) < len(cluster.nodes):
+            return
+        self.note("outages")
+        cluster.end(machine, self.random.choice(list(CrashKind)))
+        machine.restart_due = True
+        cluster.queue.after(
+            self.random.randrange(4_000, 9_000) * MS_NS, lambda: cluster.restart(machine)
+        )
+
+    def _kill(self) -> None:
+        machine = self.some_machine()
+        if machine is not None:
+            self.note("kills")
+            self.cluster.end(machine, CrashKind.KEEP)
+            self.cluster.restart_later(machine)
+
+    def _all_down(self) -> None:
+        self.note("all down")
+        for machine in self.cluster.up():
+            self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+            self.cluster.restart_later(machine)
+
+    def _crash_in_write(self) -> None:
+        machine = self.some_machine()
+        if machine is not None:
+            _kill_after(machine, self.random.randrange(12))
+
+    def _crash_in_recovery(self) -> None:
+        machine = self.some_machine()
+        if machine is None:
+            return
+        self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+        _kill_after(machine, self.random.randrange(4))
+        self.cluster.restart_later(machine)
+
+    def _pause(self) -> None:
+        machine = self.some_machine()
+        if machine is not None and machine.process is not None:
+            self.note("pauses")
+            until_ns = self.cluster.queue.now_ns + self.random.randrange(50, 3_000) * MS_NS
+            machine.process.life.resumes_ns = until_ns
+
+
+def _kill_after(machine: Machine, operations: int) -> None:
+    countdown = operations
+
+    def on_operation(_call: str, _path: str) -> None:
+        nonlocal countdown
+        countdown -= 1
+        if countdown < 0:
+            machine.disk.on_operation = None
+            raise Killed
+
+    machine.disk.on_operation = on_operation
