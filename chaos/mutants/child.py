@@ -34,7 +34,8 @@ def _by_simulator(seeds: range, mutant: Mutant | None) -> dict[str, object]:
 
 def _matters(mutant: Mutant | None) -> Callable[[int], bool]:
     """Return whether a seed has what the bug needs; big ones are never run."""
-    from chaos.sim.swarm import Fault, draw_config, is_big  # noqa: PLC0415  (after the hook)
+    from chaos.sim.faults import Fault  # noqa: PLC0415  (after the hook)
+    from chaos.sim.swarm import draw_config, is_big  # noqa: PLC0415
 
     if mutant is None:
         return lambda _: True
