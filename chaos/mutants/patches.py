@@ -191,7 +191,7 @@ MUTANTS: Final = (
         "damaged replica campaigns (PAR)",
         _CORE,
         (("if not self._members.may_stand or self._faulty:", "if not self._members.may_stand:"),),
-        tests=("tests/raft/test_faulty.py",),
+        needs=("BIT_ROT",),
         known=(20,),
         rulings=(20,),
     ),
@@ -199,7 +199,6 @@ MUTANTS: Final = (
         "pre-vote without stickiness (Cloudflare 2020)",
         _CORE,
         (("            not self._is_sticky() and message.term", "            message.term"),),
-        tests=("tests/raft/test_elections.py", "tests/raft/test_check_quorum.py"),
         known=(16,),
     ),
     Mutant(

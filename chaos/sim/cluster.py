@@ -71,7 +71,11 @@ class Cluster:
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [self.membership.encode()],
         )
-        self.observer = Observer(self._replicas, first, broker=config.broker is not None)
+        self.observer = Observer(
+            *(self._replicas, first),
+            broker=config.broker is not None,
+            patience=config.core.election_ticks_min,
+        )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
         victims = stream(config.seed, "victims").sample(names, config.victims)

@@ -13,6 +13,8 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
+from chaos.check.bounded_work import BoundedWork
+
 SECOND_NS: Final = 1_000_000_000
 MS_NS: Final = 1_000_000
 EVENTS_AT_ONCE_MAX: Final = 100_000
@@ -40,6 +42,7 @@ class EventQueue:
         self.now_ns = 0
         self.events = 0
         self._at_once = 0
+        self._work = BoundedWork()
         self._sequence = 0
         self._heap: list[tuple[int, int, Alarm]] = []
         self._trace = hashlib.blake2b(digest_size=16)
@@ -71,6 +74,7 @@ class EventQueue:
             assert self._at_once < EVENTS_AT_ONCE_MAX, f"time stands still at {now_ns} ns"
             self.now_ns = now_ns
             self.events += 1
+            self._work.happens(now_ns)
             trace(_STEP.pack(now_ns, sequence & 0xFFFFFFFF))
             call()
         self.now_ns = time_ns

@@ -11,25 +11,25 @@ from collections.abc import Sequence
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
+from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
 from chaos.check.monotone import Monotone
 from chaos.check.one_leader_per_term import OneLeaderPerTerm
-from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.real_time_order import RealTimeOrder
 from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.state_machine_safety import StateMachineSafety
+from chaos.sim.elections import Elections, standing_of
 from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
 from raftlog.node.replica import Replica
-from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role, TransferEnded
-from raftlog.raft.events import Event, Receive
+from raftlog.raft.events import Event
 from raftlog.raft.rpcs import (
     AppendAccepted,
     AppendRejected,
@@ -37,7 +37,6 @@ from raftlog.raft.rpcs import (
     Heartbeat,
     HeartbeatReply,
     PeerMessage,
-    PreVoteRequest,
     ReadIndexReply,
     VoteReply,
     VoteRequest,
@@ -49,7 +48,9 @@ _OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRej
 class Observer:
     """All invariants of one run, and counts of what happened in it."""
 
-    def __init__(self, replicas: Sequence[ReplicaId], first: Entry, *, broker: bool) -> None:
+    def __init__(
+        self, replicas: Sequence[ReplicaId], first: Entry, *, broker: bool, patience: int
+    ) -> None:
         self.marks: Counter[str] = Counter()
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
@@ -58,6 +59,7 @@ class Observer:
         self.committed = CommittedLog()
         self.stored: dict[bytes, Place] = {}
         self.values: list[bytes] = []
+        self._elections = Elections(patience)
         self._matching = LogMatching()
         self._monotone = Monotone()
         self._safety = StateMachineSafety()
@@ -95,15 +97,15 @@ class Observer:
         self._logs[node] = log.copy()
         self._issued[node] = []
         self._safety.starts(node, replica.machine.applied)
+        self._elections.begins(node)
         step = replica.core.step
 
         def observed(event: Event) -> Effects:
-            if isinstance(event, Receive) and isinstance(event.message, PreVoteRequest):
-                before = _standing(replica.core)
-                effects = step(event)
-                check_pre_vote(node, before, _standing(replica.core))
-            else:
-                effects = step(event)
+            before = standing_of(replica.core)
+            effects = step(event)
+            self._elections.stepped(node, replica.core, event, before, effects)
+            if replica.core.role is Role.PRE_CANDIDATE is not before.role:
+                check_candidate(node, replica.store.faulty_count)
             self._stepped(node, replica, effects)
             return effects
 
@@ -247,7 +249,3 @@ class Observer:
     def durable_state(self, node: NodeId) -> DurableState:
         """Return what of a node is on its disk."""
         return self._durable[node]
-
-
-def _standing(core: RaftCore) -> Standing:
-    return Standing(core.term, core.vote, core.role, core.leader)

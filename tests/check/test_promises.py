@@ -2,7 +2,9 @@
 
 import pytest
 
+from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.monotone import Monotone
+from chaos.check.patient_voters import PatientVoters
 from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.violation import Violation
@@ -118,3 +120,35 @@ def test_a_pre_vote_that_changes_something_is_seen(after: Standing) -> None:
     check_pre_vote(N1, STANDING, STANDING)
     with pytest.raises(Violation, match="pre_votes_change_nothing"):
         check_pre_vote(N1, STANDING, after)
+
+
+def test_who_hears_its_leader_and_helps_another_is_seen() -> None:
+    """However much time has passed for others."""
+    voters = PatientVoters(patience=10)
+    voters.helps(N1, N3)  # has heard nobody
+    voters.hears(N1)
+    voters.passes(N2, 100)
+    voters.passes(N1, 9)
+    with pytest.raises(Violation, match="patient_voters"):
+        voters.helps(N1, N3)
+
+
+def test_who_has_waited_or_was_told_that_its_leader_is_gone_may_help() -> None:
+    """A hint is taken back by a sign of life."""
+    voters = PatientVoters(patience=10)
+    voters.hears(N1)
+    voters.passes(N1, 10)
+    voters.helps(N1, N3)
+    voters.hears(N1)
+    voters.doubts(N1)
+    voters.helps(N1, N3)
+    voters.hears(N1)
+    with pytest.raises(Violation, match="0 ticks"):
+        voters.helps(N1, N3)
+
+
+def test_a_candidate_with_damage_is_seen() -> None:
+    """One entry is enough."""
+    check_candidate(N1, 0)
+    with pytest.raises(Violation, match="damaged_do_not_lead"):
+        check_candidate(N1, 1)

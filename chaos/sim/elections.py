@@ -1,0 +1,84 @@
+"""Watches what a step does to a replica's standing, and tells the invariants of elections."""
+
+from typing import Final
+
+from chaos.check.patient_voters import PatientVoters
+from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
+from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.raft.core import RaftCore
+from raftlog.raft.effects import Effects, Role
+from raftlog.raft.events import ConnectionLost, Event, Heard, Receive, Tick
+from raftlog.raft.rpcs import (
+    AppendRequest,
+    Heartbeat,
+    Message,
+    PreVoteReply,
+    PreVoteRequest,
+    SnapshotOffer,
+    VoteRequest,
+)
+
+
+def standing_of(core: RaftCore) -> Standing:
+    """Return what ``core`` is."""
+    return Standing(core.term, core.vote, core.role, core.leader)
+
+
+class Elections:
+    """The elections of one run.
+
+    Args:
+        patience: Ticks after a sign of life in which a leader is not doubted.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._voters: Final = PatientVoters(patience)
+
+    def begins(self, node: NodeId) -> None:
+        """Take in that a process begins: it has heard nobody yet."""
+        self._voters.doubts(node)
+
+    def stepped(
+        self, node: NodeId, core: RaftCore, event: Event, before: Standing, effects: Effects
+    ) -> None:
+        """Take in one step of ``node``."""
+        match event:
+            case Tick(count):
+                self._voters.passes(node, count)
+            case Receive(sender, message):
+                self._received(node, core, sender, message, before, effects)
+            case Heard(sender) if sender.node == core.leader and core.role is Role.FOLLOWER:
+                self._voters.hears(node)
+            case ConnectionLost(lost) if lost == before.leader:
+                self._voters.doubts(node)
+            case _:
+                pass
+        if core.leader is None:
+            self._voters.doubts(node)
+        elif core.role is Role.LEADER:
+            self._voters.hears(node)
+
+    def _received(
+        self,
+        node: NodeId,
+        core: RaftCore,
+        sender: ReplicaId,
+        message: Message,
+        before: Standing,
+        effects: Effects,
+    ) -> None:
+        match message:
+            case AppendRequest(term) | Heartbeat(term) | SnapshotOffer(term):
+                if term == core.term and sender.node == core.leader:
+                    self._voters.hears(node)
+            case PreVoteRequest():
+                check_pre_vote(node, before, standing_of(core))
+                if any(
+                    isinstance(send.message, PreVoteReply) and send.message.granted
+                    for send in effects.messages
+                ):
+                    self._voters.helps(node, sender.node)
+            case VoteRequest(transfer=False) if core.term > before.term:
+                self._voters.helps(node, sender.node)
+            case _:
+                pass
