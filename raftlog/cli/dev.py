@@ -101,8 +101,8 @@ def _count(directory: Path, nodes: int | None) -> int:
         raise DirectoryRefused(f"{error} (raftlog dev wrote that file; remove it)") from error
     if nodes not in (None, existing):
         raise DirectoryRefused(
-            f"{directory} holds a cluster of {existing}, and its members can't change yet; leave "
-            "--nodes out, or give --data another directory"
+            f"{directory} holds a cluster of {existing}, and dev does not change its members; "
+            "leave --nodes out, or give --data another directory"
         )
     return existing
 

@@ -27,6 +27,13 @@ def run(
         bool, typer.Option("--join", help="Join the cluster that exists, as a new member.")
     ] = False,
     cluster: ClusterOption = "",
+    ends_with_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--ends-with-stdin",
+            help="Also stop when standard input, a pipe, ends: whoever holds it is gone.",
+        ),
+    ] = False,
 ) -> None:
     """Run one node until it gets SIGTERM or ctrl-C; its directory must be formatted.
 
@@ -47,7 +54,7 @@ def run(
         raise typer.BadParameter("--cluster goes with --join")
     if join and not DataDirectory.is_formatted(chosen.data):
         _join(read, chosen.node, cluster)
-    raise typer.Exit(run_node(read, chosen.node, join=join))
+    raise typer.Exit(run_node(read, chosen.node, join=join, ends_with_stdin=ends_with_stdin))
 
 
 @app.command("format")

@@ -22,6 +22,7 @@ log: Final = logging.getLogger("raftlog.node")
 COLLECT_AFTER: Final = 50_000
 """Allocations between two looks of the garbage collector. Nothing on the hot path makes
 cycles; with the default of 700 the collector took a tenth of the node's time."""
+_STDIN: Final = 0
 SWITCH_INTERVAL_S: Final = 0.000_2
 """How long the writer thread waits for a busy loop to give it the interpreter. The default of
 5 ms is many times what the disk needs."""
@@ -35,10 +36,13 @@ def loop_factory() -> Any:
         return asyncio.new_event_loop
 
 
-def run_node(config: Config, name: str, *, join: bool = False) -> int:
+def run_node(
+    config: Config, name: str, *, join: bool = False, ends_with_stdin: bool = False
+) -> int:
     """Run node ``name`` until it is told to stop; return the exit code.
 
-    With ``join`` it asks to become a voter, if it is none yet.
+    With ``join`` it asks to become a voter, if it is none yet. With ``ends_with_stdin``
+    it also stops when its standard input, a pipe, ends: whoever started it is gone.
 
     Raises:
         RaftlogError: It could not start.
@@ -47,10 +51,10 @@ def run_node(config: Config, name: str, *, join: bool = False) -> int:
         level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name} %(message)s"
     )
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        return runner.run(_live(config, name, join=join))
+        return runner.run(_live(config, name, join=join, ends_with_stdin=ends_with_stdin))
 
 
-async def _live(config: Config, name: str, *, join: bool) -> int:
+async def _live(config: Config, name: str, *, join: bool, ends_with_stdin: bool) -> int:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
 
@@ -63,6 +67,8 @@ async def _live(config: Config, name: str, *, join: bool) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    if ends_with_stdin:
+        loop.add_reader(_STDIN, _heed_stdin, loop, stop)
     if config.durability == "os-cache":
         log.warning("durability is os-cache: a power cut takes back what was acknowledged")
     server = await NodeServer.open(config, name)
@@ -82,6 +88,13 @@ async def _live(config: Config, name: str, *, join: bool) -> int:
     if reason is not None:
         log.error("stopping: %s", reason)
     return await _end(server, failed=reason is not None)
+
+
+def _heed_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    if not os.read(_STDIN, 4096):
+        loop.remove_reader(_STDIN)
+        log.info("whoever started this node has ended: stopping")
+        stop.set()
 
 
 async def _end(server: NodeServer, *, failed: bool) -> int:

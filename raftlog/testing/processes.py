@@ -137,6 +137,7 @@ class NodeProcess:
         self._is_wanted = True
         command = [sys.executable, "-m", "raftlog", "node", "run"]
         command += ["--config", str(self.config), "--node", self.node, *self._options]
+        command += ["--ends-with-stdin"]  # also if this process is killed
         with self.log.open("ab") as output:
             self._process = _spawn(command, output)
 
@@ -167,10 +168,13 @@ class NodeProcess:
         """Wait until the process has ended, killing it if it hangs; return its exit code."""
         assert self._process is not None, "waited for before it was started"
         try:
-            return self._process.wait(STOP_S)
+            code = self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            return self._process.wait()
+            code = self._process.wait()
+        assert self._process.stdin is not None, "its end tells the node that this process is gone"
+        self._process.stdin.close()
+        return code
 
     def ending(self) -> str:
         """Say in words how the process ended."""
@@ -197,7 +201,7 @@ def _spawn(command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
     environment = {name: value for name, value in os.environ.items() if name != ENV_DATA}
     return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
         command,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE,
         stdout=output,
         stderr=output,
         env=environment,

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,19 @@ def test_it_serves_until_a_signal_and_leaves_nothing(start: Start, number: signa
     assert process.returncode == Exit.DONE
     assert not Path(said["directory"]).exists()
     assert ProcessId.find(node["pid"]) is None
+
+
+def test_its_nodes_end_though_it_was_killed(start: Start) -> None:
+    """They hear of it by a pipe that ends; nobody else would stop them."""
+    process = start("--nodes", "3", "-o", "json")
+    nodes = [node["pid"] for node in ready(process)["nodes"]]
+
+    end(process, signal.SIGKILL)
+
+    deadline = time.monotonic() + 20
+    while any(ProcessId.find(pid) for pid in nodes):
+        assert time.monotonic() < deadline, "a node is left"
+        time.sleep(0.05)
 
 
 def test_with_data_the_next_one_goes_on(start: Start, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_the_package_is_typed_and_its_schema_ships() -> None:
     assert (ROOT / "raftlog/wire/schema/raftlog.binpb").stat().st_size > 0
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["raftlog"]
-    assert settings["project"]["scripts"] == {"raftlog": "raftlog.cli.app:main"}
+    assert settings["project"]["scripts"] == {"raftlog": "raftlog.__main__:main"}
 
 
 def test_without_assertions_nothing_starts() -> None:
