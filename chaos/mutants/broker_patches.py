@@ -222,6 +222,9 @@ BROKER_MUTANTS: Final = (
         "log time goes back with a new leader",
         _MACHINE,
         (("max(self.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
+        elsewhere=(
+            ("raftlog.node.proposing", (("        self._waits_for = first\n", "        pass\n"),)),
+        ),
         rulings=(8,),
     ),
     Mutant(
