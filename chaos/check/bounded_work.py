@@ -15,21 +15,19 @@ EVENTS_PER_SECOND_MAX: Final = 100_000
 
 
 class BoundedWork:
-    """Counts the events of each second."""
+    """Looks now and then how much has happened."""
 
     def __init__(self) -> None:
-        self._until_ns = 0
-        self._events = 0
+        self._since_ns = 0
+        self._before = 0
 
-    def happens(self, now_ns: int) -> None:
-        """Take in an event.
+    def look(self, now_ns: int, events: int) -> None:
+        """Take in how many events there were until now.
 
         Raises:
-            Violation: It is one too many.
+            Violation: Too many of them within a second.
         """
-        if now_ns >= self._until_ns:
-            self._until_ns = now_ns + SECOND_NS
-            self._events = 0
-        self._events += 1
-        if self._events > EVENTS_PER_SECOND_MAX:
-            raise Violation(NAME, f"{self._events} events in a second, and no end")
+        if now_ns >= self._since_ns + SECOND_NS:
+            self._since_ns, self._before = now_ns, events
+        elif events > self._before + EVENTS_PER_SECOND_MAX:
+            raise Violation(NAME, f"{events - self._before} events in a second, and no end")

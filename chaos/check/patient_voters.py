@@ -17,16 +17,17 @@ NAME: Final = "patient_voters"
 
 
 class PatientVoters:
-    """Remembers when each replica last heard its leader.
+    """Remembers when each replica last heard its leader."""
 
-    Args:
-        patience: Ticks after a sign of life in which a leader is not doubted.
-    """
-
-    def __init__(self, patience: int) -> None:
-        self._patience = patience
+    def __init__(self) -> None:
+        self._patience: dict[NodeId, int] = {}
         self._silent: dict[NodeId, int] = {}
         """Ticks since each heard its leader; who has none, or doubts it, is not here."""
+
+    def begins(self, node: NodeId, patience: int) -> None:
+        """Take in that ``node`` begins, and for how many ticks of silence it trusts a leader."""
+        self._patience[node] = patience
+        self.doubts(node)
 
     def hears(self, node: NodeId) -> None:
         """Take in that ``node`` heard the leader of its term."""
@@ -48,5 +49,5 @@ class PatientVoters:
             Violation: It had heard its leader only just now.
         """
         silent = self._silent.get(node)
-        if silent is not None and silent < self._patience:
+        if silent is not None and silent < self._patience[node]:
             raise Violation(NAME, f"{node} helps {candidate}, {silent} ticks after its leader")

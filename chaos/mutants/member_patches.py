@@ -7,6 +7,8 @@ from chaos.mutants.mutant import Mutant
 _CORE: Final = "raftlog.raft.core"
 _MEMBERS: Final = "raftlog.raft.members"
 _QUORUM: Final = "raftlog.raft.quorum"
+_CHANGES: Final = "raftlog.raft.changes"
+_REPLACEMENT: Final = "tests/raft/test_replacement.py"
 
 MEMBER_MUTANTS: Final = (
     Mutant(
@@ -57,6 +59,48 @@ MEMBER_MUTANTS: Final = (
         (("        while self._known[-1].index > to:\n", "        while False:\n"),),
         tests=("tests/raft/test_members.py",),
         known=(26,),
+    ),
+    Mutant(
+        "a living replica is replaced by another directory of its name",
+        _MEMBERS,
+        (
+            (
+                "            and leadership.is_alive(change.node)\n",
+                "            and change.node == ''\n",
+            ),
+        ),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
+        "a leader that is new takes everybody for silent",
+        "raftlog.raft.progress",
+        (
+            (
+                '        self.silent_ticks = 0\n        """For',
+                '        self.silent_ticks = 1 << 30\n        """For',
+            ),
+        ),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
+        "who was demoted becomes a voter again by its own wish",
+        _CHANGES,
+        (("    if node in membership.held:\n", "    if node == '':\n"),),
+        tests=(_REPLACEMENT,),
+    ),
+    Mutant(
+        "a new directory frees a demoted node",
+        _CHANGES,
+        (
+            (
+                "                return None\n            return _moved(membership, change",
+                (
+                    "                return None\n"
+                    "            return _moved(_let_go(membership, change.node), change"
+                ),
+            ),
+        ),
+        tests=(_REPLACEMENT,),
     ),
     Mutant(
         "promoted without having caught up",

@@ -11,7 +11,9 @@ from typing import Final
 
 from chaos.check.liveness import ReplicaView
 from chaos.check.log_model import Mark
+from chaos.check.log_time import LogTime
 from chaos.check.violation import Violation
+from chaos.sim.clocks import WallClock, true_ms
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from chaos.sim.events import MS_NS, EventQueue, stream
 from chaos.sim.network import Network
@@ -74,10 +76,13 @@ class Cluster:
         self.observer = Observer(
             *(self._replicas, first),
             broker=config.broker is not None,
-            patience=config.core.election_ticks_min,
+            log_time=LogTime(majority_is_right=config.clocks_are_right),
         )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
+        self.wrong_clocks = frozenset(
+            stream(config.seed, "clocks").sample(names, config.wrong_clocks)
+        )
         victims = stream(config.seed, "victims").sample(names, config.victims)
         for name in victims:
             self.machines[name].victim = True
@@ -106,7 +111,9 @@ class Cluster:
         # A directory is formed long before it is used.
         disk.crash(self.disk_random, CrashKind.LOSE)
         drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
-        return Machine(replica, disk, DiskPace(self.disk_random, config.disk_ns), drift)
+        clock = WallClock(self.queue, self.process_random.randint(-50, 50))
+        pace = DiskPace(self.disk_random, config.disk_ns)
+        return Machine(replica, disk, pace, drift, clock)
 
     # -- processes
 
@@ -136,7 +143,7 @@ class Cluster:
 
         def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
             self.queue.note(digest)
-            self.observer.applies(node, entry, digest, outcomes)
+            self.observer.applies(node, entry, digest, outcomes, true_ms(self.queue))
 
         if self.config.broker is None:
             return HistoryState(on_apply)
@@ -155,7 +162,7 @@ class Cluster:
     ) -> None:
         node = machine.node
         random = self.process_random
-        life = Life(self.queue, machine.drift_ppm, random.randrange(10**6))
+        life = Life(self.queue, machine.drift_ppm, machine.clock)
         writer = SimWriter(
             *(self.queue, life, machine.pace),
             on_performed=lambda plan, error: self._performed(machine, plan, error),
@@ -182,7 +189,7 @@ class Cluster:
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
-        machine.process = Process(life, replica, state)
+        machine.process = Process(life, replica, state, writer)
         replica.on_failed = lambda error: self._failed(machine, error)
         state.serve(replica, reader, life, replica.fail)
         replica.start()
@@ -219,7 +226,7 @@ class Cluster:
         process = machine.process
         if process is None:
             return
-        process.life.ended = True
+        process.life.end()
         process.state.end()
         self._count_repairs(process)
         if process.replica.disks.handovers:
@@ -337,7 +344,13 @@ class Cluster:
         if process is None:
             return
         replica = self._ids[sender]
-        if isinstance(message, AppendRequest) and len(message.entries) > 2:
+        heard = isinstance(message, AppendRequest) and len(message.entries) > 2
+        if not process.life.hindered:  # its arrival is a turn of its own
+            if heard:
+                process.replica.heard(replica)
+            process.replica.receive(replica, message)
+            return
+        if heard:
             process.life.call_soon(lambda: process.replica.heard(replica))
         process.life.call_soon(lambda: process.replica.receive(replica, message))
 

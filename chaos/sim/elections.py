@@ -25,18 +25,17 @@ def standing_of(core: RaftCore) -> Standing:
 
 
 class Elections:
-    """The elections of one run.
+    """The elections of one run."""
 
-    Args:
-        patience: Ticks after a sign of life in which a leader is not doubted.
-    """
+    def __init__(self) -> None:
+        self._voters: Final = PatientVoters()
 
-    def __init__(self, patience: int) -> None:
-        self._voters: Final = PatientVoters(patience)
+    def begins(self, node: NodeId, patience: int) -> None:
+        """Take in that a process begins: it has heard nobody yet.
 
-    def begins(self, node: NodeId) -> None:
-        """Take in that a process begins: it has heard nobody yet."""
-        self._voters.doubts(node)
+        ``patience``: ticks after a sign of life in which it does not doubt its leader.
+        """
+        self._voters.begins(node, patience)
 
     def stepped(
         self, node: NodeId, core: RaftCore, event: Event, before: Standing, effects: Effects

@@ -11,7 +11,8 @@ from chaos.check.same_files import SameFiles
 from chaos.check.violation import Violation
 from chaos.sim.calls import SimRequest
 from chaos.sim.cluster import SHARD, Cluster
-from chaos.sim.events import SECOND_NS
+from chaos.sim.events import MS_NS, SECOND_NS
+from chaos.sim.facts import Facts
 from chaos.sim.process import Machine, Process
 from chaos.sim.states import BrokerState
 from raftlog.base.entry import Buffer
@@ -48,21 +49,31 @@ def look_at_brokers(cluster: Cluster) -> None:
         assert process is not None, "a machine that is up has no process"
         state = process.state
         assert isinstance(state, BrokerState), f"{machine.node} has no topic store"
-        queues = [
-            queue
-            for number in sorted(facts.offsets.ends)
-            if (queue := state.machine.queues.get(number)) is not None
-        ]
-        alive = {queue.number for queue in queues}
-        expected = set(facts.offsets.ends) - facts.deleted
-        if alive != expected:
-            raise Violation("index_projection", f"{machine.node} has {alive}, not {expected}")
+        queues = _queues_of(cluster, machine.node, state, facts)
         for queue in queues:
             stored = facts.reads.batches.get(queue.number, ())
             postings = list(_postings(machine, state, queue))
             check_projection(machine.node, queue.number, queue.start_offset, postings, stored)
         for queue in queues:
             read_queue(cluster, machine, process, queue)
+
+
+def _queues_of(cluster: Cluster, node: NodeId, state: BrokerState, facts: Facts) -> list[Queue]:
+    """Return the queues that a replica has: soon, all that there are and no other.
+
+    A request that was late may make or delete a topic while another replica is looked at.
+    """
+    deadline_ns = cluster.queue.now_ns + REPAIRING_NS
+    while True:
+        found = [state.machine.queues.get(number) for number in sorted(facts.offsets.ends)]
+        queues = [queue for queue in found if queue is not None]
+        alive = {queue.number for queue in queues}
+        expected = set(facts.offsets.ends) - facts.deleted
+        if alive == expected:
+            return queues
+        if cluster.queue.now_ns >= deadline_ns:
+            raise Violation("index_projection", f"{node} has {alive}, not {expected}")
+        cluster.queue.run_until(cluster.queue.now_ns + 10 * MS_NS)
 
 
 def _scrub(cluster: Cluster) -> None:

@@ -1,13 +1,14 @@
 """Strikes at random moments with the kinds of faults that a seed has.
 
 Each kind has its own period; moments are exponential. What a strike does is
-the business of its concern: processes, links, disks, what disks hold, members.
+the business of its concern: processes, links, disks, what disks hold, clocks, members.
 """
 
 from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from chaos.sim.clock_faults import ClockFaults
 from chaos.sim.cluster import Cluster
 from chaos.sim.damage_faults import DamageFaults
 from chaos.sim.disk_faults import DiskFaults
@@ -17,7 +18,7 @@ from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import ProcessFaults
 
-_CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults)
+_CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults, ClockFaults)
 
 
 class Nemesis:

@@ -7,6 +7,7 @@ the moment at which they leave.
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Final
 
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
@@ -15,6 +16,7 @@ from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
+from chaos.check.log_time import LogTime
 from chaos.check.monotone import Monotone
 from chaos.check.one_leader_per_term import OneLeaderPerTerm
 from chaos.check.promises_durable import DurableState, check_promise
@@ -24,9 +26,10 @@ from chaos.check.state_machine_safety import StateMachineSafety
 from chaos.sim.elections import Elections, standing_of
 from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
-from raftlog.base.entry import Entry
+from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
+from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
 from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Event
@@ -42,6 +45,8 @@ from raftlog.raft.rpcs import (
     VoteRequest,
 )
 
+STEP_MS: Final = 100_000
+"""So far apart in log time two entries of a run are only after a step."""
 _OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRejected | Heartbeat
 
 
@@ -49,8 +54,14 @@ class Observer:
     """All invariants of one run, and counts of what happened in it."""
 
     def __init__(
-        self, replicas: Sequence[ReplicaId], first: Entry, *, broker: bool, patience: int
+        self,
+        replicas: Sequence[ReplicaId],
+        first: Entry,
+        *,
+        broker: bool,
+        log_time: LogTime,
     ) -> None:
+        self.log_time = log_time
         self.marks: Counter[str] = Counter()
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
@@ -59,7 +70,7 @@ class Observer:
         self.committed = CommittedLog()
         self.stored: dict[bytes, Place] = {}
         self.values: list[bytes] = []
-        self._elections = Elections(patience)
+        self._elections = Elections()
         self._matching = LogMatching()
         self._monotone = Monotone()
         self._safety = StateMachineSafety()
@@ -97,7 +108,7 @@ class Observer:
         self._logs[node] = log.copy()
         self._issued[node] = []
         self._safety.starts(node, replica.machine.applied)
-        self._elections.begins(node)
+        self._elections.begins(node, replica.core.config.election_ticks_min)
         step = replica.core.step
 
         def observed(event: Event) -> Effects:
@@ -216,18 +227,30 @@ class Observer:
     # -- state machines and clients
 
     def applies(
-        self, node: NodeId, entry: Entry, digest: bytes, outcomes: Sequence[object]
+        self,
+        node: NodeId,
+        entry: Entry,
+        digest: bytes,
+        outcomes: Sequence[object],
+        true_ms: int,
     ) -> None:
-        """Take in that a state machine applied ``entry``."""
+        """Take in that a state machine applied ``entry``, and when that was."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
+            self._stamped(entry, true_ms)
             if self.facts is not None:
                 self.facts.applied(entry, outcomes)
                 return
             for position, value in enumerate(values_in(entry)):
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
+
+    def _stamped(self, entry: Entry, true_ms: int) -> None:
+        if entry.kind is EntryKind.COMMANDS:
+            passed_ms = self.log_time.stamped(log_time_of(entry.body), true_ms)
+            if passed_ms > STEP_MS:
+                self.marks["log time moved at once"] += 1
 
     def restored(self, node: NodeId, index: Index) -> None:
         """Take in that a running state machine was given the state at ``index``."""

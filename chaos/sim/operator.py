@@ -14,7 +14,7 @@ from chaos.sim.process import Process
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ReplicaId
 from raftlog.base.membership import Membership
-from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove
+from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove, Replace
 
 PAUSE_NS: Final = 100 * MS_NS
 
@@ -38,9 +38,11 @@ class Operator:
         if members.find(replica.node) is None:
             change = _addition(replica)
         elif replica in members.voters:
-            change = self._random.choice((Demote, Remove))(replica.node)
+            kinds = (Demote(replica.node), Remove(replica.node), Replace(replica))
+            change = self._random.choice(kinds)
         else:
-            change = self._random.choice((Promote, Promote, Promote, Remove))(replica.node)
+            promote = Promote(replica.node, by_itself=self._random.random() < 0.5)
+            change = self._random.choice((promote, promote, promote, Remove(replica.node)))
         self._ask(leader, change)
 
     def bring_home(self) -> None:

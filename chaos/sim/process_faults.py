@@ -6,8 +6,10 @@ from chaos.sim.disk import CrashKind, Killed
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
+from chaos.sim.stopping import Stopping
 from chaos.sim.striker import Acts, Striker
 
+_AFTER_STOP: Final = (CrashKind.KEEP, CrashKind.LOSE)
 _POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
@@ -24,14 +26,17 @@ class ProcessFaults(Striker):
             Fault.ALL_DOWN: self._all_down,
             Fault.PAUSE: self._pause,
             Fault.OUTAGE: self._outage,
+            Fault.RESTART: self._restart,
+            Fault.ROLLING_RESTART: self._rolling_restart,
+            Fault.SLOW_PROCESSOR: self._slow_processor,
         }
 
     def end(self) -> None:
-        """Nobody stands still any more, and nobody dies inside a write."""
+        """Nobody dies inside a write any more; who stands still goes on when his time has come."""
         for machine in self.cluster.machines.values():
             machine.disk.on_operation = None
             if machine.process is not None:
-                machine.process.life.resumes_ns = 0
+                machine.process.life.slow(0)
 
     def _power_cut(self) -> None:
         machine = self.some_machine()
@@ -84,7 +89,38 @@ class ProcessFaults(Striker):
         if machine is not None and machine.process is not None:
             self.note("pauses")
             until_ns = self.cluster.queue.now_ns + self.random.randrange(50, 3_000) * MS_NS
-            machine.process.life.resumes_ns = until_ns
+            machine.process.life.pause(until_ns)
+
+    def _slow_processor(self) -> None:
+        """Let every turn take long for a while: heartbeats are late, and nothing is lost."""
+        machine = self.some_machine()
+        if machine is None or machine.process is None:
+            return
+        self.note("slow processors")
+        life = machine.process.life
+        life.slow(self.random.choice((MS_NS // 5, MS_NS, 5 * MS_NS)))
+        self.cluster.queue.at(self.soon_ns(100, 3_000), lambda: life.slow(0))
+
+    def _restart(self) -> None:
+        """Stop one node as SIGTERM does; sometimes the power fails right afterwards."""
+        machine = self.some_machine()
+        if machine is not None:
+            Stopping(self.cluster, machine, self.random.choice(_AFTER_STOP)).begin()
+
+    def _rolling_restart(self) -> None:
+        """Stop and start one node after the other, some time apart."""
+        self.note("rolling restarts")
+        machines = self.cluster.up()
+
+        def go_on() -> None:
+            machine = machines.pop()
+            if machine.process is not None:
+                Stopping(self.cluster, machine, CrashKind.KEEP).begin()
+            if machines:
+                self.cluster.queue.at(self.soon_ns(300, 1_500), go_on)
+
+        if machines:
+            go_on()
 
 
 def _kill_after(machine: Machine, operations: int) -> None:

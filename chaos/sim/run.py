@@ -12,11 +12,14 @@ import msgspec
 
 from chaos.check.liveness import why_not_converged
 from chaos.check.log_model import Mark
+from chaos.check.log_time import PATIENCE_MS
 from chaos.check.violation import Violation
 from chaos.sim.broker_clients import BrokerClients
+from chaos.sim.clocks import true_ms
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.events import MS_NS, SECOND_NS, stream
+from chaos.sim.faults import Fault
 from chaos.sim.final_look import look_at_brokers, look_at_files
 from chaos.sim.guard import TouchedTheRealWorld, guarded
 from chaos.sim.limits import small_limits
@@ -27,6 +30,7 @@ from chaos.sim.workload import Clients
 from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
+from raftlog.node.shard_clock import DISPUTED
 from raftlog.storage.log_store import LogStore
 
 HEAL_NS: Final = 20 * SECOND_NS
@@ -88,6 +92,7 @@ class Run:
         self.cluster = Cluster(config)
         self.nemesis = Nemesis(self.cluster)
         self.clients = self._make_clients()
+        self._healed_ms = 0
 
     def _make_clients(self) -> Clients | BrokerClients:
         cluster, config = self.cluster, self.config
@@ -127,6 +132,7 @@ class Run:
         self._demand_equal_logs()
         look_at_brokers(self.cluster)
         self._demand_equal_logs()  # retention and sessions write while brokers are looked at
+        self._look_at_clocks()
         self.cluster.observer.finish()
         self._scan_disks()
 
@@ -134,6 +140,7 @@ class Run:
         cluster = self.cluster
         self.nemesis.end()
         cluster.network.heal()
+        self._healed_ms = true_ms(cluster.queue)
         if self.config.heal_majority:
             random = stream(self.config.seed, "heal")
             for node in random.sample(list(cluster.nodes), (self.config.nodes - 1) // 2):
@@ -146,8 +153,21 @@ class Run:
                 cluster.start(machine, machine.in_flight)
         self.clients.heal()
 
+    def _look_at_clocks(self) -> None:
+        """Log time follows the clocks of a majority, if they are right and their nodes run."""
+        cluster = self.cluster
+        right = [each for each in cluster.up() if each.node not in cluster.wrong_clocks]
+        is_majority = len(right) * 2 > self.config.nodes
+        if is_majority and cluster.observer.log_time.settled(self._healed_ms):
+            cluster.marks["log time settled"] += 1
+        for machine in cluster.up():
+            alarms = machine.process.replica.upkeep.alarms.raised if machine.process else ()
+            cluster.marks["log time disputed"] += DISPUTED in alarms
+
     def _demand_writes(self) -> None:
         queue = self.cluster.queue
+        if Fault.CLOCK in self.config.periods_ns:  # log time is given time to find to the clocks
+            queue.run_until(queue.now_ns + (PATIENCE_MS + 1_000) * MS_NS)
         deadline_ns = queue.now_ns + HEAL_NS
         while self.clients.acks_after_heal < ACKS_WANTED:
             if queue.now_ns >= deadline_ns:

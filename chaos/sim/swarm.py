@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from chaos.sim.events import MS_NS, SECOND_NS, stream
-from chaos.sim.faults import Fault, draw_faults, draw_period_ms
+from chaos.sim.faults import DAMAGE, Fault, draw_faults, draw_period_ms
 from chaos.sim.network import NetworkConfig
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -23,6 +23,8 @@ TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
 MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
+ALL_CLOCKS_SHARE: Final = 0.2
+"""Seeds in which any wall clock may be wrong."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -90,11 +92,18 @@ class SeedConfig(msgspec.Struct, frozen=True):
     """Mean time of one plan."""
     victims: int
     """How many replicas may have damage that a checksum shows (ruling 16)."""
+    wrong_clocks: int
+    """How many replicas may have a wall clock that is wrong."""
     drift_ppm: int
     heal_majority: bool
     """Whether a minority stays down at the end."""
     broker: BrokerConfig | None = None
     """None: raw entries."""
+
+    @property
+    def clocks_are_right(self) -> bool:
+        """Whether a majority of the voters' clocks are right, whoever the voters are."""
+        return self.wrong_clocks * 2 < self.nodes and Fault.MEMBERS not in self.periods_ns
 
 
 def is_big(seed: int) -> bool:
@@ -129,7 +138,7 @@ def _draw_config(seed: int) -> SeedConfig:
     big = is_big(seed)
     nodes = 7 if big else random.choices((1, 2, 3, 4, 5, 7), (3, 5, 50, 10, 25, 3))[0]
     faults = draw_faults(seed, nodes)
-    damaged = Fault.BIT_ROT in faults or Fault.READ_ERROR in faults
+    damaged = not DAMAGE.isdisjoint(faults)
     changing = not damaged and nodes > 2 and stream(seed, "members").random() < MEMBERS_SHARE
     if changing:
         faults.append(Fault.MEMBERS)
@@ -148,11 +157,17 @@ def _draw_config(seed: int) -> SeedConfig:
         value_bytes_max=random.choice((16, 100, 1_000, 3_000)),
         disk_ns=random.choice((MS_NS // 5, MS_NS, 4 * MS_NS, 15 * MS_NS)),
         victims=(nodes - 1) // 2 if damaged else 0,
-        drift_ppm=random.choice((0, 0, 200, 20_000)),
+        wrong_clocks=_draw_wrong_clocks(stream(seed, "wrong clocks"), nodes),
+        drift_ppm=random.choice((0, 0, 200, 20_000, 50_000)),
         # A shard that was made smaller may need everybody who is left.
         heal_majority=not damaged and random.random() < 0.3 and not changing,
         broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
     )
+
+
+def _draw_wrong_clocks(random: Random, nodes: int) -> int:
+    """Draw a minority, as a rule; nobody can be right against a majority."""
+    return nodes if random.random() < ALL_CLOCKS_SHARE else (nodes - 1) // 2
 
 
 def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:

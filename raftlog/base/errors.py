@@ -20,7 +20,7 @@
         WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
-        MemberNotFound  MemberExists  BadChange
+        MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
@@ -381,6 +381,20 @@ class MemberExists(Refused):
 
     code = "member_exists"
     hint = "remove it first: what was promised from its old directory still counts"
+
+
+class MemberAlive(Refused):
+    """The replica that another directory of its node is to replace was heard lately."""
+
+    code = "member_alive"
+    hint = "choose another name for the new node, or stop the one that has this name"
+
+
+class HeldBack(Refused):
+    """An operator made the node a learner: it does not become a voter by its own wish."""
+
+    code = "held_back"
+    hint = "let it vote again: raftlog member promote"
 
 
 class BadChange(Refused):

@@ -14,6 +14,9 @@ while a joint change is under way; then both halves must agree (§4.3)::
 A voter that is demoted still counts in the outgoing half, so it is a learner
 only once that is left. An empty membership is what a new learner knows before
 the log has told it anything: nobody, who decides nothing.
+
+``held`` are nodes, by name, that an operator made learners: they do not become voters
+again by their own wish (``--join``), whatever directory they come with.
 """
 
 from typing import Final
@@ -37,7 +40,8 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     """The replicas of a shard.
 
     Voters count in elections and commits; learners only receive the log.
-    ``addresses`` has those members that were added after the formation.
+    ``addresses`` has those members that were added after the formation, ``held``
+    the nodes that only an operator makes voters.
     """
 
     voters: tuple[ReplicaId, ...]
@@ -45,6 +49,7 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     learners: tuple[ReplicaId, ...] = ()
     learners_next: tuple[ReplicaId, ...] = ()
     addresses: tuple[MemberAddresses, ...] = ()
+    held: tuple[NodeId, ...] = ()
 
     def __post_init__(self) -> None:
         """Reject a membership that could decide nothing, or twice."""

@@ -13,11 +13,20 @@ from raftlog.cli.output import Output, Shown, print_json, print_table
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
-    from raftlog.client.members import MemberInfo
+    from raftlog.client.shard_members import MemberInfo
 
 app = typer.Typer(help="See and change the members of a cluster.", no_args_is_help=True)
 
-COLUMNS: Final = ("node", "place", "leads", "match", "lag", "caught up", "directory")
+COLUMNS: Final[tuple[str, ...]] = (
+    "node",
+    "place",
+    "leads",
+    "match",
+    "lag",
+    "caught up",
+    "alive",
+    "directory",
+)
 
 Node = Annotated[str, typer.Argument(help="The node's name.")]
 Timeout = Annotated[
@@ -69,7 +78,7 @@ def promote(
 def demote(
     node: Node, connect: ConnectOption = "", timeout: Timeout = 30.0, output: Shown = Output.TABLE
 ) -> None:
-    """Make the voter NODE a learner."""
+    """Make the voter NODE a learner; it stays one until it is promoted, also with --join."""
     _show(ask(connect, timeout, lambda client: client.members.demote(node)), output)
 
 
@@ -121,11 +130,17 @@ def _show(members: "Sequence[MemberInfo]", output: Output) -> None:
 
         print_json({"members": to_builtins(list(members))})
         return
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
-            *(each.node, each.place, "yes" if each.leads else "", each.match, each.lag),
-            *("yes" if each.caught_up else "no", each.directory[:8]),
+            *(each.node, f"{each.place}, held" if each.held else each.place),
+            *("yes" if each.leads else "", each.match, each.lag),
+            *("yes" if each.caught_up else "no", "yes" if each.alive else "no"),
+            each.directory[:8],
         )
         for each in members
     ]
-    print_table(COLUMNS, rows)
+    columns = COLUMNS
+    if any(each.shard for each in members):
+        columns = ("shard", *COLUMNS)
+        rows = [(each.shard, *row) for each, row in zip(members, rows, strict=True)]
+    print_table(columns, rows)

@@ -77,6 +77,8 @@ class Client:
         parts = seeds.split(",") if isinstance(seeds, str) else seeds
         addresses = [part.strip() for part in parts if part.strip()]
         self._router = Router(addresses, cluster=cluster)
+        self._routers = {0: self._router}
+        self._seeds, self._cluster = addresses, cluster
         self._asker = Asker(self._router, timeout_s=seconds(timeout))
         self._catalog = Catalog(self._asker)
         self._client_id = client_id
@@ -87,7 +89,7 @@ class Client:
         self._is_closed = False
         self._topics = Topics(self._asker, self._catalog)
         self._groups = Groups(self._asker, self._catalog)
-        self._members = Members(self._asker)
+        self._members = Members(self._asker, self._router_of)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -127,7 +129,8 @@ class Client:
             await asyncio.gather(*(part.aclose() for part in tuple(self._parts)))
         finally:
             self._catalog.close()
-            await self._router.aclose()
+            for router in self._routers.values():
+                await router.aclose()
 
     # -- administration
 
@@ -364,6 +367,13 @@ class Client:
         )
 
     # -- inside
+
+    def _router_of(self, shard: int) -> Router:
+        router = self._routers.get(shard)
+        if router is None:
+            router = Router(self._seeds, shard=shard, cluster=self._cluster)
+            self._routers[shard] = router
+        return router
 
     def _default_producer(self) -> Producer:
         self._check()

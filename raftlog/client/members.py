@@ -1,62 +1,39 @@
-"""Administration of the members: who they are, and changes of that, one at a time."""
+"""Administration of the members: who they are, and changes of that, one at a time.
+
+A node is a member of every shard of its cluster, so each change is asked of each
+shard's leader, one shard after the other. What a shard has done already changes
+nothing there, so a change that failed half-way is finished by asking again.
+"""
 
 import asyncio
-from typing import Final
+from collections.abc import Awaitable, Callable
 
-import msgspec
-from google.protobuf.message import Message
-
-from raftlog.base.errors import MemberNotFound, OutcomeUnknown
+from raftlog.base.errors import MemberNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.routing import Router
+from raftlog.client.shard_members import MemberInfo, Rows, ShardMembers
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import members
-
-COMMIT_WAIT_S: Final = 8.0
-"""For a change to be committed; after that another node is asked."""
-VOTER: Final = "voter"
-
-
-class MemberInfo(msgspec.Struct, frozen=True):
-    """One member of the cluster, as its leader sees it.
-
-    Attributes:
-        node: Its name.
-        directory: The id of its data directory.
-        place: "voter", "learner", or what votes until a change ends: "leaving", "demoting".
-        peer: Where the other nodes reach it; "" if it was there from the beginning.
-        client: Where clients reach it; "" likewise.
-        match: The last entry that it is known to have durably.
-        lag: How many entries the leader has more.
-        caught_up: Whether it may vote; a voter does.
-        leads: Whether it leads.
-    """
-
-    node: str
-    directory: str
-    place: str
-    peer: str
-    client: str
-    match: int
-    lag: int
-    caught_up: bool
-    leads: bool
+from raftlog.wire.schema import client as messages
 
 
 class Members:
     """The members of a cluster: ``client.members``.
 
-    Every method returns all members as they are then, and raises ``Unavailable`` when there
-    is no leader within its timeout (seconds; without it, the client's). What is so already
-    changes nothing, so whatever was interrupted may be asked again.
+    Every method returns all members of all shards as they are then, and raises
+    ``Unavailable`` when there is no leader within its timeout (seconds; without it, the
+    client's). What is so already changes nothing, so whatever was interrupted may be
+    asked again.
     """
 
-    def __init__(self, asker: Asker) -> None:
+    def __init__(self, asker: Asker, router_of: Callable[[int], Router]) -> None:
         self._asker = asker
+        self._router_of = router_of
+        self._shards: tuple[ShardMembers, ...] = ()
 
     async def list(self, *, timeout: Duration | None = None) -> tuple[MemberInfo, ...]:
         """Return the members."""
-        return _read(await self._ask(Method.MEMBER_LIST, members.ListMembers(), timeout))
+        return await self._each(lambda shard, left_s: shard.list(left_s), timeout)
 
     async def add(
         self,
@@ -81,10 +58,9 @@ class Members:
             BadChange: There are too many learners.
             ChangePending: Other changes took all the time.
         """
-        message = members.AddMember(
-            node=node, directory=directory, peer_address=peer, client_address=client
+        return await self._each(
+            lambda shard, left_s: shard.add(node, directory, peer, client, left_s), timeout
         )
-        return _read(await self._ask(Method.MEMBER_ADD, message, timeout))
 
     async def promote(
         self, node: str, *, timeout: Duration | None = None
@@ -96,20 +72,18 @@ class Members:
             MemberNotFound: It is no member.
             BadChange: There are too many voters.
         """
-        message = members.PromoteMember(node=node)
-        return _read(await self._ask(Method.MEMBER_PROMOTE, message, timeout))
+        return await self._each(lambda shard, left_s: shard.promote(node, left_s), timeout)
 
     async def demote(
         self, node: str, *, timeout: Duration | None = None
     ) -> tuple[MemberInfo, ...]:
-        """Make a voter a learner.
+        """Make a voter a learner; it stays one until ``promote``.
 
         Raises:
             MemberNotFound: It is no member.
             BadChange: It is the only voter, or there are too many learners.
         """
-        message = members.DemoteMember(node=node)
-        return _read(await self._ask(Method.MEMBER_DEMOTE, message, timeout))
+        return await self._each(lambda shard, left_s: shard.demote(node, left_s), timeout)
 
     async def remove(
         self, node: str, *, timeout: Duration | None = None
@@ -120,55 +94,49 @@ class Members:
             MemberNotFound: It is no member.
             BadChange: It is the only voter.
         """
+        missing: dict[int, MemberNotFound] = {}
+
+        async def remove(shard: ShardMembers, left_s: float) -> Rows:
+            try:
+                return await shard.remove(node, left_s)
+            except MemberNotFound as error:
+                missing[shard.shard] = error
+                return await shard.list(left_s)
+
+        rows = await self._each(remove, timeout)
+        if len(missing) == len(self._shards):
+            raise missing[0]
+        return rows
+
+    # -- inside
+
+    async def _of_shards(self, timeout_s: float) -> tuple[ShardMembers, ...]:
+        """Return each shard's members."""
+        if not self._shards:
+            asker = self._asker
+            status, _ = await asker.ask(
+                Method.STATUS, messages.GetStatus(), messages.NodeStatus, timeout_s=timeout_s
+            )
+            self._shards = (
+                ShardMembers(asker),
+                *(
+                    ShardMembers(
+                        Asker(self._router_of(shard), shard=shard, timeout_s=asker.timeout_s)
+                    )
+                    for shard in range(1, status.shards)
+                ),
+            )
+        return self._shards
+
+    async def _each(
+        self,
+        ask: Callable[[ShardMembers, float], Awaitable[Rows]],
+        timeout: Duration | None,
+    ) -> Rows:
         loop = asyncio.get_running_loop()
         patience_s = self._asker.timeout_s if timeout is None else seconds(timeout)
         deadline = loop.time() + patience_s
-        message = members.RemoveMember(node=node)
-        was_asked = False
-        while True:
-            left_s = max(0.1, deadline - loop.time())
-            try:
-                answer, _ = await self._asker.ask(
-                    *(Method.MEMBER_REMOVE, message, members.Members),
-                    timeout_s=left_s,
-                    wait_s=COMMIT_WAIT_S,
-                )
-            except OutcomeUnknown:
-                # A leader that removes itself may be gone before its answer is heard.
-                was_asked = True
-                if loop.time() >= deadline:
-                    raise
-            except MemberNotFound:
-                if not was_asked:
-                    raise
-                return await self.list(timeout=left_s)
-            else:
-                return _read(answer)
-
-    async def _ask(
-        self, method: Method, message: Message, timeout: Duration | None
-    ) -> members.Members:
-        answer, _ = await self._asker.ask(
-            *(method, message, members.Members),
-            timeout_s=None if timeout is None else seconds(timeout),
-            wait_s=COMMIT_WAIT_S,
-            repeats=True,
-        )
-        return answer
-
-
-def _read(answer: members.Members) -> tuple[MemberInfo, ...]:
-    return tuple(
-        MemberInfo(
-            node=each.node,
-            directory=each.directory,
-            place=each.place,
-            peer=each.peer_address,
-            client=each.client_address,
-            match=each.match,
-            lag=max(0, answer.last - each.match),
-            caught_up=each.caught_up or each.place == VOTER,
-            leads=each.leads,
-        )
-        for each in answer.members
-    )
+        rows: list[MemberInfo] = []
+        for shard in await self._of_shards(patience_s):
+            rows += await ask(shard, max(0.1, deadline - loop.time()))
+        return tuple(rows)

@@ -27,6 +27,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         alarms: What somebody has to look at, in sentences.
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
+        shards: How many shards the cluster has.
     """
 
     cluster: str
@@ -45,6 +46,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     alarms: tuple[str, ...] = ()
     directory: str = ""
     learners: tuple[str, ...] = ()
+    shards: int = 1
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -66,4 +68,5 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         tuple(answer.alarms),
         answer.directory,
         tuple(answer.learners),
+        max(1, answer.shards),
     )

@@ -248,7 +248,11 @@ class Host:
             hung.append("a write to the log")
         else:
             for replica in self._replicas.values():
-                if replica.failure is None:
+                if replica.failure is not None:
+                    continue
+                if replica.write_error is not None:
+                    hung.append(f"a write to the log: {replica.write_error}")
+                else:
                     hung.extend(await self._close_store(replica))
         for thread, name in ((self._writer, "writer thread"), (self._reader, "reader thread")):
             if not thread.close(STOP_DEADLINE_NS / 8e9):

@@ -225,6 +225,11 @@ class Replica:
         """Whether the writer has nothing of this replica any more."""
         return self._persister.under_way is None
 
+    @property
+    def write_error(self) -> Exception | None:
+        """What ended the writing, if something did: then the log must not be closed."""
+        return self._persister.error
+
     def _is_writing(self) -> bool:
         return self._persister.under_way is not None
 
@@ -286,6 +291,11 @@ class Replica:
         progress = leadership.followers.get(node)
         match = progress.match if progress is not None else Index(0)
         return match, leadership.has_caught_up(node)
+
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member was heard lately, as far as a leader can know; False of others."""
+        leadership = self.core.leadership
+        return leadership is not None and leadership.is_alive(node)
 
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""

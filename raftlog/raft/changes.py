@@ -5,8 +5,8 @@ data for it: set somebody's place, enter a joint configuration, leave it.
 *Changes* are what an operator asks for; each becomes one configuration entry,
 and the leader adds the second one by itself where the first is joint::
 
-    AddLearner                      voters stay as they are: one entry
-    Promote, Demote, Remove voter   a joint configuration of one step, then it is left
+    AddLearner, Demote learner               voters stay as they are: one entry
+    Promote, Demote, Remove, Replace voter   a joint configuration of one step, then it is left
 
 Nothing here knows a log: whether a change may be *appended* now is the leader's
 to say (``leader``, ``core``).
@@ -18,7 +18,7 @@ from typing import assert_never
 
 import msgspec
 
-from raftlog.base.errors import BadChange, MemberExists, MemberNotFound
+from raftlog.base.errors import BadChange, HeldBack, MemberExists, MemberNotFound
 from raftlog.base.ids import NodeId, ReplicaId
 from raftlog.base.limits import LEARNERS_MAX, VOTERS_MAX
 from raftlog.base.membership import MemberAddresses, Membership
@@ -169,13 +169,18 @@ class AddLearner(msgspec.Struct, frozen=True):
 
 
 class Promote(msgspec.Struct, frozen=True):
-    """Make a learner a voter, once it has caught up."""
+    """Make a learner a voter, once it has caught up.
+
+    ``by_itself``: the node asks for it, not an operator, so it is refused if an operator
+    had made it a learner.
+    """
 
     node: NodeId
+    by_itself: bool = False
 
 
 class Demote(msgspec.Struct, frozen=True):
-    """Make a voter a learner."""
+    """Make a voter a learner, and keep a learner from becoming a voter by its own wish."""
 
     node: NodeId
 
@@ -186,7 +191,22 @@ class Remove(msgspec.Struct, frozen=True):
     node: NodeId
 
 
-MemberChange = AddLearner | Promote | Demote | Remove
+class Replace(msgspec.Struct, frozen=True):
+    """Remove this very replica: its node comes back with another directory.
+
+    Whether it may be given up is the leader's to say: not while it is alive. Unlike
+    ``Remove`` it leaves what operators have said about the node.
+    """
+
+    replica: ReplicaId
+
+    @property
+    def node(self) -> NodeId:
+        """Whose replica it is."""
+        return self.replica.node
+
+
+MemberChange = AddLearner | Promote | Demote | Remove | Replace
 """The closed union of changes."""
 
 
@@ -196,6 +216,7 @@ def next_membership(membership: Membership, change: MemberChange) -> Membership 
     Raises:
         MemberNotFound: The node that is meant is no member.
         MemberExists: Another directory of the node is a member.
+        HeldBack: The node asks to vote, and an operator has made it a learner.
         BadChange: No voter would remain, or there would be too many members.
     """
     assert not membership.is_joint, f"a change within a change: {membership}"
@@ -204,10 +225,16 @@ def next_membership(membership: Membership, change: MemberChange) -> Membership 
         case AddLearner():
             return _added(membership, change, replica)
         case Promote():
-            return _moved(membership, change.node, replica, Place.VOTER)
+            if change.by_itself and replica not in membership.voters:
+                _refuse_held(membership, change.node)
+            return _moved(_let_go(membership, change.node), change.node, replica, Place.VOTER)
         case Demote():
-            return _moved(membership, change.node, replica, Place.LEARNER)
+            return _demoted(membership, change.node, replica)
         case Remove():
+            return _moved(_let_go(membership, change.node), change.node, replica, Place.NOWHERE)
+        case Replace():
+            if replica != change.replica:
+                return None
             return _moved(membership, change.node, replica, Place.NOWHERE)
         case _:
             assert_never(change)
@@ -231,6 +258,28 @@ def _added(
         added = simple(membership, (Step(change.replica, Place.LEARNER),))
     others = tuple(each for each in added.addresses if each.node != change.node)
     return msgspec.structs.replace(added, addresses=(*others, where))
+
+
+def _refuse_held(membership: Membership, node: NodeId) -> None:
+    if node in membership.held:
+        raise HeldBack(
+            f"an operator made {node} a learner, so it does not become a voter by itself; to let "
+            f"it vote: raftlog member promote {node}"
+        )
+
+
+def _let_go(membership: Membership, node: NodeId) -> Membership:
+    """Forget that an operator made ``node`` a learner."""
+    held = tuple(each for each in membership.held if each != node)
+    return msgspec.structs.replace(membership, held=held)
+
+
+def _demoted(membership: Membership, node: NodeId, replica: ReplicaId | None) -> Membership | None:
+    is_held = node in membership.held
+    demoted = _moved(membership, node, replica, Place.LEARNER)
+    if is_held:
+        return demoted
+    return msgspec.structs.replace(demoted or membership, held=(*membership.held, node))
 
 
 def _moved(

@@ -36,6 +36,8 @@ from raftlog.raft.rpcs import (
 
 NOW: Final = WRITE_ZERO
 """``Send.after`` of a message that promises nothing."""
+SILENCES: Final = 3
+"""Who has been silent for so many of the longest election timeouts is not alive."""
 
 
 class Leadership:
@@ -143,6 +145,31 @@ class Leadership:
             return False
         return progress.has_caught_up and (progress.active or progress.was_active)
 
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member was heard lately, or this leader can't know yet that it was not.
+
+        Long enough for a process that is started again, or stands still for a while.
+        """
+        progress = self._followers.get(node)
+        patience = SILENCES * self._config.election_ticks_max
+        return node == self._me or (progress is not None and progress.silent_ticks < patience)
+
+    def is_needed(self, node: NodeId) -> bool:
+        """Whether commits, or a transfer, wait for what this follower lacks.
+
+        They don't wait if others who answer and have what is committed are enough; before the
+        first commit of the term that is this leader's first entry.
+        """
+        enough = max(self.commit, self.first_index)
+        others = {
+            other
+            for other, progress in self._followers.items()
+            if other != node
+            and progress.match >= enough
+            and (progress.active or progress.was_active)
+        }
+        return node == self.transferee or not self._quorum.agrees(others | {self._me})
+
     def bow_out(self, out: Effects) -> None:
         """Tell everybody that this replica is no voter any more, and let the best one go on."""
         self.heartbeat(out)
@@ -157,6 +184,7 @@ class Leadership:
                 progress.catch_up(self._log.last_index, count, self._config.election_ticks_min)
         patience = 2 * self._config.election_ticks_max
         for node, progress in list(self._followers.items()):
+            progress.silent_ticks += count
             if progress.leaves_at is not None:
                 progress.left_for += count
                 if progress.left_for >= patience:
@@ -203,7 +231,7 @@ class Leadership:
         assert message.matched <= last, (
             f"{progress.replica} has {message.matched}, log ends {last}"
         )
-        progress.active = True
+        progress.heard()
         if progress.pace is Pace.SNAPSHOT and message.matched < self._log.start.index:
             return
         if progress.accepted(message.matched) and progress.leaves_at is None:
@@ -224,7 +252,7 @@ class Leadership:
 
     def rejected(self, progress: Progress, message: AppendRejected, out: Effects) -> None:
         """Find the next point at which the logs may agree, and probe there."""
-        progress.active = True
+        progress.heard()
         agree = self._log.last_at_or_below(message.hint_index, message.hint_term)
         if progress.rejected(message.rejected, agree.index):
             self._send_entries(progress, out)
@@ -233,7 +261,7 @@ class Leadership:
         self, progress: Progress, message: HeartbeatReply, out: Effects
     ) -> None:
         """Note that the follower follows; repair a silent stall; confirm reads."""
-        progress.active = True
+        progress.heard()
         progress.round = max(progress.round, message.round)
         progress.probing = False
         if progress.pace is Pace.SNAPSHOT:

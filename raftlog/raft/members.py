@@ -9,10 +9,10 @@ two where it is joint, and waits until the one before is committed::
                               (a new leader that finds C joint committed does it, too)
 """
 
-from raftlog.base.errors import ChangePending, NotCaughtUp
+from raftlog.base.errors import ChangePending, MemberAlive, NotCaughtUp
 from raftlog.base.ids import Index, ReplicaId
 from raftlog.base.membership import Configuration, Membership, decode_membership
-from raftlog.raft.changes import MemberChange, Promote, next_membership
+from raftlog.raft.changes import MemberChange, Promote, Replace, next_membership
 from raftlog.raft.config import Restored
 from raftlog.raft.configurations import Configurations
 from raftlog.raft.effects import InForce
@@ -91,6 +91,8 @@ class Members:
             NotCaughtUp: The learner that is to vote has too little of the log.
             MemberNotFound: The node that is meant is no member.
             MemberExists: Another directory of the node is a member.
+            MemberAlive: The replica that is to be replaced was heard lately.
+            HeldBack: The node asks to vote, and an operator has made it a learner.
             BadChange: No voter would remain, or there would be too many members.
         """
         if leadership.transferee is not None:
@@ -103,6 +105,15 @@ class Members:
         if self.index > commit or self.now.is_joint:
             raise ChangePending("another change of the members is under way; ask again")
         changed = next_membership(self.now, change)
+        if (
+            changed is not None
+            and isinstance(change, Replace)
+            and leadership.is_alive(change.node)
+        ):
+            raise MemberAlive(
+                f"{change.replica} is alive, so no other directory can take its place; give the "
+                f"new node another name, or stop {change.node} first"
+            )
         if (
             changed is not None
             and isinstance(change, Promote)

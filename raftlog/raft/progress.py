@@ -43,6 +43,8 @@ class Progress:
         """It answered since the last check of the quorum."""
         self.was_active = True
         """It had answered at that check: the moment after it, nobody is active yet."""
+        self.silent_ticks = 0
+        """For how long nothing was heard of it, as far as this leader can know."""
         self.round = 0
         """The latest heartbeat round that it answered."""
         self.window_bytes = WINDOW_BYTES_MIN
@@ -63,6 +65,11 @@ class Progress:
     def in_flight(self) -> int:
         """Unanswered messages with entries."""
         return len(self._in_flight)
+
+    def heard(self) -> None:
+        """It spoke."""
+        self.active = True
+        self.silent_ticks = 0
 
     def may_send(self) -> bool:
         """Whether another message with entries may leave."""

@@ -33,7 +33,7 @@ from raftlog.raft.config import CoreConfig
 from raftlog.raft.effects import RoleChanged
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.server.config import Config, NodeConfig
-from raftlog.server.joining import become_member
+from raftlog.server.joining import become_voter
 from raftlog.server.metrics import counters
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.shard import BrokerShard
@@ -68,7 +68,7 @@ class NodeServer:
         """Done when the node cannot go on, with the reason."""
         self._strangers: set[NodeId] = set()
         self._is_member = False
-        self._joining: asyncio.Task[None] | None = None
+        self._joining: list[asyncio.Task[None]] = []
         self._brokers: dict[ShardId, BrokerShard] = {}
         self._services: Mapping[ShardId, ShardService] = {}
         self._host: Host | None = None
@@ -135,14 +135,30 @@ class NodeServer:
         host.start()
 
     def join(self) -> None:
-        """Ask the cluster to let this node vote, unless it does or was a member before."""
+        """Ask each shard to let this node vote, unless it does or has been removed."""
         host = self._host
         assert host is not None, "a node that has not started joins nothing"
-        known = [each for each in host.memberships if each.voters]
-        if any(host.id not in each.learners for each in known):
-            return
-        work = become_member(self.config, host.id, host.identity.cluster)
-        self._joining = asyncio.get_running_loop().create_task(work)
+        for shard, replica in host.replicas.items():
+            # Not the newest committed one: after a restart it is known late what is committed.
+            known = replica.membership
+            was_member = known.find(host.id.node) == host.id
+            if known.is_voter(host.id):
+                continue
+            if known.voters and not was_member:
+                log.warning("shard %d: this directory's node was removed from the cluster", shard)
+                continue
+            work = become_voter(
+                *(self.config, host.id, host.identity.cluster, shard), was_member=was_member
+            )
+            task = asyncio.get_running_loop().create_task(work)
+            task.add_done_callback(self._joined)
+            self._joining.append(task)
+
+    def _joined(self, task: "asyncio.Task[None]") -> None:
+        """End the node if it has no right to its name, or if the attempt itself has failed."""
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            self._fail(error)
 
     async def _listen(self, server: Listens, address: str) -> None:
         try:
@@ -179,7 +195,8 @@ class NodeServer:
         return broker.machine
 
     def _make_services(self, host: Host, mesh: Mesh) -> Mapping[ShardId, ShardService]:
-        facts = NodeFacts(host.identity.cluster, self.node.node, self._client_address)
+        cluster, shards = host.identity.cluster, len(host.replicas)
+        facts = NodeFacts(cluster, self.node.node, self._client_address, shards)
         services = {}
         for shard, replica in host.replicas.items():
             services[shard] = self._brokers[shard].serve(
@@ -270,8 +287,8 @@ class NodeServer:
             What hung beyond its deadline; empty after a clean stop.
         """
         host, self._host = self._host, None
-        if self._joining is not None:
-            self._joining.cancel()
+        for task in self._joining:
+            task.cancel()
         hung: list[str] = []
         if host is not None:
             await host.drain()

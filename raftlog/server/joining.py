@@ -2,32 +2,40 @@
 
 Its directory becomes a new, empty learner's: an identity is drawn, and which
 cluster it belongs to is asked of the other nodes in ``cluster.yml``, or given.
-Then it asks to be added, and to become a voter once it has the log::
+Then it asks each shard to be added, and to become a voter once it has the log::
 
     no directory --format--> learner, knows nobody --add--> is sent the log --promote--> voter
 
 That is also how a node comes back whose disk was wiped or whose directory is
 older than its promises: under its name, and as another replica. The one that
-it was is removed first, by a decision of the others, like every change.
+it was is removed first, by a decision of the others, like every change. Not
+while that one is alive: then somebody gave two nodes one name, and the one that
+serves must not suffer for it.
+
+What an operator has decided stands: who was made a learner stays one, and who
+was removed stays away, however often the node is started with ``--join``.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from raftlog.base.errors import (
     ConfigError,
     DirectoryFormatted,
+    MemberAlive,
     OutcomeUnknown,
     RaftlogError,
     Retriable,
     Unavailable,
 )
-from raftlog.base.ids import ClusterId, NodeId, ReplicaId
-from raftlog.client.client import Client
-from raftlog.client.members import VOTER, Members
-from raftlog.client.routing import ask_status
+from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
+from raftlog.base.limits import TICK_NS
+from raftlog.client.asking import Asker
+from raftlog.client.routing import Router, ask_status
+from raftlog.client.shard_members import VOTER, MemberInfo, ShardMembers
+from raftlog.raft.leader import SILENCES
 from raftlog.server.config import Config, is_anywhere
 from raftlog.storage.directory import DataDirectory, format_learner
 from raftlog.storage.log_store import StoreOptions
@@ -36,11 +44,18 @@ from raftlog.wire.schema import client
 AskNode = Callable[[str], Awaitable[client.NodeStatus]]
 """Asks the node at an address what it is; raises a ``RaftlogError`` if it can't."""
 
+ListMembers = Callable[[str], Awaitable[Sequence[MemberInfo]]]
+"""Lists the members of all shards of a cluster; raises a ``RaftlogError`` if nobody leads."""
+
 log: Final = logging.getLogger("raftlog.node")
 
 ASK_TIMEOUT_S: Final = 2.0
+CHANGE_TIMEOUT_S: Final = 30.0
 PAUSE_S: Final = 0.5
 """Between two attempts to become a member."""
+LIFE_SIGNS: Final = 2 * SILENCES
+"""Longest election timeouts after which who still counts as alive does live: twice what a
+leader takes for silence, so that a process which died a moment ago is not taken for alive."""
 
 
 async def _ask(address: str) -> client.NodeStatus:
@@ -48,18 +63,26 @@ async def _ask(address: str) -> client.NodeStatus:
 
 
 async def join(
-    config: Config, name: NodeId, *, cluster: str = "", ask: AskNode = _ask
+    config: Config,
+    name: NodeId,
+    *,
+    cluster: str = "",
+    ask: AskNode = _ask,
+    list_members: ListMembers | None = None,
 ) -> ReplicaId:
     """Format the directory of node ``name`` as a new learner's.
 
     Args:
         config: The cluster's file; it names ``name`` and some nodes that run.
         name: The node that joins.
-        cluster: Its cluster's id; "": it is asked for.
+        cluster: Its cluster's id; "": it is asked for, and so is whether ``name`` is free.
         ask: Asks a node.
+        list_members: Lists the members.
 
     Raises:
         DirectoryFormatted, DirectoryRefused: The directory is not new.
+        ConfigError: The cluster has another number of shards than the file says.
+        MemberAlive: Another node of this name is a member and alive.
         Unavailable: No other node of the file answers.
     """
     node = config.find(name)
@@ -68,72 +91,176 @@ async def join(
             f"{node.data} belongs to a cluster already: start the node without --join, or move "
             "the directory away if it is to come back as a new one"
         )
-    found = cluster or await _cluster_of_peers(config, name, ask)
+    if not cluster:
+        found = await _status_of_peers(config, name, ask)
+        cluster = found.cluster
+        if found.shards not in (0, config.shards):
+            raise ConfigError(
+                f"{config.path}:1:1: the cluster has {found.shards} shards, and this file says "
+                f"{config.shards}; write 'shards: {found.shards}'"
+            )
+        await _refuse_living(config, name, cluster, list_members or _lister(config, name))
     options = StoreOptions(
         segment_bytes=config.segment_bytes, durable=config.durability == "fsync"
     )
     return format_learner(
-        node.data, ClusterId(found), node.node, shards=config.shards, options=options
+        node.data, ClusterId(cluster), node.node, shards=config.shards, options=options
     )
 
 
-async def _cluster_of_peers(config: Config, name: NodeId, ask: AskNode) -> str:
+async def _status_of_peers(config: Config, name: NodeId, ask: AskNode) -> client.NodeStatus:
     reason = "it names no other node"
     for node in config.nodes.values():
         if node.node == name:
             continue
         try:
-            status = await ask(node.advertise_client)
+            return await ask(node.advertise_client)
         except RaftlogError as error:
             reason = str(error)
-            continue
-        return status.cluster
     raise Unavailable(
         f"no other node of {config.path} answers, so {name} can't learn which cluster it joins "
         f"({reason}); start one of them, or give the cluster's id"
     )
 
 
+async def _refuse_living(
+    config: Config, name: NodeId, cluster: str, list_members: ListMembers
+) -> None:
+    """Wait until no member of this name is alive; the leader says so again when it matters.
+
+    Raises:
+        MemberAlive: One is.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + _life_signs_s(config)
+    while True:
+        try:
+            members = await list_members(cluster)
+        except RaftlogError as error:
+            log.info("whether another %s is alive can't be asked yet: %s", name, error)
+            return
+        living = next((each for each in members if each.node == name and each.alive), None)
+        if living is None:
+            return
+        if loop.time() >= deadline:
+            raise MemberAlive(
+                f"{name} is a member of this cluster and alive, with the directory "
+                f"{living.directory}; choose another name for the new node, or stop the one that "
+                "has this name first"
+            )
+        await asyncio.sleep(PAUSE_S)
+
+
+def _life_signs_s(config: Config) -> float:
+    return LIFE_SIGNS * config.timings.election_ticks_max * TICK_NS / 1e9
+
+
+def _seeds(config: Config, name: NodeId) -> list[str]:
+    return [each.advertise_client for each in config.nodes.values() if each.node != name]
+
+
+def _lister(config: Config, name: NodeId) -> ListMembers:
+    async def list_members(cluster: str) -> Sequence[MemberInfo]:
+        rows: list[MemberInfo] = []
+        for shard in range(config.shards):
+            router = Router(_seeds(config, name), shard=shard, cluster=cluster)
+            try:
+                rows += await ShardMembers(Asker(router, shard=shard)).list(ASK_TIMEOUT_S)
+            finally:
+                await router.aclose()
+        return rows
+
+    return list_members
+
+
 # -- once it runs
 
 
-async def become_member(config: Config, replica: ReplicaId, cluster: ClusterId) -> None:
-    """Ask the cluster to add ``replica`` and to let it vote; return when it does.
+async def become_voter(
+    config: Config,
+    replica: ReplicaId,
+    cluster: ClusterId,
+    shard: ShardId,
+    *,
+    was_member: bool = False,
+) -> None:
+    """Ask a shard to add ``replica`` and to let it vote; return when it does.
 
     What can pass is waited for; a refusal is said in the log, and ends it: the node
-    goes on as what it is.
+    goes on as what it is. ``was_member``: it was added before, so if it is no member
+    now, an operator has removed it.
+
+    Raises:
+        MemberAlive: Another node of this name is a member and alive: this one must end.
     """
-    seeds = [each.advertise_client for each in config.nodes.values() if each.node != replica.node]
-    async with Client(seeds, cluster=cluster) as client:
+    router = Router(_seeds(config, replica.node), shard=shard, cluster=cluster)
+    asking = Joining(
+        config, replica, ShardMembers(Asker(router, shard=shard)), was_member=was_member
+    )
+    try:
+        await asking.until_it_votes()
+    finally:
+        await router.aclose()
+
+
+class Joining:
+    """One replica's way to its vote in one shard."""
+
+    def __init__(
+        self, config: Config, replica: ReplicaId, members: ShardMembers, *, was_member: bool
+    ) -> None:
+        self._config = config
+        self._replica = replica
+        self._members = members
+        self._was_member = was_member
+
+    async def until_it_votes(self) -> None:
+        """Ask for one change after the other; ``MemberAlive`` as ``become_voter`` says."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _life_signs_s(self._config)
+        shard = self._members.shard
         while True:
             try:
-                if await _come_closer(client.members, config, replica):
-                    log.info("this node is a voter now")
+                if await self._come_closer():
                     return
+            except MemberAlive as error:
+                if loop.time() >= deadline:
+                    raise
+                log.info("joining shard %d: %s", shard, error)
             except (Retriable, OutcomeUnknown) as error:
-                log.info("joining: %s", error)
+                log.info("joining shard %d: %s", shard, error)
             except RaftlogError as error:
-                log.error("this node does not become a voter: %s", error)  # noqa: TRY400
+                log.error("this node does not vote in shard %d: %s", shard, error)  # noqa: TRY400
                 return
             await asyncio.sleep(PAUSE_S)
 
-
-async def _come_closer(members: Members, config: Config, replica: ReplicaId) -> bool:
-    """Ask for the next change; return whether there is nothing left to ask for."""
-    known = {each.node: each for each in await members.list()}
-    mine = known.get(replica.node)
-    if mine is not None and mine.directory != replica.directory:
-        log.warning("%s was here with another directory: that member is removed", replica.node)
-        await members.remove(replica.node)
-    elif mine is None:
-        peer, client = addresses_of(config, replica.node)
-        await members.add(replica.node, directory=replica.directory, peer=peer, client=client)
-        log.info("this node is a learner now; it becomes a voter when it has caught up")
-    elif mine.place != VOTER:
-        await members.promote(replica.node)
-    else:
-        return True
-    return False
+    async def _come_closer(self) -> bool:
+        """Ask for the next change; return whether there is nothing left to ask for."""
+        node, members, shard = self._replica.node, self._members, self._members.shard
+        known = {each.node: each for each in await members.list(CHANGE_TIMEOUT_S)}
+        mine = known.get(node)
+        if mine is not None and mine.directory != self._replica.directory:
+            await members.replace(node, mine.directory, CHANGE_TIMEOUT_S)
+            log.warning("shard %d: %s with directory %s is removed", shard, node, mine.directory)
+        elif mine is None and self._was_member:
+            log.warning(
+                "shard %d: this node was removed from the cluster; to bring it back as a new "
+                "member, move its directory away and start it with --join",
+                shard,
+            )
+            return True
+        elif mine is None:
+            peer, client = addresses_of(self._config, node)
+            directory = self._replica.directory
+            await members.add(node, directory, peer, client, CHANGE_TIMEOUT_S)
+            self._was_member = True
+            log.info("shard %d: a learner now; it votes when it has caught up", shard)
+        elif mine.place != VOTER:
+            await members.promote(node, CHANGE_TIMEOUT_S, by_itself=True)
+        else:
+            log.info("shard %d: this node is a voter now", shard)
+            return True
+        return False
 
 
 def addresses_of(config: Config, name: NodeId) -> tuple[str, str]:

@@ -25,7 +25,7 @@ def add(service: MemberService, request: ClientRequest) -> None:
 def promote(service: MemberService, request: ClientRequest) -> None:
     """Make a learner a voter."""
     message = cast("members.PromoteMember", request.message)
-    service.promote(message.node, answer_with(request, _members))
+    service.promote(message.node, answer_with(request, _members), by_itself=message.by_itself)
 
 
 def demote(service: MemberService, request: ClientRequest) -> None:
@@ -35,9 +35,9 @@ def demote(service: MemberService, request: ClientRequest) -> None:
 
 
 def remove(service: MemberService, request: ClientRequest) -> None:
-    """Remove a member."""
+    """Remove a member, or what a new directory of its node is to replace."""
     message = cast("members.RemoveMember", request.message)
-    service.remove(message.node, answer_with(request, _members))
+    service.remove(message.node, message.directory, answer_with(request, _members))
 
 
 def _members(state: MembersState) -> members.Members:
@@ -52,6 +52,8 @@ def _members(state: MembersState) -> members.Members:
                 match=each.match,
                 caught_up=each.caught_up,
                 leads=each.leads,
+                held=each.held,
+                alive=each.alive,
             )
             for each in state.members
         ],

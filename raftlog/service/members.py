@@ -13,7 +13,7 @@ from raftlog.base.errors import BadName, BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.membership import Membership
 from raftlog.node.change import OnChanged
-from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove
+from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove, Replace
 from raftlog.raft.config import CoreStatus
 from raftlog.service.proposing import Reply
 from raftlog.wire.address import parse_address
@@ -46,12 +46,18 @@ class Changeable(Protocol):
     def progress_of(self, node: NodeId) -> tuple[Index, bool] | None:
         """Return a member's last known entry and whether it has caught up."""
 
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member was heard lately, as far as a leader can know."""
+
     def status(self) -> CoreStatus:
         """Return what the core believes."""
 
 
 class MemberState(msgspec.Struct, frozen=True):
-    """One member. ``place``: voter, learner, leaving or demoting (votes until the change ends)."""
+    """One member. ``place``: voter, learner, leaving or demoting (votes until the change ends).
+
+    ``held``: an operator made it a learner. ``alive``: the leader has heard it lately.
+    """
 
     replica: ReplicaId
     place: str
@@ -60,6 +66,8 @@ class MemberState(msgspec.Struct, frozen=True):
     match: Index
     caught_up: bool
     leads: bool
+    held: bool
+    alive: bool
 
 
 class MembersState(msgspec.Struct, frozen=True):
@@ -94,17 +102,24 @@ class MemberService:
         replica = ReplicaId(NodeId(node), DirectoryId(directory))
         self._change(AddLearner(replica, peer, client), answer)
 
-    def promote(self, node: str, answer: Reply[MembersState]) -> None:
+    def promote(self, node: str, answer: Reply[MembersState], *, by_itself: bool = False) -> None:
         """Make a learner a voter; ``NotCaughtUp`` before it has the log."""
-        self._change(Promote(NodeId(node)), answer)
+        self._change(Promote(NodeId(node), by_itself), answer)
 
     def demote(self, node: str, answer: Reply[MembersState]) -> None:
         """Make a voter a learner."""
         self._change(Demote(NodeId(node)), answer)
 
-    def remove(self, node: str, answer: Reply[MembersState]) -> None:
-        """Remove a member, which may be the leader."""
-        self._change(Remove(NodeId(node)), answer)
+    def remove(self, node: str, directory: str, answer: Reply[MembersState]) -> None:
+        """Remove a member, which may be the leader.
+
+        With ``directory`` only that one of the node, and only if it is not alive.
+        """
+        name = NodeId(node)
+        change: MemberChange = Remove(name)
+        if directory:
+            change = Replace(ReplicaId(name, DirectoryId(directory)))
+        self._change(change, answer)
 
     def _change(self, change: MemberChange, answer: Reply[MembersState]) -> None:
         def changed(outcome: Membership | RaftlogError) -> None:
@@ -133,6 +148,8 @@ class MemberService:
             match=match,
             caught_up=caught_up,
             leads=replica == self._replica.id and self._replica.leads,
+            held=replica.node in membership.held,
+            alive=self._replica.is_alive(replica.node),
         )
 
 

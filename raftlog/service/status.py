@@ -27,6 +27,7 @@ class NodeFacts(msgspec.Struct, frozen=True):
     node: NodeId
     address_of: Callable[[NodeId], str]
     """Where clients reach a node (``host:port``), "" if unknown."""
+    shards: int = 1
 
 
 def node_status(
@@ -55,6 +56,7 @@ def node_status(
         alarms=alarms,
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
+        shards=facts.shards,
     )
 
 

@@ -124,7 +124,9 @@ def test_a_pre_vote_that_changes_something_is_seen(after: Standing) -> None:
 
 def test_who_hears_its_leader_and_helps_another_is_seen() -> None:
     """However much time has passed for others."""
-    voters = PatientVoters(patience=10)
+    voters = PatientVoters()
+    for node in (N1, N2):
+        voters.begins(node, patience=10)
     voters.helps(N1, N3)  # has heard nobody
     voters.hears(N1)
     voters.passes(N2, 100)
@@ -135,7 +137,9 @@ def test_who_hears_its_leader_and_helps_another_is_seen() -> None:
 
 def test_who_has_waited_or_was_told_that_its_leader_is_gone_may_help() -> None:
     """A hint is taken back by a sign of life."""
-    voters = PatientVoters(patience=10)
+    voters = PatientVoters()
+    for node in (N1, N2):
+        voters.begins(node, patience=10)
     voters.hears(N1)
     voters.passes(N1, 10)
     voters.helps(N1, N3)

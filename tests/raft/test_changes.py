@@ -19,6 +19,7 @@ from raftlog.raft.changes import (
     MemberChange,
     Promote,
     Remove,
+    Replace,
     leave_joint,
     next_membership,
 )
@@ -28,6 +29,7 @@ THREE = Membership((R1, R2, R3))
 ADD_4 = AddLearner(R4, "h4:1", "h4:2")
 AT_4 = MemberAddresses(N4, "h4:1", "h4:2")
 WITH_LEARNER = Membership((R1, R2, R3), (), (R4,), (), (AT_4,))
+HELD = Membership((R1, R2), (), (R4,), held=(N4,))
 
 
 def test_a_learner_is_added_in_one_entry_because_no_voter_changes() -> None:
@@ -47,8 +49,8 @@ def test_a_learner_is_added_in_one_entry_because_no_voter_changes() -> None:
         (
             THREE,
             Demote(N1),
-            Membership((R2, R3), (R1, R2, R3), (), (R1,)),
-            Membership((R2, R3), (), (R1,)),
+            Membership((R2, R3), (R1, R2, R3), (), (R1,), held=(N1,)),
+            Membership((R2, R3), (), (R1,), held=(N1,)),
         ),
         (THREE, Remove(N3), Membership((R1, R2), (R1, R2, R3)), Membership((R1, R2))),
         (
@@ -84,7 +86,7 @@ def test_a_removed_voter_is_reachable_until_the_joint_configuration_is_left() ->
 
 @pytest.mark.parametrize(
     ("membership", "change"),
-    [(WITH_LEARNER, ADD_4), (THREE, Promote(N1)), (WITH_LEARNER, Demote(N4))],
+    [(WITH_LEARNER, ADD_4), (THREE, Promote(N1)), (HELD, Demote(N4)), (HELD, Replace(R3))],
 )
 def test_what_is_so_already_needs_no_entry(membership: Membership, change: MemberChange) -> None:
     """An operator may repeat a command whose answer was lost."""
@@ -131,7 +133,7 @@ def test_what_may_not_be_is_refused(
         next_membership(membership, change)
 
 
-@pytest.mark.parametrize("membership", [NOBODY, THREE, WITH_LEARNER])
+@pytest.mark.parametrize("membership", [NOBODY, THREE, WITH_LEARNER, HELD])
 def test_a_membership_survives_the_log(membership: Membership) -> None:
     """Encoded and decoded it is the same."""
     assert decode_membership(membership.encode()) == membership

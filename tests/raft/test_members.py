@@ -452,7 +452,7 @@ def test_a_voter_that_is_demoted_counts_no_more_and_keeps_the_log() -> None:
     world, leader = led()
     leader.change(Demote(N3))
     world.settle()
-    assert leader.core.membership == Membership((R1, R2), (), (R3,))
+    assert leader.core.membership == Membership((R1, R2), (), (R3,), held=(N3,))
     world.isolate(N2)
     commit = leader.core.commit
     leader.propose(b"more")

@@ -296,6 +296,7 @@ class NodeStatus(_message.Message):
     ALARMS_FIELD_NUMBER: _builtins.int
     DIRECTORY_FIELD_NUMBER: _builtins.int
     LEARNERS_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     role: _builtins.str
@@ -309,6 +310,8 @@ class NodeStatus(_message.Message):
     durable: _builtins.int
     directory: _builtins.str
     """the id of its data directory"""
+    shards: _builtins.int
+    """how many this node has a replica of: all of the cluster"""
     @_builtins.property
     def voters(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -338,10 +341,11 @@ class NodeStatus(_message.Message):
         alarms: _abc.Iterable[_builtins.str] | None = ...,
         directory: _builtins.str = ...,
         learners: _abc.Iterable[_builtins.str] | None = ...,
+        shards: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "role", b"role", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "role", b"role", "shards", b"shards", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -46,6 +46,8 @@ class Member(_message.Message):
     MATCH_FIELD_NUMBER: _builtins.int
     CAUGHT_UP_FIELD_NUMBER: _builtins.int
     LEADS_FIELD_NUMBER: _builtins.int
+    HELD_FIELD_NUMBER: _builtins.int
+    ALIVE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     directory: _builtins.str
     """the data directory's id: the same node with another one is another member"""
@@ -59,6 +61,10 @@ class Member(_message.Message):
     caught_up: _builtins.bool
     """a learner: it may be promoted"""
     leads: _builtins.bool
+    held: _builtins.bool
+    """an operator made it a learner: only an operator makes it a voter again"""
+    alive: _builtins.bool
+    """heard lately, or the leader is too new to know; another directory can't replace it"""
     def __init__(
         self,
         *,
@@ -70,10 +76,12 @@ class Member(_message.Message):
         match: _builtins.int = ...,
         caught_up: _builtins.bool = ...,
         leads: _builtins.bool = ...,
+        held: _builtins.bool = ...,
+        alive: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caught_up", b"caught_up", "client_address", b"client_address", "directory", b"directory", "leads", b"leads", "match", b"match", "node", b"node", "peer_address", b"peer_address", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "caught_up", b"caught_up", "client_address", b"client_address", "directory", b"directory", "held", b"held", "leads", b"leads", "match", b"match", "node", b"node", "peer_address", b"peer_address", "place", b"place"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -144,15 +152,19 @@ class PromoteMember(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
+    BY_ITSELF_FIELD_NUMBER: _builtins.int
     node: _builtins.str
+    by_itself: _builtins.bool
+    """the node asks for it, not an operator: refused if it is held"""
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
+        by_itself: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by_itself", b"by_itself", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -182,15 +194,19 @@ class RemoveMember(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_FIELD_NUMBER: _builtins.int
+    DIRECTORY_FIELD_NUMBER: _builtins.int
     node: _builtins.str
+    directory: _builtins.str
+    """only this replica, and only if it is not alive: another one takes its place"""
     def __init__(
         self,
         *,
         node: _builtins.str = ...,
+        directory: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["node", b"node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directory", b"directory", "node", b"node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
