@@ -1,4 +1,9 @@
-"""Bugs of the members' changes, as patches of the source."""
+"""Bugs of the members' changes, as patches of the source.
+
+Not here: a joint configuration that is left before it is committed. Each change moves
+one voter, so majorities before and after it meet without a joint one, and nothing
+could catch it.
+"""
 
 from typing import Final
 
@@ -112,11 +117,5 @@ MEMBER_MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_members.py",),
-    ),
-    Mutant(
-        "joint configuration left before it is committed",
-        _CORE,
-        (("not leadership.first_index <= self.commit >= self.configured_at", "self.commit < 0"),),
-        needs=("MEMBERS",),
     ),
 )

@@ -158,6 +158,7 @@ MUTANTS: Final = (
                 ),
             ),
         ),
+        tests=("tests/raft/test_backtracking.py",),
         known=(9,),
     ),
     Mutant(
@@ -176,6 +177,7 @@ MUTANTS: Final = (
         "answer to a read of the last process accepted",
         "raftlog.node.replica",
         (("world.random.getrandbits(48)", "world.random.getrandbits(48) * 0"),),
+        tests=("tests/node/test_reads.py",),
     ),
     Mutant(
         "read served without a round of heartbeats",
