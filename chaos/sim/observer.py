@@ -6,7 +6,7 @@ the moment at which they leave.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaos.check.acked_present import History, Place
@@ -63,6 +63,8 @@ class Observer:
     ) -> None:
         self.log_time = log_time
         self.marks: Counter[str] = Counter()
+        self.on_reset: Callable[[NodeId], None] = lambda _: None
+        """Told that a log will begin anew."""
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
         self.order = RealTimeOrder()
@@ -148,6 +150,7 @@ class Observer:
             self._issued[node].append(write)
             if isinstance(write, ResetLog):
                 self.marks["logs reset"] += 1
+                self.on_reset(node)
                 log.reset(write.base, self.committed.log)
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:
