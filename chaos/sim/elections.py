@@ -2,12 +2,13 @@
 
 from typing import Final
 
+from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.patient_voters import PatientVoters
 from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from raftlog.base.ids import NodeId, ReplicaId
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role
-from raftlog.raft.events import ConnectionLost, Event, Heard, Receive, Tick
+from raftlog.raft.events import ConnectionLost, Event, FaultyEntries, Heard, Receive, Tick
 from raftlog.raft.rpcs import (
     AppendRequest,
     Heartbeat,
@@ -29,12 +30,16 @@ class Elections:
 
     def __init__(self) -> None:
         self._voters: Final = PatientVoters()
+        self._damaged: Final[dict[NodeId, int]] = {}
+        """As each core was told: what a read has found is told one turn later."""
 
-    def begins(self, node: NodeId, patience: int) -> None:
+    def begins(self, node: NodeId, patience: int, damaged: int) -> None:
         """Take in that a process begins: it has heard nobody yet.
 
         ``patience``: ticks after a sign of life in which it does not doubt its leader.
+        ``damaged``: entries that its recovery found damaged.
         """
+        self._damaged[node] = damaged
         self._voters.begins(node, patience)
 
     def stepped(
@@ -46,12 +51,16 @@ class Elections:
                 self._voters.passes(node, count)
             case Receive(sender, message):
                 self._received(node, core, sender, message, before, effects)
+            case FaultyEntries(count):
+                self._damaged[node] = count
             case Heard(sender) if sender.node == core.leader and core.role is Role.FOLLOWER:
                 self._voters.hears(node)
             case ConnectionLost(lost) if lost == before.leader:
                 self._voters.doubts(node)
             case _:
                 pass
+        if core.role is Role.PRE_CANDIDATE is not before.role:
+            check_candidate(node, self._damaged[node])
         if core.leader is None:
             self._voters.doubts(node)
         elif core.role is Role.LEADER:

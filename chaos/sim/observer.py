@@ -12,7 +12,6 @@ from typing import Final
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
-from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
@@ -110,15 +109,14 @@ class Observer:
         self._logs[node] = log.copy()
         self._issued[node] = []
         self._safety.starts(node, replica.machine.applied)
-        self._elections.begins(node, replica.core.config.election_ticks_min)
+        patience = replica.core.config.election_ticks_min
+        self._elections.begins(node, patience, store.faulty_count)
         step = replica.core.step
 
         def observed(event: Event) -> Effects:
             before = standing_of(replica.core)
             effects = step(event)
             self._elections.stepped(node, replica.core, event, before, effects)
-            if replica.core.role is Role.PRE_CANDIDATE is not before.role:
-                check_candidate(node, replica.store.faulty_count)
             self._stepped(node, replica, effects)
             return effects
 
