@@ -3,9 +3,10 @@
 from typing import Final
 
 from chaos.check.damaged_do_not_lead import check_candidate
+from chaos.check.new_terms import check_new_term
 from chaos.check.patient_voters import PatientVoters
 from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
-from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.base.ids import NodeId, ReplicaId, Term
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role
 from raftlog.raft.events import ConnectionLost, Event, FaultyEntries, Heard, Receive, Tick
@@ -16,6 +17,7 @@ from raftlog.raft.rpcs import (
     PreVoteReply,
     PreVoteRequest,
     SnapshotOffer,
+    TimeoutNow,
     VoteRequest,
 )
 
@@ -43,9 +45,15 @@ class Elections:
         self._voters.begins(node, patience)
 
     def stepped(
-        self, node: NodeId, core: RaftCore, event: Event, before: Standing, effects: Effects
+        self,
+        node: NodeId,
+        core: RaftCore,
+        event: Event,
+        before: Standing,
+        effects: Effects,
+        on_disk: Term,
     ) -> None:
-        """Take in one step of ``node``."""
+        """Take in one step of ``node``, which has the term ``on_disk`` on disk."""
         match event:
             case Tick(count):
                 self._voters.passes(node, count)
@@ -59,6 +67,13 @@ class Elections:
                 self._voters.doubts(node)
             case _:
                 pass
+        if core.term > before.term and any(
+            isinstance(send.message, VoteRequest) for send in effects.messages
+        ):
+            asked = isinstance(event, Receive) and isinstance(
+                event.message, PreVoteReply | TimeoutNow
+            )
+            check_new_term(node, before.term, on_disk, was_asked=asked)
         if core.role is Role.PRE_CANDIDATE is not before.role:
             check_candidate(node, self._damaged[node])
         if core.leader is None:

@@ -116,7 +116,8 @@ class Observer:
         def observed(event: Event) -> Effects:
             before = standing_of(replica.core)
             effects = step(event)
-            self._elections.stepped(node, replica.core, event, before, effects)
+            on_disk = self._durable[node].hard_state.term
+            self._elections.stepped(node, replica.core, event, before, effects, on_disk)
             self._stepped(node, replica, effects)
             return effects
 

@@ -4,6 +4,7 @@ import pytest
 
 from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.monotone import Monotone
+from chaos.check.new_terms import check_new_term
 from chaos.check.patient_voters import PatientVoters
 from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from chaos.check.promises_durable import DurableState, check_promise
@@ -156,3 +157,12 @@ def test_a_candidate_with_damage_is_seen() -> None:
     check_candidate(N1, 0)
     with pytest.raises(Violation, match="damaged_do_not_lead"):
         check_candidate(N1, 1)
+
+
+def test_a_term_that_nobody_agreed_to_is_seen() -> None:
+    """Also one after a term that the disk does not have."""
+    check_new_term(N1, Term(5), Term(5), was_asked=True)
+    with pytest.raises(Violation, match="nobody has agreed"):
+        check_new_term(N1, Term(5), Term(5), was_asked=False)
+    with pytest.raises(Violation, match="on its disk is 4"):
+        check_new_term(N1, Term(5), Term(4), was_asked=True)
