@@ -212,7 +212,7 @@ MUTANTS: Final = (
                 "        if self.term < 0:\n            #",
             ),
         ),
-        tests=("tests/sim/test_findings.py",),
+        needs=("SLOW_DISK",),
     ),
     Mutant(
         "forgotten match never restated",
@@ -316,7 +316,7 @@ MUTANTS: Final = (
             ),
         ),
         rulings=(13,),
-        tests=("tests/raft/test_elections.py",),
+        needs=("FALSE_HINT",),
     ),
     Mutant(
         "leader that nobody answers stays",
