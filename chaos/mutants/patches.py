@@ -322,14 +322,14 @@ MUTANTS: Final = (
         "leader that nobody answers stays",
         _LEADER,
         (("            if not self._heard_by_quorum():\n", "            if self.term < 0:\n"),),
-        tests=("tests/raft/test_check_quorum.py",),
+        needs=("PARTITION",),
     ),
     Mutant(
         "leader that hands over takes proposals (hashicorp GH-581)",
         _CORE,
         (("        elif leadership.transferee is not None:\n", "        elif self.term < 0:\n"),),
         known=(27,),
-        tests=("tests/raft/test_transfer.py",),
+        needs=("TRANSFER",),
     ),
     Mutant(
         "answers counted by node id",

@@ -3,16 +3,21 @@
 from typing import Final
 
 from chaos.check.damaged_do_not_lead import check_candidate
+from chaos.check.handover import check_takes_in
+from chaos.check.leaders_are_heard import LeadersAreHeard
 from chaos.check.new_terms import check_new_term
 from chaos.check.patient_voters import PatientVoters
 from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from raftlog.base.ids import NodeId, ReplicaId, Term
 from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role
-from raftlog.raft.events import ConnectionLost, Event, FaultyEntries, Heard, Receive, Tick
+from raftlog.raft.events import ConnectionLost, Event, FaultyEntries, Heard, Propose, Receive, Tick
 from raftlog.raft.rpcs import (
+    AppendAccepted,
+    AppendRejected,
     AppendRequest,
     Heartbeat,
+    HeartbeatReply,
     Message,
     PreVoteReply,
     PreVoteRequest,
@@ -32,6 +37,7 @@ class Elections:
 
     def __init__(self) -> None:
         self._voters: Final = PatientVoters()
+        self._leaders: Final = LeadersAreHeard()
         self._damaged: Final[dict[NodeId, int]] = {}
         """As each core was told: what a read has found is told one turn later."""
 
@@ -57,6 +63,12 @@ class Elections:
         match event:
             case Tick(count):
                 self._voters.passes(node, count)
+                if core.role is Role.LEADER is before.role:
+                    self._leaders.passes(
+                        node, count, core.config.election_ticks_min, _halves(core)
+                    )
+            case Propose() if effects.proposed is not None:
+                check_takes_in(node, core.leadership)
             case Receive(sender, message):
                 self._received(node, core, sender, message, before, effects)
             case FaultyEntries(count):
@@ -67,6 +79,24 @@ class Elections:
                 self._voters.doubts(node)
             case _:
                 pass
+        self._stands(node, core, event, before, effects, on_disk)
+        if core.leader is None:
+            self._voters.doubts(node)
+        elif core.role is Role.LEADER:
+            self._voters.hears(node)
+            if before.role is not Role.LEADER:
+                self._leaders.leads(node)
+
+    def _stands(
+        self,
+        node: NodeId,
+        core: RaftCore,
+        event: Event,
+        before: Standing,
+        effects: Effects,
+        on_disk: Term,
+    ) -> None:
+        """See whether ``node`` stands for election now, and whether it may."""
         if core.term > before.term and any(
             isinstance(send.message, VoteRequest) for send in effects.messages
         ):
@@ -76,10 +106,6 @@ class Elections:
             check_new_term(node, before.term, on_disk, was_asked=asked)
         if core.role is Role.PRE_CANDIDATE is not before.role:
             check_candidate(node, self._damaged[node])
-        if core.leader is None:
-            self._voters.doubts(node)
-        elif core.role is Role.LEADER:
-            self._voters.hears(node)
 
     def _received(
         self,
@@ -101,7 +127,18 @@ class Elections:
                     for send in effects.messages
                 ):
                     self._voters.helps(node, sender.node)
+            case AppendAccepted() | AppendRejected() | HeartbeatReply():
+                if core.role is Role.LEADER is before.role:
+                    self._leaders.answers(node, sender.node)
             case VoteRequest(transfer=False) if core.term > before.term:
                 self._voters.helps(node, sender.node)
             case _:
                 pass
+
+
+def _halves(core: RaftCore) -> list[list[NodeId]]:
+    """Return the voters of the configuration in force, in both halves if it is joint."""
+    members = core.membership
+    return [
+        [replica.node for replica in half] for half in (members.voters, members.outgoing) if half
+    ]

@@ -2,16 +2,11 @@
 
 import pytest
 
-from chaos.check.damaged_do_not_lead import check_candidate
 from chaos.check.monotone import Monotone
-from chaos.check.new_terms import check_new_term
-from chaos.check.patient_voters import PatientVoters
-from chaos.check.pre_votes_change_nothing import Standing, check_pre_vote
 from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.violation import Violation
 from raftlog.base.ids import Index, Term, WriteNumber
 from raftlog.base.writes import HardState, SaveHardState
-from raftlog.raft.effects import Role
 from raftlog.raft.rpcs import (
     AppendAccepted,
     Heartbeat,
@@ -101,68 +96,3 @@ def test_a_commit_that_falls_or_is_invented_is_seen() -> None:
         monotone.commits(N1, Index(4))
     with pytest.raises(Violation, match="restarts with commit 10"):
         monotone.restarts(N1, HardState(), Index(10), Index(9))
-
-
-STANDING = Standing(Term(5), R2, Role.FOLLOWER, N2)
-
-
-@pytest.mark.parametrize(
-    "after",
-    [
-        STANDING._replace(term=Term(6)),
-        STANDING._replace(vote=None),
-        STANDING._replace(role=Role.CANDIDATE),
-        STANDING._replace(leader=None),
-    ],
-    ids=repr,
-)
-def test_a_pre_vote_that_changes_something_is_seen(after: Standing) -> None:
-    """Each of what an election is about."""
-    check_pre_vote(N1, STANDING, STANDING)
-    with pytest.raises(Violation, match="pre_votes_change_nothing"):
-        check_pre_vote(N1, STANDING, after)
-
-
-def test_who_hears_its_leader_and_helps_another_is_seen() -> None:
-    """However much time has passed for others."""
-    voters = PatientVoters()
-    for node in (N1, N2):
-        voters.begins(node, patience=10)
-    voters.helps(N1, N3)  # has heard nobody
-    voters.hears(N1)
-    voters.passes(N2, 100)
-    voters.passes(N1, 9)
-    with pytest.raises(Violation, match="patient_voters"):
-        voters.helps(N1, N3)
-
-
-def test_who_has_waited_or_was_told_that_its_leader_is_gone_may_help() -> None:
-    """A hint is taken back by a sign of life."""
-    voters = PatientVoters()
-    for node in (N1, N2):
-        voters.begins(node, patience=10)
-    voters.hears(N1)
-    voters.passes(N1, 10)
-    voters.helps(N1, N3)
-    voters.hears(N1)
-    voters.doubts(N1)
-    voters.helps(N1, N3)
-    voters.hears(N1)
-    with pytest.raises(Violation, match="0 ticks"):
-        voters.helps(N1, N3)
-
-
-def test_a_candidate_with_damage_is_seen() -> None:
-    """One entry is enough."""
-    check_candidate(N1, 0)
-    with pytest.raises(Violation, match="damaged_do_not_lead"):
-        check_candidate(N1, 1)
-
-
-def test_a_term_that_nobody_agreed_to_is_seen() -> None:
-    """Also one after a term that the disk does not have."""
-    check_new_term(N1, Term(5), Term(5), was_asked=True)
-    with pytest.raises(Violation, match="nobody has agreed"):
-        check_new_term(N1, Term(5), Term(5), was_asked=False)
-    with pytest.raises(Violation, match="on its disk is 4"):
-        check_new_term(N1, Term(5), Term(4), was_asked=True)
