@@ -62,7 +62,7 @@ class Observer:
     ) -> None:
         self.log_time = log_time
         self.marks: Counter[str] = Counter()
-        self.on_reset: Callable[[NodeId], None] = lambda _: None
+        self.on_reset: Callable[[NodeId], None] | None = None
         """Told that a log will begin anew."""
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
@@ -149,7 +149,8 @@ class Observer:
             self._issued[node].append(write)
             if isinstance(write, ResetLog):
                 self.marks["logs reset"] += 1
-                self.on_reset(node)
+                if self.on_reset is not None:
+                    self.on_reset(node)
                 log.reset(write.base, self.committed.log)
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:
