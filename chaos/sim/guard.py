@@ -11,6 +11,7 @@ a seed), which the digest in another process is for.
 
 import builtins
 import io
+import linecache
 import os
 import random
 import socket
@@ -94,7 +95,11 @@ def _refusal(real: object) -> Callable[..., object]:
     what = getattr(real, "__qualname__", repr(real))
 
     @staticmethod
-    def refuse(*_args: object, **_named: object) -> object:
+    def refuse(*args: object, **named: object) -> object:
+        # Whoever words a traceback looks for the source's lines. Refused that, what the product
+        # raised would be lost, and the guard be blamed.
+        if callable(real) and sys._getframe(1).f_globals.get("__name__") == linecache.__name__:
+            return real(*args, **named)
         raise TouchedTheRealWorld(f"simulated code called {what}")
 
     return refuse

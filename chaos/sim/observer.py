@@ -6,7 +6,7 @@ the moment at which they leave.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaos.check.acked_present import History, Place
@@ -23,6 +23,7 @@ from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.real_time_order import RealTimeOrder
 from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.state_machine_safety import StateMachineSafety
+from chaos.sim.elections import Elections, standing_of
 from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry, EntryKind
@@ -70,6 +71,8 @@ class Observer:
     ) -> None:
         self.log_time = log_time
         self.marks: Counter[str] = Counter()
+        self.on_reset: Callable[[NodeId], None] | None = None
+        """Told that a log will begin anew."""
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
         self.order = RealTimeOrder()
@@ -77,6 +80,7 @@ class Observer:
         self.committed = CommittedLog()
         self.stored: dict[bytes, Place] = {}
         self.values: list[bytes] = []
+        self._elections = Elections()
         self._matching = LogMatching()
         self._monotone = Monotone()
         self._safety = StateMachineSafety()
@@ -141,13 +145,18 @@ class Observer:
         self._logs[node] = log.copy()
         self._issued[node] = []
         self._safety.starts(node, replica.machine.applied)
+        patience = replica.core.config.election_ticks_min
+        self._elections.begins(node, patience, store.faulty_count)
         step = replica.core.step
 
         def observed(event: Event, now_ns: int = 0) -> Effects:
             core = replica.core
-            before = (core.configured_at, core.membership)
+            before = standing_of(core)
+            configured = (core.configured_at, core.membership)
             effects = step(event, now_ns)
-            self._stepped(node, replica, effects, before)
+            on_disk = self._durable[node].hard_state.term
+            self._elections.stepped(node, core, event, before, effects, on_disk)
+            self._stepped(node, replica, effects, configured)
             return effects
 
         replica.core.step = observed  # type: ignore[method-assign]
@@ -184,6 +193,8 @@ class Observer:
             self._issued[node].append(write)
             if isinstance(write, ResetLog):
                 self.marks["logs reset"] += 1
+                if self.on_reset is not None:
+                    self.on_reset(node)
                 log.reset(write.base, self.committed.log)
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:

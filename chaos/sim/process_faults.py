@@ -2,14 +2,18 @@
 
 from typing import Final
 
+from chaos.sim.cluster import SHARD
 from chaos.sim.disk import CrashKind, Killed
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
 from chaos.sim.stopping import Stopping
 from chaos.sim.striker import Acts, Striker
+from raftlog.base.ids import NodeId
+from raftlog.storage.segment import SUFFIX
 
 _AFTER_STOP: Final = (CrashKind.KEEP, CrashKind.LOSE)
+_LOG: Final = f"{SHARD}/log/"
 POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
@@ -54,9 +58,15 @@ class ProcessFaults(Striker):
         self.note("outages")
         cluster.end(machine, self.random.choice(list(CrashKind)))
         machine.restart_due = True
+        cluster.observer.on_reset = self._reset
         cluster.queue.after(
             self.random.randrange(4_000, 9_000) * MS_NS, lambda: cluster.restart(machine)
         )
+
+    def _reset(self, node: NodeId) -> None:
+        """A log begins anew behind a snapshot: sometimes the node dies in the middle of that."""
+        if self.random.random() < 0.5 and self.cluster.queue.now_ns < self.cluster.config.fault_ns:
+            _kill_in_removal(self.cluster.machines[node], self.random.randrange(5))
 
     def _kill(self) -> None:
         machine = self.some_machine()
@@ -132,5 +142,15 @@ def _kill_after(machine: Machine, operations: int) -> None:
         if countdown < 0:
             machine.disk.on_operation = None
             raise Killed
+
+    machine.disk.on_operation = on_operation
+
+
+def _kill_in_removal(machine: Machine, operations: int) -> None:
+    """Kill it when the first segment of its log goes, or soon after."""
+
+    def on_operation(call: str, path: str) -> None:
+        if call == "unlink" and path.startswith(_LOG) and path.endswith(SUFFIX):
+            _kill_after(machine, operations)
 
     machine.disk.on_operation = on_operation
