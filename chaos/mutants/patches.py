@@ -148,7 +148,7 @@ MUTANTS: Final = (
     ),
     Mutant(
         "commit beyond the last new entry (Raft 5.3)",
-        _CORE,
+        _LISTENING,
         (
             (
                 (
@@ -316,8 +316,8 @@ MUTANTS: Final = (
         _CORE,
         (
             (
-                "                    self._patience.lose_leader()\n",
-                "                    self._start_election(pre_vote=False, transfer=True)\n",
+                "            self._patience.lose_leader()\n",
+                "            self._start_election(pre_vote=False, transfer=True)\n",
             ),
         ),
         rulings=(13,),

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import ModuleType
 from typing import Final
 
@@ -28,7 +29,7 @@ _OURS: Final = ("raftlog.", "chaos.")
 _REAL: Final[dict[ModuleType, tuple[str, ...]]] = {
     time: (
         *("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"),
-        *("process_time", "sleep", "localtime", "gmtime"),
+        *("process_time", "clock_gettime", "clock_gettime_ns", "sleep", "localtime", "gmtime"),
     ),
     random: (
         *("random", "randint", "randrange", "choice", "choices", "sample", "shuffle"),
@@ -87,8 +88,14 @@ def _places() -> list[tuple[object, str, object]]:
         (owner, name, value)
         for owner in (*modules, *classes)
         for name, value in vars(owner).items()
-        if id(getattr(value, "__func__", value)) in guarded_ids
+        if id(_unwrapped(value)) in guarded_ids
     ]
+
+
+def _unwrapped(value: object) -> object:
+    """Return what a static method or a call with some arguments given comes down to."""
+    value = getattr(value, "__func__", value)
+    return value.func if isinstance(value, partial) else value
 
 
 def _refusal(real: object) -> Callable[..., object]:

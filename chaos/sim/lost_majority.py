@@ -72,8 +72,8 @@ def _survivor(cluster: Cluster, random: Random) -> Machine | None:
 
 def _opened(cluster: Cluster, machine: Machine, lost: list[NodeId]) -> UnsafeRecovery:
     files = machine.disk.files()
-    options = cluster.store_options
-    return UnsafeRecovery.open(DATA, machine.node, lost, options=options, files=files)
+    options, boot = cluster.store_options, f"boot {machine.boot}"
+    return UnsafeRecovery.open(DATA, machine.node, lost, options=options, files=files, boot=boot)
 
 
 def _destroy(cluster: Cluster, machine: Machine) -> None:
