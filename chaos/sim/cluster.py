@@ -6,6 +6,7 @@ the power cut or without.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -80,6 +81,7 @@ class Cluster:
             *(self._replicas, first),
             broker=config.broker is not None,
             log_time=LogTime(majority_is_right=config.clocks_are_right),
+            now_ms=partial(true_ms, self.queue),
         )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
@@ -188,7 +190,7 @@ class Cluster:
 
         def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
             self.queue.note(digest)
-            self.observer.applies(node, entry, digest, outcomes, true_ms(self.queue))
+            self.observer.applies(node, entry, digest, outcomes)
 
         if self.config.broker is None:
             return HistoryState(on_apply)

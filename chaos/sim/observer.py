@@ -68,7 +68,11 @@ class Observer:
         *,
         broker: bool,
         log_time: LogTime,
+        now_ms: Callable[[], int],
     ) -> None:
+        self._now_ms: Final = now_ms
+        self._made_ms: dict[Index, int] = {}
+        """When a leader made each entry that nobody has applied yet, by a true clock."""
         self.log_time = log_time
         self.marks: Counter[str] = Counter()
         self.on_reset: Callable[[NodeId], None] | None = None
@@ -202,6 +206,7 @@ class Observer:
                 self._matching.written(node, write.entries)
                 log.write(write.truncate_to, write.entries)
                 if core.leadership is not None:
+                    self._made_ms.update((entry.index, self._now_ms()) for entry in write.entries)
                     self._changes(node, core, before, write.entries)
         role = effects.role
         if role is not None:
@@ -296,13 +301,12 @@ class Observer:
         entry: Entry,
         digest: bytes,
         outcomes: Sequence[object],
-        true_ms: int,
     ) -> None:
-        """Take in that a state machine applied ``entry``, and when that was."""
+        """Take in that a state machine applied ``entry``."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
-            self._stamped(entry, true_ms)
+            self._stamped(entry)
             if self.facts is not None:
                 self.facts.applied(entry, outcomes)
                 return
@@ -310,9 +314,11 @@ class Observer:
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
 
-    def _stamped(self, entry: Entry, true_ms: int) -> None:
+    def _stamped(self, entry: Entry) -> None:
+        # Behind a slow disk an entry may wait for long; its stamp is of when it was made.
+        made_ms = self._made_ms.pop(entry.index, None) or self._now_ms()
         if entry.kind is EntryKind.COMMANDS:
-            passed_ms = self.log_time.stamped(log_time_of(entry.body), true_ms)
+            passed_ms = self.log_time.stamped(log_time_of(entry.body), made_ms)
             if passed_ms > STEP_MS:
                 self.marks["log time moved at once"] += 1
 
