@@ -80,6 +80,7 @@ CONFIG: Final = SeedConfig(
     value_bytes_max=8,
     disk_ns=MS_NS // 20,
     victims=0,
+    wrong_clocks=0,
     drift_ppm=0,
     heal_majority=False,
     broker=BROKER,

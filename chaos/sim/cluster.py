@@ -6,12 +6,15 @@ the power cut or without.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
 from chaos.check.liveness import ReplicaView
 from chaos.check.log_model import Mark
+from chaos.check.log_time import LogTime
 from chaos.check.violation import Violation
+from chaos.sim.clocks import WallClock, true_ms
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from chaos.sim.events import MS_NS, EventQueue, stream
 from chaos.sim.network import Network
@@ -29,19 +32,21 @@ from chaos.sim.promises import check_disk_behind
 from chaos.sim.states import BrokerState, HistoryState, State
 from chaos.sim.swarm import SeedConfig
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
-from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed
+from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed, WritesLost
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import Write
 from raftlog.node.replica import Replica
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendRequest, PeerMessage
-from raftlog.storage.directory import FIRST_TERM, format_directory
+from raftlog.storage.cached_writes import CachedWrites, newest_named, refuse_unless_alone
+from raftlog.storage.directory import FIRST_TERM, format_directory, format_learner
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.room import NoRoom
 
+CLUSTER: Final = ClusterId("c" * 32)
 DATA: Final = "/data"
 SHARD: Final = "/data/shards/0"
 SCRUB_REST_NS: Final = 3_000 * MS_NS
@@ -60,20 +65,29 @@ class Cluster:
         self.disk_random = stream(config.seed, "disk")
         network_random = stream(config.seed, "network")
         self.network = Network(self.queue, network_random, config.network, self._deliver)
-        self.store_options = StoreOptions(segment_bytes=config.segment_bytes)
+        self.store_options = StoreOptions(config.segment_bytes, durable=not config.os_cache)
+        self._formatting = StoreOptions(config.segment_bytes)
         names = [NodeId(f"n{number + 1}") for number in range(config.nodes)]
         self._replicas = tuple(
             ReplicaId(name, DirectoryId(f"{n:032x}")) for n, name in enumerate(names)
         )
-        self._ids = {replica.node: replica for replica in self._replicas}
+        self._directories = len(self._replicas)
         self.membership = Membership(self._replicas)
         first = seal(
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
             [self.membership.encode()],
         )
-        self.observer = Observer(self._replicas, first, broker=config.broker is not None)
+        self.observer = Observer(
+            *(self._replicas, first),
+            broker=config.broker is not None,
+            log_time=LogTime(majority_is_right=config.clocks_are_right),
+            now_ms=partial(true_ms, self.queue),
+        )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
+        self.wrong_clocks = frozenset(
+            stream(config.seed, "clocks").sample(names, config.wrong_clocks)
+        )
         victims = stream(config.seed, "victims").sample(names, config.victims)
         for name in victims:
             self.machines[name].victim = True
@@ -95,14 +109,39 @@ class Cluster:
         config = self.config
         disk = SimDisk()
         identity = Identity(
-            *(DIRECTORY_FORMAT, ClusterId("c" * 32), replica.node, replica.directory),
+            *(DIRECTORY_FORMAT, CLUSTER, replica.node, replica.directory),
             (self.membership,),
         )
-        format_directory(disk.files(), DATA, identity, self.store_options)
+        format_directory(disk.files(), DATA, identity, self._formatting)
         # A directory is formed long before it is used.
         disk.crash(self.disk_random, CrashKind.LOSE)
         drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
-        return Machine(replica, disk, DiskPace(self.disk_random, config.disk_ns), drift)
+        clock = WallClock(self.queue, self.process_random.randint(-50, 50))
+        pace = DiskPace(self.disk_random, config.disk_ns)
+        return Machine(replica, self.membership, disk, pace, drift, clock)
+
+    @property
+    def replicas(self) -> Sequence[ReplicaId]:
+        """Each node with the directory that it has now."""
+        return [machine.id for machine in self.machines.values()]
+
+    def renew(self, machine: Machine) -> None:
+        """Replace a disk that is gone by a new one: a new, empty learner's (``--join``)."""
+        assert machine.process is None, f"{machine.node} runs on its disk"
+        self._directories += 1
+        machine.disk.wipe()
+        machine.disk.on_operation = machine.disk.read_error = None
+        machine.id = format_learner(
+            *(DATA, CLUSTER, machine.node),
+            options=self._formatting,
+            files=machine.disk.files(),
+            draw=lambda: f"{self._directories:032x}",
+        )
+        machine.disk.crash(self.disk_random, CrashKind.LOSE)
+        machine.formed = NOBODY
+        machine.in_flight = []
+        self.network.forget(machine.node)
+        self.observer.renewed(machine.node)
 
     # -- processes
 
@@ -110,6 +149,8 @@ class Cluster:
         """Start a process on a machine that has none."""
         assert machine.process is None, f"{machine.node} runs already"
         armed = machine.disk.on_operation is not None
+        if self.config.os_cache:
+            in_flight = self._heed_boot(machine, in_flight)
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
             state = self._make_state(machine.node, store)
@@ -126,6 +167,23 @@ class Cluster:
             where = store.faulty_ranges()
             raise Violation("recovery", f"{machine.node}: a good disk has damage at {where}")
         self._begin(machine, store, state, in_flight)
+
+    def _heed_boot(self, machine: Machine, in_flight: Sequence[Write]) -> Sequence[Write]:
+        """Begin under os-cache, as ``node.Host`` does; who may have lost writes comes as new."""
+        noted = CachedWrites(machine.disk.files(), DATA, f"boot {machine.boot}")
+        if noted.lost:
+            named = newest_named(machine.disk.files(), SHARD, machine.formed)
+            try:
+                refuse_unless_alone(DATA, [named], machine.node)
+            except WritesLost:
+                self.marks["reboots under os-cache"] += 1
+            else:
+                raise Violation("recovery", f"{machine.node} has lost writes, and would vote")
+            self.renew(machine)
+            in_flight = ()
+        noted = CachedWrites(machine.disk.files(), DATA, f"boot {machine.boot}")
+        noted.begin([SHARD], durable=False)
+        return in_flight
 
     def _make_state(self, node: NodeId, store: LogStore) -> State:
         """Make what the replica will feed, as far as the disk has kept it."""
@@ -151,7 +209,7 @@ class Cluster:
     ) -> None:
         node = machine.node
         random = self.process_random
-        life = Life(self.queue, machine.drift_ppm, random.randrange(10**6))
+        life = Life(self.queue, machine.drift_ppm, machine.clock)
         writer = SimWriter(
             *(self.queue, life, machine.pace),
             on_performed=lambda plan, error: self._performed(machine, plan, error),
@@ -171,14 +229,14 @@ class Cluster:
             space=machine.space,
         )
         options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
-        replica = Replica(machine.id, self.membership, store, state.machine, world, options)
+        replica = Replica(machine.id, machine.formed, store, state.machine, world, options)
         replica.upkeep.scrubber.rest_ns = SCRUB_REST_NS
         replica.upkeep.scrubber.rate = SCRUB_BYTES_PER_S
         seen = self._look_at(store, store.faulty_ranges())
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
-        machine.process = Process(life, replica, state)
+        machine.process = Process(life, replica, state, writer)
         replica.on_failed = lambda error: self._failed(machine, error)
         state.serve(replica, reader, life, replica.fail)
         replica.start()
@@ -188,6 +246,8 @@ class Cluster:
     ) -> list[Mark | None]:
         """Return what a look at some places of the log shows; its end always."""
         end = store.end
+        if not end.index:
+            return []
         seen: list[Mark | None] = [None] * end.index
         first = Index(self.process_random.randint(1, end.index))
         if first >= store.first_index and not any(low <= first <= high for low, high in faulty):
@@ -215,9 +275,9 @@ class Cluster:
         process = machine.process
         if process is None:
             return
-        process.life.ended = True
+        process.life.end()
         process.state.end()
-        self._count_repairs(process)
+        self._count_work(process)
         if process.replica.yielding.handovers:
             self.marks["handed over by wish"] += process.replica.yielding.handovers
         if process.replica.disks.handovers:
@@ -227,16 +287,18 @@ class Cluster:
         machine.in_flight = list(in_flight) or machine.failed_plan
         machine.failed_plan = []
         machine.disk.crash(self.disk_random, kind)
+        machine.boot += kind is not CrashKind.KEEP
         self.observer.ends(machine.node)
         self._tell_of_lost_connections(machine.node)
 
-    def _count_repairs(self, process: Process) -> None:
+    def _count_work(self, process: Process) -> None:
         upkeep = process.replica.upkeep
         counted = {
             "repairs": upkeep.repairer.repaired,
             "files repaired": upkeep.exchange.fetched,
             "scrub passes": upkeep.scrubber.passes,
             "scrub finds": upkeep.scrubber.found,
+            "leased reads": process.replica.core.leased_reads,
         }
         for what, count in counted.items():
             if count:
@@ -324,7 +386,7 @@ class Cluster:
     def _send(self, machine: Machine, to: NodeId, message: PeerMessage) -> None:
         self.observer.sends(machine.node, to, message)
         self.network.send(machine.node, to, message)
-        if self.disk_random.random() < DEEP_CHECK_SHARE:
+        if self.disk_random.random() < DEEP_CHECK_SHARE and not self.config.os_cache:
             check_disk_behind(
                 *(machine.disk, SHARD, self.store_options, message, machine.node),
                 self.observer.durable_state(machine.node),
@@ -334,8 +396,14 @@ class Cluster:
         process = self.machines[to].process
         if process is None:
             return
-        replica = self._ids[sender]
-        if isinstance(message, AppendRequest) and len(message.entries) > 2:
+        replica = self.machines[sender].id
+        heard = type(message) is AppendRequest and len(message.entries) > 2
+        if not process.life.hindered:  # its arrival is a turn of its own
+            if heard:
+                process.replica.heard(replica)
+            process.replica.receive(replica, message)
+            return
+        if heard:
             process.life.call_soon(lambda: process.replica.heard(replica))
         process.life.call_soon(lambda: process.replica.receive(replica, message))
 

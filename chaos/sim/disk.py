@@ -13,8 +13,9 @@ stream, which of the unsynced operations made it::
 ``cut_power`` leaves nothing to chance: whoever calls it says what is left of each.
 
 Faults for everything else that disks do: errors of reads, writes and syncs, no
-space, bit rot. An error of a sync drops the file's dirty pages: they read back
-as long as the "kernel" runs, count as clean, and are gone after a power cut.
+space, bit rot, sectors that can't be read, writes that land in a wrong place. An
+error of a sync drops the file's dirty pages: they read back as long as the
+"kernel" runs, count as clean, and are gone after a power cut.
 
 One thread only. Directories themselves are never lost, only names in them.
 """
@@ -64,6 +65,11 @@ class _Inode:
         copy.unreadable = set(self.unreadable)
         return copy
 
+    def fails(self, offset: int, length: int) -> bool:
+        """Whether a read of what is there hits a sector that can't be read."""
+        length = min(length, len(self.now) - offset)
+        return length > 0 and not self.unreadable.isdisjoint(_sectors(offset, length))
+
 
 Operation = tuple[str, int, bytes, int]
 """What happened to a file, ``write`` at an offset or ``size``, and which of the disk's operations
@@ -87,6 +93,10 @@ NameChange = tuple[str, "list[tuple[str, _Inode | None]]", int]
 """A directory, names in it that change together (None takes a name away), and when."""
 
 
+def _sectors(offset: int, length: int) -> range:
+    return range(offset // SECTOR_BYTES, (offset + length - 1) // SECTOR_BYTES + 1)
+
+
 def _perform(content: bytearray, operation: Operation) -> None:
     kind, at, data, _ = operation
     if kind == "size":
@@ -95,9 +105,11 @@ def _perform(content: bytearray, operation: Operation) -> None:
         else:
             content.extend(bytes(at - len(content)))
         return
-    if at + len(data) > len(content):
-        content.extend(bytes(at + len(data) - len(content)))
-    content[at : at + len(data)] = data
+    end = at + len(data)
+    missing = end - len(content)
+    if missing > 0:
+        content.extend(bytes(missing))
+    content[at:end] = data
 
 
 class SimDisk:
@@ -223,6 +235,17 @@ class SimDisk:
             if offset < stop:
                 content[offset:stop] = bytes(stop - offset)
 
+    def lose_sectors(self, path: str, offset: int, length: int) -> None:
+        """Let every read of these sectors fail, until they are written again."""
+        self._names[path].unreadable.update(_sectors(offset, length))
+
+    def misplace(self, path: str, offset: int, data: bytes) -> None:
+        """Let a write that was meant for another place land here, on disk and in the cache."""
+        inode = self._names[path]
+        for content in (inode.now, inode.durable):
+            data = data[: max(0, len(content) - offset)]
+            content[offset : offset + len(data)] = data
+
     def content(self, path: str) -> bytes:
         """Return what a reader sees."""
         return bytes(self._names[path].now)
@@ -278,6 +301,8 @@ class SimFile:
         self._files = files
         self._inode = inode
         self._holds_lock = False
+        self._is_open = True
+        files.open_count += 1
 
     def pread(self, length: int, offset: int) -> bytes:
         """Read what is there now."""
@@ -285,6 +310,8 @@ class SimFile:
         error = self._files.disk.read_error
         if error is not None and error(self.path, offset, length):
             raise OSError(errno.EIO, "simulated read error", self.path)
+        if self._inode.unreadable and length and self._inode.fails(offset, length):
+            raise OSError(errno.EIO, "simulated latent error", self.path)
         return bytes(memoryview(self._inode.now)[offset : offset + length])
 
     def pread_now(self, length: int, offset: int) -> bytes | None:
@@ -298,6 +325,8 @@ class SimFile:
         operation = ("write", offset, data, self._files.disk.operations)
         _perform(self._inode.now, operation)
         self._inode.unsynced.append(operation)
+        if self._inode.unreadable:  # a disk puts other sectors in the place of written ones
+            self._inode.unreadable.difference_update(_sectors(offset, len(data)))
         self._files.end()
 
     def sync(self) -> None:
@@ -327,6 +356,8 @@ class SimFile:
 
     def close(self) -> None:
         """Release the lock, if this handle holds it."""
+        self._files.open_count -= self._is_open
+        self._is_open = False
         if self._holds_lock:
             self._holds_lock = False
             self._inode.locked = False
@@ -344,6 +375,8 @@ class SimFiles:
 
     def __init__(self, disk: SimDisk, generation: int) -> None:
         self.disk = disk
+        self.open_count = 0
+        """Handles that were not closed."""
         self._generation = generation
 
     def check_alive(self) -> None:

@@ -19,6 +19,10 @@ class Fault(Enum):
     CRASH_IN_RECOVERY = "crash inside recovery"
     ALL_DOWN = "power cut of all"
     PAUSE = "pause"
+    SLOW_PROCESSOR = "slow processor"
+    RESTART = "restart"
+    ROLLING_RESTART = "rolling restart"
+    CLOCK = "wrong clock"
     PARTITION = "partition"
     CLOG = "clog"
     TRANSFER = "transfer"
@@ -28,10 +32,17 @@ class Fault(Enum):
     SLOW_DISK = "slow disk"
     BIT_ROT = "bit rot"
     READ_ERROR = "read error"
+    LATENT_ERROR = "latent sector error"
+    MISDIRECTED = "misdirected write"
+    ROT_BESIDE = "rot of what stands beside the log"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
     DRAIN = "drain of a node"
     PREFER = "change of who should lead"
+    DEPOSED = "a leader that is cut off while the others elect"
+    WIPED = "loss of one disk, whose node joins anew"
+    MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
+    REBOOT = "restart of a machine under os-cache"
 
 
 _PERIODS_MS: Final = {
@@ -41,6 +52,10 @@ _PERIODS_MS: Final = {
     Fault.CRASH_IN_RECOVERY: (2_000, 8_000),
     Fault.ALL_DOWN: (3_000, 12_000),
     Fault.PAUSE: (1_000, 6_000),
+    Fault.SLOW_PROCESSOR: (1_000, 6_000),
+    Fault.RESTART: (1_000, 6_000),
+    Fault.ROLLING_RESTART: (4_000, 15_000),
+    Fault.CLOCK: (500, 4_000),
     Fault.PARTITION: (600, 4_000),
     Fault.CLOG: (300, 3_000),
     Fault.TRANSFER: (300, 4_000),
@@ -50,19 +65,40 @@ _PERIODS_MS: Final = {
     Fault.SLOW_DISK: (1_000, 6_000),
     Fault.BIT_ROT: (500, 4_000),
     Fault.READ_ERROR: (1_000, 6_000),
+    Fault.LATENT_ERROR: (1_000, 6_000),
+    Fault.MISDIRECTED: (1_000, 6_000),
+    Fault.ROT_BESIDE: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
     Fault.DRAIN: (300, 4_000),
     Fault.PREFER: (500, 5_000),
+    Fault.DEPOSED: (1_000, 4_000),
+    Fault.WIPED: (1_000, 5_000),
+    Fault.MAJORITY_LOST: (2_000, 9_000),
+    Fault.REBOOT: (1_000, 4_000),
 }
 """The range from which a seed draws the mean time between two strikes."""
 SHARES: Final = (0.15, 0.3, 0.5)
 """Of a seed: how likely each kind is in it."""
-_NEED_OTHERS: Final = frozenset(
-    {Fault.BIT_ROT, Fault.READ_ERROR, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER}
-)
+_DAMAGES_LOG: Final = frozenset({Fault.BIT_ROT, Fault.LATENT_ERROR, Fault.MISDIRECTED})
+DAMAGE: Final = frozenset({*_DAMAGES_LOG, Fault.READ_ERROR, Fault.ROT_BESIDE})
+"""Kinds that hit only a minority of replicas, always the same ones (ruling 16)."""
+_NEED_OTHERS: Final = frozenset({*DAMAGE, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER})
 """Kinds that a node alone can't survive, or can't have."""
-_DRAWN_APART: Final = frozenset({Fault.OUTAGE, Fault.MEMBERS})
+_DRAWN_APART: Final = frozenset(
+    {
+        *(Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED),
+        *(Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT),
+    }
+)
+UNDER_OS_CACHE: Final = frozenset(
+    {
+        *(Fault.KILL, Fault.PAUSE, Fault.SLOW_PROCESSOR, Fault.CLOCK, Fault.PARTITION),
+        *(Fault.CLOG, Fault.TRANSFER, Fault.FALSE_HINT, Fault.SLOW_DISK, Fault.REBOOT),
+        Fault.DRAIN,
+    }
+)
+"""Kinds that take nothing back from several machines at once, where nothing is synced."""
 
 
 def draw_period_ms(seed: int, fault: Fault) -> int:
@@ -73,10 +109,14 @@ def draw_period_ms(seed: int, fault: Fault) -> int:
 def draw_faults(seed: int, nodes: int) -> list[Fault]:
     """Draw the kinds of one seed with so many nodes."""
     share = stream(seed, "faults").choice(SHARES)
-    return [
+    chosen = [
         fault
         for fault in Fault
         if fault not in _DRAWN_APART
         and stream(seed, f"fault {fault.value}").random() < share
         and (nodes > 1 or fault not in _NEED_OTHERS)
     ]
+    if Fault.ROT_BESIDE in chosen:
+        # What says how far the log was durable, and the log itself: two faults of one disk.
+        chosen = [fault for fault in chosen if fault not in _DAMAGES_LOG]
+    return chosen

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, TypeVar
 
+from chaos.sim.clocks import WallClock
 from chaos.sim.disk import Killed, SimDisk
-from chaos.sim.events import EventQueue
+from chaos.sim.events import Alarm, EventQueue
 from chaos.sim.states import State
 from raftlog.base.errors import StorageError, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.base.membership import Membership
 from raftlog.base.writes import Write
 from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Plan
@@ -32,28 +34,19 @@ STUCK_NS: Final = 5_000_000_000
 """The longest that a stuck disk hangs."""
 
 
-class LifeTimer:
-    """A call that a process asked for."""
-
-    __slots__ = ("call",)
-
-    def __init__(self, call: Callable[[], None]) -> None:
-        self.call: Callable[[], None] | None = call
-
-    def cancel(self) -> None:
-        """Forget the call."""
-        self.call = None
-
-
 class Life:
     """The scheduler of one process. Implements ``node.ports.Scheduler``."""
 
-    def __init__(self, queue: EventQueue, drift_ppm: int, wall_ms: int) -> None:
+    def __init__(self, queue: EventQueue, drift_ppm: int, clock: WallClock) -> None:
+        self.hindered = False
         self.ended = False
-        self.resumes_ns = 0
         self._queue = queue
         self._rate = PPM + drift_ppm
-        self._wall_ms = wall_ms
+        self._clock = clock
+        self._resumes_ns = 0
+        self._turn_ns = 0
+        self._free_ns = 0
+        """When a slow processor has done what it was given so far."""
 
     def now_ns(self) -> int:
         """Virtual time, as this node's quartz counts it."""
@@ -61,33 +54,61 @@ class Life:
 
     def wall_ms(self) -> int:
         """A wall clock that may be wrong."""
-        return self._wall_ms + self._queue.now_ns // 1_000_000
+        return self._clock.now_ms()
 
     def call_soon(self, call: Callable[[], None]) -> None:
         """Make ``call`` in the next turn."""
-        self.at_ns(self._queue.now_ns, call)
+        self._queue.at(self._queue.now_ns, call, self)
 
     def defer(self, call: Callable[[], None]) -> None:
         """Make ``call`` as late as is allowed: in the next turn."""
-        self.call_soon(call)
+        self._queue.at(self._queue.now_ns, call, self)
 
-    def call_later(self, delay_ns: int, call: Callable[[], None]) -> LifeTimer:
+    def call_later(self, delay_ns: int, call: Callable[[], None]) -> Alarm:
         """Make ``call`` after ``delay_ns`` of this node's time."""
         return self.at_ns(self._queue.now_ns + (delay_ns * PPM) // self._rate + 1, call)
 
-    def at_ns(self, time_ns: int, call: Callable[[], None]) -> LifeTimer:
+    def at_ns(self, time_ns: int, call: Callable[[], None]) -> Alarm:
         """Make ``call`` at a true time, if this life lasts so long."""
-        timer = LifeTimer(call)
-        self._queue.at(time_ns, lambda: self._run(timer))
-        return timer
+        return self._queue.at(time_ns, call, self)
 
-    def _run(self, timer: LifeTimer) -> None:
-        if self.ended or timer.call is None:
-            return
-        if self._queue.now_ns < self.resumes_ns:
-            self._queue.at(self.resumes_ns, lambda: self._run(timer))
-            return
-        timer.call()
+    # -- what hinders
+
+    def end(self) -> None:
+        """Do nothing any more."""
+        self.hindered = self.ended = True
+
+    def pause(self, until_ns: int) -> None:
+        """Stand still until then."""
+        self._resumes_ns = until_ns
+        self.hindered = True
+
+    def slow(self, turn_ns: int) -> None:
+        """Need so long for each turn from now on; 0: none, as usual."""
+        self._turn_ns = turn_ns
+        self.hindered = True
+
+    def takes(self, alarm: Alarm) -> bool:
+        """Hold up a call while this process stands still or is slow. Implements ``Holder``."""
+        if self.ended:
+            return True
+        queue = self._queue
+        now_ns = queue.now_ns
+        if now_ns < self._resumes_ns:
+            queue.put(self._resumes_ns, alarm)
+            return True
+        if alarm.is_late:
+            return False
+        if self._turn_ns or now_ns < self._free_ns:
+            # Everything has its turn in the order in which it was due.
+            alarm.is_late = True
+            start_ns = max(now_ns, self._free_ns)
+            self._free_ns = start_ns + self._turn_ns
+            queue.put(start_ns, alarm)
+            return True
+        # What was put off until now came first: nothing is held up any more.
+        self.hindered = now_ns in (self._resumes_ns, self._free_ns)
+        return False
 
 
 class DiskPace:
@@ -203,21 +224,36 @@ class SimPeers:
 class Process:
     """A process that runs: its life, its replica, its state machine."""
 
-    def __init__(self, life: Life, replica: Replica, state: State) -> None:
+    def __init__(self, life: Life, replica: Replica, state: State, writer: "SimWriter") -> None:
         self.life = life
         self.replica = replica
         self.state = state
+        self.writer = writer
+        self.is_stopping = False
 
 
 class Machine:
     """A computer of the cluster: a disk, and the process on it, if one runs."""
 
-    def __init__(self, replica: ReplicaId, disk: SimDisk, pace: DiskPace, drift_ppm: int) -> None:
+    def __init__(
+        self,
+        replica: ReplicaId,
+        formed: Membership,
+        disk: SimDisk,
+        pace: DiskPace,
+        drift_ppm: int,
+        clock: WallClock,
+    ) -> None:
         self.id = replica
-        self.node = replica.node
+        self.boot = 0
+        """How often the machine was started anew."""
+        self.formed = formed
+        """What its directory was told when it was formatted."""
+        self.node: Final = replica.node
         self.disk = disk
         self.pace = pace
         self.drift_ppm = drift_ppm
+        self.clock = clock
         self.process: Process | None = None
         self.stays_down = False
         self.restart_due = False

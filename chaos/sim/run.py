@@ -4,6 +4,7 @@ The verdict is data: what failed, what was covered, and a digest that is equal
 wherever and however often the seed is run.
 """
 
+import gc
 import traceback
 from collections import Counter
 from typing import Final
@@ -12,22 +13,27 @@ import msgspec
 
 from chaos.check.liveness import why_not_converged
 from chaos.check.log_model import Mark
+from chaos.check.log_time import PATIENCE_MS
 from chaos.check.violation import Violation
 from chaos.sim.broker_clients import BrokerClients
+from chaos.sim.clocks import true_ms
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.events import MS_NS, SECOND_NS, stream
+from chaos.sim.faults import Fault
 from chaos.sim.final_look import look_at_brokers, look_at_files
 from chaos.sim.guard import TouchedTheRealWorld, guarded
 from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
+from chaos.sim.patrol import Patrol
 from chaos.sim.process import Machine
-from chaos.sim.swarm import SeedConfig, draw_config
+from chaos.sim.swarm import SeedConfig, draw_config, is_big
 from chaos.sim.wish_faults import why_not_as_wished
 from chaos.sim.workload import Clients
 from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
+from raftlog.node.shard_clock import DISPUTED
 from raftlog.storage.log_store import LogStore
 
 HEAL_NS: Final = 20 * SECOND_NS
@@ -55,6 +61,18 @@ def run_seed(seed: int) -> Verdict:
 def run_config(config: SeedConfig) -> Verdict:
     """Run what was drawn, or made simpler."""
     return verdict_of(Run(config))
+
+
+def run_quickly(config: SeedConfig) -> Verdict:
+    """Run one, and look for garbage afterwards: a world of a minute is small."""
+    if is_big(config.seed):
+        return run_config(config)
+    gc.disable()
+    try:
+        return run_config(config)
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def verdict_of(run: "Run") -> Verdict:
@@ -89,6 +107,7 @@ class Run:
         self.cluster = Cluster(config)
         self.nemesis = Nemesis(self.cluster)
         self.clients = self._make_clients()
+        self._healed_ms = 0
 
     def _make_clients(self) -> Clients | BrokerClients:
         cluster, config = self.cluster, self.config
@@ -119,6 +138,7 @@ class Run:
             self.cluster.start(machine)
         self.clients.start()
         self.nemesis.start()
+        Patrol(self.cluster).start()
         self.cluster.queue.run_until(self.config.fault_ns)
         self._heal()
         self._demand_writes()
@@ -129,6 +149,7 @@ class Run:
         self._demand_wishes()
         look_at_brokers(self.cluster)
         self._demand_equal_logs()  # retention and sessions write while brokers are looked at
+        self._look_at_clocks()
         self.cluster.observer.finish()
         self._scan_disks()
 
@@ -136,6 +157,7 @@ class Run:
         cluster = self.cluster
         self.nemesis.end()
         cluster.network.heal()
+        self._healed_ms = true_ms(cluster.queue)
         if self.config.heal_majority:
             random = stream(self.config.seed, "heal")
             for node in random.sample(list(cluster.nodes), (self.config.nodes - 1) // 2):
@@ -148,8 +170,21 @@ class Run:
                 cluster.start(machine, machine.in_flight)
         self.clients.heal()
 
+    def _look_at_clocks(self) -> None:
+        """Log time follows the clocks of a majority, if they are right and their nodes run."""
+        cluster = self.cluster
+        right = [each for each in cluster.up() if each.node not in cluster.wrong_clocks]
+        is_majority = len(right) * 2 > self.config.nodes
+        if is_majority and cluster.observer.log_time.settled(self._healed_ms):
+            cluster.marks["log time settled"] += 1
+        for machine in cluster.up():
+            alarms = machine.process.replica.upkeep.alarms.raised if machine.process else ()
+            cluster.marks["log time disputed"] += DISPUTED in alarms
+
     def _demand_writes(self) -> None:
         queue = self.cluster.queue
+        if Fault.CLOCK in self.config.periods_ns:  # log time is given time to find to the clocks
+            queue.run_until(queue.now_ns + (PATIENCE_MS + 1_000) * MS_NS)
         deadline_ns = queue.now_ns + HEAL_NS
         while self.clients.acks_after_heal < ACKS_WANTED:
             if queue.now_ns >= deadline_ns:
@@ -174,6 +209,12 @@ class Run:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", missing)
             queue.run_until(queue.now_ns + 100 * MS_NS)
+        if any(
+            machine.process.replica.core.is_aside
+            for machine in self.cluster.up()
+            if machine.process
+        ):
+            self.cluster.marks["drained nodes left alone"] += 1
 
     def _demand_end_of_clients(self) -> None:
         queue = self.cluster.queue
@@ -210,17 +251,29 @@ class Run:
     def _demand_equal_logs(self) -> None:
         queue = self.cluster.queue
         deadline_ns = queue.now_ns + HEAL_NS
-        while (missing := why_not_converged(self.cluster.views())) is not None:
+        while (missing := self._why_not_at_rest()) is not None:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", missing)
             queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _why_not_at_rest(self) -> str | None:
+        missing = why_not_converged(self.cluster.views())
+        if missing is not None:
+            return missing
+        for machine in self.cluster.up():
+            # Damage, and a power cut 20 ms after an ack, are two faults (ruling 2).
+            process = machine.process
+            if machine.victim and process is not None and process.replica.store.mark_dirty:
+                return f"{machine.node}: the durable mark is not on the disk"
+        return None
 
     def _scan_disks(self) -> None:
         """Cut the power of all and read every log from its first entry to its last."""
         cluster = self.cluster
         for machine in cluster.machines.values():
             if machine.process is not None:
-                cluster.end(machine, CrashKind.LOSE)
+                kind = CrashKind.KEEP if self.config.os_cache else CrashKind.LOSE
+                cluster.end(machine, kind)
                 _scan(cluster, machine)
         look_at_files(cluster)
 

@@ -1,6 +1,7 @@
 """``raftlog cluster``: all nodes of a configuration, as processes on this machine."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -102,5 +103,11 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for each in view.nodes:
         for alarm in each.alarms:
             typer.echo(f"alarm on {each.node}: {alarm}")
+    for shard, recovery in view.recoveries.items():
+        at = datetime.fromtimestamp(recovery.wall_ms / 1000, UTC).isoformat(timespec="seconds")
+        typer.echo(
+            f"shard {shard} went on without its majority at entry {recovery.index}, by "
+            f"{recovery.node} at {at}; given up: {', '.join(recovery.lost)}"
+        )
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

@@ -1,10 +1,11 @@
-"""``raftlog node``: one node, in this process."""
+"""``raftlog node``: one node, in this process, or its directory while it is stopped."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from raftlog.cli.lost_majority import unsafe_recover
 from raftlog.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_TIMEOUT_S,
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
     from raftlog.server.config import Config
 
-app = typer.Typer(help="Run or drain one node.", no_args_is_help=True)
+app = typer.Typer(help="Run or drain one node, or work on its directory.", no_args_is_help=True)
+app.command()(unsafe_recover)
 
 ClusterOption = Annotated[
     str, typer.Option(help="With --join: the cluster's id; without it the other nodes are asked.")

@@ -53,6 +53,8 @@ class Persister:
         self.since_ns: int | None = None
         """When the plan that is under way was given to the writer."""
         self.closed = False
+        self.error: Exception | None = None
+        """What ended the writing: the store is not what its files hold, and must not be closed."""
 
     @property
     def idle(self) -> bool:
@@ -84,6 +86,7 @@ class Persister:
             # Half planned: what the store believes is not what its files hold. A replica that
             # went on would lead, or count as alive, without ever writing again.
             self._failed = True
+            self.error = error
             self._on_failed(error)
             return
         if plan is not None:
@@ -112,17 +115,20 @@ class Persister:
         assert plan is not None, "the writer finished what was never begun"
         if isinstance(error, NoRoom) and not self.closed:
             self._on_no_room()
-            self._scheduler.call_later(NO_ROOM_RETRY_NS, self._try_again)
+            self._scheduler.call_later(NO_ROOM_RETRY_NS, lambda: self._try_again(error))
             return
         self.under_way = None
         self.since_ns = None
-        if self.closed:
-            return
         if error is not None:
             self._failed = True
-            self._on_failed(error)
+            self.error = error
+            if not self.closed:
+                self._on_failed(error)
             return
+        # Also of a replica that was stopped meanwhile: who closes the log plans once more.
         self._store.complete(plan)
+        if self.closed:
+            return
         self._worked_at_ns = self._scheduler.now_ns()
         # The next plan is begun before the report is acted on: the disk must not wait for us.
         if self._pending or self._errands:
@@ -134,12 +140,13 @@ class Persister:
         # Also after work that made nothing durable: commands may have gathered meanwhile.
         self._on_done()
 
-    def _try_again(self) -> None:
+    def _try_again(self, error: Exception) -> None:
         """Go on where there was no room."""
         plan = self.under_way
         assert plan is not None, "what found no room has ended by itself"
         if self.closed:
             self.under_way = None
+            self.error = error
         else:
             self._perform(plan)
 

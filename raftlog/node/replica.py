@@ -114,7 +114,8 @@ class Replica:
         self._scheduler = world.scheduler
         self._peers = world.peers
         restored = recollect(store, machine, membership)
-        self.core = RaftCore(replica, options.core, restored, world.random)
+        now_ns = world.scheduler.now_ns()
+        self.core = RaftCore(replica, options.core, restored, world.random, now_ns)
         self.members = MembersSeen(self.core)
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
@@ -239,6 +240,11 @@ class Replica:
         """Whether the writer has nothing of this replica any more."""
         return self._persister.under_way is None
 
+    @property
+    def write_error(self) -> Exception | None:
+        """What ended the writing, if something did: then the log must not be closed."""
+        return self._persister.error
+
     def _is_writing(self) -> bool:
         return self._persister.under_way is not None
 
@@ -359,7 +365,7 @@ class Replica:
 
     def _decide(self, event: Event) -> Effects | None:
         try:
-            effects = self.core.step(event)
+            effects = self.core.step(event, self._scheduler.now_ns())
         except (AssertionError, CorruptFrame) as error:
             # A failed assertion, or a configuration entry of another version, stops the replica,
             # not the process's other shards.

@@ -144,9 +144,13 @@ def _after(membership: Membership, steps: Iterable[Step]) -> Membership:
 
 def _with_known_addresses(membership: Membership) -> Membership:
     """Forget the addresses of those who are no members any more."""
+    return msgspec.structs.replace(membership, addresses=known_addresses(membership))
+
+
+def known_addresses(membership: Membership) -> tuple[MemberAddresses, ...]:
+    """Return the addresses of those who are members."""
     members = {replica.node for replica in membership.replicas}
-    kept = tuple(each for each in membership.addresses if each.node in members)
-    return msgspec.structs.replace(membership, addresses=kept)
+    return tuple(each for each in membership.addresses if each.node in members)
 
 
 # -- what operators ask for
@@ -256,6 +260,11 @@ def _added(
         raise MemberExists(
             f"{known} is a member, and {change.replica} is another directory of that node; remove "
             f"the member first: raftlog member remove {change.node}"
+        )
+    if membership.gave_up(change.replica):
+        raise BadChange(
+            f"{change.replica} was given up with a lost majority (raftlog node unsafe-recover); "
+            f"move its directory away, and let it join as new: raftlog node run --join"
         )
     where = MemberAddresses(change.node, change.peer, change.client)
     if known is not None and membership.addresses_of(change.node) == where:

@@ -20,6 +20,8 @@ the replica.
 from collections.abc import Sequence
 from typing import assert_never
 
+import msgspec
+
 from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
@@ -40,6 +42,7 @@ from raftlog.raft.effects import (
 )
 from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
+from raftlog.raft.lease import Lease
 from raftlog.raft.listening import Listening
 from raftlog.raft.precedence import rounds_to_sit_out
 from raftlog.raft.quorum import Verdict
@@ -51,9 +54,14 @@ class RaftCore(Listening):
 
     # -- the outside
 
-    def step(self, event: events.Event) -> Effects:
-        """Take in one event; return everything that follows from it."""
+    def step(self, event: events.Event, now_ns: int = 0) -> Effects:
+        """Take in one event; return everything that follows from it.
+
+        ``now_ns`` is the shell's monotonic clock, which goes on while the machine sleeps. Only
+        leases measure by it; all other time is ticks.
+        """
         out = self._out = Effects()
+        self._moment.ns = now_ns
         role, term, leader = self.role, self.term, self.leader
         self._dispatch(event)
         if self._unsaved:
@@ -96,9 +104,7 @@ class RaftCore(Listening):
             case events.ForgetRead(token):
                 self._forwarded_reads.take(token)
             case events.ConnectionLost(node):
-                # Only a hint (ruling 13): pre-vote and the others' stickiness still decide.
-                if node == self.leader and self.role is Role.FOLLOWER:
-                    self._patience.lose_leader()
+                self._on_connection_lost(node)
             case events.Transfer(target):
                 if self.leadership is None or self.leadership.transferee is not None:
                     self._out.transfer = TransferEnded.REFUSED
@@ -120,6 +126,13 @@ class RaftCore(Listening):
                 self.log.trim(start)
             case _:
                 assert_never(event)
+
+    def _on_connection_lost(self, node: NodeId) -> None:
+        # Only a hint (ruling 13): pre-vote and the others' stickiness still decide. Where
+        # there are leases it is none: pledges last, whatever became of connections.
+        is_hint = not self.membership.lease_ms
+        if is_hint and node == self.leader and self.role is Role.FOLLOWER:
+            self._patience.lose_leader()
 
     def _propose(self, bodies: Sequence[Sequence[Buffer]], kind: EntryKind) -> None:
         leadership = self.leadership
@@ -156,7 +169,11 @@ class RaftCore(Listening):
         return entries[0].index
 
     def _finish_change(self, leadership: Leadership) -> None:
-        """Do what a committed configuration asks of its leader: leave a joint one, or bow out."""
+        """Do what is due once a configuration is committed.
+
+        A joint one is left; a leader that is no voter any more bows out; one that is set
+        otherwise than the shard makes the shard have leases, or have none.
+        """
         if not leadership.first_index <= self.commit >= self.configured_at:
             return
         if self.membership.is_joint:
@@ -165,6 +182,9 @@ class RaftCore(Listening):
             # It led until its own removal was committed, without counting itself (§4.2.2).
             leadership.bow_out(self._out)
             self._become_follower(self.term, None)
+        elif self.membership.lease_ms != self.config.lease_ms and leadership.transferee is None:
+            leases = msgspec.structs.replace(self.membership, lease_ms=self.config.lease_ms)
+            self._append_configuration(leadership, leases)
 
     # -- appending
 
@@ -193,7 +213,7 @@ class RaftCore(Listening):
 
     def _read(self, token: int) -> None:
         if self.leadership is not None:
-            self.leadership.read(WaitingRead(token, None), self._out)
+            self.leased_reads += self.leadership.read(WaitingRead(token, None), self._out)
         elif self.leader is not None and self._forwarded_reads.add(token):
             self._send(self.leader, rpcs.ReadIndexRequest(self.term, token))
         else:
@@ -211,7 +231,7 @@ class RaftCore(Listening):
     # -- elections
 
     def _start_election(self, *, pre_vote: bool, transfer: bool = False) -> None:
-        if self.leadership is not None:
+        if self.leadership is not None or (self._pledge.holds and not transfer):
             return
         self._patience.begin_round()
         if not transfer:
@@ -284,7 +304,12 @@ class RaftCore(Listening):
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
-            *(self.membership, self._members.quorum, self.commit),
+            *(
+                self.membership,
+                self._members.quorum,
+                self.commit,
+                Lease(self._moment, self.replica),
+            ),
         )
         self.leadership = leadership
         leadership.durable(self.durable)
@@ -341,7 +366,8 @@ class RaftCore(Listening):
                     self._start_election(pre_vote=False, transfer=True)
             case rpcs.ReadIndexRequest():
                 if self.leadership is not None and self.leadership.knows(sender):
-                    self.leadership.read(WaitingRead(message.token, sender.node), self._out)
+                    read = WaitingRead(message.token, sender.node)
+                    self.leased_reads += self.leadership.read(read, self._out)
             case rpcs.ReadIndexReply():
                 if sender.node == self.leader and self._forwarded_reads.take(message.token):
                     self._out.reads.append(ReadReady(message.token, message.index))
@@ -372,7 +398,7 @@ class RaftCore(Listening):
     def _is_sticky(self) -> bool:
         """Whether this replica has a leader, perhaps itself, that it has no reason to doubt."""
         known = self.leader is not None and self._patience.trusts_leader
-        return known or self.leadership is not None
+        return known or self.leadership is not None or self._pledge.holds
 
     def _follow(self, sender: ReplicaId) -> bool:
         """Accept ``sender`` as the leader of this term; False if it cannot be."""
@@ -401,7 +427,9 @@ class RaftCore(Listening):
             self._count(sender, granted=True)
 
     def _on_vote_request(self, sender: ReplicaId, message: rpcs.VoteRequest) -> None:
-        free = self.vote is None and self.leader is None
+        # What the leader itself has asked for is no breach of a pledge: it has no lease any more.
+        may_help = message.transfer or not self._pledge.holds
+        free = self.vote is None and self.leader is None and may_help
         granted = (free or self.vote == sender) and self._is_up_to_date(message)
         if granted and self.vote is None:
             self.vote = sender

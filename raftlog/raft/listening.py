@@ -34,13 +34,28 @@ class Listening(ReplicaState):
     def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
         self._commit_up_to(min(message.commit, self._following.matched))
         self._out.divergence = self._following.contradicts(sender.node, message, self.commit)
-        reply = rpcs.HeartbeatReply(self.term, message.round, is_aside=self.is_aside)
+        reply = rpcs.HeartbeatReply(
+            *(self.term, message.round),
+            pledged_ms=self._pledge_to_leader(),
+            is_aside=self.is_aside,
+        )
         self._promise(sender.node, reply)
         if message.commit > self._following.matched:
             # After a restart, or a doubt about the leader, this replica no longer knows that its
             # log matches. A leader with nothing to send would never say so, and what it has
             # committed would not be committed here: tell it how little is known to match.
             self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
+
+    def _pledge_to_leader(self) -> int:
+        """Pledge to help nobody else to lead, if the shard has leases; return for how long.
+
+        Not before the configuration that says so is on this disk: after a start it alone tells
+        what may have been pledged.
+        """
+        lease_ms = self.membership.lease_ms
+        if not lease_ms or self.durable < self.configured_at:
+            return 0
+        return self._pledge.give(lease_ms)
 
     def _reset_log(self, base: LogEnd, configuration: bytes) -> None:
         """Begin the log anew behind ``base``, if nothing better has come meanwhile (Raft §7)."""

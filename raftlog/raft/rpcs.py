@@ -114,12 +114,16 @@ class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
     ``disk`` is how full the sender's disk is (``base/space.py``), ``wall_ms`` its wall
     clock (ruling 8). The core does not know: they are put in by the shell, and read by
     the leader's.
+
+    ``pledged_ms``: for so long, from when the round reached me, I help nobody else to lead
+    (``raft/lease.py``).
     """
 
     term: Term
     round: int
     disk: int = 0
     wall_ms: int = 0
+    pledged_ms: int = 0
     is_aside: bool = False
 
 

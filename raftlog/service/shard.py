@@ -194,13 +194,14 @@ class BrokerShard:
         """Trim what snapshots make dispensable; give them to peers, and take theirs."""
         ranges, snapshots = writers
         source = InstallSource(
-            *(self._snapshots, self._index, reader, scheduler),
+            *(self._snapshots, self._index, reader, scheduler, replica.keeping.pace),
             start=lambda: (replica.store.start, replica.core.committed_membership.encode()),
             send=replica.keeping.send,
         )
         trimming = LogTrimming(
             *(replica, replica.keeping.trim, self.machine, self._index, reader),
             is_held=lambda: source.serves,
+            is_writing=lambda: snapshots.is_writing,
             on_failed=on_failed,
         )
 

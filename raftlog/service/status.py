@@ -59,6 +59,17 @@ def node_status(
         learners=[replica.node for replica in membership.learners],
         shards=facts.shards,
         drained=drained,
+        recovery=_recovery(membership),
+    )
+
+
+def _recovery(membership: Membership) -> client.ForcedRecovery | None:
+    found = membership.recovery
+    if found is None:
+        return None
+    lost = [f"{each.node}/{each.directory}" for each in found.lost]
+    return client.ForcedRecovery(
+        index=found.index, wall_ms=found.wall_ms, node=found.by.node, lost=lost
     )
 
 

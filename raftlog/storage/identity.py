@@ -70,8 +70,8 @@ def read_identity(files: Files, path: str) -> Identity:
     if not files.exists(name):
         raise DirectoryUnformatted(
             f"{path} was never formatted (it has no {NODE_META}); form the cluster first "
-            "(raftlog cluster up, or RaftLog.form). If it was wiped, this node must not come back "
-            "as a voter under its old name"
+            "(raftlog cluster up, or RaftLog.form). If it was wiped, this node has forgotten its "
+            "votes; it comes back as a new member: raftlog node run --join"
         )
     file = files.open(name)
     try:

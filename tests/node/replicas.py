@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from random import Random
 
+from chaos.sim.clocks import WallClock
 from chaos.sim.disk import SimDisk
 from chaos.sim.events import SECOND_NS, EventQueue
 from chaos.sim.machine import HistoryMachine
@@ -33,20 +34,21 @@ class Node:
 
     def __init__(self, *, voters: int, entries: Sequence[Entry] = ()) -> None:
         self.queue = EventQueue()
-        self.life = Life(self.queue, 0, 0)
+        self.life = Life(self.queue, 0, WallClock(self.queue))
         self.disk = SimDisk()
         self.sent: list[tuple[NodeId, PeerMessage]] = []
         self.failures: list[Exception] = []
         self.applied: list[Entry] = []
         self.voters = voters
+        self.randoms = Random(1)
         state = HardState(entries[-1].term if entries else Term(1))
         create_log(self.disk.files(), FOLDER, OPTIONS, state, list(entries))
         self.open()
 
     def open(self) -> None:
         """Start a process on what is on the disk."""
-        self.life.ended = True
-        self.life = Life(self.queue, 0, 0)
+        self.life.end()
+        self.life = Life(self.queue, 0, WallClock(self.queue))
         self.store = LogStore.open(self.disk.files(), FOLDER, OPTIONS)
         self.machine = HistoryMachine(lambda entry, _digest: self.applied.append(entry))
         pace = DiskPace(Random(1), DISK_NS)
@@ -60,7 +62,7 @@ class Node:
             writer=writer,
             reader=SimReader(self.queue, self.life, pace),
             peers=self,
-            random=Random(1),
+            random=Random(self.randoms.getrandbits(64)),  # no process draws what the last one did
         )
         members = Membership(REPLICAS[: self.voters])
         self.replica = Replica(

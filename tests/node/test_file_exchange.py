@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from chaos.sim.clocks import WallClock
 from chaos.sim.disk import CrashKind, SimDisk
 from chaos.sim.events import EventQueue
 from chaos.sim.process import DiskPace, Life, SimReader
@@ -35,7 +36,7 @@ class World:
         self.exchanges = {node: self._make(node) for node in NODES}
 
     def _make(self, node: NodeId) -> FileExchange:
-        life = Life(self.queue, 0, 0)
+        life = Life(self.queue, 0, WallClock(self.queue))
         made = FileExchange(
             *(self.disks[node].files(), "shard"),
             *(SimReader(self.queue, life, DiskPace(Random(1), 1_000)), life),

@@ -206,6 +206,23 @@ def test_a_replica_that_is_closed_waits_for_no_room() -> None:
 
     assert rig.persister.under_way is None
     assert not rig.world.writing
+    assert isinstance(rig.persister.error, NoRoom), "the log is not whole: nobody may close it"
+
+
+def test_a_write_that_ends_after_the_stop_leaves_a_log_that_can_be_closed() -> None:
+    """Found by the simulator's orderly stops: a disk slower than the patience of a stop.
+
+    The store stayed busy with what was on disk already, closing it was an assertion, and
+    the node ended with a traceback instead of a synced durable mark.
+    """
+    rig = Rig()
+    rig.append()
+    rig.world.turn()
+    rig.persister.closed = True
+    rig.world.write()
+
+    assert (rig.persister.under_way, rig.persister.error, rig.durable) == (None, None, [])
+    rig.store.complete(rig.store.plan_close())
 
 
 def test_a_plan_that_cannot_be_made_is_the_last_one() -> None:

@@ -9,7 +9,7 @@ import pytest
 from chaos.sim.disk import SimDisk
 from raftlog.base.ids import DirectoryId, NodeId, ReplicaId
 from raftlog.base.limits import DISK_STALL_NS, SPACE_LOOK_NS
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.space import DiskLevel, DiskLimits, Space
 from raftlog.node.room import ShardRoom
 from raftlog.node.space import NodeSpace, SpaceWatch
@@ -22,6 +22,13 @@ from tests.service.fakes import FakeReader, FakeScheduler
 N1, N2, N3 = (NodeId(f"n{n}") for n in (1, 2, 3))
 ROOM, SCARCE, FULL = DiskLevel.ROOM, DiskLevel.SCARCE, DiskLevel.FULL
 GIB = 1 << 30
+
+
+def test_a_learner_that_knows_nobody_yet_has_a_level() -> None:
+    """Its status shows it; what it may take in is not its to say."""
+    space = NodeSpace()
+    space.level = FULL
+    assert ShardRoom(REPLICAS[0], space).level(NOBODY) is ROOM
 
 
 @pytest.mark.parametrize(

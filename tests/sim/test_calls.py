@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.message import Message
 
 from chaos.sim.calls import Calls, SimRequest
+from chaos.sim.clocks import WallClock
 from chaos.sim.events import MS_NS, SECOND_NS, EventQueue
 from chaos.sim.process import Life
 from chaos.sim.swarm import CallsConfig
@@ -34,7 +35,7 @@ class FakeProcess:
     """A process that lives as long as the test lets it."""
 
     def __init__(self, queue: EventQueue, handle: Callable[[SimRequest], None]) -> None:
-        self.life = Life(queue, 0, 0)
+        self.life = Life(queue, 0, WallClock(queue))
         self.state = FakeState(handle)
 
 
@@ -116,7 +117,7 @@ def test_a_node_that_is_down_refuses_and_one_that_dies_is_silent() -> None:
     world.queue.run_until(SECOND_NS)
     assert world.error().retriable
     world.answers.clear()
-    world.process.life.ended = True
+    world.process.life.end()
     world.ask(N1, Method.APPEND)
     world.queue.run_until(3 * SECOND_NS)
     assert world.error().outcome is Outcome.UNKNOWN

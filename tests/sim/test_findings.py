@@ -4,6 +4,7 @@ from random import Random
 
 import pytest
 
+from chaos.sim.clocks import WallClock
 from chaos.sim.disk import CrashKind, SimDisk
 from chaos.sim.events import EventQueue
 from chaos.sim.process import DiskPace, Life, SimReader, SimWriter
@@ -177,7 +178,7 @@ def test_a_repair_request_is_answered_with_the_whole_range() -> None:
     log.append(entries)
     _, store = store_with(entries)
     queue = EventQueue()
-    life = Life(queue, 0, 0)
+    life = Life(queue, 0, WallClock(queue))
     reader = SimReader(queue, life, DiskPace(Random(1), 1))
     log_reader = LogReader(store, reader, lambda _: None)
     writer = SimWriter(
