@@ -6,9 +6,11 @@ election without its timeout, and no leader: a transfer goes to a voter that ans
 has everything that was in the log at the look before, has room on its disk and is
 not drained. Until it succeeds the leader leads on and serves.
 
-So that leadership does not flap, who is preferred must have answered without a break
-for some seconds; and every attempt, failed or followed by coming back, makes the next
-one wait twice as long, until one was long enough ago.
+Leadership does not flap. Who is preferred must have been well without a break for some
+seconds: it answers, and its disk stores what it is sent; one that hangs for as long as
+would take leadership from a leader (``succession.py``) is not well, and nor is one that
+has just been started. And every attempt, failed or followed by coming back, makes the
+next one wait twice as long, until one was long enough ago.
 """
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from typing import Final
 
 from raftlog.base.ids import Index, NodeId, Term
 from raftlog.base.limits import (
+    DISK_STALL_NS,
     PREFER_STEADY_NS,
     YIELD_CALM_NS,
     YIELD_WAIT_NS_MAX,
@@ -47,7 +50,9 @@ class Yielding:
         self._term = Term(0)
         self._last = Index(0)
         """The log's end at the last look, in ``_term``."""
-        self._answers_since_ns: dict[NodeId, int] = {}
+        self._moved: dict[NodeId, tuple[Index, int]] = {}
+        """What each follower has stored, and when it last stored more or lacked nothing."""
+        self._well_since_ns: dict[NodeId, int] = {}
         self._preferred: tuple[NodeId, ...] = ()
         self._wait_ns = YIELD_WAIT_NS_MIN
         self._tried_ns: int | None = None
@@ -70,9 +75,10 @@ class Yielding:
         before, term = self._last, self._term
         self._last, self._term = core.log.last_index, leadership.term
         if term != leadership.term:
-            self._answers_since_ns.clear()
+            self._moved.clear()
+            self._well_since_ns.clear()
             return
-        self._note_who_answers(leadership, now_ns)
+        self._note_who_is_well(leadership, before, now_ns)
         if leadership.transferee is not None or core.commit < leadership.first_index:
             return
         if self._tried_ns is not None and now_ns - self._tried_ns < self._wait_ns:
@@ -82,13 +88,17 @@ class Yielding:
             self._note_attempt(now_ns)
             self._hand_over(successor)
 
-    def _note_who_answers(self, leadership: Leadership, now_ns: int) -> None:
-        since = self._answers_since_ns
+    def _note_who_is_well(self, leadership: Leadership, before: Index, now_ns: int) -> None:
+        moved, well = self._moved, self._well_since_ns
         for node, progress in leadership.followers.items():
-            if progress.active or progress.was_active:
-                since.setdefault(node, now_ns)
+            match, since_ns = moved.get(node, (Index(0), now_ns))
+            if progress.match >= before or progress.match != match:
+                since_ns = now_ns
+            moved[node] = (progress.match, since_ns)
+            if _answers(progress) and now_ns - since_ns < DISK_STALL_NS:
+                well.setdefault(node, now_ns)
             else:
-                since.pop(node, None)
+                well.pop(node, None)
 
     def _note_attempt(self, now_ns: int) -> None:
         """Wait twice as long after each attempt, unless the one before was long ago."""
@@ -110,7 +120,7 @@ class Yielding:
             (rank, -progress.match, node)
             for node, progress in leadership.followers.items()
             if self._could_lead(progress, before)
-            and self._answers_since_ns.get(node, now_ns) <= since_ns
+            and self._well_since_ns.get(node, now_ns) <= since_ns
             and (rank := rank_of(membership, node, is_aside=False)) < mine
         ]
         return min(better)[2] if better else None
@@ -120,8 +130,12 @@ class Yielding:
         return (
             progress.replica in self._core.membership.voters
             and progress.round > 0
-            and (progress.active or progress.was_active)
+            and _answers(progress)
             and progress.match >= before
             and self._room.of(progress.replica.node) is not DiskLevel.FULL
             and not progress.is_aside
         )
+
+
+def _answers(progress: Progress) -> bool:
+    return progress.active or progress.was_active

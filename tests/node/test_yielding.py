@@ -8,6 +8,7 @@ import pytest
 
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import (
+    DISK_STALL_NS,
     PREFER_STEADY_NS,
     YIELD_CALM_NS,
     YIELD_WAIT_NS_MAX,
@@ -187,6 +188,30 @@ def test_a_break_in_its_answers_begins_the_count_anew() -> None:
 
     assert rig.look(STEADY_LOOKS - 2) == []
     assert rig.look(3) == [N2]
+
+
+def test_a_disk_that_hangs_is_not_trusted_at_once() -> None:
+    """The preferred leader handed over because of it: another hang may follow the first."""
+    rig = preferring(N2)
+    rig.core.log.last_index = 6  # what the new leader wrote, and n2's disk does not store
+    looks = 2 + DISK_STALL_NS // LOOK_NS
+    assert rig.look(looks) == []
+    rig.followers[N2].match = 6
+
+    assert rig.look(STEADY_LOOKS - 2) == []
+    assert rig.look(3) == [N2]
+
+
+def test_who_stores_more_all_the_time_is_well_though_it_is_never_level() -> None:
+    """Under load there is always something under way; one look that finds it level is enough."""
+    rig = preferring(N2)
+    for _ in range(2 * STEADY_LOOKS):
+        rig.core.log.last_index += 10
+        rig.followers[N2].match = rig.core.log.last_index - 15
+        assert rig.look(1) == []
+    rig.followers[N2].match = rig.core.log.last_index
+
+    assert rig.look(1) == [N2]
 
 
 def test_health_comes_before_preference() -> None:
