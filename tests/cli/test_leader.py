@@ -6,8 +6,11 @@ from typing import cast
 
 import pytest
 
+from raftlog.base.ids import NodeId
 from raftlog.cli.app import main
+from raftlog.cli.cluster import role_of
 from raftlog.cli.exits import Exit
+from raftlog.server.observation import ClusterView, NodeView
 from raftlog.sync import Client
 from raftlog.testing.cluster import LocalCluster
 from tests.cli.conftest import Shell
@@ -120,6 +123,21 @@ def test_a_program_says_it_without_a_loop_of_its_own(three: LocalCluster) -> Non
         assert {each.preference for each in rows if each.leads} == {1}
         assert {each.preference for each in client.members.prefer()} == {0}
         assert client.status().preferred == ()
+
+
+def test_the_status_shows_what_is_wished_as_the_leader_knows_it() -> None:
+    """A follower that was cut off may know an older wish."""
+    nodes = [NodeId(f"n{n}") for n in (1, 2, 3)]
+    leading = NodeView(nodes[0], 0, "", role="leader", term=2, preferred=("n2", "n3"))
+    second = NodeView(nodes[1], 0, "", role="follower", term=2, drained=True)
+    third = NodeView(nodes[2], 0, "", role="follower", term=1, preferred=("n1",))
+    view = ClusterView((leading, second, third))
+
+    assert [role_of(view, each) for each in view.nodes] == [
+        "leader",
+        "follower, drained, preferred",
+        "follower, preferred (2)",
+    ]
 
 
 @pytest.mark.parametrize(
