@@ -130,6 +130,17 @@ MEMBER_MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "who is preferred gets leadership back while its disk hangs",
+        "raftlog.node.yielding",
+        (
+            (
+                "if _answers(progress) and now_ns - since_ns < DISK_STALL_NS:",
+                "if _answers(progress):",
+            ),
+        ),
+        tests=("tests/sim/test_wishes.py",),
+    ),
+    Mutant(
         "who is preferred leads although it is drained",
         "raftlog.node.yielding",
         (("            and not progress.is_aside\n", ""),),

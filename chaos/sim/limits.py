@@ -34,7 +34,8 @@ def small_limits(config: BrokerConfig | None) -> Iterator[None]:
 
 def _limits_of(config: BrokerConfig | None) -> Limits:
     limits: Limits = [
-        (yielding, "PREFER_STEADY_NS", 400 * MS_NS),
+        # Longer than a disk may hang: who was well for so long has not hung meanwhile.
+        (yielding, "PREFER_STEADY_NS", 1_500 * MS_NS),
         (yielding, "YIELD_WAIT_NS_MIN", 200 * MS_NS),
         (yielding, "YIELD_WAIT_NS_MAX", 5_000 * MS_NS),
     ]
