@@ -8,6 +8,7 @@ import typer
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
+from raftlog.cli.space import space_data, space_text
 
 if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
@@ -76,14 +77,20 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
     nodes: list[dict[str, object]] = []
     for each in view.nodes:
         process = running.get(each.node)
+        facts = structs.asdict(each)
+        del facts["space"]
         nodes.append(
             {
-                **structs.asdict(each),
+                **facts,
                 "lag": view.lag(each),
                 "pid": process.pid if process is not None else None,
             }
         )
-    return {"healthy": not view.complaint, "complaint": view.complaint, "nodes": nodes}
+    shards = [
+        {"shard": leader.shard, **space_data(leader.space)} for leader in view.leaders.values()
+    ]
+    whole = {"healthy": not view.complaint, "complaint": view.complaint}
+    return {**whole, "nodes": nodes, "shards": shards}
 
 
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
@@ -101,5 +108,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for each in view.nodes:
         for alarm in each.alarms:
             typer.echo(f"alarm on {each.node}: {alarm}")
+    for shard, leader in view.leaders.items():
+        for line in space_text(leader.space):
+            typer.echo(f"shard {shard}: {line}")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

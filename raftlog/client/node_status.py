@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from raftlog.client.log_space import LogSpace, read_space
 from raftlog.wire.schema import client
 
 
@@ -28,6 +29,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
         shards: How many shards the cluster has.
+        space: What takes the shard's space, and who keeps the log from being trimmed.
     """
 
     cluster: str
@@ -47,6 +49,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     directory: str = ""
     learners: tuple[str, ...] = ()
     shards: int = 1
+    space: LogSpace = LogSpace((), 0, None)
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -69,4 +72,5 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.directory,
         tuple(answer.learners),
         max(1, answer.shards),
+        read_space(answer.space),
     )

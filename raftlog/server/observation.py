@@ -15,6 +15,7 @@ import msgspec
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ClusterId, NodeId
+from raftlog.client.log_space import LogSpace, read_space
 from raftlog.client.routing import ask_status
 from raftlog.wire.schema import client
 
@@ -38,6 +39,8 @@ class NodeView(msgspec.Struct, frozen=True):
     problem: str = ""
     voters: tuple[str, ...] = ()
     """Who votes, as this node knows it."""
+    space: LogSpace = LogSpace((), 0, None)
+    """What takes the shard's space."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -49,6 +52,13 @@ class ClusterView(msgspec.Struct, frozen=True):
         """Return who leads ``shard``: of several that say so, the one of the highest term."""
         leaders = [view for view in self.nodes if view.shard == shard and view.role == LEADS]
         return max(leaders, key=lambda view: view.term, default=None)
+
+    @property
+    def leaders(self) -> dict[int, NodeView]:
+        """Who leads each shard that has a leader."""
+        shards = sorted({view.shard for view in self.nodes})
+        found = ((shard, self.leader(shard)) for shard in shards)
+        return {shard: leader for shard, leader in found if leader is not None}
 
     def lag(self, view: NodeView) -> int | None:
         """Return how many committed entries the node has not applied; None if not known."""
@@ -144,4 +154,5 @@ async def _view(
         last=status.last,
         alarms=tuple(status.alarms),
         voters=tuple(status.voters),
+        space=read_space(status.space),
     )

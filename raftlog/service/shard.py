@@ -24,6 +24,7 @@ from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
+from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
@@ -109,6 +110,7 @@ class BrokerShard:
         retention = RetentionService(replica, machine, ranges, scheduler)
         retention.on_walked = kept.trimming.propose
         reign = Reign(sessions, heartbeats, retention)
+        footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
             reign.stop()
@@ -124,14 +126,15 @@ class BrokerShard:
             }
             members = replica.core.membership
             return node_status(
-                facts, replica.status(), members, counted, replica.upkeep.alarms.raised
+                *(facts, replica.status(), members, counted),
+                *(replica.upkeep.alarms.raised, footprint.space()),
             )
 
         return ShardService(
             produce=produce,
             read=read,
             find=FindService(replica, machine, ranges),
-            topics=TopicService(replica, machine),
+            topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             groups=GroupService(replica, machine, sessions),
             claims=ClaimService(replica, machine),

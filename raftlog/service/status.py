@@ -13,8 +13,10 @@ from raftlog.base.ids import ClusterId, NodeId
 from raftlog.base.membership import Membership
 from raftlog.broker.machine import BrokerMachine
 from raftlog.raft.config import CoreStatus
+from raftlog.service.footprint import LogSpace
 from raftlog.service.produce import ProduceService
 from raftlog.service.read import ReadService
+from raftlog.service.topic_handlers import log_hold
 from raftlog.wire.schema import client
 
 Counters = Callable[[], Mapping[str, int]]
@@ -35,7 +37,8 @@ def node_status(
     core: CoreStatus,
     membership: Membership,
     counters: Mapping[str, int],
-    alarms: Sequence[str] = (),
+    alarms: Sequence[str],
+    space: LogSpace,
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
     leader = NodeId(core.leader or "")
@@ -57,6 +60,11 @@ def node_status(
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
         shards=facts.shards,
+        space=client.LogSpace(
+            largest=[client.TopicBytes(topic=name, bytes=size) for name, size in space.largest],
+            bytes=space.bytes,
+            hold=None if space.hold is None else log_hold(space.hold),
+        ),
     )
 
 

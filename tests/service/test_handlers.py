@@ -12,6 +12,7 @@ from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
+from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
@@ -72,7 +73,8 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
             **service_counters(world.append, world.service),
             **machine_sizes(world.replica.machine),
         }
-        return node_status(facts, core, Membership((replica,)), counters)
+        space = Footprint(world.replica.machine, world.scheduler).space()
+        return node_status(facts, core, Membership((replica,)), counters, (), space)
 
     machine, ranges, scheduler = world.replica.machine, world.ranges, world.scheduler
     sessions = Sessions(world.replica, machine, scheduler)
