@@ -9,13 +9,15 @@ SEEDS ?= 100
 FIRST ?= 0
 JOBS ?= 2
 INPUT ?=
+LEDGER ?=
+MUTANT ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-orders chaos-zoo crash clean
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-seeds chaos-orders chaos-zoo crash clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,14 +66,18 @@ status: install ## Who leads, and how far each node is
 stop: install ## Stop the cluster; its data stays
 	$(BIN)/raftlog cluster down --config $(CONFIG)
 
-chaos-sim: install ## SEEDS runs of the simulator, from seed FIRST on, in JOBS processes
-	$(BIN)/python -m chaos.sim --seeds $(FIRST):$$(($(FIRST) + $(SEEDS))) --jobs $(JOBS)
+chaos-sim: install ## SEEDS runs of the simulator, from FIRST on; LEDGER=1 keeps the score
+	$(BIN)/python -m chaos.sim --seeds $(FIRST):$$(($(FIRST) + $(SEEDS))) --jobs $(JOBS) \
+		$(if $(LEDGER),--ledger)
+
+chaos-seeds: install ## How many seeds this state of the product has survived
+	$(BIN)/python -m chaos.seeds
 
 chaos-orders: install ## Every order of up to six events among three nodes
 	RAFTLOG_EVERY_ORDER=6 $(BIN)/python -m pytest -p no:xdist --durations 3 tests/raft/test_every_order.py
 
-chaos-zoo: install ## Every planted bug, and what catches it
-	$(BIN)/python -m chaos.mutants --jobs $(JOBS)
+chaos-zoo: install ## Every planted bug (or MUTANT: those whose names contain it), and what catches it
+	$(BIN)/python -m chaos.mutants --jobs $(JOBS) --only '$(MUTANT)'
 
 crash: install ## Every crash state, and damage at every byte: some minutes
 	$(BIN)/python -m chaos.crash --jobs $(JOBS) --at-least 50000

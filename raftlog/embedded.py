@@ -28,6 +28,7 @@ from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import (
     Closed,
     DiskFull,
+    GivenUp,
     OutcomeUnknown,
     RaftlogError,
     RecordTooLarge,
@@ -449,7 +450,7 @@ class RaftLog(Generic[R]):
             self._mesh.send(to, shard, message)  # type: ignore[arg-type]
 
     def _on_refused(self, _peer: NodeId, error: RaftlogError) -> None:
-        if isinstance(error, RolledBack):
+        if isinstance(error, RolledBack | GivenUp):
             self._replica.fail(error)
 
     def _on_disk_level(self, level: DiskLevel, _space: Space) -> None:

@@ -21,6 +21,12 @@ class Monotone:
         self._terms: dict[NodeId, Term] = {}
         self._commits: dict[NodeId, Index] = {}
 
+    def renewed(self, node: NodeId) -> None:
+        """Forget what ``node`` said: with a new directory it is another replica (ruling 5)."""
+        self._votes = {key: vote for key, vote in self._votes.items() if key[0] != node}
+        self._terms.pop(node, None)
+        self._commits.pop(node, None)
+
     def votes(self, node: NodeId, term: Term, candidate: NodeId) -> None:
         """Take in that ``node`` tells others of its vote.
 
@@ -36,7 +42,8 @@ class Monotone:
 
         Promises of one incarnation may leave out of order, some wait for the disk.
         """
-        self._terms[node] = max(term, self._terms.get(node, term))
+        if term > self._terms.get(node, 0):
+            self._terms[node] = term
 
     def commits(self, node: NodeId, index: Index) -> None:
         """Take in a live node's commit index.

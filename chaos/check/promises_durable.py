@@ -68,11 +68,13 @@ def check_promise(
     Raises:
         Violation: It promises something that a crash would take back.
     """
-    match message:
+    match message:  # the commonest first
+        case HeartbeatReply(term) | AppendRejected(term):
+            _check_term(sender, term, durable)
+        case Heartbeat(term) | AppendRequest(term) | VoteRequest(term):
+            _check_vote(sender, term, sender, durable)
         case VoteReply(term, granted=True):
             _check_vote(sender, term, to, durable)
-        case VoteRequest(term) | AppendRequest(term) | Heartbeat(term):
-            _check_vote(sender, term, sender, durable)
         case AppendAccepted(term, matched):
             _check_term(sender, term, durable)
             mark = durable.log.at(matched)
@@ -88,8 +90,6 @@ def check_promise(
                     f"{sender} acknowledges {matched} to {to}, where its disk has {mark} and "
                     f"the leader {leader_log.at(matched)}",
                 )
-        case HeartbeatReply(term) | AppendRejected(term):
-            _check_term(sender, term, durable)
         case _:
             pass  # promises nothing
 

@@ -8,19 +8,23 @@ no longer reaches what it tests must not stay green.
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from chaos.seeds.code import code_of_commit
+from chaos.seeds.ledger import Entry, append
 from chaos.sim.marks import REQUIRED, REQUIRED_FROM_SEEDS
-from chaos.sim.run import Run, Verdict, merge, run_config, verdict_of
+from chaos.sim.run import Run, Verdict, merge, run_config, run_quickly, verdict_of
 from chaos.sim.shrink import shrink
 from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.timeline import Timeline
 
+TOLD_EVERY: Final = 500
+"""Seeds between two signs of life."""
 CHUNKS_EACH: Final = 100
 """Pieces of work after which a worker process is replaced."""
 
@@ -30,15 +34,26 @@ def run_seeds(seeds: Iterable[int], jobs: int) -> list[Verdict]:
     return run_configs([draw_config(seed) for seed in seeds], jobs)
 
 
-def run_configs(configs: Sequence[SeedConfig], jobs: int) -> list[Verdict]:
-    """Run what is drawn already, in ``jobs`` processes."""
+def run_configs(
+    configs: Sequence[SeedConfig], jobs: int, tell: Callable[[Verdict], None] = lambda _: None
+) -> list[Verdict]:
+    """Run what is drawn already, in ``jobs`` processes; ``tell`` is told of each at once."""
+    verdicts: list[Verdict] = []
+    for verdict in _verdicts(configs, jobs):
+        tell(verdict)
+        verdicts.append(verdict)
+    return verdicts
+
+
+def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
     if jobs == 1:
-        return [run_config(config) for config in configs]
+        yield from map(run_quickly, configs)
+        return
     # Spawned, not forked: each worker has a hash seed of its own, and must not care. Replaced
     # now and then: proposals are not seen by the garbage collector (they are many), so those
     # of a process that was killed keep its whole world in memory.
     with get_context("spawn").Pool(jobs, maxtasksperchild=CHUNKS_EACH) as pool:
-        return pool.map(run_config, configs, chunksize=2)
+        yield from pool.imap(run_quickly, configs, chunksize=2)
 
 
 def shortfalls(verdicts: list[Verdict]) -> list[str]:
@@ -90,6 +105,14 @@ def _shrink(config: SeedConfig, path: Path) -> int:
     return 0
 
 
+def _tell(verdict: Verdict) -> None:
+    """Say at once what a run of hours has found, and that it goes on."""
+    if verdict.failure is not None:
+        print(f"seed {verdict.seed}: {verdict.failure}", file=sys.stderr, flush=True)
+    elif not verdict.seed % TOLD_EVERY and verdict.seed:
+        print(f"seed {verdict.seed}", file=sys.stderr, flush=True)
+
+
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m chaos.sim", description=__doc__)
     which = parser.add_mutually_exclusive_group()
@@ -97,6 +120,9 @@ def _parse() -> argparse.Namespace:
     which.add_argument("--seed", type=int, help="one seed")
     which.add_argument("--config", type=Path, help="one run that --shrink has written")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument(
+        "--ledger", action="store_true", help="write the run into chaos/seeds/ledger.txt"
+    )
     parser.add_argument("--shrink", type=Path, help="make a failing run simpler, into this file")
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="what was drawn; of a failure, what happened"
@@ -108,6 +134,11 @@ def main() -> int:
     """Run what the command line asks for; return the exit code."""
     options = _parse()
     first, end = (int(each) for each in options.seeds.split(":"))
+    # Asked first: hours of seeds that nobody can name would be wasted.
+    code = code_of_commit() if options.ledger else None
+    if code is not None and (options.seed is not None or options.config is not None):
+        print("the ledger holds ranges of seeds: --seeds first:end", file=sys.stderr)
+        return 2
     if options.config is not None:
         configs = [msgspec.json.decode(options.config.read_bytes(), type=SeedConfig)]
     else:
@@ -116,7 +147,7 @@ def main() -> int:
     if options.shrink is not None:
         return _shrink(configs[0], options.shrink)
     started = time.perf_counter()
-    verdicts = run_configs(configs, 1 if len(configs) == 1 else options.jobs)
+    verdicts = run_configs(configs, 1 if len(configs) == 1 else options.jobs, _tell)
     seconds = time.perf_counter() - started
     if options.verbose:
         for verdict, config in zip(verdicts, configs, strict=True):
@@ -132,6 +163,10 @@ def main() -> int:
     )
     for line in lacking:
         print(f"FAILED {line}")
+    if code is not None:
+        failed = sum(bool(verdict.failure) for verdict in verdicts)
+        missing = len(lacking) - failed
+        append(Entry(code, first, end, events, acked, failed, missing))
     return 1 if lacking else 0
 
 

@@ -105,9 +105,11 @@ def _perform(content: bytearray, operation: Operation) -> None:
         else:
             content.extend(bytes(at - len(content)))
         return
-    if at + len(data) > len(content):
-        content.extend(bytes(at + len(data) - len(content)))
-    content[at : at + len(data)] = data
+    end = at + len(data)
+    missing = end - len(content)
+    if missing > 0:
+        content.extend(bytes(missing))
+    content[at:end] = data
 
 
 class SimDisk:
@@ -299,6 +301,8 @@ class SimFile:
         self._files = files
         self._inode = inode
         self._holds_lock = False
+        self._is_open = True
+        files.open_count += 1
 
     def pread(self, length: int, offset: int) -> bytes:
         """Read what is there now."""
@@ -352,6 +356,8 @@ class SimFile:
 
     def close(self) -> None:
         """Release the lock, if this handle holds it."""
+        self._files.open_count -= self._is_open
+        self._is_open = False
         if self._holds_lock:
             self._holds_lock = False
             self._inode.locked = False
@@ -369,6 +375,8 @@ class SimFiles:
 
     def __init__(self, disk: SimDisk, generation: int) -> None:
         self.disk = disk
+        self.open_count = 0
+        """Handles that were not closed."""
         self._generation = generation
 
     def check_alive(self) -> None:

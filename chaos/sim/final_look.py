@@ -180,7 +180,7 @@ def _ask(cluster: Cluster, process: Process, queue: int, offset: int) -> _Answer
     message = client.ReadBatches(queue=queue, offset=offset, bytes_max=READ_BYTES)
     process.state.handlers[Method.READ](SimRequest(message, b"", answer.take))
     while not answer.came:
-        cluster.queue.run_until(cluster.queue.now_ns + SECOND_NS // 20)
+        cluster.queue.run_until(cluster.queue.now_ns + 2 * MS_NS)
     return answer
 
 

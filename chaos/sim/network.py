@@ -49,15 +49,23 @@ class Network:
         self._deliver = deliver
         self._last_ns: dict[tuple[NodeId, NodeId], int] = {}
         self._clogged_ns: dict[tuple[NodeId, NodeId], int] = {}
+        self._incarnations: dict[NodeId, int] = {}
+
+    def forget(self, node: NodeId) -> None:
+        """Lose what is under way from and to ``node``: another directory has its name now.
+
+        A connection is between two directories, as the hello on it proved them.
+        """
+        self._incarnations[node] = self._incarnations.get(node, 0) + 1
 
     def send(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
         """Take in a message; it arrives once, never, or twice."""
         draw = self._random.random
         config = self.config
-        if (sender, to) in self.blocked or draw() < config.loss:
+        if (sender, to) in self.blocked or (config.loss and draw() < config.loss):
             self.lost += 1
             return
-        if isinstance(message, AppendRequest) and message.entries and draw() < config.reencode:
+        if type(message) is AppendRequest and message.entries and draw() < config.reencode:
             message = _through_bytes(message)
         self._launch(sender, to, message)
         if config.duplication and draw() < config.duplication:
@@ -88,9 +96,18 @@ class Network:
         if config.ordered:
             due_ns = max(due_ns, self._last_ns.get(link, 0))
             self._last_ns[link] = due_ns
-        self._queue.at(due_ns, lambda: self._arrive(sender, to, message))
+        between = self._between(link)
+        self._queue.at(due_ns, lambda: self._arrive(sender, to, message, between))
 
-    def _arrive(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
+    def _between(self, link: tuple[NodeId, NodeId]) -> tuple[int, int]:
+        return self._incarnations.get(link[0], 0), self._incarnations.get(link[1], 0)
+
+    def _arrive(
+        self, sender: NodeId, to: NodeId, message: PeerMessage, between: tuple[int, int]
+    ) -> None:
+        if between != self._between((sender, to)):
+            self.lost += 1
+            return
         if (sender, to) in self.blocked and self._random.random() < 0.5:
             self.lost += 1
             return

@@ -6,12 +6,13 @@ the moment at which they leave.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
+from chaos.check.configuration_changes import check_change
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
@@ -22,13 +23,16 @@ from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.real_time_order import RealTimeOrder
 from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.state_machine_safety import StateMachineSafety
+from chaos.sim.elections import Elections, standing_of
 from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
+from raftlog.base.membership import Membership, decode_membership
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
+from raftlog.raft.core import RaftCore
 from raftlog.raft.effects import Effects, Role, TransferEnded
 from raftlog.raft.events import Event
 from raftlog.raft.rpcs import (
@@ -45,7 +49,13 @@ from raftlog.raft.rpcs import (
 
 STEP_MS: Final = 100_000
 """So far apart in log time two entries of a run are only after a step."""
-_OWN_TERM = VoteReply | VoteRequest | AppendRequest | AppendAccepted | AppendRejected | Heartbeat
+_SPEAKS_IN_TERM: Final = frozenset(
+    {
+        *(VoteReply, VoteRequest, AppendRequest, AppendAccepted, AppendRejected),
+        *(Heartbeat, HeartbeatReply),
+    }
+)
+"""Messages that are said in the sender's own term."""
 
 
 class Observer:
@@ -58,9 +68,15 @@ class Observer:
         *,
         broker: bool,
         log_time: LogTime,
+        now_ms: Callable[[], int],
     ) -> None:
+        self._now_ms: Final = now_ms
+        self._made_ms: dict[Index, int] = {}
+        """When a leader made each entry that nobody has applied yet, by a true clock."""
         self.log_time = log_time
         self.marks: Counter[str] = Counter()
+        self.on_reset: Callable[[NodeId], None] | None = None
+        """Told that a log will begin anew."""
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
         self.order = RealTimeOrder()
@@ -68,6 +84,7 @@ class Observer:
         self.committed = CommittedLog()
         self.stored: dict[bytes, Place] = {}
         self.values: list[bytes] = []
+        self._elections = Elections()
         self._matching = LogMatching()
         self._monotone = Monotone()
         self._safety = StateMachineSafety()
@@ -82,6 +99,33 @@ class Observer:
         }
         self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
         self._leading: dict[NodeId, Term] = {}
+        self._recovery: tuple[Index, Mark] | None = None
+
+    # -- directories
+
+    def renewed(self, node: NodeId) -> None:
+        """Take in that ``node`` has a new, empty directory: it is another replica now."""
+        self._logs[node] = LogModel()
+        self._durable[node] = DurableState(HardState(), LogModel())
+        self._issued[node] = []
+        self._monotone.renewed(node)
+
+    def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
+        """Take in that ``entry`` was written to a stopped node's log by hand."""
+        durable = self._durable[node]
+        number = WriteNumber(0)
+        durable.performed(SaveHardState(number, state))
+        del durable.log.marks[entry.index - 1 :]  # what was in flight may be there, or not
+        durable.performed(WriteEntries(number, None, (entry,)))
+        self._matching.written(node, [entry])
+        self._recovery = (entry.index, Mark(entry.term, entry.checksum))
+
+    def has_recoveries(self, node: NodeId) -> bool:
+        """Whether what was last written by hand is in a node's log, or it is of a dead branch."""
+        if self._recovery is None:
+            return True
+        index, mark = self._recovery
+        return self._durable[node].log.at(index) == mark
 
     # -- a process
 
@@ -105,11 +149,18 @@ class Observer:
         self._logs[node] = log.copy()
         self._issued[node] = []
         self._safety.starts(node, replica.machine.applied)
+        patience = replica.core.config.election_ticks_min
+        self._elections.begins(node, patience, store.faulty_count)
         step = replica.core.step
 
         def observed(event: Event, now_ns: int = 0) -> Effects:
+            core = replica.core
+            before = standing_of(core)
+            configured = (core.configured_at, core.membership)
             effects = step(event, now_ns)
-            self._stepped(node, replica, effects)
+            on_disk = self._durable[node].hard_state.term
+            self._elections.stepped(node, core, event, before, effects, on_disk)
+            self._stepped(node, replica, effects, configured)
             return effects
 
         replica.core.step = observed  # type: ignore[method-assign]
@@ -133,19 +184,30 @@ class Observer:
             else:
                 durable.performed(write_done)
 
-    def _stepped(self, node: NodeId, replica: Replica, effects: Effects) -> None:
+    def _stepped(
+        self,
+        node: NodeId,
+        replica: Replica,
+        effects: Effects,
+        before: tuple[Index, Membership],
+    ) -> None:
         core = replica.core
         log = self._logs[node]
         for write in effects.writes:
             self._issued[node].append(write)
             if isinstance(write, ResetLog):
                 self.marks["logs reset"] += 1
+                if self.on_reset is not None:
+                    self.on_reset(node)
                 log.reset(write.base, self.committed.log)
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:
                     self.marks["truncations"] += 1
                 self._matching.written(node, write.entries)
                 log.write(write.truncate_to, write.entries)
+                if core.leadership is not None:
+                    self._made_ms.update((entry.index, self._now_ms()) for entry in write.entries)
+                    self._changes(node, core, before, write.entries)
         role = effects.role
         if role is not None:
             self._leading.pop(node, None)
@@ -155,17 +217,34 @@ class Observer:
                 self.leaders.leads(node, role.term)
                 check_leader(node, role.term, log, self._committed_before(role.term))
         if effects.commit is not None:
-            members = core.membership
-            halves = [
-                [replica.node for replica in half]
-                for half in (members.voters, members.outgoing)
-                if half
-            ]
-            self._commits(node, core.term, core.commit, halves)
+            self._commits(node, core.term, core.commit, _halves(core.membership))
         if effects.loads:
             self.marks["loads"] += 1
         if effects.transfer is TransferEnded.DONE:
             self.marks["transfers"] += 1
+
+    def _changes(
+        self,
+        node: NodeId,
+        core: RaftCore,
+        before: tuple[Index, Membership],
+        entries: Sequence[Entry],
+    ) -> None:
+        """Check the configurations that a leader appends."""
+        for entry in entries:
+            if entry.kind is not EntryKind.CONFIGURATION or entry.term != core.term:
+                continue
+            at, membership = before
+            commit = self._logs[node].at(core.commit)
+            assert commit is not None, f"{node} has committed {core.commit} beyond its log"
+            check_change(
+                node,
+                (at, _halves(membership)),
+                (entry.index, _halves(decode_membership(entry.body))),
+                (core.commit, commit.term),
+                core.term,
+            )
+            self.marks["configurations appended"] += 1
 
     def _committed_before(self, term: Term) -> LogModel:
         """Return what leaders of earlier terms than ``term`` have committed.
@@ -198,23 +277,21 @@ class Observer:
 
     def sends(self, node: NodeId, to: NodeId, message: PeerMessage) -> None:
         """Take in a message that leaves ``node`` now."""
+        kind = type(message)  # the commonest thing of all: no ``match``, no ``isinstance``
         leader_log = None
-        if isinstance(message, AppendAccepted) and self._leading.get(to) == message.term:
+        if kind is AppendAccepted and self._leading.get(to) == message.term:  # type: ignore[union-attr]
             leader_log = self._logs[to]
         check_promise(node, to, message, self._durable[node], leader_log)
-        if isinstance(message, _OWN_TERM | HeartbeatReply):
-            self._monotone.speaks(node, message.term)
-        match message:
-            case VoteReply(term, granted=True):
-                self._monotone.votes(node, term, to)
-            case AppendRequest(term) | Heartbeat(term):
-                self.leaders.leads(node, term)
-            case AppendRejected():
-                self.marks["rejections"] += 1
-            case ReadIndexReply():
-                self.marks["forwarded reads"] += 1
-            case _:
-                pass
+        if kind in _SPEAKS_IN_TERM:
+            self._monotone.speaks(node, message.term)  # type: ignore[union-attr]
+        if kind is Heartbeat or kind is AppendRequest:
+            self.leaders.leads(node, message.term)  # type: ignore[union-attr]
+        elif isinstance(message, VoteReply) and message.granted:
+            self._monotone.votes(node, message.term, to)
+        elif kind is AppendRejected:
+            self.marks["rejections"] += 1
+        elif kind is ReadIndexReply:
+            self.marks["forwarded reads"] += 1
 
     # -- state machines and clients
 
@@ -224,13 +301,12 @@ class Observer:
         entry: Entry,
         digest: bytes,
         outcomes: Sequence[object],
-        true_ms: int,
     ) -> None:
-        """Take in that a state machine applied ``entry``, and when that was."""
+        """Take in that a state machine applied ``entry``."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
-            self._stamped(entry, true_ms)
+            self._stamped(entry)
             if self.facts is not None:
                 self.facts.applied(entry, outcomes)
                 return
@@ -238,9 +314,11 @@ class Observer:
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
 
-    def _stamped(self, entry: Entry, true_ms: int) -> None:
+    def _stamped(self, entry: Entry) -> None:
+        # Behind a slow disk an entry may wait for long; its stamp is of when it was made.
+        made_ms = self._made_ms.pop(entry.index, None) or self._now_ms()
         if entry.kind is EntryKind.COMMANDS:
-            passed_ms = self.log_time.stamped(log_time_of(entry.body), true_ms)
+            passed_ms = self.log_time.stamped(log_time_of(entry.body), made_ms)
             if passed_ms > STEP_MS:
                 self.marks["log time moved at once"] += 1
 
@@ -264,3 +342,10 @@ class Observer:
     def durable_state(self, node: NodeId) -> DurableState:
         """Return what of a node is on its disk."""
         return self._durable[node]
+
+
+def _halves(members: Membership) -> list[list[NodeId]]:
+    """Return the voters whose majorities decide, without an empty half."""
+    return [
+        [replica.node for replica in half] for half in (members.voters, members.outgoing) if half
+    ]

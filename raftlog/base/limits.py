@@ -139,6 +139,11 @@ NO_ROOM_RETRY_NS: Final = 200_000_000
 """What found no room on the disk is tried again after this."""
 DISK_STALL_NS: Final = 1_000_000_000
 """A leader whose disk has not answered for so long hands over to one whose disk has."""
+YIELD_WAIT_NS_MIN: Final = 2_000_000_000
+YIELD_WAIT_NS_MAX: Final = 120_000_000_000
+"""A leader that is to hand over tries again after this, twice as long each time."""
+YIELD_CALM_NS: Final = 300_000_000_000
+"""An attempt so long ago does not count any more."""
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000
 REPAIR_WAIT_NS_MAX: Final = 2_000_000_000
 """A read of a damaged entry waits so long for a peer's copy."""

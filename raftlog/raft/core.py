@@ -44,6 +44,7 @@ from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
 from raftlog.raft.lease import Lease
 from raftlog.raft.listening import Listening
+from raftlog.raft.precedence import rounds_to_sit_out
 from raftlog.raft.quorum import Verdict
 from raftlog.raft.reads import WaitingRead
 
@@ -103,16 +104,14 @@ class RaftCore(Listening):
             case events.ForgetRead(token):
                 self._forwarded_reads.take(token)
             case events.ConnectionLost(node):
-                # Only a hint (ruling 13): pre-vote and the others' stickiness still decide. Where
-                # there are leases it is none: pledges last, whatever became of connections.
-                is_hint = not self.membership.lease_ms
-                if is_hint and node == self.leader and self.role is Role.FOLLOWER:
-                    self._patience.lose_leader()
+                self._on_connection_lost(node)
             case events.Transfer(target):
                 if self.leadership is None or self.leadership.transferee is not None:
                     self._out.transfer = TransferEnded.REFUSED
                 else:
                     self.leadership.transfer(target, self._out)
+            case events.StandAside(is_aside):
+                self.is_aside = is_aside
             case events.ChangeMembers(change):
                 self._out.change = self._change_members(change)
             case events.Campaign():
@@ -127,6 +126,13 @@ class RaftCore(Listening):
                 self.log.trim(start)
             case _:
                 assert_never(event)
+
+    def _on_connection_lost(self, node: NodeId) -> None:
+        # Only a hint (ruling 13): pre-vote and the others' stickiness still decide. Where
+        # there are leases it is none: pledges last, whatever became of connections.
+        is_hint = not self.membership.lease_ms
+        if is_hint and node == self.leader and self.role is Role.FOLLOWER:
+            self._patience.lose_leader()
 
     def _propose(self, bodies: Sequence[Sequence[Buffer]], kind: EntryKind) -> None:
         leadership = self.leadership
@@ -233,6 +239,8 @@ class RaftCore(Listening):
             self.leader = None
         if not self._members.may_stand or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
+        if pre_vote and self._leaves_it_to_others():
+            return
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one
             # more term every round would only make the others give up theirs.
@@ -249,6 +257,13 @@ class RaftCore(Listening):
             self._count(self.replica, granted=True)
         else:
             candidacy.own_vote = self._hard_state_write
+
+    def _leaves_it_to_others(self) -> bool:
+        """Whether others, who should rather lead, still have time to stand."""
+        rounds = rounds_to_sit_out(
+            self.membership, self.replica.node, is_aside=self.is_aside, led=self.led
+        )
+        return self._patience.rounds <= rounds
 
     def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
         request = candidacy.request(self.log.last_id, transfer=transfer)
@@ -285,7 +300,7 @@ class RaftCore(Listening):
         assert self.role is Role.CANDIDATE, f"a {self.role.value} cannot win an election"
         assert self.vote == self.replica, f"won term {self.term} with a vote for {self.vote}"
         self.role = Role.LEADER
-        self.leader = self.replica.node
+        self.leader = self.led = self.replica.node
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
@@ -314,6 +329,7 @@ class RaftCore(Listening):
             self.term, self.vote = term, None
             self._save_hard_state()
         self.leader = leader
+        self.led = leader or self.led
         self._following = Following(self.log, self.durability, self.commit)
         self._patience.follow()
 
@@ -375,7 +391,7 @@ class RaftCore(Listening):
     def _answer_old_term(self, sender: ReplicaId, message: rpcs.Message) -> None:
         """Tell a leader or candidate of an old term that the world has moved on."""
         if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat | rpcs.SnapshotOffer):
-            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0))
+            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0, is_aside=self.is_aside))
         elif isinstance(message, rpcs.VoteRequest):
             self._promise(sender.node, rpcs.VoteReply(self.term, granted=False))
 

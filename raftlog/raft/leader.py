@@ -267,6 +267,7 @@ class Leadership:
         """Note that the follower follows; repair a silent stall; confirm reads."""
         progress.heard()
         progress.round = max(progress.round, message.round)
+        progress.is_aside = message.is_aside
         if message.pledged_ms:
             self._lease.pledged(progress.replica, message.round, message.pledged_ms)
         progress.probing = False
@@ -403,11 +404,11 @@ class Leadership:
 
     def _best_follower(self) -> NodeId | None:
         candidates = [
-            (progress.match, node)
+            (not progress.is_aside, progress.match, node)
             for node, progress in self._followers.items()
             if (progress.active or progress.was_active) and node in self._successors
         ]
-        return max(candidates)[1] if candidates else None
+        return max(candidates)[2] if candidates else None
 
     def _heard_by_quorum(self) -> bool:
         active = {node for node, progress in self._followers.items() if progress.active}

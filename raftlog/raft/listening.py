@@ -34,7 +34,11 @@ class Listening(ReplicaState):
     def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
         self._commit_up_to(min(message.commit, self._following.matched))
         self._out.divergence = self._following.contradicts(sender.node, message, self.commit)
-        reply = rpcs.HeartbeatReply(self.term, message.round, pledged_ms=self._pledge_to_leader())
+        reply = rpcs.HeartbeatReply(
+            *(self.term, message.round),
+            pledged_ms=self._pledge_to_leader(),
+            is_aside=self.is_aside,
+        )
         self._promise(sender.node, reply)
         if message.commit > self._following.matched:
             # After a restart, or a doubt about the leader, this replica no longer knows that its

@@ -109,6 +109,8 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
 class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
     """I follow you in ``term``, and ``round`` reached me.
 
+    ``is_aside``: do not hand over to me if another one can lead.
+
     ``disk`` is how full the sender's disk is (``base/space.py``), ``wall_ms`` its wall
     clock (ruling 8). The core does not know: they are put in by the shell, and read by
     the leader's.
@@ -122,6 +124,7 @@ class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
     disk: int = 0
     wall_ms: int = 0
     pledged_ms: int = 0
+    is_aside: bool = False
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, gc=False):

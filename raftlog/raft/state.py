@@ -47,6 +47,10 @@ class ReplicaState:
         self.vote = restored.hard_state.vote
         self.role = Role.FOLLOWER
         self.leader: NodeId | None = None
+        self.led: NodeId | None = None
+        """Who has led last, as far as this replica has heard."""
+        self.is_aside = False
+        """Whether it leads only if no other voter can."""
         self.commit = restored.commit
         self.applied = restored.applied
         self._members = Members(replica, restored)

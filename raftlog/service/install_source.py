@@ -108,14 +108,15 @@ class InstallSource:
     def _piece(self, request: InstallRequest, start: LogEnd, configuration: bytes) -> InstallChunk:
         snapshot = request.snapshot
         data, size = b"", 0
+        # Also for the files of one that another has begun to give: it is the same here.
+        manifest = self._manifest(snapshot, start, configuration)
         if request.file == MANIFEST:
-            manifest = self._manifest(snapshot, start, configuration)
             if manifest is not None:
                 snapshot = manifest.snapshot
                 encoded = msgspec.msgpack.encode(manifest)
                 data, size = encoded[request.offset :][:CATCH_UP_PIECE_BYTES], len(encoded)
-        else:
-            file = self._file(snapshot, request.file)
+        elif manifest is not None and manifest.snapshot == snapshot:
+            file = self._file(manifest, request.file)
             if file is not None:
                 data, size = file.pread(CATCH_UP_PIECE_BYTES, request.offset), file.size()
         return InstallChunk(snapshot, request.file, request.offset, size, crc32c(data), data)
@@ -136,13 +137,13 @@ class InstallSource:
             self._manifests.popitem(last=False)
         return made
 
-    def _file(self, snapshot: Index, number: int) -> File | None:
+    def _file(self, manifest: Manifest, number: int) -> File | None:
+        snapshot = manifest.snapshot
         key = (snapshot, number)
         file = self._open.get(key)
         if file is None:
-            manifest = self._manifests.get(snapshot)
             place = number - FIRST_RANGE
-            if manifest is None or not -1 <= place < len(manifest.ranges):
+            if not -1 <= place < len(manifest.ranges):
                 return None
             try:
                 file = (

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import NotLeader
+from raftlog.base.errors import BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
@@ -23,6 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
+from raftlog.service.draining import DrainService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -124,10 +125,9 @@ class BrokerShard:
                 **reign.counters(),
                 **kept.counters(),
             }
-            members = replica.core.membership
             return node_status(
-                *(facts, replica.status(), members, counted),
-                *(replica.upkeep.alarms.raised, footprint.space()),
+                *(facts, replica.status(), replica.core.membership, counted),
+                *(replica.upkeep.alarms.raised, replica.members.drained, footprint.space()),
             )
 
         return ShardService(
@@ -145,6 +145,7 @@ class BrokerShard:
             role_changed=reign.role_changed,
             stop=stop,
             durability=durability,
+            drain=DrainService(replica),
             scrub=replica.upkeep.scrubber.scrub_now,
         )
 
@@ -246,8 +247,13 @@ class _Kept(msgspec.Struct, frozen=True):
         }
 
 
-def _hand_over(replica: Replica, target: NodeId | None) -> NotLeader | None:
+def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:
     if not replica.leads:
         return NotLeader(replica.leader)
+    if target in replica.members.drained and target != replica.id.node:
+        return BadRequest(
+            f"{target} is drained, so it leads only if nobody else can; take that back: raftlog "
+            f"node drain --node {target} --undo"
+        )
     replica.transfer(target)
     return None

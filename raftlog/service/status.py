@@ -38,6 +38,7 @@ def node_status(
     membership: Membership,
     counters: Mapping[str, int],
     alarms: Sequence[str],
+    drained: Sequence[NodeId],
     space: LogSpace,
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
@@ -60,11 +61,23 @@ def node_status(
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
         shards=facts.shards,
+        drained=drained,
+        recovery=_recovery(membership),
         space=client.LogSpace(
             largest=[client.TopicBytes(topic=name, bytes=size) for name, size in space.largest],
             bytes=space.bytes,
             hold=None if space.hold is None else log_hold(space.hold),
         ),
+    )
+
+
+def _recovery(membership: Membership) -> client.ForcedRecovery | None:
+    found = membership.recovery
+    if found is None:
+        return None
+    lost = [f"{each.node}/{each.directory}" for each in found.lost]
+    return client.ForcedRecovery(
+        index=found.index, wall_ms=found.wall_ms, node=found.by.node, lost=lost
     )
 
 

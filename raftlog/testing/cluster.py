@@ -148,10 +148,7 @@ class LocalCluster:
         running = [node for node in self.nodes.values() if node.running]
         for node in running:
             node.terminate()
-        codes = [node.wait() for node in running]
-        for node in self.nodes.values():  # one that was killed, and nobody has waited for it
-            node.let_go()
-        return codes
+        return [node.wait() for node in running]
 
     def check_alive(self) -> None:
         """Say so at once if a node is gone that nobody stopped.

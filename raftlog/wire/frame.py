@@ -84,6 +84,7 @@ class Method(IntEnum):
     TRANSFER = 68
     FIND_OFFSET = 69
     SCRUB = 70
+    DRAIN = 71
 
     TOPIC_CREATE = 80
     TOPIC_ALTER = 81

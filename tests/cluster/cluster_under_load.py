@@ -62,13 +62,16 @@ def address_of(target: Target, node: NodeId) -> str:
 class Writer:
     """Sends without a break, some records at a time, each value by one call of ``send``."""
 
-    def __init__(self, client: Client, *, in_flight: int = 16) -> None:
-        self.acked: Final[dict[int, bytes]] = {}
+    def __init__(
+        self, client: Client, *, in_flight: int = 16, after: "Writer | None" = None
+    ) -> None:
+        """Make one; ``after`` goes on where another one has ended."""
+        self.acked: Final[dict[int, bytes]] = dict(after.acked) if after is not None else {}
         """By offset: what must be found."""
         self._client = client
         self._in_flight = in_flight
         self._tasks: list[asyncio.Task[None]] = []
-        self._next = 0
+        self._next = after._next if after is not None else 0
         self._over = False
 
     async def __aenter__(self) -> Self:

@@ -74,7 +74,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
             **machine_sizes(world.replica.machine),
         }
         space = Footprint(world.replica.machine, world.scheduler).space()
-        return node_status(facts, core, Membership((replica,)), counters, (), space)
+        return node_status(facts, core, Membership((replica,)), counters, (), (), space)
 
     machine, ranges, scheduler = world.replica.machine, world.ranges, world.scheduler
     sessions = Sessions(world.replica, machine, scheduler)

@@ -137,6 +137,36 @@ def test_what_only_the_page_cache_has_is_written_again_before_it_is_promised() -
     assert store.faulty_count == 0, "promised from the page cache, and then it was gone"
 
 
+def test_a_header_that_only_the_page_cache_has_is_written_again_before_the_log_begins_there() -> (
+    None
+):
+    """Schedule (d) for the header of a segment that holds nothing yet (found by seed 595).
+
+    The sync of the entries behind it brought only their pages to the disk. Once the log was
+    trimmed to that segment, nothing else said where it belongs.
+    """
+    logs = Logs()
+    entries = chain(2, size=3_500)
+    plan = logs.store.plan([WriteEntries(logs.number(), None, tuple(entries))], Index(0))
+    new = f"{2:020d}.seg"
+
+    def fail(call: str, path: str) -> None:
+        if call == "fdatasync" and path.endswith(new):
+            raise OSError(5, "simulated")
+
+    logs.disk.on_operation = fail
+    with pytest.raises(StorageFailed):
+        plan.perform()
+    logs.disk.on_operation = None
+    store = logs.crash(CrashKind.KEEP)
+    assert store.end == entries[0].end, "the new segment is empty"
+    logs.append(entries[1:])
+    logs.sync_mark()
+    perform(logs.store, logs.store.plan_trim(Index(1)))
+    store = logs.crash(CrashKind.LOSE)
+    assert (store.first_index, store.end) == (2, entries[1].end)
+
+
 def _fail(call: str) -> Callable[[str, str], None]:
     def hook(operation: str, _path: str) -> None:
         if operation == call:

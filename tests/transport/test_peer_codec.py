@@ -94,8 +94,8 @@ LAYOUTS: Final = [
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2, 1, 3, 4),
-        "0100000000000000020000000000000001030000000000000004000000",
+        rpcs.HeartbeatReply(Term(1), 2, 1, 3, 4, is_aside=True),
+        "010000000000000002000000000000000103000000000000000400000001",
         id="HeartbeatReply",
     ),
 ]

@@ -1,0 +1,103 @@
+"""Invariants of single replicas and of their members, each against facts that break it."""
+
+import pytest
+from msgspec.structs import replace
+
+from chaos.check.bounded_resources import Use, check_resources
+from chaos.check.configuration_changes import check_change
+from chaos.check.state_order import StateOrder, check_state_order
+from chaos.check.violation import Violation
+from raftlog.base.ids import Index, NodeId, Term
+
+N1 = NodeId("n1")
+ORDERED = StateOrder(
+    *(Index(number) for number in (10, 20, 30, 40)), durable=Index(45), last=Index(50)
+)
+
+
+def half(numbers: str) -> list[NodeId]:
+    """Return n1, n2 .. for ``12..``."""
+    return [NodeId(f"n{number}") for number in numbers]
+
+
+def change(
+    *, before: tuple[str, ...], after: tuple[str, ...], at: int = 3, commit: int = 7
+) -> None:
+    """Let n1 append configuration 9 in term 5, with an own entry committed."""
+    check_change(
+        N1,
+        (Index(at), [half(each) for each in before]),
+        (Index(9), [half(each) for each in after]),
+        (Index(commit), Term(5)),
+        Term(5),
+    )
+
+
+def test_what_is_in_order_is_fine() -> None:
+    check_state_order(N1, ORDERED)
+    check_state_order(N1, StateOrder(*(Index(7),) * 6))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("trimmed", 21), ("applied", 41), ("commit", 51), ("durable", 51), ("last", 39)],
+)
+def test_nothing_is_ahead_of_what_it_stands_on(field: str, value: int) -> None:
+    with pytest.raises(Violation, match="state_order"):
+        check_state_order(N1, replace(ORDERED, **{field: Index(value)}))
+
+
+def test_only_who_waits_for_a_state_may_begin_its_log_behind_it() -> None:
+    behind = replace(ORDERED, trimmed=Index(35), snapshot=Index(35))
+    with pytest.raises(Violation, match="trimmed is 35, applied is 30"):
+        check_state_order(N1, behind)
+    check_state_order(N1, replace(behind, lacks_state=True))
+
+
+def test_a_bound_that_is_passed_is_named() -> None:
+    check_resources(N1, {"open files": Use(8, 8)})
+    with pytest.raises(Violation, match="n1 has 9 open files; 8 are allowed"):
+        check_resources(N1, {"bytes": Use(0, 0), "open files": Use(9, 8)})
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (("123",), ("1234",)),
+        (("1234",), ("123",)),
+        (("123",), ("145", "123")),
+        (("145", "123"), ("145",)),
+        (("123",), ("123",)),
+    ],
+)
+def test_changes_that_can_decide_nothing_alone_are_fine(
+    before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    change(before=before, after=after)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(("123",), ("145",)), (("1",), ("2",)), (("123",), ("12345",)), (("1", "123"), ("45",))],
+)
+def test_two_majorities_that_can_miss_each_other_are_broken(
+    before: tuple[str, ...], after: tuple[str, ...]
+) -> None:
+    with pytest.raises(Violation, match="in one step"):
+        change(before=before, after=after)
+
+
+def test_a_second_change_waits_for_the_first() -> None:
+    with pytest.raises(Violation, match="while 8 is not committed"):
+        change(before=("123",), after=("1234",), at=8)
+
+
+def test_a_leader_changes_nothing_before_an_entry_of_its_own_term_is_committed() -> None:
+    with pytest.raises(Violation, match="of which nothing is committed"):
+        check_change(
+            N1,
+            (Index(3), [half("123")]),
+            (Index(9), [half("1234")]),
+            (Index(7), Term(4)),
+            Term(5),
+        )
