@@ -59,9 +59,10 @@ def down(
 def status(config: ConfigOption = DEFAULT_CONFIG, output: Shown = Output.TABLE) -> None:
     """Show role, term and progress of every node; 3 if the cluster is not healthy."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
+    from raftlog.server.observation import ask_with_space  # noqa: PLC0415
 
     nodes = LocalNodes(read_config(config))
-    view = asyncio.run(nodes.observe())
+    view = asyncio.run(nodes.observe(ask_with_space))
     if output is Output.JSON:
         print_json(as_data(view, nodes.running()))
     else:

@@ -45,7 +45,7 @@ class NodeView(msgspec.Struct, frozen=True):
     recovery: ForcedRecovery | None = None
     """A majority was given up by hand, as this node knows it."""
     space: LogSpace = LogSpace((), 0, None)
-    """What takes the shard's space."""
+    """What takes the shard's space, if that was asked for."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -120,14 +120,20 @@ AskStatus = Callable[[str, int], Awaitable[client.NodeStatus]]
 """Asks the node at an address about a shard; raises a ``RaftlogError`` if it can't."""
 
 
-async def _ask(address: str, shard: int) -> client.NodeStatus:
+async def ask_without_space(address: str, shard: int) -> client.NodeStatus:
+    """Ask for what costs a node nothing."""
     return await ask_status(address, shard=shard)
+
+
+async def ask_with_space(address: str, shard: int) -> client.NodeStatus:
+    """Ask what takes space, too."""
+    return await ask_status(address, shard=shard, space=True)
 
 
 async def observe(
     addresses: Mapping[NodeId, str],
     shards: int = 1,
-    ask: AskStatus = _ask,
+    ask: AskStatus = ask_without_space,
     cluster: ClusterId | None = None,
 ) -> ClusterView:
     """Ask every node about every shard, all at once; nodes not of ``cluster`` do not count."""

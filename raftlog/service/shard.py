@@ -40,7 +40,13 @@ from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
 from raftlog.service.snapshot import Snapshots, find_snapshot
-from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
+from raftlog.service.status import (
+    NodeFacts,
+    log_space,
+    machine_sizes,
+    node_status,
+    service_counters,
+)
 from raftlog.service.topics import TopicService
 from raftlog.service.trimming import LogTrimming
 from raftlog.storage.files import Files
@@ -110,8 +116,7 @@ class BrokerShard:
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = RetentionService(replica, machine, ranges, scheduler)
         retention.on_walked = kept.trimming.propose
-        reign = Reign(sessions, heartbeats, retention)
-        footprint = Footprint(machine, scheduler)
+        reign, footprint = Reign(sessions, heartbeats, retention), Footprint(machine, scheduler)
 
         def stop() -> None:
             reign.stop()
@@ -127,7 +132,7 @@ class BrokerShard:
             }
             return node_status(
                 *(facts, replica.status(), replica.core.membership, counted),
-                *(replica.upkeep.alarms.raised, replica.members.drained, footprint.space()),
+                *(replica.upkeep.alarms.raised, replica.members.drained),
             )
 
         return ShardService(
@@ -141,6 +146,7 @@ class BrokerShard:
             heartbeats=heartbeats,
             members=MemberService(replica),
             status=status,
+            space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
             stop=stop,

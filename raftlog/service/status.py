@@ -37,9 +37,8 @@ def node_status(
     core: CoreStatus,
     membership: Membership,
     counters: Mapping[str, int],
-    alarms: Sequence[str],
-    drained: Sequence[NodeId],
-    space: LogSpace,
+    alarms: Sequence[str] = (),
+    drained: Sequence[NodeId] = (),
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
     leader = NodeId(core.leader or "")
@@ -63,11 +62,6 @@ def node_status(
         shards=facts.shards,
         drained=drained,
         recovery=_recovery(membership),
-        space=client.LogSpace(
-            largest=[client.TopicBytes(topic=name, bytes=size) for name, size in space.largest],
-            bytes=space.bytes,
-            hold=None if space.hold is None else log_hold(space.hold),
-        ),
     )
 
 
@@ -78,6 +72,15 @@ def _recovery(membership: Membership) -> client.ForcedRecovery | None:
     lost = [f"{each.node}/{each.directory}" for each in found.lost]
     return client.ForcedRecovery(
         index=found.index, wall_ms=found.wall_ms, node=found.by.node, lost=lost
+    )
+
+
+def log_space(space: LogSpace) -> client.LogSpace:
+    """Return what takes space, as clients are told."""
+    return client.LogSpace(
+        largest=[client.TopicBytes(topic=name, bytes=size) for name, size in space.largest],
+        bytes=space.bytes,
+        hold=None if space.hold is None else log_hold(space.hold),
     )
 
 

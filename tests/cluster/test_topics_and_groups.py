@@ -93,7 +93,7 @@ class Asker:
     async def status(self) -> client.NodeStatus:
         """Return the status of the node that leads."""
         while True:
-            status = await self.ask(Method.STATUS, client.GetStatus(), client.NodeStatus)
+            status = await self.ask(Method.STATUS, client.GetStatus(space=True), client.NodeStatus)
             if status.role == "leader":
                 return status
             await self.aclose()

@@ -246,12 +246,17 @@ Global___EndOffsetIs: _TypeAlias = EndOffsetIs  # noqa: Y015
 class GetStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SPACE_FIELD_NUMBER: _builtins.int
+    space: _builtins.bool
+    """tell also what takes space, for which a node looks at every queue"""
     def __init__(
         self,
+        *,
+        space: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -335,7 +340,9 @@ class NodeStatus(_message.Message):
         """this node, or others that this leader knows of: they lead only if they must"""
 
     @_builtins.property
-    def space(self) -> Global___LogSpace: ...
+    def space(self) -> Global___LogSpace:
+        """absent: not asked for"""
+
     def __init__(
         self,
         *,
