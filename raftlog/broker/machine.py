@@ -45,7 +45,7 @@ from raftlog.broker.producers import (
     Producers,
     RememberedBatch,
 )
-from raftlog.broker.queue_index import Found, QueueIndex
+from raftlog.broker.queue_index import Found, NeededRange, QueueIndex
 from raftlog.broker.queues import Queues
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import Facts, FrozenTable, FrozenTables, Snapshot, TableId
@@ -350,6 +350,10 @@ class BrokerMachine:
         """Return up to where nothing is needed that was not trimmed yet, in how many ranges."""
         return self._index.free_through(self._start_of)
 
+    def oldest_needed(self) -> NeededRange | None:
+        """Return the oldest sealed range that queues need, and who they are; None if none is."""
+        return self._index.oldest_needed(self._start_of)
+
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.
 
@@ -375,7 +379,7 @@ class BrokerMachine:
         return self._index.find_bytes(queue, size)
 
     def batch_bytes(self, queue: int) -> int:
-        """Return the bytes of all batches that the queue ever got."""
+        """Return the bytes of the queue's batches that the log still has."""
         return self._index.batch_bytes(queue)
 
     def open_postings(self, queue: int) -> Postings | None:
