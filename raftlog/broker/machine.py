@@ -202,7 +202,7 @@ class BrokerMachine:
         read = read_append(body, position, length)
         if read is None:
             return CommandRefused(BadBatch("the command holds no record batch"))
-        number, (size, count, epoch, producer, sequence, known_through, record_time_ms) = read
+        number, size, count, epoch, producer, sequence, known_through, record_time_ms = read
         queue = self.queues.table.rows.get(number)
         if queue is None:
             return CommandRefused(WrongQueue(f"there is no queue {number}"))
@@ -224,7 +224,8 @@ class BrokerMachine:
                     return CommandRefused(answer)
         if not queue.writable:
             return CommandRefused(NotPermitted(f"topic {queue.topic!r} is not writable"))
-        self.queues.table.touch(number)
+        if self.queues.table.frozen is not None:
+            self.queues.table.touch(number)
         base = queue.end_offset
         queue.end_offset = Offset(base + count)
         index = entry.index

@@ -80,7 +80,7 @@ def test_the_first_batch_at_or_after_a_log_time_is_in_the_range_that_is_found(
                 continue
             postings = world.postings(queue, found)
             first = next(at for at in range(len(postings)) if postings.log_times_ms[at] >= time_ms)
-            assert [postings.base_offsets[first]] == expected
+            assert [postings[first].base_offset] == expected
 
 
 def test_the_newest_bytes_begin_in_the_range_that_is_found(world: World) -> None:

@@ -206,10 +206,10 @@ class FakeCluster:
             held: list[bytes] = []
             while len(held) < queue.end_offset:
                 postings = self.machine.find(number, len(held))
-                first = postings.find(len(held))
-                entry = self.replica.entries[postings.indexes[first] - 1]
-                at = postings.positions[first]
-                batch = memoryview(entry.body)[at : at + postings.lengths[first]]
+                posting = postings[postings.find(len(held))]
+                entry = self.replica.entries[posting.index - 1]
+                end = posting.position + posting.length
+                batch = memoryview(entry.body)[posting.position : end]
                 held.extend(record.value or b"" for record in records(batch))
             stored.append(held)
         return stored
