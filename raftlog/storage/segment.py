@@ -361,6 +361,9 @@ def places_from_index(files: Files, segment: Segment) -> EntryPlaces | None:
     positions, checksums = array("I"), array("I")
     positions.frombytes(places[: 4 * count])
     checksums.frombytes(places[4 * count :])
+    # A misdirected write may have put another segment's here, whole and of as many entries.
+    if not count or checksums[-1] != segment.end.checksum:
+        return None
     return EntryPlaces(positions, checksums)
 
 

@@ -157,3 +157,22 @@ def test_lost_heads_between_repaired_entries_make_no_branch() -> None:
         store.mark_faulty(entry.index)
         perform(store, store.plan_repair([entry]))
     assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+def test_the_idx_of_another_segment_is_not_believed() -> None:
+    """A misdirected write put it there, whole, and of as many entries.
+
+    Good entries looked damaged by it, and no peer had what was asked for.
+    """
+    logs = Logs(SMALL)
+    entries = chain(60)
+    logs.append_each(entries)
+    logs.sync_mark()
+    store = logs.crash(CrashKind.LOSE)
+    one, other = store._segments[1:3]
+    assert len(range(one.base.index, one.end.index)) == len(
+        range(other.base.index, other.end.index)
+    )
+    logs.disk.misplace(one.index_path, 0, logs.disk.content(other.index_path))
+    assert read_all(store) == entries
+    assert store.faulty_count == 0
