@@ -15,6 +15,7 @@ from chaos.sim.events import MS_NS, SECOND_NS
 from chaos.sim.facts import Facts
 from chaos.sim.process import Machine, Process
 from chaos.sim.states import BrokerState
+from chaos.sim.waiting import missing_after
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     NotPermitted,
@@ -63,17 +64,19 @@ def _queues_of(cluster: Cluster, node: NodeId, state: BrokerState, facts: Facts)
 
     A request that was late may make or delete a topic while another replica is looked at.
     """
-    deadline_ns = cluster.queue.now_ns + REPAIRING_NS
-    while True:
+    queues: list[Queue] = []
+
+    def why_not() -> str | None:
         found = [state.machine.queues.get(number) for number in sorted(facts.offsets.ends)]
-        queues = [queue for queue in found if queue is not None]
+        queues[:] = [queue for queue in found if queue is not None]
         alive = {queue.number for queue in queues}
         expected = set(facts.offsets.ends) - facts.deleted
-        if alive == expected:
-            return queues
-        if cluster.queue.now_ns >= deadline_ns:
-            raise Violation("index_projection", f"{node} has {alive}, not {expected}")
-        cluster.queue.run_until(cluster.queue.now_ns + 10 * MS_NS)
+        return None if alive == expected else f"{node} has {alive}, not {expected}"
+
+    missing = missing_after(cluster.queue, why_not, REPAIRING_NS, 10 * MS_NS)
+    if missing is not None:
+        raise Violation("index_projection", missing)
+    return queues
 
 
 def _scrub(cluster: Cluster) -> None:
@@ -83,12 +86,17 @@ def _scrub(cluster: Cluster) -> None:
     for machine in victims:
         assert machine.process is not None, "a machine that is up has no process"
         wanted[machine.node] = machine.process.replica.upkeep.scrubber.scrub_now()
-    deadline_ns = cluster.queue.now_ns + READING_NS
-    for machine in victims:
-        while machine.process is not None and cluster.queue.now_ns < deadline_ns:
-            if machine.process.replica.upkeep.scrubber.passes >= wanted[machine.node]:
-                break
-            cluster.queue.run_until(cluster.queue.now_ns + SECOND_NS // 10)
+
+    def why_not() -> str | None:
+        behind = [
+            each.node
+            for each in victims
+            if each.process is not None
+            and each.process.replica.upkeep.scrubber.passes < wanted[each.node]
+        ]
+        return f"{behind} are not through" if behind else None
+
+    missing_after(cluster.queue, why_not, READING_NS)  # beyond the atlas it may take longer
     if victims:
         cluster.queue.run_until(cluster.queue.now_ns + REPAIRING_NS)
 

@@ -9,10 +9,11 @@ import typer
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
+from raftlog.cli.preference import place_in
 
 if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
-    from raftlog.server.observation import ClusterView
+    from raftlog.server.observation import ClusterView, NodeView
     from raftlog.server.pidfile import ProcessId
 
 app = typer.Typer(help="Start, stop and look at all nodes on this machine.", no_args_is_help=True)
@@ -87,6 +88,15 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
     return {"healthy": not view.complaint, "complaint": view.complaint, "nodes": nodes}
 
 
+def role_of(view: "ClusterView", each: "NodeView") -> str:
+    """Return a node's role and what operators wish about it, as the leader knows that."""
+    leader = view.leader(each.shard) or each
+    wishes = ["drained"] if each.drained else []
+    if each.node in leader.preferred:
+        wishes.append(place_in(leader.preferred, each.node))
+    return ", ".join([each.role, *wishes])
+
+
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     """Print the table."""
     rows: list[list[object]] = []
@@ -96,8 +106,7 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         if each.problem:
             rows.append([each.node, each.shard, "no answer", "", "", "", "", pid])
             continue
-        role = f"{each.role}, drained" if each.drained else each.role
-        progress = [role, each.term, each.commit, each.applied, view.lag(each)]
+        progress = [role_of(view, each), each.term, each.commit, each.applied, view.lag(each)]
         rows.append([each.node, each.shard, *progress, pid])
     print_table(COLUMNS, rows)
     for each in view.nodes:

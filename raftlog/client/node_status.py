@@ -47,6 +47,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
         drained: Of the nodes that lead only if they must, those that this one knows of: itself,
             and if it leads the others.
         recovery: Set if a majority was ever given up.
+        preferred: The nodes that lead this shard when they can, the first one most.
     """
 
     cluster: str
@@ -68,6 +69,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     shards: int = 1
     drained: tuple[str, ...] = ()
     recovery: ForcedRecovery | None = None
+    preferred: tuple[str, ...] = ()
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -92,6 +94,7 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         max(1, answer.shards),
         tuple(answer.drained),
         read_recovery(answer),
+        tuple(answer.preferred),
     )
 
 

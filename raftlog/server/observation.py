@@ -41,6 +41,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """Who votes, as this node knows it."""
     drained: bool = False
     """Whether it leads only if nobody else can."""
+    preferred: tuple[str, ...] = ()
+    """Who is to lead when it can, the first one most, as this node knows it."""
     recovery: ForcedRecovery | None = None
     """A majority was given up by hand, as this node knows it."""
 
@@ -160,5 +162,6 @@ async def _view(
         alarms=tuple(status.alarms),
         voters=tuple(status.voters),
         drained=node in status.drained,
+        preferred=tuple(status.preferred),
         recovery=read_recovery(status),
     )

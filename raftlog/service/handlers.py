@@ -100,6 +100,7 @@ class ClientHandlers:
             Method.MEMBER_PROMOTE: with_(lambda shard: shard.members, members.promote),
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
+            Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
         }
 
     def _with(

@@ -60,6 +60,7 @@ def node_status(
         shards=facts.shards,
         drained=drained,
         recovery=_recovery(membership),
+        preferred=membership.preferred,
     )
 
 

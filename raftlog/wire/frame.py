@@ -110,6 +110,7 @@ class Method(IntEnum):
     MEMBER_PROMOTE = 114
     MEMBER_DEMOTE = 115
     MEMBER_REMOVE = 116
+    LEADER_PREFER = 117
 
 
 class Flag(IntEnum):

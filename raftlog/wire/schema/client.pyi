@@ -299,6 +299,7 @@ class NodeStatus(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     RECOVERY_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    PREFERRED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     role: _builtins.str
@@ -332,6 +333,10 @@ class NodeStatus(_message.Message):
     def drained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """this node, or others that this leader knows of: they lead only if they must"""
 
+    @_builtins.property
+    def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """who is to lead when it can, the first one most"""
+
     def __init__(
         self,
         *,
@@ -354,10 +359,11 @@ class NodeStatus(_message.Message):
         shards: _builtins.int = ...,
         recovery: Global___ForcedRecovery | None = ...,
         drained: _abc.Iterable[_builtins.str] | None = ...,
+        preferred: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recovery", b"recovery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "drained", b"drained", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "recovery", b"recovery", "role", b"role", "shards", b"shards", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "drained", b"drained", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "preferred", b"preferred", "recovery", b"recovery", "role", b"role", "shards", b"shards", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
