@@ -3,15 +3,17 @@
 It hits a minority of replicas, drawn once per seed (the fault atlas, ruling 16).
 """
 
+from random import Random
 from typing import Final
 
-from chaos.sim.cluster import SHARD
+from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import SECTOR_BYTES
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine, Process
 from chaos.sim.process_faults import POWER_CUTS
 from chaos.sim.striker import Acts, Striker
+from raftlog.base.ids import NodeId
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage.segment import SUFFIX
 
@@ -23,6 +25,11 @@ _SECTORS_SHARE: Final = 0.3
 
 class DamageFaults(Striker):
     """Rot, lost sectors, errors of reads."""
+
+    def __init__(self, cluster: Cluster, random: Random) -> None:
+        super().__init__(cluster, random)
+        self._hits: dict[tuple[NodeId, str], set[bool]] = {}
+        """For each file: whether its header was hit, whether something else was."""
 
     def acts(self) -> Acts:
         """Return what strikes, by kind."""
@@ -63,7 +70,20 @@ class DamageFaults(Striker):
         used = len(disk.content(path).rstrip(b"\0"))
         if not used:
             return None
-        return path, self.random.randrange(used)
+        offset = self.random.randrange(used)
+        return (path, offset) if self._may_hit(machine, path, offset) else None
+
+    def _may_hit(self, machine: Machine, path: str, offset: int) -> bool:
+        """Whether a hit may be added to what was hit before.
+
+        Where frames are moved by misdirected writes, damage to a header and to more of its file
+        is left out: a frame that was moved back may leave less room than what was lost took.
+        """
+        if Fault.MISDIRECTED not in self.cluster.config.periods_ns:
+            return True
+        before = self._hits.setdefault((machine.node, path), set())
+        before.add(path.endswith(SUFFIX) and offset < SECTOR_BYTES)
+        return len(before) == 1
 
     def _lose_header(self) -> None:
         """Lose the header of a segment and an entry behind it, then the power under load.

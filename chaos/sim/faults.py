@@ -123,6 +123,10 @@ def draw_faults(seed: int, nodes: int) -> list[Fault]:
     if Fault.ROT_BESIDE in chosen:
         # What says how far the log was durable, and the log itself: two faults of one disk.
         chosen = [fault for fault in chosen if fault not in _DAMAGES_LOG]
-    elif not _DAMAGES_LOG.isdisjoint(chosen) and stream(seed, "headers").random() < _HEADERS_SHARE:
+    elif (
+        not _DAMAGES_LOG.isdisjoint(chosen)
+        and Fault.MISDIRECTED not in chosen
+        and stream(seed, "headers").random() < _HEADERS_SHARE
+    ):
         chosen.append(Fault.HEADER_LOST)
     return chosen
