@@ -124,6 +124,8 @@ SEGMENT_BYTES_DEV: Final = 8 * MIB
 """Development and tests: small segments, still larger than the largest write unit allows."""
 BLOCK_BYTES: Final = 4 * KIB
 """The distance of two copies of one record, so that no single sector holds both."""
+SECTOR_BYTES: Final = 512
+"""The smallest part of a disk that may be unreadable while what is beside it is not."""
 READ_SPAN_BYTES_MAX: Final = 1 * MIB
 RESERVE_BYTES: Final = 64 * MIB
 """Kept back on the disk for votes, configuration and trims: one more segment (ruling 25)."""
