@@ -132,6 +132,19 @@ class SimDisk:
         """Return the file system as one incarnation of the process sees it."""
         return SimFiles(self, self.generation)
 
+    def kill_after(self, operations: int) -> None:
+        """Kill the process before the operation that comes after so many. Once."""
+        countdown = operations
+
+        def on_operation(_call: str, _path: str) -> None:
+            nonlocal countdown
+            countdown -= 1
+            if countdown < 0:
+                self.on_operation = None
+                raise Killed
+
+        self.on_operation = on_operation
+
     def fork(self) -> "SimDisk":
         """Return an independent copy in the same state, without hooks."""
         copy = SimDisk()

@@ -83,16 +83,7 @@ def _destroy(cluster: Cluster, machine: Machine) -> None:
 
 def _recover(cluster: Cluster, machine: Machine, lost: list[NodeId], random: Random) -> None:
     if random.random() < INTERRUPTED:
-        left = random.randrange(OPERATIONS)
-
-        def on_operation(_call: str, _path: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                machine.disk.on_operation = None
-                raise Killed
-
-        machine.disk.on_operation = on_operation
+        machine.disk.kill_after(random.randrange(OPERATIONS))
         try:
             _carry_out(cluster, machine, lost)
         except Killed:

@@ -3,7 +3,7 @@
 from typing import Final
 
 from chaos.sim.cluster import SHARD
-from chaos.sim.disk import CrashKind, Killed
+from chaos.sim.disk import CrashKind
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
@@ -84,14 +84,14 @@ class ProcessFaults(Striker):
     def _crash_in_write(self) -> None:
         machine = self.some_machine()
         if machine is not None:
-            _kill_after(machine, self.random.randrange(12))
+            machine.disk.kill_after(self.random.randrange(12))
 
     def _crash_in_recovery(self) -> None:
         machine = self.some_machine()
         if machine is None:
             return
         self.cluster.end(machine, self.random.choice(POWER_CUTS))
-        _kill_after(machine, self.random.randrange(4))
+        machine.disk.kill_after(self.random.randrange(4))
         self.cluster.restart_later(machine)
 
     def _pause(self) -> None:
@@ -133,24 +133,11 @@ class ProcessFaults(Striker):
             go_on()
 
 
-def _kill_after(machine: Machine, operations: int) -> None:
-    countdown = operations
-
-    def on_operation(_call: str, _path: str) -> None:
-        nonlocal countdown
-        countdown -= 1
-        if countdown < 0:
-            machine.disk.on_operation = None
-            raise Killed
-
-    machine.disk.on_operation = on_operation
-
-
 def _kill_in_removal(machine: Machine, operations: int) -> None:
     """Kill it when the first segment of its log goes, or soon after."""
 
     def on_operation(call: str, path: str) -> None:
         if call == "unlink" and path.startswith(_LOG) and path.endswith(SUFFIX):
-            _kill_after(machine, operations)
+            machine.disk.kill_after(operations)
 
     machine.disk.on_operation = on_operation

@@ -72,16 +72,7 @@ def test_at_every_crash_the_file_names_what_the_log_has(operations: int, kind: C
     """The file first, then the entry: a row without its entry says nothing; never the reverse."""
     logs = with_configuration(3, 2)
     entry = configuration(logs.store.end)
-    left = operations
-
-    def on_operation(_call: str, _path: str) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            logs.disk.on_operation = None
-            raise Killed
-
-    logs.disk.on_operation = on_operation
+    logs.disk.kill_after(operations)
     with contextlib.suppress(Killed):
         logs.append([entry])
     logs.disk.on_operation = None
