@@ -62,7 +62,7 @@ INSTALL_MUTANTS: Final = (
     Mutant(
         "follower that commits wait for is kept waiting",
         "raftlog.raft.leader",
-        (("            and progress.match >= enough\n", ""),),
+        ((" and progress.match >= enough and progress.answers\n", " and progress.answers\n"),),
         tests=("tests/node/test_pace.py",),
     ),
 )

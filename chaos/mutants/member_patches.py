@@ -134,8 +134,8 @@ MEMBER_MUTANTS: Final = (
         "raftlog.node.yielding",
         (
             (
-                "if _answers(progress) and now_ns - since_ns < DISK_STALL_NS:",
-                "if _answers(progress):",
+                "if progress.answers and now_ns - since_ns < DISK_STALL_NS:",
+                "if progress.answers:",
             ),
         ),
         tests=("tests/sim/test_wishes.py",),
@@ -210,8 +210,8 @@ MEMBER_MUTANTS: Final = (
         "raftlog.storage.cached_writes",
         (
             (
-                '        self._files.rename(f"{self._path}.new", self._path)\n',
-                '        self._files.remove(f"{self._path}.new")\n',
+                "        replace_file(self._files, self._directory, OS_CACHE, [data])\n",
+                "        del data\n",
             ),
         ),
         tests=("tests/storage/test_cached_writes.py",),

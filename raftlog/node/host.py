@@ -131,17 +131,12 @@ class Host:
         for shard, replica in self._replicas.items():
             replica.on_failed = partial(self._replica_failed, shard)
             replica.on_members = self._members_changed
-        self._cached.begin(self._folders, durable=store_options.durable)
+        self._cached.begin(self.directory.shard_paths, durable=store_options.durable)
 
     @property
     def lost_writes(self) -> bool:
         """Whether another boot had written here under os-cache; this one has what is left."""
         return self._cached.lost
-
-    @property
-    def _folders(self) -> list[str]:
-        directory = self.directory
-        return [directory.shard_path(shard) for shard, _ in directory.shards()]
 
     def _give_up_lost_writes(self) -> None:
         directory = self.directory
@@ -150,7 +145,7 @@ class Host:
             for shard, formed in directory.shards()
         ]
         refuse_unless_alone(directory.path, named, self.id.node)
-        for folder in self._folders:
+        for folder in directory.shard_paths:
             keep_what_is_whole(directory.files, folder)
 
     def _make_world(self, shard: ShardId, store: LogStore, send: SendToShard) -> World:
@@ -297,7 +292,7 @@ class Host:
 
     async def _end_cached(self) -> list[str]:
         """Sync what os-cache never synced: a clean stop loses nothing, whatever comes then."""
-        work = asyncio.to_thread(self._cached.end, self._folders)
+        work = asyncio.to_thread(self._cached.end, self.directory.shard_paths)
         try:
             await asyncio.wait_for(work, STOP_DEADLINE_NS / 4e9)
         except TimeoutError:

@@ -46,7 +46,6 @@ class Persister:
         self._pending: list[Write] = []
         self._errands: list[Callable[[], StorePlan | None]] = []
         self._scheduled = False
-        self._failed = False
         self._worked_at_ns = 0
         self._mark_armed = False
         self.under_way: StorePlan | None = None
@@ -72,20 +71,19 @@ class Persister:
         self._schedule()
 
     def _schedule(self) -> None:
-        if self.under_way is None and not self._scheduled and not self._failed:
+        if self.under_way is None and not self._scheduled and self.error is None:
             self._scheduled = True
             self._scheduler.defer(self._begin)
 
     def _begin(self) -> None:
         self._scheduled = False
-        if self.under_way is not None or self._failed or self.closed:
+        if self.under_way is not None or self.error is not None or self.closed:
             return
         try:
             plan = self._plan()
         except (AssertionError, RaftlogError) as error:
             # Half planned: what the store believes is not what its files hold. A replica that
             # went on would lead, or count as alive, without ever writing again.
-            self._failed = True
             self.error = error
             self._on_failed(error)
             return
@@ -120,7 +118,6 @@ class Persister:
         self.under_way = None
         self.since_ns = None
         if error is not None:
-            self._failed = True
             self.error = error
             if not self.closed:
                 self._on_failed(error)
@@ -157,7 +154,7 @@ class Persister:
     def _sync_mark(self) -> None:
         """After 20 ms of quiet the durable mark itself is made durable (ruling 2)."""
         self._mark_armed = False
-        if self._failed or self.closed:
+        if self.error is not None or self.closed:
             return
         quiet_ns = self._scheduler.now_ns() - self._worked_at_ns
         if not self.idle or quiet_ns < MARK_IDLE_NS:

@@ -4,6 +4,7 @@ from raftlog.base.ids import Index, ShardId
 from raftlog.base.membership import Configuration, Membership, decode_membership
 from raftlog.node.ports import Machine
 from raftlog.raft.config import Restored
+from raftlog.storage.configurations import newest_of
 from raftlog.storage.log_store import LogStore
 
 
@@ -13,8 +14,7 @@ def newest_membership(store: LogStore, membership: Membership) -> Membership:
     Raises:
         CorruptFrame: A configuration entry is not one of this version.
     """
-    rows = store.configurations
-    return decode_membership(rows[-1].body) if rows else membership
+    return newest_of(store.configurations, membership)
 
 
 def what_needs_peers(shard: ShardId, store: LogStore, machine: Machine) -> str:

@@ -77,7 +77,7 @@ class Succession:
             for node, progress in followers.items()
             if membership.is_voter(progress.replica)
             and self.room.of(node) is not DiskLevel.FULL
-            and (progress.active or progress.was_active)
+            and progress.answers
             and (not stalled or progress.match > core.durable)
         ]
         return max(better)[2] if better else None

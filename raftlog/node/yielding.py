@@ -95,7 +95,7 @@ class Yielding:
             if progress.match >= before or progress.match != match:
                 since_ns = now_ns
             moved[node] = (progress.match, since_ns)
-            if _answers(progress) and now_ns - since_ns < DISK_STALL_NS:
+            if progress.answers and now_ns - since_ns < DISK_STALL_NS:
                 well.setdefault(node, now_ns)
             else:
                 well.pop(node, None)
@@ -130,12 +130,8 @@ class Yielding:
         return (
             progress.replica in self._core.membership.voters
             and progress.round > 0
-            and _answers(progress)
+            and progress.answers
             and progress.match >= before
             and self._room.of(progress.replica.node) is not DiskLevel.FULL
             and not progress.is_aside
         )
-
-
-def _answers(progress: Progress) -> bool:
-    return progress.active or progress.was_active

@@ -147,7 +147,7 @@ class Leadership:
         progress = self._followers.get(node)
         if progress is None or progress.match < self.first_index:
             return False
-        return progress.has_caught_up and (progress.active or progress.was_active)
+        return progress.has_caught_up and progress.answers
 
     def is_alive(self, node: NodeId) -> bool:
         """Whether a member was heard lately, or this leader can't know yet that it was not.
@@ -168,9 +168,7 @@ class Leadership:
         others = {
             other
             for other, progress in self._followers.items()
-            if other != node
-            and progress.match >= enough
-            and (progress.active or progress.was_active)
+            if other != node and progress.match >= enough and progress.answers
         }
         return node == self.transferee or not self._quorum.agrees(others | {self._me})
 
@@ -406,7 +404,7 @@ class Leadership:
         candidates = [
             (not progress.is_aside, progress.match, node)
             for node, progress in self._followers.items()
-            if (progress.active or progress.was_active) and node in self._successors
+            if progress.answers and node in self._successors
         ]
         return max(candidates)[2] if candidates else None
 

@@ -68,6 +68,11 @@ class Progress:
         """Unanswered messages with entries."""
         return len(self._in_flight)
 
+    @property
+    def answers(self) -> bool:
+        """Whether it has answered since the last check of the quorum, or had at that check."""
+        return self.active or self.was_active
+
     def heard(self) -> None:
         """It spoke."""
         self.active = True

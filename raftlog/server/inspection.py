@@ -33,7 +33,7 @@ from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
 from raftlog.storage.lost_header import claim_of_first_unit
 from raftlog.storage.scan import SegmentScan
-from raftlog.storage.segment import SEGMENT_HEADER_BYTES, SUFFIX, Segment, parse_segment_header
+from raftlog.storage.segment import SUFFIX, Segment, header_of
 
 COPIES: Final = 2
 
@@ -220,15 +220,12 @@ class _ShardInspection:
     def _read_segment(self, name: str) -> None:
         path = f"{self._log}/{name}"
         file = self._files.open(path)
-        first = Index(int(name.removesuffix(SUFFIX)))
-        begun = parse_segment_header(_try_read(file, SEGMENT_HEADER_BYTES, 0))
-        if begun is None or begun.index + 1 != first:
+        begun = header_of(file)
+        if begun is None:
             before = self.segments[-1].end if self.segments else LOG_ORIGIN
             verdict: Verdict = "unfinished" if self._is_torn_roll(file, before.index) else "damage"
             self._find(path, verdict, "its header is bad")
-            begun = None
-            with suppress(OSError):
-                begun = claim_of_first_unit(file, first)
+            begun = claim_of_first_unit(file)
             if begun is None:
                 file.close()
                 return

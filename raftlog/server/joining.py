@@ -33,6 +33,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
 from raftlog.base.limits import TICK_NS
 from raftlog.client.asking import Asker
+from raftlog.client.client import Client
 from raftlog.client.routing import Router, ask_status
 from raftlog.client.shard_members import VOTER, MemberInfo, ShardMembers
 from raftlog.raft.leader import SILENCES
@@ -161,14 +162,8 @@ def _seeds(config: Config, name: NodeId) -> list[str]:
 
 def _lister(config: Config, name: NodeId) -> ListMembers:
     async def list_members(cluster: str) -> Sequence[MemberInfo]:
-        rows: list[MemberInfo] = []
-        for shard in range(config.shards):
-            router = Router(_seeds(config, name), shard=shard, cluster=cluster)
-            try:
-                rows += await ShardMembers(Asker(router, shard=shard)).list(ASK_TIMEOUT_S)
-            finally:
-                await router.aclose()
-        return rows
+        async with Client(_seeds(config, name), cluster=cluster) as client:
+            return await client.members.list(timeout=ASK_TIMEOUT_S * config.shards)
 
     return list_members
 

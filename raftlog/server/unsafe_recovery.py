@@ -95,7 +95,7 @@ class UnsafeRecovery:
         self.me: Final = ReplicaId(identity.node, identity.directory)
         self._directory: Final = directory
         self._lost: Final = lost
-        self._folders: Final = [directory.shard_path(shard) for shard, _ in directory.shards()]
+        self._folders: Final = directory.shard_paths
         self._cached: Final = CachedWrites(directory.files, directory.path, boot)
         self._stores: list[LogStore] = []
         self._changes: list[tuple[Membership, Membership] | None] = []

@@ -23,10 +23,11 @@ from crc32c import crc32c
 
 from raftlog.base.errors import WritesLost
 from raftlog.base.ids import NodeId
-from raftlog.base.membership import Membership, decode_membership
-from raftlog.storage.configurations import read_rows
+from raftlog.base.membership import Membership
+from raftlog.storage.configurations import newest_of, read_rows
 from raftlog.storage.files import Files
 from raftlog.storage.log_store import DURABLE_MARK, LOG
+from raftlog.storage.replacing import replace_file
 from raftlog.storage.segment import SUFFIX
 
 OS_CACHE: Final = "os-cache"
@@ -67,13 +68,8 @@ class CachedWrites:
             return
         boot = self._boot.encode()
         data = _HEAD.pack(_MAGIC, _VERSION, len(boot)) + boot
-        file = self._files.open(f"{self._path}.new", create=True)
-        file.truncate(0)
-        file.pwrite([data + _CRC.pack(crc32c(data))], 0)
-        file.sync()
-        file.close()
-        self._files.rename(f"{self._path}.new", self._path)
-        self._files.sync_directory(self._directory)
+        data += _CRC.pack(crc32c(data))
+        replace_file(self._files, self._directory, OS_CACHE, [data])
         self._noted = self._boot
 
     def end(self, shards: Iterable[str]) -> None:
@@ -125,8 +121,7 @@ def newest_named(files: Files, shard: str, formed: Membership) -> Membership:
 
     It is named durably before its entry is written, and may be in force with others.
     """
-    rows = read_rows(files, shard)
-    return decode_membership(rows[-1].body) if rows else formed
+    return newest_of(read_rows(files, shard), formed)
 
 
 def refuse_unless_alone(directory: str, memberships: Iterable[Membership], me: NodeId) -> None:

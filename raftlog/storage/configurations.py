@@ -30,7 +30,9 @@ from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
 from raftlog.base.limits import BLOCK_BYTES
+from raftlog.base.membership import Membership, decode_membership
 from raftlog.storage.files import Files
+from raftlog.storage.replacing import replace_file
 
 MEMBERS: Final = "members"
 _HEAD: Final = struct.Struct("<4sI")
@@ -76,20 +78,23 @@ def rows_after(
     return newest_rows([*kept, *new], commit)
 
 
+def newest_of(rows: Sequence[ConfigurationRow], formed: Membership) -> Membership:
+    """Return the newest configuration of ``rows``, ``formed`` if there are none.
+
+    Raises:
+        CorruptFrame: It is not one of this version.
+    """
+    return decode_membership(rows[-1].body) if rows else formed
+
+
 def write_rows(files: Files, directory: str, rows: Sequence[ConfigurationRow]) -> None:
     """Replace the file. Returning means durable."""
     payload = msgspec.msgpack.encode(rows)
     copy = _HEAD.pack(_MAGIC, len(payload)) + payload
     copy += _CRC.pack(crc32c(copy))
     room = -(-len(copy) // BLOCK_BYTES) * BLOCK_BYTES
-    new = f"{directory}/{MEMBERS}.new"
-    file = files.open(new, create=True)
-    file.truncate(0)
-    file.pwrite([copy.ljust(room, b"\0"), copy.ljust(room, b"\0")], 0)
-    file.sync()
-    file.close()
-    files.rename(new, f"{directory}/{MEMBERS}")
-    files.sync_directory(directory)
+    padded = copy.ljust(room, b"\0")
+    replace_file(files, directory, MEMBERS, [padded, padded])
 
 
 def read_rows(files: Files, directory: str) -> list[ConfigurationRow]:

@@ -92,6 +92,11 @@ class DataDirectory:
         """Return the folder of one shard."""
         return f"{self.path}/shards/{shard}"
 
+    @property
+    def shard_paths(self) -> list[str]:
+        """The folders of all shards."""
+        return [self.shard_path(shard) for shard, _ in self.shards()]
+
     def close(self) -> None:
         """Release the lock. Idempotent."""
         self._lock.close()

@@ -15,7 +15,7 @@ from raftlog.base.ids import Index
 from raftlog.storage.durable_mark import Claim, claim_done
 from raftlog.storage.files import File
 from raftlog.storage.scan import is_padding, read_what_can_be_read
-from raftlog.storage.segment import SEGMENT_HEADER_BYTES, salt_of
+from raftlog.storage.segment import SEGMENT_HEADER_BYTES, first_index_of, salt_of
 from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, parse_base, parse_unit
 
 
@@ -28,15 +28,14 @@ class Remains(NamedTuple):
     """Whether all of it can be read, and there is nothing."""
 
 
-def claim_of_first_unit(file: File, first: Index) -> Claim | None:
-    """Return what the lost header said, or less; None if the first unit's head is lost too.
-
-    Raises:
-        OSError: It cannot be read.
-    """
-    data = file.pread(SEGMENT_HEADER_BYTES + UNIT_BYTES, 0)
+def claim_of_first_unit(file: File) -> Claim | None:
+    """Return what the lost header said, or less; None if the first unit's head is lost too."""
+    try:
+        data = file.pread(SEGMENT_HEADER_BYTES + UNIT_BYTES, 0)
+    except OSError:
+        return None
     before = parse_base(data, SEGMENT_HEADER_BYTES)
-    if before is None or before.index + 1 != first:
+    if before is None or before.index + 1 != first_index_of(file.path):
         return None
     unit = parse_unit(data, SEGMENT_HEADER_BYTES, salt_of(before))
     if unit is None:

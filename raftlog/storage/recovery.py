@@ -40,8 +40,9 @@ from raftlog.storage.segment import (
     Segment,
     encode_header,
     encode_index,
+    first_index_of,
+    header_of,
     open_sealed,
-    parse_segment_header,
     remove_index,
     segment_name,
     store_index,
@@ -113,11 +114,11 @@ class _Findings:
         for name in self._files.list(self._log):
             if not name.endswith(SUFFIX):
                 continue
-            stem = name.removesuffix(SUFFIX)
             file = self._files.open(f"{self._log}/{name}")
-            is_old = self._is_older_than_reset(file, Index(int(stem)))
+            is_old = self._is_older_than_reset(file)
             file.close()
             if is_old:
+                stem = name.removesuffix(SUFFIX)
                 remove_index(self._files, f"{self._log}/{stem}{INDEX_SUFFIX}")
                 self._files.remove(f"{self._log}/{name}")
         self._files.sync_directory(self._log)
@@ -126,8 +127,11 @@ class _Findings:
         """Open every segment: by its ``.idx`` if it fits, else by a scan."""
         names = [name for name in self._files.list(self._log) if name.endswith(SUFFIX)]
         files = [self._files.open(f"{self._log}/{name}") for name in names]
-        headers = [_header_of(file) for file in files]
-        begun = [header or _begun_at(file) for file, header in zip(files, headers, strict=True)]
+        headers = [header_of(file) for file in files]
+        begun = [
+            header or claim_of_first_unit(file)
+            for file, header in zip(files, headers, strict=True)
+        ]
         for number, file in enumerate(files):
             claim, following = begun[number], (*begun, None)[number + 1]
             if claim is None:
@@ -147,15 +151,16 @@ class _Findings:
                 self._scan(segment, following)
             self.segments.append(segment)
 
-    def _is_older_than_reset(self, file: File, first: Index) -> bool:
+    def _is_older_than_reset(self, file: File) -> bool:
         """Whether a segment is of the log that was here before the newest reset.
 
         Raises:
             DamagedLog: Nobody can tell: it holds something, and its beginning is lost.
         """
-        header = _header_of(file)
+        header = header_of(file)
         if header is not None:
             return header.unit < self.watermark.unit
+        first = first_index_of(file.path)
         if first <= self.watermark.index:
             return True
         remains = remains_of(file, first, [self.watermark.end])
@@ -369,24 +374,3 @@ class _Findings:
         remove_index(self._files, segment.index_path)
         self._files.remove(segment.path)
         self._files.sync_directory(self._log)
-
-
-def _header_of(file: File) -> Claim | None:
-    """Return what a segment's header says of the log before it; None if it is bad."""
-    try:
-        header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
-    except OSError:
-        return None
-    return header if header is not None and header.index + 1 == _first_of(file) else None
-
-
-def _begun_at(file: File) -> Claim | None:
-    """Return what the first unit says, in the place of a bad header."""
-    try:
-        return claim_of_first_unit(file, _first_of(file))
-    except OSError:
-        return None
-
-
-def _first_of(file: File) -> Index:
-    return Index(int(file.path.rpartition("/")[2].removesuffix(SUFFIX)))

@@ -234,6 +234,11 @@ def segment_name(first: Index) -> str:
     return f"{first:020d}{SUFFIX}"
 
 
+def first_index_of(path: str) -> Index:
+    """Return the index with which the segment of this path, or of this name, begins."""
+    return Index(int(path.rpartition("/")[2].removesuffix(SUFFIX)))
+
+
 def encode_header(base: LogEnd, unit: int) -> bytes:
     """Return a segment's first bytes: the log ended at ``base`` when ``unit`` was done."""
     head = _HEADER.pack(_MAGIC, _VERSION, 0, base.index, base.term, base.checksum, unit)
@@ -250,6 +255,16 @@ def parse_segment_header(data: bytes) -> Claim | None:
     if magic != _MAGIC or version != _VERSION or crc != crc32c(data[: _HEADER.size]):
         return None
     return claim_done(unit, LogEnd(Index(index), Term(term), checksum))
+
+
+def header_of(file: File) -> Claim | None:
+    """Return what a segment's header says of the log before it; None if it is bad or misplaced."""
+    try:
+        header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
+    except OSError:
+        return None
+    fits = header is not None and header.index + 1 == first_index_of(file.path)
+    return header if fits else None
 
 
 def encode_index(segment: Segment, unit: int) -> bytes:

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from chaos.sim.disk import SimDisk
-from raftlog.base.ids import DirectoryId, NodeId, ReplicaId
+from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.limits import DISK_STALL_NS, SPACE_LOOK_NS
 from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.space import DiskLevel, DiskLimits, Space
 from raftlog.node.room import ShardRoom
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.succession import Succession
+from raftlog.raft.progress import Progress
 from raftlog.raft.rpcs import HeartbeatReply
 from raftlog.storage.room import Reserve
 from tests.node.replicas import REPLICAS, leader_alone
@@ -82,18 +83,20 @@ def test_the_answer_to_a_heartbeat_tells_the_leader() -> None:
     assert node.replica.disk_level is ROOM  # one voter: its own disk is the majority
 
 
+def progress_of(replica: ReplicaId) -> Progress:
+    """Return a follower that has all five entries."""
+    progress = Progress(replica, Index(6), 1)
+    progress.match = Index(5)
+    return progress
+
+
 class Rig:
     """A leader of three, as far as succession looks at it."""
 
     def __init__(self) -> None:
         self.space = NodeSpace()
         self.room = ShardRoom(REPLICAS[0], self.space)
-        self.followers = {
-            replica.node: SimpleNamespace(
-                replica=replica, match=5, active=True, was_active=True, is_aside=False
-            )
-            for replica in REPLICAS[1:]
-        }
+        self.followers = {replica.node: progress_of(replica) for replica in REPLICAS[1:]}
         self.leadership: Any = SimpleNamespace(transferee=None, followers=self.followers)
         self.core: Any = SimpleNamespace(
             leadership=self.leadership, membership=Membership(REPLICAS), durable=5

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import pytest
 
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import Index, NodeId, ReplicaId
 from raftlog.base.limits import (
     DISK_STALL_NS,
     PREFER_STEADY_NS,
@@ -19,10 +19,18 @@ from raftlog.base.space import DiskLevel
 from raftlog.node.room import ShardRoom
 from raftlog.node.space import NodeSpace
 from raftlog.node.yielding import Yielding
+from raftlog.raft.progress import Progress
 from tests.node.replicas import REPLICAS, leader_alone
 
 N1, N2, N3 = (NodeId(f"n{n}") for n in (1, 2, 3))
 LOOK_NS: Final = 50_000_000
+
+
+def progress_of(replica: ReplicaId) -> Progress:
+    """Return a follower that has all five entries and has answered a round."""
+    progress = Progress(replica, Index(6), 1)
+    progress.match, progress.round = Index(5), 1
+    return progress
 
 
 class Rig:
@@ -30,12 +38,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.room = ShardRoom(REPLICAS[0], NodeSpace())
-        self.followers = {
-            replica.node: SimpleNamespace(
-                replica=replica, match=5, active=True, was_active=True, round=1, is_aside=False
-            )
-            for replica in REPLICAS[1:]
-        }
+        self.followers = {replica.node: progress_of(replica) for replica in REPLICAS[1:]}
         self.leadership: Any = SimpleNamespace(
             transferee=None, followers=self.followers, term=3, first_index=4
         )
