@@ -67,7 +67,9 @@ class RepairWorkload(LogWorkload):
             start = survey.next - 1
             stop = min(start + self.random.randint(1, 3), hole.last)
             assert survey.take(self.log[start:stop]), f"the true entries from {start} on"
-        assert self.store.split(survey), f"the hole from {first} on cannot be split"
+        plan = self.store.plan_split(survey)
+        assert plan is not None, f"the hole from {first} on cannot be split"
+        self.perform(plan)
 
     def _look(self) -> None:
         """Read all of it, as a scrubber does: what is damaged is known from now on."""
