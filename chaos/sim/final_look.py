@@ -50,7 +50,7 @@ def look_at_brokers(cluster: Cluster) -> None:
         assert process is not None, "a machine that is up has no process"
         state = process.state
         assert isinstance(state, BrokerState), f"{machine.node} has no topic store"
-        queues = _queues_of(cluster, machine.node, state, facts)
+        queues = _queues_of(cluster, machine.node, process, state, facts)
         for queue in queues:
             stored = facts.reads.batches.get(queue.number, ())
             postings = list(_postings(machine, state, queue))
@@ -59,14 +59,20 @@ def look_at_brokers(cluster: Cluster) -> None:
             read_queue(cluster, machine, process, queue)
 
 
-def _queues_of(cluster: Cluster, node: NodeId, state: BrokerState, facts: Facts) -> list[Queue]:
+def _queues_of(
+    cluster: Cluster, node: NodeId, process: Process, state: BrokerState, facts: Facts
+) -> list[Queue]:
     """Return the queues that a replica has: soon, all that there are and no other.
 
-    A request that was late may make or delete a topic while another replica is looked at.
+    A request that was late may append, or make or delete a topic, while another replica is
+    looked at: this one is waited for until it has applied what anybody has.
     """
     queues: list[Queue] = []
 
     def why_not() -> str | None:
+        applied, end = process.replica.applied, cluster.observer.applied_end
+        if applied < end:
+            return f"{node} has applied {applied} of {end}"
         found = [state.machine.queues.get(number) for number in sorted(facts.offsets.ends)]
         queues[:] = [queue for queue in found if queue is not None]
         alive = {queue.number for queue in queues}

@@ -337,6 +337,11 @@ class Observer:
         self.marks["states installed"] += 1
         self._safety.starts(node, index)
 
+    @property
+    def applied_end(self) -> Index:
+        """The last entry that any state machine has applied."""
+        return self._applied_end
+
     def has_state(self, node: NodeId, index: Index, digest: str) -> None:
         """Take in the whole state of a machine, applied or restored."""
         self._safety.state(node, index, digest)

@@ -96,6 +96,7 @@ DUE_PER_ENTRY_MAX: Final = 1_000
 """What is due at an entry's log time is done before it, at most so many items (ruling 8)."""
 SESSION_MS_MIN: Final = 1_000
 SESSION_MS_MAX: Final = 3_600_000
+STALENESS_MS_MAX: Final = 24 * 3_600_000
 
 # Time.
 TICK_NS: Final = 10_000_000

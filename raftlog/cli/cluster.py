@@ -10,6 +10,7 @@ from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
 from raftlog.cli.preference import place_in
+from raftlog.cli.space import space_data, space_text
 
 if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
@@ -59,9 +60,10 @@ def down(
 def status(config: ConfigOption = DEFAULT_CONFIG, output: Shown = Output.TABLE) -> None:
     """Show role, term and progress of every node; 3 if the cluster is not healthy."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
+    from raftlog.server.observation import ask_with_space  # noqa: PLC0415
 
     nodes = LocalNodes(read_config(config))
-    view = asyncio.run(nodes.observe())
+    view = asyncio.run(nodes.observe(ask_with_space))
     if output is Output.JSON:
         print_json(as_data(view, nodes.running()))
     else:
@@ -78,14 +80,20 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
     nodes: list[dict[str, object]] = []
     for each in view.nodes:
         process = running.get(each.node)
+        facts = structs.asdict(each)
+        del facts["space"]
         nodes.append(
             {
-                **structs.asdict(each),
+                **facts,
                 "lag": view.lag(each),
                 "pid": process.pid if process is not None else None,
             }
         )
-    return {"healthy": not view.complaint, "complaint": view.complaint, "nodes": nodes}
+    shards = [
+        {"shard": leader.shard, **space_data(leader.space)} for leader in view.leaders.values()
+    ]
+    whole = {"healthy": not view.complaint, "complaint": view.complaint}
+    return {**whole, "nodes": nodes, "shards": shards}
 
 
 def role_of(view: "ClusterView", each: "NodeView") -> str:
@@ -118,5 +126,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
             f"shard {shard} went on without its majority at entry {recovery.index}, by "
             f"{recovery.node} at {at}; given up: {', '.join(recovery.lost)}"
         )
+    for shard, leader in view.leaders.items():
+        for line in space_text(leader.space):
+            typer.echo(f"shard {shard}: {line}")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

@@ -8,6 +8,8 @@ import re
 from datetime import timedelta
 from typing import Final
 
+from raftlog.base.limits import STALENESS_MS_MAX
+
 FOR_EVER: Final = "forever"
 NO_BOUND: Final = "none"
 
@@ -48,6 +50,18 @@ def read_duration(text: str) -> timedelta:
     if milliseconds > _DURATION_MS_MAX:
         raise ValueError(f"{text!r} is more than 100 years; write {FOR_EVER}, or less")
     return timedelta(milliseconds=milliseconds)
+
+
+def read_staleness(text: str) -> timedelta:
+    """Read how old what is read may be: a duration of at most 24 h; ``0s`` is not old at all.
+
+    Raises:
+        ValueError: It is none.
+    """
+    duration = read_duration(text)
+    if duration > timedelta(milliseconds=STALENESS_MS_MAX):
+        raise ValueError(f"a staleness of {text!r} is too long; write 0s to 24h")
+    return duration
 
 
 def read_retention(text: str) -> timedelta:
@@ -96,6 +110,14 @@ def show_retention(duration: timedelta | None) -> str:
         if whole >= least and not rest:
             return f"{whole}{unit}"
     return f"{milliseconds}ms"
+
+
+def show_about(size: int) -> str:
+    """Write a size for people: rounded, in the unit that they would choose."""
+    for name, unit in (("TiB", "tib"), ("GiB", "gib"), ("MiB", "mib"), ("KiB", "kib")):
+        if size >= _BYTES[unit]:
+            return f"{size / _BYTES[unit]:.1f} {name}"
+    return f"{size} B"
 
 
 def show_size(size: int | None) -> str:

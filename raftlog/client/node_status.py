@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from raftlog.client.log_space import LogSpace, read_space
 from raftlog.wire.schema import client
 
 
@@ -48,6 +49,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
             and if it leads the others.
         recovery: Set if a majority was ever given up.
         preferred: The nodes that lead this shard when they can, the first one most.
+        space: What takes the shard's space, and who keeps the log from being trimmed.
     """
 
     cluster: str
@@ -70,6 +72,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     drained: tuple[str, ...] = ()
     recovery: ForcedRecovery | None = None
     preferred: tuple[str, ...] = ()
+    space: LogSpace = LogSpace((), 0, None)
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -95,6 +98,7 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         tuple(answer.drained),
         read_recovery(answer),
         tuple(answer.preferred),
+        read_space(answer.space),
     )
 
 
