@@ -201,6 +201,8 @@ class Replica:
     def _take_part(self) -> None:
         if not self.stopped:
             self._step(StandAside(is_aside=self._is_aside))
+            # What was repaired while the terms were not known was not taken in.
+            self._step(FaultyEntries(self.store.faulty_count + self._applier.lacks_state))
             self._ticking.begin()
             self._applier.advance(self.core.commit)
 

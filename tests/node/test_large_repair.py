@@ -11,7 +11,7 @@ from raftlog.base.entry import Entry
 from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import KIB
 from raftlog.node.repair import RETRY_NS
-from raftlog.raft.rpcs import RepairReply, RepairRequest
+from raftlog.raft.rpcs import PreVoteRequest, RepairReply, RepairRequest
 from tests.node.replicas import REPLICAS, Node
 from tests.storage.logs import chain, read_all
 
@@ -98,6 +98,22 @@ def test_a_replica_that_does_not_know_its_terms_waits_for_them() -> None:
     peer = Peer(entries)
     converse(node, {NodeId("n2"): peer, NodeId("n3"): peer})
     assert node.replica.core.log.term_at(Index(15)) == 2
+
+
+def test_a_replica_that_has_learned_its_terms_is_no_longer_damaged() -> None:
+    """The repair that told them was the last one; it counted as damaged and never stood again.
+
+    Preferred as the leader, it was handed leadership again and again (seed 587).
+    """
+    entries = chain(10, size=100)
+    entries += chain(10, after=entries[-1].end, size=100, term=2)
+    node = damaged(entries, 10, 11)
+    node.replica.start()
+    peer = Peer(entries)
+    converse(node, {NodeId("n2"): peer, NodeId("n3"): peer}, rounds=4)
+    assert node.store.faulty_count == 0
+    node.run(5 * SECOND_NS)
+    assert any(isinstance(message, PreVoteRequest) for _, message in node.sent)
 
 
 def test_a_peer_with_another_branch_is_passed_over() -> None:
