@@ -61,7 +61,9 @@ class Cluster:
         self.process_random = stream(config.seed, "process")
         self.disk_random = stream(config.seed, "disk")
         network_random = stream(config.seed, "network")
-        self.network = Network(self.queue, network_random, config.network, self._deliver)
+        self.network = Network(
+            *(self.queue, network_random, config.network, self._deliver), self._note
+        )
         self.store_options = StoreOptions(segment_bytes=config.segment_bytes)
         names = [NodeId(f"n{number + 1}") for number in range(config.nodes)]
         self._replicas = tuple(
@@ -91,6 +93,9 @@ class Cluster:
     def nodes(self) -> Sequence[NodeId]:
         """All names, in a fixed order."""
         return list(self.machines)
+
+    def _note(self, what: str) -> None:
+        self.marks[what] += 1
 
     def process_of(self, node: NodeId) -> Process | None:
         """Return the process on ``node``, if one runs."""

@@ -2,8 +2,8 @@
 
 A link is a pair (from, to); a one-way partition blocks one of the two. What is
 in flight when a partition begins is lost with it or arrives after all, by
-chance. Contents are never damaged: frames on real connections have checksums,
-and breaking one ends the connection, which is loss.
+chance. Each link is two connections, one for what is large (ruling 32): each
+keeps the order of its own, if the seed has order, and has its own bandwidth.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -11,12 +11,18 @@ from random import Random
 
 import msgspec
 
-from chaos.sim.events import MS_NS, EventQueue
-from raftlog.base.entry import parse_entries
+from chaos.sim.events import MS_NS, SECOND_NS, EventQueue
+from chaos.sim.wires import flip_a_bit, size_of, through_the_wire
 from raftlog.base.ids import NodeId
-from raftlog.raft.rpcs import AppendRequest, PeerMessage
+from raftlog.raft.rpcs import PeerMessage
+from raftlog.transport.peer_codec import is_bulk
 
 Deliver = Callable[[NodeId, NodeId, PeerMessage], None]
+Link = tuple[NodeId, NodeId]
+QUEUED_NS_MAX = 3 * SECOND_NS
+"""The longest that a slow link makes a message wait for those before it."""
+KEPT = 40
+"""So many messages of a link may come again."""
 
 
 class NetworkConfig(msgspec.Struct, frozen=True):
@@ -24,31 +30,46 @@ class NetworkConfig(msgspec.Struct, frozen=True):
 
     loss: float = 0.0
     duplication: float = 0.0
+    replay: float = 0.0
+    """How often one of the last messages of a link comes again, some time later."""
+    bit_flip: float = 0.0
+    """How often a bit is not what it was: checksums make it loss."""
     delay_min_ns: int = MS_NS // 10
     delay_mean_ns: int = MS_NS // 2
     spike: float = 0.0
     """How often a message is late by a large part of an election timeout."""
+    bytes_per_s: int = 0
+    """Of each connection; 0: more than anybody needs."""
     ordered: bool = True
-    """Whether a link keeps the order of its messages, as one connection does."""
-    reencode: float = 0.1
-    """How often entries travel as bytes and are parsed again."""
+    """Whether a connection keeps the order of its messages."""
+    reencode: float = 0.05
+    """How often a message travels as bytes and is parsed again."""
 
 
 class Network:
     """Links between named nodes."""
 
     def __init__(
-        self, queue: EventQueue, random: Random, config: NetworkConfig, deliver: Deliver
+        self,
+        queue: EventQueue,
+        random: Random,
+        config: NetworkConfig,
+        deliver: Deliver,
+        note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.config = config
-        self.blocked: set[tuple[NodeId, NodeId]] = set()
+        self.blocked: set[Link] = set()
         self.lost = 0
         self.delivered = 0
         self._queue = queue
         self._random = random
         self._deliver = deliver
-        self._last_ns: dict[tuple[NodeId, NodeId], int] = {}
-        self._clogged_ns: dict[tuple[NodeId, NodeId], int] = {}
+        self._note = note
+        self._last_ns: dict[tuple[NodeId, NodeId, bool], int] = {}
+        self._free_ns: dict[tuple[NodeId, NodeId, bool], int] = {}
+        self._clogged_ns: dict[Link, int] = {}
+        self._lossy: dict[Link, tuple[int, float]] = {}
+        self._sent: dict[Link, list[PeerMessage]] = {}
 
     def send(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
         """Take in a message; it arrives once, never, or twice."""
@@ -57,15 +78,45 @@ class Network:
         if (sender, to) in self.blocked or (config.loss and draw() < config.loss):
             self.lost += 1
             return
-        if type(message) is AppendRequest and message.entries and draw() < config.reencode:
-            message = _through_bytes(message)
+        if self._lossy and self._is_lost((sender, to)):
+            self.lost += 1
+            return
+        if config.bit_flip and draw() < config.bit_flip:
+            flip_a_bit(message, self._random)
+            self._note("bits flipped")
+            self.lost += 1
+            return
+        if draw() < config.reencode:
+            message = through_the_wire(message)
         self._launch(sender, to, message)
         if config.duplication and draw() < config.duplication:
             self._launch(sender, to, message)
+        if config.replay:
+            self._replay(sender, to, message)
 
-    def clog(self, link: tuple[NodeId, NodeId], until_ns: int) -> None:
+    def clog(self, link: Link, until_ns: int) -> None:
         """Hold everything on ``link`` until a time; then it arrives in one burst."""
         self._clogged_ns[link] = until_ns
+
+    def make_lossy(self, link: Link, until_ns: int, rate: float) -> None:
+        """Lose so much of what is sent on ``link`` until a time; all of it: half-open."""
+        self._lossy[link] = (until_ns, rate)
+
+    def _is_lost(self, link: Link) -> bool:
+        until_ns, rate = self._lossy.get(link, (0, 0.0))
+        return self._queue.now_ns < until_ns and self._random.random() < rate
+
+    def _replay(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
+        """Sometimes let an old message come again: it says what was true then."""
+        sent = self._sent.setdefault((sender, to), [])
+        sent.append(message)
+        if len(sent) > KEPT:
+            del sent[0]
+        if self._random.random() < self.config.replay:
+            self._note("messages replayed")
+            old = self._random.choice(sent)
+            delay_ns = self._random.randrange(3_000) * MS_NS
+            self._queue.after(delay_ns, lambda: self._arrive(sender, to, old))
 
     def block(self, links: Iterable[tuple[NodeId, NodeId]]) -> None:
         """Block exactly ``links`` from now on; the others are open."""
@@ -75,6 +126,7 @@ class Network:
         """Open every link and make them good ones."""
         self.blocked = set()
         self._clogged_ns.clear()
+        self._lossy.clear()
         self.config = NetworkConfig()
 
     def _launch(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
@@ -83,12 +135,23 @@ class Network:
         delay_ns = config.delay_min_ns + int(random.expovariate(1.0) * config.delay_mean_ns)
         if config.spike and random.random() < config.spike:
             delay_ns += random.randrange(100 * MS_NS, 800 * MS_NS)
-        link = (sender, to)
-        due_ns = max(self._queue.now_ns + delay_ns, self._clogged_ns.get(link, 0))
-        if config.ordered:
-            due_ns = max(due_ns, self._last_ns.get(link, 0))
-            self._last_ns[link] = due_ns
+        due_ns = max(self._queue.now_ns + delay_ns, self._clogged_ns.get((sender, to), 0))
+        if config.ordered or config.bytes_per_s:
+            connection = (sender, to, is_bulk(message))
+            if config.bytes_per_s:
+                due_ns += self._wait_ns(connection, size_of(message))
+            if config.ordered:
+                due_ns = max(due_ns, self._last_ns.get(connection, 0))
+                self._last_ns[connection] = due_ns
         self._queue.at(due_ns, lambda: self._arrive(sender, to, message))
+
+    def _wait_ns(self, connection: tuple[NodeId, NodeId, bool], size: int) -> int:
+        """Return how long the last byte of a message waits for those before it."""
+        now_ns = self._queue.now_ns
+        start_ns = max(now_ns, self._free_ns.get(connection, 0))
+        free_ns = start_ns + size * SECOND_NS // self.config.bytes_per_s
+        self._free_ns[connection] = free_ns = min(free_ns, now_ns + QUEUED_NS_MAX)
+        return free_ns - now_ns
 
     def _arrive(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
         if (sender, to) in self.blocked and self._random.random() < 0.5:
@@ -96,11 +159,6 @@ class Network:
             return
         self.delivered += 1
         self._deliver(sender, to, message)
-
-
-def _through_bytes(message: AppendRequest) -> AppendRequest:
-    entries = parse_entries(b"".join(entry.frame for entry in message.entries))
-    return msgspec.structs.replace(message, entries=entries)
 
 
 def both_ways(left: Sequence[NodeId], right: Sequence[NodeId]) -> list[tuple[NodeId, NodeId]]:
