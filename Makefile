@@ -10,6 +10,7 @@ FIRST ?= 0
 JOBS ?= 2
 INPUT ?=
 LEDGER ?=
+MUTANT ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -75,8 +76,8 @@ chaos-seeds: install ## How many seeds this state of the product has survived
 chaos-orders: install ## Every order of up to six events among three nodes
 	RAFTLOG_EVERY_ORDER=6 $(BIN)/python -m pytest -p no:xdist --durations 3 tests/raft/test_every_order.py
 
-chaos-zoo: install ## Every planted bug, and what catches it
-	$(BIN)/python -m chaos.mutants --jobs $(JOBS)
+chaos-zoo: install ## Every planted bug (or MUTANT: those whose names contain it), and what catches it
+	$(BIN)/python -m chaos.mutants --jobs $(JOBS) --only '$(MUTANT)'
 
 crash: install ## Every crash state, and damage at every byte: some minutes
 	$(BIN)/python -m chaos.crash --jobs $(JOBS) --at-least 50000

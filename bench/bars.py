@@ -122,6 +122,12 @@ ROWS: Final = (
         (at_most("seconds", 2.0, "s"),),
     ),
     Row(
+        "a wiped node joins anew, 1000 sends/s of 1 KiB meanwhile",
+        "rejoin",
+        {"size": 1024, "batch": 64, "rate": 1_000},
+        (at_most("p99_ratio", 2.0, "x quiet"),),
+    ),
+    Row(
         "memory per node, idle",
         "memory",
         {},

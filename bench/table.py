@@ -28,6 +28,7 @@ QUICK: Lengths = {
     "consume": {"log_mib": 128},
     "failover": {"count": 5},
     "restart": {"log_mib": 128},
+    "rejoin": {"log_mib": 256, "duration_s": 5.0},
     "memory": {},
 }
 FULL: Lengths = {
@@ -36,6 +37,7 @@ FULL: Lengths = {
     "consume": {"log_mib": 1024},
     "failover": {"count": 20},
     "restart": {"log_mib": 1024},
+    "rejoin": {"log_mib": 1024, "duration_s": 20.0},
     "memory": {},
 }
 

@@ -28,6 +28,7 @@ from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import (
     Closed,
     DiskFull,
+    GivenUp,
     OutcomeUnknown,
     RaftlogError,
     RecordTooLarge,
@@ -43,7 +44,7 @@ from raftlog.node.host import Host
 from raftlog.node.proposals import OnOutcome
 from raftlog.node.replica import Replica
 from raftlog.node.world import ReplicaOptions
-from raftlog.raft.config import CoreStatus
+from raftlog.raft.config import CoreConfig, CoreStatus
 from raftlog.storage.directory import DataDirectory, form_cluster
 from raftlog.storage.log_store import StoreOptions
 from raftlog.transport.mesh import Mesh
@@ -76,10 +77,13 @@ class Settings(msgspec.Struct, frozen=True):
 
     ``durability="os-cache"`` acknowledges what only the kernel has: a power cut
     takes it back. It is for one-node logs, and named in every receipt.
+    ``lease_reads`` lets ``barrier`` of a leader ask nobody; it trusts the clocks of the
+    machines, and is the same for all nodes.
     """
 
     durability: Literal["fsync", "os-cache"] = "fsync"
     segment_bytes: int = SEGMENT_BYTES
+    lease_reads: bool = False
 
     def __post_init__(self) -> None:
         """Refuse segments that could not hold the largest entry."""
@@ -229,7 +233,9 @@ class RaftLog(Generic[R]):
                     segment_bytes=self._settings.segment_bytes,
                     durable=self._settings.durability == "fsync",
                 ),
-                replica_options=ReplicaOptions(coalesce=False),
+                replica_options=ReplicaOptions(
+                    core=CoreConfig(lease_reads=self._settings.lease_reads), coalesce=False
+                ),
             )
         except BaseException:
             directory.close()
@@ -444,7 +450,7 @@ class RaftLog(Generic[R]):
             self._mesh.send(to, shard, message)  # type: ignore[arg-type]
 
     def _on_refused(self, _peer: NodeId, error: RaftlogError) -> None:
-        if isinstance(error, RolledBack):
+        if isinstance(error, RolledBack | GivenUp):
             self._replica.fail(error)
 
     def _on_disk_level(self, level: DiskLevel, _space: Space) -> None:

@@ -1,7 +1,7 @@
 """Log time (ruling 8): never back, not far ahead of right clocks, not left behind by them.
 
-Told the stamp of each committed entry, in order, and the true time at which it was
-seen. It was made some time before, so only what no delay explains is broken.
+Told the stamp of each committed entry, in order, and the true time at which a leader made
+it, or at which it was seen: only what no delay explains is broken.
 
 The first stamp of all may be any: until then nothing was timed. From there on
 log time may run a tenth too fast, and a majority of wrong clocks may move it

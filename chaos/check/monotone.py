@@ -21,6 +21,12 @@ class Monotone:
         self._terms: dict[NodeId, Term] = {}
         self._commits: dict[NodeId, Index] = {}
 
+    def renewed(self, node: NodeId) -> None:
+        """Forget what ``node`` said: with a new directory it is another replica (ruling 5)."""
+        self._votes = {key: vote for key, vote in self._votes.items() if key[0] != node}
+        self._terms.pop(node, None)
+        self._commits.pop(node, None)
+
     def votes(self, node: NodeId, term: Term, candidate: NodeId) -> None:
         """Take in that ``node`` tells others of its vote.
 

@@ -3,7 +3,7 @@
 In every epoch of a (producer, queue) the sequences that were stored count its
 records from 0 without a gap; an epoch that a newer one, or its fence, has ended
 stores nothing any more. A batch that is answered as a duplicate was stored, and
-the answer is the first one's.
+the answer is the first one's. No two producers have one id.
 """
 
 from typing import Final
@@ -43,6 +43,17 @@ class ProducerSequences:
 
     def __init__(self) -> None:
         self.rows: dict[tuple[int, int], Row] = {}
+        self._ids: set[int] = set()
+
+    def begun(self, producer: int) -> None:
+        """Take in that somebody was given an id.
+
+        Raises:
+            Violation: Somebody else has it.
+        """
+        if producer in self._ids:
+            raise Violation(NAME, f"producer {producer:#x} is given to two")
+        self._ids.add(producer)
 
     def says(self, producer: int, queue: int, epoch: int, known_through: int) -> None:
         """Take in that a producer knows what became of everything before ``known_through``.

@@ -48,6 +48,7 @@ BROKER_MUTANTS: Final = (
                 "        if sequence <= row.next_sequence:\n",
             ),
         ),
+        known=(28,),
     ),
     Mutant(
         "duplicates are not looked up after a restart",
@@ -61,6 +62,8 @@ BROKER_MUTANTS: Final = (
                 ),
             ),
         ),
+        known=(29,),
+        rulings=(3,),
     ),
     Mutant(
         "duplicate answered with its own place",
@@ -91,11 +94,13 @@ BROKER_MUTANTS: Final = (
                 "        if known_through < 0:\n",
             ),
         ),
+        rulings=(9,),
     ),
     Mutant(
         "fence does not raise the epoch (KIP-890)",
         _PRODUCERS,
         (("        row.epoch = command.epoch\n        row.next", "        row.next"),),
+        rulings=(10,),
     ),
     Mutant(
         "batch of an old epoch taken for one of the new",
@@ -124,9 +129,10 @@ BROKER_MUTANTS: Final = (
         "time-out taken for a refusal",
         "raftlog.client.sequencing",
         (("        if answer.outcome is Outcome.NOT_APPLIED:\n", "        if True:\n"),),
+        known=(33,),
     ),
     Mutant(
-        "unknown batch's sequence used again without a fence (ruling 10)",
+        "unknown batch's sequence used again without a fence",
         "raftlog.client.sequencing",
         (
             (
@@ -134,10 +140,11 @@ BROKER_MUTANTS: Final = (
                 "        elif parcel:\n            parcel.loose = 0\n            self._drop(",
             ),
         ),
+        rulings=(10,),
     ),
     # -- groups
     Mutant(
-        "group offset not fenced (ruling 12)",
+        "group offset not fenced",
         _CLAIMS,
         (
             (
@@ -145,6 +152,7 @@ BROKER_MUTANTS: Final = (
                 "",
             ),
         ),
+        rulings=(12,),
     ),
     Mutant(
         "claim of an old generation granted",
@@ -158,6 +166,7 @@ BROKER_MUTANTS: Final = (
                 "",
             ),
         ),
+        rulings=(12,),
     ),
     Mutant(
         "committed offset goes back",
@@ -210,12 +219,16 @@ BROKER_MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "log time goes back with a new leader (ruling 8)",
+        "log time goes back with a new leader",
         _MACHINE,
         (("max(self.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
+        elsewhere=(
+            ("raftlog.node.proposing", (("        self._waits_for = first\n", "        pass\n"),)),
+        ),
+        rulings=(8,),
     ),
     Mutant(
-        "index made otherwise after a restore (ruling 3)",
+        "index made otherwise after a restore",
         "raftlog.broker.queue_index",
         (
             (
@@ -223,11 +236,13 @@ BROKER_MUTANTS: Final = (
                 "        self.open = OpenRange(Index(end + 1))\n        self.open.count = 1\n",
             ),
         ),
+        rulings=(3,),
     ),
     Mutant(
-        "snapshot taken without freezing (ruling 18)",
+        "snapshot taken without freezing",
         "raftlog.broker.table",
         (("        if key in self._old or (self._passed", "        if key or (self._passed"),),
+        rulings=(18,),
     ),
     Mutant(
         "row that left is not in the snapshot",
@@ -238,6 +253,7 @@ BROKER_MUTANTS: Final = (
         "snapshot of another index than its ranges",
         _MACHINE,
         (("FrozenTables(self.applied,", "FrozenTables(self.applied - 1,"),),
+        known=(24,),
     ),
     Mutant(
         "damaged batch served",
@@ -256,7 +272,7 @@ BROKER_MUTANTS: Final = (
     ),
     # -- trims and installs
     Mutant(
-        "trim of what a queue still has (ruling 7)",
+        "trim of what a queue still has",
         "raftlog.broker.queue_index",
         (
             (
@@ -264,6 +280,7 @@ BROKER_MUTANTS: Final = (
                 "    return start is not None and start < end - 1\n",
             ),
         ),
+        rulings=(7,),
     ),
     Mutant(
         "log trimmed as far as the newest snapshot",
@@ -302,9 +319,10 @@ BROKER_MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "end offset told without asking the others (ruling 23)",
+        "end offset told without asking the others",
         "raftlog.service.read",
         (("        look(self.replica, answer, reply)\n", "        reply(answer())\n"),),
+        rulings=(23,),
     ),
     Mutant(
         "queue denied by a replica that is behind",
@@ -325,5 +343,111 @@ BROKER_MUTANTS: Final = (
                 "bisect_left(postings.log_times_ms, log_time_ms + 1)",
             ),
         ),
+    ),
+    # -- rulings turned round
+    Mutant(
+        "index rebuilt from the beginning of a trimmed log",
+        "raftlog.service.shard",
+        (
+            (
+                (
+                    "        found = find_snapshot(snapshots, index.chain, start, through)\n"
+                    "        if found is not None:\n"
+                    "            machine.restore(found.ranges, found.snapshot)\n"
+                ),
+                "        machine._index.restore(start, ())\n        machine.applied = start\n",
+            ),
+        ),
+        needs=("OUTAGE",),
+        rulings=(3,),
+    ),
+    Mutant(
+        "five batches remembered, sixty-four in flight",
+        _PRODUCERS,
+        (
+            (
+                "        row.remembered.append(batch)\n",
+                "        row.remembered.append(batch)\n        del row.remembered[:-5]\n",
+            ),
+        ),
+        rulings=(9,),
+    ),
+    Mutant(
+        "resolved by a look, not by a commit",
+        "raftlog.client.sequencing",
+        (("        self.epoch += 1\n        self._next = 0\n", "        self._next = 0\n"),),
+        rulings=(10,),
+    ),
+    Mutant(
+        "batch stored unread",
+        "raftlog.service.produce",
+        (("        error = _check(batch, found)\n", "        error = None\n"),),
+        rulings=(11,),
+        tests=("tests/service/test_produce.py",),
+    ),
+    Mutant(
+        "offset committed without a claim",
+        _CLAIMS,
+        (
+            (
+                "            if claim is None or command.generation > claim.generation:\n",
+                "            if claim is None:\n",
+            ),
+        ),
+        rulings=(12,),
+    ),
+    Mutant(
+        "snapshot ahead of the own log",
+        "raftlog.service.shard",
+        (("is_durable=ranges.are_stored,", "is_durable=lambda _: True,"),),
+        elsewhere=(
+            (
+                "raftlog.service.snapshot",
+                (("        if not start <= index <= through:\n", "        if index < start:\n"),),
+            ),
+            (
+                "raftlog.service.sealed",
+                (
+                    (
+                        "        if sealed.last_index > self._durable():\n",
+                        "        if sealed.last_index < 0:\n",
+                    ),
+                ),
+            ),
+        ),
+        rulings=(14,),
+    ),
+    Mutant(
+        "command of a newer raftlog skipped",
+        "raftlog.broker.commands",
+        (
+            (
+                "        if kind not in _TYPES or flags:\n            raise IncompatibleFormat(",
+                "        if kind not in _TYPES or flags:\n            IncompatibleFormat(",
+            ),
+            (
+                "        places.append((kind, position, length))\n",
+                (
+                    "        if kind in _TYPES and not flags:\n"
+                    "            places.append((kind, position, length))\n"
+                ),
+            ),
+        ),
+        rulings=(15,),
+        tests=("tests/broker/test_commands.py",),
+    ),
+    Mutant(
+        "apply looks at a clock",
+        _MACHINE,
+        (
+            (
+                "        if self.log_time_ms >= self.producers.due_ms:\n",
+                (
+                    '        now_ms = __import__("time").time_ns() // 1_000_000\n'
+                    "        if now_ms >= self.producers.due_ms:\n"
+                ),
+            ),
+        ),
+        rulings=(8, 15),
     ),
 )

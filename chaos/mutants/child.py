@@ -8,25 +8,49 @@ raftlog may be imported before the hook is installed.
 
 import json
 import sys
+from collections.abc import Callable
 
 from chaos.mutants.hook import install
+from chaos.mutants.mutant import Mutant
 from chaos.mutants.patches import find
 
 
-def _by_simulator(seeds: range, *, broker: bool) -> dict[str, object]:
+def _by_simulator(seeds: range, mutant: Mutant | None) -> dict[str, object]:
     from chaos.sim.run import run_seed  # noqa: PLC0415  (after the hook)
-    from chaos.sim.swarm import draw_config, is_big  # noqa: PLC0415
 
-    count = 0
+    matters = _matters(mutant)
+    count = events = 0
     for seed in seeds:
-        if is_big(seed) or (broker and draw_config(seed).broker is None):
+        if not matters(seed):
             continue
         count += 1
         verdict = run_seed(seed)
+        events += verdict.events
         if verdict.failure is not None:
-            catcher = f"simulator: {verdict.invariant}"
-            return {"catcher": catcher, "seeds": count, "how": verdict.failure, "last": seed}
-    return {"catcher": None, "seeds": count, "how": "no seed failed"}
+            catcher = {"catcher": verdict.invariant, "how": verdict.failure, "last": seed}
+            return {**catcher, "seeds": count, "events": events}
+    return {"catcher": None, "seeds": count, "events": events, "how": "no seed failed"}
+
+
+def _matters(mutant: Mutant | None) -> Callable[[int], bool]:
+    """Return whether a seed has what the bug needs; big ones are never run."""
+    from chaos.sim.faults import Fault  # noqa: PLC0415  (after the hook)
+    from chaos.sim.swarm import draw_config, is_big  # noqa: PLC0415
+
+    if mutant is None:
+        return lambda _: True
+    needs = [Fault[name] for name in mutant.needs]
+    if not needs and not mutant.is_of_broker:
+        return lambda seed: not is_big(seed)
+
+    def matters(seed: int) -> bool:
+        if is_big(seed):
+            return False
+        config = draw_config(seed)
+        has_faults = all(fault in config.periods_ns for fault in needs)
+        return has_faults and (config.broker is not None or not mutant.is_of_broker)
+
+    return matters
 
 
 def _by_tests(tests: list[str]) -> dict[str, object]:
@@ -36,21 +60,19 @@ def _by_tests(tests: list[str]) -> dict[str, object]:
     options = ["-q", "-x", "--assert=plain", "-p", "no:cacheprovider", "-p", "no:xdist"]
     code = pytest.main([*options, *tests])
     if code == pytest.ExitCode.TESTS_FAILED:
-        return {"catcher": f"tests: {tests[0]}", "seeds": 0, "how": "a test failed"}
+        return {"catcher": " ".join(tests), "how": "a test failed"}
     how = "all tests passed" if code == pytest.ExitCode.OK else f"the child's pytest ended {code}"
-    return {"catcher": None, "seeds": 0, "how": how}
+    return {"catcher": None, "how": how}
 
 
 def main() -> int:
     """Run the mutant that the command line names."""
     name, first, end, *tests = sys.argv[1:]
-    broker = False
-    if name:
-        mutant = find(name)
+    mutant = find(name) if name else None
+    if mutant is not None:
         install(mutant)
-        broker = mutant.is_of_broker
     seeds = range(int(first), int(end))
-    result = _by_tests(tests) if tests else _by_simulator(seeds, broker=broker)
+    result = _by_tests(tests) if tests else _by_simulator(seeds, mutant)
     print(json.dumps({"name": name, **result}))
     return 0
 

@@ -1,4 +1,4 @@
-"""An import hook that compiles one module from patched source."""
+"""An import hook that compiles modules from patched source."""
 
 import importlib.util
 import sys
@@ -8,30 +8,35 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import CodeType, ModuleType
 
-from chaos.mutants.mutant import Mutant
+from chaos.mutants.mutant import Changes, Mutant
 
 
 class PatchDoesNotFit(Exception):
     """The text to be replaced does not occur exactly once."""
 
 
-def patched_source(mutant: Mutant) -> str:
-    """Return the module's source with the bug in it.
+def patched_sources(mutant: Mutant) -> dict[str, str]:
+    """Return the sources of the mutant's modules with the bug in them.
 
     Raises:
         PatchDoesNotFit: The product has changed and the mutant has not.
     """
+    return {
+        module: _patched(module, changes, mutant.name) for module, changes in mutant.parts.items()
+    }
+
+
+def _patched(module: str, changes: Changes, name: str) -> str:
     # Found by path, not imported: importing a parent would load what is to be patched.
-    spec = importlib.util.find_spec(mutant.module.partition(".")[0])
-    assert spec is not None, f"{mutant.module} cannot be found"
-    assert spec.origin is not None, f"{mutant.module} has no source"
-    path = Path(spec.origin).parent.joinpath(*mutant.module.split(".")[1:])
+    spec = importlib.util.find_spec(module.partition(".")[0])
+    assert spec is not None, f"{module} cannot be found"
+    assert spec.origin is not None, f"{module} has no source"
+    path = Path(spec.origin).parent.joinpath(*module.split(".")[1:])
     source = path.with_suffix(".py").read_text()
-    for old, new in mutant.changes:
+    for old, new in changes:
         if source.count(old) != 1:
             raise PatchDoesNotFit(
-                f"mutant {mutant.name!r}: the text occurs {source.count(old)} times in "
-                f"{mutant.module}:\n{old}"
+                f"mutant {name!r}: the text occurs {source.count(old)} times in {module}:\n{old}"
             )
         source = source.replace(old, new)
     return source
@@ -49,26 +54,27 @@ class _MutantLoader(Loader):
 
 
 class MutantFinder(MetaPathFinder):
-    """Finds one module, patched."""
+    """Finds a mutant's modules, patched."""
 
     def __init__(self, mutant: Mutant) -> None:
-        self._module = mutant.module
-        self._source = patched_source(mutant)
+        self._sources = patched_sources(mutant)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the patched module's spec; None for every other module."""
-        if fullname != self._module:
+        """Return the spec of a module that is patched; None for every other one."""
+        source = self._sources.get(fullname)
+        if source is None:
             return None
         found = PathFinder.find_spec(fullname, path, target)
         assert found is not None, f"{fullname} cannot be found"
         assert found.origin is not None, f"{fullname} has no source"
-        found.loader = _MutantLoader(compile(self._source, found.origin, "exec"))
+        found.loader = _MutantLoader(compile(source, found.origin, "exec"))
         return found
 
 
 def install(mutant: Mutant) -> None:
-    """Patch ``mutant``'s module from now on; it must not be imported yet."""
-    assert mutant.module not in sys.modules, f"{mutant.module} is imported already"
+    """Patch the mutant's modules from now on; none of them may be imported yet."""
+    for module in mutant.parts:
+        assert module not in sys.modules, f"{module} is imported already"
     sys.meta_path.insert(0, MutantFinder(mutant))

@@ -1,4 +1,9 @@
-"""Bugs of the members' changes, as patches of the source."""
+"""Bugs of the members' changes, as patches of the source.
+
+Not here: a joint configuration that is left before it is committed. Each change moves
+one voter, so majorities before and after it meet without a joint one, and nothing
+could catch it.
+"""
 
 from typing import Final
 
@@ -15,6 +20,7 @@ MEMBER_MUTANTS: Final = (
         "joint: a majority of the new half commits (openraft 6c0ccaf3)",
         _QUORUM,
         (("index = min(index, self._outgoing.committed(stored))\n", "pass\n"),),
+        known=(11,),
     ),
     Mutant(
         "joint: a majority of the new half elects",
@@ -38,6 +44,7 @@ MEMBER_MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_members.py",),
+        known=(12,),
     ),
     Mutant(
         "change of the members before an own-term commit (Ongaro 2015)",
@@ -56,6 +63,7 @@ MEMBER_MUTANTS: Final = (
         "raftlog.raft.configurations",
         (("        while self._known[-1].index > to:\n", "        while False:\n"),),
         tests=("tests/raft/test_members.py",),
+        known=(26,),
     ),
     Mutant(
         "a living replica is replaced by another directory of its name",
@@ -100,6 +108,18 @@ MEMBER_MUTANTS: Final = (
         tests=(_REPLACEMENT,),
     ),
     Mutant(
+        "who should rather not lead never stands for election",
+        _CORE,
+        (("return self._patience.rounds <= rounds\n", "return rounds > 0\n"),),
+        tests=("tests/raft/test_aside.py",),
+    ),
+    Mutant(
+        "a drained leader hands over to whoever is behind",
+        "raftlog.node.yielding",
+        (("            and progress.match >= before\n", "            and before >= 0\n"),),
+        tests=("tests/node/test_yielding.py",),
+    ),
+    Mutant(
         "promoted without having caught up",
         _MEMBERS,
         (
@@ -109,5 +129,64 @@ MEMBER_MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_members.py",),
+    ),
+    Mutant(
+        "a survivor's mark without the vote of its term",
+        "raftlog.server.unsafe_recovery",
+        (
+            (
+                "write_offline(store, [save, WriteEntries(WriteNumber(2), None, (entry,))])",
+                "write_offline(store, [WriteEntries(WriteNumber(2), None, (entry,))])",
+            ),
+        ),
+    ),
+    Mutant(
+        "survivors of one lost majority draw the same term",
+        "raftlog.raft.lost_majority",
+        (
+            (
+                "    return Term(highest + 1 + (known.index(me) - highest - 1) % len(known))",
+                "    return Term(highest + 1 + 0 * len(known))",
+            ),
+        ),
+        tests=("tests/raft/test_lost_majority.py",),
+    ),
+    Mutant(
+        "who was given up is listened to again",
+        "raftlog.transport.gate",
+        (
+            (
+                "        if any(members.gave_up(sender) for members in self._shards):",
+                "        if 0:",
+            ),
+        ),
+        tests=("tests/transport/test_gate.py",),
+    ),
+    Mutant(
+        "only the directory that the log names is answered",
+        "raftlog.transport.mesh",
+        (("    directories.update(proven)\n", ""),),
+        tests=("tests/transport/test_mesh.py",),
+    ),
+    Mutant(
+        "what another boot has lost is not noticed (NATS 7567)",
+        "raftlog.storage.cached_writes",
+        (
+            (
+                "        self.lost: Final = not known\n",
+                "        self.lost: Final = not known and 0\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "os-cache is not noted before it is served",
+        "raftlog.storage.cached_writes",
+        (
+            (
+                '        self._files.rename(f"{self._path}.new", self._path)\n',
+                '        self._files.remove(f"{self._path}.new")\n',
+            ),
+        ),
+        tests=("tests/storage/test_cached_writes.py",),
     ),
 )

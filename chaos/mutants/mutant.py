@@ -2,17 +2,37 @@
 
 import msgspec
 
+Changes = tuple[tuple[str, str], ...]
+"""Texts that occur once in a module, and what stands in their places."""
+
 
 class Mutant(msgspec.Struct, frozen=True):
-    """A bug: in which module, which text becomes which, and which tests see it.
+    """A bug: in which module, which text becomes which, and who sees it.
 
     Without ``tests`` the simulator is the catcher.
+
+    Attributes:
+        needs: Kinds of faults (names of ``chaos.sim.swarm.Fault``) without which the bug
+            does nothing: seeds without them are passed over.
+        known: Its numbers in ``raft_anchors`` 4.9, the bugs of other systems.
+        rulings: Whose schedule it turns round.
+        elsewhere: Changes of other modules, where one alone does no harm: what protects
+            twice must be broken twice.
     """
 
     name: str
     module: str
-    changes: tuple[tuple[str, str], ...]
+    changes: Changes
     tests: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    known: tuple[int, ...] = ()
+    rulings: tuple[int, ...] = ()
+    elsewhere: tuple[tuple[str, Changes], ...] = ()
+
+    @property
+    def parts(self) -> dict[str, Changes]:
+        """All its changes, by module."""
+        return {self.module: self.changes, **dict(self.elsewhere)}
 
     @property
     def is_of_broker(self) -> bool:

@@ -8,38 +8,29 @@ which the simulator does not make is seen by the tests that are named.
 from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.install_patches import INSTALL_MUTANTS
+from chaos.mutants.lease_patches import LEASE_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
+from chaos.mutants.storage_patches import STORAGE_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
 _LEADER: Final = "raftlog.raft.leader"
+_LISTENING: Final = "raftlog.raft.listening"
 
 MUTANTS: Final = (
     Mutant(
         "ack before fsync (NATS 7564, DLedger)",
         _FOLLOWER,
         (("return min(self.matched, self._durability.index)", "return self.matched"),),
-    ),
-    Mutant(
-        "fsync left out of the log",
-        "raftlog.storage.performer",
-        (
-            (
-                "        self.sync(file)\n        self.write_mark(claim)\n",
-                "        self.write_mark(claim)\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "fsync error swallowed (fsyncgate)",
-        "raftlog.node.persister",
-        (("        if error is not None:\n", "        if error is None and error:\n"),),
+        known=(6,),
     ),
     Mutant(
         "vote not persisted before the reply (PySyncObj)",
         "raftlog.raft.state",
         (("is_saved = self.durability.covers(self._hard_state_write)", "is_saved = True"),),
+        known=(1,),
     ),
     Mutant(
         "vote request before the own vote is durable (jraft)",
@@ -50,6 +41,7 @@ MUTANTS: Final = (
                 "        after = NOW\n",
             ),
         ),
+        known=(2,),
     ),
     Mutant(
         "two votes in one term",
@@ -60,7 +52,7 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "vote kept by node id (ruling 5)",
+        "vote kept by node id",
         _CORE,
         (
             (
@@ -69,6 +61,7 @@ MUTANTS: Final = (
             ),
         ),
         tests=("tests/raft/test_elections.py",),
+        rulings=(5,),
     ),
     Mutant(
         "truncation below commit (DLedger, unguarded)",
@@ -79,21 +72,26 @@ MUTANTS: Final = (
             ("truncate_to >= commit", "truncate_to >= 0"),
             ("        new = entries[position:]\n", "        new = entries\n"),
         ),
+        known=(25,),
     ),
     Mutant(
         "truncation without a conflict (openraft 9540c904, CCF 5991)",
         _FOLLOWER,
         (("        new = entries[position:]\n", "        new = entries\n"),),
+        known=(8,),
     ),
     Mutant(
         "durable matched without the truncations in flight (ABA, etcd)",
         "raftlog.raft.durability",
         (("truncated_to is not None and truncated_to < end", "truncated_to == -1"),),
+        known=(15,),
+        rulings=(4,),
     ),
     Mutant(
         "entries of old terms committed by counting (Raft 5.4.2)",
         _LEADER,
         ((" or self._log.term_at(agreed) != self.term:", ":"),),
+        known=(5,),
     ),
     Mutant(
         "last log term is the current term (DLedger 52)",
@@ -105,6 +103,7 @@ MUTANTS: Final = (
                 "PreVoteRequest(Term(self.term + 1), self.term,",
             ),
         ),
+        known=(3,),
     ),
     Mutant(
         "logs compared by index only (openraft a48a3282)",
@@ -115,20 +114,41 @@ MUTANTS: Final = (
                 "candidate.last_index >= last.index",
             ),
         ),
+        known=(4,),
     ),
     Mutant(
         "quorum one too small (openraft d60f1e85)",
         "raftlog.raft.quorum",
         (("len(self.voters) // 2 + 1\n", "max(1, len(self.voters) // 2)\n"),),
+        known=(10,),
     ),
     Mutant(
         "last index acknowledged instead of the matched one (CCF 6016)",
         _FOLLOWER,
         (("return min(self.matched, self._durability.index)", "return self._durability.index"),),
+        known=(7,),
     ),
     Mutant(
         "commit beyond what matches (Raft 5.3)",
-        _CORE,
+        _LISTENING,
+        (
+            (
+                (
+                    "        self._commit_up_to(min(message.commit, self._following.matched))\n"
+                    "        self._out.divergence"
+                ),
+                (
+                    "        self._commit_up_to(min(message.commit, self.log.last_index))\n"
+                    "        self._out.divergence"
+                ),
+            ),
+        ),
+        elsewhere=((_LEADER, (("min(self.commit, progress.match)", "self.commit"),)),),
+        known=(9,),
+    ),
+    Mutant(
+        "commit beyond the last new entry (Raft 5.3)",
+        _LISTENING,
         (
             (
                 (
@@ -141,6 +161,8 @@ MUTANTS: Final = (
                 ),
             ),
         ),
+        tests=("tests/raft/test_backtracking.py",),
+        known=(9,),
     ),
     Mutant(
         "read before a commit of the own term (etcd)",
@@ -152,11 +174,13 @@ MUTANTS: Final = (
                 "not self._reads.confirming:",
             ),
         ),
+        known=(17,),
     ),
     Mutant(
         "answer to a read of the last process accepted",
         "raftlog.node.replica",
         (("world.random.getrandbits(48)", "world.random.getrandbits(48) * 0"),),
+        tests=("tests/node/test_reads.py",),
     ),
     Mutant(
         "read served without a round of heartbeats",
@@ -169,120 +193,18 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "hard state in one copy (ruling 1)",
-        "raftlog.storage.hard_state",
-        (("        for offset in (0, BLOCK_BYTES):\n", "        for offset in (0,):\n"),),
-        tests=("tests/storage/test_hard_state.py",),
-    ),
-    Mutant(
-        "hard state in two copies that take turns (ruling 1)",
-        "raftlog.storage.hard_state",
-        (
-            (
-                "        for offset in (0, BLOCK_BYTES):\n",
-                "        for offset in (sequence % 2 * BLOCK_BYTES,):\n",
-            ),
-        ),
-        tests=("tests/crash/test_damage.py",),
-    ),
-    Mutant(
-        "cut before the claim that it happened is durable (ruling 2)",
-        "raftlog.storage.log_store",
-        (
-            (
-                "(partial(self._do.write_mark, claim), self._do.sync_mark)",
-                "(partial(self._do.write_mark, claim),)",
-            ),
-        ),
-        tests=("tests/crash/test_crash_states.py",),
-    ),
-    Mutant(
-        "snapshot's name before its bytes",
-        "raftlog.storage.snapshot_store",
-        (("        self._file.sync()\n", ""),),
-        tests=("tests/crash/test_crash_states.py",),
-    ),
-    Mutant(
-        "index range's name before its bytes",
-        "raftlog.storage.offset_index",
-        (("            file.sync()\n", ""),),
-        tests=("tests/crash/test_crash_states.py",),
-    ),
-    Mutant(
-        "end of a segment known from inside it alone",
-        "raftlog.storage.recovery",
-        (("(self._mark.newest, following)", "(self._mark.newest,)"),),
-        tests=("tests/storage/test_damage.py",),
-    ),
-    Mutant(
-        "truncation in one slot of the mark",
-        "raftlog.storage.log_store",
-        ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),
-        tests=("tests/storage/test_recovery.py",),
-    ),
-    Mutant(
-        "damage below the watermark cut off (NATS 7549)",
-        "raftlog.storage.recovery",
-        (
-            (
-                "                if hole.last > mark.index:\n",
-                "                if hole.last > 0:\n",
-            ),
-            ("        if hole.first > mark.index:\n", "        if hole.first > 0:\n"),
-        ),
-    ),
-    Mutant(
-        "repair without identity (ruling 20)",
-        "raftlog.storage.holes",
-        (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
-        tests=("tests/sim/test_findings.py",),
-    ),
-    Mutant(
-        "stored entry known by its own checksum only",
-        "raftlog.storage.span",
-        (("            if entry.checksum != checksum:\n", "            if checksum < 0:\n"),),
-        tests=("tests/storage/test_lost_writes.py",),
-    ),
-    Mutant(
-        "branch that a lost write brought back is trusted (ruling 16)",
-        "raftlog.storage.scan",
-        (("            0 < number < cut_unit and last > end for", "            number < 0 for"),),
-        tests=("tests/storage/test_lost_writes.py",),
-    ),
-    Mutant(
-        "another log than the promised one is opened (ruling 16)",
-        "raftlog.storage.recovery",
-        (("            if checksum != mark.checksum:\n", "            if checksum < 0:\n"),),
-        tests=("tests/storage/test_lost_writes.py",),
-    ),
-    Mutant(
-        "unit head believed wherever it lies",
-        "raftlog.storage.unit",
-        (
-            (
-                "    return crc32c(head, crc32c(_POSITION.pack(position), salt))\n",
-                "    return crc32c(head)\n",
-            ),
-        ),
-        tests=("tests/storage/test_damage.py",),
-    ),
-    Mutant(
-        "frame behind damage taken for the log's without a proof",
-        "raftlog.storage.scan",
-        (("                if leads_on:\n", "                if looked_at:\n"),),
-        tests=("tests/storage/test_damage.py",),
-    ),
-    Mutant(
         "damaged replica campaigns (PAR)",
         _CORE,
         (("if not self._members.may_stand or self._faulty:", "if not self._members.may_stand:"),),
-        tests=("tests/raft/test_faulty.py",),
+        needs=("BIT_ROT",),
+        known=(20,),
+        rulings=(20,),
     ),
     Mutant(
         "pre-vote without stickiness (Cloudflare 2020)",
         _CORE,
         (("            not self._is_sticky() and message.term", "            message.term"),),
-        tests=("tests/raft/test_elections.py", "tests/raft/test_check_quorum.py"),
+        known=(16,),
     ),
     Mutant(
         "hung disk raises terms",
@@ -293,11 +215,11 @@ MUTANTS: Final = (
                 "        if self.term < 0:\n            #",
             ),
         ),
-        tests=("tests/sim/test_findings.py",),
+        needs=("SLOW_DISK",),
     ),
     Mutant(
         "forgotten match never restated",
-        _CORE,
+        _LISTENING,
         (
             (
                 "        if message.commit > self._following.matched:\n",
@@ -324,7 +246,7 @@ MUTANTS: Final = (
         tests=("tests/sim/test_findings.py",),
     ),
     Mutant(
-        "stamps by the leader's own clock (ruling 8)",
+        "stamps by the leader's own clock",
         "raftlog.node.log_clock",
         (
             (
@@ -333,12 +255,14 @@ MUTANTS: Final = (
             ),
         ),
         tests=("tests/node/test_log_clock.py",),
+        rulings=(8,),
     ),
     Mutant(
-        "stamps before older entries are applied (ruling 8)",
+        "stamps before older entries are applied",
         "raftlog.node.proposing",
         (("        self._waits_for = first\n", "        self._waits_for = None\n"),),
         tests=("tests/node/test_stamps.py",),
+        rulings=(8,),
     ),
     Mutant(
         "repair answered with one entry",
@@ -353,49 +277,193 @@ MUTANTS: Final = (
         tests=("tests/raft/test_divergence.py", "tests/sim/test_planted.py"),
     ),
     Mutant(
-        "a large hole is filled by whatever links to what is before it",
-        "raftlog.storage.survey",
-        (
-            (" and self._end.checksum == self.hole.checksum\n", "\n"),
-            (
-                "            return False\n        self.pieces",
-                "            pass\n        self.pieces",
-            ),
-        ),
-        tests=("tests/storage/test_survey.py",),
-    ),
-    Mutant(
         "terms that damage hides are guessed",
         "raftlog.node.upkeep",
         (("self.waits_for_terms = store.terms_in_doubt", "self.waits_for_terms = False"),),
         tests=("tests/node/test_large_repair.py",),
     ),
     Mutant(
-        "what found no room taken for done",
-        "raftlog.storage.plan",
-        (
-            (
-                "            steps[self._performed]()\n            self._performed += 1\n",
-                "            self._performed += 1\n            steps[self._performed - 1]()\n",
-            ),
-        ),
-    ),
-    Mutant(
-        "sync without space tried again (fsyncgate)",
-        "raftlog.storage.performer",
-        (
-            (
-                "            file.sync()\n            self.fdatasyncs += 1",
-                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1",
-            ),
-        ),
-        tests=("tests/storage/test_room.py",),
-    ),
-    Mutant(
         "read answered before its index is applied",
         "raftlog.node.reads",
         (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
     ),
+    *LEASE_MUTANTS,
+    *INSTALL_MUTANTS,
+    Mutant(
+        "a later term is not persisted",
+        _CORE,
+        (
+            (
+                "self.term, self.vote = term, None\n            self._save_hard_state()",
+                "self.term = term",
+            ),
+        ),
+        known=(1,),
+    ),
+    Mutant(
+        "pre-vote raises the voter's term",
+        _CORE,
+        (
+            (
+                "        if isinstance(message, rpcs.PreVoteRequest | rpcs.PreVoteReply):\n",
+                "        if isinstance(message, rpcs.PreVoteReply):\n",
+            ),
+        ),
+        known=(16,),
+    ),
+    Mutant(
+        "lost connection taken for a dead leader",
+        _CORE,
+        (
+            (
+                "            self._patience.lose_leader()\n",
+                "            self._start_election(pre_vote=False, transfer=True)\n",
+            ),
+        ),
+        rulings=(13,),
+        needs=("FALSE_HINT",),
+    ),
+    Mutant(
+        "leader that nobody answers stays",
+        _LEADER,
+        (("            if not self._heard_by_quorum():\n", "            if self.term < 0:\n"),),
+        needs=("PARTITION",),
+    ),
+    Mutant(
+        "leader that hands over takes proposals (hashicorp GH-581)",
+        _CORE,
+        (("        elif leadership.transferee is not None:\n", "        elif self.term < 0:\n"),),
+        known=(27,),
+        needs=("TRANSFER",),
+    ),
+    Mutant(
+        "answers counted by node id",
+        _LEADER,
+        (
+            (
+                "return progress if progress is not None and progress.replica == sender else None",
+                "return progress",
+            ),
+        ),
+        known=(22,),
+        rulings=(5,),
+        tests=("tests/raft/test_assertions.py",),
+    ),
+    Mutant(
+        "requests of strangers dropped",
+        _CORE,
+        (
+            (
+                "        if sender == self.replica or not self._pass_term(sender, message):\n",
+                (
+                    "        if sender not in self.membership.replicas or "
+                    "not self._pass_term(sender, message):\n"
+                ),
+            ),
+        ),
+        needs=("MEMBERS",),
+        rulings=(6,),
+    ),
+    Mutant(
+        "wiped directory of a cluster formatted again (NATS 7038)",
+        "raftlog.server.formation",
+        (("    if missing:\n", "    if missing == 0:\n"),),
+        known=(21,),
+        rulings=(5,),
+        tests=("tests/server/test_formation.py",),
+    ),
+    Mutant(
+        "majority without order (openraft 1802)",
+        "raftlog.raft.quorum",
+        (
+            (
+                "sorted([stored.get(voter, INDEX_ZERO) for voter in self.voters])",
+                "[stored.get(voter, INDEX_ZERO) for voter in self.voters]",
+            ),
+        ),
+        known=(13,),
+    ),
+    Mutant(
+        "probe that never moves (openraft 1828)",
+        "raftlog.raft.progress",
+        (("min(retry_after, Index(rejected - 1))", "max(retry_after, rejected)"),),
+        known=(14,),
+    ),
+    Mutant(
+        "leader counts what its disk does not have yet",
+        _LEADER,
+        (
+            (
+                "        self._match[self._me] = index\n",
+                "        self._match[self._me] = self._log.last_index\n",
+            ),
+        ),
+        rulings=(14,),
+    ),
+    Mutant(
+        "entries leave memory before they are on disk",
+        _CORE,
+        (
+            (
+                "        self.log.evict(min(index, self.durable), self.config.tail_bytes_max)\n",
+                "        self.log.evict(index, self.config.tail_bytes_max)\n",
+            ),
+        ),
+        rulings=(14,),
+    ),
+    Mutant(
+        "commit hint beyond the own log",
+        "raftlog.node.replica",
+        (("min(self.core.commit, self.core.durable)", "self.core.commit"),),
+        elsewhere=(
+            (
+                "raftlog.storage.recovery",
+                (
+                    (
+                        "Index(min(max(found.commit_hint, start), end))",
+                        "Index(max(found.commit_hint, start))",
+                    ),
+                    ("Index(min(hint, found.cut_to.index))", "hint"),
+                ),
+            ),
+        ),
+        known=(25,),
+        rulings=(14,),
+    ),
+    Mutant(
+        "applied as soon as it is appended",
+        "raftlog.node.applier",
+        (
+            (
+                "        self._commit = max(self._commit, commit)\n        if writing and",
+                "        self._commit = self._log.last_index\n        if writing and",
+            ),
+        ),
+        known=(32,),
+    ),
+    Mutant(
+        "entry that cannot be applied is skipped",
+        "raftlog.node.applier",
+        (
+            (
+                "            except Exception:  # noqa: BLE001",
+                (
+                    "            except Exception:\n                self.applied = entry.index\n"
+                    "                continue  # noqa: BLE001"
+                ),
+            ),
+        ),
+        rulings=(15,),
+        tests=("tests/cluster/test_embedded.py",),
+    ),
+    Mutant(
+        "configuration ignored at a start (openraft 6c0ccaf3)",
+        "raftlog.node.recollection",
+        (("for row in store.configurations\n", "for row in store.configurations[:0]\n"),),
+        needs=("MEMBERS",),
+        known=(11,),
+    ),
+    *STORAGE_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
 )

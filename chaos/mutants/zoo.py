@@ -2,8 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,8 @@ import msgspec
 from chaos.mutants.mutant import Mutant
 
 ROOT: Final = Path(__file__).parents[2]
-CHILD_SECONDS_MAX: Final = 900
+CHILD_SECONDS_MAX: Final = 3_600
+"""A bug that makes the product loop for ever is not caught by waiting longer."""
 
 
 class Capture(msgspec.Struct, frozen=True):
@@ -20,27 +21,38 @@ class Capture(msgspec.Struct, frozen=True):
 
     name: str
     catcher: str | None
-    seeds: int
+    """An invariant (a file of ``chaos/check``), ``crash``, or the tests."""
     how: str
+    seeds: int = 0
+    """How many were run; 0: tests were."""
+    events: int = 0
     last: int = 0
     """The seed at which it was caught."""
 
 
 def hunt(mutant: Mutant, seeds: int) -> Capture:
-    """Run one mutant until somebody sees it, or through ``seeds`` seeds.
+    """Run one mutant until somebody sees it, or through the seeds below ``seeds``.
 
     A capture counts only if the product without the mutant passes there: else
     a bug of the product would pass for a good catcher.
     """
-    capture = _run(mutant.name, mutant, seeds, first=0)
-    while capture.catcher is not None:
+    before = Capture(mutant.name, None, "")
+    while True:
+        first = before.last + 1 if before.seeds else 0
+        capture = _run(mutant.name, mutant, seeds, first=first)
+        capture = msgspec.structs.replace(
+            capture,
+            seeds=before.seeds + capture.seeds,
+            events=before.events + capture.events,
+        )
+        if capture.catcher is None:
+            return capture
         clean = _run("", mutant, capture.last + 1, first=capture.last)
         if clean.catcher is None and not clean.how.startswith("the child"):
             return capture
         if mutant.tests:
-            return Capture(mutant.name, None, 0, f"the product fails itself: {clean.how}")
-        capture = _run(mutant.name, mutant, seeds, first=capture.last + 1)
-    return capture
+            return Capture(mutant.name, None, f"the product fails itself: {clean.how}")
+        before = capture
 
 
 def _run(name: str, mutant: Mutant, seeds: int, *, first: int) -> Capture:
@@ -56,24 +68,15 @@ def _run(name: str, mutant: Mutant, seeds: int, *, first: int) -> Capture:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Capture(mutant.name, None, seeds, f"not caught in {CHILD_SECONDS_MAX} s")
+        return Capture(mutant.name, None, f"the child did not end within {CHILD_SECONDS_MAX} s")
     if done.returncode:
-        return Capture(mutant.name, None, 0, f"the child ended badly: {done.stderr[-2_000:]}")
+        return Capture(mutant.name, None, f"the child ended badly: {done.stderr[-2_000:]}")
     capture = msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=Capture)
     return msgspec.structs.replace(capture, name=mutant.name)
 
 
-def hunt_all(mutants: Sequence[Mutant], seeds: int, jobs: int) -> list[Capture]:
-    """Run mutants, ``jobs`` at a time."""
+def hunt_all(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Capture]:
+    """Run mutants, ``jobs`` at a time; captures come as they are made."""
     with ThreadPoolExecutor(jobs) as pool:
-        return list(pool.map(lambda mutant: hunt(mutant, seeds), mutants))
-
-
-def table(captures: Sequence[Capture]) -> str:
-    """Return the zoo's table: mutant, catcher, seeds."""
-    rows = [
-        f"{capture.name:66} {capture.catcher or 'SURVIVED':40} {capture.seeds or '':>5}"
-        + ("" if capture.catcher else f"  {capture.how[-200:]}")
-        for capture in captures
-    ]
-    return "\n".join(rows)
+        for done in as_completed([pool.submit(hunt, mutant, seeds) for mutant in mutants]):
+            yield done.result()

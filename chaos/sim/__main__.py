@@ -6,7 +6,6 @@ no longer reaches what it tests must not stay green.
 """
 
 import argparse
-import gc
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,9 +18,9 @@ import msgspec
 from chaos.seeds.code import code_of_commit
 from chaos.seeds.ledger import Entry, append
 from chaos.sim.marks import REQUIRED, REQUIRED_FROM_SEEDS
-from chaos.sim.run import Run, Verdict, merge, run_config, verdict_of
+from chaos.sim.run import Run, Verdict, merge, run_config, run_quickly, verdict_of
 from chaos.sim.shrink import shrink
-from chaos.sim.swarm import SeedConfig, draw_config, is_big
+from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.timeline import Timeline
 
 TOLD_EVERY: Final = 500
@@ -44,18 +43,6 @@ def run_configs(
         tell(verdict)
         verdicts.append(verdict)
     return verdicts
-
-
-def run_quickly(config: SeedConfig) -> Verdict:
-    """Run one, and look for garbage afterwards: a world of a minute is small."""
-    if is_big(config.seed):
-        return run_config(config)
-    gc.disable()
-    try:
-        return run_config(config)
-    finally:
-        gc.enable()
-        gc.collect()
 
 
 def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:

@@ -1,4 +1,7 @@
-"""The administrator: makes topics, changes them, deletes them, and moves groups about."""
+"""The administrator: makes topics, changes them, deletes them, and moves groups about.
+
+It also takes producer ids that nobody uses.
+"""
 
 from collections.abc import Sequence
 
@@ -7,7 +10,7 @@ from google.protobuf.message import Message
 from chaos.sim.client_world import Client
 from raftlog.base.errors import RaftlogError, TopicExists, TopicNotFound
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import groups, topics
+from raftlog.wire.schema import groups, producers, topics
 
 
 class Administrator(Client):
@@ -22,7 +25,7 @@ class Administrator(Client):
     def _act(self) -> None:
         random = self.world.random
         acts = (self._come_and_go, self._alter, self._seek, self._seek, self._disband, self._look)
-        random.choice(acts)()
+        random.choice((*acts, self._take_ids))()
 
     def _create(self, name: str) -> None:
         config, random = self.world.config, self.world.random
@@ -125,6 +128,11 @@ class Administrator(Client):
             for queue in topic.queues:
                 world.facts.groups.seeks(group, queue.queue, 0)
         self.ask(Method.GROUP_DELETE, groups.DeleteGroup(group=group), lambda *_: None)
+
+    def _take_ids(self) -> None:
+        """Two new producers at one moment: their commands may share an entry."""
+        for _ in range(2):
+            self.ask(Method.PRODUCER_INIT, producers.InitProducer(), lambda *_: None)
 
     def _look(self) -> None:
         """Ask for lists and descriptions: they must be answered, and change nothing."""

@@ -6,6 +6,7 @@ the power cut or without.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -31,19 +32,21 @@ from chaos.sim.promises import check_disk_behind
 from chaos.sim.states import BrokerState, HistoryState, State
 from chaos.sim.swarm import SeedConfig
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
-from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed
+from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed, WritesLost
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import Write
 from raftlog.node.replica import Replica
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendRequest, PeerMessage
-from raftlog.storage.directory import FIRST_TERM, format_directory
+from raftlog.storage.cached_writes import CachedWrites, newest_named, refuse_unless_alone
+from raftlog.storage.directory import FIRST_TERM, format_directory, format_learner
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.room import NoRoom
 
+CLUSTER: Final = ClusterId("c" * 32)
 DATA: Final = "/data"
 SHARD: Final = "/data/shards/0"
 SCRUB_REST_NS: Final = 3_000 * MS_NS
@@ -64,12 +67,13 @@ class Cluster:
         self.network = Network(
             *(self.queue, network_random, config.network, self._deliver), self._note
         )
-        self.store_options = StoreOptions(segment_bytes=config.segment_bytes)
+        self.store_options = StoreOptions(config.segment_bytes, durable=not config.os_cache)
+        self._formatting = StoreOptions(config.segment_bytes)
         names = [NodeId(f"n{number + 1}") for number in range(config.nodes)]
         self._replicas = tuple(
             ReplicaId(name, DirectoryId(f"{n:032x}")) for n, name in enumerate(names)
         )
-        self._ids = {replica.node: replica for replica in self._replicas}
+        self._directories = len(self._replicas)
         self.membership = Membership(self._replicas)
         first = seal(
             *(EntryKind.CONFIGURATION, FIRST_TERM, Index(1), CHAIN_ORIGIN),
@@ -79,6 +83,7 @@ class Cluster:
             *(self._replicas, first),
             broker=config.broker is not None,
             log_time=LogTime(majority_is_right=config.clocks_are_right),
+            now_ms=partial(true_ms, self.queue),
         )
         self.marks = self.observer.marks
         self.machines = {replica.node: self._make_machine(replica) for replica in self._replicas}
@@ -109,16 +114,39 @@ class Cluster:
         config = self.config
         disk = SimDisk()
         identity = Identity(
-            *(DIRECTORY_FORMAT, ClusterId("c" * 32), replica.node, replica.directory),
+            *(DIRECTORY_FORMAT, CLUSTER, replica.node, replica.directory),
             (self.membership,),
         )
-        format_directory(disk.files(), DATA, identity, self.store_options)
+        format_directory(disk.files(), DATA, identity, self._formatting)
         # A directory is formed long before it is used.
         disk.crash(self.disk_random, CrashKind.LOSE)
         drift = self.process_random.randint(-config.drift_ppm, config.drift_ppm)
         clock = WallClock(self.queue, self.process_random.randint(-50, 50))
         pace = DiskPace(self.disk_random, config.disk_ns)
-        return Machine(replica, disk, pace, drift, clock)
+        return Machine(replica, self.membership, disk, pace, drift, clock)
+
+    @property
+    def replicas(self) -> Sequence[ReplicaId]:
+        """Each node with the directory that it has now."""
+        return [machine.id for machine in self.machines.values()]
+
+    def renew(self, machine: Machine) -> None:
+        """Replace a disk that is gone by a new one: a new, empty learner's (``--join``)."""
+        assert machine.process is None, f"{machine.node} runs on its disk"
+        self._directories += 1
+        machine.disk.wipe()
+        machine.disk.on_operation = machine.disk.read_error = None
+        machine.id = format_learner(
+            *(DATA, CLUSTER, machine.node),
+            options=self._formatting,
+            files=machine.disk.files(),
+            draw=lambda: f"{self._directories:032x}",
+        )
+        machine.disk.crash(self.disk_random, CrashKind.LOSE)
+        machine.formed = NOBODY
+        machine.in_flight = []
+        self.network.forget(machine.node)
+        self.observer.renewed(machine.node)
 
     # -- processes
 
@@ -126,6 +154,8 @@ class Cluster:
         """Start a process on a machine that has none."""
         assert machine.process is None, f"{machine.node} runs already"
         armed = machine.disk.on_operation is not None
+        if self.config.os_cache:
+            in_flight = self._heed_boot(machine, in_flight)
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
             state = self._make_state(machine.node, store)
@@ -143,12 +173,29 @@ class Cluster:
             raise Violation("recovery", f"{machine.node}: a good disk has damage at {where}")
         self._begin(machine, store, state, in_flight)
 
+    def _heed_boot(self, machine: Machine, in_flight: Sequence[Write]) -> Sequence[Write]:
+        """Begin under os-cache, as ``node.Host`` does; who may have lost writes comes as new."""
+        noted = CachedWrites(machine.disk.files(), DATA, f"boot {machine.boot}")
+        if noted.lost:
+            named = newest_named(machine.disk.files(), SHARD, machine.formed)
+            try:
+                refuse_unless_alone(DATA, [named], machine.node)
+            except WritesLost:
+                self.marks["reboots under os-cache"] += 1
+            else:
+                raise Violation("recovery", f"{machine.node} has lost writes, and would vote")
+            self.renew(machine)
+            in_flight = ()
+        noted = CachedWrites(machine.disk.files(), DATA, f"boot {machine.boot}")
+        noted.begin([SHARD], durable=False)
+        return in_flight
+
     def _make_state(self, node: NodeId, store: LogStore) -> State:
         """Make what the replica will feed, as far as the disk has kept it."""
 
         def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
             self.queue.note(digest)
-            self.observer.applies(node, entry, digest, outcomes, true_ms(self.queue))
+            self.observer.applies(node, entry, digest, outcomes)
 
         if self.config.broker is None:
             return HistoryState(on_apply)
@@ -187,7 +234,7 @@ class Cluster:
             space=machine.space,
         )
         options = ReplicaOptions(core=self.config.core, coalesce=self.config.coalesce)
-        replica = Replica(machine.id, self.membership, store, state.machine, world, options)
+        replica = Replica(machine.id, machine.formed, store, state.machine, world, options)
         replica.upkeep.scrubber.rest_ns = SCRUB_REST_NS
         replica.upkeep.scrubber.rate = SCRUB_BYTES_PER_S
         seen = self._look_at(store, store.faulty_ranges())
@@ -204,6 +251,8 @@ class Cluster:
     ) -> list[Mark | None]:
         """Return what a look at some places of the log shows; its end always."""
         end = store.end
+        if not end.index:
+            return []
         seen: list[Mark | None] = [None] * end.index
         first = Index(self.process_random.randint(1, end.index))
         if first >= store.first_index and not any(low <= first <= high for low, high in faulty):
@@ -233,7 +282,7 @@ class Cluster:
             return
         process.life.end()
         process.state.end()
-        self._count_repairs(process)
+        self._count_work(process)
         if process.replica.disks.handovers:
             self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None
@@ -241,16 +290,18 @@ class Cluster:
         machine.in_flight = list(in_flight) or machine.failed_plan
         machine.failed_plan = []
         machine.disk.crash(self.disk_random, kind)
+        machine.boot += kind is not CrashKind.KEEP
         self.observer.ends(machine.node)
         self._tell_of_lost_connections(machine.node)
 
-    def _count_repairs(self, process: Process) -> None:
+    def _count_work(self, process: Process) -> None:
         upkeep = process.replica.upkeep
         counted = {
             "repairs": upkeep.repairer.repaired,
             "files repaired": upkeep.exchange.fetched,
             "scrub passes": upkeep.scrubber.passes,
             "scrub finds": upkeep.scrubber.found,
+            "leased reads": process.replica.core.leased_reads,
         }
         for what, count in counted.items():
             if count:
@@ -338,7 +389,7 @@ class Cluster:
     def _send(self, machine: Machine, to: NodeId, message: PeerMessage) -> None:
         self.observer.sends(machine.node, to, message)
         self.network.send(machine.node, to, message)
-        if self.disk_random.random() < DEEP_CHECK_SHARE:
+        if self.disk_random.random() < DEEP_CHECK_SHARE and not self.config.os_cache:
             check_disk_behind(
                 *(machine.disk, SHARD, self.store_options, message, machine.node),
                 self.observer.durable_state(machine.node),
@@ -348,7 +399,7 @@ class Cluster:
         process = self.machines[to].process
         if process is None:
             return
-        replica = self._ids[sender]
+        replica = self.machines[sender].id
         heard = type(message) is AppendRequest and len(message.entries) > 2
         if not process.life.hindered:  # its arrival is a turn of its own
             if heard:

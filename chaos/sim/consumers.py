@@ -259,6 +259,7 @@ class GroupMember(QueueReader):
         self._generation = answer.generation
         self._positions = {}
         for queue in queues:
+            self._commit_early(answer.generation, queue)
             self._claim(life, answer.generation, queue)
 
     def _owns(self, life: int, generation: int) -> bool:
@@ -322,6 +323,13 @@ class GroupMember(QueueReader):
         world.queue.after(
             delay_ms * MS_NS, lambda: self._commit(member, generation, queue, offset)
         )
+
+    def _commit_early(self, generation: int, queue: int) -> None:
+        """Commit what is committed, without a claim of this generation: it must be refused."""
+        world = self.world
+        if world.random.random() < world.config.commits_late:
+            offset = world.facts.groups.committed.get((self.group, queue), 0)
+            self._commit(self.member, generation, queue, offset)
 
     def _commit(self, member: str, generation: int, queue: int, offset: int) -> None:
         if self.world.members_stopped:

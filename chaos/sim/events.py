@@ -13,6 +13,8 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final, Protocol
 
+from chaos.check.bounded_work import BoundedWork
+
 SECOND_NS: Final = 1_000_000_000
 MS_NS: Final = 1_000_000
 EVENTS_AT_ONCE_MAX: Final = 100_000
@@ -56,6 +58,7 @@ class EventQueue:
         self._at_once = 0
         self._sequence = 0
         self._heap: list[tuple[int, int, Alarm]] = []
+        self._work = BoundedWork()
         self._trace = hashlib.blake2b(digest_size=16)
         self._steps = array("Q")
         """Moments and numbers of the last calls, not in the digest yet."""
@@ -100,6 +103,7 @@ class EventQueue:
             step(sequence)
             call()
             if len(self._steps) >= STEPS_KEPT:
+                self._work.look(now_ns, self.events)
                 self._take_steps()
         self.now_ns = time_ns
 

@@ -33,7 +33,7 @@ from raftlog.broker.claims import (
 )
 from raftlog.broker.commands import ENVELOPE, CommandType, decode
 from raftlog.broker.groups import Assignment, DeleteGroup, GroupDeleted, JoinGroup
-from raftlog.broker.producers import FenceProducer, ProducerFenced
+from raftlog.broker.producers import FenceProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import (
     AlterTopic,
@@ -106,6 +106,8 @@ class Facts:
             elif kind == CommandType.APPEND_BATCH:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
+            elif isinstance(outcome, ProducerBegun):
+                self.sequences.begun(outcome.producer)
             elif kind in _COMMANDS:
                 command = _COMMANDS[kind].decode(body[position : position + length])
                 if isinstance(command, Trim):

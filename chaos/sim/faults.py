@@ -39,6 +39,11 @@ class Fault(Enum):
     ROT_BESIDE = "rot of what stands beside the log"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
+    DRAIN = "drain of a node"
+    DEPOSED = "a leader that is cut off while the others elect"
+    WIPED = "loss of one disk, whose node joins anew"
+    MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
+    REBOOT = "restart of a machine under os-cache"
 
 
 _PERIODS_MS: Final = {
@@ -68,6 +73,11 @@ _PERIODS_MS: Final = {
     Fault.ROT_BESIDE: (1_000, 6_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
+    Fault.DRAIN: (300, 4_000),
+    Fault.DEPOSED: (1_000, 4_000),
+    Fault.WIPED: (1_000, 5_000),
+    Fault.MAJORITY_LOST: (2_000, 9_000),
+    Fault.REBOOT: (1_000, 4_000),
 }
 """The range from which a seed draws the mean time between two strikes."""
 SHARES: Final = (0.15, 0.3, 0.5)
@@ -82,7 +92,20 @@ _NEED_OTHERS: Final = frozenset(
     }
 )
 """Kinds that a node alone can't survive, or can't have."""
-_DRAWN_APART: Final = frozenset({Fault.OUTAGE, Fault.MEMBERS})
+_DRAWN_APART: Final = frozenset(
+    {
+        *(Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED),
+        *(Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT),
+    }
+)
+UNDER_OS_CACHE: Final = frozenset(
+    {
+        *(Fault.KILL, Fault.PAUSE, Fault.SLOW_PROCESSOR, Fault.CLOCK, Fault.PARTITION),
+        *(Fault.CLOG, Fault.TRANSFER, Fault.FALSE_HINT, Fault.SLOW_DISK, Fault.REBOOT),
+        Fault.DRAIN,
+    }
+)
+"""Kinds that take nothing back from several machines at once, where nothing is synced."""
 
 
 def draw_period_ms(seed: int, fault: Fault) -> int:

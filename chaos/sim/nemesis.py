@@ -14,11 +14,23 @@ from chaos.sim.damage_faults import DamageFaults
 from chaos.sim.disk_faults import DiskFaults
 from chaos.sim.events import stream
 from chaos.sim.faults import Fault
+from chaos.sim.lease_faults import LeaseFaults
+from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
-from chaos.sim.process_faults import ProcessFaults
+from chaos.sim.process_faults import POWER_CUTS, ProcessFaults
+from chaos.sim.wiped_disks import wipe_one
+from chaos.sim.wish_faults import WishFaults
 
-_CONCERNS: Final = (ProcessFaults, NetworkFaults, DiskFaults, DamageFaults, ClockFaults)
+_CONCERNS: Final = (
+    ProcessFaults,
+    NetworkFaults,
+    DiskFaults,
+    DamageFaults,
+    ClockFaults,
+    LeaseFaults,
+    WishFaults,
+)
 
 
 class Nemesis:
@@ -30,7 +42,12 @@ class Nemesis:
         self._over = False
         self._operator = Operator(cluster, self._random)
         self._strikers = [concern(cluster, self._random) for concern in _CONCERNS]
-        self._acts: dict[Fault, Callable[[], None]] = {Fault.MEMBERS: self._operator.act}
+        self._acts: dict[Fault, Callable[[], None]] = {
+            Fault.MEMBERS: self._operator.act,
+            Fault.WIPED: self._wipe,
+            Fault.MAJORITY_LOST: self._lose_majority,
+            Fault.REBOOT: self._reboot,
+        }
         for striker in self._strikers:
             self._acts.update(striker.acts())
 
@@ -58,3 +75,30 @@ class Nemesis:
                 self._later(fault, period_ns)
 
         self._cluster.queue.after(int(self._random.expovariate(1.0) * period_ns), strike)
+
+    def _reboot(self) -> None:
+        """Take back what one machine had not synced, if a majority has all without it."""
+        cluster = self._cluster
+        observer = cluster.observer
+        end = observer.committed.end
+        holders = [
+            node
+            for node in cluster.nodes
+            if observer.durable_log(node).at(end) == observer.committed.log.at(end)
+        ]
+        machine = self._random.choice(list(cluster.machines.values()))
+        others = [node for node in holders if node != machine.node]
+        is_whole = len(cluster.up()) == len(cluster.nodes) and self._operator.is_home
+        if is_whole and 2 * len(others) > len(cluster.nodes):
+            cluster.marks["reboots"] += 1
+            cluster.end(machine, self._random.choice(POWER_CUTS))
+            cluster.restart_later(machine)
+            self._operator.invite()
+
+    def _wipe(self) -> None:
+        if wipe_one(self._cluster, self._random):
+            self._operator.invite()
+
+    def _lose_majority(self) -> None:
+        if lose_majority(self._cluster, self._random):
+            self._operator.invite()

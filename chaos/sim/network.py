@@ -70,6 +70,16 @@ class Network:
         self._clogged_ns: dict[Link, int] = {}
         self._lossy: dict[Link, tuple[int, float]] = {}
         self._sent: dict[Link, list[PeerMessage]] = {}
+        self._incarnations: dict[NodeId, int] = {}
+
+    def forget(self, node: NodeId) -> None:
+        """Lose what is under way from and to ``node``: another directory has its name now.
+
+        A connection is between two directories, as the hello on it proved them.
+        """
+        self._incarnations[node] = self._incarnations.get(node, 0) + 1
+        for link in [link for link in self._sent if node in link]:
+            del self._sent[link]
 
     def send(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
         """Take in a message; it arrives once, never, or twice."""
@@ -143,7 +153,8 @@ class Network:
             if config.ordered:
                 due_ns = max(due_ns, self._last_ns.get(connection, 0))
                 self._last_ns[connection] = due_ns
-        self._queue.at(due_ns, lambda: self._arrive(sender, to, message))
+        between = self._between((sender, to))
+        self._queue.at(due_ns, lambda: self._arrive(sender, to, message, between))
 
     def _wait_ns(self, connection: tuple[NodeId, NodeId, bool], size: int) -> int:
         """Return how long the last byte of a message waits for those before it."""
@@ -153,7 +164,15 @@ class Network:
         self._free_ns[connection] = free_ns = min(free_ns, now_ns + QUEUED_NS_MAX)
         return free_ns - now_ns
 
-    def _arrive(self, sender: NodeId, to: NodeId, message: PeerMessage) -> None:
+    def _between(self, link: Link) -> tuple[int, int]:
+        return self._incarnations.get(link[0], 0), self._incarnations.get(link[1], 0)
+
+    def _arrive(
+        self, sender: NodeId, to: NodeId, message: PeerMessage, between: tuple[int, int]
+    ) -> None:
+        if between != self._between((sender, to)):
+            self.lost += 1
+            return
         if (sender, to) in self.blocked and self._random.random() < 0.5:
             self.lost += 1
             return

@@ -6,7 +6,7 @@ the moment at which they leave.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaos.check.acked_present import History, Place
@@ -23,12 +23,13 @@ from chaos.check.promises_durable import DurableState, check_promise
 from chaos.check.real_time_order import RealTimeOrder
 from chaos.check.recovery import check_recovered, check_recovered_hard_state
 from chaos.check.state_machine_safety import StateMachineSafety
+from chaos.sim.elections import Elections, standing_of
 from chaos.sim.facts import Facts
 from chaos.sim.machine import values_in
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.membership import Membership, decode_membership
-from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.broker.commands import log_time_of
 from raftlog.node.replica import Replica
 from raftlog.raft.core import RaftCore
@@ -67,9 +68,15 @@ class Observer:
         *,
         broker: bool,
         log_time: LogTime,
+        now_ms: Callable[[], int],
     ) -> None:
+        self._now_ms: Final = now_ms
+        self._made_ms: dict[Index, int] = {}
+        """When a leader made each entry that nobody has applied yet, by a true clock."""
         self.log_time = log_time
         self.marks: Counter[str] = Counter()
+        self.on_reset: Callable[[NodeId], None] | None = None
+        """Told that a log will begin anew."""
         self.facts: Facts | None = Facts(self.marks) if broker else None
         self.history = History()
         self.order = RealTimeOrder()
@@ -77,6 +84,7 @@ class Observer:
         self.committed = CommittedLog()
         self.stored: dict[bytes, Place] = {}
         self.values: list[bytes] = []
+        self._elections = Elections()
         self._matching = LogMatching()
         self._monotone = Monotone()
         self._safety = StateMachineSafety()
@@ -91,6 +99,33 @@ class Observer:
         }
         self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
         self._leading: dict[NodeId, Term] = {}
+        self._recovery: tuple[Index, Mark] | None = None
+
+    # -- directories
+
+    def renewed(self, node: NodeId) -> None:
+        """Take in that ``node`` has a new, empty directory: it is another replica now."""
+        self._logs[node] = LogModel()
+        self._durable[node] = DurableState(HardState(), LogModel())
+        self._issued[node] = []
+        self._monotone.renewed(node)
+
+    def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
+        """Take in that ``entry`` was written to a stopped node's log by hand."""
+        durable = self._durable[node]
+        number = WriteNumber(0)
+        durable.performed(SaveHardState(number, state))
+        del durable.log.marks[entry.index - 1 :]  # what was in flight may be there, or not
+        durable.performed(WriteEntries(number, None, (entry,)))
+        self._matching.written(node, [entry])
+        self._recovery = (entry.index, Mark(entry.term, entry.checksum))
+
+    def has_recoveries(self, node: NodeId) -> bool:
+        """Whether what was last written by hand is in a node's log, or it is of a dead branch."""
+        if self._recovery is None:
+            return True
+        index, mark = self._recovery
+        return self._durable[node].log.at(index) == mark
 
     # -- a process
 
@@ -114,13 +149,18 @@ class Observer:
         self._logs[node] = log.copy()
         self._issued[node] = []
         self._safety.starts(node, replica.machine.applied)
+        patience = replica.core.config.election_ticks_min
+        self._elections.begins(node, patience, store.faulty_count)
         step = replica.core.step
 
-        def observed(event: Event) -> Effects:
+        def observed(event: Event, now_ns: int = 0) -> Effects:
             core = replica.core
-            before = (core.configured_at, core.membership)
-            effects = step(event)
-            self._stepped(node, replica, effects, before)
+            before = standing_of(core)
+            configured = (core.configured_at, core.membership)
+            effects = step(event, now_ns)
+            on_disk = self._durable[node].hard_state.term
+            self._elections.stepped(node, core, event, before, effects, on_disk)
+            self._stepped(node, replica, effects, configured)
             return effects
 
         replica.core.step = observed  # type: ignore[method-assign]
@@ -157,6 +197,8 @@ class Observer:
             self._issued[node].append(write)
             if isinstance(write, ResetLog):
                 self.marks["logs reset"] += 1
+                if self.on_reset is not None:
+                    self.on_reset(node)
                 log.reset(write.base, self.committed.log)
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:
@@ -164,6 +206,7 @@ class Observer:
                 self._matching.written(node, write.entries)
                 log.write(write.truncate_to, write.entries)
                 if core.leadership is not None:
+                    self._made_ms.update((entry.index, self._now_ms()) for entry in write.entries)
                     self._changes(node, core, before, write.entries)
         role = effects.role
         if role is not None:
@@ -258,13 +301,12 @@ class Observer:
         entry: Entry,
         digest: bytes,
         outcomes: Sequence[object],
-        true_ms: int,
     ) -> None:
-        """Take in that a state machine applied ``entry``, and when that was."""
+        """Take in that a state machine applied ``entry``."""
         self._safety.applies(node, entry.index, self.committed.end, digest)
         if entry.index == self._applied_end + 1:
             self._applied_end = entry.index
-            self._stamped(entry, true_ms)
+            self._stamped(entry)
             if self.facts is not None:
                 self.facts.applied(entry, outcomes)
                 return
@@ -272,9 +314,11 @@ class Observer:
                 self.stored.setdefault(value, Place(entry.index, position))
                 self.values.append(value)
 
-    def _stamped(self, entry: Entry, true_ms: int) -> None:
+    def _stamped(self, entry: Entry) -> None:
+        # Behind a slow disk an entry may wait for long; its stamp is of when it was made.
+        made_ms = self._made_ms.pop(entry.index, None) or self._now_ms()
         if entry.kind is EntryKind.COMMANDS:
-            passed_ms = self.log_time.stamped(log_time_of(entry.body), true_ms)
+            passed_ms = self.log_time.stamped(log_time_of(entry.body), made_ms)
             if passed_ms > STEP_MS:
                 self.marks["log time moved at once"] += 1
 

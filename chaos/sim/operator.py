@@ -17,6 +17,7 @@ from raftlog.base.membership import Membership
 from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove, Replace
 
 PAUSE_NS: Final = 100 * MS_NS
+INVITATION_NS: Final = 300 * MS_NS
 
 
 class Operator:
@@ -33,10 +34,13 @@ class Operator:
         if leader is None:
             return
         members = leader.replica.membership
-        replica = self._random.choice(self._cluster.membership.replicas)
+        replica = self._random.choice(self._cluster.replicas)
         change: MemberChange
-        if members.find(replica.node) is None:
+        known = members.find(replica.node)
+        if known is None:
             change = _addition(replica)
+        elif known != replica:
+            change = Remove(replica.node)
         elif replica in members.voters:
             kinds = (Demote(replica.node), Remove(replica.node), Replace(replica))
             change = self._random.choice(kinds)
@@ -48,26 +52,44 @@ class Operator:
     def bring_home(self) -> None:
         """The faults are over: ask until every replica is a voter."""
         self._brings_home = True
-        leader = self._leader()
-        if leader is not None:
-            members = leader.replica.membership
-            for replica in self._cluster.membership.replicas:
-                if replica in members.voters:
-                    continue
-                known = members.find(replica.node) is not None
-                self._ask(leader, Promote(replica.node) if known else _addition(replica))
-                break
+        self._ask_for_one()
         if not self.is_home:
             self._cluster.queue.after(PAUSE_NS, self.bring_home)
 
+    def invite(self) -> None:
+        """Some came back with new directories while faults go on: ask until all vote."""
+        if self._brings_home:
+            return
+        self._ask_for_one()
+        if not self.is_home:
+            self._cluster.queue.after(INVITATION_NS, self.invite)
+
+    def _ask_for_one(self) -> None:
+        """Ask for the next change that brings a replica closer to voting."""
+        leader = self._leader()
+        if leader is not None:
+            members = leader.replica.membership
+            for replica in self._cluster.replicas:
+                if replica in members.voters:
+                    continue
+                known = members.find(replica.node)
+                if known is None:
+                    self._ask(leader, _addition(replica))
+                elif known == replica:
+                    self._ask(leader, Promote(replica.node))
+                else:
+                    gone = self._random.choice((Remove(replica.node), Replace(known)))
+                    self._ask(leader, gone)
+                break
+
     @property
     def is_home(self) -> bool:
-        """Whether the leader's configuration is the formation's, and committed."""
+        """Whether every node votes with the directory that it has, and that is committed."""
         leader = self._leader()
         if leader is None:
             return False
         core = leader.replica.core
-        voters = set(self._cluster.membership.voters)
+        voters = set(self._cluster.replicas)
         is_settled = core.commit >= core.configured_at and not core.membership.is_joint
         return is_settled and set(core.membership.voters) == voters
 
@@ -95,10 +117,17 @@ class Operator:
 
         def carry_out() -> None:
             # A process that was paused hears of this late: not when all are home already.
-            if before == self._brings_home:
+            if before == self._brings_home and self._may_ask(leader, change):
                 leader.replica.change_members(change, changed)
 
         leader.life.call_soon(carry_out)
+
+    def _may_ask(self, leader: Process, change: MemberChange) -> bool:
+        """Whether a person would: who takes a voter away while another is gone has too few."""
+        members = leader.replica.membership
+        here = set(self._cluster.replicas)
+        gone = {each.node for each in (*members.voters, *members.outgoing) if each not in here}
+        return not gone or change.node in gone or not isinstance(change, Demote | Remove | Replace)
 
 
 def _addition(replica: ReplicaId) -> AddLearner:

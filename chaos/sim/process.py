@@ -19,6 +19,7 @@ from chaos.sim.events import Alarm, EventQueue
 from chaos.sim.states import State
 from raftlog.base.errors import StorageError, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId
+from raftlog.base.membership import Membership
 from raftlog.base.writes import Write
 from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Plan
@@ -237,13 +238,18 @@ class Machine:
     def __init__(
         self,
         replica: ReplicaId,
+        formed: Membership,
         disk: SimDisk,
         pace: DiskPace,
         drift_ppm: int,
         clock: WallClock,
     ) -> None:
         self.id = replica
-        self.node = replica.node
+        self.boot = 0
+        """How often the machine was started anew."""
+        self.formed = formed
+        """What its directory was told when it was formatted."""
+        self.node: Final = replica.node
         self.disk = disk
         self.pace = pace
         self.drift_ppm = drift_ppm

@@ -2,15 +2,19 @@
 
 from typing import Final
 
+from chaos.sim.cluster import SHARD
 from chaos.sim.disk import CrashKind, Killed
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
 from chaos.sim.stopping import Stopping
 from chaos.sim.striker import Acts, Striker
+from raftlog.base.ids import NodeId
+from raftlog.storage.segment import SUFFIX
 
 _AFTER_STOP: Final = (CrashKind.KEEP, CrashKind.LOSE)
-_POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
+_LOG: Final = f"{SHARD}/log/"
+POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 
 
 class ProcessFaults(Striker):
@@ -42,7 +46,7 @@ class ProcessFaults(Striker):
         machine = self.some_machine()
         if machine is not None:
             self.note("power cuts")
-            self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+            self.cluster.end(machine, self.random.choice(POWER_CUTS))
             self.cluster.restart_later(machine)
 
     def _outage(self) -> None:
@@ -54,9 +58,15 @@ class ProcessFaults(Striker):
         self.note("outages")
         cluster.end(machine, self.random.choice(list(CrashKind)))
         machine.restart_due = True
+        cluster.observer.on_reset = self._reset
         cluster.queue.after(
             self.random.randrange(4_000, 9_000) * MS_NS, lambda: cluster.restart(machine)
         )
+
+    def _reset(self, node: NodeId) -> None:
+        """A log begins anew behind a snapshot: sometimes the node dies in the middle of that."""
+        if self.random.random() < 0.5 and self.cluster.queue.now_ns < self.cluster.config.fault_ns:
+            _kill_in_removal(self.cluster.machines[node], self.random.randrange(5))
 
     def _kill(self) -> None:
         machine = self.some_machine()
@@ -68,7 +78,7 @@ class ProcessFaults(Striker):
     def _all_down(self) -> None:
         self.note("all down")
         for machine in self.cluster.up():
-            self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+            self.cluster.end(machine, self.random.choice(POWER_CUTS))
             self.cluster.restart_later(machine)
 
     def _crash_in_write(self) -> None:
@@ -80,7 +90,7 @@ class ProcessFaults(Striker):
         machine = self.some_machine()
         if machine is None:
             return
-        self.cluster.end(machine, self.random.choice(_POWER_CUTS))
+        self.cluster.end(machine, self.random.choice(POWER_CUTS))
         _kill_after(machine, self.random.randrange(4))
         self.cluster.restart_later(machine)
 
@@ -132,5 +142,15 @@ def _kill_after(machine: Machine, operations: int) -> None:
         if countdown < 0:
             machine.disk.on_operation = None
             raise Killed
+
+    machine.disk.on_operation = on_operation
+
+
+def _kill_in_removal(machine: Machine, operations: int) -> None:
+    """Kill it when the first segment of its log goes, or soon after."""
+
+    def on_operation(call: str, path: str) -> None:
+        if call == "unlink" and path.startswith(_LOG) and path.endswith(SUFFIX):
+            _kill_after(machine, operations)
 
     machine.disk.on_operation = on_operation

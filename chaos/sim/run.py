@@ -4,8 +4,10 @@ The verdict is data: what failed, what was covered, and a digest that is equal
 wherever and however often the seed is run.
 """
 
+import gc
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -26,11 +28,11 @@ from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
 from chaos.sim.patrol import Patrol
 from chaos.sim.process import Machine
-from chaos.sim.swarm import SeedConfig, draw_config
+from chaos.sim.swarm import SeedConfig, draw_config, is_big
 from chaos.sim.workload import Clients
 from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
-from raftlog.base.limits import READ_SPAN_BYTES_MAX
+from raftlog.base.limits import READ_SPAN_BYTES_MAX, YIELD_WAIT_NS_MAX
 from raftlog.node.shard_clock import DISPUTED
 from raftlog.storage.log_store import LogStore
 
@@ -59,6 +61,18 @@ def run_seed(seed: int) -> Verdict:
 def run_config(config: SeedConfig) -> Verdict:
     """Run what was drawn, or made simpler."""
     return verdict_of(Run(config))
+
+
+def run_quickly(config: SeedConfig) -> Verdict:
+    """Run one, and look for garbage afterwards: a world of a minute is small."""
+    if is_big(config.seed):
+        return run_config(config)
+    gc.disable()
+    try:
+        return run_config(config)
+    finally:
+        gc.enable()
+        gc.collect()
 
 
 def verdict_of(run: "Run") -> Verdict:
@@ -132,6 +146,7 @@ class Run:
         self._demand_members()  # under load, with limits so small, who is far behind may stay so
         self._leave_out_who_cannot_know()
         self._demand_equal_logs()
+        self._demand_wishes()
         look_at_brokers(self.cluster)
         self._demand_equal_logs()  # retention and sessions write while brokers are looked at
         self._look_at_clocks()
@@ -186,6 +201,21 @@ class Run:
                 raise Violation("liveness", "not every replica became a voter again")
             queue.run_until(queue.now_ns + 100 * MS_NS)
 
+    def _demand_wishes(self) -> None:
+        """Who is drained leads only if everybody who could lead is."""
+        queue = self.cluster.queue
+        deadline_ns = queue.now_ns + YIELD_WAIT_NS_MAX + HEAL_NS
+        while (missing := why_not_as_wished(self.cluster.up())) is not None:
+            if queue.now_ns >= deadline_ns:
+                raise Violation("liveness", missing)
+            queue.run_until(queue.now_ns + 100 * MS_NS)
+        if any(
+            machine.process.replica.core.is_aside
+            for machine in self.cluster.up()
+            if machine.process
+        ):
+            self.cluster.marks["drained nodes left alone"] += 1
+
     def _demand_end_of_clients(self) -> None:
         queue = self.cluster.queue
         self.clients.stop()
@@ -213,19 +243,47 @@ class Run:
     def _demand_equal_logs(self) -> None:
         queue = self.cluster.queue
         deadline_ns = queue.now_ns + HEAL_NS
-        while (missing := why_not_converged(self.cluster.views())) is not None:
+        while (missing := self._why_not_at_rest()) is not None:
             if queue.now_ns >= deadline_ns:
                 raise Violation("liveness", missing)
             queue.run_until(queue.now_ns + 100 * MS_NS)
+
+    def _why_not_at_rest(self) -> str | None:
+        missing = why_not_converged(self.cluster.views())
+        if missing is not None:
+            return missing
+        for machine in self.cluster.up():
+            # Damage, and a power cut 20 ms after an ack, are two faults (ruling 2).
+            process = machine.process
+            if machine.victim and process is not None and process.replica.store.mark_dirty:
+                return f"{machine.node}: the durable mark is not on the disk"
+        return None
 
     def _scan_disks(self) -> None:
         """Cut the power of all and read every log from its first entry to its last."""
         cluster = self.cluster
         for machine in cluster.machines.values():
             if machine.process is not None:
-                cluster.end(machine, CrashKind.LOSE)
+                kind = CrashKind.KEEP if self.config.os_cache else CrashKind.LOSE
+                cluster.end(machine, kind)
                 _scan(cluster, machine)
         look_at_files(cluster)
+
+
+def why_not_as_wished(machines: Sequence[Machine]) -> str | None:
+    """Return who leads although it should not, or that nobody leads; None if all is well."""
+    cores = [machine.process.replica.core for machine in machines if machine.process is not None]
+    leading = next((core for core in cores if core.leadership is not None), None)
+    if leading is None:
+        return "nobody leads"
+    able = [
+        core.replica.node
+        for core in cores
+        if core.membership.is_voter(core.replica) and not core.is_aside
+    ]
+    if leading.is_aside and able:
+        return f"{leading.replica} leads, which is drained, and {able} could"
+    return None
 
 
 def _scan(cluster: Cluster, machine: Machine) -> None:

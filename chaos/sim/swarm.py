@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from chaos.sim.events import MS_NS, SECOND_NS, stream
-from chaos.sim.faults import DAMAGE, Fault, draw_faults, draw_period_ms
+from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
 from chaos.sim.network import NetworkConfig
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -21,8 +21,18 @@ BIG_EVERY: Final = 100
 """One seed in so many is big: seven nodes, ten minutes (ruling 36)."""
 TRIMS_SHARE: Final = 0.35
 """Topic stores that trim early, so that who was away falls behind the log's beginning."""
+LEASES_SHARE: Final = 0.25
+"""Seeds whose leaders read by leases, with clocks as bad as these allow."""
 MEMBERS_SHARE: Final = 0.3
 """Seeds whose members change, of those in which no replica is damaged."""
+OS_CACHE_SHARE: Final = 0.3
+"""Seeds in which nothing is synced, of those with a majority to lose and none to change."""
+WIPED_SHARE: Final = 0.2
+WIPED_SHARE_TRIMMED: Final = 0.6
+"""Seeds in which a replica may lose its disk, of those in which none is damaged, nor a majority
+lost; and of those with trims, where it can't be built again from the log alone."""
+LOST_SHARE: Final = 0.15
+"""Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
 """Seeds in which any wall clock may be wrong."""
 BROKER_SHARE: Final = 0.4
@@ -99,11 +109,17 @@ class SeedConfig(msgspec.Struct, frozen=True):
     """Whether a minority stays down at the end."""
     broker: BrokerConfig | None = None
     """None: raw entries."""
+    astray: float = 0.1
+    """How often a client looks for the leader somewhere else than where it was."""
+    os_cache: bool = False
+    """Whether nothing is synced: a power cut is a machine's own, one at a time (ruling 26)."""
 
     @property
     def clocks_are_right(self) -> bool:
         """Whether a majority of the voters' clocks are right, whoever the voters are."""
-        return self.wrong_clocks * 2 < self.nodes and Fault.MEMBERS not in self.periods_ns
+        # then few may vote
+        fewer = {Fault.MEMBERS, Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT}
+        return self.wrong_clocks * 2 < self.nodes and not fewer & self.periods_ns.keys()
 
 
 def is_big(seed: int) -> bool:
@@ -113,9 +129,39 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    config = _draw_config(seed)
+    return _with_leases(_with_trims(_with_os_cache(_draw_config(seed))))
+
+
+def _with_leases(config: SeedConfig) -> SeedConfig:
+    """Let leaders read by leases in some seeds, with many reads and what might break them."""
+    seed = config.seed
+    random = stream(seed, "leases")
+    apart = config.os_cache or Fault.MAJORITY_LOST in config.periods_ns
+    if config.nodes < 2 or apart or random.random() >= LEASES_SHARE:
+        return config
+    more = (Fault.TRANSFER, Fault.PARTITION, Fault.FALSE_HINT, Fault.PAUSE, Fault.KILL)
+    faults = [fault for fault in (*more, Fault.CLOCK) if random.random() < 0.6]
+    quiet = 4 if is_big(seed) else 1
+    periods_ns = {
+        fault: quiet * MS_NS * draw_period_ms(seed, fault) for fault in (*faults, Fault.DEPOSED)
+    }
+    return msgspec.structs.replace(
+        config,
+        core=msgspec.structs.replace(config.core, lease_reads=True),
+        periods_ns={**periods_ns, **config.periods_ns},
+        appends_per_s=30 / quiet,
+        reads_per_s=random.choice((10, 60)) / quiet,
+        astray=0.5,
+        drift_ppm=random.choice((0, 20_000, 50_000)),
+    )
+
+
+def _with_trims(config: SeedConfig) -> SeedConfig:
+    seed = config.seed
     random = stream(seed, "trims")
     if config.broker is None or config.nodes < 3 or random.random() >= TRIMS_SHARE:
+        return _with_wipes(config, WIPED_SHARE)
+    if config.os_cache:
         return config
     broker = msgspec.structs.replace(
         config.broker,
@@ -124,12 +170,46 @@ def draw_config(seed: int) -> SeedConfig:
         idempotent_per_s=max(config.broker.idempotent_per_s, 6.0),
     )
     outage_ns = MS_NS * draw_period_ms(seed, Fault.OUTAGE)
-    return msgspec.structs.replace(
+    trimmed = msgspec.structs.replace(
         config,
         segment_bytes=2 * KIB,
         value_bytes_max=min(config.value_bytes_max, 300),
         periods_ns={**config.periods_ns, Fault.OUTAGE: outage_ns},
         broker=broker,
+    )
+    return _with_wipes(trimmed, WIPED_SHARE_TRIMMED)
+
+
+def _with_wipes(config: SeedConfig, share: float) -> SeedConfig:
+    """Let replicas lose their disks in a share of the seeds in which they lose nothing else."""
+    loses = config.victims or config.os_cache or Fault.MAJORITY_LOST in config.periods_ns
+    if loses or config.nodes < 3 or stream(config.seed, "wiped").random() >= share:
+        return config
+    period_ns = (
+        (8 if is_big(config.seed) else 1) * MS_NS * draw_period_ms(config.seed, Fault.WIPED)
+    )
+    return msgspec.structs.replace(
+        config,
+        periods_ns={**config.periods_ns, Fault.WIPED: period_ns},
+        heal_majority=False,  # whoever is left may be needed
+    )
+
+
+def _with_os_cache(config: SeedConfig) -> SeedConfig:
+    """Let nothing be synced in some seeds, whose faults are none that need it."""
+    seed = config.seed
+    apart = {*DAMAGE, Fault.MEMBERS, Fault.MAJORITY_LOST}
+    if config.nodes < 3 or apart & config.periods_ns.keys() or is_big(seed):
+        return config
+    if stream(seed, "os-cache").random() >= OS_CACHE_SHARE:
+        return config
+    kept = {each: ns for each, ns in config.periods_ns.items() if each in UNDER_OS_CACHE}
+    reboot_ns = MS_NS * draw_period_ms(seed, Fault.REBOOT)
+    return msgspec.structs.replace(
+        config,
+        os_cache=True,
+        periods_ns={**kept, Fault.REBOOT: reboot_ns},
+        heal_majority=False,
     )
 
 
@@ -142,6 +222,9 @@ def _draw_config(seed: int) -> SeedConfig:
     changing = not damaged and nodes > 2 and stream(seed, "members").random() < MEMBERS_SHARE
     if changing:
         faults.append(Fault.MEMBERS)
+    losing = not damaged and nodes > 2 and stream(seed, "lost").random() < LOST_SHARE
+    if losing:
+        faults.append(Fault.MAJORITY_LOST)
     quiet = 8 if big else 1
     return SeedConfig(
         seed=seed,
@@ -160,7 +243,7 @@ def _draw_config(seed: int) -> SeedConfig:
         wrong_clocks=_draw_wrong_clocks(stream(seed, "wrong clocks"), nodes),
         drift_ppm=random.choice((0, 0, 200, 20_000, 50_000)),
         # A shard that was made smaller may need everybody who is left.
-        heal_majority=not damaged and random.random() < 0.3 and not changing,
+        heal_majority=not damaged and random.random() < 0.3 and not changing and not losing,
         broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
     )
 

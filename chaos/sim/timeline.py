@@ -75,8 +75,8 @@ class Timeline:
             restarts(node, replica, *rest)  # type: ignore[arg-type]  # passed on as it came
             step = replica.core.step
 
-            def noted_step(event: object) -> Effects:
-                effects = step(event)  # type: ignore[arg-type]  # passed on as it came
+            def noted_step(event: object, *rest: object) -> Effects:
+                effects = step(event, *rest)  # type: ignore[arg-type]  # passed on as it came
                 self._stepped(node, replica, effects)
                 return effects
 

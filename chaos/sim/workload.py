@@ -76,7 +76,7 @@ class Clients:
             self._append_one()
 
     def _append_one(self) -> None:
-        if self._random.random() < 0.1:
+        if self._random.random() < self._config.astray:
             self._believed = self._random.choice(self._nodes)
         process = self._process_of(self._believed)
         if process is None:

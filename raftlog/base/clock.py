@@ -5,6 +5,7 @@ the wall clock.
 """
 
 import time
+from functools import partial
 from typing import Protocol
 
 
@@ -12,7 +13,7 @@ class Clock(Protocol):
     """What a shell reads time from. Called from the event loop only."""
 
     def now_ns(self) -> int:
-        """Nanoseconds since some fixed moment; never goes back."""
+        """Nanoseconds since some fixed moment; never goes back, and goes on in sleep."""
 
     def wall_ms(self) -> int:
         """Milliseconds since 1970 by this machine's clock; may jump."""
@@ -21,7 +22,9 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clocks."""
 
-    now_ns = staticmethod(time.monotonic_ns)
+    # CLOCK_MONOTONIC stands still while the machine is suspended: a leader that was asleep
+    # would believe in its lease (``raft/lease.py``).
+    now_ns = staticmethod(partial(time.clock_gettime_ns, time.CLOCK_BOOTTIME))
 
     def wall_ms(self) -> int:
         """Read CLOCK_REALTIME."""

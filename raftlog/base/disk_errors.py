@@ -75,6 +75,12 @@ class DamagedLog(StorageError):
     code = "damaged_log"
 
 
+class WritesLost(StorageError):
+    """Writes that only a page cache had are gone, and there are others who rely on them."""
+
+    code = "writes_lost"
+
+
 class Diverged(StorageError):
     """A committed entry differs from the leader's, each with good checksums. The replica stops."""
 

@@ -24,13 +24,14 @@
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
       PeerRefused          two processes that must not talk
-        WrongCluster  WrongVersion  WrongIdentity  RolledBack  ProtocolError
+        WrongCluster  WrongVersion  WrongIdentity  RolledBack  GivenUp  ProtocolError
       DirectoryRefused     a data directory that this node must not use
         DirectoryUnformatted  DirectoryFormatted  DirectoryForeign  DirectoryLocked
         IncompatibleFormat
       StorageError         a disk that failed or lies
         StorageFailed        an operation failed: the node stops, it is never retried
         DamagedLog           bad bytes where good ones were promised
+        WritesLost           the machine restarted under os-cache: this node may not come back so
         Diverged             a committed entry differs from the leader's: the replica stops
         CorruptFrame         bytes that are no frame
         FaultyEntry          this entry is damaged here; another replica has it
@@ -56,6 +57,7 @@ from raftlog.base.disk_errors import (
     IncompatibleFormat,
     StorageError,
     StorageFailed,
+    WritesLost,
 )
 from raftlog.base.error_root import Outcome, RaftlogError
 from raftlog.base.ids import NodeId
@@ -76,6 +78,7 @@ __all__ = [
     "RaftlogError",
     "StorageError",
     "StorageFailed",
+    "WritesLost",
 ]
 
 
@@ -459,6 +462,12 @@ class RolledBack(PeerRefused):
     """A directory older than the promises that were made from it."""
 
     code = "rolled_back"
+
+
+class GivenUp(PeerRefused):
+    """A replica that was given up with a lost majority, and is there again."""
+
+    code = "given_up"
 
 
 class ProtocolError(PeerRefused):

@@ -50,10 +50,11 @@ UNCOMMITTED_BYTES_MAX: Final = 64 * MIB
 as throttled. A tail of durable entries that apply does not get to is cut to it too."""
 PENDING_PROPOSALS_MAX: Final = 100_000
 PENDING_READS_MAX: Final = 100_000
-INSTALL_PIECE_BYTES: Final = 256 * KIB
-"""Bytes of a snapshot's file in one message."""
-INSTALL_BYTES_PER_S: Final = 32 * MIB
-"""How fast a node gives out files of snapshots, to all peers together."""
+CATCH_UP_PIECE_BYTES: Final = 256 * KIB
+"""Bytes of a snapshot's file, or of entries from the disk, in one message to a peer that was
+away: the loop is not held longer than for an ordinary message."""
+CATCH_UP_BYTES_PER_S: Final = 32 * MIB
+"""How fast a replica gives them out, to all peers together, if little is written meanwhile."""
 REPAIR_MESSAGES_MAX: Final = 64
 """Damaged places that peers are asked for at once; the others have their turn later."""
 REPAIR_READS_MAX: Final = 8
@@ -101,6 +102,9 @@ TICK_NS: Final = 10_000_000
 HEARTBEAT_TICKS: Final = 5
 ELECTION_TICKS_MIN: Final = 50
 ELECTION_TICKS_MAX: Final = 100
+LEASE_PERCENT: Final = 90
+"""A leader's lease in percent of what voters pledge: clocks may be 5 % fast or slow."""
+LEASE_MS_MAX: Final = 60_000
 HINT_TICKS_MAX: Final = 6
 """A lost connection to the leader starts a pre-vote after 1 to this many ticks."""
 HELLO_TIMEOUT_NS: Final = 50_000_000
@@ -135,6 +139,11 @@ NO_ROOM_RETRY_NS: Final = 200_000_000
 """What found no room on the disk is tried again after this."""
 DISK_STALL_NS: Final = 1_000_000_000
 """A leader whose disk has not answered for so long hands over to one whose disk has."""
+YIELD_WAIT_NS_MIN: Final = 2_000_000_000
+YIELD_WAIT_NS_MAX: Final = 120_000_000_000
+"""A leader that is to hand over tries again after this, twice as long each time."""
+YIELD_CALM_NS: Final = 300_000_000_000
+"""An attempt so long ago does not count any more."""
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000
 REPAIR_WAIT_NS_MAX: Final = 2_000_000_000
 """A read of a damaged entry waits so long for a peer's copy."""

@@ -16,7 +16,8 @@ only once that is left. An empty membership is what a new learner knows before
 the log has told it anything: nobody, who decides nothing.
 
 ``held`` are nodes, by name, that an operator made learners: they do not become voters
-again by their own wish (``--join``), whatever directory they come with.
+again by their own wish (``--join``), whatever directory they come with. ``preferred`` are those
+that should rather lead than others, the first one most.
 """
 
 from typing import Final
@@ -25,7 +26,7 @@ import msgspec
 
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, NodeId, ReplicaId
-from raftlog.base.limits import LEARNERS_MAX, VOTERS_MAX
+from raftlog.base.limits import LEARNERS_MAX, LEASE_MS_MAX, VOTERS_MAX
 
 
 class MemberAddresses(msgspec.Struct, frozen=True, array_like=True):
@@ -36,12 +37,27 @@ class MemberAddresses(msgspec.Struct, frozen=True, array_like=True):
     client: str
 
 
+class ForcedRecovery(msgspec.Struct, frozen=True, array_like=True):
+    """A majority was given up by hand: ``raftlog node unsafe-recover``, last time at ``index``.
+
+    Every later configuration has it, too. What ``lost`` names, of this recovery and of earlier
+    ones, is never listened to again: it may hold entries that the shard goes on without.
+    """
+
+    index: Index
+    wall_ms: int
+    by: ReplicaId
+    lost: tuple[ReplicaId, ...]
+
+
 class Membership(msgspec.Struct, frozen=True, array_like=True):
     """The replicas of a shard.
 
     Voters count in elections and commits; learners only receive the log.
     ``addresses`` has those members that were added after the formation, ``held``
-    the nodes that only an operator makes voters.
+    the nodes that only an operator makes voters, ``preferred`` those that should lead.
+    ``lease_ms`` is how long a voter that hears its leader pledges to help no other one; 0:
+    there are no leases.
     """
 
     voters: tuple[ReplicaId, ...]
@@ -50,6 +66,9 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     learners_next: tuple[ReplicaId, ...] = ()
     addresses: tuple[MemberAddresses, ...] = ()
     held: tuple[NodeId, ...] = ()
+    preferred: tuple[NodeId, ...] = ()
+    lease_ms: int = 0
+    recovery: ForcedRecovery | None = None
 
     def __post_init__(self) -> None:
         """Reject a membership that could decide nothing, or twice."""
@@ -71,6 +90,8 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
             raise ValueError(f"a voter that stays, or none, is to become a learner: {self}")
         if len({replica.node for replica in self.replicas}) != len(self.replicas):
             raise ValueError(f"a node with two directories: {self}")
+        if not 0 <= self.lease_ms <= LEASE_MS_MAX:
+            raise ValueError(f"a pledge of {self.lease_ms} ms")
 
     @property
     def replicas(self) -> tuple[ReplicaId, ...]:
@@ -93,6 +114,10 @@ class Membership(msgspec.Struct, frozen=True, array_like=True):
     def addresses_of(self, node: NodeId) -> MemberAddresses | None:
         """Return where ``node`` is reached, if it was added with its addresses."""
         return next((each for each in self.addresses if each.node == node), None)
+
+    def gave_up(self, replica: ReplicaId) -> bool:
+        """Whether this very replica was given up with a lost majority."""
+        return self.recovery is not None and replica in self.recovery.lost
 
     def encode(self) -> bytes:
         """Return the body of a configuration entry.

@@ -137,6 +137,29 @@ def restart(
     _run("restart", output, size=size, batch=batch, log_mib=log_mib)
 
 
+@app.command()
+def rejoin(
+    size: Size = 1024,
+    batch: Annotated[int, typer.Option(min=0, help="Records in a batch of the filling.")] = 64,
+    log_mib: Annotated[int, typer.Option(min=256, help="Megabytes to write before.")] = 1024,
+    rate: Annotated[int, typer.Option(min=1, help="Sends a second, all the time.")] = 1_000,
+    duration: Annotated[
+        float, typer.Option(min=1, help="Quiet seconds, before and after.")
+    ] = 20.0,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Wipe a follower and let it join anew; times of the sends meanwhile, against quiet ones."""
+    _run(
+        "rejoin",
+        output,
+        size=size,
+        batch=batch,
+        log_mib=log_mib,
+        rate=rate,
+        duration_s=duration,
+    )
+
+
 def _addresses(connect: str) -> tuple[str, ...]:
     """Read ``--connect``; without it the bench starts a cluster of its own."""
     return find_seeds(connect).addresses if connect else ()

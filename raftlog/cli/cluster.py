@@ -1,6 +1,7 @@
 """``raftlog cluster``: all nodes of a configuration, as processes on this machine."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,11 +96,18 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         if each.problem:
             rows.append([each.node, each.shard, "no answer", "", "", "", "", pid])
             continue
-        progress = [each.role, each.term, each.commit, each.applied, view.lag(each)]
+        role = f"{each.role}, drained" if each.drained else each.role
+        progress = [role, each.term, each.commit, each.applied, view.lag(each)]
         rows.append([each.node, each.shard, *progress, pid])
     print_table(COLUMNS, rows)
     for each in view.nodes:
         for alarm in each.alarms:
             typer.echo(f"alarm on {each.node}: {alarm}")
+    for shard, recovery in view.recoveries.items():
+        at = datetime.fromtimestamp(recovery.wall_ms / 1000, UTC).isoformat(timespec="seconds")
+        typer.echo(
+            f"shard {shard} went on without its majority at entry {recovery.index}, by "
+            f"{recovery.node} at {at}; given up: {', '.join(recovery.lost)}"
+        )
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

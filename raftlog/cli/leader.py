@@ -66,6 +66,11 @@ async def hand_over(client: "Client", to: str, timeout_s: float) -> tuple[str, s
         raise BadRequest(
             f"there is no node {to!r}; --to is one of {', '.join(sorted(status.voters))}"
         )
+    if to in status.drained:
+        raise BadRequest(
+            f"{to} is drained, so it does not lead; take that back: raftlog node drain --node "
+            f"{to} --undo"
+        )
     if not others:
         raise BadRequest(f"{before} is the only node; there is nobody to hand over to")
     if to == before:

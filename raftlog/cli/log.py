@@ -151,7 +151,10 @@ def _content(entry: "Entry") -> Iterator[tuple[str, object]]:
     try:
         match entry.kind:
             case EntryKind.CONFIGURATION:
-                yield "voters", ",".join(map(str, decode_membership(entry.body).voters))
+                membership = decode_membership(entry.body)
+                yield "voters", ",".join(map(str, membership.voters))
+                if membership.recovery is not None and membership.recovery.index == entry.index:
+                    yield "given_up", ",".join(map(str, membership.recovery.lost))
             case EntryKind.COMMANDS:
                 envelope = decode(entry.body)
                 kinds = [CommandType(kind).name.lower() for kind, _, _ in envelope]
@@ -169,9 +172,15 @@ def _content(entry: "Entry") -> Iterator[tuple[str, object]]:
 
 def _show(report: "DirectoryReport") -> None:
     print_table(
-        ("shard", "first", "last", "entries", "durable to", "segments", "term", "vote"),
+        (
+            *("shard", "first", "last", "entries", "durable to", "segments", "ranges"),
+            *("snapshots", "term", "vote"),
+        ),
         [
-            (s.shard, s.first, s.last, s.entries, s.durable, s.segments, s.term, s.vote)
+            (
+                *(s.shard, s.first, s.last, s.entries, s.durable, s.segments, s.ranges),
+                *(s.snapshots, s.term, s.vote),
+            )
             for s in report.shards
         ],
         f"node {report.node} of cluster {report.cluster}, directory {report.directory}",

@@ -1,18 +1,27 @@
-"""``raftlog node``: one node, in this process."""
+"""``raftlog node``: one node, in this process, or its directory while it is stopped."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, NodeOption, read_config
-from raftlog.cli.output import say
+from raftlog.cli.lost_majority import unsafe_recover
+from raftlog.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_TIMEOUT_S,
+    ConfigOption,
+    NodeOption,
+    TimeoutOption,
+    read_config,
+)
+from raftlog.cli.output import Output, Shown, print_json, say
 
 if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
     from raftlog.server.config import Config
 
-app = typer.Typer(help="Run one node.", no_args_is_help=True)
+app = typer.Typer(help="Run or drain one node, or work on its directory.", no_args_is_help=True)
+app.command()(unsafe_recover)
 
 ClusterOption = Annotated[
     str, typer.Option(help="With --join: the cluster's id; without it the other nodes are asked.")
@@ -77,6 +86,31 @@ def format_(
             "one directory alone is formatted only to join a cluster that exists: add --join"
         )
     _join(read, chosen.node, cluster)
+
+
+@app.command()
+def drain(
+    node: NodeOption,
+    undo: Annotated[bool, typer.Option("--undo", help="Let it lead again.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Let others lead what a node that runs leads, and wait until they do.
+
+    It stays a member and serves. It leads again only if no other voter can, until
+    --undo, or until it is started again.
+    """
+    from raftlog.server.draining import drain_node  # noqa: PLC0415
+
+    address = read_config(config).find(node).advertise_client
+    asyncio.run(drain_node(address, node, timeout, undo=undo))
+    if output is Output.JSON:
+        print_json({"node": node, "drained": not undo})
+    elif undo:
+        typer.echo(f"{node} leads again like any other node")
+    else:
+        typer.echo(f"{node} is drained: it leads nothing now, and may be stopped")
 
 
 def _join(config: "Config", node: "NodeId", cluster: str) -> None:

@@ -7,6 +7,22 @@ import msgspec
 from raftlog.wire.schema import client
 
 
+class ForcedRecovery(msgspec.Struct, frozen=True):
+    """A majority was given up by hand (``raftlog node unsafe-recover``).
+
+    Attributes:
+        index: The log entry that says so.
+        wall_ms: When, by the clock of the machine where it was done.
+        node: The survivor that went on.
+        lost: Who was given up, of this and of earlier recoveries: node/directory.
+    """
+
+    index: int
+    wall_ms: int
+    node: str
+    lost: tuple[str, ...]
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """One node of a shard: who it is, who leads, and how far it is.
 
@@ -28,6 +44,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
         directory: The id of the answering node's data directory.
         learners: The nodes that only receive the log.
         shards: How many shards the cluster has.
+        drained: Of the nodes that lead only if they must, those that this one knows of: itself,
+            and if it leads the others.
+        recovery: Set if a majority was ever given up.
     """
 
     cluster: str
@@ -47,6 +66,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     directory: str = ""
     learners: tuple[str, ...] = ()
     shards: int = 1
+    drained: tuple[str, ...] = ()
+    recovery: ForcedRecovery | None = None
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -69,4 +90,14 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         answer.directory,
         tuple(answer.learners),
         max(1, answer.shards),
+        tuple(answer.drained),
+        read_recovery(answer),
     )
+
+
+def read_recovery(answer: client.NodeStatus) -> ForcedRecovery | None:
+    """Return the mark of a recovery in a node's answer, if there is one."""
+    if not answer.HasField("recovery"):
+        return None
+    found = answer.recovery
+    return ForcedRecovery(found.index, found.wall_ms, found.node, tuple(found.lost))

@@ -12,6 +12,7 @@ from functools import partial
 from random import Random
 from typing import Final
 
+from raftlog.base.boot import boot_id
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import NodeId, ReplicaId, ShardId
 from raftlog.base.limits import HANDOVER_DEADLINE_NS, STOP_DEADLINE_NS
@@ -19,15 +20,17 @@ from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLimits, Space
 from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Machine
-from raftlog.node.recollection import newest_membership
+from raftlog.node.recollection import newest_membership, what_needs_peers
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendAccepted, PeerMessage
+from raftlog.storage.cached_writes import CachedWrites, newest_named, refuse_unless_alone
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.room import Reserve, lacks_room
+from raftlog.storage.whole_prefix import keep_what_is_whole
 from raftlog.wire.greeting import Promise
 
 SendToShard = Callable[[NodeId, ShardId, PeerMessage], None]
@@ -84,7 +87,14 @@ class Host:
         store_options: StoreOptions,
         replica_options: ReplicaOptions,
         disk_limits: DiskLimits | None = None,
+        boot: str | None = None,
     ) -> None:
+        """Recover every shard. ``boot`` names the machine's start; None: the kernel is asked.
+
+        Raises:
+            WritesLost: The machine was started anew under os-cache, and there are other nodes.
+            DamagedLog, StorageFailed: About what is in the directory.
+        """
         loop = asyncio.get_running_loop()
         self.directory = directory
         self.identity = directory.identity
@@ -103,8 +113,15 @@ class Host:
             *(self.space, partial(measure, directory.path), self._reserve),
             *(disk_limits or DiskLimits(), self._reader, self._scheduler),
         )
+        known_boot = boot_id() if boot is None else boot
+        self._cached: Final = CachedWrites(directory.files, directory.path, known_boot)
+        if self._cached.lost:
+            self._give_up_lost_writes()
         for shard, membership in directory.shards():
             store = self._open(shard, store_options)
+            if self._cached.lost:  # also by what is left of its log
+                members = newest_membership(store, membership)
+                refuse_unless_alone(directory.path, [members], self.id.node)
             machine = make_machine(shard, directory.shard_path(shard), store)
             self._refuse_what_needs_peers(shard, store, machine, membership)
             world = self._make_world(shard, store, send)
@@ -114,6 +131,27 @@ class Host:
         for shard, replica in self._replicas.items():
             replica.on_failed = partial(self._replica_failed, shard)
             replica.on_members = self._members_changed
+        self._cached.begin(self._folders, durable=store_options.durable)
+
+    @property
+    def lost_writes(self) -> bool:
+        """Whether another boot had written here under os-cache; this one has what is left."""
+        return self._cached.lost
+
+    @property
+    def _folders(self) -> list[str]:
+        directory = self.directory
+        return [directory.shard_path(shard) for shard, _ in directory.shards()]
+
+    def _give_up_lost_writes(self) -> None:
+        directory = self.directory
+        named = [
+            newest_named(directory.files, directory.shard_path(shard), formed)
+            for shard, formed in directory.shards()
+        ]
+        refuse_unless_alone(directory.path, named, self.id.node)
+        for folder in self._folders:
+            keep_what_is_whole(directory.files, folder)
 
     def _make_world(self, shard: ShardId, store: LogStore, send: SendToShard) -> World:
         return World(
@@ -138,17 +176,11 @@ class Host:
         if len(members.voters) > 1 or members.is_joint:
             return
         path = self.directory.path
-        if store.faulty_count:
+        missing = what_needs_peers(shard, store, machine)
+        if missing:
             raise DamagedLog(
-                f"{store.faulty_count} entries of shard {shard} are damaged and this node has "
-                f"no peer to repair them from; restore the directory from a copy, and see "
-                f"what is damaged with: raftlog log verify {path}"
-            )
-        if machine.applied < store.start.index:
-            raise DamagedLog(
-                f"the log of shard {shard} begins behind {store.start.index}, no snapshot "
-                f"here leads to it, and this node has no peer to fetch one from; restore "
-                f"{path} from a copy"
+                f"{missing}, and this node has no peer to fetch it from; restore {path} from a "
+                f"copy, and see what is damaged with: raftlog log verify {path}"
             )
 
     def _open(self, shard: ShardId, options: StoreOptions) -> LogStore:
@@ -257,9 +289,22 @@ class Host:
         for thread, name in ((self._writer, "writer thread"), (self._reader, "reader thread")):
             if not thread.close(STOP_DEADLINE_NS / 8e9):
                 hung.append(name)
+        if not hung and all(each.failure is None for each in self._replicas.values()):
+            hung.extend(await self._end_cached())
         self._replicas.clear()
         self.directory.close()
         return hung
+
+    async def _end_cached(self) -> list[str]:
+        """Sync what os-cache never synced: a clean stop loses nothing, whatever comes then."""
+        work = asyncio.to_thread(self._cached.end, self._folders)
+        try:
+            await asyncio.wait_for(work, STOP_DEADLINE_NS / 4e9)
+        except TimeoutError:
+            return ["syncing the log"]
+        except StorageFailed as error:
+            return [str(error)]
+        return []
 
     async def _close_store(self, replica: Replica) -> list[str]:
         plan = replica.store.plan_close()

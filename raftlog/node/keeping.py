@@ -10,8 +10,10 @@ from typing import Final
 
 from raftlog.base.entry import Entry, LogEnd
 from raftlog.base.ids import Index, NodeId, ReplicaId
+from raftlog.base.limits import CATCH_UP_PIECE_BYTES
 from raftlog.node.applier import Applier
 from raftlog.node.log_reader import LogReader
+from raftlog.node.pace import CatchUpPace
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Installs
 from raftlog.node.world import World
@@ -40,6 +42,8 @@ class LogKeeping:
         step: Callable[[Event], None],
         on_changed: Callable[[int], None],
     ) -> None:
+        self.pace: Final = CatchUpPace(world.scheduler, lambda: store.bytes_written)
+        """Of all that peers are given who were away."""
         self.installs: Installs | None = None
         """Who fetches and serves snapshots; a machine without any keeps its whole log."""
         self.store: Final = store
@@ -88,17 +92,23 @@ class LogKeeping:
             self.installs.offered(effects.fetch_from)
 
     def _load(self, load: LoadEntries) -> None:
+        leadership = self.core.leadership
+        # Whom commits wait for is not kept waiting.
+        paced = leadership is None or not leadership.is_needed(load.to)
+
         def loaded(entries: tuple[Entry, ...], _error: Exception | None) -> None:
+            delay_ns = self.pace.leave(sum([each.size for each in entries])) if paced else 0
             # Never from within the step that asked.
-            self._scheduler.call_soon(
-                lambda: self._step(EntriesLoaded(load.to, load.first, entries))
+            self._scheduler.call_later(
+                delay_ns, lambda: self._step(EntriesLoaded(load.to, load.first, entries))
             )
 
         last = min(load.last, self.core.durable)
         if load.first > last:
             loaded((), None)
             return
-        self._reader.read(load.first, last, loaded, load.bytes_max)
+        bytes_max = min(load.bytes_max, CATCH_UP_PIECE_BYTES) if paced else load.bytes_max
+        self._reader.read(load.first, last, loaded, bytes_max)
 
     def receive(self, sender: ReplicaId, message: InstallMessage) -> None:
         """Take in a piece of a snapshot, or a request for one."""

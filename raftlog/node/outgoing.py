@@ -11,7 +11,11 @@ def with_facts_of_node(
 ) -> PeerMessage:
     """Return ``message`` with this node's disk level and wall clock, if it carries them."""
     if type(message) is HeartbeatReply:
-        return HeartbeatReply(message.term, message.round, space.level, wall_ms())
+        return HeartbeatReply(
+            *(message.term, message.round, space.level, wall_ms()),
+            pledged_ms=message.pledged_ms,
+            is_aside=message.is_aside,
+        )
     if type(message) is VoteReply:
         return VoteReply(message.term, message.granted, wall_ms())
     return message

@@ -1,6 +1,6 @@
 """What a replica knows when it starts: what its disk and its machine remember."""
 
-from raftlog.base.ids import Index
+from raftlog.base.ids import Index, ShardId
 from raftlog.base.membership import Configuration, Membership, decode_membership
 from raftlog.node.ports import Machine
 from raftlog.raft.config import Restored
@@ -15,6 +15,20 @@ def newest_membership(store: LogStore, membership: Membership) -> Membership:
     """
     rows = store.configurations
     return decode_membership(rows[-1].body) if rows else membership
+
+
+def what_needs_peers(shard: ShardId, store: LogStore, machine: Machine) -> str:
+    """Return what is missing here that only a peer can have; "" if nothing is."""
+    if store.faulty_count:
+        ranges = ", ".join(f"{first} to {last}" for first, last in store.faulty_ranges()[:3])
+        count = store.faulty_count
+        return f"{count} entries of shard {shard} are damaged (of {ranges})"
+    if machine.applied < store.start.index:
+        return (
+            f"the log of shard {shard} begins behind {store.start.index} and no snapshot here "
+            "leads to it"
+        )
+    return ""
 
 
 def recollect(store: LogStore, machine: Machine, membership: Membership) -> Restored:

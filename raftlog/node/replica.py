@@ -36,6 +36,7 @@ from raftlog.base.space import DiskLevel
 from raftlog.node.applier import Applier
 from raftlog.node.change import ChangeInProgress, OnChanged
 from raftlog.node.keeping import INSTALL_MESSAGES, LogKeeping
+from raftlog.node.members_seen import MembersSeen
 from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
@@ -49,6 +50,7 @@ from raftlog.node.succession import Succession
 from raftlog.node.ticking import Ticking
 from raftlog.node.upkeep import Upkeep
 from raftlog.node.world import ReplicaOptions, World
+from raftlog.node.yielding import Yielding
 from raftlog.raft.changes import MemberChange
 from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
@@ -70,6 +72,7 @@ from raftlog.raft.events import (
     Heard,
     Read,
     Receive,
+    StandAside,
     Transfer,
 )
 from raftlog.raft.rpcs import (
@@ -111,7 +114,9 @@ class Replica:
         self._scheduler = world.scheduler
         self._peers = world.peers
         restored = recollect(store, machine, membership)
-        self.core = RaftCore(replica, options.core, restored, world.random)
+        now_ns = world.scheduler.now_ns()
+        self.core = RaftCore(replica, options.core, restored, world.random, now_ns)
+        self.members = MembersSeen(self.core)
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
@@ -126,11 +131,13 @@ class Replica:
         self._applied_listeners: list[Callable[[Index], None]] = []
         self._ticking = Ticking(self.core, world.scheduler, step=self._step, after=self._ticked)
         self._draining = False
+        self._is_aside = False
         self._persister = self._make_persister(world)
         self.disks = Succession(
             *(self.core, ShardRoom(replica, world.space), self.transfer),
             writing_since_ns=lambda: self._persister.since_ns,
         )
+        self.yielding = Yielding(self.core, self.disks.room, self.transfer)
         self.upkeep = self._make_upkeep(world)
         self.faulty = self.upkeep.faulty
         self.on_repaired = self.upkeep.on_repaired
@@ -192,15 +199,23 @@ class Replica:
 
     def _take_part(self) -> None:
         if not self.stopped:
+            self._step(StandAside(is_aside=self._is_aside))
             self._ticking.begin()
             self._applier.advance(self.core.commit)
 
     def drain(self) -> None:
-        """Refuse new proposals from now on, and hand leadership over (ruling 33)."""
+        """Refuse new proposals from now on, and hand leadership over for good (ruling 33)."""
         self._draining = True
+        self._step(StandAside(is_aside=True))
         self._proposing.is_open = False
         if self.leads:
             self.transfer()
+
+    def stand_aside(self, *, is_aside: bool) -> None:
+        """Lead only if no other voter can, until told otherwise or started again."""
+        self._is_aside = is_aside
+        self._step(StandAside(is_aside=is_aside))
+        self.yielding.begin_anew()
 
     def stop(self, reason: str = "the node is stopping") -> None:
         """End at once: no callback but the waiting callers' is made after this."""
@@ -278,25 +293,6 @@ class Replica:
         """The configuration in force on this replica."""
         return self.core.membership
 
-    def progress_of(self, node: NodeId) -> tuple[Index, bool] | None:
-        """Return how far a member's log is known to be, and whether it has caught up.
-
-        None unless this replica leads.
-        """
-        leadership = self.core.leadership
-        if leadership is None:
-            return None
-        if node == self.id.node:
-            return self.core.durable, True
-        progress = leadership.followers.get(node)
-        match = progress.match if progress is not None else Index(0)
-        return match, leadership.has_caught_up(node)
-
-    def is_alive(self, node: NodeId) -> bool:
-        """Whether a member was heard lately, as far as a leader can know; False of others."""
-        leadership = self.core.leadership
-        return leadership is not None and leadership.is_alive(node)
-
     def on_applied(self, listener: Callable[[Index], None]) -> None:
         """Call ``listener`` after each turn of apply, with the applied index."""
         self._applied_listeners.append(listener)
@@ -369,7 +365,7 @@ class Replica:
 
     def _decide(self, event: Event) -> Effects | None:
         try:
-            effects = self.core.step(event)
+            effects = self.core.step(event, self._scheduler.now_ns())
         except (AssertionError, CorruptFrame) as error:
             # A failed assertion, or a configuration entry of another version, stops the replica,
             # not the process's other shards.
@@ -477,6 +473,7 @@ class Replica:
         for token in self._reads.expire(now_ns):
             self._step(ForgetRead(token))
         self.disks.look(now_ns)
+        self.yielding.look(now_ns)
 
     def fail(self, error: Exception) -> None:
         """Stop, and say why: the disk failed, an assertion did, a peer found it rolled back."""

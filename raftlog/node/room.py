@@ -50,4 +50,5 @@ class ShardRoom:
             replica.node: Index(WORST - self.of(replica.node))
             for replica in (*membership.voters, *membership.outgoing)
         }
-        return DiskLevel(WORST - Quorum.of(membership).committed(room))
+        # A new learner knows nobody, and nobody agrees to everything.
+        return DiskLevel(WORST - min(WORST, Quorum.of(membership).committed(room)))

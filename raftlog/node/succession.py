@@ -73,11 +73,11 @@ class Succession:
         leadership = core.leadership
         followers = leadership.followers if leadership is not None else {}
         better = [
-            (progress.match, node)
+            (not progress.is_aside, progress.match, node)
             for node, progress in followers.items()
             if membership.is_voter(progress.replica)
             and self.room.of(node) is not DiskLevel.FULL
             and (progress.active or progress.was_active)
             and (not stalled or progress.match > core.durable)
         ]
-        return max(better)[1] if better else None
+        return max(better)[2] if better else None

@@ -5,7 +5,7 @@ data for it: set somebody's place, enter a joint configuration, leave it.
 *Changes* are what an operator asks for; each becomes one configuration entry,
 and the leader adds the second one by itself where the first is joint::
 
-    AddLearner, Demote learner               voters stay as they are: one entry
+    AddLearner, Demote learner, Prefer       voters stay as they are: one entry
     Promote, Demote, Remove, Replace voter   a joint configuration of one step, then it is left
 
 Nothing here knows a log: whether a change may be *appended* now is the leader's
@@ -144,9 +144,13 @@ def _after(membership: Membership, steps: Iterable[Step]) -> Membership:
 
 def _with_known_addresses(membership: Membership) -> Membership:
     """Forget the addresses of those who are no members any more."""
+    return msgspec.structs.replace(membership, addresses=known_addresses(membership))
+
+
+def known_addresses(membership: Membership) -> tuple[MemberAddresses, ...]:
+    """Return the addresses of those who are members."""
     members = {replica.node for replica in membership.replicas}
-    kept = tuple(each for each in membership.addresses if each.node in members)
-    return msgspec.structs.replace(membership, addresses=kept)
+    return tuple(each for each in membership.addresses if each.node in members)
 
 
 # -- what operators ask for
@@ -206,7 +210,13 @@ class Replace(msgspec.Struct, frozen=True):
         return self.replica.node
 
 
-MemberChange = AddLearner | Promote | Demote | Remove | Replace
+class Prefer(msgspec.Struct, frozen=True):
+    """Let one of ``nodes`` lead whenever it can, the first of them most."""
+
+    nodes: tuple[NodeId, ...]
+
+
+MemberChange = AddLearner | Promote | Demote | Remove | Replace | Prefer
 """The closed union of changes."""
 
 
@@ -220,6 +230,8 @@ def next_membership(membership: Membership, change: MemberChange) -> Membership 
         BadChange: No voter would remain, or there would be too many members.
     """
     assert not membership.is_joint, f"a change within a change: {membership}"
+    if isinstance(change, Prefer):
+        return _preferring(membership, change.nodes)
     replica = membership.find(change.node)
     match change:
         case AddLearner():
@@ -231,7 +243,8 @@ def next_membership(membership: Membership, change: MemberChange) -> Membership 
         case Demote():
             return _demoted(membership, change.node, replica)
         case Remove():
-            return _moved(_let_go(membership, change.node), change.node, replica, Place.NOWHERE)
+            gone = _forgotten(membership, change.node)
+            return _moved(gone, change.node, replica, Place.NOWHERE)
         case Replace():
             if replica != change.replica:
                 return None
@@ -247,6 +260,11 @@ def _added(
         raise MemberExists(
             f"{known} is a member, and {change.replica} is another directory of that node; remove "
             f"the member first: raftlog member remove {change.node}"
+        )
+    if membership.gave_up(change.replica):
+        raise BadChange(
+            f"{change.replica} was given up with a lost majority (raftlog node unsafe-recover); "
+            f"move its directory away, and let it join as new: raftlog node run --join"
         )
     where = MemberAddresses(change.node, change.peer, change.client)
     if known is not None and membership.addresses_of(change.node) == where:
@@ -270,8 +288,33 @@ def _refuse_held(membership: Membership, node: NodeId) -> None:
 
 def _let_go(membership: Membership, node: NodeId) -> Membership:
     """Forget that an operator made ``node`` a learner."""
-    held = tuple(each for each in membership.held if each != node)
-    return msgspec.structs.replace(membership, held=held)
+    return msgspec.structs.replace(membership, held=_without(membership.held, node))
+
+
+def _without(nodes: tuple[NodeId, ...], node: NodeId) -> tuple[NodeId, ...]:
+    return tuple(each for each in nodes if each != node)
+
+
+def _forgotten(membership: Membership, node: NodeId) -> Membership:
+    """Forget all that operators have said about ``node``."""
+    preferred = _without(membership.preferred, node)
+    return msgspec.structs.replace(_let_go(membership, node), preferred=preferred)
+
+
+def _preferring(membership: Membership, nodes: tuple[NodeId, ...]) -> Membership | None:
+    for node in nodes:
+        if membership.find(node) is None:
+            raise _no_member(membership, node)
+    if len(set(nodes)) != len(nodes):
+        raise BadChange(f"a node is named twice in {', '.join(nodes)}")
+    if nodes == membership.preferred:
+        return None
+    return msgspec.structs.replace(membership, preferred=nodes)
+
+
+def _no_member(membership: Membership, node: NodeId) -> MemberNotFound:
+    members = ", ".join(each.node for each in membership.replicas)
+    return MemberNotFound(f"{node} is no member of the shard; its members are {members}")
 
 
 def _demoted(membership: Membership, node: NodeId, replica: ReplicaId | None) -> Membership | None:
@@ -286,8 +329,7 @@ def _moved(
     membership: Membership, node: NodeId, replica: ReplicaId | None, place: Place
 ) -> Membership | None:
     if replica is None:
-        members = ", ".join(each.node for each in membership.replicas)
-        raise MemberNotFound(f"{node} is no member of the shard; its members are {members}")
+        raise _no_member(membership, node)
     is_voter = replica in membership.voters
     if is_voter is (place is Place.VOTER) and place is not Place.NOWHERE:
         return None

@@ -11,8 +11,10 @@ from raftlog.base.limits import (
     ELECTION_TICKS_MIN,
     HEARTBEAT_TICKS,
     HINT_TICKS_MAX,
+    LEASE_MS_MAX,
     MESSAGE_ENTRIES_BYTES_MAX,
     TAIL_BYTES_MAX,
+    TICK_NS,
     UNCOMMITTED_BYTES_MAX,
     WINDOW_MESSAGES_MAX,
 )
@@ -34,6 +36,8 @@ class CoreConfig(msgspec.Struct, frozen=True):
     window_messages_max: int = WINDOW_MESSAGES_MAX
     uncommitted_bytes_max: int = UNCOMMITTED_BYTES_MAX
     tail_bytes_max: int = TAIL_BYTES_MAX
+    lease_reads: bool = False
+    """Whether the shard has leader leases while this replica leads (``raft/lease.py``)."""
 
     def __post_init__(self) -> None:
         """Refuse timings under which elections could not end."""
@@ -41,6 +45,13 @@ class CoreConfig(msgspec.Struct, frozen=True):
             raise ValueError("an election timeout is at least two heartbeats")
         if not self.election_ticks_min < self.election_ticks_max:
             raise ValueError("election timeouts need a range, or every election is a split vote")
+        if self.lease_ms > LEASE_MS_MAX:
+            raise ValueError(f"no voter pledges {self.lease_ms} ms; lower the election timeout")
+
+    @property
+    def lease_ms(self) -> int:
+        """How long voters are to pledge to help no other leader; 0: not at all."""
+        return self.election_ticks_min * TICK_NS // 1_000_000 if self.lease_reads else 0
 
 
 class Restored(msgspec.Struct, frozen=True):

@@ -34,6 +34,11 @@ class Configurations:
         """The entry that says it; 0 if it was so before the log."""
         return self._known[-1].index
 
+    @property
+    def longest_lease_ms(self) -> int:
+        """The longest pledge that any of them asks for."""
+        return max(known.membership.lease_ms for known in self._known)
+
     def has_voter(self, replica: ReplicaId) -> bool:
         """Whether it votes by any configuration that is in force or may be again."""
         return any(known.membership.is_voter(replica) for known in self._known)

@@ -20,7 +20,9 @@ the replica.
 from collections.abc import Sequence
 from typing import assert_never
 
-from raftlog.base.entry import Buffer, Entry, EntryKind, LogEnd
+import msgspec
+
+from raftlog.base.entry import Buffer, Entry, EntryKind
 from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.membership import Membership
@@ -38,21 +40,28 @@ from raftlog.raft.effects import (
     RoleChanged,
     TransferEnded,
 )
-from raftlog.raft.follower import Following, begin_anew
+from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
+from raftlog.raft.lease import Lease
+from raftlog.raft.listening import Listening
+from raftlog.raft.precedence import rounds_to_sit_out
 from raftlog.raft.quorum import Verdict
 from raftlog.raft.reads import WaitingRead
-from raftlog.raft.state import ReplicaState
 
 
-class RaftCore(ReplicaState):
+class RaftCore(Listening):
     """The pure Raft machine of one replica. One caller at a time."""
 
     # -- the outside
 
-    def step(self, event: events.Event) -> Effects:
-        """Take in one event; return everything that follows from it."""
+    def step(self, event: events.Event, now_ns: int = 0) -> Effects:
+        """Take in one event; return everything that follows from it.
+
+        ``now_ns`` is the shell's monotonic clock, which goes on while the machine sleeps. Only
+        leases measure by it; all other time is ticks.
+        """
         out = self._out = Effects()
+        self._moment.ns = now_ns
         role, term, leader = self.role, self.term, self.leader
         self._dispatch(event)
         if self._unsaved:
@@ -95,14 +104,14 @@ class RaftCore(ReplicaState):
             case events.ForgetRead(token):
                 self._forwarded_reads.take(token)
             case events.ConnectionLost(node):
-                # Only a hint (ruling 13): pre-vote and the others' stickiness still decide.
-                if node == self.leader and self.role is Role.FOLLOWER:
-                    self._patience.lose_leader()
+                self._on_connection_lost(node)
             case events.Transfer(target):
                 if self.leadership is None or self.leadership.transferee is not None:
                     self._out.transfer = TransferEnded.REFUSED
                 else:
                     self.leadership.transfer(target, self._out)
+            case events.StandAside(is_aside):
+                self.is_aside = is_aside
             case events.ChangeMembers(change):
                 self._out.change = self._change_members(change)
             case events.Campaign():
@@ -117,6 +126,13 @@ class RaftCore(ReplicaState):
                 self.log.trim(start)
             case _:
                 assert_never(event)
+
+    def _on_connection_lost(self, node: NodeId) -> None:
+        # Only a hint (ruling 13): pre-vote and the others' stickiness still decide. Where
+        # there are leases it is none: pledges last, whatever became of connections.
+        is_hint = not self.membership.lease_ms
+        if is_hint and node == self.leader and self.role is Role.FOLLOWER:
+            self._patience.lose_leader()
 
     def _propose(self, bodies: Sequence[Sequence[Buffer]], kind: EntryKind) -> None:
         leadership = self.leadership
@@ -152,14 +168,12 @@ class RaftCore(ReplicaState):
         self._append_as_leader(leadership, entries)
         return entries[0].index
 
-    def _obey(self) -> None:
-        """Another configuration is in force: it counts from now on (Raft §4.1)."""
-        self._members.obey()
-        if self.leadership is not None:
-            self.leadership.obey(self.membership, self._members.quorum, self.configured_at)
-
     def _finish_change(self, leadership: Leadership) -> None:
-        """Do what a committed configuration asks of its leader: leave a joint one, or bow out."""
+        """Do what is due once a configuration is committed.
+
+        A joint one is left; a leader that is no voter any more bows out; one that is set
+        otherwise than the shard makes the shard have leases, or have none.
+        """
         if not leadership.first_index <= self.commit >= self.configured_at:
             return
         if self.membership.is_joint:
@@ -168,6 +182,9 @@ class RaftCore(ReplicaState):
             # It led until its own removal was committed, without counting itself (§4.2.2).
             leadership.bow_out(self._out)
             self._become_follower(self.term, None)
+        elif self.membership.lease_ms != self.config.lease_ms and leadership.transferee is None:
+            leases = msgspec.structs.replace(self.membership, lease_ms=self.config.lease_ms)
+            self._append_configuration(leadership, leases)
 
     # -- appending
 
@@ -196,7 +213,7 @@ class RaftCore(ReplicaState):
 
     def _read(self, token: int) -> None:
         if self.leadership is not None:
-            self.leadership.read(WaitingRead(token, None), self._out)
+            self.leased_reads += self.leadership.read(WaitingRead(token, None), self._out)
         elif self.leader is not None and self._forwarded_reads.add(token):
             self._send(self.leader, rpcs.ReadIndexRequest(self.term, token))
         else:
@@ -214,7 +231,7 @@ class RaftCore(ReplicaState):
     # -- elections
 
     def _start_election(self, *, pre_vote: bool, transfer: bool = False) -> None:
-        if self.leadership is not None:
+        if self.leadership is not None or (self._pledge.holds and not transfer):
             return
         self._patience.begin_round()
         if not transfer:
@@ -222,6 +239,8 @@ class RaftCore(ReplicaState):
             self.leader = None
         if not self._members.may_stand or self._faulty:
             return  # a replica with damaged entries votes but does not lead (ruling 20)
+        if pre_vote and self._leaves_it_to_others():
+            return
         if not self.durability.covers(self._hard_state_write):
             # Its last vote is not on disk, so nobody has heard of it. On a disk that hangs, one
             # more term every round would only make the others give up theirs.
@@ -238,6 +257,13 @@ class RaftCore(ReplicaState):
             self._count(self.replica, granted=True)
         else:
             candidacy.own_vote = self._hard_state_write
+
+    def _leaves_it_to_others(self) -> bool:
+        """Whether others, who should rather lead, still have time to stand."""
+        rounds = rounds_to_sit_out(
+            self.membership, self.replica.node, is_aside=self.is_aside, led=self.led
+        )
+        return self._patience.rounds <= rounds
 
     def _ask_for_votes(self, candidacy: Candidacy, *, transfer: bool) -> None:
         request = candidacy.request(self.log.last_id, transfer=transfer)
@@ -274,11 +300,16 @@ class RaftCore(ReplicaState):
         assert self.role is Role.CANDIDATE, f"a {self.role.value} cannot win an election"
         assert self.vote == self.replica, f"won term {self.term} with a vote for {self.vote}"
         self.role = Role.LEADER
-        self.leader = self.replica.node
+        self.leader = self.led = self.replica.node
         self._candidacy = None
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
-            *(self.membership, self._members.quorum, self.commit),
+            *(
+                self.membership,
+                self._members.quorum,
+                self.commit,
+                Lease(self._moment, self.replica),
+            ),
         )
         self.leadership = leadership
         leadership.durable(self.durable)
@@ -298,6 +329,7 @@ class RaftCore(ReplicaState):
             self.term, self.vote = term, None
             self._save_hard_state()
         self.leader = leader
+        self.led = leader or self.led
         self._following = Following(self.log, self.durability, self.commit)
         self._patience.follow()
 
@@ -334,7 +366,8 @@ class RaftCore(ReplicaState):
                     self._start_election(pre_vote=False, transfer=True)
             case rpcs.ReadIndexRequest():
                 if self.leadership is not None and self.leadership.knows(sender):
-                    self.leadership.read(WaitingRead(message.token, sender.node), self._out)
+                    read = WaitingRead(message.token, sender.node)
+                    self.leased_reads += self.leadership.read(read, self._out)
             case rpcs.ReadIndexReply():
                 if sender.node == self.leader and self._forwarded_reads.take(message.token):
                     self._out.reads.append(ReadReady(message.token, message.index))
@@ -358,14 +391,14 @@ class RaftCore(ReplicaState):
     def _answer_old_term(self, sender: ReplicaId, message: rpcs.Message) -> None:
         """Tell a leader or candidate of an old term that the world has moved on."""
         if isinstance(message, rpcs.AppendRequest | rpcs.Heartbeat | rpcs.SnapshotOffer):
-            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0))
+            self._promise(sender.node, rpcs.HeartbeatReply(self.term, 0, is_aside=self.is_aside))
         elif isinstance(message, rpcs.VoteRequest):
             self._promise(sender.node, rpcs.VoteReply(self.term, granted=False))
 
     def _is_sticky(self) -> bool:
         """Whether this replica has a leader, perhaps itself, that it has no reason to doubt."""
         known = self.leader is not None and self._patience.trusts_leader
-        return known or self.leadership is not None
+        return known or self.leadership is not None or self._pledge.holds
 
     def _follow(self, sender: ReplicaId) -> bool:
         """Accept ``sender`` as the leader of this term; False if it cannot be."""
@@ -394,7 +427,9 @@ class RaftCore(ReplicaState):
             self._count(sender, granted=True)
 
     def _on_vote_request(self, sender: ReplicaId, message: rpcs.VoteRequest) -> None:
-        free = self.vote is None and self.leader is None
+        # What the leader itself has asked for is no breach of a pledge: it has no lease any more.
+        may_help = message.transfer or not self._pledge.holds
+        free = self.vote is None and self.leader is None and may_help
         granted = (free or self.vote == sender) and self._is_up_to_date(message)
         if granted and self.vote is None:
             self.vote = sender
@@ -407,61 +442,6 @@ class RaftCore(ReplicaState):
         """Whether the candidate's log ends no earlier than ours, term before index (§5.4.1)."""
         last = self.log.last_id
         return (candidate.last_term, candidate.last_index) >= (last.term, last.index)
-
-    # -- following
-
-    def _on_append(self, sender: ReplicaId, message: rpcs.AppendRequest) -> None:
-        taken = self._following.take(message, self.commit)
-        if isinstance(taken, rpcs.AppendRejected):
-            self._promise(sender.node, taken)
-            return
-        if taken.entries:
-            to = taken.truncate_to
-            is_changed = to is not None and self._members.configurations.truncate(to)
-            if self._members.configurations.append(taken.entries) or is_changed:
-                self._obey()
-            self._write(to, taken.entries)
-        else:
-            self._acknowledge_again()
-        self._commit_up_to(min(message.commit, self._following.matched))
-
-    def _on_heartbeat(self, sender: ReplicaId, message: rpcs.Heartbeat) -> None:
-        self._commit_up_to(min(message.commit, self._following.matched))
-        self._out.divergence = self._following.contradicts(sender.node, message, self.commit)
-        self._promise(sender.node, rpcs.HeartbeatReply(self.term, message.round))
-        if message.commit > self._following.matched:
-            # After a restart, or a doubt about the leader, this replica no longer knows that its
-            # log matches. A leader with nothing to send would never say so, and what it has
-            # committed would not be committed here: tell it how little is known to match.
-            self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
-
-    def _reset_log(self, base: LogEnd, configuration: bytes) -> None:
-        """Begin the log anew behind ``base``, if nothing better has come meanwhile (Raft §7)."""
-        # A candidate's log must not change: voters judge it by what it was.
-        if self.role is Role.FOLLOWER and base.index > self.commit:
-            assert base.term <= self.term, f"reset to {base} in term {self.term}"
-            self._members.begin_anew(base.index, configuration)
-            self._following, write = begin_anew(
-                self.log, self.durability, self.commit, base, configuration
-            )
-            self._out.writes.append(write)
-            self._commit_up_to(base.index)
-
-    def _acknowledge_again(self) -> None:
-        self._following.promise_again()
-        self._acknowledge()
-
-    def _acknowledge(self) -> None:
-        """Promise the leader what is both equal to its log and on this disk."""
-        promised = self._following.new_promise() if self.leader is not None else None
-        if promised is not None and self.leader is not None:
-            self._promise(self.leader, rpcs.AppendAccepted(self.term, promised))
-
-    def _commit_up_to(self, index: Index) -> None:
-        if index > self.commit:
-            assert index <= self.log.last_index, f"commit {index} beyond {self.log.last_index}"
-            self.commit = index
-            self._out.commit = index
 
     # -- leading
 

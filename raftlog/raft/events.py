@@ -87,6 +87,12 @@ class Transfer(msgspec.Struct, frozen=True, gc=False):
     target: NodeId | None = None
 
 
+class StandAside(msgspec.Struct, frozen=True, gc=False):
+    """Lead only if no other voter can, until told otherwise."""
+
+    is_aside: bool
+
+
 class ChangeMembers(msgspec.Struct, frozen=True, gc=False):
     """Change who the members are, if this replica leads and may do so now (Raft §4)."""
 
@@ -131,6 +137,7 @@ Event = (
     | ForgetRead
     | ConnectionLost
     | Transfer
+    | StandAside
     | ChangeMembers
     | Campaign
     | FaultyEntries

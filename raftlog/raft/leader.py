@@ -18,6 +18,7 @@ from raftlog.base.limits import PENDING_READS_MAX
 from raftlog.base.membership import Membership
 from raftlog.raft.config import WINDOW_ADAPT_TICKS, CoreConfig
 from raftlog.raft.effects import Effects, LoadEntries, ReadFailed, ReadReady, Send, TransferEnded
+from raftlog.raft.lease import Lease
 from raftlog.raft.log import LogView
 from raftlog.raft.progress import Pace, Progress
 from raftlog.raft.quorum import Quorum
@@ -52,6 +53,7 @@ class Leadership:
         membership: Membership,
         quorum: Quorum,
         commit: Index,
+        lease: Lease,
     ) -> None:
         self.term = term
         self.commit = commit
@@ -64,6 +66,7 @@ class Leadership:
         self._config = config
         self._log = log
         self._quorum = quorum
+        self._lease = lease
         self._followers: dict[NodeId, Progress] = {}
         self._successors: set[NodeId] = set()
         """Who may lead after this replica: not those who are on their way out."""
@@ -118,6 +121,7 @@ class Leadership:
         stand for election for ever.
         """
         self._quorum = quorum
+        self._lease.obey(membership, quorum)
         self._successors = {replica.node for replica in membership.voters}
         self._learners = [replica.node for replica in membership.learners]
         members = {replica.node: replica for replica in membership.replicas}
@@ -154,12 +158,28 @@ class Leadership:
         patience = SILENCES * self._config.election_ticks_max
         return node == self._me or (progress is not None and progress.silent_ticks < patience)
 
+    def is_needed(self, node: NodeId) -> bool:
+        """Whether commits, or a transfer, wait for what this follower lacks.
+
+        They don't wait if others who answer and have what is committed are enough; before the
+        first commit of the term that is this leader's first entry.
+        """
+        enough = max(self.commit, self.first_index)
+        others = {
+            other
+            for other, progress in self._followers.items()
+            if other != node
+            and progress.match >= enough
+            and (progress.active or progress.was_active)
+        }
+        return node == self.transferee or not self._quorum.agrees(others | {self._me})
+
     def bow_out(self, out: Effects) -> None:
         """Tell everybody that this replica is no voter any more, and let the best one go on."""
         self.heartbeat(out)
         successor = self._best_follower()
         if successor is not None:
-            out.messages.append(Send(successor, TimeoutNow(self.term), NOW))
+            self._ask_to_stand(successor, out)
 
     def _pass_time_of_members(self, count: int) -> None:
         for node in self._learners:
@@ -232,7 +252,7 @@ class Leadership:
             self._send(progress, (), out)
         node = progress.replica.node
         if node == self.transferee and progress.match == self._log.last_index:
-            out.messages.append(Send(node, TimeoutNow(self.term), NOW))
+            self._ask_to_stand(node, out)
 
     def rejected(self, progress: Progress, message: AppendRejected, out: Effects) -> None:
         """Find the next point at which the logs may agree, and probe there."""
@@ -247,6 +267,9 @@ class Leadership:
         """Note that the follower follows; repair a silent stall; confirm reads."""
         progress.heard()
         progress.round = max(progress.round, message.round)
+        progress.is_aside = message.is_aside
+        if message.pledged_ms:
+            self._lease.pledged(progress.replica, message.round, message.pledged_ms)
         progress.probing = False
         if progress.pace is Pace.SNAPSHOT:
             self._offer_snapshot(progress, out)
@@ -314,6 +337,7 @@ class Leadership:
         """Begin a round: it keeps followers patient and confirms waiting reads."""
         self._heartbeat_elapsed = 0
         self._round += 1
+        self._lease.round_begins(self._round)
         if self.commit >= self.first_index:
             self._reads.begin(self._round, self.commit)
         for node, progress in self._followers.items():
@@ -324,13 +348,20 @@ class Leadership:
 
     # -- reads
 
-    def read(self, read: WaitingRead, out: Effects) -> None:
-        """Take in a linearizable read; it waits for an own-term commit and a round."""
+    def read(self, read: WaitingRead, out: Effects) -> bool:
+        """Take in a linearizable read; return whether a lease has answered it already.
+
+        Else it waits for an own-term commit and a round.
+        """
+        if self.commit >= self.first_index and self._lease.holds:
+            self._answer_read(read, self.commit, out)
+            return True
         if len(self._reads) >= PENDING_READS_MAX:
             self._fail_read(read, out)
-            return
-        self._reads.new.append(read)
-        self.confirm_new_reads(out)
+        else:
+            self._reads.new.append(read)
+            self.confirm_new_reads(out)
+        return False
 
     def confirm_new_reads(self, out: Effects) -> None:
         """Begin a round for new reads, unless one is under way or nothing is committed yet."""
@@ -361,19 +392,23 @@ class Leadership:
         self.transferee = chosen
         self._transfer_elapsed = 0
         if progress.match == self._log.last_index:
-            out.messages.append(Send(progress.replica.node, TimeoutNow(self.term), NOW))
+            self._ask_to_stand(chosen, out)
         else:
             self._send_entries(progress, out)
+
+    def _ask_to_stand(self, node: NodeId, out: Effects) -> None:
+        self._lease.give_up()  # the message may be late; no pledge holds that election back
+        out.messages.append(Send(node, TimeoutNow(self.term), NOW))
 
     # -- inside
 
     def _best_follower(self) -> NodeId | None:
         candidates = [
-            (progress.match, node)
+            (not progress.is_aside, progress.match, node)
             for node, progress in self._followers.items()
             if (progress.active or progress.was_active) and node in self._successors
         ]
-        return max(candidates)[1] if candidates else None
+        return max(candidates)[2] if candidates else None
 
     def _heard_by_quorum(self) -> bool:
         active = {node for node, progress in self._followers.items() if progress.active}
@@ -441,11 +476,14 @@ class Leadership:
         rounds = {node: Index(progress.round) for node, progress in self._followers.items()}
         rounds[self._me] = Index(self._round)
         for read, index in self._reads.confirmed(self._quorum.committed(rounds)):
-            if read.requester is None:
-                out.reads.append(ReadReady(read.token, index))
-            else:
-                reply: Message = ReadIndexReply(self.term, read.token, index)
-                out.messages.append(Send(read.requester, reply, NOW))
+            self._answer_read(read, index, out)
+
+    def _answer_read(self, read: WaitingRead, index: Index, out: Effects) -> None:
+        if read.requester is None:
+            out.reads.append(ReadReady(read.token, index))
+        else:
+            reply: Message = ReadIndexReply(self.term, read.token, index)
+            out.messages.append(Send(read.requester, reply, NOW))
 
     def _fail_read(self, read: WaitingRead, out: Effects) -> None:
         if read.requester is None:

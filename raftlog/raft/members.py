@@ -57,6 +57,11 @@ class Members:
         return self.configurations.has_voter(self._me)
 
     @property
+    def may_have_pledged_ms(self) -> int:
+        """How long a pledge may be that this replica gave before it was started again."""
+        return self.configurations.longest_lease_ms
+
+    @property
     def is_alone(self) -> bool:
         """Whether this replica is the only one who counts."""
         return {*self.now.voters, *self.now.outgoing} == {self._me}

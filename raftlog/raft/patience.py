@@ -16,6 +16,8 @@ class Patience:
 
     def __init__(self, config: CoreConfig, random: Random, *, alone: bool) -> None:
         self.elapsed = 0
+        self.rounds = 0
+        """Rounds of elections begun since a leader was heard."""
         self.leader_lost = False
         """The connection to the leader's process is gone: a hint, no proof (ruling 13)."""
         self._config = config
@@ -50,10 +52,12 @@ class Patience:
         if self.leader_lost:
             self.follow()
         self.elapsed = 0
+        self.rounds = 0
 
     def begin_round(self) -> None:
         """Begin one round of an election."""
         self.elapsed = 0
+        self.rounds += 1
         self.retry_soon()
 
     def retry_soon(self) -> None:

@@ -43,6 +43,8 @@ class Progress:
         """It answered since the last check of the quorum."""
         self.was_active = True
         """It had answered at that check: the moment after it, nobody is active yet."""
+        self.is_aside = False
+        """It is to lead only if no other one can."""
         self.silent_ticks = 0
         """For how long nothing was heard of it, as far as this leader can know."""
         self.round = 0

@@ -109,15 +109,22 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
 class HeartbeatReply(msgspec.Struct, frozen=True, gc=False):
     """I follow you in ``term``, and ``round`` reached me.
 
+    ``is_aside``: do not hand over to me if another one can lead.
+
     ``disk`` is how full the sender's disk is (``base/space.py``), ``wall_ms`` its wall
     clock (ruling 8). The core does not know: they are put in by the shell, and read by
     the leader's.
+
+    ``pledged_ms``: for so long, from when the round reached me, I help nobody else to lead
+    (``raft/lease.py``).
     """
 
     term: Term
     round: int
     disk: int = 0
     wall_ms: int = 0
+    pledged_ms: int = 0
+    is_aside: bool = False
 
 
 class TimeoutNow(msgspec.Struct, frozen=True, gc=False):

@@ -22,6 +22,7 @@ from raftlog.raft.durability import Durability
 from raftlog.raft.effects import Effects, Role, Send
 from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
+from raftlog.raft.lease import Moment, Pledge
 from raftlog.raft.log import LogView
 from raftlog.raft.members import Members
 from raftlog.raft.patience import Patience
@@ -32,7 +33,12 @@ class ReplicaState:
     """The state of one replica, between and during steps."""
 
     def __init__(
-        self, replica: ReplicaId, config: CoreConfig, restored: Restored, random: Random
+        self,
+        replica: ReplicaId,
+        config: CoreConfig,
+        restored: Restored,
+        random: Random,
+        now_ns: int = 0,
     ) -> None:
         self.replica = replica
         self.config = config
@@ -41,6 +47,10 @@ class ReplicaState:
         self.vote = restored.hard_state.vote
         self.role = Role.FOLLOWER
         self.leader: NodeId | None = None
+        self.led: NodeId | None = None
+        """Who has led last, as far as this replica has heard."""
+        self.is_aside = False
+        """Whether it leads only if no other voter can."""
         self.commit = restored.commit
         self.applied = restored.applied
         self._members = Members(replica, restored)
@@ -54,6 +64,10 @@ class ReplicaState:
         self._unsaved = False
         self._out = Effects()
         self._patience = Patience(config, random, alone=self._members.is_alone)
+        self._moment = Moment(now_ns)
+        self._pledge = Pledge(self._moment, self._members.may_have_pledged_ms)
+        self.leased_reads = 0
+        """Reads that a lease has answered, this node's and forwarded ones."""
         assert restored.applied <= restored.commit <= restored.end.index, f"{restored}"
         assert restored.end.term <= self.term, f"log ends in a later term than {self.term}"
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from raftlog.base.errors import (
     DirectoryForeign,
+    GivenUp,
     RaftlogError,
     RolledBack,
     Unavailable,
@@ -132,6 +133,20 @@ class NodeServer:
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            replica.upkeep.scrubber.rate = config.scrub.bytes_per_s
+            replica.upkeep.scrubber.rest_ns = config.scrub.rest_ns
+            if host.lost_writes:
+                log.warning(
+                    "the machine was started anew under os-cache: the log of shard %d goes on "
+                    "behind entry %d, and what came after is lost",
+                    *(shard, replica.store.end.index),
+                )
+            recovery = replica.membership.recovery
+            if recovery is not None:
+                log.warning(
+                    "shard %d went on without its majority at entry %d; given up: %s",
+                    *(shard, recovery.index, ", ".join(map(str, recovery.lost))),
+                )
         host.start()
 
     def join(self) -> None:
@@ -184,6 +199,7 @@ class NodeServer:
                     heartbeat_ticks=timings.heartbeat_ticks,
                     election_ticks_min=timings.election_ticks_min,
                     election_ticks_max=timings.election_ticks_max,
+                    lease_reads=config.lease_reads,
                 )
             ),
             disk_limits=config.disk,
@@ -252,7 +268,7 @@ class NodeServer:
                 log.info("%s: there is room again", told)
 
     def _refused(self, peer: NodeId, error: RaftlogError) -> None:
-        if isinstance(error, RolledBack):
+        if isinstance(error, RolledBack | GivenUp):
             self._fail(error)
         elif isinstance(error, WrongCluster):
             self._strangers.add(peer)

@@ -15,7 +15,8 @@ from crc32c import crc32c
 
 from raftlog.base.entry import Entry
 from raftlog.base.errors import Refused, StorageFailed
-from raftlog.server.inspection import Finding, ReadOnlyFiles, identity_of, log_of
+from raftlog.server.finding import Finding
+from raftlog.server.inspection import ReadOnlyFiles, identity_of, log_of
 from raftlog.storage.files import Files
 
 _FOLDERS = (("index", ".qx"), ("snapshot", ".tables"))

@@ -21,6 +21,8 @@ from raftlog.base.limits import (
     ELECTION_TICKS_MIN,
     HEARTBEAT_TICKS,
     MIB,
+    SCRUB_BYTES_PER_S,
+    SCRUB_REST_NS,
     SEGMENT_BYTES,
     SEGMENT_BYTES_DEV,
     TICK_NS,
@@ -32,19 +34,24 @@ from raftlog.server.document import Section, read_document
 TICK_MS: Final = TICK_NS // 1_000_000
 ROOT_KEYS: Final = (
     *("cluster", "shards", "durability", "unsafe", "data", "segment_mib", "disk", "timings"),
-    "nodes",
+    *("lease_reads", "scrub", "nodes"),
 )
 NODE_KEYS: Final = ("data", "listen", "advertise", "dial")
 LISTEN_KEYS: Final = ("peer", "client", "grpc")
 LISTEN_OPTIONAL_KEYS: Final = frozenset({"grpc"})
 ADVERTISE_KEYS: Final = ("client",)
+SCRUB_KEYS: Final = ("mib_per_s", "rest_minutes")
 DISK_KEYS: Final = ("scarce_percent", "full_percent", "plenty_mib")
 TIMING_KEYS: Final = ("heartbeat_ms", "election_min_ms", "election_max_ms")
 DURABILITIES: Final = ("fsync", "os-cache")
 ENV_DATA: Final = "RAFTLOG_DATA"
 ENV_DURABILITY: Final = "RAFTLOG_DURABILITY"
 
+MINUTE_NS: Final = 60_000_000_000
 _SHARDS_MAX: Final = 64
+_SCRUB_MIB_MAX: Final = 1_024
+_REST_MINUTES_MAX: Final = 7 * 24 * 60
+"""A week: what is looked at more seldom is damaged on two disks before it is found on one."""
 _TIMING_MS_MAX: Final = 60_000
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 _ANYWHERE: Final = frozenset({"0.0.0.0", "[::]"})  # noqa: S104  (recognised, not bound)
@@ -73,6 +80,13 @@ class Timings(msgspec.Struct, frozen=True):
     def election_ticks_max(self) -> int:
         """The longest election timeout as the core counts it."""
         return self.election_max_ms // TICK_MS
+
+
+class Scrub(msgspec.Struct, frozen=True):
+    """How each node looks for damage that nobody has met yet."""
+
+    bytes_per_s: int = SCRUB_BYTES_PER_S
+    rest_ns: int = SCRUB_REST_NS
 
 
 class NodeConfig(msgspec.Struct, frozen=True):
@@ -115,6 +129,8 @@ class Config(msgspec.Struct, frozen=True):
     segment_bytes: int
     disk: DiskLimits
     timings: Timings
+    lease_reads: bool
+    scrub: Scrub
     nodes: dict[NodeId, NodeConfig]
 
     @property
@@ -174,6 +190,8 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Con
         segment_bytes=_segment_bytes(root),
         disk=_disk(root),
         timings=_timings(root),
+        lease_reads=root.flag("lease_reads", default=False),
+        scrub=_scrub(root),
         nodes=_nodes(root, data, base),
     )
     _check_durability(root, config)
@@ -229,6 +247,16 @@ def _disk(root: Section) -> DiskLimits:
         )
     plenty = section.number("plenty_mib", plain.plenty_bytes // MIB, 1, 1 << 30)
     return DiskLimits(scarce, full, plenty * MIB)
+
+
+def _scrub(root: Section) -> Scrub:
+    plain = Scrub()
+    if "scrub" not in root:
+        return plain
+    section = root.section("scrub", SCRUB_KEYS)
+    rate = section.number("mib_per_s", plain.bytes_per_s // MIB, 1, _SCRUB_MIB_MAX)
+    rest = section.number("rest_minutes", plain.rest_ns // MINUTE_NS, 1, _REST_MINUTES_MAX)
+    return Scrub(rate * MIB, rest * MINUTE_NS)
 
 
 def _timings(root: Section) -> Timings:

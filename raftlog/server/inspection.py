@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -24,6 +24,8 @@ from raftlog.base.entry import LOG_ORIGIN, Entry, parse_entry
 from raftlog.base.errors import DirectoryUnformatted, RaftlogError, Refused, StorageFailed
 from raftlog.base.ids import ClusterId, Index
 from raftlog.base.limits import BLOCK_BYTES
+from raftlog.server.file_inspection import inspect_files
+from raftlog.server.finding import Finding, Verdict
 from raftlog.storage import hard_state
 from raftlog.storage.durable_mark import NEVER_CUT, Claim, DurableMark, claim_done
 from raftlog.storage.files import File, OsFile, OsFiles
@@ -32,7 +34,6 @@ from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
 from raftlog.storage.scan import SegmentScan
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES, SUFFIX, Segment, parse_segment_header
 
-Verdict = Literal["damage", "unfinished"]
 COPIES: Final = 2
 
 
@@ -48,16 +49,8 @@ class ReadOnlyFiles(OsFiles):
             raise StorageFailed("open", path, None, error) from error
 
 
-class Finding(msgspec.Struct, frozen=True):
-    """Something that is not as it was written."""
-
-    file: str
-    verdict: Verdict
-    what: str
-
-
 class ShardReport(msgspec.Struct, frozen=True):
-    """One shard's log, as it lies on disk."""
+    """One shard's log, and what stands beside it, as they lie on disk."""
 
     shard: int
     term: int
@@ -68,6 +61,8 @@ class ShardReport(msgspec.Struct, frozen=True):
     durable: int
     segments: int
     entries: int
+    ranges: int
+    snapshots: int
     findings: tuple[Finding, ...]
 
 
@@ -199,9 +194,11 @@ class _ShardInspection:
         first = self.segments[0].first_index if self.segments else 1
         damaged = sum(h.last - h.first + 1 for s in self.segments for h in s.holes)
         entries = sum(s.end.index - s.base.index for s in self.segments) - damaged
+        beside = inspect_files(self._files, self._folder, Index(first - 1), end.index)
         return ShardReport(
             *(self._shard, term, vote, first, end.index, end.term),
-            *(self._watermark.index, len(self.segments), entries, tuple(self._findings)),
+            *(self._watermark.index, len(self.segments), entries),
+            *(beside.ranges, beside.snapshots, (*self._findings, *beside.findings)),
         )
 
     # -- reading

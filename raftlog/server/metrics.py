@@ -4,8 +4,7 @@ Counters only rise while the process lives. A name that ends in ``_size`` is
 how much there is now.
 """
 
-import time
-
+from raftlog.base.clock import SystemClock
 from raftlog.node.replica import Replica
 from raftlog.transport.mesh import Mesh
 
@@ -27,8 +26,9 @@ def counters(replica: Replica, mesh: Mesh) -> dict[str, int]:
         "scrub_found": upkeep.scrubber.found,
         "scrub_running_size": int(upkeep.scrubber.is_running),
         "disk_level_size": int(replica.disk_level),
-        "disk_stalled_size": int(replica.disks.is_stalled(time.monotonic_ns())),
+        "disk_stalled_size": int(replica.disks.is_stalled(SystemClock.now_ns())),
         "disk_handovers": replica.disks.handovers,
+        "leased_reads": replica.core.leased_reads,
         "log_first_index": store.first_index,
         "memory_tail_bytes_size": replica.core.log.tail_bytes,
         "messages_received": mesh.server.messages,

@@ -15,6 +15,7 @@ import msgspec
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ClusterId, NodeId
+from raftlog.client.node_status import ForcedRecovery, read_recovery
 from raftlog.client.routing import ask_status
 from raftlog.wire.schema import client
 
@@ -38,6 +39,10 @@ class NodeView(msgspec.Struct, frozen=True):
     problem: str = ""
     voters: tuple[str, ...] = ()
     """Who votes, as this node knows it."""
+    drained: bool = False
+    """Whether it leads only if nobody else can."""
+    recovery: ForcedRecovery | None = None
+    """A majority was given up by hand, as this node knows it."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -56,6 +61,16 @@ class ClusterView(msgspec.Struct, frozen=True):
         if leader is None or view.problem:
             return None
         return max(0, leader.commit - view.applied)
+
+    @property
+    def recoveries(self) -> dict[int, ForcedRecovery]:
+        """Return the last recovery of each shard that had one, as any node knows it."""
+        found: dict[int, ForcedRecovery] = {}
+        for view in self.nodes:
+            known = found.get(view.shard)
+            if view.recovery and (known is None or view.recovery.index > known.index):
+                found[view.shard] = view.recovery
+        return found
 
     @property
     def missing(self) -> list[NodeView]:
@@ -144,4 +159,6 @@ async def _view(
         last=status.last,
         alarms=tuple(status.alarms),
         voters=tuple(status.voters),
+        drained=node in status.drained,
+        recovery=read_recovery(status),
     )

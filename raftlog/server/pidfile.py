@@ -13,10 +13,10 @@ from typing import Final, Self
 
 import msgspec
 
+from raftlog.base.boot import boot_id
 from raftlog.base.errors import Unavailable
 
 _PROC: Final = Path("/proc")
-_BOOT_ID: Final = _PROC / "sys/kernel/random/boot_id"
 _STATE_FIELD: Final = 0
 _START_FIELD: Final = 19
 """Fields of ``/proc/<pid>/stat``, counted behind the name (proc(5): 3 and 22)."""
@@ -34,14 +34,13 @@ class ProcessId(msgspec.Struct, frozen=True):
         """Return the process that has ``pid`` now; None if it has ended or waits to be reaped."""
         try:
             stat = (_PROC / str(pid) / "stat").read_text("utf-8", "replace")
-            boot = _BOOT_ID.read_text("ascii").strip()
         except (FileNotFoundError, ProcessLookupError):
             return None
         # The name stands in parentheses and may contain both blanks and parentheses.
         fields = stat.rpartition(")")[2].split()
         if fields[_STATE_FIELD] in ("Z", "X"):
             return None
-        return cls(pid, int(fields[_START_FIELD]), boot)
+        return cls(pid, int(fields[_START_FIELD]), boot_id())
 
     @property
     def is_running(self) -> bool:

@@ -10,7 +10,7 @@ from typing import Final, TypeVar, cast
 
 import msgspec
 
-from raftlog.base.errors import BadRequest, NotLeader
+from raftlog.base.errors import BadRequest, RaftlogError
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.raft.effects import RoleChanged
 from raftlog.service import (
@@ -21,6 +21,7 @@ from raftlog.service import (
     topic_handlers,
 )
 from raftlog.service.claims import ClaimService
+from raftlog.service.draining import DrainService, drain
 from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.heartbeats import HeartbeatService
@@ -50,13 +51,15 @@ class ShardService(msgspec.Struct, frozen=True):
     heartbeats: HeartbeatService
     members: MemberService
     status: Callable[[], client.NodeStatus]
-    transfer: Callable[[NodeId | None], NotLeader | None]
-    """Hands leadership over; on a node that does not lead, nothing happens but the refusal."""
+    transfer: Callable[[NodeId | None], RaftlogError | None]
+    """Hands leadership over, or returns why nothing happens."""
     role_changed: Callable[[RoleChanged], None]
     """To be told of every change of the replica's role."""
     stop: Callable[[], None]
     """To be called when nothing is served any more."""
     durability: str = "fsync"
+    drain: DrainService | None = None
+    """None: this shard's leadership does not matter to who drains the node."""
     scrub: Callable[[], int] = lambda: 0
     """Looks for damage now; returns the number of the pass."""
 
@@ -74,6 +77,7 @@ class ClientHandlers:
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
             Method.STATUS: with_(lambda shard: shard.status, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
+            Method.DRAIN: self._drain,
             Method.SCRUB: with_(lambda shard: shard.scrub, _scrub),
             Method.TOPIC_CREATE: with_(lambda shard: shard.topics, topic_handlers.create),
             Method.TOPIC_ALTER: with_(lambda shard: shard.topics, topic_handlers.alter),
@@ -116,6 +120,11 @@ class ClientHandlers:
             request.fail(BadRequest(f"shard {request.shard} is not on this node"))
         return shard
 
+    def _drain(self, request: ClientRequest) -> None:
+        if self._shard(request) is not None:
+            shards = self._shards.items()
+            drain({n: shard.drain for n, shard in shards if shard.drain is not None}, request)
+
     def _append(self, request: ClientRequest) -> None:
         shard = self._shard(request)
         if shard is not None:
@@ -141,7 +150,7 @@ def _scrub(scrub: Callable[[], int], request: ClientRequest) -> None:
 
 
 def _transfer(
-    transfer: Callable[[NodeId | None], NotLeader | None], request: ClientRequest
+    transfer: Callable[[NodeId | None], RaftlogError | None], request: ClientRequest
 ) -> None:
     message = cast("client.TransferLeader", request.message)
     refusal = transfer(NodeId(message.target) if message.target else None)

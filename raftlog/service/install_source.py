@@ -1,8 +1,8 @@
 """A snapshot for a peer: its manifest, its tables, its sealed ranges, piece by piece.
 
 The peer pulls: it asks for one piece at a time by file and offset, so a lost
-connection costs one piece, and a slow peer slows only itself. Pieces leave no
-faster than a fixed rate, whoever asks, so that the shard's own traffic has the
+connection costs one piece, and a slow peer slows only itself. Pieces leave at the
+pace of all that peers lack, whoever asks, so that the shard's own traffic has the
 rest. The entries behind come from the leader, as to any slow follower.
 
 Files that were asked for lately are held open: a newer snapshot may take their
@@ -19,7 +19,8 @@ from crc32c import crc32c
 from raftlog.base.entry import LogEnd
 from raftlog.base.errors import StorageFailed
 from raftlog.base.ids import INDEX_ZERO, Index, NodeId
-from raftlog.base.limits import INSTALL_BYTES_PER_S, INSTALL_PIECE_BYTES
+from raftlog.base.limits import CATCH_UP_PIECE_BYTES
+from raftlog.node.pace import CatchUpPace
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.raft.rpcs import InstallChunk, InstallRequest
 from raftlog.service.sealed import IndexFiles
@@ -55,6 +56,7 @@ class InstallSource:
         index: IndexFiles,
         reader: Reader,
         scheduler: Scheduler,
+        pace: CatchUpPace,
         *,
         start: Callable[[], tuple[LogEnd, bytes]],
         send: Callable[[NodeId, InstallChunk], None],
@@ -63,14 +65,13 @@ class InstallSource:
         self.index: Final = index
         self._reader: Final = reader
         self._scheduler: Final = scheduler
+        self._pace: Final = pace
         self._start: Final = start
         self._send: Final = send
         self._newest: tuple[Index, Index] | None = None
         self._manifests: Final[OrderedDict[Index, Manifest]] = OrderedDict()
         self._open: Final[OrderedDict[tuple[Index, int], File]] = OrderedDict()
         self._asked_ns = -HELD_NS
-        self._free_ns = 0
-        """When the next piece may leave."""
         self.bytes_sent = 0
 
     @property
@@ -94,12 +95,11 @@ class InstallSource:
             if piece is None:
                 assert error is not None, "neither a piece nor an error"
                 piece = InstallChunk(request.snapshot, request.file, request.offset, 0, 0, b"")
-            now_ns = self._scheduler.now_ns()
-            at_ns = max(now_ns, self._free_ns)
-            self._free_ns = at_ns + len(piece.data) * 1_000_000_000 // INSTALL_BYTES_PER_S
             self.bytes_sent += len(piece.data)
             found = piece
-            self._scheduler.call_later(at_ns - now_ns, lambda: self._send(to, found))
+            self._scheduler.call_later(
+                self._pace.leave(len(piece.data)), lambda: self._send(to, found)
+            )
 
         self._reader.submit(read, done)
 
@@ -108,16 +108,17 @@ class InstallSource:
     def _piece(self, request: InstallRequest, start: LogEnd, configuration: bytes) -> InstallChunk:
         snapshot = request.snapshot
         data, size = b"", 0
+        # Also for the files of one that another has begun to give: it is the same here.
+        manifest = self._manifest(snapshot, start, configuration)
         if request.file == MANIFEST:
-            manifest = self._manifest(snapshot, start, configuration)
             if manifest is not None:
                 snapshot = manifest.snapshot
                 encoded = msgspec.msgpack.encode(manifest)
-                data, size = encoded[request.offset :][:INSTALL_PIECE_BYTES], len(encoded)
-        else:
-            file = self._file(snapshot, request.file)
+                data, size = encoded[request.offset :][:CATCH_UP_PIECE_BYTES], len(encoded)
+        elif manifest is not None and manifest.snapshot == snapshot:
+            file = self._file(manifest, request.file)
             if file is not None:
-                data, size = file.pread(INSTALL_PIECE_BYTES, request.offset), file.size()
+                data, size = file.pread(CATCH_UP_PIECE_BYTES, request.offset), file.size()
         return InstallChunk(snapshot, request.file, request.offset, size, crc32c(data), data)
 
     def _manifest(self, snapshot: Index, start: LogEnd, configuration: bytes) -> Manifest | None:
@@ -136,13 +137,13 @@ class InstallSource:
             self._manifests.popitem(last=False)
         return made
 
-    def _file(self, snapshot: Index, number: int) -> File | None:
+    def _file(self, manifest: Manifest, number: int) -> File | None:
+        snapshot = manifest.snapshot
         key = (snapshot, number)
         file = self._open.get(key)
         if file is None:
-            manifest = self._manifests.get(snapshot)
             place = number - FIRST_RANGE
-            if manifest is None or not -1 <= place < len(manifest.ranges):
+            if not -1 <= place < len(manifest.ranges):
                 return None
             try:
                 file = (

@@ -23,6 +23,16 @@ DIRECTORY_CHARACTERS: Final = 32
 ADDRESS_CHARACTERS_MAX: Final = 255
 
 
+class Seen(Protocol):
+    """What a replica knows of the members."""
+
+    def progress_of(self, node: NodeId) -> tuple[Index, bool] | None:
+        """Return a member's last known entry and whether it has caught up."""
+
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a member was heard lately, as far as a leader can know."""
+
+
 class Changeable(Protocol):
     """What is needed of a replica (``node.Replica``). Everything is called on the loop."""
 
@@ -40,14 +50,12 @@ class Changeable(Protocol):
     def membership(self) -> Membership:
         """The configuration in force."""
 
+    @property
+    def members(self) -> Seen:
+        """The members, as this replica sees them."""
+
     def change_members(self, change: MemberChange, on_changed: OnChanged) -> None:
         """Change the members; ``on_changed`` is told once."""
-
-    def progress_of(self, node: NodeId) -> tuple[Index, bool] | None:
-        """Return a member's last known entry and whether it has caught up."""
-
-    def is_alive(self, node: NodeId) -> bool:
-        """Whether a member was heard lately, as far as a leader can know."""
 
     def status(self) -> CoreStatus:
         """Return what the core believes."""
@@ -139,7 +147,8 @@ class MemberService:
 
     def _member(self, membership: Membership, replica: ReplicaId) -> MemberState:
         where = membership.addresses_of(replica.node)
-        match, caught_up = self._replica.progress_of(replica.node) or (Index(0), False)
+        seen = self._replica.members
+        match, caught_up = seen.progress_of(replica.node) or (Index(0), False)
         return MemberState(
             replica=replica,
             place=place_of(membership, replica),
@@ -149,7 +158,7 @@ class MemberService:
             caught_up=caught_up,
             leads=replica == self._replica.id and self._replica.leads,
             held=replica.node in membership.held,
-            alive=self._replica.is_alive(replica.node),
+            alive=seen.is_alive(replica.node),
         )
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import NotLeader
+from raftlog.base.errors import BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import Index, NodeId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
@@ -23,6 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
+from raftlog.service.draining import DrainService
 from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
@@ -124,7 +125,8 @@ class BrokerShard:
             }
             members = replica.core.membership
             return node_status(
-                facts, replica.status(), members, counted, replica.upkeep.alarms.raised
+                *(facts, replica.status(), members, counted),
+                *(replica.upkeep.alarms.raised, replica.members.drained),
             )
 
         return ShardService(
@@ -142,6 +144,7 @@ class BrokerShard:
             role_changed=reign.role_changed,
             stop=stop,
             durability=durability,
+            drain=DrainService(replica),
             scrub=replica.upkeep.scrubber.scrub_now,
         )
 
@@ -191,13 +194,14 @@ class BrokerShard:
         """Trim what snapshots make dispensable; give them to peers, and take theirs."""
         ranges, snapshots = writers
         source = InstallSource(
-            *(self._snapshots, self._index, reader, scheduler),
+            *(self._snapshots, self._index, reader, scheduler, replica.keeping.pace),
             start=lambda: (replica.store.start, replica.core.committed_membership.encode()),
             send=replica.keeping.send,
         )
         trimming = LogTrimming(
             *(replica, replica.keeping.trim, self.machine, self._index, reader),
             is_held=lambda: source.serves,
+            is_writing=lambda: snapshots.is_writing,
             on_failed=on_failed,
         )
 
@@ -242,8 +246,13 @@ class _Kept(msgspec.Struct, frozen=True):
         }
 
 
-def _hand_over(replica: Replica, target: NodeId | None) -> NotLeader | None:
+def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:
     if not replica.leads:
         return NotLeader(replica.leader)
+    if target in replica.members.drained and target != replica.id.node:
+        return BadRequest(
+            f"{target} is drained, so it leads only if nobody else can; take that back: raftlog "
+            f"node drain --node {target} --undo"
+        )
     replica.transfer(target)
     return None

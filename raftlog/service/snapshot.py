@@ -75,6 +75,11 @@ class Snapshots:
         self.on_written: Callable[[Index, Index], None] = lambda _index, _trimmed: None
         """Told of each snapshot that is on disk: what it is of, and where its log was trimmed."""
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether a snapshot is on its way to the disk, or waits for log and ranges."""
+        return self._frozen is not None
+
     def progress(self) -> None:
         """More was applied, or more is durable: begin what may be begun now."""
         if self._is_writing:

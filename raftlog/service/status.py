@@ -36,6 +36,7 @@ def node_status(
     membership: Membership,
     counters: Mapping[str, int],
     alarms: Sequence[str] = (),
+    drained: Sequence[NodeId] = (),
 ) -> client.NodeStatus:
     """Return the answer to ``GetStatus``."""
     leader = NodeId(core.leader or "")
@@ -57,6 +58,18 @@ def node_status(
         directory=core.replica.directory,
         learners=[replica.node for replica in membership.learners],
         shards=facts.shards,
+        drained=drained,
+        recovery=_recovery(membership),
+    )
+
+
+def _recovery(membership: Membership) -> client.ForcedRecovery | None:
+    found = membership.recovery
+    if found is None:
+        return None
+    lost = [f"{each.node}/{each.directory}" for each in found.lost]
+    return client.ForcedRecovery(
+        index=found.index, wall_ms=found.wall_ms, node=found.by.node, lost=lost
     )
 
 

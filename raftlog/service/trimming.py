@@ -14,9 +14,9 @@ go, oldest first, and whoever reads one goes on reading it.
 While a peer fetches a snapshot from here nothing goes: it will want the log behind it.
 Both removals are repeated by the next snapshot if a crash comes between.
 
-The leader proposes a trim when enough is free, and proposes it *again* while its own
-disk waits for the second snapshot: that entry makes one, and a disk that is so full
-that nobody may write would otherwise stay full.
+The leader proposes a trim when enough is free, and proposes it *again* as long as its own
+disk lacks one of the two snapshots and none is being written: that entry makes one, and
+a disk that is so full that nobody may write would otherwise stay full.
 """
 
 from collections import deque
@@ -35,6 +35,8 @@ from raftlog.storage.snapshot_store import KEPT
 FREE_RANGES_MIN: Final = 3
 """A trim ends two ranges early, by itself and when it is repeated; those alone are not worth one.
 """
+MISSED_LOOKS: Final = 5
+"""So often a snapshot of a trim was missed before it is proposed again: the disk may be full."""
 
 
 class LogTrimming:
@@ -49,6 +51,7 @@ class LogTrimming:
         reader: Reader,
         *,
         is_held: Callable[[], bool],
+        is_writing: Callable[[], bool],
         on_failed: Callable[[Exception], None],
     ) -> None:
         self._replica: Final = replica
@@ -57,9 +60,12 @@ class LogTrimming:
         self._files: Final = files
         self._reader: Final = reader
         self._is_held: Final = is_held
+        self._is_writing: Final = is_writing
         self._on_failed: Final = on_failed
         self._kept: Final[deque[tuple[Index, Index]]] = deque(maxlen=KEPT)
         self._done = INDEX_ZERO
+        self._missed = 0
+        """Looks since a trim was proposed of which no snapshot here knows."""
         self.trims = 0
 
     def snapshot_kept(self, index: Index, trimmed: Index) -> None:
@@ -82,8 +88,13 @@ class LogTrimming:
         free, ranges = machine.free_through()
         if ranges >= FREE_RANGES_MIN or (ranges and not trimmed):
             propose_unheard(self._replica, Trim(free))
-        elif self._done < trimmed and self._kept and self._kept[-1][1] == trimmed:
-            propose_unheard(self._replica, Trim(trimmed))
+        elif self._done < trimmed and not self._is_writing() and not self._is_held():
+            is_known = bool(self._kept) and self._kept[-1][1] == trimmed
+            # A cut makes no snapshot while one is under way: the trim's own may be missed.
+            self._missed += not is_known
+            if is_known or self._missed >= MISSED_LOOKS:
+                self._missed = 0
+                propose_unheard(self._replica, Trim(trimmed))
 
     def _dropped(self, _: None, error: Exception | None) -> None:
         if error is not None:

@@ -4,7 +4,6 @@ from array import array
 from bisect import insort
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from raftlog.base.entry import (
     HEADER_BYTES,
@@ -16,14 +15,12 @@ from raftlog.base.entry import (
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index
-from raftlog.base.limits import KIB
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
 from raftlog.storage.performer import LogPerformer
+from raftlog.storage.scan import ZEROS
 from raftlog.storage.segment import Hole, Segment
-from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
-
-_ZEROS: Final = bytes(256 * KIB)
+from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, encode_unit
 
 
 def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
@@ -89,8 +86,8 @@ def steps_of_blanking(
 
 
 def _write_zeros(do: LogPerformer, file: File, position: int, length: int) -> None:
-    for at in range(position, position + length, len(_ZEROS)):
-        do.write(file, [_ZEROS[: position + length - at]], at)
+    for at in range(position, position + length, len(ZEROS)):
+        do.write(file, [ZEROS[: position + length - at]], at)
 
 
 def steps_of_repair(
@@ -122,7 +119,7 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
         segment.unit_starts = array("I", kept)
     index = hole.first - segment.first_index
     for frame in frames:
-        if len(frame) != UNIT_BYTES or bytes(frame[:4]) != b"RLUN":
+        if len(frame) != UNIT_BYTES or bytes(frame[:4]) != UNIT_MAGIC:
             places.positions[index] = position
             places.checksums[index] = parse_header(frame, 0)[0].checksum
             index += 1

@@ -19,6 +19,8 @@ from raftlog.base.membership import Membership
 from raftlog.storage.files import File, Files
 
 DIRECTORY_FORMAT: Final = 1
+MEMBERSHIP_FIELDS: Final = 5
+"""Of a shard's members, in format 1: from voters to addresses."""
 NODE_META: Final = "node.meta"
 _HEAD: Final = struct.Struct("<4sI")
 _CRC: Final = struct.Struct("<I")
@@ -37,7 +39,12 @@ class Identity(msgspec.Struct, frozen=True):
 
 def write_identity(files: Files, path: str, identity: Identity) -> None:
     """Make ``node.meta``, whole or not at all: it is the commit point of formatting."""
-    payload = msgspec.msgpack.encode(identity)
+    fields = msgspec.structs.asdict(identity)
+    # What a membership may say besides came later, and is never so at a formation.
+    fields["shards"] = [
+        msgspec.structs.astuple(members)[:MEMBERSHIP_FIELDS] for members in identity.shards
+    ]
+    payload = msgspec.msgpack.encode(fields)
     copy = _HEAD.pack(_MAGIC, len(payload)) + payload
     copy += _CRC.pack(crc32c(copy))
     assert len(copy) <= BLOCK_BYTES, f"node.meta of {len(copy)} bytes"
@@ -63,8 +70,8 @@ def read_identity(files: Files, path: str) -> Identity:
     if not files.exists(name):
         raise DirectoryUnformatted(
             f"{path} was never formatted (it has no {NODE_META}); form the cluster first "
-            "(raftlog cluster up, or RaftLog.form). If it was wiped, this node must not come back "
-            "as a voter under its old name"
+            "(raftlog cluster up, or RaftLog.form). If it was wiped, this node has forgotten its "
+            "votes; it comes back as a new member: raftlog node run --join"
         )
     file = files.open(name)
     try:

@@ -1,10 +1,10 @@
-"""Making the log of a shard that never existed."""
+"""A log that no replica runs on: making one that never existed, writing to one by hand."""
 
 from collections.abc import Sequence
 
 from raftlog.base.entry import LOG_ORIGIN, Entry
-from raftlog.base.ids import Index, WriteNumber
-from raftlog.base.writes import HardState, WriteEntries
+from raftlog.base.ids import WriteNumber
+from raftlog.base.writes import HardState, Write, WriteEntries
 from raftlog.storage.durable_mark import DurableMark, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
@@ -31,10 +31,19 @@ def create_log(
     files.sync_directory(log)
     files.sync_directory(directory)
     store = LogStore.open(files, directory, options)
-    first_write = WriteEntries(WriteNumber(1), None, tuple(entries))
-    plan = store.plan([first_write], Index(0))
+    write_offline(store, [WriteEntries(WriteNumber(1), None, tuple(entries))])
+
+
+def write_offline(store: LogStore, writes: Sequence[Write]) -> None:
+    """Write to a log that no replica runs on, and close it. Returning means durable."""
+    plan = store.plan(writes, store.commit_hint)
     plan.perform()
     store.complete(plan)
+    close_offline(store)
+
+
+def close_offline(store: LogStore) -> None:
+    """Close a log that no replica runs on."""
     closing = store.plan_close()
     closing.perform()
     store.complete(closing)

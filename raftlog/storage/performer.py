@@ -12,7 +12,7 @@ from raftlog.storage.durable_mark import Claim, DurableMark
 from raftlog.storage.files import File, Files
 from raftlog.storage.hard_state import HardStateFile
 from raftlog.storage.room import may_lack_room
-from raftlog.storage.segment import Segment, store_index
+from raftlog.storage.segment import Segment, remove_index, store_index
 
 
 class LaterFile:
@@ -157,20 +157,18 @@ class LogPerformer:
 
     def remove_index(self, path: str) -> None:
         """Take an ``.idx`` away for good, before entries come to lie where it does not say."""
-        if self._files.exists(path):
-            self._files.remove(path)
+        if remove_index(self._files, path):
             self._files.sync_directory(self._log_directory)
 
     def remove(self, segment: Segment) -> None:
         """Take a segment's name away."""
-        if self._files.exists(segment.index_path):
-            self._files.remove(segment.index_path)
+        remove_index(self._files, segment.index_path)
         self._files.remove(segment.path)
 
     def cut(self, segment: Segment, position: int, *, was_sealed: bool) -> None:
         """Cut a segment's tail off and make the rest whole again."""
-        if was_sealed and self._files.exists(segment.index_path):
-            self._files.remove(segment.index_path)
+        if was_sealed:
+            remove_index(self._files, segment.index_path)
         segment.file.truncate(position)
         self.reserve(segment.file, max(self._segment_bytes, position))
         self.sync(segment.file)

@@ -41,6 +41,7 @@ from raftlog.storage.segment import (
     encode_index,
     open_sealed,
     parse_segment_header,
+    remove_index,
     segment_name,
     store_index,
 )
@@ -118,9 +119,7 @@ class _Findings:
             file.close()
             # One without a header was being made for the new log, and holds nothing yet.
             if header is None or header.unit < self.watermark.unit:
-                index_path = f"{self._log}/{stem}{INDEX_SUFFIX}"
-                if self._files.exists(index_path):
-                    self._files.remove(index_path)
+                remove_index(self._files, f"{self._log}/{stem}{INDEX_SUFFIX}")
                 self._files.remove(f"{self._log}/{name}")
         self._files.sync_directory(self._log)
 
@@ -320,8 +319,7 @@ class _Findings:
         ``.idx`` of it that fits again.
         """
         segment.file.sync()
-        if self._files.exists(segment.index_path):
-            self._files.remove(segment.index_path)
+        if remove_index(self._files, segment.index_path):
             self._files.sync_directory(self._log)
 
     def _heed(self, claim: Claim) -> None:
@@ -348,7 +346,6 @@ class _Findings:
     def _remove(self, segment: Segment) -> None:
         self.segments.remove(segment)
         segment.file.close()
-        if self._files.exists(segment.index_path):
-            self._files.remove(segment.index_path)
+        remove_index(self._files, segment.index_path)
         self._files.remove(segment.path)
         self._files.sync_directory(self._log)

@@ -44,7 +44,8 @@ from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, parse_unit
 
 _ENTRY_MAGIC: Final = FRAME_MAGIC.to_bytes(2, "little") + bytes([FRAME_VERSION])
 _SEALED_BYTES: Final = HEADER_BYTES - 4
-_ZEROS: Final = bytes(256 * KIB)
+ZEROS: Final = bytes(256 * KIB)
+"""A piece that stays in the processor's cache."""
 
 
 class SegmentScan:
@@ -336,9 +337,9 @@ def is_padding(data: bytes, start: int) -> bool:
     A segment is allocated whole, and most of the last one is zeros: they are compared in pieces
     that stay in the processor's cache, not copied as a whole, nor searched for frames.
     """
-    for at in range(start, len(data), len(_ZEROS)):
-        piece = data[at : at + len(_ZEROS)]
-        if piece != _ZEROS[: len(piece)]:
+    for at in range(start, len(data), len(ZEROS)):
+        piece = data[at : at + len(ZEROS)]
+        if piece != ZEROS[: len(piece)]:
             return False
     return True
 

@@ -273,6 +273,14 @@ def store_index(files: Files, path: str, data: bytes) -> None:
         file.close()
 
 
+def remove_index(files: Files, path: str) -> bool:
+    """Take an ``.idx`` away; whether there was one. The directory is the caller's to sync."""
+    found = files.exists(path)
+    if found:
+        files.remove(path)
+    return found
+
+
 def open_sealed(files: Files, segment: Segment) -> bool:
     """Fill ``segment`` from its ``.idx``; False if there is none that fits the segment."""
     if not files.exists(segment.index_path):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from random import SystemRandom
 from typing import IO, Final
@@ -168,13 +169,10 @@ class NodeProcess:
         """Wait until the process has ended, killing it if it hangs; return its exit code."""
         assert self._process is not None, "waited for before it was started"
         try:
-            code = self._process.wait(STOP_S)
+            return self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            code = self._process.wait()
-        assert self._process.stdin is not None, "its end tells the node that this process is gone"
-        self._process.stdin.close()
-        return code
+            return self._process.wait()
 
     def ending(self) -> str:
         """Say in words how the process ended."""
@@ -197,11 +195,21 @@ class NodeProcess:
             os.kill(self.pid, number)
 
 
+@cache
+def _lifeline(_starter: int) -> tuple[int, int]:
+    """Return the pipe that is the standard input of every node that this process starts.
+
+    Nothing is written to it. It ends when this process does, however it does, so neither end
+    is closed here. A fork of this process has its own.
+    """
+    return os.pipe()
+
+
 def _spawn(command: list[str], output: IO[bytes]) -> "subprocess.Popen[bytes]":
     environment = {name: value for name, value in os.environ.items() if name != ENV_DATA}
     return subprocess.Popen(  # noqa: S603  (our own interpreter and module)
         command,
-        stdin=subprocess.PIPE,
+        stdin=_lifeline(os.getpid())[0],
         stdout=output,
         stderr=output,
         env=environment,

@@ -1,8 +1,9 @@
 """Who may come in: the server's side of hello (rulings 6, 16).
 
 Asked is: the same protocol, the same cluster, meant for this very replica, and
-from a sender whose promises have not gone back. Not asked is whether the sender
-is in *this* node's configuration: this node may be the one that is behind.
+from a sender whose promises have not gone back and that was not given up with a lost
+majority. Not asked is whether the sender is in *this* node's configuration: this
+node may be the one that is behind.
 
 A sender whose promises went back is caught only after its restart, because a
 running process holds its directory; a hello that was merely overtaken by a
@@ -12,10 +13,11 @@ Anybody can claim a name in a hello. Promises are remembered only of a shard's
 members, so what is remembered has a bound.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from raftlog.base.errors import (
+    GivenUp,
     ProtocolError,
     RolledBack,
     WrongCluster,
@@ -45,12 +47,16 @@ class Gate:
     ) -> None:
         self.cluster: Final = cluster
         self.replica: Final = replica
+        self.on_admitted: Callable[[ReplicaId], None] = lambda _: None
+        """Told of each peer whose hello was accepted: this directory is that node's now."""
         self._shards_of: dict[ReplicaId, set[int]] = {}
         self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
+        self._shards: Sequence[Membership] = ()
         self.follow(shards)
 
     def follow(self, shards: Sequence[Membership]) -> None:
         """Take in who the members of each shard are now."""
+        self._shards = shards
         self._shards_of = {}
         for shard, members in enumerate(shards):
             for member in members.replicas:
@@ -89,7 +95,14 @@ class Gate:
         if not message.node or not message.directory or message.node == self.replica.node:
             raise WrongIdentity(f"{message.node!r} is no peer of {self.replica}")
         sender = ReplicaId(NodeId(message.node), DirectoryId(message.directory))
+        if any(members.gave_up(sender) for members in self._shards):
+            raise GivenUp(
+                f"{sender} was given up with a lost majority, and this cluster went on without "
+                "what it may hold. Stop the node, move its directory away, and let it join as "
+                "new: raftlog node run --join"
+            )
         self._check_promises(sender, message)
+        self.on_admitted(sender)
         return sender
 
     def _check_target(self, message: hello.Hello) -> None:

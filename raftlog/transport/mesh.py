@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random, SystemRandom
 from typing import Final, Protocol
 
-from raftlog.base.errors import RaftlogError, Unavailable
-from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
+from raftlog.base.errors import RaftlogError, Unavailable, WrongIdentity
+from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
 from raftlog.base.membership import Membership
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.transport.gate import Gate
@@ -59,15 +59,26 @@ class Mesh:
     def __init__(
         self,
         server: PeerServer,
-        links: Links,
-        me: NodeId,
+        host: MeshHost,
         addresses: Mapping[NodeId, str],
+        promises: Callable[[], Sequence[Promise]],
+        events: LinkEvents,
     ) -> None:
         self.server = server
-        self.links = links
-        self._me = me
+        self._me = host.id.node
         self._addresses = addresses
-        self.send: Final = links.send
+        self._memberships = host.memberships
+        self._on_refused = events.on_refused
+        self._proven: dict[NodeId, DirectoryId] = {}
+        server.gate.on_admitted = self._admitted
+        self.links = Links(
+            Sender(host.identity.cluster, host.id, SystemRandom().getrandbits(64)),
+            self._peers(),
+            events=LinkEvents(events.on_lost, self._refused, events.on_opened),
+            promises=promises,
+            random=Random(),
+        )
+        self.send: Final = self.links.send
         """Send a message to a peer's shard; never blocks, never raises, may lose it."""
 
     @classmethod
@@ -92,7 +103,8 @@ class Mesh:
             promises: How far this node's promises go, for each hello (ruling 16): numbers of
                 what *is durable*. A number of a write that is merely under way would, after a
                 crash, make this node look rolled back.
-            on_refused: Told when a peer refuses this node: ``RolledBack`` means stop.
+            on_refused: Told when a peer refuses this node: ``RolledBack`` or ``GivenUp`` mean
+                stop.
             on_opened: Told when a peer has accepted both connections of this node.
 
         Raises:
@@ -110,20 +122,32 @@ class Mesh:
                 f"{address} cannot be listened on ({error.strerror or error}); stop what uses it, "
                 "or choose another port"
             ) from error
-        links = Links(
-            Sender(host.identity.cluster, me, SystemRandom().getrandbits(64)),
-            peers_to_dial(me.node, addresses, host.memberships),
-            events=LinkEvents(host.connection_lost, on_refused, on_opened),
-            promises=promises,
-            random=Random(),
-        )
-        links.start()
-        return cls(server, links, me.node, addresses)
+        events = LinkEvents(host.connection_lost, on_refused, on_opened)
+        mesh = cls(server, host, addresses, promises, events)
+        mesh.links.start()
+        return mesh
 
     def follow(self, memberships: Sequence[Membership]) -> None:
         """Take in who the members of each shard are now: whom to dial, whose promises to keep."""
+        self._memberships = memberships
         self.server.gate.follow(memberships)
-        self.links.follow(peers_to_dial(self._me, self._addresses, memberships))
+        self.links.follow(self._peers())
+
+    def _peers(self) -> dict[NodeId, PeerAddress]:
+        return peers_to_dial(self._me, self._addresses, self._memberships, self._proven)
+
+    def _admitted(self, sender: ReplicaId) -> None:
+        """Answer who speaks: the log here may name a directory that a peer had long ago."""
+        dialled = self._peers().get(sender.node)
+        if dialled is not None and dialled.directory != sender.directory:
+            self._proven[sender.node] = sender.directory
+            self.links.follow(self._peers())
+
+    def _refused(self, node: NodeId, error: RaftlogError) -> None:
+        if isinstance(error, WrongIdentity) and self._proven.pop(node, None) is not None:
+            # It has yet another one. Not from within the link's own task, which is replaced.
+            asyncio.get_running_loop().call_soon(lambda: self.links.follow(self._peers()))
+        self._on_refused(node, error)
 
     async def close(self) -> None:
         """Close the address and every connection."""
@@ -131,17 +155,24 @@ class Mesh:
 
 
 def peers_to_dial(
-    me: NodeId, addresses: Mapping[NodeId, str], memberships: Sequence[Membership]
+    me: NodeId,
+    addresses: Mapping[NodeId, str],
+    memberships: Sequence[Membership],
+    proven: Mapping[NodeId, DirectoryId],
 ) -> dict[NodeId, PeerAddress]:
-    """Return where each peer of ``me`` is, and the directory that it must have if it is a member.
+    """Return where each peer of ``me`` is, and the directory that it must have if known.
 
     ``addresses`` (the configuration file's) stand over those that members were
-    added with: they may name a proxy, or another network (ruling 28).
+    added with: they may name a proxy, or another network (ruling 28). What a peer's
+    own hello has proven (``proven``) stands over what the log here says: this node may be
+    the one that is behind (ruling 6), and would else never answer a leader that came
+    back with a new directory.
     """
     added = {each.node: each.peer for members in memberships for each in members.addresses}
     directories = {
         replica.node: replica.directory for members in memberships for replica in members.replicas
     }
+    directories.update(proven)
     return {
         node: PeerAddress(*parse_address(where), directory=directories.get(node, ""))
         for node, where in {**added, **addresses}.items()

@@ -7,7 +7,7 @@ little-endian::
     AppendRequest    term u64 | previous term u64 | previous index u64 | commit u64
     AppendAccepted   term u64 | matched u64 | unit u64
     Heartbeat        term u64 | commit u64 | round u64 | chain i64
-    HeartbeatReply   term u64 | round u64 | disk u8 | wall clock u64
+    HeartbeatReply   term u64 | round u64 | disk u8 | wall clock u64 | pledged u32 | is aside u8
 
 A change of these is a new ``PROTOCOL_VERSION``, which the hello refuses. Every
 other header is the message of that name in ``peer.proto``.
@@ -45,7 +45,7 @@ _KINDS: Final[Sequence[tuple[Method, type[rpcs.PeerMessage], type[Proto] | struc
     (Method.APPEND_ACCEPTED, rpcs.AppendAccepted, struct.Struct("<QQQ")),
     (Method.APPEND_REJECTED, rpcs.AppendRejected, peer.AppendRejected),
     (Method.HEARTBEAT, rpcs.Heartbeat, struct.Struct("<QQQq")),
-    (Method.HEARTBEAT_REPLY, rpcs.HeartbeatReply, struct.Struct("<QQBQ")),
+    (Method.HEARTBEAT_REPLY, rpcs.HeartbeatReply, struct.Struct("<QQBQI?")),
     (Method.TIMEOUT_NOW, rpcs.TimeoutNow, peer.TimeoutNow),
     (Method.READ_INDEX_REQUEST, rpcs.ReadIndexRequest, peer.ReadIndexRequest),
     (Method.READ_INDEX_REPLY, rpcs.ReadIndexReply, peer.ReadIndexReply),

@@ -36,7 +36,7 @@ from raftlog.base.limits import (
 )
 
 PROTOCOL_MAGIC: Final = 0x474C4652
-PROTOCOL_VERSION: Final = 2
+PROTOCOL_VERSION: Final = 3
 _PREFIX: Final = struct.Struct("<IIQIBBHI")
 _SEALED: Final = struct.Struct("<IIQIBBH")
 _CHECKSUM: Final = struct.Struct("<I")
@@ -84,6 +84,7 @@ class Method(IntEnum):
     TRANSFER = 68
     FIND_OFFSET = 69
     SCRUB = 70
+    DRAIN = 71
 
     TOPIC_CREATE = 80
     TOPIC_ALTER = 81

@@ -28,6 +28,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.STATUS: Exchange(client.GetStatus, client.NodeStatus),
     Method.TRANSFER: Exchange(client.TransferLeader, client.TransferStarted, changes=True),
     Method.SCRUB: Exchange(client.ScrubNow, client.ScrubBegun),
+    Method.DRAIN: Exchange(client.DrainNode, client.NodeDraining),
     Method.FIND_OFFSET: Exchange(client.FindOffset, client.OffsetFound),
     Method.TOPIC_CREATE: Exchange(topics.CreateTopic, topics.TopicDescription, changes=True),
     Method.TOPIC_ALTER: Exchange(topics.AlterTopic, topics.TopicDescription, changes=True),
@@ -51,7 +52,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.MEMBER_DEMOTE: Exchange(members.DemoteMember, members.Members, changes=True),
     Method.MEMBER_REMOVE: Exchange(members.RemoveMember, members.Members, changes=True),
 }
-"""What changes something and is harmless to repeat (a claim, a fence, a commit of offsets, a join
+"""What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member) counts as looking: its caller asks again."""
 
 BROKER: Final = "Broker"
@@ -65,6 +66,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "Status": Method.STATUS,
     "Transfer": Method.TRANSFER,
     "Scrub": Method.SCRUB,
+    "Drain": Method.DRAIN,
     "Create": Method.TOPIC_CREATE,
     "Alter": Method.TOPIC_ALTER,
     "Delete": Method.TOPIC_DELETE,

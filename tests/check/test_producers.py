@@ -111,6 +111,15 @@ def two_batches() -> ProducerSequences:
     return sequences
 
 
+def test_an_id_that_two_producers_have_is_seen() -> None:
+    """Whether or not they ever write to one queue."""
+    sequences = ProducerSequences()
+    sequences.begun(PRODUCER)
+    sequences.begun(PRODUCER + 1)
+    with pytest.raises(Violation, match="given to two"):
+        sequences.begun(PRODUCER)
+
+
 def test_sequences_in_order_and_true_duplicates_pass() -> None:
     """The next queue and the next producer count for themselves."""
     sequences = two_batches()

@@ -9,7 +9,7 @@ there that nobody sent.
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
@@ -34,9 +34,9 @@ POLL_S: Final = 0.02
 
 
 @asynccontextmanager
-async def running(directory: Path) -> AsyncIterator[Target]:
+async def running(directory: Path, settings: Sequence[str] = ()) -> AsyncIterator[Target]:
     """Start three nodes below ``directory``; wait for their leader; make a topic of one queue."""
-    with LocalCluster(directory) as cluster:
+    with LocalCluster(directory, settings=settings) as cluster:
         async with Client(cluster.seeds, timeout=PATIENCE_S) as client:
             target = Target(client, cluster.seeds, cluster)
             await target.ready()
@@ -62,13 +62,16 @@ def address_of(target: Target, node: NodeId) -> str:
 class Writer:
     """Sends without a break, some records at a time, each value by one call of ``send``."""
 
-    def __init__(self, client: Client, *, in_flight: int = 16) -> None:
-        self.acked: Final[dict[int, bytes]] = {}
+    def __init__(
+        self, client: Client, *, in_flight: int = 16, after: "Writer | None" = None
+    ) -> None:
+        """Make one; ``after`` goes on where another one has ended."""
+        self.acked: Final[dict[int, bytes]] = dict(after.acked) if after is not None else {}
         """By offset: what must be found."""
         self._client = client
         self._in_flight = in_flight
         self._tasks: list[asyncio.Task[None]] = []
-        self._next = 0
+        self._next = after._next if after is not None else 0
         self._over = False
 
     async def __aenter__(self) -> Self:
@@ -131,10 +134,12 @@ def compare(stored: dict[int, bytes], writer: Writer) -> None:
     assert not others, f"{len(others)} records are there without a receipt: {others[:3]}"
 
 
-async def stored_on(address: str, queue: int, applied: int = 0) -> tuple[dict[int, bytes], int]:
+async def stored_on(
+    address: str, queue: int, applied: int = 0, start: int = 0
+) -> tuple[dict[int, bytes], int]:
     """Return every record that one node has in a queue, by offset, and the queue's end there.
 
-    It answers when it has applied the entry at ``applied``.
+    It answers when it has applied the entry at ``applied``. Nothing is before ``start``.
     """
     channel = await channel_to(address)
     stored: dict[int, bytes] = {}
@@ -142,7 +147,7 @@ async def stored_on(address: str, queue: int, applied: int = 0) -> tuple[dict[in
         while True:
             request = messages.ReadBatches(
                 queue=queue,
-                offset=len(stored),
+                offset=start + len(stored),
                 bytes_max=1 << 20,
                 session_applied=applied,
                 wait_ms=int(PATIENCE_S * 1000) if applied and not stored else 0,
@@ -156,7 +161,7 @@ async def stored_on(address: str, queue: int, applied: int = 0) -> tuple[dict[in
                 for offset, record in enumerate(records(batch), base):
                     stored[offset] = record.value or b""
                 position += length
-            if len(stored) >= answer.end_offset:
+            if start + len(stored) >= answer.end_offset:
                 return stored, answer.end_offset
     finally:
         await channel.aclose()

@@ -28,7 +28,7 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.limits import BATCH_BYTES_MAX
-from raftlog.embedded import LogEntry, RaftLog
+from raftlog.embedded import LogEntry, RaftLog, Settings
 from raftlog.testing.processes import free_ports
 
 pytestmark = pytest.mark.asyncio
@@ -274,3 +274,23 @@ async def _until(ready: Callable[[], bool]) -> None:
     while not ready():
         assert time.monotonic() < deadline, "it did not happen"
         await asyncio.sleep(0.01)
+
+
+async def test_a_leader_with_a_lease_confirms_a_barrier_by_itself(tmp_path: Path) -> None:
+    """Nobody is asked, so nothing is sent for it."""
+    names = ["n1", "n2", "n3"]
+    peers = form(tmp_path, names)
+    settings = Settings(lease_reads=True)
+    async with AsyncExitStack() as stack:
+        logs: list[RaftLog[int]] = []
+        for name in names:
+            log: RaftLog[int] = RaftLog.open(
+                tmp_path / name, node_id=name, peers=peers, settings=settings
+            )
+            logs.append(await stack.enter_async_context(log))
+        leader = await leader_of(logs)
+        await leader.append(b"1")
+        async with asyncio.timeout(PATIENCE_S):
+            while not leader._replica.core.leased_reads:
+                await leader.barrier()
+                await asyncio.sleep(0.01)

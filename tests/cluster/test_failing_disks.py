@@ -5,6 +5,7 @@ is healed: an entry that is damaged below the durable watermark is fetched from
 a peer that has it (R3). In both cases the others go on.
 """
 
+import asyncio
 import resource
 import struct
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Final
 import pytest
 
 from raftlog.base.entry import FRAME_MAGIC, FRAME_VERSION, EntryKind
+from raftlog.storage.room import RESERVE
 from raftlog.testing.bench.target import Target
 from raftlog.testing.processes import NodeProcess
 from tests.cluster.cluster_under_load import (
@@ -55,6 +57,10 @@ async def test_a_node_whose_disk_is_full_ends_and_says_so(tmp_path: Path, role: 
         async with Writer(target.client) as writer:
             await writer.more(100)
             node = await (leader_of if role == "leader" else follower_of)(target)
+            async with asyncio.timeout(30):
+                # Made soon after the start, and not what is meant to meet the limit.
+                while not (tmp_path / "data" / node.node / RESERVE).exists():  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
             resource.prlimit(node.pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
             assert await ended(node) == 1
             await writer.more(200)

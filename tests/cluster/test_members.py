@@ -12,12 +12,14 @@ import pytest
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
+from raftlog.cli.leader import hand_over
 from raftlog.client.routing import ask_status
 from raftlog.testing.bench.target import Target
 from raftlog.testing.processes import NodeAddress, free_ports
 from tests.cluster.cluster_under_load import (
     PATIENCE_S,
     POLL_S,
+    TOPIC,
     Writer,
     compare,
     ended,
@@ -29,6 +31,8 @@ from tests.cluster.cluster_under_load import (
 
 pytestmark = pytest.mark.asyncio
 N4: Final = NodeId("n4")
+LONG: Final = 64 << 10
+"""So that the log is more than one message."""
 
 
 def new_address(name: str) -> NodeAddress:
@@ -147,3 +151,23 @@ async def test_a_voter_becomes_a_learner_and_a_voter_again(tmp_path: Path) -> No
         await writer.more(50)
         assert (await member(target, "promote", other))[other]["place"] == "voter"
         await writer.more(50)
+
+
+async def test_a_new_node_is_told_by_a_leader_that_had_another_directory_before(
+    tmp_path: Path,
+) -> None:
+    """The log that it is sent begins with who the members were; it answers whoever leads now."""
+    async with running(tmp_path) as target:
+        await asyncio.gather(*(target.client.send(TOPIC, b"." * LONG) for _ in range(64)))
+        leader = (await leader_of(target)).node
+        wiped = next(node for name, node in target.own().nodes.items() if name != leader)
+        before = {each.node: each.directory for each in await target.client.members.list()}
+        wiped.kill()
+        await ended(wiped)
+        shutil.rmtree(tmp_path / "data" / wiped.node)
+        again = target.own().join(wiped.address)
+        await voters_when(target, 3, but=before[wiped.node])
+        assert (await hand_over(target.client, again.node, PATIENCE_S))[1] == again.node
+
+        target.own().join(new_address(N4))
+        assert N4 in await voters_when(target, 4)

@@ -3,11 +3,15 @@
 import asyncio
 from pathlib import Path
 
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import SHARD_ZERO, NodeId
+from raftlog.server.app import NodeServer
 from raftlog.server.comparison import compare_directories
+from raftlog.server.config import load_config
+from raftlog.server.formation import form
 from raftlog.server.inspection import verify_directory
 from raftlog.server.scrubbing import Scrubbed, scrub_node
 from raftlog.testing import LocalCluster
+from raftlog.testing.processes import config_text, local_addresses
 from tests.server.test_inspection import flip, segments
 
 RECORDS = 50
@@ -25,7 +29,7 @@ def test_damage_is_found_by_a_scrub_and_repaired(tmp_path: Path) -> None:
             leader = await cluster.leader()
             follower = next(each for each in cluster.nodes if each != leader)
             for node in (follower, leader):
-                rot(cluster, node)
+                await rot(cluster, node)
                 address = next(a for a in cluster.addresses if a.node == node)
                 found.append(await scrub_node(address.client, 0, 60.0))
             reader = client.reader("orders")
@@ -33,8 +37,12 @@ def test_damage_is_found_by_a_scrub_and_repaired(tmp_path: Path) -> None:
             assert sorted(values) == [b"a value that is unique %04d" % n for n in range(RECORDS)]
         return found
 
-    def rot(cluster: LocalCluster, node: NodeId) -> None:
+    async def rot(cluster: LocalCluster, node: NodeId) -> None:
         segment = segments(directory_of(cluster, node))[-1]
+        async with asyncio.timeout(30):
+            # Acked by a majority, to which this node need not belong: it has it a little later.
+            while b"unique 0007" not in segment.read_bytes():  # noqa: ASYNC110  (a process)
+                await asyncio.sleep(0.01)
         flip(segment, segment.read_bytes().find(b"unique 0007"))
 
     for scrubbed in asyncio.run(live()):
@@ -51,3 +59,21 @@ def directory_of(cluster: LocalCluster, node: NodeId) -> Path:
     """Return a node's data directory."""
     (found,) = cluster.directory.glob(f"**/{node}/node.meta")
     return found.parent
+
+
+def test_rate_and_rest_are_those_of_the_configuration(tmp_path: Path) -> None:
+    """What is set and not heeded would be found on the day that it was needed."""
+
+    async def live() -> tuple[int, int]:
+        path = tmp_path / "cluster.yml"
+        settings = ("scrub: {mib_per_s: 20, rest_minutes: 90}",)
+        path.write_text(config_text(tmp_path / "data", local_addresses(1), settings))
+        config = load_config(path)
+        form(config)
+        node = await NodeServer.open(config, "n1")
+        assert node._host is not None
+        scrubber = node._host.replicas[SHARD_ZERO].upkeep.scrubber
+        await node.close()
+        return scrubber.rate, scrubber.rest_ns
+
+    assert asyncio.run(live()) == (20 << 20, 90 * 60 * 1_000_000_000)

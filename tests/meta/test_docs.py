@@ -145,6 +145,7 @@ def test_every_key_of_the_configuration_is_in_the_reference_and_no_other() -> No
     existing = [
         *config.ROOT_KEYS,
         *config.DISK_KEYS,
+        *config.SCRUB_KEYS,
         *config.TIMING_KEYS,
         *(f"listen.{key}" for key in config.LISTEN_KEYS),
         *(f"advertise.{key}" for key in config.ADVERTISE_KEYS),
@@ -169,6 +170,8 @@ def test_the_defaults_in_the_reference_are_those_of_the_code(tmp_path: Path) -> 
         "heartbeat_ms": read.timings.heartbeat_ms,
         "election_min_ms": read.timings.election_min_ms,
         "election_max_ms": read.timings.election_max_ms,
+        "mib_per_s": read.scrub.bytes_per_s >> 20,
+        "rest_minutes": read.scrub.rest_ns // config.MINUTE_NS,
     }
 
     for key, value in defaults.items():

@@ -40,6 +40,7 @@ class Node:
         self.failures: list[Exception] = []
         self.applied: list[Entry] = []
         self.voters = voters
+        self.randoms = Random(1)
         state = HardState(entries[-1].term if entries else Term(1))
         create_log(self.disk.files(), FOLDER, OPTIONS, state, list(entries))
         self.open()
@@ -61,7 +62,7 @@ class Node:
             writer=writer,
             reader=SimReader(self.queue, self.life, pace),
             peers=self,
-            random=Random(1),
+            random=Random(self.randoms.getrandbits(64)),  # no process draws what the last one did
         )
         members = Membership(REPLICAS[: self.voters])
         self.replica = Replica(

@@ -30,11 +30,11 @@ def test_an_answer_to_an_append_names_the_last_durable_unit() -> None:
     beat = Heartbeat(Term(1), Index(2), 1)
     peers.send(NodeId("n2"), beat)
     space.level = DiskLevel.FULL
-    peers.send(NodeId("n2"), HeartbeatReply(Term(1), 1))
+    peers.send(NodeId("n2"), HeartbeatReply(Term(1), 1, pledged_ms=500))
     first, second, other, full = sent
     assert isinstance(first, AppendAccepted)
     assert isinstance(second, AppendAccepted)
     assert (first.matched, second.matched) == (1, 2)
     assert (second.unit, first.unit) == (logs.store.unit_number, logs.store.unit_number - 1)
     assert other is beat
-    assert full == HeartbeatReply(Term(1), 1, DiskLevel.FULL, 1_000)
+    assert full == HeartbeatReply(Term(1), 1, DiskLevel.FULL, 1_000, 500)

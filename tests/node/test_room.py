@@ -9,7 +9,7 @@ import pytest
 from chaos.sim.disk import SimDisk
 from raftlog.base.ids import DirectoryId, NodeId, ReplicaId
 from raftlog.base.limits import DISK_STALL_NS, SPACE_LOOK_NS
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.space import DiskLevel, DiskLimits, Space
 from raftlog.node.room import ShardRoom
 from raftlog.node.space import NodeSpace, SpaceWatch
@@ -22,6 +22,13 @@ from tests.service.fakes import FakeReader, FakeScheduler
 N1, N2, N3 = (NodeId(f"n{n}") for n in (1, 2, 3))
 ROOM, SCARCE, FULL = DiskLevel.ROOM, DiskLevel.SCARCE, DiskLevel.FULL
 GIB = 1 << 30
+
+
+def test_a_learner_that_knows_nobody_yet_has_a_level() -> None:
+    """Its status shows it; what it may take in is not its to say."""
+    space = NodeSpace()
+    space.level = FULL
+    assert ShardRoom(REPLICAS[0], space).level(NOBODY) is ROOM
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,9 @@ class Rig:
         self.space = NodeSpace()
         self.room = ShardRoom(REPLICAS[0], self.space)
         self.followers = {
-            replica.node: SimpleNamespace(replica=replica, match=5, active=True, was_active=True)
+            replica.node: SimpleNamespace(
+                replica=replica, match=5, active=True, was_active=True, is_aside=False
+            )
             for replica in REPLICAS[1:]
         }
         self.leadership: Any = SimpleNamespace(transferee=None, followers=self.followers)
@@ -120,6 +129,19 @@ def test_where_all_disks_hang_leadership_stays() -> None:
     rig.since_ns = 0
     rig.succession.look(10 * DISK_STALL_NS)
     assert rig.chosen == []
+
+
+def test_a_drained_node_is_the_last_choice() -> None:
+    """But it is one: a leader that hangs is worse."""
+    rig = Rig()
+    rig.since_ns = 0
+    rig.followers[N2].match, rig.followers[N2].is_aside = 7, True
+    rig.followers[N3].match = 6
+    rig.succession.look(DISK_STALL_NS)
+    assert rig.chosen == [N3]
+    rig.followers[N3].active = rig.followers[N3].was_active = False
+    rig.succession.look(2 * DISK_STALL_NS)
+    assert rig.chosen == [N3, N2]
 
 
 @pytest.mark.parametrize("why", ["learner", "silent", "full", "not leading", "handing over"])

@@ -19,6 +19,7 @@ import msgspec
 from raftlog.base.entry import CHAIN_ORIGIN, LOG_ORIGIN, Entry, EntryKind, seal
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term, WriteNumber
+from raftlog.base.limits import TICK_NS
 from raftlog.base.membership import NOBODY, Configuration, Membership, decode_membership
 from raftlog.base.writes import HardState, SaveHardState, Write, WriteEntries
 from raftlog.raft.changes import MemberChange
@@ -134,6 +135,8 @@ class Node:
         self.formed: Final = world.membership if membership is None else membership
         """What it was told when its directory was formatted."""
         self.id: Final = replica.node
+        self.now_ns = 0
+        """Its clock, by which leases are measured; goes on with ``tick``."""
         self.slow_disk = False
         self.applies = True
         """Writes wait for ``flush``."""
@@ -168,6 +171,7 @@ class Node:
             self._world.config,
             restored(self.formed, self.disk, self.hard_state, commit, faulty),
             Random(f"{self._world.seed}/{self.id}/{self._starts}"),
+            self.now_ns,
         )
 
     def crash(self) -> None:
@@ -179,10 +183,10 @@ class Node:
         assert not self._stepping, "a step within a step"
         self._stepping = True
         try:
-            effects = self.core.step(event)
+            effects = self.core.step(event, self.now_ns)
             self._perform(effects)
             while self._follow_ups:
-                self._perform(self.core.step(self._follow_ups.popleft()))
+                self._perform(self.core.step(self._follow_ups.popleft(), self.now_ns))
         finally:
             self._stepping = False
         return effects
@@ -195,6 +199,7 @@ class Node:
 
     def tick(self, count: int = 1) -> Effects:
         """Let time pass."""
+        self.now_ns += count * TICK_NS
         return self.step(Tick(count))
 
     def propose(self, *bodies: bytes) -> Effects:

@@ -10,7 +10,7 @@ from raftlog.base.ids import NodeId
 from raftlog.base.limits import MIB
 from raftlog.base.space import DiskLimits
 from raftlog.raft.config import CoreConfig
-from raftlog.server.config import Config, Timings, load_config
+from raftlog.server.config import Config, Scrub, Timings, load_config
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 
@@ -34,6 +34,7 @@ def test_the_cluster_yml_of_the_repository_is_three_fsyncing_nodes() -> None:
 
     assert list(config.nodes) == [N1, N2, N3]
     assert (config.durability, config.shards, config.segment_bytes) == ("fsync", 1, 64 * MIB)
+    assert not config.lease_reads
     assert [node.grpc for node in config.nodes.values()] == [
         *("127.0.0.1:7301", "127.0.0.1:7302", "127.0.0.1:7303")
     ]
@@ -45,7 +46,9 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         tmp_path,
         "cluster: big\nshards: 2\ndurability: os-cache\nunsafe: true\ndata: where\n"
         "segment_mib: 8\n"
+        "lease_reads: true\n"
         "disk: {scarce_percent: 95, full_percent: 98}\n"
+        "scrub: {mib_per_s: 20, rest_minutes: 90}\n"
         "timings: {heartbeat_ms: 20, election_min_ms: 100, election_max_ms: 300}\n"
         "nodes:\n"
         "  n1:\n"
@@ -61,6 +64,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert (config.durability, config.segment_bytes) == ("os-cache", 8 * MIB)
     assert config.disk == DiskLimits(95, 98)
     assert config.timings == Timings(20, 100, 300)
+    assert config.lease_reads
+    assert config.scrub == Scrub(20 * MIB, 90 * 60 * 1_000_000_000)
     assert config.directories == {N1: Path("/elsewhere/n1"), N2: tmp_path / "where" / "n2"}
     assert config.seeds == ["one.example:2", "[::1]:4"]
     assert config.find("n1").listens == {"peer": "0.0.0.0:1", "client": "0.0.0.0:2"}
@@ -97,6 +102,7 @@ MISTAKES = [
     (HEAD + "shards: 0\n" + ONE, "3:9", "must be 1 to 64"),
     (HEAD + "segment_mib: 4\n" + ONE, "3:14", "must be 8 to 4095"),
     (HEAD + "unsafe: 1\n" + ONE, "3:9", "must be true or false, not a number"),
+    (HEAD + "lease_reads: 2\n" + ONE, "3:14", "must be true or false, not a number"),
     (HEAD + "durability: maybe\n" + ONE, "3:13", "write fsync or os-cache"),
     (HEAD + "durability: os-cache\n" + TWO, "3:13", "unsafe: true"),
     (HEAD + "timings: {heartbeat_ms: 15}\n" + ONE, "3:25", "steps of 10 ms"),
@@ -104,6 +110,9 @@ MISTAKES = [
     (HEAD + "timings: {election_max_ms: 500}\n" + ONE, "3:28", "split vote"),
     (HEAD + "disk: {scarce_percent: 95}\n" + ONE, "3:24", "records come last"),
     (HEAD + "disk: {full_percent: 101}\n" + ONE, "3:22", "must be 1 to 100"),
+    (HEAD + "scrub: {mib_per_s: 0}\n" + ONE, "3:20", "must be 1 to 1024"),
+    (HEAD + "scrub: {rest_minutes: 10081}\n" + ONE, "3:23", "must be 1 to 10080"),
+    (HEAD + "scrub: {rate: 4}\n" + ONE, "3:9", "has no key 'rate'"),
     (HEAD + "nodes: {}\n", "3:8", "names 0 nodes"),
     (HEAD + "nodes: n1\n", "3:8", "must be a mapping, not text"),
     (HEAD + "nodes:\n  n1:\n", "4:3", "n1 is empty"),

@@ -9,7 +9,8 @@ from raftlog.base.errors import DirectoryUnformatted, Refused, StorageFailed
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
 from raftlog.base.limits import BLOCK_BYTES, MIB
 from raftlog.base.writes import WriteEntries
-from raftlog.server.inspection import Finding, ReadOnlyFiles, entries_of, verify_directory
+from raftlog.server.finding import Finding
+from raftlog.server.inspection import ReadOnlyFiles, entries_of, verify_directory
 from raftlog.storage.directory import form_cluster
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions

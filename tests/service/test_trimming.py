@@ -3,7 +3,7 @@
 from chaos.sim.disk import SimDisk
 from raftlog.base.ids import Index
 from raftlog.broker.ranges import parse_range
-from raftlog.service.trimming import LogTrimming
+from raftlog.service.trimming import MISSED_LOOKS, LogTrimming
 from raftlog.storage.offset_index import OffsetIndex
 from tests.service.fakes import FakeReader, FakeReplica
 
@@ -17,10 +17,12 @@ class World:
         self.replica = FakeReplica()
         self.trims: list[Index] = []
         self.held = False
+        self.writing = False
         self.index = OffsetIndex(self.disk.files(), "shard/index", parse_range)
         self.trimming = LogTrimming(
             *(self.replica, self.trims.append, self.replica.machine, self.index, self.reader),
             is_held=lambda: self.held,
+            is_writing=lambda: self.writing,
             on_failed=self._failed,
         )
 
@@ -69,3 +71,37 @@ def test_the_same_trim_is_proposed_until_this_disk_has_let_go() -> None:
     world = World()
     world.trimming.propose()
     assert world.replica.proposed == 0, "nothing is free, and nothing was trimmed"
+
+
+def test_a_trim_whose_snapshot_was_missed_is_proposed_again() -> None:
+    """Its cut found an earlier snapshot under way; without another cut nothing would go, ever."""
+    world = World()
+    world.replica.machine._index.trimmed = Index(80)
+    world.kept(100, 0)
+    world.writing = True
+    for _ in range(2 * MISSED_LOOKS):
+        world.trimming.propose()
+    assert world.replica.proposed == 0, "it may be the one"
+    world.writing = False
+    for _ in range(MISSED_LOOKS):
+        world.trimming.propose()
+    assert world.replica.proposed == 1
+    world.kept(200, 80)
+    world.trimming.propose()
+    assert world.replica.proposed == 2
+    assert world.kept(300, 80) == [80]
+    world.trimming.propose()
+    assert world.replica.proposed == 2
+
+
+def test_nothing_is_proposed_again_while_a_peer_fetches() -> None:
+    """It could not go; each would only make a range more."""
+    world = World()
+    world.replica.machine._index.trimmed = Index(80)
+    world.kept(100, 80)
+    world.held = True
+    world.trimming.propose()
+    assert world.replica.proposed == 0
+    world.held = False
+    world.trimming.propose()
+    assert world.replica.proposed == 1

@@ -2,7 +2,9 @@
 
 import pytest
 
-from chaos.sim.events import EventQueue, stream
+from chaos.check.bounded_work import EVENTS_PER_SECOND_MAX
+from chaos.check.violation import Violation
+from chaos.sim.events import SECOND_NS, EventQueue, stream
 
 
 def test_calls_come_in_order_of_time_and_then_of_asking() -> None:
@@ -40,6 +42,30 @@ def test_a_loop_that_takes_no_time_is_found() -> None:
     again()
     with pytest.raises(AssertionError, match="time stands still"):
         queue.run_until(1)
+
+
+def test_a_storm_is_found() -> None:
+    """Time passes in it, a little."""
+    queue = EventQueue()
+
+    def again() -> None:
+        queue.after(1_000, again)
+
+    again()
+    with pytest.raises(Violation, match="bounded_work"):
+        queue.run_until(SECOND_NS)
+
+
+def test_as_much_in_a_longer_time_is_no_storm() -> None:
+    """Each second is counted by itself."""
+    queue = EventQueue()
+
+    def again() -> None:
+        queue.after(20_000, again)
+
+    again()
+    queue.run_until(3 * SECOND_NS)
+    assert queue.events > EVENTS_PER_SECOND_MAX
 
 
 def test_concerns_draw_from_streams_of_their_own() -> None:

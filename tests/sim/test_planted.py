@@ -32,14 +32,15 @@ class Blind:
         return lambda *_args, **_named: None
 
 
-def quiet_cluster() -> Cluster:
+def quiet_cluster(*, watched: bool = False) -> Cluster:
     """Return three nodes without a fault, running, with some entries."""
     config = msgspec.structs.replace(
         draw_config(0), nodes=3, periods_ns={}, broker=None, victims=0, segment_bytes=64 * 1024
     )
     cluster = Cluster(config)
-    cluster.observer = Blind()  # type: ignore[assignment]
-    cluster.marks = cluster.observer.marks
+    if not watched:
+        cluster.observer = Blind()  # type: ignore[assignment]
+        cluster.marks = cluster.observer.marks
     for machine in cluster.machines.values():
         cluster.start(machine)
     pass_time(cluster)

@@ -25,12 +25,12 @@ def verdicts() -> list[Verdict]:
 
 
 @pytest.mark.timeout(300)
-def test_many_seeds_break_nothing_and_reach_every_mark(
+def test_two_hundred_seeds_break_nothing_and_reach_every_mark(
     verdicts: list[Verdict],
 ) -> None:
     """A suite that no longer reaches what it tests must not stay green."""
     assert shortfalls(verdicts) == []
-    assert len(verdicts) == len(SEEDS)
+    assert len(verdicts) == 200
 
 
 @pytest.mark.timeout(300)

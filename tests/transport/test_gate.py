@@ -4,9 +4,9 @@ from typing import Final
 
 import pytest
 
-from raftlog.base.errors import RolledBack
-from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
-from raftlog.base.membership import Membership
+from raftlog.base.errors import GivenUp, RolledBack
+from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId
+from raftlog.base.membership import ForcedRecovery, Membership
 from raftlog.transport.gate import PEERS, Gate
 from raftlog.wire.greeting import Promise, Sender, peer_hello
 from raftlog.wire.schema import hello
@@ -71,3 +71,15 @@ def test_who_is_no_member_is_not_noted() -> None:
     one.note_unit(ReplicaId(N2.node, DirectoryId("3" * 32)), SHARD, 500)
     one.note_unit(N2, ShardId(9), 500)
     assert one.promised == {N2: (1, {SHARD: (7, 100)})}
+
+
+def test_who_was_given_up_is_not_listened_to() -> None:
+    """It may lead others of its kind, with entries that this cluster went on without."""
+    one = gate()
+    assert greet(one, N2) == N2
+    mark = ForcedRecovery(Index(9), 0, N1, (N2,))
+    one.follow((Membership((N1,)), Membership((N1,), recovery=mark)))
+    with pytest.raises(GivenUp):
+        greet(one, N2)
+    again = ReplicaId(N2.node, DirectoryId("3" * 32))
+    assert greet(one, again) == again

@@ -31,8 +31,8 @@ class Identity(msgspec.Struct, frozen=True):
 class FakeHost:
     """Keeps what it is given."""
 
-    def __init__(self, node: NodeId) -> None:
-        self.id = ReplicaId(node, DirectoryId(node * 16))
+    def __init__(self, node: NodeId, directory: str = "") -> None:
+        self.id = ReplicaId(node, DirectoryId(directory or node * 16))
         self.identity = Identity()
         self.memberships = (MEMBERS,)
         self.received: asyncio.Queue[tuple[ReplicaId, ShardId, PeerMessage]] = asyncio.Queue()
@@ -73,6 +73,35 @@ async def test_every_node_reaches_every_other_one() -> None:
                 assert target.received.get_nowait() == (sender.id, 4, message)
                 while not target.received.empty():
                     target.received.get_nowait()
+    finally:
+        for mesh in meshes:
+            await mesh.close()
+
+
+@pytest.mark.asyncio
+async def test_who_speaks_is_answered_whatever_directory_the_log_here_says() -> None:
+    """A node that is behind knows n2 by its old directory, and must answer the new one."""
+    addresses = free_addresses()
+    behind = FakeHost(NODES[0])
+    ahead = FakeHost(NODES[1], "f" * 32)
+    meshes = [await Mesh.open(host, addresses) for host in (behind, ahead)]
+    try:
+        async with asyncio.timeout(20):
+            while ahead.received.empty():
+                meshes[0].send(NODES[1], ShardId(0), AppendAccepted(Term(1), Index(2)))
+                await asyncio.sleep(0.005)
+        # Its members are told again, and are still the old ones: that changes nothing.
+        meshes[0].follow(behind.memberships)
+        await asyncio.sleep(0.05)
+        assert meshes[0].links.is_open(NODES[1])
+        # Another directory, again: what was proven is forgotten, and proven anew.
+        await meshes.pop().close()
+        ahead = FakeHost(NODES[1], "e" * 32)
+        meshes.append(await Mesh.open(ahead, addresses))
+        async with asyncio.timeout(20):
+            while ahead.received.empty():
+                meshes[0].send(NODES[1], ShardId(0), AppendAccepted(Term(1), Index(2)))
+                await asyncio.sleep(0.005)
     finally:
         for mesh in meshes:
             await mesh.close()

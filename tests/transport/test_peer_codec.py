@@ -49,6 +49,7 @@ MESSAGES: Final[list[rpcs.PeerMessage]] = [
     rpcs.Heartbeat(Term(1), Index(2), 3),
     rpcs.Heartbeat(Term(1), Index(2), 3, (1 << 32) - 1),
     rpcs.HeartbeatReply(Term(1), 2),
+    rpcs.HeartbeatReply(Term(1), 2, 1, LARGE, 60_000),
     rpcs.TimeoutNow(Term(1)),
     rpcs.ReadIndexRequest(Term(1), LARGE),
     rpcs.ReadIndexReply(Term(1), 2, Index(3)),
@@ -93,8 +94,8 @@ LAYOUTS: Final = [
         id="Heartbeat",
     ),
     pytest.param(
-        rpcs.HeartbeatReply(Term(1), 2, 1, 3),
-        "01000000000000000200000000000000010300000000000000",
+        rpcs.HeartbeatReply(Term(1), 2, 1, 3, 4, is_aside=True),
+        "010000000000000002000000000000000103000000000000000400000001",
         id="HeartbeatReply",
     ),
 ]
@@ -103,7 +104,7 @@ LAYOUTS: Final = [
 @pytest.mark.parametrize(("message", "header"), LAYOUTS)
 def test_a_fixed_layout_stays_as_it_is(message: rpcs.PeerMessage, header: str) -> None:
     """Another layout would be another protocol version."""
-    assert PROTOCOL_VERSION == 2
+    assert PROTOCOL_VERSION == 3
     assert b"".join(encode_message(ShardId(0), message))[PREFIX_BYTES:].hex() == header
 
 

@@ -7,8 +7,8 @@ import msgspec
 from raftlog.base.errors import Refused
 from raftlog.base.limits import BATCH_RECORDS_MAX, QUEUES_MAX
 
-SCENARIOS = ("send", "consume", "embedded", "failover", "restart", "memory")
-Scenario = Literal["send", "consume", "embedded", "failover", "restart", "memory"]
+SCENARIOS = ("send", "consume", "embedded", "failover", "restart", "rejoin", "memory")
+Scenario = Literal["send", "consume", "embedded", "failover", "restart", "rejoin", "memory"]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,7 +25,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         connect: Client addresses of a running cluster; none: three own processes.
         mode: How the leader is lost: ``kill`` or ``cut``.
         source: Where a consumer's records come from: ``memory`` or ``disk``.
-        log_mib: Size of the log of ``restart`` and of ``consume`` from disk.
+        log_mib: Size of the log of ``restart``, ``rejoin`` and of ``consume`` from disk.
+        rate: Sends a second while a node joins anew.
     """
 
     size: int = 100
@@ -38,6 +39,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     mode: Literal["kill", "cut"] = "kill"
     source: Literal["memory", "disk"] = "memory"
     log_mib: int = 1024
+    rate: int = 1_000
 
     def __post_init__(self) -> None:
         """Refuse what cannot be measured."""
@@ -49,6 +51,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise Refused(f"--batch: 0 to {BATCH_RECORDS_MAX} records")
         if not 0 <= self.queues <= QUEUES_MAX // 2:
             raise Refused(f"--queues: 0 to {QUEUES_MAX // 2}")
+        if self.rate < 1:
+            raise Refused("--rate: at least 1 a second")
         if self.duration_s <= 0 and self.count <= 0:
             raise Refused("a run ends by --duration or by --count; one of them must be set")
 
@@ -66,6 +70,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None = None
     p99_ms: float | None = None
     p999_ms: float | None = None
+    p99_ratio: float | None = None
     durability: str
     nodes: int
     verified: bool

@@ -5,6 +5,7 @@ from raftlog.testing.bench.consuming import run_consume
 from raftlog.testing.bench.embedded import run_embedded
 from raftlog.testing.bench.failover import run_failover
 from raftlog.testing.bench.pace import Say
+from raftlog.testing.bench.rejoining import run_rejoin
 from raftlog.testing.bench.report import SCENARIOS, Options, Report
 from raftlog.testing.bench.restarting import run_memory, run_restart
 from raftlog.testing.bench.sending import run_send
@@ -15,9 +16,10 @@ ON_A_CLUSTER = {
     "consume": run_consume,
     "failover": run_failover,
     "restart": run_restart,
+    "rejoin": run_rejoin,
     "memory": run_memory,
 }
-OWN_PROCESSES = frozenset({"failover", "restart", "memory"})
+OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "memory"})
 assert {*ON_A_CLUSTER, "embedded"} == set(SCENARIOS)
 
 

@@ -239,6 +239,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     verified: bool
     record_batches: int
     quantiles: Quantiles = Quantiles()
+    p99_ratio: float | None = None
+    """Of a p99 that something has disturbed to the one before and after it."""
     notes: dict[str, int | float | str] = {}
 
 
@@ -260,6 +262,7 @@ def make_report(scenario: str, options: Options, used: Use, figures: Figures) ->
         p50_ms=quantiles.p50_ms,
         p99_ms=quantiles.p99_ms,
         p999_ms=quantiles.p999_ms,
+        p99_ratio=figures.p99_ratio,
         durability="fsync",
         nodes=len(used.nodes),
         verified=figures.verified,

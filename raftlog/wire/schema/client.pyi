@@ -297,6 +297,8 @@ class NodeStatus(_message.Message):
     DIRECTORY_FIELD_NUMBER: _builtins.int
     LEARNERS_FIELD_NUMBER: _builtins.int
     SHARDS_FIELD_NUMBER: _builtins.int
+    RECOVERY_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     role: _builtins.str
@@ -322,6 +324,14 @@ class NodeStatus(_message.Message):
 
     @_builtins.property
     def learners(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def recovery(self) -> Global___ForcedRecovery:
+        """absent: no majority was ever given up"""
+
+    @_builtins.property
+    def drained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """this node, or others that this leader knows of: they lead only if they must"""
+
     def __init__(
         self,
         *,
@@ -342,14 +352,52 @@ class NodeStatus(_message.Message):
         directory: _builtins.str = ...,
         learners: _abc.Iterable[_builtins.str] | None = ...,
         shards: _builtins.int = ...,
+        recovery: Global___ForcedRecovery | None = ...,
+        drained: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recovery", b"recovery"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "role", b"role", "shards", b"shards", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "drained", b"drained", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "recovery", b"recovery", "role", b"role", "shards", b"shards", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NodeStatus: _TypeAlias = NodeStatus  # noqa: Y015
+
+@_typing.final
+class ForcedRecovery(_message.Message):
+    """A majority was given up by hand; what only it had is lost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    WALL_MS_FIELD_NUMBER: _builtins.int
+    NODE_FIELD_NUMBER: _builtins.int
+    LOST_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """the log entry that says so"""
+    wall_ms: _builtins.int
+    """when, by the clock of the machine where it was done"""
+    node: _builtins.str
+    """the survivor"""
+    @_builtins.property
+    def lost(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """who was given up, of this and of earlier recoveries: node/directory"""
+
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        wall_ms: _builtins.int = ...,
+        node: _builtins.str = ...,
+        lost: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "lost", b"lost", "node", b"node", "wall_ms", b"wall_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForcedRecovery: _TypeAlias = ForcedRecovery  # noqa: Y015
 
 @_typing.final
 class TransferLeader(_message.Message):
@@ -385,6 +433,52 @@ class TransferStarted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransferStarted: _TypeAlias = TransferStarted  # noqa: Y015
+
+@_typing.final
+class DrainNode(_message.Message):
+    """Asked of the node itself: all its shards. It lasts until it is undone, or the node ends."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    UNDO_FIELD_NUMBER: _builtins.int
+    undo: _builtins.bool
+    def __init__(
+        self,
+        *,
+        undo: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["undo", b"undo"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNode: _TypeAlias = DrainNode  # noqa: Y015
+
+@_typing.final
+class NodeDraining(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRAINED_FIELD_NUMBER: _builtins.int
+    LEADS_FIELD_NUMBER: _builtins.int
+    drained: _builtins.bool
+    @_builtins.property
+    def leads(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """the shards that it still leads: it hands them over when somebody can lead"""
+
+    def __init__(
+        self,
+        *,
+        drained: _builtins.bool = ...,
+        leads: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drained", b"drained", "leads", b"leads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NodeDraining: _TypeAlias = NodeDraining  # noqa: Y015
 
 @_typing.final
 class ScrubNow(_message.Message):

@@ -1,0 +1,68 @@
+"""Bugs of giving and getting snapshots, as patches of the source."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_INSTALLING: Final = "raftlog.service.installing"
+_TESTS: Final = ("tests/service/test_installing.py",)
+
+INSTALL_MUTANTS: Final = (
+    Mutant(
+        "installed before its files are durable",
+        "raftlog.storage.snapshot_store",
+        (
+            (
+                "        self._file.sync()\n        self._file.close()\n",
+                "        self._file.close()\n",
+            ),
+        ),
+        tests=_TESTS,
+    ),
+    Mutant(
+        "log begun anew before the snapshot is here",
+        _INSTALLING,
+        (
+            (
+                "        fetch.manifest = manifest\n",
+                (
+                    "        fetch.manifest = manifest\n"
+                    "        self._keeping.snapshot_fetched(manifest.base, "
+                    "manifest.configuration)\n"
+                ),
+            ),
+        ),
+        tests=_TESTS,
+    ),
+    Mutant(
+        "state of a snapshot that the log has not reached",
+        _INSTALLING,
+        (
+            (
+                (
+                    "elif ready.snapshot.index <= min(replica.core.commit, "
+                    "replica.store.durable_end.index):\n"
+                ),
+                "elif ready is not None:\n",
+            ),
+        ),
+        tests=_TESTS,
+    ),
+    Mutant(
+        "piece of another snapshot taken for one of this",
+        _INSTALLING,
+        (
+            (
+                "return same and not self.busy and self.snapshot in",
+                "return same or self.snapshot in",
+            ),
+        ),
+        tests=_TESTS,
+    ),
+    Mutant(
+        "follower that commits wait for is kept waiting",
+        "raftlog.raft.leader",
+        (("            and progress.match >= enough\n", ""),),
+        tests=("tests/node/test_pace.py",),
+    ),
+)

@@ -1,0 +1,232 @@
+"""Bugs of the log and of the files beside it, as patches of the source."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+STORAGE_MUTANTS: Final = (
+    Mutant(
+        "fsync left out of the log",
+        "raftlog.storage.performer",
+        (
+            (
+                "        self.sync(file)\n        self.write_mark(claim)\n",
+                "        self.write_mark(claim)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "fsync error swallowed (fsyncgate)",
+        "raftlog.node.persister",
+        (("        if error is not None:\n", "        if error is None and error:\n"),),
+        known=(30,),
+    ),
+    Mutant(
+        "hard state in one copy",
+        "raftlog.storage.hard_state",
+        (("        for offset in (0, BLOCK_BYTES):\n", "        for offset in (0,):\n"),),
+        tests=("tests/storage/test_hard_state.py",),
+        rulings=(1,),
+    ),
+    Mutant(
+        "hard state in two copies that take turns",
+        "raftlog.storage.hard_state",
+        (
+            (
+                "        for offset in (0, BLOCK_BYTES):\n",
+                "        for offset in (sequence % 2 * BLOCK_BYTES,):\n",
+            ),
+        ),
+        tests=("tests/crash/test_damage.py",),
+        rulings=(1,),
+    ),
+    Mutant(
+        "cut before the claim that it happened is durable",
+        "raftlog.storage.log_store",
+        (
+            (
+                "(partial(self._do.write_mark, claim), self._do.sync_mark)",
+                "(partial(self._do.write_mark, claim),)",
+            ),
+        ),
+        tests=("tests/crash/test_crash_states.py",),
+        rulings=(2,),
+    ),
+    Mutant(
+        "snapshot's name before its bytes",
+        "raftlog.storage.snapshot_store",
+        (("        self._file.sync()\n", ""),),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "index range's name before its bytes",
+        "raftlog.storage.offset_index",
+        (("            file.sync()\n", ""),),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "end of a segment known from inside it alone",
+        "raftlog.storage.recovery",
+        (("(self._mark.newest, following)", "(self._mark.newest,)"),),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
+        "truncation in one slot of the mark",
+        "raftlog.storage.log_store",
+        ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),
+        tests=("tests/storage/test_recovery.py",),
+    ),
+    Mutant(
+        "damage below the watermark cut off (NATS 7549)",
+        "raftlog.storage.recovery",
+        (
+            (
+                "                if hole.last > mark.index:\n",
+                "                if hole.last > 0:\n",
+            ),
+            ("        if hole.first > mark.index:\n", "        if hole.first > 0:\n"),
+        ),
+        known=(19,),
+        rulings=(2,),
+    ),
+    Mutant(
+        "repair without identity",
+        "raftlog.storage.holes",
+        (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
+        tests=("tests/sim/test_findings.py",),
+        rulings=(20,),
+    ),
+    Mutant(
+        "stored entry known by its own checksum only",
+        "raftlog.storage.span",
+        (("            if entry.checksum != checksum:\n", "            if checksum < 0:\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
+    ),
+    Mutant(
+        "branch that a lost write brought back is trusted",
+        "raftlog.storage.scan",
+        (("            0 < number < cut_unit and last > end for", "            number < 0 for"),),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
+    ),
+    Mutant(
+        "another log than the promised one is opened",
+        "raftlog.storage.recovery",
+        (("            if checksum != mark.checksum:\n", "            if checksum < 0:\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
+    ),
+    Mutant(
+        "unit head believed wherever it lies",
+        "raftlog.storage.unit",
+        (
+            (
+                "    return crc32c(head, crc32c(_POSITION.pack(position), salt))\n",
+                "    return crc32c(head)\n",
+            ),
+        ),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
+        "frame behind damage taken for the log's without a proof",
+        "raftlog.storage.scan",
+        (("                if leads_on:\n", "                if looked_at:\n"),),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
+        "a large hole is filled by whatever links to what is before it",
+        "raftlog.storage.survey",
+        (
+            (" and self._end.checksum == self.hole.checksum\n", "\n"),
+            (
+                "            return False\n        self.pieces",
+                "            pass\n        self.pieces",
+            ),
+        ),
+        tests=("tests/storage/test_survey.py",),
+    ),
+    Mutant(
+        "what found no room taken for done",
+        "raftlog.storage.plan",
+        (
+            (
+                "            steps[self._performed]()\n            self._performed += 1\n",
+                "            self._performed += 1\n            steps[self._performed - 1]()\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "sync without space tried again (fsyncgate)",
+        "raftlog.storage.performer",
+        (
+            (
+                "            file.sync()\n            self.fdatasyncs += 1",
+                "            with may_lack_room(): file.sync()\n            self.fdatasyncs += 1",
+            ),
+        ),
+        tests=("tests/storage/test_room.py",),
+    ),
+    Mutant(
+        "name of a new segment not synced",
+        "raftlog.storage.performer",
+        (
+            (
+                (
+                    "        self._files.sync_directory(self._log_directory)\n"
+                    "        file.become(made)\n"
+                ),
+                "        file.become(made)\n",
+            ),
+        ),
+        known=(31,),
+    ),
+    Mutant(
+        "name of a snapshot not synced",
+        "raftlog.storage.snapshot_store",
+        (
+            (
+                "self._path(index))\n        files.sync_directory(self._directory)\n",
+                "self._path(index))\n",
+            ),
+        ),
+        known=(31,),
+        tests=("tests/crash/test_crash_states.py",),
+    ),
+    Mutant(
+        "unsynced tail promised after a restart",
+        "raftlog.storage.recovery",
+        (
+            (
+                "        if end.index <= self.watermark.index:\n            return\n",
+                "        if end.index >= 0:\n            return\n",
+            ),
+        ),
+        rulings=(2,),
+    ),
+    Mutant(
+        "torn tail taken for damage (etcd 6378)",
+        "raftlog.storage.recovery",
+        (("                if hole.last > mark.index:\n", "                if hole.last < 0:\n"),),
+        known=(19,),
+        rulings=(2,),
+    ),
+    Mutant(
+        "mark not written after a unit",
+        "raftlog.storage.performer",
+        (
+            (
+                "        self.sync(file)\n        self.write_mark(claim)\n",
+                "        self.sync(file)\n",
+            ),
+        ),
+        needs=("BIT_ROT",),
+        rulings=(2,),
+    ),
+    Mutant(
+        "reset that a crash interrupted is not finished (openraft t33)",
+        "raftlog.storage.recovery",
+        (("        if not self.watermark.reset:\n", "        if self.watermark.unit >= 0:\n"),),
+        needs=("OUTAGE",),
+        known=(23,),
+    ),
+)

@@ -1,0 +1,108 @@
+"""Preferred leaders: who stands first, and what the configuration remembers of it."""
+
+from typing import Final
+
+import pytest
+
+from raftlog.base.errors import BadChange, MemberNotFound
+from raftlog.base.ids import NodeId
+from raftlog.base.membership import Membership, decode_membership
+from raftlog.raft.changes import Demote, Prefer, Remove, Replace, next_membership
+from raftlog.raft.precedence import PREFERENCE_ROUNDS_MAX, rounds_to_sit_out
+from tests.raft.harness import N1, N2, N3, N4, N5, R1, R2, R3, R4, R5, World
+
+FIVE: Final = Membership((R1, R2, R3, R4, R5))
+PREFERS: Final = Membership((R1, R2, R3), preferred=(N2, N3))
+
+
+def preferring(world: World, *nodes: NodeId) -> None:
+    """Let n1 lead and commit that ``nodes`` are preferred."""
+    leader = world.elect(N1)
+    world.settle()
+    assert isinstance(leader.change(Prefer(nodes)), int)
+    world.settle()
+    world.run(2 * world.config.heartbeat_ticks)
+
+
+@pytest.mark.parametrize(
+    ("preferred", "led", "rounds"),
+    [
+        ((), None, 0),
+        ((N1,), None, 0),
+        ((N2,), None, 1),
+        ((N2, N1, N3), None, 1),
+        ((N2,), N2, 0),
+        ((N2, N3), N2, 1),
+        ((N2, N3, N4, N5), None, PREFERENCE_ROUNDS_MAX),
+        ((NodeId("gone"),), None, 0),
+    ],
+)
+def test_who_is_not_preferred_leaves_rounds_to_who_is(
+    preferred: tuple[NodeId, ...], led: NodeId | None, rounds: int
+) -> None:
+    """Except to the leader whose silence is why there is an election."""
+    membership = Membership(FIVE.voters, preferred=preferred)
+
+    assert rounds_to_sit_out(membership, N1, is_aside=False, led=led) == rounds
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_preferred_one_wins_an_election(seed: int) -> None:
+    """However the timers fall."""
+    world = World(3, seed=seed)
+    preferring(world, N3)
+    world.isolate(N1)
+    world.run(1_000, until=lambda: world[N2].is_leader or world[N3].is_leader)
+
+    assert world[N3].is_leader
+
+
+def test_an_election_does_not_wait_for_preferred_ones_that_are_down() -> None:
+    """It costs rounds, which run out; the leader has just been started again, too."""
+    world = World(5)
+    preferring(world, N3, N4)
+    world.isolate(N3, N4)
+    world[N1].crash()
+    config = world.config
+    patience = config.election_ticks_max + 2 * config.election_ticks_max
+    world.run(patience, until=lambda: world.leader is not None)
+
+    assert world.leader is not None
+    assert world.leader.id in (N1, N2, N5)
+
+
+# -- the change
+
+
+def test_it_is_one_entry_and_is_remembered_by_all() -> None:
+    """Also across a restart."""
+    world = World(3)
+    preferring(world, N2, N1)
+    assert world[N1].change(Prefer((N2, N1))) == 0
+    for node in world.nodes.values():
+        node.crash()
+
+    assert {node.core.membership.preferred for node in world.nodes.values()} == {(N2, N1)}
+    assert decode_membership(PREFERS.encode()) == PREFERS
+
+
+@pytest.mark.parametrize(
+    ("nodes", "error"), [((N4,), MemberNotFound), ((N1, N1), BadChange)], ids=str
+)
+def test_what_makes_no_sense_is_refused(nodes: tuple[NodeId, ...], error: type[Exception]) -> None:
+    """A stranger; the same one twice."""
+    with pytest.raises(error):
+        next_membership(PREFERS, Prefer(nodes))
+
+
+def test_only_a_removal_by_an_operator_forgets_a_preference() -> None:
+    """Not a demotion, nor another directory."""
+    demoted = next_membership(PREFERS, Demote(N2))
+    replaced = next_membership(PREFERS, Replace(R2))
+    removed = next_membership(PREFERS, Remove(N2))
+    assert demoted is not None
+    assert replaced is not None
+    assert removed is not None
+
+    assert demoted.preferred == replaced.preferred == (N2, N3)
+    assert removed.preferred == (N3,)
