@@ -237,7 +237,7 @@ class Cluster:
         replica = Replica(machine.id, machine.formed, store, state.machine, world, options)
         replica.upkeep.scrubber.rest_ns = SCRUB_REST_NS
         replica.upkeep.scrubber.rate = SCRUB_BYTES_PER_S
-        seen = self._look_at(store, store.faulty_ranges())
+        seen = self._look_at(machine, store, store.faulty_ranges())
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
@@ -247,7 +247,7 @@ class Cluster:
         replica.start()
 
     def _look_at(
-        self, store: LogStore, faulty: Sequence[tuple[Index, Index]]
+        self, machine: Machine, store: LogStore, faulty: Sequence[tuple[Index, Index]]
     ) -> list[Mark | None]:
         """Return what a look at some places of the log shows; its end always."""
         end = store.end
@@ -261,7 +261,9 @@ class Cluster:
                 buffer = span.read(wait=True)
                 for entry in span.entries(buffer) if buffer is not None else ():
                     seen[entry.index - 1] = Mark(entry.term, entry.checksum)
-            except FaultyEntry:
+            except (FaultyEntry, OSError):
+                if not machine.victim:
+                    raise
                 self.marks["faulty found"] += 1
             finally:
                 span.close()

@@ -34,6 +34,7 @@ from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, YIELD_WAIT_NS_MAX
 from raftlog.node.shard_clock import DISPUTED
+from raftlog.node.upkeep import TERMS_PATIENCE_NS
 from raftlog.storage.log_store import LogStore
 
 HEAL_NS: Final = 20 * SECOND_NS
@@ -230,9 +231,12 @@ class Run:
 
         It says so, and takes no part; that is a stop, and right only where damage was done.
         """
+        queue = self.cluster.queue
+        if any(map(_waits_for_terms, self.cluster.up())):  # it may have been started just now
+            queue.run_until(queue.now_ns + TERMS_PATIENCE_NS + SECOND_NS)
         for machine in self.cluster.up():
             process = machine.process
-            if process is None or not machine.victim or not process.replica.upkeep.waits_for_terms:
+            if process is None or not _waits_for_terms(machine):
                 continue
             if not process.replica.upkeep.alarms.raised:
                 raise Violation("liveness", f"{machine.node} waits for terms and does not say so")
@@ -270,6 +274,11 @@ class Run:
         look_at_files(cluster)
 
 
+def _waits_for_terms(machine: Machine) -> bool:
+    process = machine.process
+    return machine.victim and process is not None and process.replica.upkeep.waits_for_terms
+
+
 def why_not_as_wished(machines: Sequence[Machine]) -> str | None:
     """Return who leads although it should not, or that nobody leads; None if all is well."""
     cores = [machine.process.replica.core for machine in machines if machine.process is not None]
@@ -303,7 +312,7 @@ def _scan(cluster: Cluster, machine: Machine) -> None:
             span = store.locate(index, store.end.index, READ_SPAN_BYTES_MAX)
             buffer = span.read(wait=True)
             entries = span.entries(buffer) if buffer is not None else ()
-        except FaultyEntry:
+        except (FaultyEntry, OSError):  # known damage, or a sector that nobody has read yet
             if not machine.victim:
                 raise
             index = Index(index + 1)

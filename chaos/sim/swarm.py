@@ -304,6 +304,7 @@ def _draw_network(random: Random, links: Random) -> NetworkConfig:
         replay=links.choice((0, 0, 0.005, 0.05)),
         bit_flip=links.choice((0, 0, 0.001, 0.01)),
         bytes_per_s=links.choice((0, 0, 0, 20_000, 200_000, 2_000_000)),
+        encoded=links.choice((0.02, 0.02, 0.02, 0.1, 0.1, 1.0)),
         loss=random.choice((0, 0, 0.005, 0.05, 0.2)),
         duplication=random.choice((0, 0, 0.02, 0.2)),
         delay_min_ns=random.choice((MS_NS // 10, MS_NS, 10 * MS_NS)),
