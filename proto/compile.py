@@ -6,6 +6,7 @@ The result is a descriptor set and type stubs, no generated code: generated
 all of them (architecture.md, Wire).
 """
 
+import re
 import sys
 import tempfile
 from importlib.resources import files
@@ -46,8 +47,18 @@ def compile_into(target: Path) -> None:
             raise SystemExit(code)
         for stub in sorted(Path(scratch).glob("raftlog/v1/*_pb2.pyi")):
             name = stub.name.replace("_pb2.pyi", ".pyi")
-            text = f"{STUB_NOTE}\n{stub.read_text(encoding='utf-8')}"
+            text = f"{STUB_NOTE}\n{_with_own_imports(stub.read_text(encoding='utf-8'))}"
             (target / name).write_text(text, encoding="utf-8")
+
+
+def _with_own_imports(stub: str) -> str:
+    """Let a stub import the others from where they are: here no module ends in ``_pb2``."""
+    return re.sub(
+        r"^from raftlog\.v1 import (\w+)_pb2 as",
+        r"from raftlog.wire.schema import \1 as",
+        stub,
+        flags=re.MULTILINE,
+    )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Final, Generic, Literal, Protocol, Self, TypeVar, cast
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry, EntryKind
+from raftlog.base.entry import HEADER_BYTES, Buffer, Entry, EntryKind
 from raftlog.base.errors import (
     Closed,
     DiskFull,
@@ -52,6 +52,7 @@ from raftlog.transport.mesh import Mesh
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 _RAW: Final = int(CommandType.RAW)
+_NO_OUTCOME: Final = (None,)
 _NOT_OPEN: Final = "the log is not open; use it inside its async with block"
 _OPEN_PATIENCE_S: Final = 10.0
 """Without any progress; replaying a long log may take as long as it needs."""
@@ -110,11 +111,8 @@ class _UserMachine(Generic[R]):
         """Apply the one command of an entry, if it has one."""
         outcomes: Sequence[object] = ()
         if entry.kind is EntryKind.COMMANDS:
-            outcome: object = None
-            if self._apply is not None:
-                outcome = self._apply(_user_entry(entry))
-            outcomes = (outcome,)
-            self.log_time_ms = log_time_of(entry.body)
+            outcomes = _NO_OUTCOME if self._apply is None else (self._apply(_user_entry(entry)),)
+            self.log_time_ms = log_time_of(entry.frame, HEADER_BYTES)
         self.applied = entry.index
         return outcomes
 

@@ -111,6 +111,7 @@ class Members(_Face[aio_members.Members]):
     promote = _blocking(aio_members.Members.promote)
     demote = _blocking(aio_members.Members.demote)
     remove = _blocking(aio_members.Members.remove)
+    prefer = _blocking(aio_members.Members.prefer)
 
 
 class Producer(_Face[aio_producer.Producer]):

@@ -7,6 +7,7 @@ snapshots. All of it is small, because every byte is a case of its own.
 
 import pickle
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -14,6 +15,7 @@ import msgspec
 from chaos.check.liveness import why_not_converged
 from chaos.check.violation import Violation
 from chaos.crash.states import kept
+from chaos.sim.clocks import true_ms
 from chaos.sim.cluster import DATA, Cluster
 from chaos.sim.disk import CrashKind, SimDisk
 from chaos.sim.events import MS_NS, SECOND_NS
@@ -102,6 +104,7 @@ class DamagedCluster(Cluster):
         self._base = base
         super().__init__(CONFIG)
         observer: Observer = pickle.loads(base.observer)
+        observer.goes_on(partial(true_ms, self.queue))
         self.observer = observer
         self.marks = observer.marks
         self.marks.clear()

@@ -24,6 +24,7 @@ LEASE_MUTANTS: Final = (
                 "self.core.step(event, self._scheduler.wall_ms() * 1_000_000)",
             ),
         ),
+        known=(18,),
     ),
     Mutant(
         "lease counted from the answer",
@@ -34,6 +35,7 @@ LEASE_MUTANTS: Final = (
                 "until_ns = self._moment.ns + length_ns\n",
             ),
         ),
+        tests=_TESTS,
     ),
     Mutant(
         "lease for as long as the pledge: drift ignored",

@@ -120,6 +120,33 @@ MEMBER_MUTANTS: Final = (
         tests=("tests/node/test_yielding.py",),
     ),
     Mutant(
+        "a leader keeps leadership from who is preferred",
+        "raftlog.node.yielding",
+        (
+            (
+                "if not core.is_aside and not membership.preferred:\n",
+                "if not core.is_aside:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "who is preferred gets leadership back while its disk hangs",
+        "raftlog.node.yielding",
+        (
+            (
+                "if _answers(progress) and now_ns - since_ns < DISK_STALL_NS:",
+                "if _answers(progress):",
+            ),
+        ),
+        tests=("tests/sim/test_wishes.py",),
+    ),
+    Mutant(
+        "who is preferred leads although it is drained",
+        "raftlog.node.yielding",
+        (("            and not progress.is_aside\n", ""),),
+        tests=("tests/node/test_yielding.py",),
+    ),
+    Mutant(
         "promoted without having caught up",
         _MEMBERS,
         (

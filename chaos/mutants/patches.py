@@ -377,8 +377,8 @@ MUTANTS: Final = (
         "raftlog.raft.quorum",
         (
             (
-                "sorted([stored.get(voter, INDEX_ZERO) for voter in self.voters])",
-                "[stored.get(voter, INDEX_ZERO) for voter in self.voters]",
+                "sorted(map(stored.get, self.voters, _NOTHING))",
+                "list(map(stored.get, self.voters, _NOTHING))",
             ),
         ),
         known=(13,),

@@ -285,6 +285,8 @@ class Cluster:
         process.life.end()
         process.state.end()
         self._count_work(process)
+        if process.replica.yielding.handovers:
+            self.marks["handed over by wish"] += process.replica.yielding.handovers
         if process.replica.disks.handovers:
             self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None

@@ -40,6 +40,7 @@ class Fault(Enum):
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
     DRAIN = "drain of a node"
+    PREFER = "change of who should lead"
     DEPOSED = "a leader that is cut off while the others elect"
     WIPED = "loss of one disk, whose node joins anew"
     MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
@@ -74,6 +75,7 @@ _PERIODS_MS: Final = {
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
     Fault.DRAIN: (300, 4_000),
+    Fault.PREFER: (500, 5_000),
     Fault.DEPOSED: (1_000, 4_000),
     Fault.WIPED: (1_000, 5_000),
     Fault.MAJORITY_LOST: (2_000, 9_000),

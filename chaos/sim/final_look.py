@@ -15,6 +15,7 @@ from chaos.sim.events import MS_NS, SECOND_NS
 from chaos.sim.facts import Facts
 from chaos.sim.process import Machine, Process
 from chaos.sim.states import BrokerState
+from chaos.sim.waiting import missing_after
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     NotPermitted,
@@ -49,7 +50,7 @@ def look_at_brokers(cluster: Cluster) -> None:
         assert process is not None, "a machine that is up has no process"
         state = process.state
         assert isinstance(state, BrokerState), f"{machine.node} has no topic store"
-        queues = _queues_of(cluster, machine.node, state, facts)
+        queues = _queues_of(cluster, machine.node, process, state, facts)
         for queue in queues:
             stored = facts.reads.batches.get(queue.number, ())
             postings = list(_postings(machine, state, queue))
@@ -58,22 +59,30 @@ def look_at_brokers(cluster: Cluster) -> None:
             read_queue(cluster, machine, process, queue)
 
 
-def _queues_of(cluster: Cluster, node: NodeId, state: BrokerState, facts: Facts) -> list[Queue]:
+def _queues_of(
+    cluster: Cluster, node: NodeId, process: Process, state: BrokerState, facts: Facts
+) -> list[Queue]:
     """Return the queues that a replica has: soon, all that there are and no other.
 
-    A request that was late may make or delete a topic while another replica is looked at.
+    A request that was late may append, or make or delete a topic, while another replica is
+    looked at: this one is waited for until it has applied what anybody has.
     """
-    deadline_ns = cluster.queue.now_ns + REPAIRING_NS
-    while True:
+    queues: list[Queue] = []
+
+    def why_not() -> str | None:
+        applied, end = process.replica.applied, cluster.observer.applied_end
+        if applied < end:
+            return f"{node} has applied {applied} of {end}"
         found = [state.machine.queues.get(number) for number in sorted(facts.offsets.ends)]
-        queues = [queue for queue in found if queue is not None]
+        queues[:] = [queue for queue in found if queue is not None]
         alive = {queue.number for queue in queues}
         expected = set(facts.offsets.ends) - facts.deleted
-        if alive == expected:
-            return queues
-        if cluster.queue.now_ns >= deadline_ns:
-            raise Violation("index_projection", f"{node} has {alive}, not {expected}")
-        cluster.queue.run_until(cluster.queue.now_ns + 10 * MS_NS)
+        return None if alive == expected else f"{node} has {alive}, not {expected}"
+
+    missing = missing_after(cluster.queue, why_not, REPAIRING_NS, 10 * MS_NS)
+    if missing is not None:
+        raise Violation("index_projection", missing)
+    return queues
 
 
 def _scrub(cluster: Cluster) -> None:
@@ -83,12 +92,17 @@ def _scrub(cluster: Cluster) -> None:
     for machine in victims:
         assert machine.process is not None, "a machine that is up has no process"
         wanted[machine.node] = machine.process.replica.upkeep.scrubber.scrub_now()
-    deadline_ns = cluster.queue.now_ns + READING_NS
-    for machine in victims:
-        while machine.process is not None and cluster.queue.now_ns < deadline_ns:
-            if machine.process.replica.upkeep.scrubber.passes >= wanted[machine.node]:
-                break
-            cluster.queue.run_until(cluster.queue.now_ns + SECOND_NS // 10)
+
+    def why_not() -> str | None:
+        behind = [
+            each.node
+            for each in victims
+            if each.process is not None
+            and each.process.replica.upkeep.scrubber.passes < wanted[each.node]
+        ]
+        return f"{behind} are not through" if behind else None
+
+    missing_after(cluster.queue, why_not, READING_NS)  # beyond the atlas it may take longer
     if victims:
         cluster.queue.run_until(cluster.queue.now_ns + REPAIRING_NS)
 

@@ -7,26 +7,44 @@ in this process, so one assignment changes them all.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
+from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
 from raftlog.broker import index, table
+from raftlog.node import yielding
 from raftlog.service import snapshot
+
+Limits = list[tuple[ModuleType, str, int]]
 
 
 @contextmanager
 def small_limits(config: BrokerConfig | None) -> Iterator[None]:
-    """Cut index ranges and snapshots as ``config`` says, while the context lasts."""
-    if config is None:
-        yield
-        return
-    kept = (index.RANGE_BODY_BYTES, index.RANGE_POSTINGS, table.CHUNK_BYTES, snapshot.SLICE_NS)
-    index.RANGE_BODY_BYTES = config.range_body_bytes  # type: ignore[misc]  # see above
-    index.RANGE_POSTINGS = config.range_postings  # type: ignore[misc]
-    table.CHUNK_BYTES = config.snapshot_chunk_bytes  # type: ignore[misc]
-    # Time stands still within a turn: without this a snapshot would be one piece of work.
-    snapshot.SLICE_NS = 0  # type: ignore[misc]
+    """Set what is small in every run, and what ``config`` says, while the context lasts."""
+    kept: Limits = []
     try:
+        for module, name, value in _limits_of(config):
+            kept.append((module, name, getattr(module, name)))
+            setattr(module, name, value)
         yield
     finally:
-        index.RANGE_BODY_BYTES, index.RANGE_POSTINGS = kept[:2]  # type: ignore[misc]
-        table.CHUNK_BYTES, snapshot.SLICE_NS = kept[2:]  # type: ignore[misc]
+        for module, name, value in kept:
+            setattr(module, name, value)
+
+
+def _limits_of(config: BrokerConfig | None) -> Limits:
+    limits: Limits = [
+        # Longer than a disk may hang: who was well for so long has not hung meanwhile.
+        (yielding, "PREFER_STEADY_NS", 1_500 * MS_NS),
+        (yielding, "YIELD_WAIT_NS_MIN", 200 * MS_NS),
+        (yielding, "YIELD_WAIT_NS_MAX", 5_000 * MS_NS),
+    ]
+    if config is not None:
+        limits += [
+            (index, "RANGE_BODY_BYTES", config.range_body_bytes),
+            (index, "RANGE_POSTINGS", config.range_postings),
+            (table, "CHUNK_BYTES", config.snapshot_chunk_bytes),
+            # Time stands still within a turn: else a snapshot would be one piece of work.
+            (snapshot, "SLICE_NS", 0),
+        ]
+    return limits

@@ -70,7 +70,7 @@ class Observer:
         log_time: LogTime,
         now_ms: Callable[[], int],
     ) -> None:
-        self._now_ms: Final = now_ms
+        self._now_ms = now_ms
         self._made_ms: dict[Index, int] = {}
         """When a leader made each entry that nobody has applied yet, by a true clock."""
         self.log_time = log_time
@@ -100,6 +100,16 @@ class Observer:
         self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
         self._leading: dict[NodeId, Term] = {}
         self._recovery: tuple[Index, Mark] | None = None
+
+    # -- another world
+
+    def __getstate__(self) -> dict[str, object]:
+        """Leave out the clock, and with it the whole world that it belongs to."""
+        return {name: value for name, value in self.__dict__.items() if name != "_now_ms"}
+
+    def goes_on(self, now_ms: Callable[[], int]) -> None:
+        """Look at another world from now on, by its clock."""
+        self._now_ms = now_ms
 
     # -- directories
 
@@ -326,6 +336,11 @@ class Observer:
         """Take in that a running state machine was given the state at ``index``."""
         self.marks["states installed"] += 1
         self._safety.starts(node, index)
+
+    @property
+    def applied_end(self) -> Index:
+        """The last entry that any state machine has applied."""
+        return self._applied_end
 
     def has_state(self, node: NodeId, index: Index, digest: str) -> None:
         """Take in the whole state of a machine, applied or restored."""

@@ -7,7 +7,6 @@ wherever and however often the seed is run.
 import gc
 import traceback
 from collections import Counter
-from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -29,12 +28,14 @@ from chaos.sim.nemesis import Nemesis
 from chaos.sim.patrol import Patrol
 from chaos.sim.process import Machine
 from chaos.sim.swarm import SeedConfig, draw_config, is_big
+from chaos.sim.waiting import demand
+from chaos.sim.wish_faults import why_not_as_wished
 from chaos.sim.workload import Clients
 from raftlog.base.errors import DamagedLog, FaultyEntry
 from raftlog.base.ids import Index
-from raftlog.base.limits import READ_SPAN_BYTES_MAX, YIELD_WAIT_NS_MAX
+from raftlog.base.limits import READ_SPAN_BYTES_MAX
 from raftlog.node.shard_clock import DISPUTED
-from raftlog.node.upkeep import TERMS_PATIENCE_NS
+from raftlog.node.upkeep import Upkeep
 from raftlog.storage.log_store import LogStore
 
 HEAL_NS: Final = 20 * SECOND_NS
@@ -186,30 +187,26 @@ class Run:
         queue = self.cluster.queue
         if Fault.CLOCK in self.config.periods_ns:  # log time is given time to find to the clocks
             queue.run_until(queue.now_ns + (PATIENCE_MS + 1_000) * MS_NS)
-        deadline_ns = queue.now_ns + HEAL_NS
-        while self.clients.acks_after_heal < ACKS_WANTED:
-            if queue.now_ns >= deadline_ns:
-                views = why_not_converged(self.cluster.views()) or "converged"
-                raise Violation("liveness", f"no new writes after the faults: {views}")
-            queue.run_until(queue.now_ns + 100 * MS_NS)
+        demand(queue, self._why_no_writes, HEAL_NS)
+
+    def _why_no_writes(self) -> str | None:
+        if self.clients.acks_after_heal >= ACKS_WANTED:
+            return None
+        views = why_not_converged(self.cluster.views()) or "converged"
+        return f"no new writes after the faults: {views}"
 
     def _demand_members(self) -> None:
-        queue = self.cluster.queue
+        def why_not() -> str | None:
+            home = self.nemesis.members_are_home
+            return None if home else "not every replica became a voter again"
+
         # A learner may have to be sent the whole log, a message at a time, over a slow disk.
-        deadline_ns = queue.now_ns + 5 * HEAL_NS
-        while not self.nemesis.members_are_home:
-            if queue.now_ns >= deadline_ns:
-                raise Violation("liveness", "not every replica became a voter again")
-            queue.run_until(queue.now_ns + 100 * MS_NS)
+        demand(self.cluster.queue, why_not, 5 * HEAL_NS)
 
     def _demand_wishes(self) -> None:
-        """Who is drained leads only if everybody who could lead is."""
-        queue = self.cluster.queue
-        deadline_ns = queue.now_ns + YIELD_WAIT_NS_MAX + HEAL_NS
-        while (missing := why_not_as_wished(self.cluster.up())) is not None:
-            if queue.now_ns >= deadline_ns:
-                raise Violation("liveness", missing)
-            queue.run_until(queue.now_ns + 100 * MS_NS)
+        """In the end somebody leads whom operators want to lead, if anybody such can."""
+        cluster = self.cluster
+        demand(cluster.queue, lambda: why_not_as_wished(cluster.up()), 3 * HEAL_NS)
         if any(
             machine.process.replica.core.is_aside
             for machine in self.cluster.up()
@@ -218,39 +215,34 @@ class Run:
             self.cluster.marks["drained nodes left alone"] += 1
 
     def _demand_end_of_clients(self) -> None:
-        queue = self.cluster.queue
         self.clients.stop()
-        deadline_ns = queue.now_ns + HEAL_NS
-        while (missing := self.clients.why_not_ended()) is not None:
-            if queue.now_ns >= deadline_ns:
-                raise Violation("liveness", missing)
-            queue.run_until(queue.now_ns + 100 * MS_NS)
+        demand(self.cluster.queue, self.clients.why_not_ended, HEAL_NS)
 
     def _leave_out_who_cannot_know(self) -> None:
         """A damaged disk may hide the terms of entries that nobody has any more: it stays out.
 
         It says so, and takes no part; that is a stop, and right only where damage was done.
         """
-        queue = self.cluster.queue
-        if any(map(_waits_for_terms, self.cluster.up())):  # it may have been started just now
-            queue.run_until(queue.now_ns + TERMS_PATIENCE_NS + SECOND_NS)
         for machine in self.cluster.up():
             process = machine.process
-            if process is None or not _waits_for_terms(machine):
+            if process is None or not machine.victim:
                 continue
-            if not process.replica.upkeep.alarms.raised:
-                raise Violation("liveness", f"{machine.node} waits for terms and does not say so")
+            upkeep = process.replica.upkeep
+
+            def why_not(machine: Machine = machine, upkeep: Upkeep = upkeep) -> str | None:
+                if upkeep.waits_for_terms and not upkeep.alarms.raised:
+                    return f"{machine.node} waits for terms and does not say so"
+                return None
+
+            demand(self.cluster.queue, why_not, HEAL_NS)  # it may have just been started
+            if not upkeep.waits_for_terms:
+                continue
             self.cluster.marks["terms hidden for ever"] += 1
             machine.stays_down = True
             self.cluster.end(machine, CrashKind.KEEP)
 
     def _demand_equal_logs(self) -> None:
-        queue = self.cluster.queue
-        deadline_ns = queue.now_ns + HEAL_NS
-        while (missing := self._why_not_at_rest()) is not None:
-            if queue.now_ns >= deadline_ns:
-                raise Violation("liveness", missing)
-            queue.run_until(queue.now_ns + 100 * MS_NS)
+        demand(self.cluster.queue, self._why_not_at_rest, HEAL_NS)
 
     def _why_not_at_rest(self) -> str | None:
         missing = why_not_converged(self.cluster.views())
@@ -272,27 +264,6 @@ class Run:
                 cluster.end(machine, kind)
                 _scan(cluster, machine)
         look_at_files(cluster)
-
-
-def _waits_for_terms(machine: Machine) -> bool:
-    process = machine.process
-    return machine.victim and process is not None and process.replica.upkeep.waits_for_terms
-
-
-def why_not_as_wished(machines: Sequence[Machine]) -> str | None:
-    """Return who leads although it should not, or that nobody leads; None if all is well."""
-    cores = [machine.process.replica.core for machine in machines if machine.process is not None]
-    leading = next((core for core in cores if core.leadership is not None), None)
-    if leading is None:
-        return "nobody leads"
-    able = [
-        core.replica.node
-        for core in cores
-        if core.membership.is_voter(core.replica) and not core.is_aside
-    ]
-    if leading.is_aside and able:
-        return f"{leading.replica} leads, which is drained, and {able} could"
-    return None
 
 
 def _scan(cluster: Cluster, machine: Machine) -> None:

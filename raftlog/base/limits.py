@@ -142,6 +142,8 @@ DISK_STALL_NS: Final = 1_000_000_000
 YIELD_WAIT_NS_MIN: Final = 2_000_000_000
 YIELD_WAIT_NS_MAX: Final = 120_000_000_000
 """A leader that is to hand over tries again after this, twice as long each time."""
+PREFER_STEADY_NS: Final = 5_000_000_000
+"""Who is preferred as leader gets leadership after it has answered for so long."""
 YIELD_CALM_NS: Final = 300_000_000_000
 """An attempt so long ago does not count any more."""
 FETCH_WAIT_NS_MAX: Final = 60_000_000_000

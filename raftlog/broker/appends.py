@@ -13,9 +13,10 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import BATCH_RECORDS_MAX
-from raftlog.wire.batch import BATCH_HEADER_BYTES, AppendFacts, append_facts
+from raftlog.wire.batch_header import APPEND_FACTS_LAYOUT, BATCH_HEADER_BYTES
 
 _QUEUE: Final = struct.Struct("<I")
+_COMMAND: Final = struct.Struct(f"<I{APPEND_FACTS_LAYOUT}")
 APPEND_HEADER_BYTES: Final = _QUEUE.size
 """What lies before the batch in the command."""
 
@@ -33,21 +34,24 @@ class Appended(msgspec.Struct, frozen=True, gc=False):
     duplicate: bool = False
 
 
+QueueAndFacts = tuple[int, int, int, int, int, int, int, int]
+"""The queue, and ``wire.batch_header.AppendFacts``."""
+
+
 def append_parts(queue: int, batch: Buffer) -> tuple[Buffer, Buffer]:
     """Return the parts of the command that appends ``batch`` to ``queue``."""
     return _QUEUE.pack(queue), batch
 
 
-def read_append(body: Buffer, position: int, length: int) -> tuple[int, AppendFacts] | None:
-    """Return the queue of an append command, and the facts of its batch.
+def read_append(body: Buffer, position: int, length: int) -> QueueAndFacts | None:
+    """Return the queue of an append command and the facts of its batch, in one look.
 
     None if what follows the queue is no batch of that length: a refusal, not an
     error, because apply is total.
     """
     if length < APPEND_HEADER_BYTES + BATCH_HEADER_BYTES:
         return None
-    facts = append_facts(body, position + APPEND_HEADER_BYTES)
-    if facts[0] != length - APPEND_HEADER_BYTES or not 0 < facts[1] <= BATCH_RECORDS_MAX:
+    found: QueueAndFacts = _COMMAND.unpack_from(body, position)
+    if found[1] != length - APPEND_HEADER_BYTES or not 0 < found[2] <= BATCH_RECORDS_MAX:
         return None
-    queue: int = _QUEUE.unpack_from(body, position)[0]
-    return queue, facts
+    return found

@@ -109,9 +109,9 @@ def envelope(log_time_ms: int, commands: Sequence[Command]) -> list[Buffer]:
     return parts
 
 
-def log_time_of(body: Buffer) -> int:
-    """Return the stamp of an entry's body, in milliseconds since 1970."""
-    log_time_ms: int = ENVELOPE.unpack_from(body, 0)[2]
+def log_time_of(buffer: Buffer, position: int = 0) -> int:
+    """Return the stamp of an entry's body at ``position``, in milliseconds since 1970."""
+    log_time_ms: int = ENVELOPE.unpack_from(buffer, position)[2]
     return log_time_ms
 
 

@@ -8,9 +8,9 @@ would serve other records at the same offset than its peers.
 
     sealed range 1 ........ sealed range 2 ........ open range
     entries 1 .. 8 211      8 212 .. 15 900         15 901 ..      (log indexes)
-    [ file, summary here ]  [ file, summary here ]  [ packed arrays in memory ]
+    [ file, summary here ]  [ file, summary here ]  [ packed rows in memory ]
 
-The open range is a handful of packed arrays, about 44 bytes a posting. It is
+The open range is one array for each queue in it, 56 bytes a posting. It is
 cut after the entry with which it passes 64 MiB of entry bodies or 65 536
 postings: points that only the log decides, so every replica cuts at the same
 ones and a sealed range is the same bytes everywhere. Sealed means encoded once
@@ -18,14 +18,16 @@ and never changed; of a sealed range that is stored, only its summary stays in
 memory. The file's bytes are defined in ``broker.ranges``.
 """
 
+import struct
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import msgspec
 
+from raftlog.base.entry import Buffer
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import MIB
 
@@ -58,41 +60,39 @@ class Posting(msgspec.Struct, frozen=True, gc=False):
 
 
 class Postings:
-    """The postings of one queue in one range, as columns in offset order.
+    """The postings of one queue in one range, in offset order.
 
-    Only grows, at its end, and only while its range is open.
+    Only grows, at its end, and only while its range is open. They lie as rows of seven 64-bit
+    numbers in one array: a range may have postings of ten thousand queues and few of each, and
+    an array for each column, made and grown, took five times as long.
     """
 
-    __slots__ = (
-        "base_offsets",
-        "counts",
-        "indexes",
-        "lengths",
-        "log_times_ms",
-        "positions",
-        "record_times_ms",
-    )
+    __slots__ = ("_rows",)
 
     def __init__(self) -> None:
-        self.base_offsets = array("Q")
-        self.counts = array("I")
-        self.log_times_ms = array("Q")
-        self.record_times_ms = array("q")
-        self.indexes = array("Q")
-        self.positions = array("I")
-        self.lengths = array("I")
+        self._rows = array("q")
+
+    @classmethod
+    def of(cls, columns: Buffer, count: int) -> "Postings":
+        """Return ``count`` postings from the columns of a file."""
+        postings = cls()
+        rows = postings._rows = array("q", bytes(_ROW.size * count))
+        view = memoryview(columns)
+        for place, code in enumerate(_COLUMNS):
+            column = array(code)
+            size = column.itemsize * count
+            column.frombytes(view[:size])
+            rows[place::_FIELDS] = column if code == "q" else array("q", column)
+            view = view[size:]
+        return postings
 
     @property
     def columns(self) -> tuple["array[int]", ...]:
-        """The arrays, in the order of the file."""
-        return (
-            self.base_offsets,
-            self.counts,
-            self.log_times_ms,
-            self.record_times_ms,
-            self.indexes,
-            self.positions,
-            self.lengths,
+        """What a file has of them, in its order: a copy."""
+        rows = self._rows
+        return tuple(
+            rows[place::_FIELDS] if code == "q" else array(code, rows[place::_FIELDS])
+            for place, code in enumerate(_COLUMNS)
         )
 
     def append(
@@ -106,60 +106,85 @@ class Postings:
         length: int,
     ) -> None:
         """Add the next batch (plain values: this is called for every batch ever stored)."""
-        self.base_offsets.append(base_offset)
-        self.counts.append(count)
-        self.log_times_ms.append(log_time_ms)
-        self.record_times_ms.append(record_time_ms)
-        self.indexes.append(index)
-        self.positions.append(position)
-        self.lengths.append(length)
+        self._rows.frombytes(
+            _ROW.pack(base_offset, count, log_time_ms, record_time_ms, index, position, length)
+        )
 
     def __len__(self) -> int:
         """Count the postings."""
-        return len(self.base_offsets)
+        return len(self._rows) // _FIELDS
 
     def __getitem__(self, position: int) -> Posting:
         """Return the posting at ``position``."""
+        at = range(0, len(self._rows), _FIELDS)[position]
+        base, count, log_time_ms, record_time_ms, index, place, length = self._rows[
+            at : at + _FIELDS
+        ]
         return Posting(
-            Offset(self.base_offsets[position]),
-            self.counts[position],
-            self.log_times_ms[position],
-            self.record_times_ms[position],
-            Index(self.indexes[position]),
-            self.positions[position],
-            self.lengths[position],
+            *(Offset(base), count, log_time_ms, record_time_ms),
+            *(Index(index), place, length),
         )
 
     @property
     def base_offset(self) -> Offset:
         """The first offset; there is at least one posting."""
-        return Offset(self.base_offsets[0])
+        return Offset(self._rows[0])
 
     @property
     def end_offset(self) -> Offset:
         """The offset after the last one; there is at least one posting."""
-        return Offset(self.base_offsets[-1] + self.counts[-1])
+        return Offset(self._rows[-_FIELDS] + self._rows[1 - _FIELDS])
 
     @property
     def log_time_ms(self) -> int:
         """The log time of the last one; there is at least one posting."""
-        return self.log_times_ms[-1]
+        return self._rows[2 - _FIELDS]
+
+    @property
+    def log_times_ms(self) -> "array[int]":
+        """The log time of each: a copy."""
+        return self._rows[2::_FIELDS]
+
+    @property
+    def lengths(self) -> "array[int]":
+        """The length of each batch: a copy."""
+        return self._rows[6::_FIELDS]
 
     @property
     def batch_bytes(self) -> int:
         """The length of the batches together."""
         return sum(self.lengths)
 
+    def index_at(self, position: int) -> Index:
+        """Return which entry holds the batch at ``position``."""
+        return Index(self._rows[_FIELDS * position + 4])
+
+    def offsets(self, first: int, after: int) -> "array[int]":
+        """Return the base offset of each batch from ``first`` to before ``after``."""
+        return self._rows[_FIELDS * first : _FIELDS * after : _FIELDS]
+
+    def places(self, first: int, after: int) -> Iterator[tuple[int, int, int]]:
+        """Return entry, position and length of each batch from ``first`` to before ``after``."""
+        some = self._rows[_FIELDS * first : _FIELDS * after]
+        return zip(some[4::_FIELDS], some[5::_FIELDS], some[6::_FIELDS], strict=True)
+
     def find(self, offset: Offset) -> int:
         """Return the position of the posting that holds ``offset``."""
-        position = bisect_right(self.base_offsets, offset) - 1
-        assert position >= 0, f"offset {offset} is before {self.base_offsets[0]}"
+        rows = self._rows
+        places = range(0, len(rows), _FIELDS)
+        position = bisect_right(places, int(offset), key=rows.__getitem__) - 1
+        assert position >= 0, f"offset {offset} is before {self.base_offset}"
         assert offset < self.end_offset, f"offset {offset} is not before {self.end_offset}"
         return position
 
 
-POSTING_BYTES: Final = sum(column.itemsize for column in Postings().columns)
-assert [column.itemsize for column in Postings().columns] == [8, 4, 8, 8, 8, 4, 4]
+_COLUMNS: Final = "qIqqqII"
+"""The fields of a posting, in their order, as a file has them."""
+_FIELDS: Final = len(_COLUMNS)
+_ROW: Final = struct.Struct(f"<{_FIELDS}q")
+POSTING_BYTES: Final = sum(array(code).itemsize for code in _COLUMNS)
+"""Of a file."""
+assert [array(code).itemsize for code in _COLUMNS] == [8, 4, 8, 8, 8, 4, 4]
 
 
 class QueueSpan(msgspec.Struct, frozen=True, gc=False):

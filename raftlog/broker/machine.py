@@ -45,7 +45,7 @@ from raftlog.broker.producers import (
     Producers,
     RememberedBatch,
 )
-from raftlog.broker.queue_index import Found, QueueIndex
+from raftlog.broker.queue_index import Found, NeededRange, QueueIndex
 from raftlog.broker.queues import Queues
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import Facts, FrozenTable, FrozenTables, Snapshot, TableId
@@ -202,7 +202,7 @@ class BrokerMachine:
         read = read_append(body, position, length)
         if read is None:
             return CommandRefused(BadBatch("the command holds no record batch"))
-        number, (size, count, epoch, producer, sequence, known_through, record_time_ms) = read
+        number, size, count, epoch, producer, sequence, known_through, record_time_ms = read
         queue = self.queues.table.rows.get(number)
         if queue is None:
             return CommandRefused(WrongQueue(f"there is no queue {number}"))
@@ -224,7 +224,8 @@ class BrokerMachine:
                     return CommandRefused(answer)
         if not queue.writable:
             return CommandRefused(NotPermitted(f"topic {queue.topic!r} is not writable"))
-        self.queues.table.touch(number)
+        if self.queues.table.frozen is not None:
+            self.queues.table.touch(number)
         base = queue.end_offset
         queue.end_offset = Offset(base + count)
         index = entry.index
@@ -350,6 +351,10 @@ class BrokerMachine:
         """Return up to where nothing is needed that was not trimmed yet, in how many ranges."""
         return self._index.free_through(self._start_of)
 
+    def oldest_needed(self) -> NeededRange | None:
+        """Return the oldest sealed range that queues need, and who they are; None if none is."""
+        return self._index.oldest_needed(self._start_of)
+
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.
 
@@ -375,7 +380,7 @@ class BrokerMachine:
         return self._index.find_bytes(queue, size)
 
     def batch_bytes(self, queue: int) -> int:
-        """Return the bytes of all batches that the queue ever got."""
+        """Return the bytes of the queue's batches that the log still has."""
         return self._index.batch_bytes(queue)
 
     def open_postings(self, queue: int) -> Postings | None:

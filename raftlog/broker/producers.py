@@ -137,7 +137,8 @@ class Producers:
             )
         remembered = row.remembered
         if known_through > row.known_through:
-            self.table.touch((row.queue, row.producer))
+            if self.table.frozen is not None:
+                self.table.touch((row.queue, row.producer))
             row.known_through = known_through = min(known_through, row.next_sequence)
             known = 0
             for batch in remembered:
@@ -189,7 +190,8 @@ class Producers:
     def remember(self, row: ProducerRow, batch: RememberedBatch, log_time_ms: int) -> None:
         """Note a batch that ``answer`` let pass and that is stored now."""
         key = (row.queue, row.producer)
-        self.table.touch(key)
+        if self.table.frozen is not None:
+            self.table.touch(key)
         row.next_sequence += batch.count
         row.remembered.append(batch)
         row.silent_since_ms = log_time_ms

@@ -12,7 +12,7 @@ out to be stored, and answered from memory until they are.
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +26,16 @@ from raftlog.broker.index import (
     SealedRange,
 )
 from raftlog.broker.ranges import seal_range
+
+
+class NeededRange(msgspec.Struct, frozen=True):
+    """A sealed range that queues still need, and so the log behind it, too."""
+
+    first_index: Index
+    last_index: Index
+    queues: Mapping[int, int]
+    """Who needs it, and the log time of its newest batch there."""
+
 
 Found = Postings | RangeSummary
 """The postings of one queue in a range, or the stored range that holds some of it."""
@@ -89,10 +99,10 @@ class QueueIndex:
         None if nothing there is needed and a range ends there; 0 of them if none does.
         """
         first = Index(self.trimmed + 1)
-        for first, last, ends in self._walk():
+        for first, last, spans in self._walk():
             if last > through:
                 break
-            needed = sum(_is_needed(start_of(queue), end) for queue, end in ends)
+            needed = sum(_is_needed(start_of(queue), end) for queue, end, _ in spans)
             if needed:
                 return first, needed
             if last == through:
@@ -103,25 +113,38 @@ class QueueIndex:
         """Return the end of the last range before the first one that is needed, and its number."""
         free = self.trimmed
         count = 0
-        for _, last, ends in self._walk():
-            if any(_is_needed(start_of(queue), end) for queue, end in ends):
+        for _, last, spans in self._walk():
+            if any(_is_needed(start_of(queue), end) for queue, end, _ in spans):
                 break
             free = last
             count += 1
         return free, count
 
-    def _walk(self) -> Iterator[tuple[Index, Index, Iterable[tuple[int, Offset]]]]:
-        """Yield first and last index of each sealed range, and where queues end in it.
+    def _walk(self) -> Iterator[tuple[Index, Index, Iterable[tuple[int, Offset, int]]]]:
+        """Yield first and last index of each sealed range, and where and when queues end in it.
 
         Of those that were cut just now without making their bytes: this is called in apply.
         """
         for summary in self._stored:
-            ends = ((span.queue, span.end_offset) for span in summary.queues)
-            yield summary.first_index, summary.last_index, ends
+            spans = ((span.queue, span.end_offset, span.log_time_ms) for span in summary.queues)
+            yield summary.first_index, summary.last_index, spans
         for sealed in self._unstored:
             if sealed.last_index > self.trimmed:
-                ends = ((queue, each.end_offset) for queue, each in sealed.postings.items())
-                yield sealed.first_index, sealed.last_index, ends
+                spans = (
+                    (queue, each.end_offset, each.log_time_ms)
+                    for queue, each in sealed.postings.items()
+                )
+                yield sealed.first_index, sealed.last_index, spans
+
+    def oldest_needed(self, start_of: StartOf) -> NeededRange | None:
+        """Return the first range that is needed, and by whom; None if none is."""
+        for first, last, spans in self._walk():
+            queues = {
+                queue: at_ms for queue, end, at_ms in spans if _is_needed(start_of(queue), end)
+            }
+            if queues:
+                return NeededRange(first, last, queues)
+        return None
 
     def trim(self, through: Index) -> None:
         """Forget the ranges up to ``through``. One that is being stored goes when it is."""
@@ -171,7 +194,7 @@ class QueueIndex:
         return None if found is None else (found[0], found[1] + behind)
 
     def batch_bytes(self, queue: int) -> int:
-        """Return the bytes of a queue's batches, those before its start included."""
+        """Return the bytes of a queue's batches in the log, those before its start included."""
         directory = self._directories.get(queue)
         stored = 0 if directory is None else directory.batch_bytes
         return stored + sum(postings.batch_bytes for postings in self._in_memory(queue))

@@ -107,11 +107,9 @@ def parse_range(data: Buffer) -> tuple[RangeSummary, dict[int, Postings]]:
     found: dict[int, Postings] = {}
     position = 0
     for span in summary.queues:
-        postings = found[span.queue] = Postings()
-        for column in postings.columns:
-            end = position + column.itemsize * span.postings
-            column.frombytes(columns[position:end])
-            position = end
+        end = position + POSTING_BYTES * span.postings
+        found[span.queue] = Postings.of(columns[position:end], span.postings)
+        position = end
     assert position == len(columns), f"columns end at {position}, not at {len(columns)}"
     return summary, found
 

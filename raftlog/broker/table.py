@@ -39,14 +39,15 @@ class Table(Generic[K, V]):
         encode: Makes a row's bytes, its key included; equal rows make equal ones.
     """
 
-    __slots__ = ("_encode", "_frozen", "_order", "rows")
+    __slots__ = ("_encode", "_order", "frozen", "rows")
 
     def __init__(self, encode: Callable[[V], bytes] = _ENCODE) -> None:
         self.rows: Final[dict[K, V]] = {}
         """For ``rows.get`` alone, where a method's call is too much."""
         self._encode = encode
         self._order: SortedKeys[K] = SortedKeys()
-        self._frozen: Frozen[K, V] | None = None
+        self.frozen: Frozen[K, V] | None = None
+        """None while nobody walks: then ``touch`` need not be called, where a call is too much."""
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -58,22 +59,22 @@ class Table(Generic[K, V]):
 
     def touch(self, key: K) -> None:
         """Say that the row of ``key`` is about to change."""
-        if self._frozen is not None:
-            self._frozen.keep(key)
+        if self.frozen is not None:
+            self.frozen.keep(key)
 
     def put(self, key: K, row: V) -> None:
         """Add or replace a row."""
-        if self._frozen is not None:
-            self._frozen.keep(key)
+        if self.frozen is not None:
+            self.frozen.keep(key)
         if key not in self.rows:
             self._order.add(key)
         self.rows[key] = row
 
     def delete(self, key: K) -> V:
         """Remove the row, which is there."""
-        if self._frozen is not None:
-            self._frozen.keep(key)
-            self._frozen.gone(key)
+        if self.frozen is not None:
+            self.frozen.keep(key)
+            self.frozen.gone(key)
         self._order.remove(key)
         return self.rows.pop(key)
 
@@ -107,12 +108,12 @@ class Table(Generic[K, V]):
 
     def freeze(self) -> "Frozen[K, V]":
         """Hold the rows as they are now, until the walk over them has ended. One at a time."""
-        assert self._frozen is None, "frozen already"
-        self._frozen = Frozen(self.rows, self._encode, self._order.after, self._thaw)
-        return self._frozen
+        assert self.frozen is None, "frozen already"
+        self.frozen = Frozen(self.rows, self._encode, self._order.after, self._thaw)
+        return self.frozen
 
     def _thaw(self) -> None:
-        self._frozen = None
+        self.frozen = None
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):

@@ -9,10 +9,12 @@ import typer
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
+from raftlog.cli.preference import place_in
+from raftlog.cli.space import space_data, space_text
 
 if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
-    from raftlog.server.observation import ClusterView
+    from raftlog.server.observation import ClusterView, NodeView
     from raftlog.server.pidfile import ProcessId
 
 app = typer.Typer(help="Start, stop and look at all nodes on this machine.", no_args_is_help=True)
@@ -58,9 +60,10 @@ def down(
 def status(config: ConfigOption = DEFAULT_CONFIG, output: Shown = Output.TABLE) -> None:
     """Show role, term and progress of every node; 3 if the cluster is not healthy."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
+    from raftlog.server.observation import ask_with_space  # noqa: PLC0415
 
     nodes = LocalNodes(read_config(config))
-    view = asyncio.run(nodes.observe())
+    view = asyncio.run(nodes.observe(ask_with_space))
     if output is Output.JSON:
         print_json(as_data(view, nodes.running()))
     else:
@@ -77,14 +80,29 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
     nodes: list[dict[str, object]] = []
     for each in view.nodes:
         process = running.get(each.node)
+        facts = structs.asdict(each)
+        del facts["space"]
         nodes.append(
             {
-                **structs.asdict(each),
+                **facts,
                 "lag": view.lag(each),
                 "pid": process.pid if process is not None else None,
             }
         )
-    return {"healthy": not view.complaint, "complaint": view.complaint, "nodes": nodes}
+    shards = [
+        {"shard": leader.shard, **space_data(leader.space)} for leader in view.leaders.values()
+    ]
+    whole = {"healthy": not view.complaint, "complaint": view.complaint}
+    return {**whole, "nodes": nodes, "shards": shards}
+
+
+def role_of(view: "ClusterView", each: "NodeView") -> str:
+    """Return a node's role and what operators wish about it, as the leader knows that."""
+    leader = view.leader(each.shard) or each
+    wishes = ["drained"] if each.drained else []
+    if each.node in leader.preferred:
+        wishes.append(place_in(leader.preferred, each.node))
+    return ", ".join([each.role, *wishes])
 
 
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
@@ -96,8 +114,7 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         if each.problem:
             rows.append([each.node, each.shard, "no answer", "", "", "", "", pid])
             continue
-        role = f"{each.role}, drained" if each.drained else each.role
-        progress = [role, each.term, each.commit, each.applied, view.lag(each)]
+        progress = [role_of(view, each), each.term, each.commit, each.applied, view.lag(each)]
         rows.append([each.node, each.shard, *progress, pid])
     print_table(COLUMNS, rows)
     for each in view.nodes:
@@ -109,5 +126,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
             f"shard {shard} went on without its majority at entry {recovery.index}, by "
             f"{recovery.node} at {at}; given up: {', '.join(recovery.lost)}"
         )
+    for shard, leader in view.leaders.items():
+        for line in space_text(leader.space):
+            typer.echo(f"shard {shard}: {line}")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

@@ -9,12 +9,13 @@ import typer
 from raftlog.base.errors import BadRequest, OutcomeUnknown, RaftlogError, Unavailable
 from raftlog.cli.connection import ask
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption
-from raftlog.cli.output import Output, Shown, print_json
+from raftlog.cli.output import Output, Shown, print_json, say
+from raftlog.cli.preference import prefer
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
 
-app = typer.Typer(help="Let another node lead.", no_args_is_help=True)
+app = typer.Typer(help="Let another node lead, now or always.", no_args_is_help=True)
 
 LOOK_S: Final = 0.05
 GIVEN_UP_S: Final = 2.0
@@ -32,10 +33,11 @@ def transfer(
 ) -> None:
     """Hand over leadership, wait until it has happened, say who leads."""
 
-    async def use(client: "Client") -> tuple[str, str]:
-        return await hand_over(client, to, timeout)
+    async def use(client: "Client") -> tuple[str, str, str]:
+        handed_over = await hand_over(client, to, timeout)
+        return *handed_over, await _better_than(client, handed_over[1])
 
-    before, after = ask(connect, timeout, use)
+    before, after, better = ask(connect, timeout, use)
     if not after:
         raise Unavailable(
             f"{before} still leads after {timeout:g} s; see that {to or 'another node'} runs and "
@@ -47,6 +49,28 @@ def transfer(
         typer.echo(f"{after} leads already")
     else:
         typer.echo(f"{after} leads now, {before} did before")
+    if better:
+        say(
+            f"{better} is preferred and leads again as soon as it has been well for some seconds; "
+            "to end that: raftlog leader prefer --clear"
+        )
+
+
+app.command()(prefer)
+
+
+async def _better_than(client: "Client", leader: str) -> str:
+    """Return the node that is preferred to a new leader and can lead, as far as one can tell."""
+    with suppress(RaftlogError):  # it is only a hint
+        status = await client.status()
+        able = [
+            node
+            for node in status.preferred
+            if node in status.voters and node not in status.drained
+        ]
+        if leader and able and leader != able[0]:
+            return able[0]
+    return ""
 
 
 async def hand_over(client: "Client", to: str, timeout_s: float) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import typer
 from raftlog.cli.connection import ask
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, ConnectOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table
+from raftlog.cli.preference import preferred_as
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
@@ -132,7 +133,7 @@ def _show(members: "Sequence[MemberInfo]", output: Output) -> None:
         return
     rows: list[tuple[object, ...]] = [
         (
-            *(each.node, f"{each.place}, held" if each.held else each.place),
+            *(each.node, _place_of(each)),
             *("yes" if each.leads else "", each.match, each.lag),
             *("yes" if each.caught_up else "no", "yes" if each.alive else "no"),
             each.directory[:8],
@@ -144,3 +145,10 @@ def _show(members: "Sequence[MemberInfo]", output: Output) -> None:
         columns = ("shard", *COLUMNS)
         rows = [(each.shard, *row) for each, row in zip(members, rows, strict=True)]
     print_table(columns, rows)
+
+
+def _place_of(member: "MemberInfo") -> str:
+    wishes = ["held"] if member.held else []
+    if member.preference:
+        wishes.append(preferred_as(member.preference))
+    return ", ".join([member.place, *wishes])

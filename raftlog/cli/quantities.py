@@ -98,6 +98,14 @@ def show_retention(duration: timedelta | None) -> str:
     return f"{milliseconds}ms"
 
 
+def show_about(size: int) -> str:
+    """Write a size for people: rounded, in the unit that they would choose."""
+    for name, unit in (("TiB", "tib"), ("GiB", "gib"), ("MiB", "mib"), ("KiB", "kib")):
+        if size >= _BYTES[unit]:
+            return f"{size / _BYTES[unit]:.1f} {name}"
+    return f"{size} B"
+
+
 def show_size(size: int | None) -> str:
     """Write a size as it is read, in its largest whole binary unit; None is no bound, too."""
     if not size:

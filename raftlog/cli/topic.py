@@ -9,7 +9,14 @@ from raftlog.base.limits import TOPIC_QUEUES_MAX
 from raftlog.cli.connection import ask
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
-from raftlog.cli.quantities import read_retention, read_size, show_retention, show_size
+from raftlog.cli.quantities import (
+    read_retention,
+    read_size,
+    show_about,
+    show_retention,
+    show_size,
+)
+from raftlog.cli.space import hold_data, hold_text, milliseconds
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
@@ -49,7 +56,7 @@ RetentionBytes = Annotated[
         show_default=False,
     ),
 ]
-COLUMNS: Final = ("topic", "queues", "records", "retention", "retention bytes")
+COLUMNS: Final = ("topic", "queues", "records", "bytes", "retention", "retention bytes")
 
 
 @app.command()
@@ -120,7 +127,7 @@ def list_topics(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show all topics and how many records each has."""
+    """Show all topics, how many records each has, and how many bytes."""
 
     async def use(client: "Client") -> "list[TopicSummary]":
         return await client.topics.list()
@@ -134,6 +141,7 @@ def list_topics(
                 topic.name,
                 topic.queues,
                 f"{topic.records:,}",
+                show_about(topic.bytes),
                 show_retention(topic.retention),
                 show_size(topic.retention_bytes),
             )
@@ -151,7 +159,7 @@ def describe(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show a topic's settings, and where each of its queues begins and ends."""
+    """Show a topic's settings, where each queue begins and ends, and who keeps the log."""
 
     async def use(client: "Client") -> "TopicInfo":
         return await client.topics.describe(name)
@@ -183,17 +191,13 @@ def delete(
 # -- showing
 
 
-def milliseconds(duration: timedelta | None) -> int | None:
-    """Return a duration as JSON has it; null is for ever."""
-    return None if duration is None else duration // timedelta(milliseconds=1)
-
-
 def summary_data(topic: "TopicSummary") -> dict[str, object]:
     """Return what ``list -o json`` prints of one topic."""
     return {
         "topic": topic.name,
         "queues": topic.queues,
         "records": topic.records,
+        "bytes": topic.bytes,
         "retention_ms": milliseconds(topic.retention),
         "retention_bytes": topic.retention_bytes,
     }
@@ -207,10 +211,18 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
         "retention_bytes": topic.retention_bytes,
         "readable": topic.readable,
         "writable": topic.writable,
+        "bytes": topic.bytes,
         "queues": [
-            {"queue": queue.queue, "start": queue.start_offset, "end": queue.end_offset}
+            {
+                "queue": queue.queue,
+                "start": queue.start_offset,
+                "end": queue.end_offset,
+                "bytes": queue.bytes,
+            }
             for queue in topic.queues
         ],
+        "log_hold": hold_data(topic.hold),
+        "holding": list(topic.holding),
     }
 
 
@@ -227,15 +239,22 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         if not is_open
     ]
     print_table(
-        ("queue", "start", "end", "records"),
+        ("queue", "start", "end", "records", "bytes"),
         [
             (
                 queue.queue,
                 queue.start_offset,
                 queue.end_offset,
                 f"{queue.end_offset - queue.start_offset:,}",
+                show_about(queue.bytes),
             )
             for queue in topic.queues
         ],
         "; ".join([f"topic {topic.name}: {kept}", *closed]),
     )
+    if topic.hold is not None:
+        typer.echo(hold_text(topic.hold))
+        ours = ", ".join(map(str, topic.holding))
+        typer.echo(
+            f"of this topic: {f'queue {ours}' if ours else 'nothing'} needs its oldest part"
+        )

@@ -234,8 +234,7 @@ class Channel(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go."""
-        del sizehint
-        return self._decoder.get_buffer()
+        return self._decoder.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what has arrived."""
@@ -245,7 +244,7 @@ class Channel(asyncio.BufferedProtocol):
 
     def _take_frames(self) -> None:
         try:
-            for frame in self._decoder.frames():
+            while (frame := self._decoder.take()) is not None:
                 if self.is_open:
                     self._answered(frame)
                 elif not self._accepted.done():

@@ -163,7 +163,10 @@ class Client:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
             answer, _ = await self._asker.ask(
-                Method.STATUS, messages.GetStatus(), messages.NodeStatus, timeout_s=timeout_s
+                Method.STATUS,
+                messages.GetStatus(space=True),
+                messages.NodeStatus,
+                timeout_s=timeout_s,
             )
             channel = self._router.leader
             if answer.role == LEADS or channel is None:

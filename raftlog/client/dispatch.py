@@ -8,6 +8,8 @@ look-ups are tasks too: they are rare.
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
+from math import inf
+from time import monotonic
 from typing import Any, Final
 
 from raftlog.base.errors import (
@@ -31,6 +33,8 @@ from raftlog.wire.schema import producers
 
 FIND_S: Final = 1.0
 """One look for the leader; it is looked for as long as somebody waits."""
+EARLY_S: Final = 0.001
+"""A loop's timers are so coarse: one may fire that much before its time."""
 ERRAND_S: Final = 5.0
 """One try of a fence; it is tried as long as the producer lives."""
 
@@ -65,7 +69,7 @@ class Dispatch:
         self.look_up: Final = look_up
         self.ended: Final = ended
         self.room: Final = room
-        self.unsettled: dict[Pack, None] = {}
+        self._unsettled: dict[Pack, Lane] = {}
         self.trouble: RaftlogError | None = None
         """Why nobody could be asked the last time."""
         self._asker = asker
@@ -78,9 +82,43 @@ class Dispatch:
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._flushes: list[tuple[set[Pack], asyncio.Future[None]]] = []
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = inf
         self._is_closed = False
 
     # -- packs
+
+    def begin(self, pack: Pack, lane: Lane) -> None:
+        """Hold a pack of ``lane`` until it is settled; its time runs, if it did not before.
+
+        One timer serves all packs: nearly all are settled long before their time is over.
+        """
+        self._unsettled[pack] = lane
+        if not pack.deadline:
+            # Not the loop's time: that may be of before a callback that took long.
+            deadline = pack.deadline = monotonic() + pack.timeout_s
+            if deadline < self._alarm_at:
+                self._set_alarm(deadline)
+
+    def _set_alarm(self, at: float) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm_at = at
+        self._alarm = self.loop.call_later(at - monotonic(), self._look_at_deadlines)
+
+    def _look_at_deadlines(self) -> None:
+        """End the time of every pack whose deadline has come; sleep until the next one."""
+        self._alarm, self._alarm_at = None, inf
+        due = monotonic() + EARLY_S
+        late = [pack for pack in self._unsettled if 0 < pack.deadline <= due]
+        for pack in late:
+            lane = self._unsettled.get(pack)
+            if lane is not None:  # else an earlier one has settled it
+                pack.deadline = 0.0
+                lane.expire(pack)
+        later = min((pack.deadline for pack in self._unsettled if pack.deadline), default=inf)
+        if later < self._alarm_at:
+            self._set_alarm(later)
 
     def touch(self, lane: Lane, *, lingers: bool = True) -> None:
         """Flush ``lane`` at the end of this turn, or when the linger is over."""
@@ -112,7 +150,7 @@ class Dispatch:
 
     def settled(self, pack: Pack) -> None:
         """The owners of a pack are told: there is room for more."""
-        self.unsettled.pop(pack, None)
+        self._unsettled.pop(pack, None)
         self.room.leave(pack.count, pack.bytes)
         for packs, future in self._flushes:
             packs.discard(pack)
@@ -121,7 +159,7 @@ class Dispatch:
 
     def replaced(self, old: Pack, new: Pack) -> None:
         """The owners of ``old`` are those of ``new`` now."""
-        self.unsettled.pop(old, None)
+        self._unsettled.pop(old, None)
         for packs, _ in self._flushes:
             if old in packs:
                 packs.discard(old)
@@ -130,9 +168,9 @@ class Dispatch:
     async def flushed(self) -> None:
         """Wait until everything that was accepted before is settled."""
         self.flush_now()
-        if not self.unsettled:
+        if not self._unsettled:
             return
-        waiting = (set(self.unsettled), self.loop.create_future())
+        waiting = (set(self._unsettled), self.loop.create_future())
         self._flushes.append(waiting)
         try:
             await waiting[1]
@@ -242,6 +280,8 @@ class Dispatch:
         self._is_closed = True
         if self._flushing is not None:
             self._flushing.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
         for task in self._tasks:
             task.cancel()
 

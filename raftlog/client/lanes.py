@@ -57,13 +57,14 @@ class Pack(Parcel):
 
     __slots__ = (
         *("answer", "bytes", "columns", "data", "futures", "is_plain", "number", "parts"),
-        *("timeout_s", "timer", "whole"),
+        *("deadline", "timeout_s", "whole"),
     )
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(1)
         self.timeout_s = timeout_s
-        self.timer: asyncio.TimerHandle | None = None
+        self.deadline = 0.0
+        """When its time is over, by ``time.monotonic``; 0 while its time does not run."""
         self.columns = Columns()
         self.is_plain = True
         """Whether no record has anything but a value."""
@@ -173,9 +174,7 @@ class Lane:
 
     def take(self, pack: Pack) -> None:
         """Take a whole pack."""
-        if pack.timer is None:
-            pack.timer = self._loop.call_later(pack.timeout_s, self._expire, pack)
-        self._dispatch.unsettled[pack] = None
+        self._dispatch.begin(pack, self)
         self.perform(self._sequencer.add(pack))
 
     @property
@@ -196,9 +195,8 @@ class Lane:
             return
         if self._sequencer.has_room:
             self._seal()
-        elif pack.timer is None:
-            pack.timer = self._loop.call_later(pack.timeout_s, self._expire, pack)
-            self._dispatch.unsettled[pack] = None
+        elif not pack.deadline:
+            self._dispatch.begin(pack, self)
             self._ask_to_go_on()
 
     def give_open(self) -> Pack | None:
@@ -219,11 +217,13 @@ class Lane:
     def perform(self, actions: list[Action[Pack]]) -> None:
         """Do what the sequencer asks for."""
         for action in actions:
+            if isinstance(action, Send):  # these two are every pack's, and patterns take time
+                self._send(action.parcel, action.copy)
+                continue
+            if isinstance(action, Settle):
+                self._settle(action.parcel, action.result)
+                continue
             match action:
-                case Send(pack, copy):
-                    self._send(pack, copy)
-                case Settle(pack, result):
-                    self._settle(pack, result)
                 case Retry(error):
                     self._dispatch.stall(self, error)
                 case Fence(epoch):
@@ -235,7 +235,7 @@ class Lane:
             self._cannot_go_on()
         elif self._open is not None and not self.is_dirty and self._sequencer.has_room:
             # What has waited for room has waited long enough, whatever the linger.
-            self._dispatch.touch(self, lingers=self._open.timer is None)
+            self._dispatch.touch(self, lingers=not self._open.deadline)
 
     def _cannot_go_on(self) -> None:
         if self._sequencer.end is not None:
@@ -310,9 +310,8 @@ class Lane:
     def _answered(self, pack: Pack, copy: int, answer: Stored | RaftlogError) -> None:
         self.perform(self._sequencer.answered(pack, copy, answer))
 
-    def _expire(self, pack: Pack) -> None:
-        """Its time is over."""
-        pack.timer = None
+    def expire(self, pack: Pack) -> None:
+        """The time of a pack is over."""
         trouble = self._dispatch.trouble
         if pack is self._open:
             self._open = None
@@ -331,9 +330,6 @@ class Lane:
         if isinstance(result, WrongQueue) and self.end is not None:  # else its time is over
             self.moved.append(pack)
             return
-        if pack.timer is not None:
-            pack.timer.cancel()
-            pack.timer = None
         self._dispatch.settled(pack)
         if pack.is_unknown:
             pack.answer = Answer(self._dispatch, self._loop)

@@ -8,7 +8,7 @@ nothing there, so a change that failed half-way is finished by asking again.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from raftlog.base.errors import MemberNotFound
+from raftlog.base.errors import BadRequest, MemberNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.routing import Router
@@ -108,6 +108,26 @@ class Members:
             raise missing[0]
         return rows
 
+    async def prefer(
+        self, *nodes: str, shard: int | None = None, timeout: Duration | None = None
+    ) -> tuple[MemberInfo, ...]:
+        """Let one of ``nodes`` lead whenever it can, the first of them most; none: nobody.
+
+        A wish, not an order: who is preferred gets leadership when it answers, has caught up and
+        is neither drained nor full, some seconds later.
+
+        Args:
+            nodes: Members, each once.
+            shard: Only of this shard; without it, of all.
+            timeout: See above.
+
+        Raises:
+            MemberNotFound: One is no member.
+            BadChange: One is named twice.
+            BadRequest: There is no such shard.
+        """
+        return await self._each(lambda each, left_s: each.prefer(nodes, left_s), timeout, shard)
+
     # -- inside
 
     async def _of_shards(self, timeout_s: float) -> tuple[ShardMembers, ...]:
@@ -132,11 +152,15 @@ class Members:
         self,
         ask: Callable[[ShardMembers, float], Awaitable[Rows]],
         timeout: Duration | None,
+        only: int | None = None,
     ) -> Rows:
         loop = asyncio.get_running_loop()
         patience_s = self._asker.timeout_s if timeout is None else seconds(timeout)
         deadline = loop.time() + patience_s
         rows: list[MemberInfo] = []
-        for shard in await self._of_shards(patience_s):
+        shards = await self._of_shards(patience_s)
+        if only is not None and only not in range(len(shards)):
+            raise BadRequest(f"there is no shard {only}; the last one is {len(shards) - 1}")
+        for shard in shards if only is None else (shards[only],):
             rows += await ask(shard, max(0.1, deadline - loop.time()))
         return tuple(rows)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from raftlog.client.log_space import LogSpace, read_space
 from raftlog.wire.schema import client
 
 
@@ -47,6 +48,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
         drained: Of the nodes that lead only if they must, those that this one knows of: itself,
             and if it leads the others.
         recovery: Set if a majority was ever given up.
+        preferred: The nodes that lead this shard when they can, the first one most.
+        space: What takes the shard's space, and who keeps the log from being trimmed.
     """
 
     cluster: str
@@ -68,6 +71,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     shards: int = 1
     drained: tuple[str, ...] = ()
     recovery: ForcedRecovery | None = None
+    preferred: tuple[str, ...] = ()
+    space: LogSpace = LogSpace((), 0, None)
 
 
 def read_status(answer: client.NodeStatus) -> NodeStatus:
@@ -92,6 +97,8 @@ def read_status(answer: client.NodeStatus) -> NodeStatus:
         max(1, answer.shards),
         tuple(answer.drained),
         read_recovery(answer),
+        tuple(answer.preferred),
+        read_space(answer.space),
     )
 
 

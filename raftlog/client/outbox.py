@@ -9,6 +9,7 @@ meanwhile waits behind it, in order.
 """
 
 import asyncio
+from time import monotonic
 from typing import Final, NamedTuple
 
 import msgspec
@@ -259,8 +260,6 @@ class Outbox:
         if self.lanes:
             self.lanes[place % len(self.lanes)].take(self._again(pack))
         else:
-            if pack.timer is not None:
-                pack.timer.cancel()
             self._dispatch.settled(pack)
             fail(pack, reason)
 
@@ -299,10 +298,8 @@ class Outbox:
     def _again(self, pack: Pack) -> Pack:
         """Return a pack with the same records, owners and end of time, not sent yet."""
         fresh = Pack(pack.timeout_s)
-        if pack.timer is not None:
-            fresh.timeout_s = max(pack.timer.when() - self._dispatch.loop.time(), _LEAST_S)
-            pack.timer.cancel()
-            pack.timer = None
+        if pack.deadline:
+            fresh.timeout_s = max(pack.deadline - monotonic(), _LEAST_S)
         self._dispatch.replaced(pack, fresh)
         fresh.count, fresh.bytes, fresh.data = pack.count, pack.bytes, pack.data
         fresh.columns, fresh.futures, fresh.whole = pack.columns, pack.futures, pack.whole

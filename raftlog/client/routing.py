@@ -29,9 +29,16 @@ LEADS: Final = "leader"
 
 
 async def ask_status(
-    address: str, *, shard: int = 0, cluster: str = "", timeout_s: float = PROBE_TIMEOUT_S
+    address: str,
+    *,
+    shard: int = 0,
+    cluster: str = "",
+    timeout_s: float = PROBE_TIMEOUT_S,
+    space: bool = False,
 ) -> client.NodeStatus:
     """Return what the node at ``address`` says about itself, over a connection of its own.
+
+    With ``space`` also what takes the shard's space, for which it looks at every queue.
 
     Raises:
         Unavailable: It does not answer in time.
@@ -41,7 +48,9 @@ async def ask_status(
     channel = await Channel.connect(host, port, cluster=cluster, timeout_s=timeout_s)
     try:
         status, _ = await channel.call(
-            Method.STATUS, client.GetStatus(), client.NodeStatus, shard=shard, timeout_s=timeout_s
+            *(Method.STATUS, client.GetStatus(space=space), client.NodeStatus),
+            shard=shard,
+            timeout_s=timeout_s,
         )
     finally:
         await channel.aclose()

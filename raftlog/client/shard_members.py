@@ -1,6 +1,7 @@
 """The members of one shard: who they are, and changes of that, asked of its leader."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -32,6 +33,7 @@ class MemberInfo(msgspec.Struct, frozen=True):
         held: Whether an operator made it a learner: it does not become a voter by itself.
         alive: Whether the leader has heard it lately, or is too new to know.
         shard: Which shard.
+        preference: As a leader: 1 for the most preferred one, 0 for one that is not preferred.
     """
 
     node: str
@@ -46,6 +48,7 @@ class MemberInfo(msgspec.Struct, frozen=True):
     held: bool
     alive: bool
     shard: int
+    preference: int = 0
 
 
 Rows = tuple[MemberInfo, ...]
@@ -83,6 +86,10 @@ class ShardMembers:
     async def demote(self, node: str, timeout_s: float) -> Rows:
         """Make a voter a learner."""
         return await self._ask(Method.MEMBER_DEMOTE, members.DemoteMember(node=node), timeout_s)
+
+    async def prefer(self, nodes: Sequence[str], timeout_s: float) -> Rows:
+        """Let one of ``nodes`` lead whenever it can, the first of them most."""
+        return await self._ask(Method.LEADER_PREFER, members.PreferLeader(nodes=nodes), timeout_s)
 
     async def replace(self, node: str, directory: str, timeout_s: float) -> Rows:
         """Remove this directory's replica, unless it is alive: another one takes its place."""
@@ -139,6 +146,7 @@ class ShardMembers:
                 held=each.held,
                 alive=each.alive,
                 shard=self.shard,
+                preference=each.preference,
             )
             for each in answer.members
         )

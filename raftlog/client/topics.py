@@ -9,6 +9,7 @@ from raftlog.base.errors import BadRequest, TopicExists, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.log_space import LogHold, read_hold
 from raftlog.client.starting import Start, check_start, start_offsets
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
@@ -17,19 +18,23 @@ PAGE: int = 1000
 
 
 class QueueInfo(msgspec.Struct, frozen=True, gc=False):
-    """One queue: its place in the topic, and the offsets that can be read."""
+    """One queue: its place in the topic, the offsets that can be read, and its bytes."""
 
     queue: int
     start_offset: int
     end_offset: int
     """That the next record gets."""
+    bytes: int = 0
+    """Of its batches that the log still has, those before its start included."""
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
     """A topic, its settings and its queues.
 
     ``retention`` is None where records are kept for ever, ``retention_bytes`` (of each
-    queue) where there is no bound.
+    queue) where there is no bound. ``hold`` says what keeps the log from being trimmed,
+    None if nothing does, and ``holding`` the places of this topic's queues that need that
+    part of it.
     """
 
     name: str
@@ -38,16 +43,24 @@ class TopicInfo(msgspec.Struct, frozen=True):
     retention_bytes: int | None
     readable: bool
     writable: bool
+    hold: LogHold | None = None
+    holding: tuple[int, ...] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Of its batches that the log still has."""
+        return sum(queue.bytes for queue in self.queues)
 
 
 class TopicSummary(msgspec.Struct, frozen=True):
-    """A topic in a list: how many queues, and how many records can be read."""
+    """A topic in a list: how many queues, how many records can be read, and their bytes."""
 
     name: str
     queues: int
     records: int
     retention: timedelta | None
     retention_bytes: int | None
+    bytes: int = 0
 
 
 class Topics:
@@ -218,6 +231,7 @@ class Topics:
                     topic.records,
                     _retention(topic.retention_ms),
                     topic.retention_bytes or None,
+                    topic.bytes,
                 )
             if not answer.more or not answer.topics:
                 return
@@ -229,13 +243,15 @@ class Topics:
         return TopicInfo(
             answer.name,
             tuple(
-                QueueInfo(place, queue.start_offset, queue.end_offset)
+                QueueInfo(place, queue.start_offset, queue.end_offset, queue.bytes)
                 for place, queue in enumerate(answer.queues)
             ),
             _retention(settings.retention_ms),
             settings.retention_bytes or None,
             settings.readable,
             settings.writable,
+            read_hold(answer.hold) if answer.HasField("hold") else None,
+            tuple(answer.holding),
         )
 
 

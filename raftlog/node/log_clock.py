@@ -76,11 +76,11 @@ class LogClock:
 
     def _offsets(self, now_ns: int, own_wall_ms: int, voters: Collection[NodeId]) -> list[int]:
         """Return the known wall clocks of voters minus our monotonic one, in order."""
-        offsets = [
-            offset
-            for node, (offset, heard_ns) in self._offsets_ns.items()
-            if node in voters and node != self._own and now_ns - heard_ns <= HEARD_NS
-        ]
+        offsets = []
+        for node, (offset, heard_ns) in self._offsets_ns.items():
+            if node in voters and node != self._own and now_ns - heard_ns <= HEARD_NS:
+                offsets.append(offset)
         if self._own in voters or not offsets:
             offsets.append(own_wall_ms * MS_NS - now_ns)
-        return sorted(offsets)
+        offsets.sort()
+        return offsets

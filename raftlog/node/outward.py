@@ -25,4 +25,8 @@ class Outward:
         try:
             callback(*arguments)
         except Exception:  # noqa: BLE001  (whatever it is, the replica stops and says so)
-            self._on_raised(AssertionError(f"a callback raised\n{traceback.format_exc()}"))
+            self.raised()
+
+    def raised(self) -> None:
+        """Report the exception that is being handled: for who calls back very often by itself."""
+        self._on_raised(AssertionError(f"a callback raised\n{traceback.format_exc()}"))

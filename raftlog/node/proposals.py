@@ -107,7 +107,7 @@ class Outstanding:
     """
 
     def __init__(self, outward: Outward) -> None:
-        self._tell_one = outward.call
+        self._outward = outward
         self._runs: deque[_Run] = deque()
         self._past: list[_Run] = []
         self.commands = 0
@@ -139,7 +139,10 @@ class Outstanding:
             # One command, as in an embedded log: told without a detour.
             groups[position] = _TOLD
             self.commands -= 1
-            self._tell_one(group[0].on_outcome, outcomes[0], term, index)
+            try:
+                group[0].on_outcome(outcomes[0], term, index)
+            except Exception:  # noqa: BLE001  (as ``Outward.call``, without a call for each)
+                self._outward.raised()
         else:
             self._tell(run, position, term, outcomes)
 
@@ -175,9 +178,12 @@ class Outstanding:
             raise AssertionError(told)
         self.commands -= len(group)
         for proposal, outcome in zip(group, outcomes, strict=True):
-            self._tell_one(proposal.on_outcome, outcome, term, index)
+            try:
+                proposal.on_outcome(outcome, term, index)
+            except Exception:  # noqa: BLE001  (as ``Outward.call``, without a call for each)
+                self._outward.raised()
 
     def _end(self, group: list[Proposal], error: Exception, term: Term, index: Index) -> None:
         self.commands -= len(group)
         for proposal in group:
-            self._tell_one(proposal.on_outcome, error, term, index)
+            self._outward.call(proposal.on_outcome, error, term, index)

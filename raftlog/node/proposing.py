@@ -72,6 +72,8 @@ class Proposing:
         self._stamp: Final = stamp
         self._intake: Final = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
+        self._waits_for_disk = False
+        """Whether the disk was at work at the last look: ``written`` will be called."""
         self._waits_for: Index | None = None
 
     @property
@@ -98,9 +100,12 @@ class Proposing:
         intake.add(Proposal(command_type, parts, size, on_outcome))
         if intake.bytes >= EAGER_BYTES:
             self._flush()
-        elif not self._flush_scheduled and not self._is_writing():
-            self._flush_scheduled = True
-            self._scheduler.defer(self._flush_in_turn)
+        elif not self._flush_scheduled and not self._waits_for_disk:
+            if self._is_writing():
+                self._waits_for_disk = True
+            else:
+                self._flush_scheduled = True
+                self._scheduler.defer(self._flush_in_turn)
 
     @property
     def stamps(self) -> bool:
@@ -129,6 +134,7 @@ class Proposing:
 
     def written(self) -> None:
         """The disk has time again: what has gathered becomes the next entry."""
+        self._waits_for_disk = False
         if self._intake.count and not self._flush_scheduled:
             self._flush()
 

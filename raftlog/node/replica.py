@@ -76,6 +76,7 @@ from raftlog.raft.events import (
     Transfer,
 )
 from raftlog.raft.rpcs import (
+    APPENDING,
     BESIDE,
     HeartbeatReply,
     PeerMessage,
@@ -121,7 +122,7 @@ class Replica:
         self._outstanding = Outstanding(self._outward)
         self._clock = ShardClock(
             *(replica.node, world.scheduler, machine),
-            *(lambda: self.membership, self._alarm),
+            *(lambda: self.core.membership, self._alarm),
         )
         self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
@@ -319,7 +320,8 @@ class Replica:
     @property
     def disk_level(self) -> DiskLevel:
         """What the disks of a majority can still take, as this replica has heard."""
-        return self.disks.room.level(self.core.membership)
+        room = self.disks.room
+        return DiskLevel.ROOM if room.is_plenty else room.level(self.core.membership)
 
     def status(self) -> CoreStatus:
         """Return what the core believes, and what is applied now: it is told that seldom."""
@@ -329,6 +331,10 @@ class Replica:
 
     def receive(self, sender: ReplicaId, message: PeerMessage) -> None:
         """Take in a message, as the sender's hello proved it."""
+        if isinstance(message, APPENDING):  # nearly all there is
+            self._ticking.pass_quiet_time()
+            self._step(Receive(sender, message))
+            return
         if isinstance(message, BESIDE):
             if not self._applier.stopped:
                 self.upkeep.receive(sender, message)
@@ -385,7 +391,8 @@ class Replica:
                 self._held.append(send)
         if effects.writes:
             self._persister.add(effects.writes)
-        self.keeping.serve(effects)
+        if effects.loads or effects.fetch_from is not None:
+            self.keeping.serve(effects)
         if effects.in_force is not None:
             self._on_members(effects.in_force)
         if effects.role is not None:
@@ -425,7 +432,10 @@ class Replica:
             self._clock.applied()
         self._proposing.applied(index)
         for listener in self._applied_listeners:
-            self._outward.call(listener, index)
+            try:
+                listener(index)
+            except Exception:  # noqa: BLE001  (as ``Outward.call``, without a call for each)
+                self._outward.raised()
 
     def _on_members(self, found: InForce) -> None:
         self.upkeep.know(self._others())

@@ -42,9 +42,14 @@ class ShardRoom:
         """Return what a replica's disk can take, as far as is known."""
         return self._node.level if node == self._me else self._heard.get(node, DiskLevel.ROOM)
 
+    @property
+    def is_plenty(self) -> bool:
+        """Whether no disk is known to be anything but roomy."""
+        return not self._heard and self._node.level is DiskLevel.ROOM
+
     def level(self, membership: Membership) -> DiskLevel:
         """Return the worst level of the best majority."""
-        if self._node.level is DiskLevel.ROOM and not self._heard:
+        if self.is_plenty:
             return DiskLevel.ROOM
         room = {
             replica.node: Index(WORST - self.of(replica.node))

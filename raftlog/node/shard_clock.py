@@ -40,6 +40,8 @@ class ShardClock:
         self._membership = membership
         self._sound = sound
         self._time = LogClock(own)
+        self._counted: Membership | None = None
+        self._voters: frozenset[NodeId] = frozenset()
         self.applied()
 
     def heard(self, sender: NodeId, message: HeartbeatReply | VoteReply) -> None:
@@ -52,8 +54,11 @@ class ShardClock:
 
     def stamp(self) -> int:
         """Return the log time of an entry that is made now, in milliseconds since 1970."""
-        voters = {voter.node for voter in self._membership().voters}
-        stamp = self._time.stamp(self._clock.now_ns(), self._clock.wall_ms(), voters)
+        membership = self._membership()
+        if membership is not self._counted:
+            self._counted = membership
+            self._voters = frozenset(voter.node for voter in membership.voters)
+        stamp = self._time.stamp(self._clock.now_ns(), self._clock.wall_ms(), self._voters)
         if self._time.is_disputed:
             self._sound(DISPUTED)
         return stamp

@@ -227,7 +227,7 @@ def next_membership(membership: Membership, change: MemberChange) -> Membership 
         MemberNotFound: The node that is meant is no member.
         MemberExists: Another directory of the node is a member.
         HeldBack: The node asks to vote, and an operator has made it a learner.
-        BadChange: No voter would remain, or there would be too many members.
+        BadChange: No voter would remain, there would be too many members, or a learner is to lead.
     """
     assert not membership.is_joint, f"a change within a change: {membership}"
     if isinstance(change, Prefer):
@@ -302,13 +302,19 @@ def _forgotten(membership: Membership, node: NodeId) -> Membership:
 
 
 def _preferring(membership: Membership, nodes: tuple[NodeId, ...]) -> Membership | None:
-    for node in nodes:
-        if membership.find(node) is None:
-            raise _no_member(membership, node)
-    if len(set(nodes)) != len(nodes):
-        raise BadChange(f"a node is named twice in {', '.join(nodes)}")
     if nodes == membership.preferred:
         return None
+    for node in nodes:
+        replica = membership.find(node)
+        if replica is None:
+            raise _no_member(membership, node)
+        if replica not in membership.voters:
+            raise BadChange(
+                f"{node} is a learner, and only a voter can lead; promote it first: raftlog "
+                f"member promote {node}"
+            )
+    if len(set(nodes)) != len(nodes):
+        raise BadChange(f"a node is named twice in {', '.join(nodes)}")
     return msgspec.structs.replace(membership, preferred=nodes)
 
 

@@ -49,11 +49,14 @@ class Configurations:
         Raises:
             CorruptFrame: No raftlog appends such an entry.
         """
-        found = [entry for entry in entries if entry.kind is EntryKind.CONFIGURATION]
-        for entry in found:
+        is_found = False
+        for entry in entries:
+            if entry.kind is not EntryKind.CONFIGURATION:
+                continue
             assert entry.index > self.index, f"configuration {entry.index} after {self.index}"
             self._known.append(Configuration(entry.index, decode_membership(entry.body)))
-        return bool(found)
+            is_found = True
+        return is_found
 
     def truncate(self, to: Index) -> bool:
         """Drop what a truncation takes; return whether another configuration is in force."""

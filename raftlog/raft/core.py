@@ -72,7 +72,8 @@ class RaftCore(Listening):
             out.role = RoleChanged(self.role, self.term, self.leader)
             failed = self._forwarded_reads.abandon()
             out.failed_reads.extend(ReadFailed(token) for token in failed)
-        out.in_force = self._members.news(self.commit)
+        if not self._members.is_settled:
+            out.in_force = self._members.news(self.commit)
         return out
 
     def next_deadline(self) -> int:
@@ -140,7 +141,10 @@ class RaftCore(Listening):
             self._out.refused = ProposalRefused.NOT_LEADER
         elif leadership.transferee is not None:
             self._out.refused = ProposalRefused.TRANSFERRING
-        elif self.log.bytes_after(self.commit, self.durable) > self.config.uncommitted_bytes_max:
+        elif (
+            self.log.bytes_after(self.commit, self.durability.index)
+            > self.config.uncommitted_bytes_max
+        ):
             self._out.refused = ProposalRefused.THROTTLED
         else:
             assert bodies, "a proposal without bodies"
@@ -168,6 +172,10 @@ class RaftCore(Listening):
         self._append_as_leader(leadership, entries)
         return entries[0].index
 
+    @property
+    def _leases_differ(self) -> bool:
+        return self.membership.lease_ms != self.config.lease_ms
+
     def _finish_change(self, leadership: Leadership) -> None:
         """Do what is due once a configuration is committed.
 
@@ -182,7 +190,7 @@ class RaftCore(Listening):
             # It led until its own removal was committed, without counting itself (§4.2.2).
             leadership.bow_out(self._out)
             self._become_follower(self.term, None)
-        elif self.membership.lease_ms != self.config.lease_ms and leadership.transferee is None:
+        elif self._leases_differ and leadership.transferee is None:
             leases = msgspec.structs.replace(self.membership, lease_ms=self.config.lease_ms)
             self._append_configuration(leadership, leases)
 
@@ -196,15 +204,16 @@ class RaftCore(Listening):
         leadership.replicate(self._out)
 
     def _on_durable(self, write: WriteNumber) -> None:
-        self.durability.reported(write)
+        durability = self.durability
+        durability.reported(write)
         if self.leadership is not None:
-            self.leadership.durable(self.durable)
-            self._advance_commit(self.leadership, self.durable)
+            self.leadership.durable(durability.index)
+            self._advance_commit(self.leadership, durability.index)
         elif self.role is Role.FOLLOWER:
             self._acknowledge()
         else:
             self._count_own_vote()
-        self.log.evict(min(self.commit, self.durable), self.config.uncommitted_bytes_max)
+        self.log.evict(min(self.commit, durability.index), self.config.uncommitted_bytes_max)
 
     def _on_applied(self, index: Index) -> None:
         assert self.applied <= index <= self.commit, f"applied {index}, commit {self.commit}"
@@ -476,4 +485,5 @@ class RaftCore(Listening):
             self._out.commit = commit
             leadership.commit = commit
             leadership.confirm_new_reads(self._out)
-            self._finish_change(leadership)
+            if not self._members.is_settled or self._leases_differ:
+                self._finish_change(leadership)

@@ -45,6 +45,8 @@ class Listening(ReplicaState):
             # log matches. A leader with nothing to send would never say so, and what it has
             # committed would not be committed here: tell it how little is known to match.
             self._promise(sender.node, rpcs.AppendAccepted(self.term, self._following.promised))
+        for token in self._forwarded_reads.overdue():
+            self._send(sender.node, rpcs.ReadIndexRequest(self.term, token))
 
     def _pledge_to_leader(self) -> int:
         """Pledge to help nobody else to lead, if the shard has leases; return for how long.

@@ -26,7 +26,7 @@ class LogView:
         self, start: LogEnd, end: LogEnd, term_runs: Sequence[tuple[Index, Term]]
     ) -> None:
         self.start = start
-        self.end = end
+        self._end_with(end)
         self._firsts = [first for first, _ in term_runs]
         self._terms = [term for _, term in term_runs]
         self._entries: list[Entry] = []
@@ -36,10 +36,10 @@ class LogView:
         assert end.index >= start.index, f"log ends at {end.index}, before {start.index}"
         assert not term_runs or term_runs[-1][1] == end.term, f"term runs disagree with {end}"
 
-    @property
-    def last_index(self) -> Index:
-        """Index of the last entry, or of the one before the first."""
-        return self.end.index
+    def _end_with(self, end: LogEnd) -> None:
+        self.end = end
+        self.last_index: Index = end.index
+        """Of the last entry, or of the one before the first. It is read at every turn."""
 
     @property
     def last_id(self) -> EntryId:
@@ -110,7 +110,7 @@ class LogView:
             total += len(entry.frame)
             ends.append(total)
         self._entries.extend(entries)
-        self.end = entries[-1].end
+        self._end_with(entries[-1].end)
 
     def truncate(self, to: Index, checksum: int) -> None:
         """Drop every entry after ``to``, whose chain value is ``checksum``."""
@@ -124,7 +124,7 @@ class LogView:
         del self._ends[kept:]
         if not self._entries:
             self._restart_tail(Index(to + 1))
-        self.end = LogEnd(to, term, checksum)
+        self._end_with(LogEnd(to, term, checksum))
 
     def slice(self, first: Index, bytes_max: int) -> tuple[Entry, ...] | None:
         """Return entries from ``first``: what fits in ``bytes_max``, at least one.
@@ -185,7 +185,8 @@ class LogView:
         self._terms.clear()
         self._entries.clear()
         self._ends.clear()
-        self.start = self.end = base
+        self.start = base
+        self._end_with(base)
         self._restart_tail(Index(base.index + 1))
 
     def last_at_or_below(self, index: Index, term: Term) -> EntryId:

@@ -60,6 +60,7 @@ def without_lost(
         learners=tuple(each for each in learners if each not in gone and each != me),
         learners_next=(),
         held=tuple(each for each in membership.held if each not in lost and each != me.node),
+        preferred=tuple(each for each in membership.preferred if each not in lost),
     )
     return msgspec.structs.replace(changed, addresses=known_addresses(changed))
 

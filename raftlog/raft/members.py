@@ -28,18 +28,18 @@ class Members:
         before = Configuration(Index(0), restored.membership)
         self.configurations = Configurations((before, *restored.configurations))
         self.configurations.committed(restored.commit)
-        self.quorum = Quorum.of(self.now)
+        self._look()
         self._told = (self.index, restored.commit >= self.index)
+        self.is_settled = False
+        """Whether all is told and done: a commit changes nothing here until ``obey`` is called."""
 
-    @property
-    def now(self) -> Membership:
+    def _look(self) -> None:
+        # Plain attributes: they are read several times for each message.
+        self.now: Membership = self.configurations.membership
         """The one in force."""
-        return self.configurations.membership
-
-    @property
-    def index(self) -> Index:
+        self.index: Index = self.configurations.index
         """The entry that says it; 0 if it is in none."""
-        return self.configurations.index
+        self.quorum = Quorum.of(self.now)
 
     @property
     def is_voter(self) -> bool:
@@ -73,12 +73,14 @@ class Members:
 
     def obey(self) -> None:
         """Another configuration is in force: it counts from now on."""
-        self.quorum = Quorum.of(self.now)
+        self.is_settled = False
+        self._look()
 
     def news(self, commit: Index) -> InForce | None:
         """Return what is in force, if that or its being committed has changed since told."""
         index = self.index
         is_committed = commit >= index
+        self.is_settled = is_committed and self.is_voter and not self.now.is_joint
         if (index, is_committed) == self._told:
             return None
         self._told = (index, is_committed)

@@ -9,11 +9,13 @@ counted, directory included, was checked at the core's gate (ruling 5).
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from enum import Enum
+from itertools import repeat
 from typing import Final
 
 from raftlog.base.ids import INDEX_ZERO, Index, NodeId
 from raftlog.base.membership import Membership
 
+_NOTHING: Final = repeat(INDEX_ZERO)
 EVERYTHING: Final = Index((1 << 64) - 1)
 """What an empty half commits: it never holds the other half back."""
 
@@ -48,8 +50,7 @@ class Majority:
         """
         if not self.voters:
             return EVERYTHING
-        indexes = sorted([stored.get(voter, INDEX_ZERO) for voter in self.voters])
-        return indexes[-self.size]
+        return sorted(map(stored.get, self.voters, _NOTHING))[-self.size]
 
     def verdict(self, granted: AbstractSet[NodeId], refused: AbstractSet[NodeId]) -> Verdict:
         """Return the outcome of an election, given the votes so far."""

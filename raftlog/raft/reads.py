@@ -11,11 +11,15 @@ before it, so reads cost a message per batch, not per read::
 """
 
 from collections import deque
+from typing import Final
 
 import msgspec
 
 from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import PENDING_READS_MAX
+
+HEARTBEATS_PATIENT: Final = 4
+"""A heartbeat round that begins when the question arrives answers it: so many are late."""
 
 
 class WaitingRead(msgspec.Struct, frozen=True, gc=False):
@@ -67,26 +71,37 @@ class PendingReads:
 class ForwardedReads:
     """Reads of a follower that its leader was asked about.
 
-    Requests and answers may be lost, so the shell gives a read up after a while;
-    a change of role, term or leader gives all of them up.
+    Requests and answers may be lost (a connection that is being made takes nothing), so
+    the leader is asked again after some heartbeats, and the shell gives a read up after a
+    while; a change of role, term or leader gives all of them up.
     """
 
     def __init__(self) -> None:
-        self._tokens: set[int] = set()
+        self._tokens: dict[int, int] = {}
+        """Reads, and how many heartbeats of the leader came since it was asked."""
 
     def add(self, token: int) -> bool:
         """Remember that the leader was asked; False if too many wait already."""
         if len(self._tokens) >= PENDING_READS_MAX:
             return False
-        self._tokens.add(token)
+        self._tokens[token] = 0
         return True
 
     def take(self, token: int) -> bool:
         """Forget a read; return whether it was waiting."""
         if token not in self._tokens:
             return False
-        self._tokens.remove(token)
+        del self._tokens[token]
         return True
+
+    def overdue(self) -> list[int]:
+        """Count a heartbeat; return the reads that the leader is to be asked about again."""
+        found: list[int] = []
+        for token, heartbeats in self._tokens.items():
+            self._tokens[token] = (heartbeats + 1) % HEARTBEATS_PATIENT
+            if not self._tokens[token]:
+                found.append(token)
+        return found
 
     def abandon(self) -> list[int]:
         """Return and forget all of them, oldest first."""

@@ -175,6 +175,9 @@ Message = (
 )
 """The closed union of what the core sends and receives."""
 
+APPENDING: Final = (AppendRequest, AppendAccepted)
+"""What is said for every append."""
+
 
 class RepairRequest(msgspec.Struct, frozen=True, gc=False):
     """Send me your entries ``first`` to ``last``: mine are damaged (ruling 20)."""

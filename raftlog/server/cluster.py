@@ -31,7 +31,7 @@ from raftlog.base.limits import STOP_DEADLINE_NS
 from raftlog.server.config import Config, NodeConfig
 from raftlog.server.formation import form
 from raftlog.server.inspection import cluster_of
-from raftlog.server.observation import ClusterView, observe
+from raftlog.server.observation import AskStatus, ClusterView, ask_without_space, observe
 from raftlog.server.pidfile import PidFile, ProcessId
 from raftlog.storage.files import OsFiles
 
@@ -67,12 +67,12 @@ class LocalNodes:
         """Return the file that the node writes its output to."""
         return self._config.run_directory / f"{node}.log"
 
-    async def observe(self) -> ClusterView:
+    async def observe(self, ask: AskStatus = ask_without_space) -> ClusterView:
         """Ask every node what it believes; one of another cluster counts as missing."""
         config = self._config
         addresses = {name: node.advertise_client for name, node in config.nodes.items()}
         mine = cluster_of(config.directories.values())
-        return await observe(addresses, config.shards, cluster=mine)
+        return await observe(addresses, config.shards, ask, cluster=mine)
 
     # -- up
 

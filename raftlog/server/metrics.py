@@ -29,6 +29,7 @@ def counters(replica: Replica, mesh: Mesh) -> dict[str, int]:
         "disk_stalled_size": int(replica.disks.is_stalled(SystemClock.now_ns())),
         "disk_handovers": replica.disks.handovers,
         "leased_reads": replica.core.leased_reads,
+        "wished_handovers": replica.yielding.handovers,
         "log_first_index": store.first_index,
         "memory_tail_bytes_size": replica.core.log.tail_bytes,
         "messages_received": mesh.server.messages,

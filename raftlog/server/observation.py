@@ -15,6 +15,7 @@ import msgspec
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ClusterId, NodeId
+from raftlog.client.log_space import LogSpace, read_space
 from raftlog.client.node_status import ForcedRecovery, read_recovery
 from raftlog.client.routing import ask_status
 from raftlog.wire.schema import client
@@ -41,8 +42,12 @@ class NodeView(msgspec.Struct, frozen=True):
     """Who votes, as this node knows it."""
     drained: bool = False
     """Whether it leads only if nobody else can."""
+    preferred: tuple[str, ...] = ()
+    """Who is to lead when it can, the first one most, as this node knows it."""
     recovery: ForcedRecovery | None = None
     """A majority was given up by hand, as this node knows it."""
+    space: LogSpace = LogSpace((), 0, None)
+    """What takes the shard's space, if that was asked for."""
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -54,6 +59,13 @@ class ClusterView(msgspec.Struct, frozen=True):
         """Return who leads ``shard``: of several that say so, the one of the highest term."""
         leaders = [view for view in self.nodes if view.shard == shard and view.role == LEADS]
         return max(leaders, key=lambda view: view.term, default=None)
+
+    @property
+    def leaders(self) -> dict[int, NodeView]:
+        """Who leads each shard that has a leader."""
+        shards = sorted({view.shard for view in self.nodes})
+        found = ((shard, self.leader(shard)) for shard in shards)
+        return {shard: leader for shard, leader in found if leader is not None}
 
     def lag(self, view: NodeView) -> int | None:
         """Return how many committed entries the node has not applied; None if not known."""
@@ -110,14 +122,20 @@ AskStatus = Callable[[str, int], Awaitable[client.NodeStatus]]
 """Asks the node at an address about a shard; raises a ``RaftlogError`` if it can't."""
 
 
-async def _ask(address: str, shard: int) -> client.NodeStatus:
+async def ask_without_space(address: str, shard: int) -> client.NodeStatus:
+    """Ask for what costs a node nothing."""
     return await ask_status(address, shard=shard)
+
+
+async def ask_with_space(address: str, shard: int) -> client.NodeStatus:
+    """Ask what takes space, too."""
+    return await ask_status(address, shard=shard, space=True)
 
 
 async def observe(
     addresses: Mapping[NodeId, str],
     shards: int = 1,
-    ask: AskStatus = _ask,
+    ask: AskStatus = ask_without_space,
     cluster: ClusterId | None = None,
 ) -> ClusterView:
     """Ask every node about every shard, all at once; nodes not of ``cluster`` do not count."""
@@ -160,5 +178,7 @@ async def _view(
         alarms=tuple(status.alarms),
         voters=tuple(status.voters),
         drained=node in status.drained,
+        preferred=tuple(status.preferred),
         recovery=read_recovery(status),
+        space=read_space(status.space),
     )

@@ -35,10 +35,8 @@ class BodyReader:
         """Read the batches of ``places``, or the first few of them."""
         self.reads += 1
         wanted = [
-            Place(
-                Index(postings.indexes[place]), postings.positions[place], postings.lengths[place]
-            )
-            for place in places
+            Place(Index(index), position, length)
+            for index, position, length in postings.places(places.start, places.stop)
         ]
         if wanted[0].index < self._store.first_index:
             # A snapshot is being installed: the log it leads to is here, and not yet the state.

@@ -78,4 +78,4 @@ def first_at(postings: Postings, log_time_ms: int) -> Offset:
     place = bisect_left(postings.log_times_ms, log_time_ms)
     if place == len(postings):
         return postings.end_offset
-    return Offset(postings.base_offsets[place])
+    return postings[place].base_offset

@@ -60,6 +60,8 @@ class ShardService(msgspec.Struct, frozen=True):
     durability: str = "fsync"
     drain: DrainService | None = None
     """None: this shard's leadership does not matter to who drains the node."""
+    space: Callable[[], client.LogSpace] = client.LogSpace
+    """What takes the shard's space; asked for by itself, since it costs a look at every queue."""
     scrub: Callable[[], int] = lambda: 0
     """Looks for damage now; returns the number of the pass."""
 
@@ -75,7 +77,7 @@ class ClientHandlers:
             Method.READ: self._read,
             Method.END_OFFSET: with_(lambda shard: shard.read, record_handlers.end_offset),
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
-            Method.STATUS: with_(lambda shard: shard.status, _status),
+            Method.STATUS: with_(lambda shard: shard, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
             Method.DRAIN: self._drain,
             Method.SCRUB: with_(lambda shard: shard.scrub, _scrub),
@@ -100,6 +102,7 @@ class ClientHandlers:
             Method.MEMBER_PROMOTE: with_(lambda shard: shard.members, members.promote),
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
+            Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
         }
 
     def _with(
@@ -141,8 +144,11 @@ class ClientHandlers:
             producer_handlers.fence(shard.producers, shard.durability, request)
 
 
-def _status(status: Callable[[], client.NodeStatus], request: ClientRequest) -> None:
-    request.reply(status())
+def _status(shard: ShardService, request: ClientRequest) -> None:
+    answer = shard.status()
+    if cast("client.GetStatus", request.message).space:
+        answer.space.CopyFrom(shard.space())
+    request.reply(answer)
 
 
 def _scrub(scrub: Callable[[], int], request: ClientRequest) -> None:

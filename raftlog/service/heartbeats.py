@@ -74,8 +74,11 @@ class HeartbeatService:
         self.waiting.wake_all()
 
     def _applied(self, _index: Index) -> None:
+        regrouped = self.machine.take_regrouped()
+        if not regrouped:
+            return
         # In order: a run of the simulator must not depend on the hashes of names.
-        for group in sorted(self.machine.take_regrouped()):
+        for group in sorted(regrouped):
             self.sessions.regrouped(group)
             self.waiting.wake(group)
 

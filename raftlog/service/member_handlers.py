@@ -40,6 +40,12 @@ def remove(service: MemberService, request: ClientRequest) -> None:
     service.remove(message.node, message.directory, answer_with(request, _members))
 
 
+def prefer(service: MemberService, request: ClientRequest) -> None:
+    """Let some rather lead than others."""
+    message = cast("members.PreferLeader", request.message)
+    service.prefer(message.nodes, answer_with(request, _members))
+
+
 def _members(state: MembersState) -> members.Members:
     return members.Members(
         members=[
@@ -54,6 +60,7 @@ def _members(state: MembersState) -> members.Members:
                 leads=each.leads,
                 held=each.held,
                 alive=each.alive,
+                preference=each.preference,
             )
             for each in state.members
         ],

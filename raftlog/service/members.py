@@ -5,6 +5,7 @@ change, and the outcome becomes what the members look like afterwards. A leader
 that has removed itself answers before it steps down.
 """
 
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 import msgspec
@@ -13,7 +14,7 @@ from raftlog.base.errors import BadName, BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.membership import Membership
 from raftlog.node.change import OnChanged
-from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove, Replace
+from raftlog.raft.changes import AddLearner, Demote, MemberChange, Prefer, Promote, Remove, Replace
 from raftlog.raft.config import CoreStatus
 from raftlog.service.proposing import Reply
 from raftlog.wire.address import parse_address
@@ -65,6 +66,7 @@ class MemberState(msgspec.Struct, frozen=True):
     """One member. ``place``: voter, learner, leaving or demoting (votes until the change ends).
 
     ``held``: an operator made it a learner. ``alive``: the leader has heard it lately.
+    ``preference``: as a leader, 1 for the most preferred one; 0: it is not preferred.
     """
 
     replica: ReplicaId
@@ -76,6 +78,7 @@ class MemberState(msgspec.Struct, frozen=True):
     leads: bool
     held: bool
     alive: bool
+    preference: int
 
 
 class MembersState(msgspec.Struct, frozen=True):
@@ -129,6 +132,10 @@ class MemberService:
             change = Replace(ReplicaId(name, DirectoryId(directory)))
         self._change(change, answer)
 
+    def prefer(self, nodes: Iterable[str], answer: Reply[MembersState]) -> None:
+        """Let one of ``nodes`` lead whenever it can, the first of them most."""
+        self._change(Prefer(tuple(NodeId(node) for node in nodes)), answer)
+
     def _change(self, change: MemberChange, answer: Reply[MembersState]) -> None:
         def changed(outcome: Membership | RaftlogError) -> None:
             if isinstance(outcome, RaftlogError):
@@ -159,6 +166,7 @@ class MemberService:
             leads=replica == self._replica.id and self._replica.leads,
             held=replica.node in membership.held,
             alive=seen.is_alive(replica.node),
+            preference=_preference(membership, replica.node),
         )
 
 
@@ -169,6 +177,11 @@ def place_of(membership: Membership, replica: ReplicaId) -> str:
     if replica in membership.learners:
         return "learner"
     return "demoting" if replica in membership.learners_next else "leaving"
+
+
+def _preference(membership: Membership, node: NodeId) -> int:
+    preferred = membership.preferred
+    return preferred.index(node) + 1 if node in preferred else 0
 
 
 def _why_not(node: str, directory: str, addresses: tuple[str, str]) -> RaftlogError | None:

@@ -289,7 +289,7 @@ class Reading:
     def _serve(self, queue: Queue, postings: Postings) -> None:
         first = postings.find(self._request.offset)
         bytes_max = min(max(self._request.bytes_max, 1), READ_BYTES_MAX)
-        if self._service.replica.tail(Index(postings.indexes[first])) is None:
+        if self._service.replica.tail(postings.index_at(first)) is None:
             after = self._reach(postings, first, min(bytes_max, READ_SPAN_BYTES_MAX))
             after = self._below_memory(postings, after)
             self._service.bodies.read(
@@ -304,19 +304,20 @@ class Reading:
     @staticmethod
     def _reach(postings: Postings, first: int, bytes_max: int) -> int:
         """Return where a run of about ``bytes_max`` from ``first`` ends; at least one batch."""
-        lengths = postings.lengths
         limit = min(len(postings), first + READ_BATCHES_MAX)
-        after = first + 1
-        size = lengths[first]
-        while after < limit and size + lengths[after] <= bytes_max:
-            size += lengths[after]
+        after = first
+        size = 0
+        for _, _, length in postings.places(first, limit):
+            size += length
+            if size > bytes_max and after > first:
+                break
             after += 1
         return after
 
     def _below_memory(self, postings: Postings, after: int) -> int:
         """Leave out what is in memory: it may not be on disk here yet (ruling 14)."""
         tail = self._service.replica.tail
-        while tail(Index(postings.indexes[after - 1])) is not None:
+        while tail(postings.index_at(after - 1)) is not None:
             after -= 1
         return after
 
@@ -325,15 +326,13 @@ class Reading:
         batches: list[Buffer] = []
         at = 0
         body = memoryview(b"")
-        for place in range(first, after):
-            index = postings.indexes[place]
+        for index, position, length in postings.places(first, after):
             if index != at:
                 entry = self._service.replica.tail(Index(index))
                 if entry is None:
                     break
                 at, body = index, entry.body
-            position = postings.positions[place]
-            batches.append(body[position : position + postings.lengths[place]])
+            batches.append(body[position : position + length])
         return batches
 
     def _on_batches(
@@ -353,7 +352,7 @@ class Reading:
             self._end(error)
             return
         assert batches, "a read found neither a batch nor an error"
-        bases = postings.base_offsets[first : first + len(batches)]
+        bases = postings.offsets(first, first + len(batches))
         self._end(self._result(queue, bases, batches))
 
     def _result(

@@ -178,7 +178,7 @@ class RetentionService:
             return postings.end_offset
         newest_first = list(accumulate(reversed(postings.lengths)))
         kept = bisect_left(newest_first, bytes_max - behind) + 1
-        return Offset(postings.base_offsets[max(0, len(postings) - kept)])
+        return postings[max(0, len(postings) - kept)].base_offset
 
 
 def _forgets(settings: TopicSettings) -> bool:

@@ -25,6 +25,7 @@ from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.draining import DrainService
 from raftlog.service.find import FindService
+from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
@@ -39,7 +40,13 @@ from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
 from raftlog.service.snapshot import Snapshots, find_snapshot
-from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
+from raftlog.service.status import (
+    NodeFacts,
+    log_space,
+    machine_sizes,
+    node_status,
+    service_counters,
+)
 from raftlog.service.topics import TopicService
 from raftlog.service.trimming import LogTrimming
 from raftlog.storage.files import Files
@@ -109,7 +116,7 @@ class BrokerShard:
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = RetentionService(replica, machine, ranges, scheduler)
         retention.on_walked = kept.trimming.propose
-        reign = Reign(sessions, heartbeats, retention)
+        reign, footprint = Reign(sessions, heartbeats, retention), Footprint(machine, scheduler)
 
         def stop() -> None:
             reign.stop()
@@ -123,9 +130,8 @@ class BrokerShard:
                 **reign.counters(),
                 **kept.counters(),
             }
-            members = replica.core.membership
             return node_status(
-                *(facts, replica.status(), members, counted),
+                *(facts, replica.status(), replica.core.membership, counted),
                 *(replica.upkeep.alarms.raised, replica.members.drained),
             )
 
@@ -133,13 +139,14 @@ class BrokerShard:
             produce=produce,
             read=read,
             find=FindService(replica, machine, ranges),
-            topics=TopicService(replica, machine),
+            topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             groups=GroupService(replica, machine, sessions),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             members=MemberService(replica),
             status=status,
+            space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
             stop=stop,

@@ -13,8 +13,10 @@ from raftlog.base.ids import ClusterId, NodeId
 from raftlog.base.membership import Membership
 from raftlog.broker.machine import BrokerMachine
 from raftlog.raft.config import CoreStatus
+from raftlog.service.footprint import LogSpace
 from raftlog.service.produce import ProduceService
 from raftlog.service.read import ReadService
+from raftlog.service.topic_handlers import log_hold
 from raftlog.wire.schema import client
 
 Counters = Callable[[], Mapping[str, int]]
@@ -60,6 +62,7 @@ def node_status(
         shards=facts.shards,
         drained=drained,
         recovery=_recovery(membership),
+        preferred=membership.preferred,
     )
 
 
@@ -70,6 +73,15 @@ def _recovery(membership: Membership) -> client.ForcedRecovery | None:
     lost = [f"{each.node}/{each.directory}" for each in found.lost]
     return client.ForcedRecovery(
         index=found.index, wall_ms=found.wall_ms, node=found.by.node, lost=lost
+    )
+
+
+def log_space(space: LogSpace) -> client.LogSpace:
+    """Return what takes space, as clients are told."""
+    return client.LogSpace(
+        largest=[client.TopicBytes(topic=name, bytes=size) for name, size in space.largest],
+        bytes=space.bytes,
+        hold=None if space.hold is None else log_hold(space.hold),
     )
 
 

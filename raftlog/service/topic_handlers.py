@@ -5,14 +5,19 @@ from typing import Final, cast
 from raftlog.base.limits import FRAME_HEADER_BYTES_MAX, NAME_CHARACTERS_MAX, TOPIC_QUEUES_MAX
 from raftlog.broker.topics import Topic, TopicChanges
 from raftlog.service.answers import answer_with, that_fit
+from raftlog.service.footprint import LogHold
 from raftlog.service.ports import ClientRequest
 from raftlog.service.topics import Page, TopicService, TopicState
 from raftlog.wire.schema import topics
 
-QUEUE_ROW_BYTES_MAX: Final = 2 + 6 + 11 + 11
-"""A ``TopicQueue``, with the field that it is."""
+QUEUE_ROW_BYTES_MAX: Final = 2 + 6 + 11 + 11 + 11 + 6
+"""A ``TopicQueue`` with the field that it is, and its place among those that hold the log."""
+HOLD_BYTES_MAX: Final = 10 * 11 + NAME_CHARACTERS_MAX
 
-assert TOPIC_QUEUES_MAX * QUEUE_ROW_BYTES_MAX + NAME_CHARACTERS_MAX + 64 < FRAME_HEADER_BYTES_MAX
+assert (
+    TOPIC_QUEUES_MAX * QUEUE_ROW_BYTES_MAX + NAME_CHARACTERS_MAX + 64 + HOLD_BYTES_MAX
+    < FRAME_HEADER_BYTES_MAX
+)
 
 
 def create(service: TopicService, request: ClientRequest) -> None:
@@ -75,10 +80,33 @@ def _description(state: TopicState) -> topics.TopicDescription:
         ),
         queues=[
             topics.TopicQueue(
-                queue=queue.queue, start_offset=queue.start_offset, end_offset=queue.end_offset
+                queue=queue.queue,
+                start_offset=queue.start_offset,
+                end_offset=queue.end_offset,
+                bytes=queue.bytes,
             )
             for queue in state.queues
         ],
+        hold=None if state.hold is None else log_hold(state.hold),
+        holding=[
+            place
+            for place, queue in enumerate(state.queues)
+            if state.hold is not None and queue.queue in state.hold.holding
+        ],
+    )
+
+
+def log_hold(hold: LogHold) -> topics.LogHold:
+    """Return who keeps the log, as clients are told."""
+    return topics.LogHold(
+        first_index=hold.first_index,
+        last_index=hold.last_index,
+        queues=hold.queues,
+        topic=hold.topic,
+        place=hold.place,
+        retention_ms=hold.settings.retention_ms,
+        retention_bytes=hold.settings.retention_bytes,
+        newest_ms=hold.newest_ms,
     )
 
 
@@ -90,6 +118,7 @@ def _listed(page: Page) -> topics.TopicsListed:
             retention_ms=state.topic.settings.retention_ms,
             retention_bytes=state.topic.settings.retention_bytes,
             records=state.records,
+            bytes=state.bytes,
         )
         for state in page.topics
     )

@@ -11,6 +11,7 @@ from raftlog.base.names import SYSTEM_PREFIXES
 from raftlog.base.space import DiskLevel
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic, TopicChanges
+from raftlog.service.footprint import Footprint, LogHold
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.refusing import disk_full
@@ -24,11 +25,12 @@ SYSTEM_TOPICS_MAX: Final = 16
 
 
 class QueueEnds(msgspec.Struct, frozen=True, gc=False):
-    """A queue's number, where it begins, and where it ends."""
+    """A queue's number, where it begins and ends, and its bytes in the log."""
 
     queue: int
     start_offset: Offset
     end_offset: Offset
+    bytes: int
 
 
 class TopicState(msgspec.Struct, frozen=True):
@@ -36,6 +38,13 @@ class TopicState(msgspec.Struct, frozen=True):
 
     topic: Topic
     queues: tuple[QueueEnds, ...]
+    hold: LogHold | None = None
+    """Who keeps the log, where somebody asked for one topic."""
+
+    @property
+    def bytes(self) -> int:
+        """Of its batches that the log still has."""
+        return sum(queue.bytes for queue in self.queues)
 
     @property
     def records(self) -> int:
@@ -53,9 +62,12 @@ class Page(msgspec.Struct, frozen=True):
 class TopicService:
     """The topics of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine) -> None:
+    def __init__(
+        self, replica: ShardReplica, machine: BrokerMachine, footprint: Footprint
+    ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
+        self._footprint: Final = footprint
 
     def create(self, name: str, changes: TopicChanges, reply: Reply[TopicState]) -> None:
         """Make a topic; ``BadName``, ``TopicExists``, ``BadRequest`` or ``LimitReached`` if not.
@@ -85,7 +97,7 @@ class TopicService:
             topic = self._machine.topics.get(name)
             if topic is None:
                 return TopicNotFound(name, self._machine.topics.nearest(name))
-            return self._state(topic)
+            return self._state(topic, self._footprint.hold())
 
         look(self._replica, answer, reply)
 
@@ -121,8 +133,9 @@ class TopicService:
 
         return answer
 
-    def _state(self, topic: Topic) -> TopicState:
-        get = self._machine.queues.get
+    def _state(self, topic: Topic, hold: LogHold | None = None) -> TopicState:
+        machine = self._machine
+        get = machine.queues.get
         ends = []
         for number in topic.queues:
             queue = get(number)
@@ -130,5 +143,5 @@ class TopicService:
             start, end = (
                 (Offset(0), Offset(0)) if queue is None else (queue.start_offset, queue.end_offset)
             )
-            ends.append(QueueEnds(number, start, end))
-        return TopicState(topic, tuple(ends))
+            ends.append(QueueEnds(number, start, end, machine.batch_bytes(number)))
+        return TopicState(topic, tuple(ends), hold)

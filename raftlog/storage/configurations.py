@@ -59,6 +59,12 @@ def rows_after(
     commit: Index,
 ) -> list[ConfigurationRow] | None:
     """Return what the file must name before ``entries`` are written; None if nothing changes."""
+    if truncate_to is None:
+        for entry in entries:
+            if entry.kind is EntryKind.CONFIGURATION:
+                break
+        else:
+            return None
     kept = [row for row in rows if truncate_to is None or row.index <= truncate_to]
     new = [
         ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))

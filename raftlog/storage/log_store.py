@@ -162,7 +162,7 @@ class LogStore:
     @property
     def faulty_count(self) -> int:
         """How many entries are damaged."""
-        return sum(hole.last - hole.first + 1 for hole in self.holes())
+        return sum([hole.last - hole.first + 1 for s in self._segments for hole in s.holes])
 
     def faulty_ranges(self) -> list[tuple[Index, Index]]:
         """Return first and last index of each damaged place."""
@@ -407,22 +407,22 @@ class LogStore:
         self.unit_number += 1
         start = segment.end_position
         unit = Unit(self.unit_number, length, self.end, commit)
-        head = encode_unit(unit, segment.salt, start)
-        buffers: list[Buffer] = [head]
+        buffers: list[Buffer] = [encode_unit(unit, segment.salt, start)]
         position = start + UNIT_BYTES
         places, unit_starts = segment.places, segment.unit_starts
         assert places is not None, "appending to a segment without places"
         assert unit_starts is not None, "appending to a segment that was opened sealed"
         unit_starts.append(start)
+        positions, checksums = places.positions, places.checksums
         term = segment.end.term if segment.term_runs else None
         for entry in entries:
             if entry.term != term:
                 term = entry.term
                 segment.term_runs.append((entry.index, term))
-            places.append(position, entry.checksum)
-            frame = entry.frame
-            buffers.append(frame)
-            position += len(frame)
+            positions.append(position)
+            checksums.append(entry.checksum)
+            buffers.append(entry.frame)
+            position += len(entry.frame)
         segment.end_position = position
         segment.end = self.end = entries[-1].end
         claim = claim_done(self.unit_number, self.end)

@@ -64,8 +64,9 @@ class FramedConnection(asyncio.BufferedProtocol):
             return
         if not self._outgoing:
             self.turn.defer(self._flush)
+        outgoing = self._outgoing
         for buffer in buffers:
-            self._outgoing.append(buffer)
+            outgoing.append(buffer)
             self._outgoing_bytes += len(buffer)
 
     def _flush(self) -> None:
@@ -116,8 +117,7 @@ class FramedConnection(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go."""
-        del sizehint
-        return self.decoder.get_buffer()
+        return self.decoder.get_buffer(sizehint)
 
     def buffer_updated(self, nbytes: int) -> None:
         """Handle what has arrived."""
@@ -126,8 +126,9 @@ class FramedConnection(asyncio.BufferedProtocol):
         self.turn.handle(self._take_frames)
 
     def _take_frames(self) -> None:
+        take = self.decoder.take
         try:
-            for frame in self.decoder.frames():
+            while (frame := take()) is not None:
                 if self.is_ended:
                     return
                 self.frame_received(frame)

@@ -25,7 +25,7 @@ from typing import Any, Final, cast
 from crc32c import crc32c
 from google.protobuf.message import Message as Proto
 
-from raftlog.base.entry import Buffer, Entry, frames_of, parse_entries
+from raftlog.base.entry import Buffer, frames_of, parse_entries
 from raftlog.base.errors import CorruptFrame, ProtocolError
 from raftlog.base.ids import ShardId
 from raftlog.raft import rpcs
@@ -106,24 +106,20 @@ _BY_METHOD: Final = {
 }
 
 
-def entries_of(message: rpcs.PeerMessage) -> tuple[Entry, ...]:
-    """Return the entries that a message carries."""
-    if isinstance(message, _WITH_ENTRIES):
-        return message.entries
-    return ()
-
-
 def is_bulk(message: rpcs.PeerMessage) -> bool:
     """Whether a message belongs on the connection for what is large."""
-    return bool(entries_of(message)) or isinstance(message, rpcs.InstallChunk)
+    if isinstance(message, _WITH_ENTRIES):
+        return bool(message.entries)
+    return isinstance(message, rpcs.InstallChunk)
 
 
 def encode_message(shard: ShardId, message: rpcs.PeerMessage) -> list[Buffer]:
     """Return the buffers of the frame that carries ``message``."""
     method, encode = _BY_TYPE[type(message)]
-    entries = entries_of(message)
-    payload: Sequence[Buffer] = frames_of(entries) if entries else ()
-    if isinstance(message, rpcs.InstallChunk) and message.data:
+    payload: Sequence[Buffer] = ()
+    if isinstance(message, _WITH_ENTRIES):
+        payload = frames_of(message.entries)
+    elif isinstance(message, rpcs.InstallChunk) and message.data:
         payload = (message.data,)
     return encode_frame(method, encode(message), payload, shard=shard)
 

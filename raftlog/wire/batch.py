@@ -166,16 +166,16 @@ def encode_columns(
     if count > BATCH_RECORDS_MAX:
         raise RecordTooLarge(count, BATCH_RECORDS_MAX)
     flags = 0
-    columns = struct.Struct(f"<{count}i")
+    column = f"<{count}i"
     has_nulls = None in values
     if has_nulls:
         flags |= BatchFlag.NULL_VALUES
-    body = [b"", b"", columns.pack(*lengths(values, has_none=has_nulls))]
+    body = [b"", b"", struct.pack(column, *lengths(values, has_none=has_nulls))]
     has_keys = keys is not None and any(key is not None for key in keys)
     if keys is not None and has_keys:
         assert len(keys) == count, f"{len(keys)} keys for {count} values"
         flags |= BatchFlag.KEYS
-        body.append(columns.pack(*lengths(keys, has_none=True)))
+        body.append(struct.pack(column, *lengths(keys, has_none=True)))
     first = largest = timestamp_ms
     if timestamps_ms is not None:
         assert len(timestamps_ms) == count, f"{len(timestamps_ms)} times for {count} values"

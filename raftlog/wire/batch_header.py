@@ -41,7 +41,9 @@ _LENGTH: Final = struct.Struct("<I")
 _LENGTH_AT: Final = 28
 _FACTS: Final = struct.Struct("<I36xq")
 _FACTS_AT: Final = 36
-_APPEND_FACTS: Final = struct.Struct("<I4xIIQQQ8xq")
+APPEND_FACTS_LAYOUT: Final = f"{_LENGTH_AT}xI4xIIQQQ8xq"
+"""Where ``AppendFacts`` lie in a batch."""
+_APPEND_FACTS: Final = struct.Struct(f"<{APPEND_FACTS_LAYOUT}")
 _STAMP: Final = struct.Struct("<IQQQ")
 _STAMP_AT: Final = 40
 _CHECKSUM: Final = struct.Struct("<I")
@@ -146,7 +148,7 @@ AppendFacts = tuple[int, int, int, int, int, int, int]
 
 def append_facts(buffer: Buffer, position: int = 0) -> AppendFacts:
     """Return what the machine needs of a batch that was checked before, in one look."""
-    facts: AppendFacts = _APPEND_FACTS.unpack_from(buffer, position + _LENGTH_AT)
+    facts: AppendFacts = _APPEND_FACTS.unpack_from(buffer, position)
     return facts
 
 

@@ -110,6 +110,7 @@ class Method(IntEnum):
     MEMBER_PROMOTE = 114
     MEMBER_DEMOTE = 115
     MEMBER_REMOVE = 116
+    LEADER_PREFER = 117
 
 
 class Flag(IntEnum):
@@ -157,12 +158,12 @@ def encode_frame(
     Large parts of the payload are passed on as they are, small neighbours are
     joined.
     """
-    length = len(header)
+    length = header_length = len(header)
     for part in payload:
         length += len(part)
-    assert len(header) <= FRAME_HEADER_BYTES_MAX, f"frame header of {len(header)} bytes"
+    assert header_length <= FRAME_HEADER_BYTES_MAX, f"frame header of {header_length} bytes"
     assert length <= FRAME_BODY_BYTES_MAX, f"frame of {length} bytes"
-    sealed = _SEALED.pack(length, len(header), request_id, shard, method, flags, 0)
+    sealed = _SEALED.pack(length, header_length, request_id, shard, method, flags, 0)
     checksum = _CHECKSUM.pack(crc32c(header, crc32c(sealed)))
     if length <= JOIN_BYTES_MAX:
         return [b"".join((sealed, checksum, header, *payload))]
@@ -185,7 +186,7 @@ class FrameDecoder:
     """Turns received bytes into frames. Owned by one connection.
 
     Made for ``asyncio.BufferedProtocol``: write into ``get_buffer()``, tell
-    ``buffer_updated(count)``, then take every frame from ``frames()``. After a
+    ``buffer_updated(count)``, then ``take()`` frames until there is none. After a
     ``ProtocolError`` the decoder is of no further use.
 
     Attributes:
@@ -215,9 +216,10 @@ class FrameDecoder:
         """The other side has said an acceptable hello: frames may be large from here on."""
         self._limit = FRAME_BODY_BYTES_MAX
 
-    def get_buffer(self) -> memoryview:
-        """Return where the next bytes go; never empty."""
-        return self._view[self._end :]
+    def get_buffer(self, sizehint: int = -1) -> memoryview:
+        """Return where the next bytes go; never empty, whatever the hint."""
+        del sizehint
+        return self._view[self._end :] if self._end else self._view
 
     def buffer_updated(self, count: int) -> None:
         """``count`` bytes were written into the last ``get_buffer()``."""
@@ -230,15 +232,28 @@ class FrameDecoder:
         Raises:
             ProtocolError: These bytes are no frames of this protocol.
         """
-        while self._end - self._start >= self._needed:
-            frame = self._take()
-            if frame is None:
-                break
+        while (frame := self.take()) is not None:
             yield frame
-        self.partial_bytes = self._end - self._start
-        self._make_room()
 
-    def _take(self) -> Frame | None:
+    def take(self) -> Frame | None:
+        """Return the next whole frame; None when no other has arrived, and only then go on.
+
+        Raises:
+            ProtocolError: These bytes are no frames of this protocol.
+        """
+        have = self._end - self._start
+        if not have:
+            self._start = self._end = self.partial_bytes = 0
+            return None
+        if have >= self._needed:
+            frame = self._parse()
+            if frame is not None:
+                return frame
+        self.partial_bytes = have
+        self._make_room(have)
+        return None
+
+    def _parse(self) -> Frame | None:
         start = self._start
         length, header_length, request_id, shard, method, flags, reserved, checksum = (
             _PREFIX.unpack_from(self._buffer, start)
@@ -276,12 +291,8 @@ class FrameDecoder:
         self.partial_method = self.partial_shard = 0
         return Frame(method, flags, request_id, shard, header, payload)
 
-    def _make_room(self) -> None:
-        """Leave space behind what has arrived: move it to the front, or grow for it."""
-        size = self._end - self._start
-        if size == 0:
-            self._start = self._end = 0
-            return
+    def _make_room(self, size: int) -> None:
+        """Leave space behind the ``size`` bytes that are here: move them, or grow for them."""
         capacity = len(self._buffer)
         if self._start + self._needed <= capacity:
             return

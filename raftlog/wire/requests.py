@@ -51,6 +51,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.MEMBER_PROMOTE: Exchange(members.PromoteMember, members.Members, changes=True),
     Method.MEMBER_DEMOTE: Exchange(members.DemoteMember, members.Members, changes=True),
     Method.MEMBER_REMOVE: Exchange(members.RemoveMember, members.Members, changes=True),
+    Method.LEADER_PREFER: Exchange(members.PreferLeader, members.Members, changes=True),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member) counts as looking: its caller asks again."""
@@ -88,6 +89,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "MemberPromote": Method.MEMBER_PROMOTE,
     "MemberDemote": Method.MEMBER_DEMOTE,
     "MemberRemove": Method.MEMBER_REMOVE,
+    "Prefer": Method.LEADER_PREFER,
 }
 """Which method each rpc of that service is."""
 

@@ -8,7 +8,8 @@ from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.invariants import check
 from raftlog.broker.queue_index import Found
 from raftlog.broker.ranges import parse_range
-from raftlog.broker.topics import DeleteTopic
+from raftlog.broker.topics import DeleteTopic, MoveStart
+from raftlog.broker.trims import Trim
 from tests.broker.logs import Shard, append, batch_of
 
 BATCHES = 40
@@ -79,7 +80,7 @@ def test_the_first_batch_at_or_after_a_log_time_is_in_the_range_that_is_found(
                 continue
             postings = world.postings(queue, found)
             first = next(at for at in range(len(postings)) if postings.log_times_ms[at] >= time_ms)
-            assert [postings.base_offsets[first]] == expected
+            assert [postings[first].base_offset] == expected
 
 
 def test_the_newest_bytes_begin_in_the_range_that_is_found(world: World) -> None:
@@ -121,3 +122,44 @@ def test_records_of_a_deleted_topic_stay_in_the_files_and_leave_the_directory(
     assert any(span.queue == one for item in sealed for span in item.summary.queues)
     assert world.machine.find_time(one, 0) is None
     check(world.machine)
+
+
+def test_the_oldest_range_that_is_needed_is_named_with_who_needs_it(world: World) -> None:
+    """All who have records there, with the time of their newest; who has passed it is not."""
+    needed = world.machine.oldest_needed()
+    assert needed is not None
+    assert (needed.first_index, needed.last_index) == (1, 10)
+    first_nine = world.sent[:9]
+    newest = {queue: at_ms for queue, at_ms, _, _ in first_nine}
+    assert needed.queues == newest
+    first, second, third = world.queues
+    for queue in (first, third):
+        world(MoveStart(queue, world.machine.queues.find(queue).end_offset))
+    needed = world.machine.oldest_needed()
+    assert needed is not None
+    assert needed.queues == {second: newest[second]}
+
+
+def test_the_oldest_range_that_is_needed_follows_what_is_free(world: World) -> None:
+    """The two are one look: where the free ranges end the needed one begins."""
+    for queue in world.queues:
+        row = world.machine.queues.find(queue)
+        for start in range(row.start_offset, row.end_offset + 1, 4):
+            world(MoveStart(queue, start))
+            free, _ = world.machine.free_through()
+            needed = world.machine.oldest_needed()
+            assert needed is None or needed.first_index == free + 1
+    for queue in world.queues:
+        world(MoveStart(queue, world.machine.queues.find(queue).end_offset))
+    assert world.machine.oldest_needed() is None
+
+
+def test_what_was_trimmed_has_no_bytes_any_more(world: World) -> None:
+    """Nobody can need it."""
+    queue = world.queues[0]
+    before = world.machine.batch_bytes(queue)
+    for each in world.queues:
+        world(MoveStart(each, world.machine.queues.find(each).end_offset))
+    free, _ = world.machine.free_through()
+    world(Trim(free))
+    assert world.machine.batch_bytes(queue) < before

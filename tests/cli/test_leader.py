@@ -1,4 +1,4 @@
-"""``raftlog leader transfer``: it waits until somebody else leads, and says who."""
+"""``raftlog leader``: a transfer waits until somebody else leads; who is preferred is kept."""
 
 import asyncio
 from collections.abc import Iterator
@@ -6,8 +6,12 @@ from typing import cast
 
 import pytest
 
+from raftlog.base.ids import NodeId
 from raftlog.cli.app import main
+from raftlog.cli.cluster import role_of
 from raftlog.cli.exits import Exit
+from raftlog.server.observation import ClusterView, NodeView
+from raftlog.sync import Client
 from raftlog.testing.cluster import LocalCluster
 from tests.cli.conftest import Shell
 
@@ -82,6 +86,76 @@ def test_mistakes_are_told_what_to_do(
 ) -> None:
     """On a node that is alone."""
     ran = shell("leader", "transfer", *arguments)
+
+    assert (ran.code, ran.out) == (code, ""), ran.err
+    assert complaint in " ".join(ran.err.replace("│", " ").split())
+
+
+def test_a_preferred_leader_is_kept_shown_and_forgotten(
+    three: LocalCluster, shell_of_three: Shell
+) -> None:
+    """Who leads already is preferred: nothing moves, and a transfer says that it won't last."""
+    before = leader(three)
+    others = [node for node in three.nodes if node != before]
+
+    told = shell_of_three.json("leader", "prefer", "--node", before, "-n", others[0])
+
+    assert told == {"shards": [{"shard": 0, "preferred": [before, others[0]], "leader": before}]}
+    assert shell_of_three.json("leader", "prefer") == told
+    assert f"{before}, {others[0]}" in shell_of_three.text("leader", "prefer")
+    places = {
+        row["node"]: row["preference"] for row in shell_of_three.json("member", "list")["members"]
+    }
+    assert places == {before: 1, others[0]: 2, others[1]: 0}
+    assert "preferred (2)" in shell_of_three.text("member", "list")
+    ran = shell_of_three("leader", "transfer", "--to", others[0])
+    assert (ran.code, f"{before} is preferred and leads again" in ran.err) == (Exit.DONE, True)
+
+    told = shell_of_three.json("leader", "prefer", "--clear")
+    assert told["shards"][0]["preferred"] == []
+    assert "nobody" in shell_of_three.text("leader", "prefer")
+
+
+def test_a_program_says_it_without_a_loop_of_its_own(three: LocalCluster) -> None:
+    """In a thread; the rows that come back show it."""
+    with Client(three.seeds) as client:
+        rows = client.members.prefer(leader(three), shard=0)
+        assert {each.preference for each in rows if each.leads} == {1}
+        assert {each.preference for each in client.members.prefer()} == {0}
+        assert client.status().preferred == ()
+
+
+def test_the_status_shows_what_is_wished_as_the_leader_knows_it() -> None:
+    """A follower that was cut off may know an older wish."""
+    nodes = [NodeId(f"n{n}") for n in (1, 2, 3)]
+    leading = NodeView(nodes[0], 0, "", role="leader", term=2, preferred=("n2", "n3"))
+    second = NodeView(nodes[1], 0, "", role="follower", term=2, drained=True)
+    third = NodeView(nodes[2], 0, "", role="follower", term=1, preferred=("n1",))
+    view = ClusterView((leading, second, third))
+
+    assert [role_of(view, each) for each in view.nodes] == [
+        "leader",
+        "follower, drained, preferred",
+        "follower, preferred (2)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "complaint"),
+    [
+        (["--node", "n9"], Exit.FAILED, "n9 is no member of the shard; its members are n1"),
+        (["-n", "n1", "-n", "n1"], Exit.FAILED, "a node is named twice in n1, n1"),
+        (["--node", "n1", "--clear"], Exit.USAGE, "--node says who is preferred"),
+        (["--node", "n1", "--shard", "7"], Exit.FAILED, "there is no shard 7; the last one is 0"),
+        (["--shard", "7"], Exit.FAILED, "there is no shard 7"),
+        (["n1"], Exit.USAGE, "unexpected extra argument"),
+    ],
+)
+def test_mistakes_about_preferred_leaders_are_told(
+    shell: Shell, arguments: list[str], code: Exit, complaint: str
+) -> None:
+    """A stranger, one twice, both at once, no such shard, a forgotten option."""
+    ran = shell("leader", "prefer", *arguments)
 
     assert (ran.code, ran.out) == (code, ""), ran.err
     assert complaint in " ".join(ran.err.replace("│", " ").split())

@@ -19,7 +19,13 @@ def test_a_topic_is_created_with_what_was_asked(shell: Shell) -> None:
         "retention_bytes": 64 << 20,
         "readable": True,
         "writable": True,
-        "queues": [{"queue": 0, "start": 0, "end": 0}, {"queue": 1, "start": 0, "end": 0}],
+        "bytes": 0,
+        "queues": [
+            {"queue": 0, "start": 0, "end": 0, "bytes": 0},
+            {"queue": 1, "start": 0, "end": 0, "bytes": 0},
+        ],
+        "log_hold": None,
+        "holding": [],
     }
     assert shell.json("topic", "describe", "made") == made
 
@@ -42,7 +48,7 @@ def test_a_person_reads_settings_above_the_queues(shell: Shell) -> None:
         "topic shown: records are kept forever, at most 1GiB of each queue; not writable"
     )
     assert [cell.strip() for cell in table[1].strip("┃").split("┃")] == [
-        *("queue", "start", "end", "records")
+        *("queue", "start", "end", "records", "bytes")
     ]
 
 

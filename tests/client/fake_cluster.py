@@ -23,6 +23,7 @@ from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
+from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
@@ -126,7 +127,7 @@ class FakeCluster:
                 self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
             ),
             find=FindService(self.replica, self.machine, nothing),
-            topics=TopicService(self.replica, self.machine),
+            topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),
             groups=GroupService(self.replica, self.machine, sessions),
             claims=ClaimService(self.replica, self.machine),
@@ -205,10 +206,10 @@ class FakeCluster:
             held: list[bytes] = []
             while len(held) < queue.end_offset:
                 postings = self.machine.find(number, len(held))
-                first = postings.find(len(held))
-                entry = self.replica.entries[postings.indexes[first] - 1]
-                at = postings.positions[first]
-                batch = memoryview(entry.body)[at : at + postings.lengths[first]]
+                posting = postings[postings.find(len(held))]
+                entry = self.replica.entries[posting.index - 1]
+                end = posting.position + posting.length
+                batch = memoryview(entry.body)[posting.position : end]
                 held.extend(record.value or b"" for record in records(batch))
             stored.append(held)
         return stored

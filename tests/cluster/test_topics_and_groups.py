@@ -93,7 +93,7 @@ class Asker:
     async def status(self) -> client.NodeStatus:
         """Return the status of the node that leads."""
         while True:
-            status = await self.ask(Method.STATUS, client.GetStatus(), client.NodeStatus)
+            status = await self.ask(Method.STATUS, client.GetStatus(space=True), client.NodeStatus)
             if status.role == "leader":
                 return status
             await self.aclose()
@@ -212,7 +212,13 @@ async def test_a_restart_goes_on_from_a_snapshot(asker: Asker) -> None:
     describe = topics.DescribeTopic(name="orders")
     described = await asker.ask(Method.TOPIC_DESCRIBE, describe, topics.TopicDescription)
     assert [row.end_offset for row in described.queues] == [count, 0]
-    counters = (await asker.status()).counters
+    assert [row.bytes // len(LARGE) for row in described.queues] == [count, 0]
+    hold = described.hold
+    assert (hold.first_index, hold.queues, hold.topic, hold.place) == (1, 1, "orders", 0)
+    assert (hold.retention_ms, list(described.holding)) == (72 * 3_600_000, [0])
+    status = await asker.status()
+    assert (status.space.hold, status.space.largest[0].topic) == (hold, "orders")
+    counters = status.counters
     assert (counters["index_ranges_size"], counters["snapshots_written"]) == (1, 0)  # no replay
     assert await asker.values(first) == [LARGE]
     asked = client.AppendBatch(queue=first)

@@ -121,6 +121,9 @@ async def test_a_producer_s_batch_is_stored_once_however_often_it_is_sent(
     producer = (await program.ask("Init", producers.InitProducer())).producer
     first = await program.produce(queue, producer, 0, [b"a", b"b"])
     assert (first.base_offset, first.duplicate, first.durability) == (0, False, "fsync")
+    described = await program.ask("Describe", topics.DescribeTopic(name=program.name))
+    assert described.queues[0].bytes > 0
+    assert not described.HasField("hold"), "no range of this log is full yet"
     again = await program.produce(queue, producer, 0, [b"a", b"b"])
     assert (again.base_offset, again.term, again.index) == (0, first.term, first.index)
     assert again.duplicate

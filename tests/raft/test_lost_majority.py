@@ -79,6 +79,12 @@ def test_nobody_is_held_back_who_votes_or_is_gone() -> None:
     assert left(membership, R3, N1, N2, N5).held == (N4,)
 
 
+def test_who_is_gone_is_not_preferred_either() -> None:
+    """No leader would wait for it."""
+    membership = Membership((R1, R2, R3), preferred=(N3, N1))
+    assert left(membership, R1, N2, N3).preferred == (N1,)
+
+
 def test_addresses_of_the_lost_are_forgotten() -> None:
     """As with every change."""
     where = [MemberAddresses(each.node, "a:1", "a:2") for each in (R1, R2)]

@@ -87,12 +87,31 @@ def test_it_is_one_entry_and_is_remembered_by_all() -> None:
 
 
 @pytest.mark.parametrize(
-    ("nodes", "error"), [((N4,), MemberNotFound), ((N1, N1), BadChange)], ids=str
+    ("nodes", "error", "why"),
+    [
+        ((N4,), MemberNotFound, "n4 is no member of the shard; its members are n1, n2, n3, n5"),
+        ((N1, N1), BadChange, "a node is named twice in n1, n1"),
+        ((N1, N5), BadChange, "n5 is a learner, and only a voter can lead"),
+    ],
+    ids=str,
 )
-def test_what_makes_no_sense_is_refused(nodes: tuple[NodeId, ...], error: type[Exception]) -> None:
-    """A stranger; the same one twice."""
-    with pytest.raises(error):
-        next_membership(PREFERS, Prefer(nodes))
+def test_what_makes_no_sense_is_refused(
+    nodes: tuple[NodeId, ...], error: type[Exception], why: str
+) -> None:
+    """A stranger; the same one twice; one that decides nothing."""
+    membership = Membership((R1, R2, R3), learners=(R5,), preferred=(N2, N3))
+    with pytest.raises(error, match=why):
+        next_membership(membership, Prefer(nodes))
+
+
+def test_asking_again_is_harmless_though_one_was_demoted_meanwhile() -> None:
+    """It is preferred again once it votes."""
+    membership = Membership((R1, R2), learners=(R3,), preferred=(N2, N3))
+
+    assert next_membership(membership, Prefer((N2, N3))) is None
+    nobody = next_membership(membership, Prefer(()))
+    assert nobody is not None
+    assert nobody.preferred == ()
 
 
 def test_only_a_removal_by_an_operator_forgets_a_preference() -> None:

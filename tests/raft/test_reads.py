@@ -6,6 +6,7 @@ from raftlog.base.ids import Index, Term
 from raftlog.base.writes import HardState
 from raftlog.raft.effects import ReadReady
 from raftlog.raft.events import Campaign, ConnectionLost, Read
+from raftlog.raft.reads import HEARTBEATS_PATIENT
 from raftlog.raft.rpcs import (
     AppendAccepted,
     Heartbeat,
@@ -119,6 +120,25 @@ def test_a_follower_asks_its_leader() -> None:
 
     assert world[N2].ready == [ReadReady(7, Index(2))]
     assert leader.ready == []
+
+
+def test_a_follower_asks_again_when_no_answer_comes() -> None:
+    """A connection that is being made takes nothing: the next question finds it."""
+    world = World(3)
+    world.elect(N1)
+    follower = world[N2]
+    follower.step(Read(7))
+    assert world.take_one(ReadIndexRequest) == ReadIndexRequest(Term(1), 7)
+    for asked in (1, 2):
+        for round_number in range(HEARTBEATS_PATIENT):
+            assert world.select(ReadIndexRequest) == []
+            follower.receive(R1, Heartbeat(Term(1), Index(1), 10 * asked + round_number))
+        assert world.take_one(ReadIndexRequest) == ReadIndexRequest(Term(1), 7)
+    follower.receive(R1, ReadIndexReply(Term(1), 7, Index(1)))
+    assert follower.ready == [ReadReady(7, Index(1))]
+    for round_number in range(HEARTBEATS_PATIENT):
+        follower.receive(R1, Heartbeat(Term(1), Index(1), 30 + round_number))
+    assert world.select(ReadIndexRequest) == []
 
 
 def test_a_follower_without_a_leader_refuses_a_read() -> None:

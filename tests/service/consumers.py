@@ -9,9 +9,8 @@ from raftlog.service.groups import GroupService, GroupState, Page
 from raftlog.service.heartbeats import Beating, Heartbeat, HeartbeatService
 from raftlog.service.produce import ProduceService
 from raftlog.service.sessions import Sessions
-from raftlog.service.topics import TopicService
 from raftlog.wire.batch import encode_columns
-from tests.service.fakes import FakeReplica, FakeScheduler
+from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
 
 MS = 1_000_000
 SECOND = 1_000 * MS
@@ -43,7 +42,7 @@ class Consumers:
         self.heartbeats = HeartbeatService(
             self.replica, self.machine, self.sessions, self.scheduler
         )
-        self.topics = TopicService(self.replica, self.machine)
+        self.topics = topic_service(self.replica, self.machine)
         self.produce = ProduceService(self.replica, self.machine)
         self.answers: list[Answer] = []
         self.sessions.begin()

@@ -9,7 +9,9 @@ from raftlog.base.ids import Index, NodeId, Term
 from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import Command, envelope
 from raftlog.broker.machine import BrokerMachine
-from raftlog.service.ports import OnOutcome, OnReady
+from raftlog.service.footprint import Footprint
+from raftlog.service.ports import OnOutcome, OnReady, ShardReplica
+from raftlog.service.topics import TopicService
 
 T = TypeVar("T")
 TERM = Term(3)
@@ -181,3 +183,8 @@ class FakeReplica:
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Tell ``listener`` about every commit."""
         self._listeners.append(listener)
+
+
+def topic_service(replica: ShardReplica, machine: BrokerMachine) -> TopicService:
+    """Return the use-cases of topics."""
+    return TopicService(replica, machine, Footprint(machine, FakeScheduler()))

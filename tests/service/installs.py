@@ -19,12 +19,11 @@ from raftlog.service.produce import ProduceService
 from raftlog.service.proposing import propose_unheard
 from raftlog.service.sealed import SealedRanges
 from raftlog.service.snapshot import Snapshots
-from raftlog.service.topics import TopicService
 from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.wire.batch import encode_columns
 from tests.broker.logs import FIRST
-from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
+from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler, topic_service
 
 GIVER, OTHER, TAKER = (
     ReplicaId(NodeId(f"n{number}"), DirectoryId(f"d{number}")) for number in (1, 2, 3)
@@ -66,7 +65,7 @@ class Giver:
             send=lambda _, chunk: self.sent.append(chunk),
         )
         self.snapshots.on_written = self.source.snapshot_kept
-        TopicService(self.replica, machine).create("t", TopicChanges(queues=1), lambda _: None)
+        topic_service(self.replica, machine).create("t", TopicChanges(queues=1), lambda _: None)
         self.replica.commit()
         self._trim()
 

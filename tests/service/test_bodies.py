@@ -13,14 +13,13 @@ from raftlog.broker.queues import OFFSET_ZERO
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.bodies import BodyReader
 from raftlog.service.produce import ProduceService
-from raftlog.service.topics import TopicService
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
 from raftlog.storage.span import BodySpan
 from raftlog.wire.batch import encode_columns
 from tests.broker.logs import FIRST
-from tests.service.fakes import FakeReader, FakeReplica
+from tests.service.fakes import FakeReader, FakeReplica, topic_service
 
 BATCHES = [encode_columns([bytes([65 + n]) * 50], timestamp_ms=5) for n in range(6)]
 
@@ -31,7 +30,7 @@ class World:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.replica = FakeReplica()
-        topics = TopicService(self.replica, self.replica.machine)
+        topics = topic_service(self.replica, self.replica.machine)
         topics.create("t", TopicChanges(queues=1), lambda _: None)
         self.replica.commit()
         append = ProduceService(self.replica, self.replica.machine)

@@ -6,7 +6,7 @@ import pytest
 from google.protobuf.message import Message
 
 from raftlog.base.errors import Fenced, GroupNotFound, LimitReached, RaftlogError, TopicNotFound
-from raftlog.base.ids import Offset
+from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import (
     FRAME_HEADER_BYTES_MAX,
     NAME_CHARACTERS_MAX,
@@ -16,6 +16,7 @@ from raftlog.base.limits import (
 from raftlog.broker.topics import Topic, TopicSettings
 from raftlog.service import topic_handlers
 from raftlog.service.answers import ROW_OVERHEAD_BYTES, ROWS_BYTES_MAX, that_fit
+from raftlog.service.footprint import LogHold
 from raftlog.service.topics import QueueEnds, TopicState
 from raftlog.wire.batch import Producer, encode_columns
 from raftlog.wire.frame import Method
@@ -145,9 +146,15 @@ def test_a_description_of_the_largest_topic_fits_a_frame() -> None:
     largest = Offset((1 << 63) - 1)
     numbers = tuple((1 << 32) - 1 - place for place in range(TOPIC_QUEUES_MAX))
     settings = TopicSettings(TOPIC_QUEUES_MAX, (1 << 63) - 1, (1 << 63) - 1)
+    name, index = "x" * NAME_CHARACTERS_MAX, Index((1 << 64) - 1)
+    hold = LogHold(
+        *(index, index, (1 << 32) - 1, name, (1 << 32) - 1, settings, (1 << 63) - 1),
+        frozenset(numbers),
+    )
     state = TopicState(
-        Topic("x" * NAME_CHARACTERS_MAX, settings, numbers),
-        tuple(QueueEnds(number, largest, largest) for number in numbers),
+        Topic(name, settings, numbers),
+        tuple(QueueEnds(number, largest, largest, largest) for number in numbers),
+        hold,
     )
     assert topic_handlers._description(state).ByteSize() < FRAME_HEADER_BYTES_MAX
 

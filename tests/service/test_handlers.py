@@ -12,13 +12,20 @@ from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.claims import ClaimService
 from raftlog.service.find import FindService
+from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.members import MemberService
 from raftlog.service.producers import ProducerService
 from raftlog.service.sessions import Sessions
-from raftlog.service.status import NodeFacts, machine_sizes, node_status, service_counters
+from raftlog.service.status import (
+    NodeFacts,
+    log_space,
+    machine_sizes,
+    node_status,
+    service_counters,
+)
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
@@ -87,6 +94,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
         members=MemberService(world.replica),
         status=status,
+        space=lambda: log_space(Footprint(machine, scheduler).space()),
         transfer=transfers.append,
         role_changed=lambda _: sessions.begin(),
         stop=sessions.end,
@@ -168,6 +176,19 @@ def test_the_status_names_the_leader_s_address_and_counts() -> None:
     assert (answer.leader, answer.leader_address) == ("n1", "n1.example:1")
     assert list(answer.voters) == ["n1"]
     assert (answer.counters["append_batches"], answer.counters["queues_size"]) == (1, 1)
+
+
+def test_what_takes_space_is_told_to_who_asks_for_it() -> None:
+    """Clients that look for the leader do not make a node look at every queue."""
+    world, handlers, _ = served()
+    world.store(BATCH)
+    told = []
+    for asked in (client.GetStatus(), client.GetStatus(space=True)):
+        (answer,) = ask(handlers, Method.STATUS, FakeRequest(asked)).answers
+        assert isinstance(answer, client.NodeStatus)
+        told.append(answer)
+    assert [answer.HasField("space") for answer in told] == [False, True]
+    assert told[1].space.bytes == len(BATCH)
 
 
 def test_a_transfer_without_a_target_leaves_the_choice_to_the_leader() -> None:

@@ -25,9 +25,8 @@ from raftlog.broker.appends import Appended
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
-from raftlog.service.topics import TopicService
 from raftlog.wire.batch import Producer, encode_columns
-from tests.service.fakes import TERM, FakeReplica
+from tests.service.fakes import TERM, FakeReplica, topic_service
 
 BATCH = encode_columns([b"a", b"b"], timestamp_ms=5)
 MANY = 64
@@ -40,7 +39,7 @@ class World:
         self.replica = FakeReplica()
         self.machine = self.replica.machine
         self.service = ProduceService(self.replica, self.machine)
-        self.topics = TopicService(self.replica, self.machine)
+        self.topics = topic_service(self.replica, self.machine)
         self.producers = ProducerService(self.replica)
         self.answers: list[Appended | RaftlogError] = []
         self.topics.create("orders", TopicChanges(queues=1), lambda _: None)

@@ -22,9 +22,8 @@ from raftlog.service.ports import OnBodies, OnPostings
 from raftlog.service.produce import ProduceService
 from raftlog.service.proposing import propose_unheard
 from raftlog.service.read import READ_BATCHES_MAX, Reading, ReadRequest, ReadResult, ReadService
-from raftlog.service.topics import TopicService
 from raftlog.wire.batch import encode_columns
-from tests.service.fakes import FakeReplica, FakeScheduler
+from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
 
 SECOND = 1_000_000_000
 
@@ -83,7 +82,7 @@ class World:
         self.service = ReadService(
             self.replica, self.replica.machine, self.bodies, self.ranges, self.scheduler
         )
-        self.topics = TopicService(self.replica, self.replica.machine)
+        self.topics = topic_service(self.replica, self.replica.machine)
         self.answers: list[ReadResult | RaftlogError] = []
         (self.queue,) = self.create("first", retention_ms=0)
 

@@ -12,11 +12,10 @@ from raftlog.broker.ranges import parse_range
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.sealed import LATER_NS, SealedRanges
-from raftlog.service.topics import TopicService
 from raftlog.storage.shard_files import FileKind, FileName, Verify
 from raftlog.wire.batch import encode_columns
 from tests.broker.logs import FIRST
-from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
+from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler, topic_service
 
 BATCH = encode_columns([b"a"], timestamp_ms=5)
 
@@ -75,7 +74,7 @@ class World:
         self.replica.on_applied(lambda _: self.sealed.progress())
         self.append = ProduceService(self.replica, self.replica.machine)
         changes = TopicChanges(queues=1)
-        TopicService(self.replica, self.replica.machine).create("t", changes, lambda _: None)
+        topic_service(self.replica, self.replica.machine).create("t", changes, lambda _: None)
         self.replica.commit()
 
     def fetch(

@@ -15,12 +15,11 @@ from raftlog.broker.topics import TopicChanges
 from raftlog.service import snapshot
 from raftlog.service.produce import ProduceService
 from raftlog.service.snapshot import Snapshots, find_snapshot
-from raftlog.service.topics import TopicService
 from raftlog.storage.shard_files import FileKind, FileName, Verify
 from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.wire.batch import Producer, encode_columns
 from tests.broker.logs import FIRST
-from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler
+from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler, topic_service
 
 
 class World:
@@ -41,7 +40,7 @@ class World:
             is_durable=lambda through: through <= self.durable,
             on_failed=self.failures.append,
         )
-        self.topics = TopicService(self.replica, self.machine)
+        self.topics = topic_service(self.replica, self.machine)
         self.produce = ProduceService(self.replica, self.machine)
         self.create("kept")
 

@@ -17,9 +17,9 @@ from raftlog.base.space import DiskLevel
 from raftlog.broker.topics import DEFAULT_QUEUES, Topic, TopicChanges, TopicSettings
 from raftlog.service import topics
 from raftlog.service.produce import ProduceService
-from raftlog.service.topics import Page, TopicService, TopicState
+from raftlog.service.topics import Page, TopicState
 from raftlog.wire.batch import encode_columns
-from tests.service.fakes import FakeReplica
+from tests.service.fakes import FakeReplica, topic_service
 
 
 class World:
@@ -27,7 +27,7 @@ class World:
 
     def __init__(self) -> None:
         self.replica = FakeReplica()
-        self.service = TopicService(self.replica, self.replica.machine)
+        self.service = topic_service(self.replica, self.replica.machine)
         self.answers: list[TopicState | Topic | Page | RaftlogError] = []
 
     def create(self, name: str, **changes: int) -> TopicState | RaftlogError:

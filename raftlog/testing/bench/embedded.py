@@ -63,6 +63,7 @@ async def _measure(log: RaftLog[None], options: Options, say: Say) -> Report:
         record_batches=0,
         loop=loop_name(),
         cpu_s={NODE: round(after.cpu_s - before.cpu_s, 2)},
+        waits={NODE: after.waits - before.waits},
     )
 
 

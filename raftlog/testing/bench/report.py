@@ -79,6 +79,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     record_batches: int
     loop: str
     cpu_s: dict[str, float] = {}
+    waits: dict[str, int] = {}
     memory_mb: float | None = None
     notes: dict[str, int | float | str] = {}
 

@@ -1,6 +1,7 @@
 """The cluster that is measured: three own processes, or a running one."""
 
 import asyncio
+import os
 import secrets
 import tempfile
 import time
@@ -41,6 +42,7 @@ class NodeUse(msgspec.Struct, frozen=True):
     kernel_bytes: int | None = None
     cpu_s: float | None = None
     memory_mb: float | None = None
+    waits: int | None = None
 
 
 class Use(msgspec.Struct, frozen=True):
@@ -48,6 +50,7 @@ class Use(msgspec.Struct, frozen=True):
 
     nodes: dict[str, NodeUse]
     client_cpu_s: float
+    client_waits: int
 
     def since(self, before: "Use") -> "Use":
         """Return what was used between two moments; memory is the later one's."""
@@ -57,6 +60,7 @@ class Use(msgspec.Struct, frozen=True):
                 for name, use in self.nodes.items()
             },
             round(self.client_cpu_s - before.client_cpu_s, 2),
+            self.client_waits - before.client_waits,
         )
 
 
@@ -71,6 +75,7 @@ def _difference(after: NodeUse, before: NodeUse) -> NodeUse:
         else after.kernel_bytes - (before.kernel_bytes or 0),
         cpu_s=None if after.cpu_s is None else round(after.cpu_s - (before.cpu_s or 0), 2),
         memory_mb=after.memory_mb,
+        waits=None if after.waits is None else after.waits - (before.waits or 0),
     )
 
 
@@ -130,9 +135,10 @@ class Target:
                     kernel_bytes=seen.written_bytes,
                     cpu_s=seen.cpu_s,
                     memory_mb=round(seen.resident_bytes / 1e6, 1),
+                    waits=seen.waits,
                 )
             nodes[status.node] = use
-        return Use(nodes, own_cpu_s())
+        return Use(nodes, own_cpu_s(), usage_of(os.getpid()).waits)
 
     async def ready(self, within_s: float = READY_S) -> str:
         """Wait until a leader has confirmed itself; return its node.
@@ -250,6 +256,7 @@ def make_report(scenario: str, options: Options, used: Use, figures: Figures) ->
     records_per_s, mb_per_s = rates(figures.records, options.size, seconds)
     quantiles = figures.quantiles
     cpu_s = {name: use.cpu_s for name, use in used.nodes.items() if use.cpu_s is not None}
+    waits = {name: use.waits for name, use in used.nodes.items() if use.waits is not None}
     memory = [use.memory_mb for use in used.nodes.values() if use.memory_mb is not None]
     return Report(
         scenario=scenario,
@@ -275,6 +282,7 @@ def make_report(scenario: str, options: Options, used: Use, figures: Figures) ->
         record_batches=figures.record_batches,
         loop=loop_name(),
         cpu_s={**cpu_s, CLIENT: used.client_cpu_s},
+        waits={**waits, CLIENT: used.client_waits},
         memory_mb=max(memory, default=None),
         notes=figures.notes,
     )

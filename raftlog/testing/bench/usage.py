@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
+_WAITS: Final = "\nvoluntary_ctxt_switches:"
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -16,6 +17,8 @@ class Usage(msgspec.Struct, frozen=True):
     cpu_s: float
     written_bytes: int
     resident_bytes: int
+    waits: int
+    """How often a thread gave its processor away to wait: each such wait ends in a wake-up."""
 
 
 def usage_of(pid: int) -> Usage:
@@ -35,9 +38,18 @@ def usage_of(pid: int) -> Usage:
         cpu_s=(int(fields[11]) + int(fields[12])) / _TICKS_PER_S,
         written_bytes=int(io["write_bytes"]),
         resident_bytes=int(status["VmRSS"].split()[0]) * 1024,
+        waits=sum(_waits(thread) for thread in (directory / "task").iterdir()),
     )
 
 
+def _waits(thread: Path) -> int:
+    try:
+        text = (thread / "status").read_text()
+    except FileNotFoundError:
+        return 0  # it ended while we looked
+    return int(text.partition(_WAITS)[2].split(None, 1)[0])
+
+
 def own_cpu_s() -> float:
-    """Return the CPU seconds of this process so far."""
+    """Return the CPU seconds of this process so far, more precisely than ``usage_of`` does."""
     return time.process_time()

@@ -11,6 +11,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from raftlog.wire.schema import topics as _topics_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -245,12 +246,17 @@ Global___EndOffsetIs: _TypeAlias = EndOffsetIs  # noqa: Y015
 class GetStatus(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    SPACE_FIELD_NUMBER: _builtins.int
+    space: _builtins.bool
+    """tell also what takes space, for which a node looks at every queue"""
     def __init__(
         self,
+        *,
+        space: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["space", b"space"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -299,6 +305,8 @@ class NodeStatus(_message.Message):
     SHARDS_FIELD_NUMBER: _builtins.int
     RECOVERY_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
+    PREFERRED_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
     cluster: _builtins.str
     node: _builtins.str
     role: _builtins.str
@@ -332,6 +340,14 @@ class NodeStatus(_message.Message):
     def drained(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """this node, or others that this leader knows of: they lead only if they must"""
 
+    @_builtins.property
+    def preferred(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """who is to lead when it can, the first one most"""
+
+    @_builtins.property
+    def space(self) -> Global___LogSpace:
+        """absent: not asked for"""
+
     def __init__(
         self,
         *,
@@ -354,10 +370,12 @@ class NodeStatus(_message.Message):
         shards: _builtins.int = ...,
         recovery: Global___ForcedRecovery | None = ...,
         drained: _abc.Iterable[_builtins.str] | None = ...,
+        preferred: _abc.Iterable[_builtins.str] | None = ...,
+        space: Global___LogSpace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["recovery", b"recovery"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["recovery", b"recovery", "space", b"space"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "drained", b"drained", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "recovery", b"recovery", "role", b"role", "shards", b"shards", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarms", b"alarms", "applied", b"applied", "cluster", b"cluster", "commit", b"commit", "counters", b"counters", "directory", b"directory", "drained", b"drained", "durable", b"durable", "last", b"last", "leader", b"leader", "leader_address", b"leader_address", "learners", b"learners", "node", b"node", "preferred", b"preferred", "recovery", b"recovery", "role", b"role", "shards", b"shards", "space", b"space", "start", b"start", "term", b"term", "voters", b"voters"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -398,6 +416,63 @@ class ForcedRecovery(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ForcedRecovery: _TypeAlias = ForcedRecovery  # noqa: Y015
+
+@_typing.final
+class LogSpace(_message.Message):
+    """What takes a shard's space. As old as a second, and not linearizable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LARGEST_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    """of all topics together"""
+    @_builtins.property
+    def largest(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopicBytes]:
+        """the ten topics with the most bytes, largest first"""
+
+    @_builtins.property
+    def hold(self) -> _topics_pb2.LogHold:
+        """absent: nothing keeps the log"""
+
+    def __init__(
+        self,
+        *,
+        largest: _abc.Iterable[Global___TopicBytes] | None = ...,
+        bytes: _builtins.int = ...,
+        hold: _topics_pb2.LogHold | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "hold", b"hold", "largest", b"largest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogSpace: _TypeAlias = LogSpace  # noqa: Y015
+
+@_typing.final
+class TopicBytes(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOPIC_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    topic: _builtins.str
+    bytes: _builtins.int
+    """of its batches that the log still has"""
+    def __init__(
+        self,
+        *,
+        topic: _builtins.str = ...,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TopicBytes: _TypeAlias = TopicBytes  # noqa: Y015
 
 @_typing.final
 class TransferLeader(_message.Message):

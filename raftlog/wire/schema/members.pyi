@@ -48,6 +48,7 @@ class Member(_message.Message):
     LEADS_FIELD_NUMBER: _builtins.int
     HELD_FIELD_NUMBER: _builtins.int
     ALIVE_FIELD_NUMBER: _builtins.int
+    PREFERENCE_FIELD_NUMBER: _builtins.int
     node: _builtins.str
     directory: _builtins.str
     """the data directory's id: the same node with another one is another member"""
@@ -65,6 +66,8 @@ class Member(_message.Message):
     """an operator made it a learner: only an operator makes it a voter again"""
     alive: _builtins.bool
     """heard lately, or the leader is too new to know; another directory can't replace it"""
+    preference: _builtins.int
+    """as a leader: 1 for the most preferred one, 0 for one that is not preferred"""
     def __init__(
         self,
         *,
@@ -78,10 +81,11 @@ class Member(_message.Message):
         leads: _builtins.bool = ...,
         held: _builtins.bool = ...,
         alive: _builtins.bool = ...,
+        preference: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "caught_up", b"caught_up", "client_address", b"client_address", "directory", b"directory", "held", b"held", "leads", b"leads", "match", b"match", "node", b"node", "peer_address", b"peer_address", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alive", b"alive", "caught_up", b"caught_up", "client_address", b"client_address", "directory", b"directory", "held", b"held", "leads", b"leads", "match", b"match", "node", b"node", "peer_address", b"peer_address", "place", b"place", "preference", b"preference"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -211,3 +215,25 @@ class RemoveMember(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveMember: _TypeAlias = RemoveMember  # noqa: Y015
+
+@_typing.final
+class PreferLeader(_message.Message):
+    """the first one most; none: nobody is preferred any more"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def __init__(
+        self,
+        *,
+        nodes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreferLeader: _TypeAlias = PreferLeader  # noqa: Y015

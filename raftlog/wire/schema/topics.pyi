@@ -83,23 +83,78 @@ class TopicQueue(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     start_offset: _builtins.int
     end_offset: _builtins.int
+    bytes: _builtins.int
+    """of its batches that the log still has, those before its start included"""
     def __init__(
         self,
         *,
         queue: _builtins.int = ...,
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
+        bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "queue", b"queue", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "end_offset", b"end_offset", "queue", b"queue", "start_offset", b"start_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TopicQueue: _TypeAlias = TopicQueue  # noqa: Y015
+
+@_typing.final
+class LogHold(_message.Message):
+    """What keeps the log from being trimmed: the oldest range that queues still need. A queue needs
+    it until its start has passed the records there. Groups and readers keep nothing.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_INDEX_FIELD_NUMBER: _builtins.int
+    LAST_INDEX_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    RETENTION_MS_FIELD_NUMBER: _builtins.int
+    RETENTION_BYTES_FIELD_NUMBER: _builtins.int
+    NEWEST_MS_FIELD_NUMBER: _builtins.int
+    first_index: _builtins.int
+    """the range"""
+    last_index: _builtins.int
+    queues: _builtins.int
+    """how many need it"""
+    topic: _builtins.str
+    """of the one that will need it longest by its settings"""
+    place: _builtins.int
+    """of that queue in its topic"""
+    retention_ms: _builtins.int
+    """of that topic; 0: for ever"""
+    retention_bytes: _builtins.int
+    """of each of its queues; 0: no bound"""
+    newest_ms: _builtins.int
+    """log time of the newest batch there of that queue"""
+    def __init__(
+        self,
+        *,
+        first_index: _builtins.int = ...,
+        last_index: _builtins.int = ...,
+        queues: _builtins.int = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        retention_ms: _builtins.int = ...,
+        retention_bytes: _builtins.int = ...,
+        newest_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "last_index", b"last_index", "newest_ms", b"newest_ms", "place", b"place", "queues", b"queues", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogHold: _TypeAlias = LogHold  # noqa: Y015
 
 @_typing.final
 class TopicDescription(_message.Message):
@@ -108,6 +163,8 @@ class TopicDescription(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    HOLDING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     @_builtins.property
     def settings(self) -> Global___TopicSettings:
@@ -117,16 +174,26 @@ class TopicDescription(_message.Message):
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___TopicQueue]:
         """in the order of their places in the topic"""
 
+    @_builtins.property
+    def hold(self) -> Global___LogHold:
+        """absent: nothing keeps the log"""
+
+    @_builtins.property
+    def holding(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """places of those of its queues that need that range"""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         settings: Global___TopicSettings | None = ...,
         queues: _abc.Iterable[Global___TopicQueue] | None = ...,
+        hold: Global___LogHold | None = ...,
+        holding: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "queues", b"queues", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "holding", b"holding", "name", b"name", "queues", b"queues", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -264,12 +331,15 @@ class TopicSummary(_message.Message):
     RETENTION_MS_FIELD_NUMBER: _builtins.int
     RETENTION_BYTES_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     queues: _builtins.int
     retention_ms: _builtins.int
     retention_bytes: _builtins.int
     records: _builtins.int
     """that can be read"""
+    bytes: _builtins.int
+    """of its batches that the log still has"""
     def __init__(
         self,
         *,
@@ -278,10 +348,11 @@ class TopicSummary(_message.Message):
         retention_ms: _builtins.int = ...,
         retention_bytes: _builtins.int = ...,
         records: _builtins.int = ...,
+        bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "queues", b"queues", "records", b"records", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "name", b"name", "queues", b"queues", "records", b"records", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
