@@ -12,12 +12,14 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import ProtocolError
 from raftlog.base.ids import ShardId
 from raftlog.base.limits import FRAME_HEADER_BYTES_MAX
-from raftlog.raft.rpcs import PeerMessage
-from raftlog.transport.peer_codec import decode_message, encode_message, entries_of
+from raftlog.raft.rpcs import FileChunk, PeerMessage
+from raftlog.transport.peer_codec import decode_message, encode_message, is_bulk
 from raftlog.wire.frame import PREFIX_BYTES, FrameDecoder
 
 NAME: Final = "wire"
 SHARD: Final = ShardId(0)
+SMALL_BYTES: Final = 60
+"""What carries no data has about so many bytes."""
 _MORE_BYTES: Final = PREFIX_BYTES + FRAME_HEADER_BYTES_MAX
 """Behind a header whose length was damaged so many bytes come at most until it is looked at."""
 
@@ -86,9 +88,10 @@ class Wire:
 
 
 def size_of(message: PeerMessage) -> int:
-    """Return about how many bytes ``message`` has on the wire."""
-    payload = getattr(message, "data", b"")
-    return 60 + len(payload) + sum(len(entry.frame) for entry in entries_of(message))
+    """Return how many bytes ``message`` has on the wire; about, where that is cheaper."""
+    if is_bulk(message) or type(message) is FileChunk:
+        return sum(map(len, encode_message(SHARD, message)))
+    return SMALL_BYTES
 
 
 def _new_decoder() -> FrameDecoder:

@@ -1,4 +1,4 @@
-"""Simulated messages are the bytes that real connections carry, and no bit of them is unguarded."""
+"""Simulated messages are the bytes that connections carry, and no bit of them is unguarded."""
 
 from collections.abc import Sequence
 
