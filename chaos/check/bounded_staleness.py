@@ -32,6 +32,17 @@ class BoundedStaleness:
         place = bisect_right(times, moment_ns)
         return ends[place - 1] if place else 0
 
+    def refused(self, queue: int, known: int, end: int) -> None:
+        """Take in the end that a refusal told: all that was ``known`` when it was asked for.
+
+        Raises:
+            Violation: It was refused by what was old.
+        """
+        if end < known:
+            raise Violation(
+                NAME, f"a bounded read of queue {queue} is refused by an end of {end}, not {known}"
+            )
+
     def answered(self, queue: int, floor: int, end: int) -> None:
         """Take in the end that an answer told.
 

@@ -20,6 +20,11 @@ BROKER_MUTANTS: Final = (
         "raftlog.service.freshness",
         (("staleness_ns and known_ns is not None and now_ns - known_ns", "0"),),
     ),
+    Mutant(
+        "bounded read refused by what is old",
+        "raftlog.service.read",
+        (("self._request.staleness_ns and not self._is_exact", "False"),),
+    ),
     # -- producers
     Mutant(
         "offset given when proposed",

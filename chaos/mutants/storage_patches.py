@@ -128,6 +128,48 @@ STORAGE_MUTANTS: Final = (
         tests=("tests/storage/test_damage.py",),
     ),
     Mutant(
+        "segment with a lost header taken for one that was being made",
+        "raftlog.storage.recovery",
+        (
+            (
+                "        if first <= self.watermark.index:\n            return True\n",
+                "        if first > 0:\n            return True\n",
+            ),
+        ),
+        tests=("tests/storage/test_lost_header.py",),
+        rulings=(2,),
+    ),
+    Mutant(
+        "lost beginning of a segment taken from a head without a proof",
+        "raftlog.storage.lost_header",
+        (
+            (
+                "    if unit is None:\n        return None\n",
+                "    if unit is None:\n        return claim_done(0, before)\n",
+            ),
+        ),
+        tests=("tests/storage/test_lost_header.py",),
+    ),
+    Mutant(
+        "header that is made again outranks what was promised behind it",
+        "raftlog.storage.recovery",
+        (
+            (
+                "self._mark.cut[0] if begun is None else begun.unit)",
+                "self.watermark.unit)",
+            ),
+        ),
+        tests=("tests/storage/test_lost_header.py",),
+        rulings=(2,),
+    ),
+    Mutant(
+        "entries behind a lost head counted to the unit before it",
+        "raftlog.storage.scan",
+        (("        self._units.append((0, self._end.index))\n", ""),),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
+    ),
+    Mutant(
         "frame behind damage taken for the log's without a proof",
         "raftlog.storage.scan",
         (("                if leads_on:\n", "                if looked_at:\n"),),

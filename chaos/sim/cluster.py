@@ -261,7 +261,7 @@ class Cluster:
                 buffer = span.read(wait=True)
                 for entry in span.entries(buffer) if buffer is not None else ():
                     seen[entry.index - 1] = Mark(entry.term, entry.checksum)
-            except (FaultyEntry, OSError):
+            except (FaultyEntry, OSError):  # it cannot be read; the log will have it repaired
                 if not machine.victim:
                     raise
                 self.marks["faulty found"] += 1

@@ -62,6 +62,7 @@ class QueueReader(Client):
         session = self._session
         staleness_ms = self._draw_staleness_ms()
         floor = 0
+        known = world.facts.staleness.floor(queue, world.queue.now_ns)
         if staleness_ms is not None:
             # A node's clock may be slower than time, by a few percent.
             moment_ns = world.queue.now_ns - staleness_ms * MS_NS * 21 // 20
@@ -79,6 +80,9 @@ class QueueReader(Client):
             answer: Message | None, parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
             if isinstance(error, OffsetOutOfRange):
+                if staleness_ms is not None:
+                    world.marks["bounded reads refused"] += 1
+                    world.facts.staleness.refused(queue, known, error.end)
                 done(max(offset, error.start))
             elif error is not None:
                 done(offset)

@@ -10,7 +10,8 @@ from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import SECTOR_BYTES
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
-from chaos.sim.process import Machine
+from chaos.sim.process import Machine, Process
+from chaos.sim.process_faults import POWER_CUTS
 from chaos.sim.striker import Acts, Striker
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import BLOCK_BYTES
@@ -38,6 +39,7 @@ class DamageFaults(Striker):
             Fault.LATENT_ERROR: self._latent_error,
             Fault.MISDIRECTED: self._misdirect,
             Fault.ROT_BESIDE: self._rot_beside,
+            Fault.HEADER_LOST: self._lose_header,
         }
 
     def end(self) -> None:
@@ -69,18 +71,63 @@ class DamageFaults(Striker):
         if not used:
             return None
         offset = self.random.randrange(used)
-        return (path, offset) if self._is_one_fault(machine, path, offset) else None
+        return (path, offset) if self._may_hit(machine, path, offset) else None
 
-    def _is_one_fault(self, machine: Machine, path: str, offset: int) -> bool:
-        """Whether a hit is within the atlas, for it or for what was hit before.
+    def _may_hit(self, machine: Machine, path: str, offset: int) -> bool:
+        """Whether a hit may be added to what was hit before.
 
-        Without its header a segment has no claims of what was durable: damage
-        to its entries, too, is a second fault of one disk until the mark is synced.
+        Where frames are moved by misdirected writes, damage to a header and to more of its file
+        is left out: a frame that was moved back may leave less room than what was lost took.
         """
+        if Fault.MISDIRECTED not in self.cluster.config.periods_ns:
+            return True
         before = self._hits.setdefault((machine.node, path), set())
-        header = path.endswith(SUFFIX) and offset < SECTOR_BYTES
-        before.add(header)
+        before.add(path.endswith(SUFFIX) and offset < SECTOR_BYTES)
         return len(before) == 1
+
+    def _lose_header(self) -> None:
+        """Lose the header of a segment and an entry behind it, then the power under load.
+
+        The mark was synced before, and is old by then: what was promised since is claimed by
+        heads of units only, in segments with such damage.
+        """
+        machine = self._quiet_victim()
+        if machine is None or machine.process is None:
+            return
+        disk = machine.disk
+        segments = [path for path in disk.paths() if path.endswith(SUFFIX)]
+        path = self.random.choice(segments[-2:] if self.random.random() < 0.7 else segments)
+        used = len(disk.content(path).rstrip(b"\0"))
+        if not used:
+            return
+        self.note("headers lost")
+        for offset in (0, self.random.randrange(used))[: self.random.choice((1, 2, 2))]:
+            match self.random.randrange(3):
+                case 0:
+                    disk.flip_bit(path, max(offset, min(20, used - 1)), self.random.randrange(8))
+                case 1:
+                    disk.zero(path, offset - offset % SECTOR_BYTES, SECTOR_BYTES)
+                case _:
+                    disk.lose_sectors(path, offset, 1)
+        self._cut_under_load(machine, machine.process, self.random.randrange(1, 30), 300)
+
+    def _cut_under_load(self, machine: Machine, process: Process, units: int, tries: int) -> None:
+        """Cut the power when so many units more were written and the mark is not synced."""
+        if machine.process is not process or not tries:
+            return
+        store = process.replica.store
+        if store.mark_dirty and units <= 0:
+            self.note("power cuts under load")
+            self.cluster.end(machine, self.random.choice(POWER_CUTS))
+            self.cluster.restart_later(machine)
+            return
+        number = store.unit_number
+
+        def look_again() -> None:
+            left = units - (store.unit_number - number)
+            self._cut_under_load(machine, process, left, tries - 1)
+
+        self.cluster.queue.after(10 * MS_NS, look_again)
 
     def _bit_rot(self) -> None:
         """Flip a bit, or lose some sectors: they read as zeros."""

@@ -37,6 +37,7 @@ class Fault(Enum):
     LATENT_ERROR = "latent sector error"
     MISDIRECTED = "misdirected write"
     ROT_BESIDE = "rot of what stands beside the log"
+    HEADER_LOST = "loss of a segment's header and of more behind it, and a power cut under load"
     OUTAGE = "an outage so long that the others trim their logs"
     MEMBERS = "change of the members"
     DRAIN = "drain of a node"
@@ -72,6 +73,7 @@ _PERIODS_MS: Final = {
     Fault.LATENT_ERROR: (1_000, 6_000),
     Fault.MISDIRECTED: (1_000, 6_000),
     Fault.ROT_BESIDE: (1_000, 6_000),
+    Fault.HEADER_LOST: (500, 4_000),
     Fault.OUTAGE: (2_000, 5_000),
     Fault.MEMBERS: (100, 2_000),
     Fault.DRAIN: (300, 4_000),
@@ -85,8 +87,10 @@ _PERIODS_MS: Final = {
 SHARES: Final = (0.15, 0.3, 0.5)
 """Of a seed: how likely each kind is in it."""
 _DAMAGES_LOG: Final = frozenset({Fault.BIT_ROT, Fault.LATENT_ERROR, Fault.MISDIRECTED})
-DAMAGE: Final = frozenset({*_DAMAGES_LOG, Fault.READ_ERROR, Fault.ROT_BESIDE})
+DAMAGE: Final = frozenset({*_DAMAGES_LOG, Fault.READ_ERROR, Fault.ROT_BESIDE, Fault.HEADER_LOST})
 """Kinds that hit only a minority of replicas, always the same ones (ruling 16)."""
+_HEADERS_SHARE: Final = 0.6
+"""Of the seeds with a damaged log: how many lose headers under load, too."""
 _NEED_OTHERS: Final = frozenset(
     {
         *DAMAGE,
@@ -96,7 +100,7 @@ _NEED_OTHERS: Final = frozenset(
 """Kinds that a node alone can't survive, or can't have."""
 _DRAWN_APART: Final = frozenset(
     {
-        *(Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED),
+        *(Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED, Fault.HEADER_LOST),
         *(Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT),
     }
 )
@@ -128,4 +132,10 @@ def draw_faults(seed: int, nodes: int) -> list[Fault]:
     if Fault.ROT_BESIDE in chosen:
         # What says how far the log was durable, and the log itself: two faults of one disk.
         chosen = [fault for fault in chosen if fault not in _DAMAGES_LOG]
+    elif (
+        not _DAMAGES_LOG.isdisjoint(chosen)
+        and Fault.MISDIRECTED not in chosen
+        and stream(seed, "headers").random() < _HEADERS_SHARE
+    ):
+        chosen.append(Fault.HEADER_LOST)
     return chosen

@@ -96,6 +96,7 @@ DUE_PER_ENTRY_MAX: Final = 1_000
 """What is due at an entry's log time is done before it, at most so many items (ruling 8)."""
 SESSION_MS_MIN: Final = 1_000
 SESSION_MS_MAX: Final = 3_600_000
+STALENESS_MS_MAX: Final = 24 * 3_600_000
 
 # Time.
 TICK_NS: Final = 10_000_000
@@ -124,6 +125,8 @@ SEGMENT_BYTES_DEV: Final = 8 * MIB
 """Development and tests: small segments, still larger than the largest write unit allows."""
 BLOCK_BYTES: Final = 4 * KIB
 """The distance of two copies of one record, so that no single sector holds both."""
+SECTOR_BYTES: Final = 512
+"""The smallest part of a disk that may be unreadable while what is beside it is not."""
 READ_SPAN_BYTES_MAX: Final = 1 * MIB
 RESERVE_BYTES: Final = 64 * MIB
 """Kept back on the disk for votes, configuration and trims: one more segment (ruling 25)."""

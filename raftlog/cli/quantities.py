@@ -8,6 +8,8 @@ import re
 from datetime import timedelta
 from typing import Final
 
+from raftlog.base.limits import STALENESS_MS_MAX
+
 FOR_EVER: Final = "forever"
 NO_BOUND: Final = "none"
 
@@ -48,6 +50,18 @@ def read_duration(text: str) -> timedelta:
     if milliseconds > _DURATION_MS_MAX:
         raise ValueError(f"{text!r} is more than 100 years; write {FOR_EVER}, or less")
     return timedelta(milliseconds=milliseconds)
+
+
+def read_staleness(text: str) -> timedelta:
+    """Read how old what is read may be: a duration of at most 24 h; ``0s`` is not old at all.
+
+    Raises:
+        ValueError: It is none.
+    """
+    duration = read_duration(text)
+    if duration > timedelta(milliseconds=STALENESS_MS_MAX):
+        raise ValueError(f"a staleness of {text!r} is too long; write 0s to 24h")
+    return duration
 
 
 def read_retention(text: str) -> timedelta:

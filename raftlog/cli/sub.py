@@ -6,6 +6,7 @@ record is written again after a crash rather than never.
 """
 
 from collections.abc import Callable
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 
@@ -19,6 +20,7 @@ from raftlog.cli.ndjson import record_line
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
 from raftlog.cli.output import Output, Shown, say
 from raftlog.cli.positions import EARLIEST, LATEST, read_position
+from raftlog.cli.quantities import read_staleness
 
 if TYPE_CHECKING:
     from raftlog.cli.positions import Position
@@ -29,6 +31,17 @@ POLL_RECORDS: Final = 500
 POLL_S: Final = 0.5
 IDLE_POLLS: Final = 6
 """Empty polls after which the rest is left to the group's other members."""
+
+StalenessOption = Annotated[
+    timedelta | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=parsed(read_staleness),
+        help="Read from followers, which may be behind: what was acknowledged so long ago is "
+        "there, like 5s; 0s: everything. Else from the leader.",
+        show_default=False,
+    ),
+]
 
 
 def sub(
@@ -61,6 +74,7 @@ def sub(
             show_default=False,
         ),
     ] = None,
+    staleness: StalenessOption = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -79,7 +93,7 @@ def sub(
     position = cast("Position", start)
     _check(position, queue, group, form, output)
     render = record_line if output is Output.JSON else read_format(form or DEFAULT_FORMAT)
-    run = _Subscription(topic, render, count, is_following=follow)
+    run = _Subscription(topic, render, count, is_following=follow, staleness=staleness)
 
     async def use(client: "Client") -> None:
         if group is None:
@@ -117,11 +131,13 @@ class _Subscription:
         count: int | None,
         *,
         is_following: bool,
+        staleness: timedelta | None = None,
     ) -> None:
         self._topic: Final = topic
         self._emitter: Final = Emitter(render)
         self._count: Final = count
         self._is_following: Final = is_following
+        self._staleness: Final = staleness
 
     @property
     def _left(self) -> int:
@@ -133,7 +149,11 @@ class _Subscription:
         """Write what a reader gives, a batch at a time."""
         first = position if isinstance(position, int) else 0
         async with client.reader(
-            self._topic, start=position, queue=queue, follow=self._is_following
+            self._topic,
+            start=position,
+            queue=queue,
+            follow=self._is_following,
+            staleness=self._staleness,
         ) as reader:
             async for batch in reader.batches():
                 messages = batch.messages(first)
@@ -165,7 +185,7 @@ class _Subscription:
         idle = 0
         is_committed = True
         async with client.consumer(
-            group, [self._topic], start=start, auto_commit=False
+            group, [self._topic], start=start, auto_commit=False, staleness=self._staleness
         ) as consumer:
             while self._left > 0:
                 messages = await consumer.poll(self._left, timeout=POLL_S)

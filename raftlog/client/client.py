@@ -29,7 +29,7 @@ from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
-from raftlog.client.durations import Duration, seconds
+from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
 from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
@@ -280,7 +280,7 @@ class Client:
 
     # -- receiving
 
-    def consumer(
+    def consumer(  # noqa: PLR0913  (one option for each thing that a group may want otherwise)
         self,
         group: str,
         topics: str | Sequence[str],
@@ -291,6 +291,7 @@ class Client:
         commit_interval: Duration = 1.0,
         session: Duration = 10.0,
         buffer_bytes: int = 16 << 20,
+        staleness: Duration | None = None,
     ) -> Consumer:
         """Return a member of a consumer group; it joins when it is entered or first asked.
 
@@ -305,13 +306,17 @@ class Client:
             commit_interval: Seconds between such commits.
             session: Seconds of silence after which the group gives the queues to others.
             buffer_bytes: Read ahead so much, all queues together, about.
+            staleness: Read records from followers, as for ``reader``. Membership, positions and
+                commits are the leader's as ever; ``status`` knows a queue's end, and so its lag,
+                as the follower does.
 
         Raises:
-            ValueError: There is no topic, a name is no text, or a session is not between 1 s and
-                1 h.
+            ValueError: There is no topic, a name is no text, a session is not between 1 s and
+                1 h, or a staleness is negative or more than 24 h.
             TypeError: A name is no str.
         """
         self._check()
+        asker = self._asker.with_staleness(staleness_seconds(staleness))
         subscription = Subscription(
             group,
             (topics,) if isinstance(topics, str) else tuple(topics),
@@ -323,9 +328,7 @@ class Client:
             seconds(commit_interval),
             seconds(session),
         )
-        return self._own(
-            Consumer(self._asker, self._catalog, subscription, buffer_bytes=buffer_bytes)
-        )
+        return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
 
     def reader(
         self,
@@ -352,13 +355,13 @@ class Client:
                 long before a read is in it (0: everything). None: read from the leader.
 
         Raises:
-            ValueError: A datetime without a time zone, or an offset below 0.
+            ValueError: A datetime without a time zone, an offset below 0, or a staleness that
+                is negative or more than 24 h.
         """
         self._check()
-        staleness_s = None if staleness is None else seconds(staleness)
         return self._own(
             Reader(
-                self._asker.with_staleness(staleness_s),
+                self._asker.with_staleness(staleness_seconds(staleness)),
                 self._catalog,
                 topic,
                 queue=queue,

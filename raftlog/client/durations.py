@@ -3,6 +3,8 @@
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from raftlog.base.limits import STALENESS_MS_MAX
+
 Duration = timedelta | float
 """Seconds, or a timedelta."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -22,6 +24,21 @@ def seconds(duration: Duration) -> float:
         raise TypeError(f"a duration is seconds or a timedelta, not {duration!r}") from None
     if value < 0:
         raise ValueError(f"a duration of {value:g} s; give 0 or more")
+    return value
+
+
+def staleness_seconds(bound: Duration | None) -> float | None:
+    """Return how old what is read may be; None is no question of age: the leader is asked.
+
+    Raises:
+        ValueError: It is negative, or more than a day.
+        TypeError: It is a text.
+    """
+    if bound is None:
+        return None
+    value = seconds(bound)
+    if not value * 1000 <= STALENESS_MS_MAX:
+        raise ValueError(f"a staleness of {value:g} s; it is 0 s (nothing is missing) to 24 h")
     return value
 
 

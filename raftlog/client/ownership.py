@@ -68,7 +68,7 @@ class Ownership:
     """All queues of one member. Bound to its loop.
 
     Args:
-        asker: Asks the leader.
+        asker: Asks the leader, and for records whoever it was told to.
         catalog: Knows which queues are gone.
         inbox: Where what is read ahead goes.
         subscription: The group, this member, and how it reads.
@@ -172,7 +172,7 @@ class Ownership:
         owned.committed = committed
         self.queues[queue.queue] = owned
         owned.fetch = Fetch(
-            self._asker,
+            self._asker.fetches,
             self._inbox,
             (queue.topic, queue.place, queue.queue),
             owned.position,

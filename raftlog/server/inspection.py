@@ -31,6 +31,7 @@ from raftlog.storage.durable_mark import NEVER_CUT, Claim, DurableMark, claim_do
 from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
+from raftlog.storage.lost_header import claim_of_first_unit
 from raftlog.storage.scan import SegmentScan
 from raftlog.storage.segment import SEGMENT_HEADER_BYTES, SUFFIX, Segment, parse_segment_header
 
@@ -219,15 +220,20 @@ class _ShardInspection:
     def _read_segment(self, name: str) -> None:
         path = f"{self._log}/{name}"
         file = self._files.open(path)
-        header = parse_segment_header(_try_read(file, SEGMENT_HEADER_BYTES, 0))
-        if header is None or header.index + 1 != int(name.removesuffix(SUFFIX)):
+        first = Index(int(name.removesuffix(SUFFIX)))
+        begun = parse_segment_header(_try_read(file, SEGMENT_HEADER_BYTES, 0))
+        if begun is None or begun.index + 1 != first:
             before = self.segments[-1].end if self.segments else LOG_ORIGIN
             verdict: Verdict = "unfinished" if self._is_torn_roll(file, before.index) else "damage"
             self._find(path, verdict, "its header is bad")
-            file.close()
-            return
-        self._heed(header)
-        segment = Segment(file, self._log, header.end)
+            begun = None
+            with suppress(OSError):
+                begun = claim_of_first_unit(file, first)
+            if begun is None:
+                file.close()
+                return
+        self._heed(begun)
+        segment = Segment(file, self._log, begun.end)
         scan = SegmentScan(segment, [self._watermark.end])
         scan.run()
         self._scans.append(scan)
@@ -238,7 +244,8 @@ class _ShardInspection:
     def _is_torn_roll(self, file: File, end: int) -> bool:
         """Whether a new segment was being made when the node ended: nothing is in it yet."""
         data = _try_read(file, BLOCK_BYTES, 0)
-        return end >= self._watermark.index and data == bytes(len(data))
+        is_read = bool(data) or not file.size()
+        return is_read and end >= self._watermark.index and data == bytes(len(data))
 
     def _hard_state(self) -> tuple[int, str]:
         path = f"{self._folder}/{HARD_STATE}"

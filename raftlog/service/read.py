@@ -214,18 +214,21 @@ class Reading:
             self._miss()
             return None
         self._is_known = True
+        refusal: RaftlogError | None = None
         if not queue.readable:
-            self._end(NotPermitted(f"topic {queue.topic!r} is not readable by its settings"))
-            return None
-        if offset > queue.end_offset and not self._is_exact and self._request.staleness_ns:
-            # Within its bound this replica may be behind where the reader began.
+            refusal = NotPermitted(f"topic {queue.topic!r} is not readable by its settings")
+        elif not queue.start_offset <= offset <= queue.end_offset:
+            refusal = OffsetOutOfRange(offset, queue.start_offset, queue.end_offset)
+        if refusal is None:
+            return queue
+        if self._request.staleness_ns and not self._is_exact:
+            # Within its bound this replica may be behind where the reader began, or behind an
+            # order to let it read: what is old may be served, and refused is by what is true.
             self._is_exact = True
             self._service.freshness.ensure(0, self.fresh)
-            return None
-        if not queue.start_offset <= offset <= queue.end_offset:
-            self._end(OffsetOutOfRange(offset, queue.start_offset, queue.end_offset))
-            return None
-        return queue
+        else:
+            self._end(refusal)
+        return None
 
     def _miss(self) -> None:
         """Say that there is no such queue only when that is certain.

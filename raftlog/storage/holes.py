@@ -44,17 +44,19 @@ def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[B
     total = sum(map(len, frames))
     tail = hole.last == segment.end.index and not segment.sealed
     heads, rest = divmod(hole.length - total, UNIT_BYTES) if hole.length else (int(tail), 0)
-    if heads < 0 or rest:
+    if heads < 0:
         return None
+    # A misdirected write may have put what follows further back than it was: zeros lead there.
+    spare = [ZEROS[:rest]] if rest else []
     if not heads:
-        return frames
+        return [*frames, *spare]
     # Heads of units were lost too. Nobody knows their numbers, and 0 claims nothing.
     ahead = LogEnd(Index(hole.first - 1), hole.before.term, entries[0].previous)
     frames.insert(0, encode_unit(Unit(0, total, ahead, Index(0)), segment.salt, hole.position))
     empty = Unit(0, 0, entries[-1].end, Index(0))
     position = hole.position + UNIT_BYTES + total
     rest_of_it = range(position, position + (heads - 1) * UNIT_BYTES, UNIT_BYTES)
-    return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it)]
+    return [*frames, *(encode_unit(empty, segment.salt, at) for at in rest_of_it), *spare]
 
 
 def steps_of_blanking(
@@ -119,12 +121,14 @@ def place(segment: Segment, hole: Hole, frames: list[Buffer]) -> None:
         segment.unit_starts = array("I", kept)
     index = hole.first - segment.first_index
     for frame in frames:
-        if len(frame) != UNIT_BYTES or bytes(frame[:4]) != UNIT_MAGIC:
+        magic = bytes(frame[: len(UNIT_MAGIC)])
+        if magic == UNIT_MAGIC:
+            if segment.unit_starts is not None:
+                insort(segment.unit_starts, position)
+        elif any(magic):
             places.positions[index] = position
             places.checksums[index] = parse_header(frame, 0)[0].checksum
             index += 1
-        elif segment.unit_starts is not None:
-            insort(segment.unit_starts, position)
         position += len(frame)
     if not hole.length:
         segment.end_position = max(segment.end_position, position)

@@ -30,6 +30,7 @@ from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
 from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
 from raftlog.storage.files import File, Files
+from raftlog.storage.lost_header import claim_of_first_unit, remains_of
 from raftlog.storage.scan import SegmentScan
 from raftlog.storage.segment import (
     INDEX_SUFFIX,
@@ -102,23 +103,21 @@ class _Findings:
         self._mark = mark
         self._scans: dict[int, SegmentScan] = {}
         self._headless: list[Segment] = []
+        self._begun: dict[Segment, Claim] = {}
+        """Of some without a header: what their first units say in its place."""
 
     def finish_reset(self) -> None:
         """Drop what lay here before the log was reset: it is no part of the new one."""
         if not self.watermark.reset:
             return
         for name in self._files.list(self._log):
-            stem = name.partition(".")[0]
             if not name.endswith(SUFFIX):
                 continue
+            stem = name.removesuffix(SUFFIX)
             file = self._files.open(f"{self._log}/{name}")
-            try:
-                header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
-            except OSError:
-                header = None
+            is_old = self._is_older_than_reset(file, Index(int(stem)))
             file.close()
-            # One without a header was being made for the new log, and holds nothing yet.
-            if header is None or header.unit < self.watermark.unit:
+            if is_old:
                 remove_index(self._files, f"{self._log}/{stem}{INDEX_SUFFIX}")
                 self._files.remove(f"{self._log}/{name}")
         self._files.sync_directory(self._log)
@@ -126,16 +125,20 @@ class _Findings:
     def read_segments(self) -> None:
         """Open every segment: by its ``.idx`` if it fits, else by a scan."""
         names = [name for name in self._files.list(self._log) if name.endswith(SUFFIX)]
-        found = [self._open(name) for name in names]
-        headers_after = [*(header for _, header in found), None][1:]
-        for (file, header), following in zip(found, headers_after, strict=True):
-            if header is None:
-                base = self._base_without_header(file.path)
-                segment = Segment(file, self._log, base)
-                self._headless.append(segment)
+        files = [self._files.open(f"{self._log}/{name}") for name in names]
+        headers = [_header_of(file) for file in files]
+        begun = [header or _begun_at(file) for file, header in zip(files, headers, strict=True)]
+        for number, file in enumerate(files):
+            claim, following = begun[number], (*begun, None)[number + 1]
+            if claim is None:
+                segment = Segment(file, self._log, self._base_without_header(file.path))
             else:
-                self._heed(header)
-                segment = Segment(file, self._log, header.end)
+                self._heed(claim)
+                segment = Segment(file, self._log, claim.end)
+            if headers[number] is None:
+                self._headless.append(segment)
+                if claim is not None:
+                    self._begun[segment] = claim
             if open_sealed(self._files, segment):
                 assert segment.claim is not None, "a sealed segment claims to be durable"
                 self._heed(segment.claim)
@@ -144,15 +147,27 @@ class _Findings:
                 self._scan(segment, following)
             self.segments.append(segment)
 
-    def _open(self, name: str) -> tuple[File, Claim | None]:
-        """Open a segment; return what its header says of the log before it, if it is good."""
-        file = self._files.open(f"{self._log}/{name}")
-        try:
-            header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
-        except OSError:
-            return file, None
-        fits = header is not None and header.index + 1 == int(name.removesuffix(SUFFIX))
-        return file, header if fits else None
+    def _is_older_than_reset(self, file: File, first: Index) -> bool:
+        """Whether a segment is of the log that was here before the newest reset.
+
+        Raises:
+            DamagedLog: Nobody can tell: it holds something, and its beginning is lost.
+        """
+        header = _header_of(file)
+        if header is not None:
+            return header.unit < self.watermark.unit
+        if first <= self.watermark.index:
+            return True
+        remains = remains_of(file, first, [self.watermark.end])
+        if remains.newest_unit is not None:
+            return remains.newest_unit < self.watermark.unit
+        if remains.is_blank:
+            return True  # it was being made for the new log, and holds nothing yet
+        raise DamagedLog(
+            f"{file.path} has no readable header, and nothing says whether it is older than the "
+            f"snapshot behind which the log began anew; copy the data directory away and let the "
+            f"node join as new"
+        )
 
     def _scan(self, segment: Segment, following: Claim | None) -> None:
         # The next segment says where this one ends. Without that, entries behind damage and
@@ -175,27 +190,32 @@ class _Findings:
             )
         path = f"{self._log}/{segment_name(Index(base.index + 1))}"
         segment = Segment(self._files.open(path, create=True), self._log, base)
-        self._write_header(segment)
+        self._write_header(segment, self.watermark.unit)
         self.segments.append(segment)
 
     def finish_truncation(self) -> None:
         """Drop segments that a truncation was about to drop."""
-        for segment in list(self._headless):
+        if self.watermark.truncation:
+            while len(self.segments) > 1 and self.segments[-1].base.index >= self.watermark.index:
+                self._remove(self.segments[-1])
+        for segment in self._headless:
+            if segment not in self.segments:
+                continue
             # A roll that was cut short: a file without header and without one good entry.
             torn = segment.end.index == segment.base.index and not segment.holes
             if torn and segment.base.index >= self.watermark.index and len(self.segments) > 1:
                 self._remove(segment)
             else:
-                self._write_header(segment)
+                # No more than it said: as a claim of the newest unit it would outrank what the
+                # units behind it have promised.
+                begun = self._begun.get(segment)
+                self._write_header(segment, self._mark.cut[0] if begun is None else begun.unit)
         for segment in self.segments:
             # Nothing in it was promised, so its header may be one of those that a failed sync
             # left in the cache and not on the disk (ruling 2 d). Once the log is trimmed to it,
             # nothing else says where it belongs.
             if segment.base.index == self.watermark.index and segment not in self._headless:
-                self._write_header(segment)
-        if self.watermark.truncation:
-            while len(self.segments) > 1 and self.segments[-1].base.index >= self.watermark.index:
-                self._remove(self.segments[-1])
+                self._write_header(segment, self.watermark.unit)
 
     def forget_branch(self) -> None:
         """Tell a tail that was cut, and is there again, from what was promised since."""
@@ -337,9 +357,9 @@ class _Findings:
             f"the data directory away and let the node join as new"
         )
 
-    def _write_header(self, segment: Segment) -> None:
+    def _write_header(self, segment: Segment, unit: int) -> None:
         segment.file.allocate(SEGMENT_HEADER_BYTES)
-        segment.file.pwrite([encode_header(segment.base, self.watermark.unit)], 0)
+        segment.file.pwrite([encode_header(segment.base, unit)], 0)
         segment.file.sync()
         self._files.sync_directory(self._log)
 
@@ -349,3 +369,24 @@ class _Findings:
         remove_index(self._files, segment.index_path)
         self._files.remove(segment.path)
         self._files.sync_directory(self._log)
+
+
+def _header_of(file: File) -> Claim | None:
+    """Return what a segment's header says of the log before it; None if it is bad."""
+    try:
+        header = parse_segment_header(file.pread(SEGMENT_HEADER_BYTES, 0))
+    except OSError:
+        return None
+    return header if header is not None and header.index + 1 == _first_of(file) else None
+
+
+def _begun_at(file: File) -> Claim | None:
+    """Return what the first unit says, in the place of a bad header."""
+    try:
+        return claim_of_first_unit(file, _first_of(file))
+    except OSError:
+        return None
+
+
+def _first_of(file: File) -> Index:
+    return Index(int(file.path.rpartition("/")[2].removesuffix(SUFFIX)))

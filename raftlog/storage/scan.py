@@ -35,7 +35,7 @@ from raftlog.base.entry import (
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, Term
-from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX, KIB
+from raftlog.base.limits import BLOCK_BYTES, ENTRY_BODY_BYTES_MAX, KIB, SECTOR_BYTES
 from raftlog.storage.durable_mark import Claim, Cut
 from raftlog.storage.entry_places import EntryPlaces
 from raftlog.storage.files import File
@@ -66,7 +66,7 @@ class SegmentScan:
         self._places = EntryPlaces()
         self._unit_starts: array[int] = array("I")
         self._units: list[tuple[int, int]] = []
-        """Number of each unit, and the entry before it."""
+        """Number of each unit, and the entry before it; 0 where a head may be lost."""
 
     def bytes_from(self, position: int) -> bytes:
         """Return what was read from ``position`` to the end of the last good frame."""
@@ -173,6 +173,9 @@ class SegmentScan:
         found = self._next_good()
         if found is None:
             return False
+        # The head of the next unit may have lain here. Entries that were repaired one by one go
+        # on behind it, and are not the unit's before it: it may be older than a truncation.
+        self._units.append((0, self._end.index))
         if found.end.index > self._end.index:
             length = found.position - self._position
             self._lose(found.end, length, terms_known=found.terms_known)
@@ -345,7 +348,7 @@ def is_padding(data: bytes, start: int) -> bool:
 
 
 def read_what_can_be_read(file: File) -> bytes:
-    """Read a whole file; blocks that cannot be read count as zeros, which no frame is."""
+    """Read a whole file; sectors that cannot be read count as zeros, which no frame is."""
     size = file.size()
     try:
         return file.pread(size, 0)
@@ -356,5 +359,14 @@ def read_what_can_be_read(file: File) -> bytes:
             try:
                 parts.append(file.pread(length, offset))
             except OSError:
-                parts.append(bytes(length))
+                parts += _sectors_that_can_be_read(file, offset, length)
         return b"".join(parts)
+
+
+def _sectors_that_can_be_read(file: File, start: int, length: int) -> Iterator[bytes]:
+    for offset in range(start, start + length, SECTOR_BYTES):
+        size = min(SECTOR_BYTES, start + length - offset)
+        try:
+            yield file.pread(size, offset)
+        except OSError:
+            yield bytes(size)

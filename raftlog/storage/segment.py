@@ -71,7 +71,7 @@ class Segment:
         self.directory = directory
         self.base = base
         """The entry before the first one."""
-        self.salt = crc32c(_BASE.pack(base.index, base.term, base.checksum))
+        self.salt = salt_of(base)
         """What the checksums of its unit heads begin with: a head of another log is none here."""
         self.end = base
         self.end_position = SEGMENT_HEADER_BYTES
@@ -212,6 +212,11 @@ class Segment:
             return min(end, self.unit_starts[at]) if at < len(self.unit_starts) else end
         length: int = HEADER.unpack_from(self.file.pread(HEADER_BYTES, start), 0)[3]
         return min(end, start + HEADER_BYTES + length)
+
+
+def salt_of(base: LogEnd) -> int:
+    """Return the salt of a segment behind ``base``."""
+    return crc32c(_BASE.pack(base.index, base.term, base.checksum))
 
 
 def joined_runs(segments: Sequence[Segment]) -> list[tuple[Index, Term]]:
@@ -356,6 +361,9 @@ def places_from_index(files: Files, segment: Segment) -> EntryPlaces | None:
     positions, checksums = array("I"), array("I")
     positions.frombytes(places[: 4 * count])
     checksums.frombytes(places[4 * count :])
+    # A misdirected write may have put another segment's here, whole and of as many entries.
+    if not count or checksums[-1] != segment.end.checksum:
+        return None
     return EntryPlaces(positions, checksums)
 
 

@@ -82,20 +82,20 @@ def runs_of(entries: Sequence[Entry]) -> list[tuple[Index, Term]]:
 
 
 def split(segment: Segment, survey: Survey) -> bool:
-    """Make the hole into one hole for each piece; False if the pieces do not fill its place."""
+    """Make the hole into one hole for each piece; False if its place has no room for them."""
     hole, pieces = survey.hole, survey.pieces
     total = sum(piece.length for piece in pieces)
     if hole.length:
-        heads, rest = divmod(hole.length - total, UNIT_BYTES)
-        if heads < 0 or rest:
+        spare = hole.length - total
+        if spare < 0:
             return False
     else:
-        heads = int(hole.last == segment.end.index and not segment.sealed)
+        spare = UNIT_BYTES * (hole.last == segment.end.index and not segment.sealed)
     holes: list[Hole] = []
     before, position = hole.before, hole.position
     for piece in pieces:
         # Heads of units that were lost lie in front, as in a hole that is repaired whole.
-        length = piece.length + (0 if holes else heads * UNIT_BYTES)
+        length = piece.length + (0 if holes else spare)
         first = Index(before.index + 1)
         holes.append(
             Hole(

@@ -65,5 +65,13 @@ def parse_unit(buffer: Buffer, position: int, salt: int) -> Unit | None:
     return Unit(number, length, LogEnd(Index(index), Term(term), checksum), Index(commit))
 
 
+def parse_base(buffer: Buffer, position: int) -> LogEnd | None:
+    """Return the entry that a head at ``position`` says is before it: unproven, without a salt."""
+    if position + UNIT_BYTES > len(buffer):
+        return None
+    magic, _, _, index, term, checksum, _ = _UNIT.unpack_from(buffer, position)
+    return LogEnd(Index(index), Term(term), checksum) if magic == UNIT_MAGIC else None
+
+
 def _checksum(head: Buffer, salt: int, position: int) -> int:
     return crc32c(head, crc32c(_POSITION.pack(position), salt))

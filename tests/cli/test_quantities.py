@@ -11,6 +11,7 @@ from raftlog.cli.quantities import (
     read_duration,
     read_retention,
     read_size,
+    read_staleness,
     show_retention,
     show_size,
 )
@@ -45,6 +46,8 @@ def test_a_duration_is_read(text: str, milliseconds: int) -> None:
         (read_duration, "1h30m", "is no duration"),
         (read_duration, "٣s", "is no duration"),
         (read_duration, "99999999d", "more than 100 years"),
+        (read_staleness, "5", "is no duration"),
+        (read_staleness, "25h", "write 0s to 24h"),
         (read_retention, "0s", "keeps nothing"),
         (read_retention, "ever", "is no duration"),
         (read_size, "10 apples", "is no size"),

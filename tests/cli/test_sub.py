@@ -48,6 +48,8 @@ def values(shell: Shell, *arguments: str) -> list[int]:
         (["--from", "8", "--count", "5"], range(8, 10)),
         (["--follow", "--count", "10"], range(10)),
         (["--queue", "0", "--from", "9"], range(9, 10)),
+        (["--staleness", "0s"], range(10)),
+        (["--staleness", "5s", "--follow", "--count", "10"], range(10)),
     ],
 )
 def test_it_begins_and_ends_where_it_is_told(
@@ -85,6 +87,13 @@ def test_a_group_goes_on_where_it_was(shell: Shell, topic: str) -> None:
 
     (group,) = [g for g in shell.json("group", "list") if g["group"] == f"g-{topic}"]
     assert (group["lag"], group["members"]) == (0, 0)
+
+
+def test_a_group_may_read_from_followers(shell: Shell, topic: str) -> None:
+    """Where it is, the leader knows as ever."""
+    bounded = ("--group", f"s-{topic}", "--staleness", "5s")
+    assert values(shell, topic, *bounded, "--count", "4") == [0, 1, 2, 3]
+    assert values(shell, topic, *bounded) == [4, 5, 6, 7, 8, 9]
 
 
 def test_a_group_may_begin_at_the_end(shell: Shell, topic: str) -> None:
@@ -155,6 +164,10 @@ def test_a_member_that_joins_does_not_end_the_others(
         (["orders", "--group", "g", "--queue", "0"], Exit.USAGE, "leave out --queue"),
         (["orders", "--group", "g", "--from", "5"], Exit.USAGE, "raftlog group seek"),
         (["orders", "--group", "no good"], Exit.FAILED, "'-', not 'no good'; choose"),
+        (["orders", "--staleness", "5"], Exit.USAGE, "'5' is no duration; write one like 500ms"),
+        (["orders", "--staleness", "-1s"], Exit.USAGE, "'-1s' is no duration"),
+        (["orders", "--staleness", "2d"], Exit.USAGE, "'2d' is too long; write 0s to 24h"),
+        (["orders", "--staleness", "0s", "--from", "12"], Exit.FAILED, "beyond the end of orders"),
         (["orders", "--count", "0"], Exit.USAGE, "greater than or equal to 1"),
         ([], Exit.USAGE, "Missing argument 'TOPIC'"),
     ],

@@ -260,7 +260,7 @@ class FakeNode:
                 waiting.popleft()(self, request, handler)
             elif request.method == Method.STATUS:
                 self._status(request)
-            elif self.cluster.leader != self.name:
+            elif self.cluster.leader != self.name and not _may_be_old(request):
                 request.fail(NotLeader(self.cluster.hint))
             else:
                 handler(request)
@@ -280,6 +280,12 @@ class FakeNode:
                 counters={"received": sum(self.received.values())},
             )
         )
+
+
+def _may_be_old(request: Request) -> bool:
+    """Whether any node may answer."""
+    message = request.message
+    return isinstance(message, client.ReadBatches) and message.HasField("staleness_ms")
 
 
 @asynccontextmanager

@@ -312,6 +312,48 @@ async def _skips(consumer: Consumer) -> Skipped:
     raise AssertionError("nothing was skipped")
 
 
+@pytest.mark.parametrize("staleness", [0, 0.5, timedelta(hours=24)])
+async def test_with_a_bound_records_come_from_followers_and_the_rest_from_the_leader(
+    staleness: Any,
+) -> None:
+    """The followers of the fake answer nothing else: joins, claims, commits are the leader's."""
+    async with fake_cluster(3, orders=2) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 20)
+        async with client.consumer("billing", "orders", staleness=staleness) as consumer:
+            found = await take(consumer, 20)
+            await consumer.commit()
+        assert sorted(int(each.value) for each in found) == list(range(20))
+        assert committed(cluster) == [10, 10]
+        leader, *followers = (each.received.get(Method.READ, 0) for each in cluster.nodes)
+        assert (leader, any(followers)) == (0, True)
+
+
+async def test_a_follower_that_is_gone_is_replaced() -> None:
+    """By another one, or the leader; nothing is lost and nothing comes twice."""
+    async with fake_cluster(3, orders=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 10, queues=1)
+        async with client.consumer("billing", "orders", staleness=1.0) as consumer:
+            found = await take(consumer, 10)
+            for node in cluster.nodes[1:]:
+                if node.received.get(Method.READ):
+                    await node.server.close()
+            await fill(client, 10, 10, queues=1)
+            found += await take(consumer, 10)
+        assert [int(each.value) for each in found] == list(range(20))
+
+
+@pytest.mark.parametrize("staleness", [-1, 86_401, float("nan"), float("inf")])
+async def test_a_bound_is_no_time_or_up_to_a_day(staleness: float) -> None:
+    """For members of groups and for readers."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        with pytest.raises(ValueError, match=r"staleness|duration"):
+            client.consumer("billing", "orders", staleness=staleness)
+        with pytest.raises(ValueError, match=r"staleness|duration"):
+            client.reader("orders", staleness=staleness)
+        with pytest.raises(TypeError, match="'5s'"):
+            client.consumer("billing", "orders", staleness="5s")  # type: ignore[arg-type]
+
+
 async def test_what_cannot_be_consumed_is_told() -> None:
     """When it is entered, or first asked."""
     async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:

@@ -1,10 +1,15 @@
-"""Readers that ask followers: everything is there, in order, also when the leader is killed."""
+"""Readers and groups that ask followers: all is there, in order, also when a node is killed."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from raftlog import Client
+from raftlog.base.ids import NodeId
+from raftlog.client.consumer import Consumer
+from raftlog.client.receipts import Message
+from raftlog.client.routing import ask_status
 from raftlog.testing.cluster import LocalCluster
 
 pytestmark = pytest.mark.asyncio
@@ -30,3 +35,43 @@ async def test_a_reader_with_a_bound_reads_from_followers(tmp_path: Path) -> Non
                 while not found:
                     found = await reader.poll(1, timeout=10)
                 assert [each.value for each in found] == [b"after"]
+
+
+async def test_a_group_with_a_bound_reads_from_followers(tmp_path: Path) -> None:
+    """Its position is the leader's: a second member goes on where the first one has committed."""
+    with LocalCluster(tmp_path) as cluster:
+        async with Client(cluster.seeds) as client:
+            await client.topics.create("orders", queues=1)
+            for number in range(20):
+                await client.send("orders", b"%d" % number)
+            async with client.consumer("billing", "orders", staleness=5.0) as consumer:
+                found = await _take(consumer, 10)
+                await consumer.commit()
+            before = await _reads(cluster)
+            leader = (await client.status()).node
+            async with client.consumer("billing", "orders", staleness=0) as consumer:
+                found += await _take(consumer, 10)
+                read = {
+                    node for node, count in (await _reads(cluster)).items() if count > before[node]
+                }
+                assert read
+                assert leader not in read
+                for node in read:  # the only follower that it has asked
+                    cluster.nodes[NodeId(node)].kill()
+                await client.send("orders", b"20")
+                found += await _take(consumer, 1)
+            assert [each.value for each in found] == [b"%d" % number for number in range(21)]
+
+
+async def _take(consumer: Consumer, count: int) -> list[Message]:
+    found: list[Message] = []
+    async with asyncio.timeout(20):
+        while len(found) < count:
+            found += await consumer.poll(count - len(found), timeout=1.0)
+    return found
+
+
+async def _reads(cluster: LocalCluster) -> dict[str, int]:
+    """Return how many reads each node has served."""
+    answers = [await ask_status(address) for address in cluster.seeds]
+    return {answer.node: answer.counters["reads"] for answer in answers}

@@ -141,6 +141,8 @@ async def test_a_producer_s_batch_is_stored_once_however_often_it_is_sent(
     values = [record.value for batch in read.batches for record in records(batch)]
     assert (values, list(read.base_offsets)) == ([b"a", b"b", b"c"], [0, 2])
     assert (read.start_offset, read.end_offset) == (0, 3)
+    bounded = client.ReadBatches(queue=queue, bytes_max=1 << 20, staleness_ms=0)
+    assert (await program.ask("Read", bounded)).end_offset == 3, "whichever node it is"
     end = await program.ask("GetEndOffset", client.EndOffset(queue=queue))
     assert end.end_offset == 3
     found = await program.ask("Find", client.FindOffset(queue=queue, log_time_ms=1))

@@ -163,6 +163,22 @@ def test_a_bad_segment_header_is_damage(directory: Path) -> None:
     assert (segments(directory)[0].name, "damage") in verdicts(directory)
 
 
+def test_what_lies_behind_a_bad_header_is_judged_too(directory: Path) -> None:
+    """The head of the first unit says the same; and heads say how far the log was durable."""
+    (path,) = segments(directory)
+    whole = verify_directory(str(directory)).shards[0]
+    flip(path, 9)
+    flip(path, path.read_bytes().index(BODY) + 5)
+    (directory / "shards/0/durable.mark").write_bytes(bytes(2 * BLOCK_BYTES))
+    report = verify_directory(str(directory)).shards[0]
+
+    assert (report.first, report.last, report.entries) == (1, whole.last, whole.entries - 1)
+    assert report.durable == whole.last - 1, "the last unit's head claims what is before it"
+    header, entry = [each.what for each in report.findings if each.file == str(path)]
+    assert header == "its header is bad"
+    assert entry.startswith("entries 2 to 2 are bad")
+
+
 @pytest.mark.parametrize(
     ("offsets", "verdict"),
     [((8,), "unfinished"), ((BLOCK_BYTES + 8,), "unfinished"), ((8, BLOCK_BYTES + 8), "damage")],

@@ -108,10 +108,12 @@ class World:
         bytes_max: int = 1 << 20,
         wait_ns: int = 0,
         session: int = 0,
+        staleness_ns: int | None = None,
     ) -> Reading:
         """Read, and collect the answer."""
         asked = self.queue if queue is None else queue
-        request = ReadRequest(asked, Offset(offset), bytes_max, wait_ns, Index(session))
+        place = (asked, Offset(offset))
+        request = ReadRequest(*place, bytes_max, wait_ns, Index(session), staleness_ns)
         return self.service.read(request, self.answers.append)
 
     def result(self) -> ReadResult:
@@ -213,6 +215,37 @@ def test_a_topic_that_is_not_readable_refuses_reads(world: World) -> None:
     world.read(0, queue=queue)
     world.scheduler.advance(SECOND)
     assert [type(answer) for answer in world.answers] == [NotPermitted, NotPermitted]
+
+
+@pytest.mark.parametrize("reason", ["not readable", "beyond the end"])
+def test_a_bounded_read_is_refused_by_what_is_true_and_not_by_what_is_old(
+    world: World, reason: str
+) -> None:
+    """Within its bound a replica may lack the order to let it read, or where its reader began."""
+    world.read(0, staleness_ns=SECOND)
+    world.replica.confirm()
+    world.answers.clear()
+    if reason == "not readable":
+        world.topics.alter("first", TopicChanges(readable=False), lambda _: None)
+        world.replica.commit()
+        world.read(0, staleness_ns=SECOND)
+        world.topics.alter("first", TopicChanges(readable=True), lambda _: None)
+        world.replica.commit()
+    else:
+        world.read(6, staleness_ns=SECOND)
+        world.store(A, A)
+    assert not world.answers, "it is not certain"
+    world.replica.confirm()
+    assert world.result().batches[-1] == (C if reason == "not readable" else A)
+
+
+def test_a_bounded_read_that_must_be_refused_is(world: World) -> None:
+    """Once it is certain; and where the bound is zero, that was asked already."""
+    for staleness_ns in (SECOND, 0):
+        world.read(9, staleness_ns=staleness_ns)
+        world.replica.confirm()
+        world.replica.confirm()
+    assert [type(answer) for answer in world.answers] == [OffsetOutOfRange] * 2
 
 
 def test_a_queue_that_is_deleted_while_a_read_waits_ends_it_at_once(world: World) -> None:

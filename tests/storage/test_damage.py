@@ -354,3 +354,25 @@ def test_damage_that_the_scan_for_places_meets_is_one_hole() -> None:
     assert store.faulty_ranges() == [(5, 5)]
     perform(store, store.plan_repair(entries[4:]))
     assert store.faulty_ranges() == []
+
+
+@pytest.mark.parametrize("further", [20, 48, 100])
+def test_what_follows_a_hole_may_lie_further_back_than_it_was(further: int) -> None:
+    """A misdirected write put entry 6 there, and another lost it in its place.
+
+    The hole has more room than what was lost: it is filled all the same.
+    """
+    logs, entries = Logs(), chain(6)
+    logs.append_each(entries)
+    logs.sync_mark()
+    path, start = logs.place(entries[2])
+    _, at = logs.place(entries[5])
+    logs.disk.zero(path, start, at + entries[5].size - start)
+    logs.disk.misplace(path, at + further, bytes(entries[5].frame))
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(3, 5)]
+    perform(store, store.plan_repair(entries[2:5]))
+    assert read_all(store) == entries
+    logs.append(chain(1, after=entries[-1].end))
+    assert read_all(logs.crash(CrashKind.LOSE))[:6] == entries
+    assert logs.store.faulty_count == 0

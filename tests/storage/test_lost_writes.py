@@ -134,3 +134,45 @@ def test_a_tail_that_was_cut_and_came_back_is_cut_again() -> None:
     put_back(logs.disk, path, before, 0, len(before))
     store = logs.crash(CrashKind.LOSE)
     assert (store.end, store.faulty_count) == (entries[0].end, 0)
+
+
+def test_lost_heads_between_repaired_entries_make_no_branch() -> None:
+    """Damage hit heads of units, too; the entries were repaired one by one, while the node ran.
+
+    Then the unit before them seems to go on to where the next good head is. It is older than
+    the last truncation, and what was promised behind that was taken for a branch that came back.
+    """
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(6)
+    logs.append_each(entries)
+    logs.append(chain(1, after=entries[-1].end))
+    entries += chain(6, after=entries[-1].end, term=2)
+    logs.append([entries[6]], truncate_to=6)
+    logs.append_each(entries[7:])
+    path, start = logs.place(entries[4])
+    _, end = logs.place(entries[8])
+    logs.disk.zero(path, start, end + entries[8].size - start)
+    store = logs.store
+    for entry in entries[4:9]:
+        store.mark_faulty(entry.index)
+        perform(store, store.plan_repair([entry]))
+    assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+def test_the_idx_of_another_segment_is_not_believed() -> None:
+    """A misdirected write put it there, whole, and of as many entries.
+
+    Good entries looked damaged by it, and no peer had what was asked for.
+    """
+    logs = Logs(SMALL)
+    entries = chain(60)
+    logs.append_each(entries)
+    logs.sync_mark()
+    store = logs.crash(CrashKind.LOSE)
+    one, other = store._segments[1:3]
+    assert len(range(one.base.index, one.end.index)) == len(
+        range(other.base.index, other.end.index)
+    )
+    logs.disk.misplace(one.index_path, 0, logs.disk.content(other.index_path))
+    assert read_all(store) == entries
+    assert store.faulty_count == 0
