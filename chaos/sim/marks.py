@@ -69,6 +69,7 @@ REQUIRED: Final = (
     "refused: unknown_producer",
     "rejections",
     "repairs",
+    "requests cancelled",
     "requests late",
     "requests lost",
     "seeks",
