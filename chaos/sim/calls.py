@@ -1,7 +1,8 @@
 """Requests of simulated clients: they are lost, late, and sometimes both sides forget them.
 
-A client gives up after a while; its request does not. It lies in a socket buffer
-or a proxy, and may be delivered any time later (ruling 10). An answer may be lost
+A client gives up after a while, and says so to the node if that has the request. A request
+that has not arrived does not give up. It lies in a socket buffer or a proxy, and may be
+delivered any time later (ruling 10). An answer may be lost
 too: then the client knows nothing, and the system has done what it was asked.
 
 Requests reach the handlers that real connections reach, as messages; what lies
@@ -27,6 +28,12 @@ OnAnswer = Callable[[Message | None, Sequence[bytes], RaftlogError | None], None
 """Called once: the answer and its payload, or why there is none."""
 
 
+def _drop(
+    _message: Message | None, _payload: Sequence[bytes], _error: RaftlogError | None
+) -> None:
+    """Answer nobody."""
+
+
 class SimRequest:
     """One request as a handler sees it. Implements ``service.ports.ClientRequest``."""
 
@@ -44,6 +51,16 @@ class SimRequest:
     def fail(self, error: RaftlogError) -> None:
         """Answer that it failed."""
         self._end(None, (), error)
+
+    def cancel(self) -> bool:
+        """Its client does not want the answer; return whether somebody still worked on one."""
+        if self._answer is None:
+            return False
+        self._answer = _drop
+        if self.on_cancelled is None:
+            return False
+        self.on_cancelled()
+        return True
 
     def _end(
         self, message: Message | None, payload: Sequence[bytes], error: RaftlogError | None
@@ -94,7 +111,14 @@ class Calls:
                 give_up.cancel()
                 done(answer, parts, error)
 
-        give_up = self._queue.after(timeout_ns, lambda: end(None, (), _silence(method)))
+        arrived: list[Callable[[], None]] = []
+
+        def gives_up() -> None:
+            end(None, (), _silence(method))
+            for cancel in arrived:
+                self._queue.after(self._draw_ns(), cancel)
+
+        give_up = self._queue.after(timeout_ns, gives_up)
         random, config = self._random, self._config()
         if random.random() < config.lost:
             self._marks["requests lost"] += 1
@@ -105,16 +129,23 @@ class Calls:
             at_ns += random.randrange(config.late_ns_max)
         else:  # one connection keeps the order
             at_ns = self._arrived_ns[node] = max(at_ns, self._arrived_ns.get(node, 0))
-        self._queue.at(at_ns, lambda: self._arrives(node, method, message, payload, end))
+
+        def arrives() -> None:
+            cancel = self._arrives(node, method, message, payload, end)
+            if cancel is not None:
+                arrived.append(cancel)
+
+        self._queue.at(at_ns, arrives)
 
     def _arrives(
         self, node: NodeId, method: Method, message: Message, payload: bytes, end: OnAnswer
-    ) -> None:
+    ) -> Callable[[], None] | None:
+        """Give a request to its handler, if one is there; return what cancels it."""
         process = self._process_of(node)
         if process is None:
             error = Unavailable(f"{node} refuses the connection")
             self._queue.after(self._draw_ns(), lambda: end(None, (), error))
-            return
+            return None
         life = process.life
 
         def answer(
@@ -126,6 +157,12 @@ class Calls:
 
         request = SimRequest(message, payload, answer)
         life.call_soon(lambda: process.state.handlers[method](request))
+
+        def cancelled() -> None:
+            if request.cancel():
+                self._marks["requests cancelled"] += 1
+
+        return lambda: life.call_soon(cancelled)
 
     def _draw_ns(self) -> int:
         return MS_NS // 20 + int(self._random.expovariate(1.0) * self._config().mean_ns)

@@ -64,7 +64,9 @@ class Cluster:
         self.process_random = stream(config.seed, "process")
         self.disk_random = stream(config.seed, "disk")
         network_random = stream(config.seed, "network")
-        self.network = Network(self.queue, network_random, config.network, self._deliver)
+        self.network = Network(
+            *(self.queue, network_random, config.network, self._deliver), self._note
+        )
         self.store_options = StoreOptions(config.segment_bytes, durable=not config.os_cache)
         self._formatting = StoreOptions(config.segment_bytes)
         names = [NodeId(f"n{number + 1}") for number in range(config.nodes)]
@@ -96,6 +98,9 @@ class Cluster:
     def nodes(self) -> Sequence[NodeId]:
         """All names, in a fixed order."""
         return list(self.machines)
+
+    def _note(self, what: str) -> None:
+        self.marks[what] += 1
 
     def process_of(self, node: NodeId) -> Process | None:
         """Return the process on ``node``, if one runs."""
@@ -232,7 +237,7 @@ class Cluster:
         replica = Replica(machine.id, machine.formed, store, state.machine, world, options)
         replica.upkeep.scrubber.rest_ns = SCRUB_REST_NS
         replica.upkeep.scrubber.rate = SCRUB_BYTES_PER_S
-        seen = self._look_at(store, store.faulty_ranges())
+        seen = self._look_at(machine, store, store.faulty_ranges())
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
@@ -242,7 +247,7 @@ class Cluster:
         replica.start()
 
     def _look_at(
-        self, store: LogStore, faulty: Sequence[tuple[Index, Index]]
+        self, machine: Machine, store: LogStore, faulty: Sequence[tuple[Index, Index]]
     ) -> list[Mark | None]:
         """Return what a look at some places of the log shows; its end always."""
         end = store.end
@@ -257,6 +262,8 @@ class Cluster:
                 for entry in span.entries(buffer) if buffer is not None else ():
                     seen[entry.index - 1] = Mark(entry.term, entry.checksum)
             except (FaultyEntry, OSError):  # it cannot be read; the log will have it repaired
+                if not machine.victim:
+                    raise
                 self.marks["faulty found"] += 1
             finally:
                 span.close()

@@ -25,6 +25,8 @@ class Fault(Enum):
     CLOCK = "wrong clock"
     PARTITION = "partition"
     CLOG = "clog"
+    LOSSY_LINK = "lossy link"
+    HALF_OPEN = "half-open connection"
     TRANSFER = "transfer"
     FALSE_HINT = "false connection-lost hint"
     WRITE_ERROR = "error of a write or sync"
@@ -59,6 +61,8 @@ _PERIODS_MS: Final = {
     Fault.CLOCK: (500, 4_000),
     Fault.PARTITION: (600, 4_000),
     Fault.CLOG: (300, 3_000),
+    Fault.LOSSY_LINK: (500, 4_000),
+    Fault.HALF_OPEN: (1_000, 6_000),
     Fault.TRANSFER: (300, 4_000),
     Fault.FALSE_HINT: (200, 3_000),
     Fault.WRITE_ERROR: (2_000, 10_000),
@@ -87,7 +91,12 @@ DAMAGE: Final = frozenset({*_DAMAGES_LOG, Fault.READ_ERROR, Fault.ROT_BESIDE, Fa
 """Kinds that hit only a minority of replicas, always the same ones (ruling 16)."""
 _HEADERS_SHARE: Final = 0.6
 """Of the seeds with a damaged log: how many lose headers under load, too."""
-_NEED_OTHERS: Final = frozenset({*DAMAGE, Fault.PARTITION, Fault.CLOG, Fault.TRANSFER})
+_NEED_OTHERS: Final = frozenset(
+    {
+        *DAMAGE,
+        *(Fault.PARTITION, Fault.CLOG, Fault.LOSSY_LINK, Fault.HALF_OPEN, Fault.TRANSFER),
+    }
+)
 """Kinds that a node alone can't survive, or can't have."""
 _DRAWN_APART: Final = frozenset(
     {

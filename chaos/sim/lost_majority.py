@@ -5,15 +5,16 @@ invariant holds on (elsewhere loss is what was agreed to, and nothing is left to
 the others have beyond that goes. Other survivors run on meanwhile, and must follow.
 """
 
+from itertools import repeat
 from random import Random
 from typing import Final
 
 from chaos.sim.cluster import DATA, SHARD, Cluster
 from chaos.sim.disk import CrashKind, Killed
-from chaos.sim.process import Machine
+from chaos.sim.process import Machine, Process
 from raftlog.base.entry import EntryKind
 from raftlog.base.errors import BadChange, Refused
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import Index, NodeId, ReplicaId
 from raftlog.base.limits import READ_SPAN_BYTES_MAX
 from raftlog.server.unsafe_recovery import UnsafeRecovery
 from raftlog.storage.log_store import LogStore
@@ -32,7 +33,7 @@ def lose_majority(cluster: Cluster, random: Random) -> bool:
     voters = survivor.process.replica.membership
     others = [each.node for each in voters.replicas if each.node != survivor.node]
     lost = random.sample(others, random.randint(len(others) // 2, len(others)))
-    if not lost:
+    if not lost or any(map(_may_commit, _others(cluster, survivor), repeat(cluster))):
         return False
     # Stopped with its power, or not: what it has is on its disk.
     cluster.end(survivor, random.choice(list(CrashKind)))
@@ -68,6 +69,34 @@ def _survivor(cluster: Cluster, random: Random) -> Machine | None:
         and observer.has_recoveries(machine.node)
     ]
     return random.choice(found) if found else None
+
+
+def _others(cluster: Cluster, survivor: Machine) -> list[Process]:
+    """Return those of the other processes that lead, as far as they know."""
+    return [
+        machine.process
+        for machine in cluster.up()
+        if machine is not survivor and machine.process and machine.process.replica.leads
+    ]
+
+
+def _may_commit(leader: Process, cluster: Cluster) -> bool:
+    """Whether a leader may commit one more entry with promises that are made already.
+
+    It would rest on disks that are gone, and the survivor need not have it: a loss.
+    """
+    core = leader.replica.core
+    following = Index(core.commit + 1)
+    if following > core.log.last_index:
+        return False
+    term = core.log.term_at(following)
+
+    def has_it(voter: ReplicaId) -> bool:
+        mark = cluster.observer.durable_log(voter.node).at(following)
+        return voter == core.replica or (mark is not None and mark.term == term)
+
+    halves = (core.membership.voters, core.membership.outgoing)
+    return any(2 * sum(map(has_it, half)) > len(half) for half in halves if half)
 
 
 def _opened(cluster: Cluster, machine: Machine, lost: list[NodeId]) -> UnsafeRecovery:

@@ -17,6 +17,8 @@ class NetworkFaults(Striker):
         return {
             Fault.PARTITION: self._partition,
             Fault.CLOG: self._clog,
+            Fault.LOSSY_LINK: lambda: self._lossy("lossy links", 0.4),
+            Fault.HALF_OPEN: lambda: self._lossy("half-open connections", 1.0),
             Fault.FALSE_HINT: self._false_hint,
             Fault.TRANSFER: self._transfer,
         }
@@ -45,6 +47,14 @@ class NetworkFaults(Striker):
             self.note("clogs")
             until_ns = self.cluster.queue.now_ns + self.random.randrange(50, 2_000) * MS_NS
             self.cluster.network.clog((sender, to), until_ns)
+
+    def _lossy(self, what: str, rate: float) -> None:
+        """Lose what goes one way on one link; nobody is told that a connection ended."""
+        nodes: list[NodeId] = list(self.cluster.nodes)
+        sender, to = self.random.choice(nodes), self.random.choice(nodes)
+        if sender != to:
+            self.note(what)
+            self.cluster.network.make_lossy((sender, to), self.soon_ns(200, 5_000), rate)
 
     def _false_hint(self) -> None:
         machine = self.some_machine()

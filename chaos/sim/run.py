@@ -283,7 +283,7 @@ def _scan(cluster: Cluster, machine: Machine) -> None:
             span = store.locate(index, store.end.index, READ_SPAN_BYTES_MAX)
             buffer = span.read(wait=True)
             entries = span.entries(buffer) if buffer is not None else ()
-        except (FaultyEntry, OSError):
+        except (FaultyEntry, OSError):  # known damage, or a sector that nobody has read yet
             if not machine.victim:
                 raise
             index = Index(index + 1)

@@ -233,7 +233,7 @@ def _draw_config(seed: int) -> SeedConfig:
         core=_draw_core(random),
         segment_bytes=random.choice((4, 4, 8, 16, 64)) * KIB,
         coalesce=random.random() < 0.5,
-        network=_draw_network(random),
+        network=_draw_network(random, stream(seed, "links")),
         periods_ns={fault: quiet * MS_NS * draw_period_ms(seed, fault) for fault in faults},
         appends_per_s=random.choice((5, 15, 30)) / (4 if big else 1),
         reads_per_s=random.choice((0, 3, 8)) / (4 if big else 1),
@@ -299,8 +299,12 @@ def _draw_core(random: Random) -> CoreConfig:
     )
 
 
-def _draw_network(random: Random) -> NetworkConfig:
+def _draw_network(random: Random, links: Random) -> NetworkConfig:
     return NetworkConfig(
+        replay=links.choice((0, 0, 0.005, 0.05)),
+        bit_flip=links.choice((0, 0, 0.001, 0.01)),
+        bytes_per_s=links.choice((0, 0, 0, 20_000, 200_000, 2_000_000)),
+        encoded=links.choice((0.02, 0.02, 0.02, 0.1, 0.1, 1.0)),
         loss=random.choice((0, 0, 0.005, 0.05, 0.2)),
         duplication=random.choice((0, 0, 0.02, 0.2)),
         delay_min_ns=random.choice((MS_NS // 10, MS_NS, 10 * MS_NS)),

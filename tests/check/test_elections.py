@@ -87,7 +87,7 @@ def test_a_term_that_nobody_agreed_to_is_seen() -> None:
 
 
 def test_a_leader_that_no_majority_answers_is_seen() -> None:
-    """In each half that counts; a voter that is new is not late yet."""
+    """In each half that counts, from when it counts: a voter may have been silent before."""
     leaders = LeadersAreHeard()
     leaders.leads(N1)
     leaders.passes(N1, 20, 10, [[N1, N2, N3]])
@@ -97,6 +97,10 @@ def test_a_leader_that_no_majority_answers_is_seen() -> None:
         leaders.passes(N1, 1, 10, [[N1, N2, N3]])
     leaders.answers(N1, N2)
     leaders.passes(N1, 1, 10, [[N1, N2, N3], [N1, N2]])
+    leaders.passes(N1, 1, 10, [[N1, N2], [N1, N3]])
+    leaders.answers(N1, N2)
+    leaders.passes(N1, 30, 10, [[N1, N2], [N1, N3]])
+    leaders.answers(N1, N2)
     with pytest.raises(Violation, match="hears only"):
         leaders.passes(N1, 1, 10, [[N1, N2], [N1, N3]])
     leaders.leads(N1)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from random import Random
 
 import pytest
@@ -122,6 +123,24 @@ def test_a_node_that_is_down_refuses_and_one_that_dies_is_silent() -> None:
     world.queue.run_until(3 * SECOND_NS)
     assert world.error().outcome is Outcome.UNKNOWN
     assert world.handled == []
+
+
+def test_who_gives_up_cancels_what_waits_at_the_node() -> None:
+    """Once, and not what was answered; an answer that comes all the same reaches nobody."""
+    world = World(CallsConfig())
+    world.replies = False
+    cancelled: list[int] = []
+    for number in range(2):
+        world.ask()
+        world.queue.run_until(world.queue.now_ns + SECOND_NS // 2)
+        world.handled[number].on_cancelled = partial(cancelled.append, number)
+    world.handled[0].reply(REPLY)
+    world.queue.run_until(5 * SECOND_NS)
+    assert cancelled == [1]
+    assert len(world.answers) == 2
+    world.handled[1].reply(REPLY)
+    world.queue.run_until(9 * SECOND_NS)
+    assert len(world.answers) == 2
 
 
 def test_a_second_answer_is_a_bug_of_the_product() -> None:

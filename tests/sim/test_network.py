@@ -1,11 +1,12 @@
 """The simulated network does what its faults are called."""
 
+from collections import Counter
 from random import Random
 
 import pytest
 
 from chaos.sim.events import MS_NS, SECOND_NS, EventQueue
-from chaos.sim.network import Network, NetworkConfig, partition
+from chaos.sim.network import KEPT, Network, NetworkConfig, partition
 from raftlog.base.ids import NodeId, Term
 from raftlog.raft.rpcs import HeartbeatReply, PeerMessage
 
@@ -19,7 +20,11 @@ class Wire:
     def __init__(self, config: NetworkConfig) -> None:
         self.queue = EventQueue()
         self.arrived: list[int] = []
-        self.network = Network(self.queue, Random(1), config, self._deliver)
+        self.noted: Counter[str] = Counter()
+        self.network = Network(
+            *(self.queue, Random(1), config, self._deliver),
+            lambda what: self.noted.update([what]),
+        )
 
     def _deliver(self, _sender: NodeId, _to: NodeId, message: PeerMessage) -> None:
         assert isinstance(message, HeartbeatReply)
@@ -69,6 +74,61 @@ def test_a_clogged_link_delivers_in_one_burst() -> None:
     assert wire.send(3) == []
     wire.queue.run_until(3 * SECOND_NS)
     assert wire.arrived == [0, 1, 2]
+
+
+def test_a_half_open_link_loses_one_way_until_its_time_is_over() -> None:
+    """And says nothing of it; the other links are as good as before."""
+    wire = Wire(NetworkConfig())
+    wire.network.make_lossy((B, A), 2 * SECOND_NS, 1.0)
+    assert wire.send(2) == [0, 1]
+    wire.network.make_lossy((A, B), 2 * SECOND_NS, 1.0)
+    assert wire.send(2) == [0, 1]
+    wire.queue.run_until(2 * SECOND_NS)
+    assert wire.send(2) == [0, 1, 0, 1]
+
+
+def test_a_lossy_link_loses_some() -> None:
+    """The others lose nothing."""
+    wire = Wire(NetworkConfig())
+    wire.network.make_lossy((A, B), SECOND_NS, 0.4)
+    assert 0 < len(wire.send(50)) < 50
+
+
+def test_a_slow_link_brings_messages_one_after_the_other_and_takes_only_so_many() -> None:
+    """Each of 60 bytes takes 60 ms; who sends faster than that finds it full."""
+    wire = Wire(NetworkConfig(bytes_per_s=1_000))
+    assert 14 <= len(wire.send(60)) <= 17
+    wire.queue.run_until(10 * SECOND_NS)
+    assert wire.arrived == list(range(26))
+    assert wire.noted["links full"] == 34
+
+
+def test_old_messages_come_again() -> None:
+    """Some time later, and any of those that there were."""
+    wire = Wire(NetworkConfig(replay=0.2))
+    wire.send(300)
+    wire.queue.run_until(10 * SECOND_NS)
+    again = Counter(wire.arrived)
+    assert wire.noted["messages replayed"] == sum(again.values()) - 300 > 20
+    assert min(number for number, count in again.items() if count > 1) < 40
+    assert max(number for number, count in again.items() if count > 1) > KEPT
+
+
+def test_what_comes_again_is_not_what_an_older_directory_was_sent() -> None:
+    """Who joins anew has new connections."""
+    wire = Wire(NetworkConfig(replay=1.0))
+    wire.send(10)
+    wire.network.forget(B)
+    arrived = len(wire.arrived)
+    wire.queue.run_until(10 * SECOND_NS)
+    assert len(wire.arrived) == arrived
+
+
+def test_a_flipped_bit_breaks_the_connection_for_a_while() -> None:
+    """Nothing that is sent meanwhile arrives."""
+    wire = Wire(NetworkConfig(bit_flip=1.0))
+    assert wire.send(3) == []
+    assert wire.noted["flipped bits refused"] == 1
 
 
 @pytest.mark.parametrize("seed", range(60))

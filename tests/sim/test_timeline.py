@@ -13,5 +13,5 @@ def test_watching_changes_nothing() -> None:
     moments = [line[:13] for line in lines]
     assert moments == sorted(moments)
     told = "\n".join(lines)
-    for words in ("n1 > ", "AppendRequest(term", "durable to write", "-------  faults end"):
+    for words in (" > n1  ", "AppendRequest(term", "durable to write", "-------  faults end"):
         assert words in told
