@@ -17,6 +17,7 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart
 from raftlog.broker.trims import Trim
 
@@ -34,6 +35,7 @@ CommandValue = (
     | CommitOffsets
     | SeekGroup
     | Trim
+    | PassTime
 )
 
 
@@ -55,6 +57,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
     Trim: CommandType.TRIM,
+    PassTime: CommandType.PASS_TIME,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

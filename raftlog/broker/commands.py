@@ -62,6 +62,8 @@ class CommandType(IntEnum):
     SEEK_GROUP = 14
     TRIM = 15
     """The log forgets a prefix (``broker.trims``)."""
+    PASS_TIME = 16
+    """Something is due, and nothing else comes (``broker.timetable``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

@@ -19,60 +19,25 @@ ruling 11), who waits for an outcome, and who waits for new records.
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final, Protocol, assert_never
+from typing import Final
 
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, Throttled, WrongQueue
+from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
-from raftlog.broker.claims import (
-    ClaimQueue,
-    Claims,
-    CommitOffsets,
-    GroupSought,
-    SeekGroup,
-)
+from raftlog.broker.carrying import Carrier, CommandPlace
 from raftlog.broker.codec import read_command
 from raftlog.broker.commands import CommandType, decode
-from raftlog.broker.groups import DeleteGroup, Groups, JoinGroup, LeaveGroup
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
-from raftlog.broker.producers import (
-    FenceProducer,
-    InitProducer,
-    ProducerBegun,
-    Producers,
-    RememberedBatch,
-)
-from raftlog.broker.queue_index import Found, NeededRange, QueueIndex
-from raftlog.broker.queues import Queues
+from raftlog.broker.producers import RememberedBatch
+from raftlog.broker.queue_index import Found, NeededRange
 from raftlog.broker.refusals import CommandRefused
-from raftlog.broker.snapshot import Facts, FrozenTable, FrozenTables, Snapshot, TableId
-from raftlog.broker.topics import (
-    AlterTopic,
-    CreateTopic,
-    DeleteTopic,
-    MoveStart,
-    StartMoved,
-    Topic,
-    Topics,
-)
-from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
+from raftlog.broker.snapshot import FrozenTables, Snapshot
+from raftlog.broker.state import BrokerState
 
 _APPEND: Final = int(CommandType.APPEND_BATCH)
-POSITION_BITS: Final = 16
-"""Commands of one entry are told apart by so many bits of a producer's id."""
-
-
-class StateTable(Protocol):
-    """What the machine does with all tables alike."""
-
-    def freeze(self) -> FrozenTable:
-        """Hold the rows as they are."""
-
-    def digest(self, state: "hashlib.blake2b", /) -> None:
-        """Take every row into ``state``."""
 
 
 class BrokerMachine:
@@ -82,34 +47,24 @@ class BrokerMachine:
 
     Attributes:
         applied: The last log index that the state includes.
-        log_time_ms: The largest log time of an applied entry (ruling 8).
         topics: To be looked at: ``get``, ``find``, ``nearest``, ``after``.
         queues: To be looked at: ``get``, ``find``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
         producers: For invariants alone.
+        state: All of it, for invariants and tests alone.
     """
 
     def __init__(self) -> None:
         self.applied: Index = INDEX_ZERO
-        self.log_time_ms = 0
-        self.queues: Final = Queues()
-        self.topics: Final = Topics(self.queues)
-        self.groups: Final = Groups(self.topics)
-        self.claims: Final = Claims(self.queues)
-        self.producers: Final = Producers()
-        self._index = QueueIndex(lambda number: self.queues.get(number) is not None)
-        self._touched: set[int] = set()
-        self._range_ends = False
-        """The entry that is being applied ends the open range."""
-        self._tables: Final[Sequence[tuple[TableId, StateTable]]] = (
-            (TableId.TOPICS, self.topics.table),
-            (TableId.QUEUES, self.queues.table),
-            (TableId.PRODUCERS, self.producers.table),
-            (TableId.GROUPS, self.groups.table),
-            (TableId.MEMBERS, self.groups.members),
-            (TableId.CLAIMS, self.claims.table),
-        )
+        self.state: Final = BrokerState()
+        self._carrier: Final = Carrier(self.state)
+        self.queues: Final = self.state.queues
+        self.topics: Final = self.state.topics
+        self.groups: Final = self.state.groups
+        self.claims: Final = self.state.claims
+        self.producers: Final = self.state.producers
+        self._index: Final = self.state.index
         self._frozen: FrozenTables | None = None
         self._frozen_taken = False
 
@@ -127,14 +82,8 @@ class BrokerMachine:
             self._frozen.end()
             self._frozen = None
         self._frozen_taken = False
-        self._touched.update(self.queues.table.rows)
         self.applied = snapshot.index
-        self.log_time_ms = snapshot.log_time_ms
-        self.queues.load(snapshot.queues, facts.next_queue)
-        self.topics.load(snapshot.topics)
-        self.producers.load(snapshot.producers, facts.heard)
-        self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
-        self.claims.load(snapshot.claims)
+        self.state.load(snapshot)
         self._index.restore(Index(facts.trimmed), ranges)
 
     # -- apply
@@ -154,8 +103,8 @@ class BrokerMachine:
         self.applied = entry.index
         open_range = self._index.open
         open_range.body_bytes += len(body)
-        if open_range.is_full or self._range_ends:
-            self._range_ends = False
+        if open_range.is_full or self._carrier.range_ends:
+            self._carrier.range_ends = False
             self._index.cut(self.applied, self.log_time_ms)
             self._freeze()
         return outcomes
@@ -166,31 +115,25 @@ class BrokerMachine:
             if self._frozen_taken and not self._frozen.ended:
                 return
             self._frozen.end()
-        tables = [(kind, table.freeze()) for kind, table in self._tables]
-        self._frozen = FrozenTables(self.applied, self.log_time_ms, self._facts, tables)
+        tables = [(kind, table.freeze()) for kind, table in self.state.tables]
+        self._frozen = FrozenTables(self.applied, self.log_time_ms, self.state.facts, tables)
         self._frozen_taken = False
-
-    @property
-    def _facts(self) -> Facts:
-        return Facts(
-            *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
-            self._index.trimmed,
-        )
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
-        self.log_time_ms = max(self.log_time_ms, commands.log_time_ms)
-        if self.log_time_ms >= self.producers.due_ms:
-            self.producers.forget_silent(self.log_time_ms)
+        state = self.state
+        state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
+        if state.log_time_ms >= state.timetable.due_ms:
+            state.timetable.pass_time(state.log_time_ms)
         outcomes: list[object] = []
         for number, (kind, position, length) in enumerate(commands.places):
             if kind == _APPEND:
                 outcomes.append(self._append(entry, body, position, length))
                 continue
             try:
-                outcomes.append(
-                    self._carry_out(kind, body[position : position + length], entry.index, number)
-                )
+                command = read_command(kind, body[position : position + length])
+                place = CommandPlace(entry.index, entry.term, number, position)
+                outcomes.append(self._carrier.carry_out(command, place))
             except (Refused, Retriable) as error:
                 outcomes.append(CommandRefused(error.with_traceback(None)))
         return outcomes
@@ -229,7 +172,7 @@ class BrokerMachine:
         base = queue.end_offset
         queue.end_offset = Offset(base + count)
         index = entry.index
-        log_time_ms = self.log_time_ms
+        log_time_ms = self.state.log_time_ms
         if producer:
             if row is None:
                 row = producers.begin(number, producer, epoch, log_time_ms)
@@ -242,105 +185,20 @@ class BrokerMachine:
             *(position + APPEND_HEADER_BYTES, size),
         )
         open_range.count += 1
-        self._touched.add(number)
+        self.state.touched.add(number)
         return Appended(base, count, entry.term, index)
 
-    def _carry_out(  # noqa: PLR0911, PLR0912  (one case for each command)
-        self, kind: int, data: memoryview, index: Index, number: int
-    ) -> object:
-        """Carry out any other command.
-
-        Raises:
-            Refused: Nothing was changed.
-        """
-        command = read_command(kind, data)
-        match command:
-            case CreateTopic():
-                return self._create_topic(command)
-            case AlterTopic():
-                return self._alter_topic(command)
-            case DeleteTopic():
-                return self._delete_topic(command)
-            case MoveStart():
-                queue = self.queues.move_start(command.queue, command.start)
-                self._touched.add(queue.number)
-                return StartMoved(queue.start_offset)
-            case InitProducer():
-                return ProducerBegun(self._producer_id(index, number))
-            case FenceProducer():
-                self.queues.find(command.queue)
-                return self.producers.fence(command, self.log_time_ms)
-            case JoinGroup():
-                return self.groups.join(command)
-            case LeaveGroup():
-                return self.groups.leave(command)
-            case DeleteGroup():
-                deleted = self.groups.delete(command)
-                self.claims.forget_group(command.group)
-                return deleted
-            case ClaimQueue():
-                self.groups.check_member(command.group, command.member)
-                return self.claims.claim(command)
-            case CommitOffsets():
-                return self.claims.commit(command)
-            case SeekGroup():
-                return self._seek(command)
-            case Trim():
-                return self._trim(Index(command.through))
-            case _:
-                assert_never(command)
-
-    @staticmethod
-    def _producer_id(index: Index, number: int) -> int:
-        if number >= 1 << POSITION_BITS:
-            raise Throttled(f"{number} commands in one entry")
-        return index << POSITION_BITS | number
-
-    def _create_topic(self, command: CreateTopic) -> Topic:
-        topic = self.topics.create(command)
-        self.groups.topic_changed(topic.name)
-        return topic
-
-    def _alter_topic(self, command: AlterTopic) -> Topic:
-        before = self.topics.get(command.name)
-        topic = self.topics.alter(command)
-        if before is not None and before.queues != topic.queues:
-            self.groups.topic_changed(topic.name)
-        return topic
-
-    def _delete_topic(self, command: DeleteTopic) -> Topic:
-        topic = self.topics.delete(command)
-        for number in topic.queues:
-            self.producers.forget_queue(number)
-            self.claims.forget_queue(number)
-            self._index.close(number)
-            self._touched.add(number)
-        self.groups.topic_changed(topic.name)
-        return topic
-
-    def _seek(self, command: SeekGroup) -> GroupSought:
-        group = self.groups.find(command.group)
-        self.claims.check_seek(command)
-        generation = self.groups.begin_generation(group)
-        self.claims.seek(command, generation)
-        return GroupSought(generation)
-
-    def _trim(self, through: Index) -> LogTrimmed | TrimRefused:
-        if through < self._index.trimmed:
-            return LogTrimmed(self._index.trimmed)
-        if through > self._index.trimmed:
-            needed = self._index.needed_before(through, self._start_of)
-            if needed is not None:
-                return TrimRefused(*needed)
-            self._index.trim(through)
-        self._range_ends = True
-        return LogTrimmed(through)
-
-    def _start_of(self, number: int) -> Offset | None:
-        queue = self.queues.get(number)
-        return None if queue is None else queue.start_offset
-
     # -- looking
+
+    @property
+    def log_time_ms(self) -> int:
+        """The largest log time of an applied entry (ruling 8)."""
+        return self.state.log_time_ms
+
+    @property
+    def next_due_ms(self) -> int:
+        """When something is due next, in log time; at or before ``log_time_ms``: now."""
+        return self.state.timetable.due_ms
 
     @property
     def trimmed(self) -> Index:
@@ -349,11 +207,11 @@ class BrokerMachine:
 
     def free_through(self) -> tuple[Index, int]:
         """Return up to where nothing is needed that was not trimmed yet, in how many ranges."""
-        return self._index.free_through(self._start_of)
+        return self._index.free_through(self.state.start_of)
 
     def oldest_needed(self) -> NeededRange | None:
         """Return the oldest sealed range that queues need, and who they are; None if none is."""
-        return self._index.oldest_needed(self._start_of)
+        return self._index.oldest_needed(self.state.start_of)
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.
@@ -389,7 +247,7 @@ class BrokerMachine:
 
     def take_touched(self) -> set[int]:
         """Return the queues that got records, moved or went since the last call."""
-        touched, self._touched = self._touched, set()
+        touched, self.state.touched = self.state.touched, set()
         return touched
 
     def take_regrouped(self) -> set[str]:
@@ -431,8 +289,8 @@ class BrokerMachine:
         restored rather than applied, is not.
         """
         state = hashlib.blake2b(digest_size=16)
-        state.update(msgspec.msgpack.encode((self.applied, self.log_time_ms, self._facts)))
+        state.update(msgspec.msgpack.encode((self.applied, self.log_time_ms, self.state.facts)))
         self._index.digest(state)
-        for _, table in self._tables:
+        for _, table in self.state.tables:
             table.digest(state)
         return state.hexdigest()

@@ -25,14 +25,13 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import (
-    DUE_PER_ENTRY_MAX,
     PRODUCER_FORGOTTEN_MS,
     PRODUCER_ROWS_MAX,
 )
 from raftlog.broker.table import Table
+from raftlog.broker.timetable import NEVER_MS, Timetable
 from raftlog.broker.values import QueueNumber
 
-NEVER_MS: Final = 1 << 64
 REMEMBERED_MAX: Final = 64
 """Unconfirmed batches of one producer in one queue."""
 
@@ -102,13 +101,14 @@ class ProducerRow(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
 
 
 class Producers:
-    """The producers of one shard, by queue and producer id."""
+    """The producers of one shard, by queue and producer id. What falls due: to be forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, timetable: Timetable) -> None:
         self.table: Final[Table[tuple[int, int], ProducerRow]] = Table()
         self.heard = 0
         self.due_ms = NEVER_MS
         """Before this log time nobody is due to be forgotten."""
+        self._timetable = timetable
         self._silence: Final[OrderedDict[tuple[int, int], None]] = OrderedDict()
         """The keys, longest silent first."""
 
@@ -183,6 +183,7 @@ class Producers:
         row = ProducerRow(queue, producer, epoch, log_time_ms, self.heard)
         if not self._silence:
             self.due_ms = log_time_ms + PRODUCER_FORGOTTEN_MS
+            self._timetable.note(self.due_ms)
         self.table.put((queue, producer), row)
         self._silence[queue, producer] = None
         return row
@@ -231,17 +232,18 @@ class Producers:
         self._silence.move_to_end(key)
         return row.fenced
 
-    def forget_silent(self, log_time_ms: int) -> None:
-        """Forget who was silent for too long, longest silent first, up to a bound."""
-        for _ in range(DUE_PER_ENTRY_MAX):
-            key = next(iter(self._silence), None)
-            if key is None:
-                self.due_ms = NEVER_MS
-                return
-            self.due_ms = self.table.rows[key].silent_since_ms + PRODUCER_FORGOTTEN_MS
-            if self.due_ms > log_time_ms:
-                return
+    def do_next(self, log_time_ms: int) -> bool:
+        """Forget who was silent for longest, if that is too long."""
+        key = next(iter(self._silence), None)
+        is_due = key is not None and self._forgotten_at_ms(key) <= log_time_ms
+        if key is not None and is_due:
             self._forget(key)
+            key = next(iter(self._silence), None)
+        self.due_ms = NEVER_MS if key is None else self._forgotten_at_ms(key)
+        return is_due
+
+    def _forgotten_at_ms(self, key: tuple[int, int]) -> int:
+        return self.table.rows[key].silent_since_ms + PRODUCER_FORGOTTEN_MS
 
     def forget_queue(self, queue: int) -> None:
         """Forget everybody in a queue that was closed."""

@@ -89,7 +89,10 @@ class Machine(Protocol):
     """
 
     applied: Index
-    log_time_ms: int
+
+    @property
+    def log_time_ms(self) -> int:
+        """The log time that decides."""
 
     def apply(self, entry: Entry) -> Sequence[object]:
         """Apply one committed entry; return one outcome for each command in it.

@@ -1,4 +1,4 @@
-"""What a node does for a shard only while it leads it: sessions, heartbeats, retention.
+"""What a node does for a shard only while it leads it: sessions, heartbeats, retention, time.
 
 All of it is soft state (ruling 25): begun anew by every leader, dropped with the
 leadership, and without effect on anybody but through commands.
@@ -10,6 +10,7 @@ from typing import Final
 from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.retention import RetentionService
 from raftlog.service.sessions import Sessions
 
@@ -18,11 +19,16 @@ class Reign:
     """The leader's part of one shard's service."""
 
     def __init__(
-        self, sessions: Sessions, heartbeats: HeartbeatService, retention: RetentionService
+        self,
+        sessions: Sessions,
+        heartbeats: HeartbeatService,
+        retention: RetentionService,
+        time: PassingTime,
     ) -> None:
         self._sessions: Final = sessions
         self._heartbeats: Final = heartbeats
         self._retention: Final = retention
+        self._time: Final = time
         self._term: Term = TERM_ZERO
         """The term in which this node leads; 0: it does not."""
 
@@ -35,6 +41,7 @@ class Reign:
         if term:
             self._sessions.begin()
             self._retention.begin()
+            self._time.begin()
         else:
             self.stop()
 
@@ -43,6 +50,7 @@ class Reign:
         self._term = TERM_ZERO
         self._sessions.end()
         self._retention.end()
+        self._time.end()
         self._heartbeats.leadership_lost()
 
     def counters(self) -> Mapping[str, int]:
@@ -53,4 +61,5 @@ class Reign:
             "sessions_size": len(self._sessions),
             "sessions_expired": self._sessions.expired,
             "starts_moved": self._retention.moves,
+            "time_entries": self._time.proposed,
         }

@@ -32,6 +32,7 @@ from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.install_source import InstallSource
 from raftlog.service.installing import Installer
 from raftlog.service.members import MemberService
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.read import ReadService
@@ -114,9 +115,9 @@ class BrokerShard:
         produce = ProduceService(replica, machine)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
-        retention = RetentionService(replica, machine, ranges, scheduler)
-        retention.on_walked = kept.trimming.propose
-        reign, footprint = Reign(sessions, heartbeats, retention), Footprint(machine, scheduler)
+        retention = kept.retention(machine, scheduler)
+        reign = Reign(sessions, heartbeats, retention, PassingTime(replica, machine, scheduler))
+        footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
             reign.stop()
@@ -231,17 +232,24 @@ class BrokerShard:
         )
         replica.keeping.installs = installer
         installer.begin()
-        return _Kept(ranges, snapshots, trimming, installer, source)
+        return _Kept(replica, ranges, snapshots, trimming, installer, source)
 
 
 class _Kept(msgspec.Struct, frozen=True):
     """What a shard's files are kept by."""
 
+    replica: Replica
     ranges: SealedRanges
     snapshots: Snapshots
     trimming: LogTrimming
     installer: Installer
     source: InstallSource
+
+    def retention(self, machine: BrokerMachine, scheduler: Scheduler) -> RetentionService:
+        """Return what makes ranges dispensable, to be followed by their trim."""
+        service = RetentionService(self.replica, machine, self.ranges, scheduler)
+        service.on_walked = self.trimming.propose
+        return service
 
     def counters(self) -> Mapping[str, int]:
         """Return what was counted."""

@@ -65,8 +65,8 @@ def applied(entries: Iterable[Entry]) -> BrokerMachine:
 
 def tables_of(machine: BrokerMachine) -> str:
     """Return a name for everything that commands change, but for what counts entries."""
-    state = hashlib.blake2b(msgspec.msgpack.encode(machine._facts))
-    for _, table in machine._tables:
+    state = hashlib.blake2b(msgspec.msgpack.encode(machine.state.facts))
+    for _, table in machine.state.tables:
         table.digest(state)
     return state.hexdigest()
 

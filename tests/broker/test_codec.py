@@ -12,6 +12,7 @@ from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
 from raftlog.broker.trims import Trim
 
@@ -29,6 +30,7 @@ GOOD: list[CommandValue] = [
     CommitOffsets("g", "m", 3, ((1, 5), (2, 0))),
     SeekGroup("g", ((1, 5),)),
     Trim(7),
+    PassTime(),
 ]
 
 

@@ -16,7 +16,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
-from raftlog.broker import producers
+from raftlog.broker import producers, timetable
 from raftlog.broker.producers import (
     REMEMBERED_MAX,
     FenceProducer,
@@ -225,7 +225,7 @@ def test_a_silent_producer_is_forgotten_at_log_time_and_not_before() -> None:
 
 def test_at_most_so_many_are_forgotten_in_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
     """After a week of standstill everybody is due at once; apply must not stall (8)."""
-    monkeypatch.setattr(producers, "DUE_PER_ENTRY_MAX", 3)
+    monkeypatch.setattr(timetable, "DUE_PER_ENTRY_MAX", 3)
     shard = Shard()
     (queue,) = shard.topic("kept")
     shard.all_of(*[sent(queue, P + at, 0) for at in range(8)])

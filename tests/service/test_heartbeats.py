@@ -6,6 +6,7 @@ from raftlog.base.errors import NotLeader, UnknownMember
 from raftlog.base.ids import NodeId
 from raftlog.broker.groups import Assignment
 from raftlog.broker.topics import TopicChanges
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.reign import Reign
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import MS, SECOND, SESSION_MS, Consumers
@@ -137,7 +138,8 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     """Its session begins at the new leader now."""
     generation = world.join("m1").generation
     retention = RetentionService(world.replica, world.machine, FakeRanges(), world.scheduler)
-    reign = Reign(world.sessions, world.heartbeats, retention)
+    passing = PassingTime(world.replica, world.machine, world.scheduler)
+    reign = Reign(world.sessions, world.heartbeats, retention, passing)
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")
     reign.stop()

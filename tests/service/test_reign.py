@@ -4,6 +4,7 @@ import pytest
 
 from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.reign import Reign
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import Consumers
@@ -19,7 +20,8 @@ class World:
         self.consumers.sessions.end()
         replica, machine = self.consumers.replica, self.consumers.machine
         retention = RetentionService(replica, machine, FakeRanges(), self.consumers.scheduler)
-        self.reign = Reign(self.consumers.sessions, self.consumers.heartbeats, retention)
+        passing = PassingTime(replica, machine, self.consumers.scheduler)
+        self.reign = Reign(self.consumers.sessions, self.consumers.heartbeats, retention, passing)
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:
         """Change the role; return how many sessions and how many timers there are."""

@@ -1,0 +1,165 @@
+"""What each command does, but for the append, which is the machine's own.
+
+A family of commands has its rules in a file of its own; what touches several of
+them is put together here.
+"""
+
+from typing import Final, assert_never
+
+import msgspec
+
+from raftlog.base.errors import Throttled
+from raftlog.base.ids import Index, Term
+from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
+from raftlog.broker.codec import CommandValue
+from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.state import BrokerState
+from raftlog.broker.timetable import PassTime, TimePassed
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveStart,
+    StartMoved,
+    Topic,
+)
+from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
+
+POSITION_BITS: Final = 16
+"""Commands of one entry are told apart by so many bits of what is numbered by its place."""
+
+
+class CommandPlace(msgspec.Struct, frozen=True, gc=False):
+    """Where a command lies in the log."""
+
+    index: Index
+    term: Term
+    number: int
+    """Which of the entry's commands it is, from 0."""
+    position: int
+    """Of its first byte, in the entry's body."""
+
+    @property
+    def id(self) -> int:
+        """A number that nothing else in the shard ever has; never 0.
+
+        Raises:
+            Throttled: Too many commands in one entry.
+        """
+        if self.number >= 1 << POSITION_BITS:
+            raise Throttled(f"{self.number} commands in one entry")
+        return self.index << POSITION_BITS | self.number
+
+
+class Carrier:
+    """Carries out commands on the state of one shard."""
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state: Final = state
+        self.range_ends = False
+        """The entry that is being applied ends the open range."""
+
+    def carry_out(  # noqa: C901, PLR0911, PLR0912  (one case for each command)
+        self, command: CommandValue, place: CommandPlace
+    ) -> object:
+        """Carry out a command; return its outcome.
+
+        Raises:
+            Refused: Nothing was changed.
+        """
+        state = self._state
+        match command:
+            case CreateTopic():
+                return self._create_topic(command)
+            case AlterTopic():
+                return self._alter_topic(command)
+            case DeleteTopic():
+                return self._delete_topic(command)
+            case MoveStart():
+                return self._move_start(command)
+            case InitProducer():
+                return ProducerBegun(place.id)
+            case FenceProducer():
+                return self._fence(command)
+            case JoinGroup():
+                return state.groups.join(command)
+            case LeaveGroup():
+                return state.groups.leave(command)
+            case DeleteGroup():
+                return self._delete_group(command)
+            case ClaimQueue():
+                state.groups.check_member(command.group, command.member)
+                return state.claims.claim(command)
+            case CommitOffsets():
+                return state.claims.commit(command)
+            case SeekGroup():
+                return self._seek(command)
+            case Trim():
+                return self._trim(Index(command.through))
+            case PassTime():
+                return TimePassed()
+            case _:
+                assert_never(command)
+
+    # -- topics
+
+    def _create_topic(self, command: CreateTopic) -> Topic:
+        topic = self._state.topics.create(command)
+        self._state.groups.topic_changed(topic.name)
+        return topic
+
+    def _alter_topic(self, command: AlterTopic) -> Topic:
+        before = self._state.topics.get(command.name)
+        topic = self._state.topics.alter(command)
+        if before is not None and before.queues != topic.queues:
+            self._state.groups.topic_changed(topic.name)
+        return topic
+
+    def _delete_topic(self, command: DeleteTopic) -> Topic:
+        state = self._state
+        topic = state.topics.delete(command)
+        for number in topic.queues:
+            state.producers.forget_queue(number)
+            state.claims.forget_queue(number)
+            state.index.close(number)
+            state.touched.add(number)
+        state.groups.topic_changed(topic.name)
+        return topic
+
+    def _move_start(self, command: MoveStart) -> StartMoved:
+        queue = self._state.queues.move_start(command.queue, command.start)
+        self._state.touched.add(queue.number)
+        return StartMoved(queue.start_offset)
+
+    # -- producers and groups
+
+    def _fence(self, command: FenceProducer) -> ProducerFenced:
+        self._state.queues.find(command.queue)
+        return self._state.producers.fence(command, self._state.log_time_ms)
+
+    def _delete_group(self, command: DeleteGroup) -> GroupDeleted:
+        deleted = self._state.groups.delete(command)
+        self._state.claims.forget_group(command.group)
+        return deleted
+
+    def _seek(self, command: SeekGroup) -> GroupSought:
+        group = self._state.groups.find(command.group)
+        self._state.claims.check_seek(command)
+        generation = self._state.groups.begin_generation(group)
+        self._state.claims.seek(command, generation)
+        return GroupSought(generation)
+
+    # -- the log
+
+    def _trim(self, through: Index) -> LogTrimmed | TrimRefused:
+        index = self._state.index
+        if through < index.trimmed:
+            return LogTrimmed(index.trimmed)
+        if through > index.trimmed:
+            needed = index.needed_before(through, self._state.start_of)
+            if needed is not None:
+                return TrimRefused(*needed)
+            index.trim(through)
+        self.range_ends = True
+        return LogTrimmed(through)

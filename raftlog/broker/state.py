@@ -1,0 +1,84 @@
+"""All that the log has decided in one shard, side by side.
+
+The machine feeds it, the families of commands change it, snapshots hold it.
+Nothing is decided here; what belongs together lies in a file of its own.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from raftlog.base.ids import Offset
+from raftlog.broker.claims import Claims
+from raftlog.broker.groups import Groups
+from raftlog.broker.producers import Producers
+from raftlog.broker.queue_index import QueueIndex
+from raftlog.broker.queues import Queues
+from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
+from raftlog.broker.timetable import Timetable
+from raftlog.broker.topics import Topics
+
+
+class StateTable(Protocol):
+    """What is done with all tables alike."""
+
+    def freeze(self) -> FrozenTable:
+        """Hold the rows as they are."""
+
+    def digest(self, state: "hashlib.blake2b", /) -> None:
+        """Take every row into ``state``."""
+
+
+class BrokerState:
+    """The tables of one shard and the index of its queues.
+
+    Attributes:
+        log_time_ms: The largest log time of an applied entry (ruling 8).
+        touched: The queues that got records, moved or went, until somebody takes note.
+        tables: What a snapshot holds, in its order.
+    """
+
+    def __init__(self) -> None:
+        self.log_time_ms = 0
+        self.touched: set[int] = set()
+        self.timetable: Final = Timetable()
+        self.queues: Final = Queues()
+        self.topics: Final = Topics(self.queues)
+        self.groups: Final = Groups(self.topics)
+        self.claims: Final = Claims(self.queues)
+        self.producers: Final = Producers(self.timetable)
+        self.index: Final = QueueIndex(lambda number: self.queues.get(number) is not None)
+        self.timetable.keep(self.producers)
+        self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
+            (TableId.TOPICS, self.topics.table),
+            (TableId.QUEUES, self.queues.table),
+            (TableId.PRODUCERS, self.producers.table),
+            (TableId.GROUPS, self.groups.table),
+            (TableId.MEMBERS, self.groups.members),
+            (TableId.CLAIMS, self.claims.table),
+        )
+
+    @property
+    def facts(self) -> Facts:
+        """State that is in no table."""
+        return Facts(
+            *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
+            self.index.trimmed,
+        )
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Start from a snapshot; the index is restored by itself."""
+        facts = snapshot.facts
+        self.touched.update(self.queues.table.rows)
+        self.log_time_ms = snapshot.log_time_ms
+        self.queues.load(snapshot.queues, facts.next_queue)
+        self.topics.load(snapshot.topics)
+        self.producers.load(snapshot.producers, facts.heard)
+        self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
+        self.claims.load(snapshot.claims)
+        self.timetable.note(0)
+
+    def start_of(self, number: int) -> Offset | None:
+        """Return where a queue begins; None if there is no such queue."""
+        queue = self.queues.get(number)
+        return None if queue is None else queue.start_offset
