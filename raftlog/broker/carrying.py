@@ -6,13 +6,11 @@ them is put together here.
 
 from typing import Final, assert_never
 
-import msgspec
-
-from raftlog.base.errors import Throttled
-from raftlog.base.ids import Index, Term
+from raftlog.base.ids import Index
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
@@ -25,31 +23,6 @@ from raftlog.broker.topics import (
     Topic,
 )
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
-
-POSITION_BITS: Final = 16
-"""Commands of one entry are told apart by so many bits of what is numbered by its place."""
-
-
-class CommandPlace(msgspec.Struct, frozen=True, gc=False):
-    """Where a command lies in the log."""
-
-    index: Index
-    term: Term
-    number: int
-    """Which of the entry's commands it is, from 0."""
-    position: int
-    """Of its first byte, in the entry's body."""
-
-    @property
-    def id(self) -> int:
-        """A number that nothing else in the shard ever has; never 0.
-
-        Raises:
-            Throttled: Too many commands in one entry.
-        """
-        if self.number >= 1 << POSITION_BITS:
-            raise Throttled(f"{self.number} commands in one entry")
-        return self.index << POSITION_BITS | self.number
 
 
 class Carrier:

@@ -27,10 +27,11 @@ from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
-from raftlog.broker.carrying import Carrier, CommandPlace
+from raftlog.broker.carrying import Carrier
 from raftlog.broker.codec import read_command
 from raftlog.broker.commands import CommandType, decode
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
 from raftlog.broker.queue_index import Found, NeededRange
 from raftlog.broker.refusals import CommandRefused
