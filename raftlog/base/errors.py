@@ -17,7 +17,7 @@
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
-        WrongQueue  TopicNotFound  TopicExists  NotPermitted
+        BadDelay  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
@@ -298,6 +298,13 @@ class BadFormat(Refused):
 
     code = "bad_format"
     hint = "see the format's letters: raftlog sub --help"
+
+
+class BadDelay(Refused):
+    """A delay that is negative, or longer than a message may be delayed."""
+
+    code = "bad_delay"
+    hint = "choose a time within the next 40 days; what is past is delivered at once"
 
 
 class LimitReached(Refused):

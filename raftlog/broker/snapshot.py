@@ -28,7 +28,10 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index
 from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.delays import CancelledBatch
 from raftlog.broker.groups import GroupRow, Member
+from raftlog.broker.hidden import HiddenBatch
+from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queues import Queue
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
@@ -52,6 +55,9 @@ class TableId(IntEnum):
     GROUPS = 4
     MEMBERS = 5
     CLAIMS = 6
+    HIDDEN = 10
+    RANGE_NEEDS = 11
+    CANCELLED = 12
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -62,6 +68,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     last_deleted_generation: int
     trimmed: int = 0
     """Up to here the log may have been forgotten."""
+    cleared_ms: int = 0
+    """When hidden batches of closed queues went last."""
 
 
 class Snapshot(msgspec.Struct):
@@ -76,6 +84,9 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
+    needs: list[RangeNeed] = msgspec.field(default_factory=list)
+    cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -236,6 +247,9 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.GROUPS: _Rows(GroupRow, lambda snapshot: snapshot.groups),
     TableId.MEMBERS: _Rows(Member, lambda snapshot: snapshot.members),
     TableId.CLAIMS: _Rows(Claim, lambda snapshot: snapshot.claims),
+    TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
+    TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
+    TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),
 }
 
 
