@@ -19,6 +19,7 @@ import pytest
 
 from raftlog.base.errors import RaftlogError
 from raftlog.base.limits import MIB
+from raftlog.client.routing import ask_status
 from raftlog.testing.bench.target import Target
 from raftlog.testing.processes import NodeProcess
 from raftlog.wire.batch import encode_columns
