@@ -59,6 +59,8 @@ class BrokerMachine:
         queues: To be looked at: ``get``, ``find``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
+        delays: To be looked at: ``pending``, ``soon``.
+        hidden: To be looked at: ``get``, ``of_queue``, ``in_range``.
         producers: For invariants alone.
         state: All of it, for invariants and tests alone.
     """
@@ -72,6 +74,8 @@ class BrokerMachine:
         self.groups: Final = self.state.groups
         self.claims: Final = self.state.claims
         self.producers: Final = self.state.producers
+        self.delays: Final = self.state.delays
+        self.hidden: Final = self.state.hidden
         self._index: Final = self.state.index
         self._frozen: FrozenTables | None = None
         self._frozen_taken = False
