@@ -38,6 +38,7 @@ from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.read import ReadService
 from raftlog.service.reign import Reign
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
@@ -117,7 +118,9 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
-        reign = Reign(sessions, heartbeats, retention, PassingTime(replica, machine, scheduler))
+        relocating = Relocating(replica, machine, bodies, scheduler)
+        time = PassingTime(replica, machine, scheduler)
+        reign = Reign(sessions, heartbeats, retention, time, relocating)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
