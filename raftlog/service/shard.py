@@ -24,6 +24,7 @@ from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.draining import DrainService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -110,13 +111,14 @@ class BrokerShard:
         machine = self.machine
         kept = self._keep(replica, reader, scheduler, on_failed)
         ranges = kept.ranges
-        bodies = BodyReader(replica.store, reader, replica)
         sessions = Sessions(replica, machine, scheduler)
-        produce = ProduceService(replica, machine)
+        produce, find = ProduceService(replica, machine), FindService(replica, machine, ranges)
+        bodies = BodyReader(replica.store, reader, replica)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
+        filters = FilterService(read, reader)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
-        retention = kept.retention(machine, scheduler)
-        reign = Reign(sessions, heartbeats, retention, PassingTime(replica, machine, scheduler))
+        time = PassingTime(replica, machine, scheduler)
+        reign = Reign(sessions, heartbeats, kept.retention(machine, scheduler), time)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
@@ -126,7 +128,7 @@ class BrokerShard:
         def status() -> client.NodeStatus:
             counted = {
                 **counters(),
-                **service_counters(produce, read),
+                **service_counters(produce, filters),
                 **machine_sizes(machine),
                 **reign.counters(),
                 **kept.counters(),
@@ -139,7 +141,8 @@ class BrokerShard:
         return ShardService(
             produce=produce,
             read=read,
-            find=FindService(replica, machine, ranges),
+            filters=filters,
+            find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             groups=GroupService(replica, machine, sessions),
