@@ -108,10 +108,8 @@ class BrokerShard:
             on_failed: Told when a file could not be written: the node stops.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
-        machine = self.machine
-        kept = self._keep(replica, reader, scheduler, on_failed)
-        ranges = kept.ranges
-        sessions = Sessions(replica, machine, scheduler)
+        machine, kept = self.machine, self._keep(replica, reader, scheduler, on_failed)
+        ranges, sessions = kept.ranges, Sessions(replica, machine, scheduler)
         produce, find = ProduceService(replica, machine), FindService(replica, machine, ranges)
         bodies = BodyReader(replica.store, reader, replica)
         read = ReadService(replica, machine, bodies, ranges, scheduler)

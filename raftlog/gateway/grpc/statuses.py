@@ -17,6 +17,7 @@ import grpc
 
 from raftlog.base.errors import (
     BadBatch,
+    BadDelay,
     BadFilter,
     BadFormat,
     BadName,
@@ -72,6 +73,7 @@ CODES: Final[Mapping[type[RaftlogError], grpc.StatusCode]] = {
     BadName: _Code.INVALID_ARGUMENT,
     BadFormat: _Code.INVALID_ARGUMENT,
     BadFilter: _Code.INVALID_ARGUMENT,
+    BadDelay: _Code.INVALID_ARGUMENT,
     LimitReached: _Code.RESOURCE_EXHAUSTED,
     WrongQueue: _Code.NOT_FOUND,
     TopicNotFound: _Code.NOT_FOUND,
