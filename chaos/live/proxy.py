@@ -33,6 +33,8 @@ class Proxy:
         """How many were ever passed on."""
         self.resets = 0
         """How many were reset, because of a fault or because nobody listens at the target."""
+        self.delayed = 0
+        """How many pieces, of those that came while something was wrong, had to wait."""
         self._condition = CLEAR
         self._changed: asyncio.Event = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -169,7 +171,9 @@ class _Connection:
                     data = await reader.read(CHUNK_BYTES)
                 except OSError:
                     data = b""
-                delay_s = getattr(self._link.condition, way).delay_s
+                current: Way = getattr(self._link.condition, way)
+                delay_s = current.delay_s
+                self._link.delayed += current != Way()
                 await queue.put((clock() + delay_s, data))
             await delivering
         finally:
