@@ -22,6 +22,7 @@ from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -126,6 +127,7 @@ class FakeCluster:
             read=ReadService(
                 self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
             ),
+            delays=DelayService(self.replica, self.machine),
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),

@@ -11,6 +11,7 @@ from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, S
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -86,6 +87,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     service = ShardService(
         produce=world.append,
         read=world.service,
+        delays=DelayService(world.replica, machine),
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),
