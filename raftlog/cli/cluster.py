@@ -13,6 +13,8 @@ from raftlog.cli.preference import place_in
 from raftlog.cli.space import space_data, space_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from raftlog.base.ids import NodeId
     from raftlog.server.observation import ClusterView, NodeView
     from raftlog.server.pidfile import ProcessId
@@ -32,12 +34,14 @@ def up(
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415  (``--help`` stays fast)
 
     read = read_config(config)
-    started = asyncio.run(LocalNodes(read).up(timeout))
+    nodes = LocalNodes(read)
+    started = asyncio.run(nodes.up(timeout))
     if output is Output.JSON:
-        print_json({"started": started, "connect": read.seeds})
+        print_json({"started": started, "elsewhere": nodes.elsewhere, "connect": read.seeds})
         return
     what = f"started {', '.join(started)}" if started else "every node runs already"
     say(f"{what}; clients connect to {', '.join(read.seeds)}")
+    _tell_of(nodes.elsewhere)
 
 
 @app.command()
@@ -49,11 +53,24 @@ def down(
     """Ask every node to stop and see it gone; the data stays."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
 
-    stopped = asyncio.run(LocalNodes(read_config(config)).down(timeout))
+    nodes = LocalNodes(read_config(config))
+    stopped = asyncio.run(nodes.down(timeout))
     if output is Output.JSON:
-        print_json({"stopped": stopped})
+        print_json({"stopped": stopped, "elsewhere": nodes.elsewhere})
         return
-    say(f"stopped {', '.join(stopped)}" if stopped else "no node runs")
+    if stopped or not nodes.elsewhere:
+        say(f"stopped {', '.join(stopped)}" if stopped else "no node runs")
+    _tell_of(nodes.elsewhere)
+
+
+def _tell_of(elsewhere: "Sequence[NodeId]") -> None:
+    """Say who runs by itself: nothing here may signal what it did not start."""
+    for node in elsewhere:
+        say(
+            f"{node} runs, but was not started by `raftlog cluster up`, so that is not what stops "
+            f"it either: end it with ctrl-C or SIGTERM where it runs; after that `raftlog cluster "
+            f"up` starts it"
+        )
 
 
 @app.command()

@@ -158,7 +158,7 @@ def test_down_of_a_cluster_that_is_down_is_no_error(
     assert main(["cluster", "down", "-c", str(config)]) == Exit.DONE
     assert "no node runs" in capsys.readouterr().err
     assert main(["cluster", "down", "-c", str(config), "-o", "json"]) == Exit.DONE
-    assert json.loads(capsys.readouterr().out) == {"stopped": []}
+    assert json.loads(capsys.readouterr().out) == {"stopped": [], "elsewhere": []}
 
 
 def test_status_data_has_lag_and_pid() -> None:
