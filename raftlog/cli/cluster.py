@@ -102,6 +102,7 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
         nodes.append(
             {
                 **facts,
+                "standing": view.standing(each),
                 "lag": view.lag(each),
                 "pid": process.pid if process is not None else None,
             }
@@ -119,7 +120,13 @@ def role_of(view: "ClusterView", each: "NodeView") -> str:
     wishes = ["drained"] if each.drained else []
     if each.node in leader.preferred:
         wishes.append(place_in(leader.preferred, each.node))
-    return ", ".join([each.role, *wishes])
+    return ", ".join([view.standing(each), *wishes])
+
+
+def voters_text(voters: "Sequence[str]") -> str:
+    """Return who votes, in words."""
+    many = "voter" if len(voters) == 1 else "voters"
+    return f"{len(voters)} {many} ({', '.join(voters)})"
 
 
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
@@ -146,5 +153,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for shard, leader in view.leaders.items():
         for line in space_text(leader.space):
             typer.echo(f"shard {shard}: {line}")
+    for shard, (voters, spare) in view.spare.items():
+        if not spare and len(view.nodes) > 1:
+            typer.echo(f"shard {shard}: {voters_text(voters)}, so none of them may fail")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")
