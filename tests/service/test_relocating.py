@@ -157,8 +157,11 @@ def test_an_entry_has_a_bounded_size_and_the_rest_comes_next(
     assert [row.index for row in rows] == [before + number for number in (1, 2, 3)]
 
 
-def test_what_is_due_soon_leaves_an_old_range_before(world: World) -> None:
+def test_what_is_due_soon_leaves_an_old_range_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the range would be needed for the whole retention, counted from then."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 6)
     row = world.hide(2 * DAY_MS)
     soon = world.hide(2 * DAY_MS + 1)
     late = world.hide(3 * DAY_MS)
