@@ -135,8 +135,9 @@ def test_a_range_that_hides_much_is_left_alone_for_a_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shard of timers alone would else be copied round and round."""
-    monkeypatch.setattr(index, "RANGE_BODY_BYTES", 3 * len(BATCH))
-    world.hide()
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 5)
+    for _ in range(2):
+        world.hide()
     world.fill()
     world.forget()
     assert world.round() == 0
@@ -149,6 +150,7 @@ def test_an_entry_has_a_bounded_size_and_the_rest_comes_next(
 ) -> None:
     """At least one batch in each, however large."""
     monkeypatch.setattr(relocating, "COALESCE_BYTES_MAX", 10)
+    monkeypatch.setattr(relocating, "LITTLE_SHARE", 1)
     rows = [world.hide() for _ in range(3)]
     world.fill()
     world.forget()
@@ -255,3 +257,11 @@ def test_a_trim_follows(world: World) -> None:
     world.do(Trim(free))
     assert world.machine.trimmed == free
     check(world.machine)
+
+
+def test_a_shard_of_timers_alone_is_left_alone(world: World) -> None:
+    """Copied, it would be a range of nothing but timers again, and so for ever."""
+    for _ in range(9):
+        world.hide()
+    assert world.machine.range_count == 3
+    assert [world.round() for _ in range(5)] == [0] * 5
