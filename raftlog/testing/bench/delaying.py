@@ -47,6 +47,7 @@ async def run_delayed(target: Target, options: Options, say: Say) -> Report:
         used = (await target.usage()).since(before)
         await target.settled()
         restart_s = await _restart(target, other, say)
+        started = await target.usage()
         left = sum(
             queue.delayed for queue in (await target.client.topics.describe(pending)).queues
         )
@@ -62,6 +63,7 @@ async def run_delayed(target: Target, options: Options, say: Say) -> Report:
             "pending": count,
             "pending_sent_per_s": round(count / pend_s),
             "worst_late_ms": round(run.worst_s * 1000, 1),
+            "restart_cpu_s": max(use.cpu_s or 0.0 for use in started.nodes.values()),
         },
     )
     return make_report("delayed", options, used, figures)
