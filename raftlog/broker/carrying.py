@@ -114,6 +114,7 @@ class Carrier:
         topic = self._state.topics.alter(command)
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
+        self._state.ids.topic_changed(topic.queues[0])
         return topic
 
     def _delete_topic(self, command: DeleteTopic) -> Topic:
@@ -125,6 +126,7 @@ class Carrier:
             state.index.close(number)
             state.touched.add(number)
         state.groups.topic_changed(topic.name)
+        state.ids.topic_changed(topic.queues[0])
         return topic
 
     def _move_start(self, command: MoveStart) -> StartMoved:

@@ -64,6 +64,8 @@ class CommandType(IntEnum):
     """The log forgets a prefix (``broker.trims``)."""
     PASS_TIME = 16
     """Something is due, and nothing else comes (``broker.timetable``)."""
+    APPEND_ONCE = 60
+    """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

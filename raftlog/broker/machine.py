@@ -36,8 +36,10 @@ from raftlog.broker.queue_index import Found, NeededRange
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import FrozenTables, Snapshot
 from raftlog.broker.state import BrokerState
+from raftlog.broker.unique_appends import UniqueAppends
 
 _APPEND: Final = int(CommandType.APPEND_BATCH)
+_APPEND_ONCE: Final = int(CommandType.APPEND_ONCE)
 
 
 class BrokerMachine:
@@ -59,6 +61,7 @@ class BrokerMachine:
         self.applied: Index = INDEX_ZERO
         self.state: Final = BrokerState()
         self._carrier: Final = Carrier(self.state)
+        self._unique: Final = UniqueAppends(self.state)
         self.queues: Final = self.state.queues
         self.topics: Final = self.state.topics
         self.groups: Final = self.state.groups
@@ -131,8 +134,11 @@ class BrokerMachine:
                 outcomes.append(self._append(entry, body, position, length))
                 continue
             try:
-                command = read_command(kind, body[position : position + length])
                 place = CommandPlace(entry.index, entry.term, number, position)
+                if kind == _APPEND_ONCE:
+                    outcomes.append(self._unique.append(body, place, length))
+                    continue
+                command = read_command(kind, body[position : position + length])
                 outcomes.append(self._carrier.carry_out(command, place))
             except (Refused, Retriable) as error:
                 outcomes.append(CommandRefused(error.with_traceback(None)))

@@ -26,6 +26,7 @@ from crc32c import crc32c
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index
+from raftlog.broker.business_ids import BusinessId, ShortenedWindow
 from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.groups import GroupRow, Member
@@ -52,6 +53,8 @@ class TableId(IntEnum):
     GROUPS = 4
     MEMBERS = 5
     CLAIMS = 6
+    BUSINESS_IDS = 30
+    SHORTENED_WINDOWS = 31
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -76,6 +79,8 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    business_ids: list[BusinessId] = msgspec.field(default_factory=list)
+    shortened_windows: list[ShortenedWindow] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -217,6 +222,8 @@ _PRODUCERS: Final = msgspec.msgpack.Decoder(list[ProducerRow])
 _GROUPS: Final = msgspec.msgpack.Decoder(list[GroupRow])
 _MEMBERS: Final = msgspec.msgpack.Decoder(list[Member])
 _CLAIMS: Final = msgspec.msgpack.Decoder(list[Claim])
+_IDS: Final = msgspec.msgpack.Decoder(list[BusinessId])
+_SHORTENED: Final = msgspec.msgpack.Decoder(list[ShortenedWindow])
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], data: memoryview, what: str) -> T:
@@ -249,6 +256,10 @@ def _take_in(snapshot: Snapshot, table: int, count: int, data: memoryview) -> No
             _rows(_MEMBERS, data, count, snapshot.members)
         case TableId.CLAIMS:
             _rows(_CLAIMS, data, count, snapshot.claims)
+        case TableId.BUSINESS_IDS:
+            _rows(_IDS, data, count, snapshot.business_ids)
+        case TableId.SHORTENED_WINDOWS:
+            _rows(_SHORTENED, data, count, snapshot.shortened_windows)
         case _:
             raise IncompatibleFormat(
                 f"table {table} of a snapshot is not known to this binary; run the raftlog "

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from raftlog.base.ids import Offset
+from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
 from raftlog.broker.groups import Groups
 from raftlog.broker.producers import Producers
@@ -48,7 +49,8 @@ class BrokerState:
         self.claims: Final = Claims(self.queues)
         self.producers: Final = Producers(self.timetable)
         self.index: Final = QueueIndex(lambda number: self.queues.get(number) is not None)
-        self.timetable.keep(self.producers)
+        self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
+        self.timetable.keep(self.producers, self.ids)
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
@@ -56,6 +58,8 @@ class BrokerState:
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
+            (TableId.BUSINESS_IDS, self.ids.table),
+            (TableId.SHORTENED_WINDOWS, self.ids.shortened),
         )
 
     @property
@@ -76,6 +80,7 @@ class BrokerState:
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
         self.claims.load(snapshot.claims)
+        self.ids.load(snapshot.business_ids, snapshot.shortened_windows)
         self.timetable.note(0)
 
     def start_of(self, number: int) -> Offset | None:

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from raftlog.base.errors import BadRequest, LimitReached, TopicExists, TopicNotFound
-from raftlog.base.limits import TOPIC_QUEUES_MAX, TOPICS_MAX
+from raftlog.base.limits import ID_WINDOW_MS_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX
 from raftlog.base.names import check_name
 from raftlog.broker.queues import Queues
 from raftlog.broker.table import Table
@@ -21,6 +21,7 @@ from raftlog.broker.values import Count, Name, QueueNumber
 
 DEFAULT_QUEUES: Final = 4
 DEFAULT_RETENTION_MS: Final = 72 * 3600 * 1000
+DEFAULT_ID_WINDOW_MS: Final = 10 * 60 * 1000
 FOR_EVER: Final = 0
 NO_BOUND: Final = 0
 
@@ -35,6 +36,8 @@ class TopicSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     """The oldest records of a queue may be forgotten beyond so many bytes; 0: never."""
     readable: bool = True
     writable: bool = True
+    id_window_ms: int = DEFAULT_ID_WINDOW_MS
+    """A record with a business id is stored once in so much log time; 0: ids mean nothing."""
 
 
 class TopicChanges(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -45,6 +48,7 @@ class TopicChanges(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     retention_bytes: Count | None = None
     readable: bool | None = None
     writable: bool | None = None
+    id_window_ms: Annotated[int, msgspec.Meta(ge=0, le=ID_WINDOW_MS_MAX)] | None = None
 
 
 # -- commands

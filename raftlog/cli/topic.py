@@ -12,6 +12,7 @@ from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, 
 from raftlog.cli.quantities import (
     read_retention,
     read_size,
+    read_window,
     show_about,
     show_retention,
     show_size,
@@ -20,7 +21,7 @@ from raftlog.cli.space import hold_data, hold_text, milliseconds
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
-    from raftlog.client.topics import TopicInfo, TopicSummary
+    from raftlog.client.topics import ShortenedWindow, TopicInfo, TopicSummary
 
 app = typer.Typer(help="Create, change, look at and delete topics.", no_args_is_help=True)
 
@@ -56,6 +57,15 @@ RetentionBytes = Annotated[
         show_default=False,
     ),
 ]
+IdWindow = Annotated[
+    timedelta | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=parsed(read_window),
+        help="A record with an id is stored once in it: 10m, 24h, at most 7d, or none.",
+        show_default=False,
+    ),
+]
 COLUMNS: Final = ("topic", "queues", "records", "bytes", "retention", "retention bytes")
 
 
@@ -65,6 +75,7 @@ def create(
     queues: Queues = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
+    id_window: IdWindow = None,
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Fine if it is there; it is left as it is.")
     ] = False,
@@ -80,6 +91,7 @@ def create(
             queues=queues,
             retention=retention,
             retention_bytes=retention_bytes,
+            id_window=id_window,
             exist_ok=if_not_exists,
         )
 
@@ -100,12 +112,13 @@ def alter(
         bool | None,
         typer.Option(help="Whether records can be sent.", show_default=False),
     ] = None,
+    id_window: IdWindow = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
     """Change a topic's settings; what is not named stays as it is."""
-    if {queues, retention, retention_bytes, readable, writable} == {None}:
+    if {queues, retention, retention_bytes, readable, writable, id_window} == {None}:
         raise typer.BadParameter("name at least one setting to change, like --retention 7d")
 
     async def use(client: "Client") -> "TopicInfo":
@@ -116,6 +129,7 @@ def alter(
             retention_bytes=retention_bytes,
             readable=readable,
             writable=writable,
+            id_window=id_window,
         )
 
     _tell(ask(connect, timeout, use), output)
@@ -211,6 +225,9 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
         "retention_bytes": topic.retention_bytes,
         "readable": topic.readable,
         "writable": topic.writable,
+        "id_window_ms": milliseconds(topic.id_window) or 0,
+        "ids": topic.ids,
+        "ids_shortened": ids_shortened_data(topic.ids_shortened),
         "bytes": topic.bytes,
         "queues": [
             {
@@ -252,9 +269,28 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         ],
         "; ".join([f"topic {topic.name}: {kept}", *closed]),
     )
+    _tell_ids(topic)
     if topic.hold is not None:
         typer.echo(hold_text(topic.hold))
         ours = ", ".join(map(str, topic.holding))
         typer.echo(
             f"of this topic: {f'queue {ours}' if ours else 'nothing'} needs its oldest part"
         )
+
+
+def _tell_ids(topic: "TopicInfo") -> None:
+    if topic.ids:
+        typer.echo(f"business ids: {topic.ids:,} are remembered for {topic.id_window}")
+    if topic.ids_shortened is not None:
+        kept, at = topic.ids_shortened.kept, topic.ids_shortened.at
+        typer.echo(
+            f"window shortened: the shard had no room for more ids; at {at:%Y-%m-%d %H:%M:%S} UTC "
+            f"one left that had been remembered for {kept}"
+        )
+
+
+def ids_shortened_data(shortened: "ShortenedWindow | None") -> dict[str, object] | None:
+    """Return what ``describe -o json`` prints of a window that was too short."""
+    if shortened is None:
+        return None
+    return {"at": shortened.at, "kept_ms": milliseconds(shortened.kept) or 0}

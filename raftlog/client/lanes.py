@@ -132,6 +132,9 @@ class Lane:
         future: "asyncio.Future[Receipt]",
     ) -> None:
         """Take one record of about ``size`` bytes; ``record`` if it is more than key and value."""
+        if record is not None and record.id is not None:
+            self._add_alone(record, size, timeout_s, future)
+            return
         pack = self._open
         if (
             pack is None
@@ -150,6 +153,19 @@ class Lane:
             pack.is_plain = False
         pack.bytes += size
         pack.futures.append(future)
+
+    def _add_alone(
+        self, record: Record, size: int, timeout_s: float, future: "asyncio.Future[Receipt]"
+    ) -> None:
+        """Take a record with a business id: it has a batch of its own (ruling 11)."""
+        if self._open is not None:
+            self._seal()
+        pack = Pack(timeout_s)
+        pack.columns.add_record(record)
+        pack.is_plain = False
+        pack.bytes = size
+        pack.futures.append(future)
+        self.take(pack)
 
     def _begin_pack(self, timeout_s: float) -> Pack:
         if self._open is not None:

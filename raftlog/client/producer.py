@@ -40,7 +40,14 @@ from raftlog.client.durations import Duration, seconds
 from raftlog.client.lanes import Lane
 from raftlog.client.oneway import Oneway
 from raftlog.client.outbox import Outbox, Single, Whole
-from raftlog.client.packing import HeadersLike, check_size, encode_records, record_of, size_of
+from raftlog.client.packing import (
+    HeadersLike,
+    check_size,
+    encode_records,
+    record_of,
+    route_of,
+    size_of,
+)
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.room import Room
 from raftlog.client.tickets import Ticket
@@ -124,7 +131,7 @@ class Producer:
 
     # -- sending
 
-    def send(
+    def send(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -133,6 +140,7 @@ class Producer:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -148,6 +156,10 @@ class Producer:
             headers: Names and values.
             tag: For filters; at most 127 characters.
             timestamp: When it happened; without it, now.
+            id: A name that the sender gives the record, 1 to 127 characters: in the topic's
+                window it is stored once, whoever sends it; the receipts of all others have the
+                first one's offset, and say ``duplicate``. It chooses the queue if there is no
+                key; with a key, it must be unique for that key. It has a batch of its own.
             queue: The place of a queue in the topic, instead of a choice by key.
             timeout: Seconds for all of it; without it, the producer's.
 
@@ -163,7 +175,8 @@ class Producer:
         Raises:
             WrongLoop: This is not the loop that the producer was made on.
             TypeError: A value, key or header is no bytes, or a queue's place no number.
-            BadRequest: A header's name or a tag is no text that UTF-8 can carry.
+            BadRequest: A header's name, a tag or an id is no text that UTF-8 can carry, or
+                too long.
 
         Cancelling the future forgets the receipt, not the record.
         """
@@ -177,12 +190,13 @@ class Producer:
             and headers is None
             and tag is None
             and timestamp is None
+            and id is None
             and (key is None or type(key) is bytes)
         ):
             size = len(value) if key is None else len(value) + len(key)
         else:
-            record = record_of(value, key, headers, tag, timestamp)
-            value, key, size = record.value or b"", record.key, size_of(record)
+            record = record_of(value, key, headers, tag, timestamp, id)
+            value, key, size = record.value or b"", route_of(record), size_of(record)
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
         future: asyncio.Future[Receipt] = self._create_future()
         if size > LARGE_BYTES or self._is_closed:
@@ -222,7 +236,7 @@ class Producer:
         else:
             lane.add(*single[:3], size, timeout_s, single.future)
 
-    def post(
+    def post(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -231,6 +245,7 @@ class Producer:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -249,6 +264,7 @@ class Producer:
             headers=headers,
             tag=tag,
             timestamp=timestamp,
+            id=id,
             queue=queue,
             timeout=timeout,
         )
@@ -300,6 +316,8 @@ class Producer:
             if not batch:
                 raise BadRequest("a batch has at least one record")
             data = encode_records(batch, codec=self._codec)
+            if key is None and batch[0].id is not None:
+                key = batch[0].id.encode()
             count = len(batch)
         self._room.enter(count, len(data))
         outbox = self._outboxes.get(topic) or self._outbox(topic)

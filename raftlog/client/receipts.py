@@ -20,8 +20,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         index: Of the log entry that holds it.
         durability: ``fsync`` when a majority has it on disk; any other word names a
             weaker promise.
-        duplicate: It was sent more than once and is stored once: everything else is
-            what the first time gave.
+        duplicate: It was sent more than once and is stored once, or another record with its
+            id was: everything else is what the first time gave.
     """
 
     topic: str
@@ -61,6 +61,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         headers: Pairs of name and value; a name may occur more than once.
         timestamp_ms: Milliseconds since 1970: the sender's time, unless it said another.
         tag: Its tag, or None.
+        id: The business id that its sender gave it, or None.
     """
 
     topic: str
@@ -71,6 +72,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     timestamp_ms: int = 0
     tag: str | None = None
+    id: str | None = None
 
     def __repr__(self) -> str:
         """Show where it is, not what is in it."""
@@ -108,9 +110,21 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
     def messages(self, start: int = 0) -> Iterator[Message]:
         """Yield the records at or after offset ``start`` as messages; raises as ``open``."""
         topic, queue = self.topic, self.queue
-        for offset, record in enumerate(self.open().records(), self.base_offset):
+        batch = self.open()
+        if batch.id is not None:  # then there is one record
+            yield from self._message_with_id(batch, start)
+            return
+        for offset, record in enumerate(batch.records(), self.base_offset):
             if offset >= start:
                 yield Message(
                     *(topic, queue, Offset(offset), record.key, record.value),
                     *(record.headers, record.timestamp_ms, record.tag),
+                )
+
+    def _message_with_id(self, batch: Batch, start: int) -> Iterator[Message]:
+        for record in batch.records():
+            if self.base_offset >= start:
+                yield Message(
+                    *(self.topic, self.queue, self.base_offset, record.key, record.value),
+                    *(record.headers, record.timestamp_ms, record.tag, record.id),
                 )

@@ -1,7 +1,7 @@
 """Administration of topics."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -28,6 +28,13 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     """Of its batches that the log still has, those before its start included."""
 
 
+class ShortenedWindow(msgspec.Struct, frozen=True, gc=False):
+    """A business id had to leave before its window was over: when, and how long it was kept."""
+
+    at: datetime
+    kept: timedelta
+
+
 class TopicInfo(msgspec.Struct, frozen=True):
     """A topic, its settings and its queues.
 
@@ -35,6 +42,9 @@ class TopicInfo(msgspec.Struct, frozen=True):
     queue) where there is no bound. ``hold`` says what keeps the log from being trimmed,
     None if nothing does, and ``holding`` the places of this topic's queues that need that
     part of it.
+
+    ``id_window`` is how long business ids are remembered, None: not at all; ``ids`` how many
+    are, and ``ids_shortened`` the last time that one left early, because the shard had no room.
     """
 
     name: str
@@ -45,6 +55,9 @@ class TopicInfo(msgspec.Struct, frozen=True):
     writable: bool
     hold: LogHold | None = None
     holding: tuple[int, ...] = ()
+    id_window: timedelta | None = None
+    ids: int = 0
+    ids_shortened: ShortenedWindow | None = None
 
     @property
     def bytes(self) -> int:
@@ -75,7 +88,7 @@ class Topics:
         self._asker = asker
         self._catalog = catalog
 
-    async def create(
+    async def create(  # noqa: PLR0913  (one option for each setting)
         self,
         name: str,
         *,
@@ -84,6 +97,7 @@ class Topics:
         retention_bytes: int | None = None,
         readable: bool | None = None,
         writable: bool | None = None,
+        id_window: Duration | None = None,
         exist_ok: bool = False,
         timeout: Duration | None = None,
     ) -> TopicInfo:
@@ -96,6 +110,8 @@ class Topics:
             retention_bytes: Of each queue; beyond it the oldest may be forgotten; 0: no bound.
             readable: Whether it can be read.
             writable: Whether it can be written.
+            id_window: A record with an ``id`` is stored once in it; 10 min without it, at most
+                7 days; 0: ids mean nothing.
             exist_ok: A topic that is there already is returned as it is.
             timeout: Seconds for all of it.
 
@@ -106,7 +122,7 @@ class Topics:
             LimitReached: The shard has no room for it.
             OutcomeUnknown: No answer (not with ``exist_ok``, which asks again).
         """
-        settings = _settings(queues, retention, retention_bytes, readable, writable)
+        settings = _settings(queues, retention, retention_bytes, readable, writable, id_window)
         try:
             answer, _ = await self._asker.ask(
                 Method.TOPIC_CREATE,
@@ -130,6 +146,7 @@ class Topics:
         retention_bytes: int | None = None,
         readable: bool | None = None,
         writable: bool | None = None,
+        id_window: Duration | None = None,
         timeout: Duration | None = None,
     ) -> TopicInfo:
         """Change settings; what is not given stays. Asking again is harmless.
@@ -139,7 +156,7 @@ class Topics:
             BadRequest: A setting makes no sense, or there would be fewer queues.
             LimitReached: The shard has no room for more queues.
         """
-        settings = _settings(queues, retention, retention_bytes, readable, writable)
+        settings = _settings(queues, retention, retention_bytes, readable, writable, id_window)
         answer, _ = await self._asker.ask(
             Method.TOPIC_ALTER,
             topics.AlterTopic(name=name, settings=settings),
@@ -252,6 +269,9 @@ class Topics:
             settings.writable,
             read_hold(answer.hold) if answer.HasField("hold") else None,
             tuple(answer.holding),
+            _retention(settings.id_window_ms),
+            answer.ids,
+            _shortened(answer),
         )
 
 
@@ -261,6 +281,7 @@ def _settings(
     retention_bytes: int | None,
     readable: bool | None,  # noqa: FBT001  (as the message has them)
     writable: bool | None,  # noqa: FBT001
+    id_window: Duration | None,
 ) -> topics.TopicSettings:
     if queues is not None and queues < 1:
         raise BadRequest(f"a topic has at least 1 queue, not {queues}")
@@ -270,11 +291,19 @@ def _settings(
         retention_bytes=retention_bytes,
         readable=readable,
         writable=writable,
+        id_window_ms=None if id_window is None else int(seconds(id_window) * 1000),
     )
 
 
 def _retention(retention_ms: int) -> timedelta | None:
     return timedelta(milliseconds=retention_ms) if retention_ms else None
+
+
+def _shortened(answer: topics.TopicDescription) -> ShortenedWindow | None:
+    if not answer.ids_shortened_ms:
+        return None
+    at = datetime.fromtimestamp(answer.ids_shortened_ms / 1000, UTC)
+    return ShortenedWindow(at, timedelta(milliseconds=answer.ids_kept_ms))
 
 
 def _budget(timeout: Duration | None) -> float | None:

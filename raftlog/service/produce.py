@@ -29,9 +29,11 @@ from raftlog.broker.refusals import CommandRefused
 from raftlog.service.ports import ShardReplica
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
-from raftlog.wire.batch_header import parse_stored_header
+from raftlog.wire.batch_header import BatchHeader, parse_stored_header, table_of
+from raftlog.wire.record_table import has_id
 
 APPEND_BATCH: Final = int(CommandType.APPEND_BATCH)
+APPEND_ONCE: Final = int(CommandType.APPEND_ONCE)
 
 OnReceipt = Callable[[Appended | RaftlogError], None]
 """Called exactly once for each append, on the loop: where the batch is, durable on a majority
@@ -63,10 +65,11 @@ class ProduceService:
         if self._replica.disk_level is DiskLevel.FULL:
             self._refuse(disk_full("records"), reply)
             return
-        error = _check(batch, found)
-        if error is not None:
-            self._refuse(error, reply)
+        header = _check(batch, found)
+        if isinstance(header, RaftlogError):
+            self._refuse(header, reply)
             return
+        kind = APPEND_ONCE if _has_id(batch, header) else APPEND_BATCH
         self.batches += 1
 
         def on_outcome(outcome: object, _term: Term, _index: Index) -> None:
@@ -80,7 +83,7 @@ class ProduceService:
                 assert isinstance(outcome, RaftlogError), f"an append has the outcome {outcome!r}"
                 reply(outcome)
 
-        self._replica.propose(APPEND_BATCH, append_parts(queue, batch), on_outcome)
+        self._replica.propose(kind, append_parts(queue, batch), on_outcome)
 
     def _look_again(self, queue: int, batch: Buffer, reply: OnReceipt) -> None:
         """Say that there is no such queue only when that is certain.
@@ -105,14 +108,21 @@ class ProduceService:
         reply(error)
 
 
-def _check(batch: Buffer, queue: Queue) -> RaftlogError | None:
+def _check(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
     if len(batch) > BATCH_BYTES_MAX:
         return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
     try:
         header = parse_stored_header(batch)
     except RaftlogError as error:
         return error
-    # A producer's batch may be one that was stored before the topic was closed: only apply knows.
-    if not queue.writable and header.producer is ANONYMOUS:
+    # What was stored before the topic was closed is told so: of a producer, or by its id, only
+    # apply knows it.
+    if not queue.writable and header.producer is ANONYMOUS and not _has_id(batch, header):
         return NotPermitted(f"topic {queue.topic!r} is not writable by its settings")
-    return None
+    return header
+
+
+def _has_id(batch: Buffer, header: BatchHeader) -> bool:
+    """Whether the batch is a record with a business id."""
+    length = header.table_length
+    return length > 0 and has_id(table_of(batch, length))

@@ -107,4 +107,5 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "groups_size": len(machine.groups.table),
         "members_size": len(machine.groups.members),
         "claims_size": len(machine.claims.table),
+        "business_ids_size": len(machine.state.ids.table),
     }

@@ -9,6 +9,7 @@ from raftlog.base.errors import RaftlogError, TopicNotFound
 from raftlog.base.ids import Offset
 from raftlog.base.names import SYSTEM_PREFIXES
 from raftlog.base.space import DiskLevel
+from raftlog.broker.business_ids import ShortenedWindow
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic, TopicChanges
 from raftlog.service.footprint import Footprint, LogHold
@@ -40,6 +41,10 @@ class TopicState(msgspec.Struct, frozen=True):
     queues: tuple[QueueEnds, ...]
     hold: LogHold | None = None
     """Who keeps the log, where somebody asked for one topic."""
+    ids: int = 0
+    """Business ids that are remembered."""
+    shortened: ShortenedWindow | None = None
+    """When an id left before its window was over, the last time."""
 
     @property
     def bytes(self) -> int:
@@ -144,4 +149,6 @@ class TopicService:
                 (Offset(0), Offset(0)) if queue is None else (queue.start_offset, queue.end_offset)
             )
             ends.append(QueueEnds(number, start, end, machine.batch_bytes(number)))
-        return TopicState(topic, tuple(ends), hold)
+        ids = machine.state.ids
+        home = topic.queues[0]
+        return TopicState(topic, tuple(ends), hold, ids.count(home), ids.shortened.get(home))

@@ -12,7 +12,7 @@ from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
-from tests.broker.logs import FIRST, entry_of, sent
+from tests.broker.logs import FIRST, entry_of, once, sent
 
 NAMES = [f"t{number}" for number in range(4)]
 KEPT = "kept"
@@ -35,6 +35,7 @@ class History:
         self._apply([write_command(CreateTopic(KEPT, TopicChanges(queues=1)))])
         self._makers: list[Callable[[], Command | CommandValue]] = [
             *[self._append] * 12,
+            *[self._append_once] * 4,
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
@@ -83,6 +84,16 @@ class History:
             known=self.random.randrange(row.next_sequence + 2),
         )
 
+    def _append_once(self) -> Command:
+        """A record with one of a few ids; of a producer whose sequence is good, mostly."""
+        queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
+        id_ = f"id-{self.random.randrange(12)}"
+        row = self.machine.producers.table.get((queue, producer))
+        if row is None:
+            return once(queue, id_, producer, epoch=1)
+        sequence = row.next_sequence - self.random.choice((0, 0, 0, 1))
+        return once(queue, id_, producer, max(0, sequence), epoch=row.epoch)
+
     def _fence(self) -> CommandValue:
         rows = list(self.machine.producers.table.rows.values())
         if not rows or self.random.random() < 0.2:
@@ -96,6 +107,7 @@ class History:
             queues=self.random.choice((None, 1, 2, 3, 5)),
             retention_ms=self.random.choice((None, 7)),
             writable=self.random.choice((None, True, True, False)),
+            id_window_ms=self.random.choice((None, None, 0, 100, PRODUCER_FORGOTTEN_MS // 20)),
             readable=self.random.choice((None, True, False)),
         )
 

@@ -44,7 +44,7 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
-    others = {CommandType.APPEND_BATCH, CommandType.RAW}
+    others = {CommandType.APPEND_BATCH, CommandType.APPEND_ONCE, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 

@@ -19,6 +19,9 @@ def test_a_topic_is_created_with_what_was_asked(shell: Shell) -> None:
         "retention_bytes": 64 << 20,
         "readable": True,
         "writable": True,
+        "id_window_ms": 600_000,
+        "ids": 0,
+        "ids_shortened": None,
         "bytes": 0,
         "queues": [
             {"queue": 0, "start": 0, "end": 0, "bytes": 0},

@@ -851,3 +851,56 @@ async def test_a_producer_whose_closing_is_cancelled_looks_for_nobody_any_more()
 async def _end_of(waiting: "asyncio.Future[Receipt]") -> BaseException | None:
     await asyncio.wait([waiting])
     return waiting.exception()
+
+
+async def test_a_record_with_an_id_is_stored_once_by_whoever_sends_it() -> None:
+    """Another client, with another producer id, sends the same order."""
+    async with fake_cluster(orders=4) as cluster:
+        async with Client(cluster.seeds) as client:
+            first = await client.send("orders", b"a", id="order-17")
+        async with Client(cluster.seeds) as client:
+            others = [client.send("orders", b"b", id=f"order-{number}") for number in range(30)]
+            receipts = await asyncio.gather(*others, client.send("orders", b"c"))
+        again = receipts[17]
+        assert not first.duplicate
+        assert again.duplicate
+        assert (again.queue, again.offset, again.index) == (first.queue, first.offset, first.index)
+        assert sum(receipt.duplicate for receipt in receipts) == 1
+        assert sum(map(len, cluster.values("orders"))) == 31
+        assert min(map(len, cluster.values("orders"))) > 0, "ids choose among all queues"
+
+
+async def test_order_is_kept_between_records_with_an_id_and_others() -> None:
+    """A record with an id leaves in a batch of its own, in its place."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        sends = [
+            client.send("orders", b"%d" % number, id=None if number % 3 else f"id-{number}")
+            for number in range(10)
+        ]
+        receipts = await asyncio.gather(*sends)
+        assert [receipt.offset for receipt in receipts] == list(range(1, 11))
+        assert cluster.values("orders")[0][1:] == [b"%d" % number for number in range(10)]
+
+
+async def test_an_answer_that_is_lost_leaves_a_record_with_an_id_stored_once() -> None:
+    """The retry is answered by its sequence, whatever became of the id meanwhile."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        cluster.fault(Method.APPEND, answer_lost)
+        receipt = await client.send("orders", b"a", id="order-17")
+        assert (receipt.offset, receipt.duplicate) == (1, True)
+        assert cluster.values("orders") == [[b"first", b"a"]]
+
+
+@pytest.mark.parametrize("id_", ["", "x" * 128, "\ud800"])
+async def test_an_id_that_cannot_be_is_refused_at_once(id_: str) -> None:
+    """Not when others wait for the same batch."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        with pytest.raises(BadRequest, match="id"):
+            client.send("orders", b"a", id=id_)
+        with pytest.raises(BadRequest, match="batch of its own"):
+            client.send_batch("orders", [Record(b"a", id="a"), Record(b"b")])
+        receipt = await client.send_batch("orders", [Record(b"a", id="a")])
+        again = await client.send("orders", b"b", id="a")
+        assert (again.duplicate, again.offset) == (True, receipt.base_offset)
