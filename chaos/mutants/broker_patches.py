@@ -386,7 +386,14 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "batch stored unread",
         "raftlog.service.produce",
-        (("        error = _check(batch, found)\n", "        error = None\n"),),
+        (
+            (
+                "        header = parse_stored_header(batch)\n",
+                (
+                    "        header = BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"
+                ),
+            ),
+        ),
         rulings=(11,),
         tests=("tests/service/test_produce.py",),
     ),

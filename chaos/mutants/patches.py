@@ -10,6 +10,7 @@ from typing import Final
 from chaos.mutants.broker_patches import BROKER_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
+from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
@@ -466,6 +467,7 @@ MUTANTS: Final = (
     *STORAGE_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
+    *LIMIT_MUTANTS,
 )
 
 

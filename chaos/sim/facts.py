@@ -14,6 +14,7 @@ import msgspec
 
 from chaos.check.assignments import Assignments
 from chaos.check.bounded_staleness import BoundedStaleness
+from chaos.check.business_ids import BusinessIds
 from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
 from chaos.check.group_offsets import GroupOffsets
@@ -77,12 +78,15 @@ class Facts:
         self.staleness = BoundedStaleness()
         self.groups = GroupOffsets()
         self.assignments = Assignments()
+        self.ids = BusinessIds()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
         self.deleted: set[int] = set()
         """Queues that are gone for ever."""
         self.marks: Final = marks
         self._log_time_ms = 0
+        self._windows_ms: dict[int, int] = {}
+        """How long the ids of each queue are remembered, as topics are now."""
 
     def bounds(self, queue: int) -> tuple[int, int]:
         """Return where a queue begins and ends."""
@@ -98,12 +102,14 @@ class Facts:
             return
         body = entry.body
         self._log_time_ms = max(self._log_time_ms, ENVELOPE.unpack_from(body, 0)[2])
+        self.ids.passes(self._log_time_ms, self._windows_ms)
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
-            if kind == CommandType.APPEND_BATCH:
+            is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
+            if is_append:
                 self._says(body, position)
             if isinstance(outcome, CommandRefused):
                 self.marks[f"refused: {outcome.error.code}"] += 1
-            elif kind == CommandType.APPEND_BATCH:
+            elif is_append:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
             elif isinstance(outcome, ProducerBegun):
@@ -133,10 +139,21 @@ class Facts:
             *(maker.base_sequence, outcome.count, outcome.base_offset),
             *(outcome.term, outcome.index),
         )
+        window_ms = self._windows_ms.get(queue, 0)
         if outcome.duplicate:
             self.marks["duplicates"] += 1
-            self.sequences.answered_again(maker.id, queue, maker.epoch, kept)
+            is_new = self.sequences.is_next(maker.id, queue, maker.epoch, maker.base_sequence)
+            if batch.id is None or (maker.id and not is_new):
+                self.sequences.answered_again(maker.id, queue, maker.epoch, kept)
+                return
+            self.marks["ids known"] += 1
+            self.ids.answered(queue, batch.id, outcome.base_offset, window_ms)
+            if maker.id:
+                self.sequences.stored(maker.id, queue, maker.epoch, kept)
             return
+        if batch.id is not None:
+            at_ms = self._log_time_ms
+            self.ids.stored(queue, batch.id, outcome.base_offset, at_ms, window_ms)
         self.offsets.stored(queue, outcome.base_offset, outcome.count)
         if maker.id:
             self.sequences.stored(maker.id, queue, maker.epoch, kept)
@@ -154,6 +171,8 @@ class Facts:
                 self._topic_changed(outcome)
             case DeleteTopic(), Topic(queues=queues):
                 self.deleted.update(queues)
+                windows_ms = self._windows_ms.items()
+                self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
             case MoveStart(queue=queue), StartMoved(start=start):
                 self.marks["starts moved"] += 1
                 self.offsets.moved(queue, start)
@@ -202,4 +221,5 @@ class Facts:
             known = self.topics.get(topic.name)
             if known is None or queue not in known.queues:
                 self.offsets.opened(queue)
+            self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic

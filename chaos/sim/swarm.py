@@ -35,6 +35,8 @@ LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
 """Seeds in which any wall clock may be wrong."""
+IDS_SHARE: Final = 0.5
+"""Topic stores whose records may have business ids."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -82,6 +84,8 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     commits_late: float
     """How often a commit leaves when somebody else may have the queue."""
     administration_per_s: float
+    ids: int = 0
+    """So many different business ids are used; 0: none."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -129,7 +133,16 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    return _with_leases(_with_trims(_with_os_cache(_draw_config(seed))))
+    return _with_ids(_with_leases(_with_trims(_with_os_cache(_draw_config(seed)))))
+
+
+def _with_ids(config: SeedConfig) -> SeedConfig:
+    """Let records have business ids in some seeds, from few to choose from."""
+    random = stream(config.seed, "ids")
+    if config.broker is None or random.random() >= IDS_SHARE:
+        return config
+    broker = msgspec.structs.replace(config.broker, ids=random.choice((2, 8, 30)))
+    return msgspec.structs.replace(config, broker=broker)
 
 
 def _with_leases(config: SeedConfig) -> SeedConfig:
