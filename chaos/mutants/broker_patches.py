@@ -75,8 +75,8 @@ BROKER_MUTANTS: Final = (
         _MACHINE,
         (
             (
-                "                            answer.base_offset, count, answer.term,",
-                "                            queue.end_offset, count, answer.term,",
+                "    return Appended(*(answer.base_offset, answer.count,",
+                "    return Appended(*(answer.base_offset + 1, answer.count,",
             ),
         ),
     ),
@@ -127,8 +127,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "two producers with one id",
-        _MACHINE,
-        (("self._producer_id(index, number))", "self._producer_id(index, 0))"),),
+        "raftlog.broker.places",
+        (("POSITION_BITS | self.number", "POSITION_BITS"),),
     ),
     Mutant(
         "time-out taken for a refusal",
@@ -200,8 +200,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "deleted group leaves its claims",
-        _MACHINE,
-        (("                self.claims.forget_group(command.group)\n", ""),),
+        "raftlog.broker.carrying",
+        (("        self._state.claims.forget_group(command.group)\n", ""),),
     ),
     # -- queues, index, snapshots
     Mutant(
@@ -226,7 +226,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "log time goes back with a new leader",
         _MACHINE,
-        (("max(self.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
+        (("max(state.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
         elsewhere=(
             ("raftlog.node.proposing", (("        self._waits_for = first\n", "        pass\n"),)),
         ),
@@ -389,9 +389,7 @@ BROKER_MUTANTS: Final = (
         (
             (
                 "        header = parse_stored_header(batch)\n",
-                (
-                    "        header = BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"
-                ),
+                ("        header = BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"),
             ),
         ),
         rulings=(11,),
@@ -453,10 +451,10 @@ BROKER_MUTANTS: Final = (
         _MACHINE,
         (
             (
-                "        if self.log_time_ms >= self.producers.due_ms:\n",
+                "        if state.log_time_ms >= state.timetable.due_ms:\n",
                 (
                     '        now_ms = __import__("time").time_ns() // 1_000_000\n'
-                    "        if now_ms >= self.producers.due_ms:\n"
+                    "        if now_ms >= state.timetable.due_ms:\n"
                 ),
             ),
         ),

@@ -17,7 +17,7 @@
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
-        WrongQueue  TopicNotFound  TopicExists  NotPermitted
+        BadDelay  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
@@ -61,6 +61,15 @@ from raftlog.base.disk_errors import (
 )
 from raftlog.base.error_root import Outcome, RaftlogError
 from raftlog.base.ids import NodeId
+from raftlog.base.peer_errors import (
+    GivenUp,
+    PeerRefused,
+    ProtocolError,
+    RolledBack,
+    WrongCluster,
+    WrongIdentity,
+    WrongVersion,
+)
 
 # What is imported is a part of the tree too.
 __all__ = [
@@ -73,12 +82,19 @@ __all__ = [
     "DirectoryUnformatted",
     "Diverged",
     "FaultyEntry",
+    "GivenUp",
     "IncompatibleFormat",
     "Outcome",
+    "PeerRefused",
+    "ProtocolError",
     "RaftlogError",
+    "RolledBack",
     "StorageError",
     "StorageFailed",
     "WritesLost",
+    "WrongCluster",
+    "WrongIdentity",
+    "WrongVersion",
 ]
 
 
@@ -284,6 +300,13 @@ class BadFormat(Refused):
     hint = "see the format's letters: raftlog sub --help"
 
 
+class BadDelay(Refused):
+    """A delay that is negative, or longer than a message may be delayed."""
+
+    code = "bad_delay"
+    hint = "choose a time within the next 40 days; what is past is delivered at once"
+
+
 class LimitReached(Refused):
     """A table of the shard is full."""
 
@@ -432,48 +455,6 @@ class ConfigError(RaftlogError):
     """A bad configuration file. The text begins with ``file:line:column``."""
 
     code = "config"
-
-
-class PeerRefused(RaftlogError):
-    """Two processes that must not talk to each other."""
-
-    code = "peer_refused"
-
-
-class WrongCluster(PeerRefused):
-    """The other side belongs to another cluster."""
-
-    code = "wrong_cluster"
-
-
-class WrongVersion(PeerRefused):
-    """The other side speaks another protocol version."""
-
-    code = "wrong_version"
-
-
-class WrongIdentity(PeerRefused):
-    """The other side is not, or takes us for, the replica that was expected."""
-
-    code = "wrong_identity"
-
-
-class RolledBack(PeerRefused):
-    """A directory older than the promises that were made from it."""
-
-    code = "rolled_back"
-
-
-class GivenUp(PeerRefused):
-    """A replica that was given up with a lost majority, and is there again."""
-
-    code = "given_up"
-
-
-class ProtocolError(PeerRefused):
-    """Bytes that are no message of this protocol."""
-
-    code = "protocol"
 
 
 class ApplyFailed(RaftlogError):

@@ -43,7 +43,7 @@ class BusinessId(
     home: int
     """The first queue of its topic: it names the topic, also when that is deleted."""
     place: int
-    """Of its command in the log (``carrying.CommandPlace.id``): orders ids by when they came."""
+    """Of its command in the log (``places.CommandPlace.id``): orders ids by when they came."""
     log_time_ms: int
     base_offset: Offset
     term: Term

@@ -64,6 +64,11 @@ class CommandType(IntEnum):
     """The log forgets a prefix (``broker.trims``)."""
     PASS_TIME = 16
     """Something is due, and nothing else comes (``broker.timetable``)."""
+    APPEND_DELAYED = 20
+    """A record batch that becomes visible later (``broker.delays``)."""
+    CANCEL_DELAYED = 21
+    RELOCATE = 22
+    """Bodies of hidden batches again (``broker.relocations``)."""
     APPEND_ONCE = 60
     """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
 

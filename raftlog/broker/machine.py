@@ -24,22 +24,28 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
+from raftlog.base.errors import (
+    BadBatch,
+    NotPermitted,
+    RaftlogError,
+    Refused,
+    Retriable,
+    WrongQueue,
+)
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
-from raftlog.broker.carrying import Carrier, CommandPlace
+from raftlog.broker.carrying import Carrier
 from raftlog.broker.codec import read_command
 from raftlog.broker.commands import CommandType, decode
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
 from raftlog.broker.queue_index import Found, NeededRange
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import FrozenTables, Snapshot
 from raftlog.broker.state import BrokerState
-from raftlog.broker.unique_appends import UniqueAppends
 
 _APPEND: Final = int(CommandType.APPEND_BATCH)
-_APPEND_ONCE: Final = int(CommandType.APPEND_ONCE)
 
 
 class BrokerMachine:
@@ -61,7 +67,6 @@ class BrokerMachine:
         self.applied: Index = INDEX_ZERO
         self.state: Final = BrokerState()
         self._carrier: Final = Carrier(self.state)
-        self._unique: Final = UniqueAppends(self.state)
         self.queues: Final = self.state.queues
         self.topics: Final = self.state.topics
         self.groups: Final = self.state.groups
@@ -86,8 +91,7 @@ class BrokerMachine:
             self._frozen = None
         self._frozen_taken = False
         self.applied = snapshot.index
-        self.state.load(snapshot)
-        self._index.restore(Index(facts.trimmed), ranges)
+        self.state.load(snapshot, ranges)
 
     # -- apply
 
@@ -133,10 +137,11 @@ class BrokerMachine:
             if kind == _APPEND:
                 outcomes.append(self._append(entry, body, position, length))
                 continue
+            place = CommandPlace(entry.index, entry.term, number, position)
+            raw = self._carrier.raw.get(kind)
             try:
-                place = CommandPlace(entry.index, entry.term, number, position)
-                if kind == _APPEND_ONCE:
-                    outcomes.append(self._unique.append(body, place, length))
+                if raw is not None:
+                    outcomes.append(raw(place, body, length))
                     continue
                 command = read_command(kind, body[position : position + length])
                 outcomes.append(self._carrier.carry_out(command, place))
@@ -166,11 +171,7 @@ class BrokerMachine:
             else:
                 answer = producers.answer(row, epoch, sequence, count, known_through)
                 if answer is not None:
-                    if isinstance(answer, RememberedBatch):
-                        return Appended(
-                            answer.base_offset, count, answer.term, answer.index, duplicate=True
-                        )
-                    return CommandRefused(answer)
+                    return _answered(answer, sequence)
         if not queue.writable:
             return CommandRefused(NotPermitted(f"topic {queue.topic!r} is not writable"))
         if self.queues.table.frozen is not None:
@@ -300,3 +301,12 @@ class BrokerMachine:
         for _, table in self.state.tables:
             table.digest(state)
         return state.hexdigest()
+
+
+def _answered(answer: RememberedBatch | RaftlogError, sequence: int) -> Appended | CommandRefused:
+    """Return what a batch is told that is not stored (again)."""
+    if not isinstance(answer, RememberedBatch):
+        return CommandRefused(answer)
+    if answer.hidden_id:
+        return CommandRefused(BadBatch(f"sequence {sequence} was hidden at first"))
+    return Appended(*(answer.base_offset, answer.count, answer.term, answer.index), duplicate=True)

@@ -20,7 +20,7 @@ from raftlog.base.errors import BadBatch, NotPermitted, RaftlogError
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, QueueAndFacts, read_append
 from raftlog.broker.business_ids import BusinessId
-from raftlog.broker.carrying import POSITION_BITS, CommandPlace
+from raftlog.broker.places import POSITION_BITS, CommandPlace
 from raftlog.broker.producers import RememberedBatch
 from raftlog.broker.queues import Queue
 from raftlog.broker.state import BrokerState
@@ -34,7 +34,7 @@ class UniqueAppends:
     def __init__(self, state: BrokerState) -> None:
         self._state: Final = state
 
-    def append(self, body: Buffer, place: CommandPlace, length: int) -> Appended:
+    def append(self, place: CommandPlace, body: Buffer, length: int) -> Appended:
         """Store a record, or say where one with its id was stored.
 
         Raises:
@@ -87,6 +87,8 @@ class UniqueAppends:
             answer = producers.answer(row, epoch, sequence, count, known_through)
         if isinstance(answer, RaftlogError):
             raise answer
+        if answer is not None and answer.hidden_id:
+            raise BadBatch(f"sequence {sequence} was hidden at first")
         return answer
 
     def _store(self, read: QueueAndFacts, queue: Queue, place: CommandPlace) -> Appended:
