@@ -1,4 +1,4 @@
-"""Bugs of what is bounded: business ids in their windows."""
+"""Bugs of what is bounded: business ids in their windows, quotas, what is kept until consumed."""
 
 from typing import Final
 
@@ -40,6 +40,40 @@ LIMIT_MUTANTS: Final = (
                 "            return stored\n",
             ),
         ),
+    ),
+    Mutant(
+        "forgotten as soon as one group has consumed it",
+        "raftlog.broker.state",
+        (("        through = min(\n", "        through = max(\n"),),
+        rulings=(29,),
+    ),
+    Mutant(
+        "what was consumed looked at by the leader alone",
+        "raftlog.broker.carrying",
+        (
+            (
+                "min(command.start, state.consumed_through(command.queue))",
+                "command.start",
+            ),
+        ),
+        rulings=(29,),
+        tests=("tests/broker/test_quotas.py",),
+    ),
+    Mutant(
+        "batch beyond the quota paid for",
+        "raftlog.service.admission",
+        (
+            (
+                "                self._refused[quota.kind, quota.name] += 1\n",
+                (
+                    "                self._refused[quota.kind, quota.name] += 1\n"
+                    "                meter.bytes -= size\n"
+                    "                meter.records -= records\n"
+                ),
+            ),
+        ),
+        rulings=(25,),
+        tests=("tests/service/test_admission.py",),
     ),
     Mutant(
         "room for an id made by another topic",

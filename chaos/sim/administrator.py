@@ -47,6 +47,7 @@ class Administrator(Client):
             retention_ms=config.retention_ms,
             retention_bytes=config.retention_bytes,
             id_window_ms=random.choice(ID_WINDOWS_MS) if config.ids else None,
+            until_consumed=config.until_consumed,
         )
         message = topics.CreateTopic(name=name, settings=settings)
         self.ask(Method.TOPIC_CREATE, message, done)

@@ -22,6 +22,7 @@ from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
+from chaos.check.until_consumed import check_consumed
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.claims import (
@@ -40,6 +41,7 @@ from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
     DeleteTopic,
+    MoveConsumed,
     MoveStart,
     StartMoved,
     Topic,
@@ -54,6 +56,7 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.ALTER_TOPIC, AlterTopic),
         (CommandType.DELETE_TOPIC, DeleteTopic),
         (CommandType.MOVE_START, MoveStart),
+        (CommandType.MOVE_CONSUMED, MoveConsumed),
         (CommandType.FENCE_PRODUCER, FenceProducer),
         (CommandType.JOIN_GROUP, JoinGroup),
         (CommandType.DELETE_GROUP, DeleteGroup),
@@ -173,10 +176,8 @@ class Facts:
                 self.deleted.update(queues)
                 windows_ms = self._windows_ms.items()
                 self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
-            case MoveStart(queue=queue), StartMoved(start=start):
-                self.marks["starts moved"] += 1
-                self.offsets.moved(queue, start)
-                groups.starts(queue, start)
+            case ((MoveStart() | MoveConsumed()), StartMoved(start=start)):
+                self._moved(command, start)
             case FenceProducer(queue=queue, producer=producer, epoch=epoch), ProducerFenced():
                 self.marks["fences"] += 1
                 remembered = [
@@ -207,6 +208,16 @@ class Facts:
                     groups.sought(group, queue, generation, offset)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
+
+    def _moved(self, command: MoveStart | MoveConsumed, start: int) -> None:
+        queue = command.queue
+        self.marks["starts moved"] += 1
+        if isinstance(command, MoveConsumed):
+            before = self.offsets.starts[queue]
+            check_consumed(queue, before, start, self.groups.of_queue(queue))
+            self.marks["consumed and forgotten"] += start > before
+        self.offsets.moved(queue, start)
+        self.groups.starts(queue, start)
 
     def _trimmed(self, outcome: object) -> None:
         assert isinstance(outcome, LogTrimmed | TrimRefused), f"a trim has the outcome {outcome!r}"

@@ -35,6 +35,8 @@ LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
 """Seeds in which any wall clock may be wrong."""
+CONSUMED_SHARE: Final = 0.6
+"""Topic stores that forget what was consumed, of those with groups and a bound."""
 IDS_SHARE: Final = 0.5
 """Topic stores whose records may have business ids."""
 BROKER_SHARE: Final = 0.4
@@ -86,6 +88,8 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     administration_per_s: float
     ids: int = 0
     """So many different business ids are used; 0: none."""
+    until_consumed: bool = False
+    """Whether topics forget what every group has committed."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -137,9 +141,15 @@ def draw_config(seed: int) -> SeedConfig:
 
 
 def _with_ids(config: SeedConfig) -> SeedConfig:
-    """Let records have business ids in some seeds, from few to choose from."""
+    """Let records have business ids in some seeds, and be forgotten once consumed in others."""
     random = stream(config.seed, "ids")
-    if config.broker is None or random.random() >= IDS_SHARE:
+    if config.broker is None:
+        return config
+    bounded = config.broker.retention_ms or config.broker.retention_bytes
+    if bounded and config.broker.groups and random.random() < CONSUMED_SHARE:
+        broker = msgspec.structs.replace(config.broker, until_consumed=True)
+        config = msgspec.structs.replace(config, broker=broker)
+    if random.random() >= IDS_SHARE:
         return config
     broker = msgspec.structs.replace(config.broker, ids=random.choice((2, 8, 30)))
     return msgspec.structs.replace(config, broker=broker)

@@ -93,6 +93,7 @@ OFFSETS_PER_COMMAND_MAX: Final = 10_000
 NAME_CHARACTERS_MAX: Final = 127
 BUSINESS_IDS_MAX: Final = 1_000_000
 """Beyond it the oldest of the same topic leaves before its window is over (ruling 30)."""
+QUOTAS_MAX: Final = 10_000
 ID_WINDOW_MS_MAX: Final = 7 * 24 * 3600 * 1000
 PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""

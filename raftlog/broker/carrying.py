@@ -17,6 +17,7 @@ from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGro
 from raftlog.broker.hiding import RawCommand
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
@@ -24,6 +25,7 @@ from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
     DeleteTopic,
+    MoveConsumed,
     MoveStart,
     StartMoved,
     Topic,
@@ -83,6 +85,12 @@ class Carrier:
                 return self._seek(command)
             case Trim():
                 return self._trim(Index(command.through))
+            case SetQuota():
+                return state.quotas.set(command)
+            case RemoveQuota():
+                return state.quotas.remove(command.kind, command.name)
+            case MoveConsumed():
+                return self._move_consumed(command)
             case PassTime():
                 return TimePassed()
             case CancelDelayed():
@@ -116,7 +124,17 @@ class Carrier:
             state.touched.add(number)
         state.groups.topic_changed(topic.name)
         state.ids.topic_changed(topic.queues[0])
+        state.quotas.remove("topic", topic.name)
         return topic
+
+    def _move_consumed(self, command: MoveConsumed) -> StartMoved:
+        """Look again at who has consumed what: a group may have come, or gone back, meanwhile."""
+        state = self._state
+        queue = state.queues.find(command.queue)
+        if not state.topics.find(queue.topic).settings.until_consumed:
+            return StartMoved(queue.start_offset)
+        start = min(command.start, state.consumed_through(command.queue))
+        return self._move_start(MoveStart(command.queue, start))
 
     def _move_start(self, command: MoveStart) -> StartMoved:
         queue = self._state.queues.move_start(command.queue, command.start)

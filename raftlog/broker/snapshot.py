@@ -35,6 +35,7 @@ from raftlog.broker.hidden import HiddenBatch
 from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queues import Queue
+from raftlog.broker.quotas import Quota
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
 
@@ -61,6 +62,7 @@ class TableId(IntEnum):
     CANCELLED = 12
     BUSINESS_IDS = 30
     SHORTENED_WINDOWS = 31
+    QUOTAS = 32
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -92,6 +94,7 @@ class Snapshot(msgspec.Struct):
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
     business_ids: list[BusinessId] = msgspec.field(default_factory=list)
     shortened_windows: list[ShortenedWindow] = msgspec.field(default_factory=list)
+    quotas: list[Quota] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -256,6 +259,7 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
     TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),
     TableId.BUSINESS_IDS: _Rows(BusinessId, lambda snapshot: snapshot.business_ids),
+    TableId.QUOTAS: _Rows(Quota, lambda snapshot: snapshot.quotas),
     TableId.SHORTENED_WINDOWS: _Rows(ShortenedWindow, lambda snapshot: snapshot.shortened_windows),
 }
 

@@ -19,6 +19,7 @@ from raftlog.broker.index import RangeSummary
 from raftlog.broker.producers import Producers
 from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queues
+from raftlog.broker.quotas import Quotas
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
@@ -59,6 +60,7 @@ class BrokerState:
         )
         self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
         self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        self.quotas: Final = Quotas(self.topics)
         self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
         self.timetable.keep(
             *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids)
@@ -75,6 +77,7 @@ class BrokerState:
             (TableId.CANCELLED, self.delays.cancelled.table),
             (TableId.BUSINESS_IDS, self.ids.table),
             (TableId.SHORTENED_WINDOWS, self.ids.shortened),
+            (TableId.QUOTAS, self.quotas.table),
         )
 
     def _touch(self, queue: int) -> None:
@@ -106,7 +109,25 @@ class BrokerState:
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
         self.delays.load(snapshot.hidden, snapshot.cancelled)
         self.ids.load(snapshot.business_ids, snapshot.shortened_windows)
+        self.quotas.load(snapshot.quotas)
         self.timetable.note(0)
+
+    def consumed_through(self, number: int) -> Offset:
+        """Return up to where every group of a queue has committed; its start if one has not.
+
+        A group is one of the queue's if it has a claim to it, or members that read its topic.
+        Without any nothing counts as consumed.
+        """
+        queue = self.queues.find(number)
+        names = self.claims.groups_of(number) | self.groups.readers_of(queue.topic)
+        if not names:
+            return queue.start_offset
+        claims = (self.claims.get(name, number) for name in names)
+        through = min(
+            claim.committed if claim is not None and claim.committed is not None else Offset(0)
+            for claim in claims
+        )
+        return max(queue.start_offset, through)
 
     def start_of(self, number: int) -> Offset | None:
         """Return where a queue begins; None if there is no such queue."""

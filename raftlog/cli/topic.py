@@ -57,6 +57,14 @@ RetentionBytes = Annotated[
         show_default=False,
     ),
 ]
+UntilConsumed = Annotated[
+    bool | None,
+    typer.Option(
+        help="Forget records as soon as every group has committed past them, at the latest by "
+        "--retention or --retention-bytes.",
+        show_default=False,
+    ),
+]
 IdWindow = Annotated[
     timedelta | None,
     typer.Option(
@@ -76,6 +84,7 @@ def create(
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
     id_window: IdWindow = None,
+    until_consumed: UntilConsumed = None,
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Fine if it is there; it is left as it is.")
     ] = False,
@@ -92,6 +101,7 @@ def create(
             retention=retention,
             retention_bytes=retention_bytes,
             id_window=id_window,
+            until_consumed=until_consumed,
             exist_ok=if_not_exists,
         )
 
@@ -113,12 +123,15 @@ def alter(
         typer.Option(help="Whether records can be sent.", show_default=False),
     ] = None,
     id_window: IdWindow = None,
+    until_consumed: UntilConsumed = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
     """Change a topic's settings; what is not named stays as it is."""
-    if {queues, retention, retention_bytes, readable, writable, id_window} == {None}:
+    if {queues, retention, retention_bytes, readable, writable, id_window, until_consumed} == {
+        None
+    }:
         raise typer.BadParameter("name at least one setting to change, like --retention 7d")
 
     async def use(client: "Client") -> "TopicInfo":
@@ -130,6 +143,7 @@ def alter(
             readable=readable,
             writable=writable,
             id_window=id_window,
+            until_consumed=until_consumed,
         )
 
     _tell(ask(connect, timeout, use), output)
@@ -225,6 +239,7 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
         "retention_bytes": topic.retention_bytes,
         "readable": topic.readable,
         "writable": topic.writable,
+        "until_consumed": topic.until_consumed,
         "id_window_ms": milliseconds(topic.id_window) or 0,
         "ids": topic.ids,
         "ids_shortened": ids_shortened_data(topic.ids_shortened),
@@ -248,6 +263,9 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         print_json(description_data(topic))
         return
     kept = f"records are kept {show_retention(topic.retention)}"
+    if topic.until_consumed:
+        bound = "" if topic.retention is None else f", {show_retention(topic.retention)} at most"
+        kept = f"records are kept until every group has read them{bound}"
     if topic.retention_bytes:
         kept += f", at most {show_size(topic.retention_bytes)} of each queue"
     closed = [

@@ -35,6 +35,7 @@ from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
+from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import LEADS, Router
@@ -57,7 +58,7 @@ class Client:
         timeout: Seconds that a call is tried, where it is not told another; all its
             attempts together.
         cluster: Refuse any other cluster; "" takes the one that is found.
-        client_id: A name for people, shown where consumer groups are listed.
+        client_id: A name for people, shown where consumer groups are listed, and for quotas.
 
     Raises:
         ValueError: A seed is no address, or there is none.
@@ -79,7 +80,7 @@ class Client:
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}
         self._seeds, self._cluster = addresses, cluster
-        self._asker = Asker(self._router, timeout_s=seconds(timeout))
+        self._asker = Asker(self._router, timeout_s=seconds(timeout), client_id=client_id)
         self._catalog = Catalog(self._asker)
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +91,7 @@ class Client:
         self._topics = Topics(self._asker, self._catalog)
         self._groups = Groups(self._asker, self._catalog)
         self._members = Members(self._asker, self._router_of)
+        self._quotas = Quotas(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -151,6 +153,12 @@ class Client:
         """See, add, promote, demote and remove nodes of the cluster."""
         self._check()
         return self._members
+
+    @property
+    def quotas(self) -> Quotas:
+        """Set, remove and list quotas of clients and topics."""
+        self._check()
+        return self._quotas
 
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.

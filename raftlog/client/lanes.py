@@ -115,7 +115,7 @@ class Lane:
         self._dispatch = dispatch
         self._loop = dispatch.loop
         self._sequencer = Sequencer[Pack]()
-        self._header = client.AppendBatch(queue=number).SerializeToString()
+        self._header = dispatch.append_header(number)
         self._open: Pack | None = None
         self.moved: list[Pack] = []
         """What was for a queue that is gone; whoever abandons the lane sends it elsewhere."""

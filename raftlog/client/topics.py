@@ -45,6 +45,7 @@ class TopicInfo(msgspec.Struct, frozen=True):
 
     ``id_window`` is how long business ids are remembered, None: not at all; ``ids`` how many
     are, and ``ids_shortened`` the last time that one left early, because the shard had no room.
+    ``until_consumed``: records go earlier when every group has committed past them.
     """
 
     name: str
@@ -58,6 +59,7 @@ class TopicInfo(msgspec.Struct, frozen=True):
     id_window: timedelta | None = None
     ids: int = 0
     ids_shortened: ShortenedWindow | None = None
+    until_consumed: bool = False
 
     @property
     def bytes(self) -> int:
@@ -98,6 +100,7 @@ class Topics:
         readable: bool | None = None,
         writable: bool | None = None,
         id_window: Duration | None = None,
+        until_consumed: bool | None = None,
         exist_ok: bool = False,
         timeout: Duration | None = None,
     ) -> TopicInfo:
@@ -112,6 +115,9 @@ class Topics:
             writable: Whether it can be written.
             id_window: A record with an ``id`` is stored once in it; 10 min without it, at most
                 7 days; 0: ids mean nothing.
+            until_consumed: Records may be forgotten as soon as every group of the topic has
+                committed past them, and are at the latest by ``retention`` or
+                ``retention_bytes``, one of which is needed.
             exist_ok: A topic that is there already is returned as it is.
             timeout: Seconds for all of it.
 
@@ -122,7 +128,9 @@ class Topics:
             LimitReached: The shard has no room for it.
             OutcomeUnknown: No answer (not with ``exist_ok``, which asks again).
         """
-        settings = _settings(queues, retention, retention_bytes, readable, writable, id_window)
+        settings = _settings(
+            queues, retention, retention_bytes, readable, writable, id_window, until_consumed
+        )
         try:
             answer, _ = await self._asker.ask(
                 Method.TOPIC_CREATE,
@@ -137,7 +145,7 @@ class Topics:
             return await self.describe(name, timeout=timeout)
         return self._info(answer)
 
-    async def alter(
+    async def alter(  # noqa: PLR0913  (one option for each setting)
         self,
         name: str,
         *,
@@ -147,6 +155,7 @@ class Topics:
         readable: bool | None = None,
         writable: bool | None = None,
         id_window: Duration | None = None,
+        until_consumed: bool | None = None,
         timeout: Duration | None = None,
     ) -> TopicInfo:
         """Change settings; what is not given stays. Asking again is harmless.
@@ -156,7 +165,9 @@ class Topics:
             BadRequest: A setting makes no sense, or there would be fewer queues.
             LimitReached: The shard has no room for more queues.
         """
-        settings = _settings(queues, retention, retention_bytes, readable, writable, id_window)
+        settings = _settings(
+            queues, retention, retention_bytes, readable, writable, id_window, until_consumed
+        )
         answer, _ = await self._asker.ask(
             Method.TOPIC_ALTER,
             topics.AlterTopic(name=name, settings=settings),
@@ -272,6 +283,7 @@ class Topics:
             _retention(settings.id_window_ms),
             answer.ids,
             _shortened(answer),
+            settings.until_consumed,
         )
 
 
@@ -282,6 +294,7 @@ def _settings(
     readable: bool | None,  # noqa: FBT001  (as the message has them)
     writable: bool | None,  # noqa: FBT001
     id_window: Duration | None,
+    until_consumed: bool | None,  # noqa: FBT001
 ) -> topics.TopicSettings:
     if queues is not None and queues < 1:
         raise BadRequest(f"a topic has at least 1 queue, not {queues}")
@@ -292,6 +305,7 @@ def _settings(
         readable=readable,
         writable=writable,
         id_window_ms=None if id_window is None else int(seconds(id_window) * 1000),
+        until_consumed=until_consumed,
     )
 
 

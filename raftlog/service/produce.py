@@ -13,11 +13,18 @@ that a useless batch does not travel through the log, and again in apply.
 There is no task and no future per request: a batch costs one callback.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import NotPermitted, RaftlogError, RecordTooLarge, WrongQueue
+from raftlog.base.errors import (
+    NotPermitted,
+    RaftlogError,
+    RecordTooLarge,
+    Throttled,
+    WrongQueue,
+)
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BATCH_BYTES_MAX
 from raftlog.base.space import DiskLevel
@@ -26,6 +33,7 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
+from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
@@ -43,24 +51,30 @@ OnReceipt = Callable[[Appended | RaftlogError], None]
 class ProduceService:
     """Appends to the queues of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine) -> None:
+    def __init__(
+        self, replica: ShardReplica, machine: BrokerMachine, admission: Admission | None = None
+    ) -> None:
+        """``admission``: measures what is sent against the quotas; None: nobody does."""
         self._replica = replica
         self._machine = machine
+        self._admission: Final = admission
         self.batches = 0
         self.duplicates = 0
         self.refused = 0
+        self.hindered: Final[Counter[str]] = Counter()
+        """Refusals that only ask to come later, by the code that says why."""
 
-    def append(self, queue: int, batch: Buffer, reply: OnReceipt) -> None:
-        """Append ``batch`` to ``queue``. ``batch`` stays unchanged until the reply.
+    def append(self, queue: int, batch: Buffer, reply: OnReceipt, client: str = "") -> None:
+        """Append ``batch`` of ``client`` to ``queue``. ``batch`` stays unchanged until the reply.
 
-        ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue``, ``NotPermitted``
-        or ``DiskFull`` before anything is appended, later what became of the
+        ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue``, ``NotPermitted``,
+        ``QuotaExceeded`` or ``DiskFull`` before anything is appended, later what became of the
         proposal. Nothing here times out: whoever stops waiting does not know
         the outcome.
         """
         found = self._machine.queues.get(queue)
         if found is None:
-            self._look_again(queue, batch, reply)
+            self._look_again(queue, batch, reply, client)
             return
         if self._replica.disk_level is DiskLevel.FULL:
             self._refuse(disk_full("records"), reply)
@@ -68,6 +82,10 @@ class ProduceService:
         header = _check(batch, found)
         if isinstance(header, RaftlogError):
             self._refuse(header, reply)
+            return
+        excess = self._excess(found.topic, client, header) if self.has_quotas else None
+        if excess is not None:
+            self._refuse(excess, reply)
             return
         kind = APPEND_ONCE if _has_id(batch, header) else APPEND_BATCH
         self.batches += 1
@@ -81,11 +99,23 @@ class ProduceService:
                 self._refuse(outcome.error, reply)
             else:
                 assert isinstance(outcome, RaftlogError), f"an append has the outcome {outcome!r}"
+                if isinstance(outcome, Throttled):
+                    self.hindered[outcome.code] += 1
                 reply(outcome)
 
         self._replica.propose(kind, append_parts(queue, batch), on_outcome)
 
-    def _look_again(self, queue: int, batch: Buffer, reply: OnReceipt) -> None:
+    @property
+    def has_quotas(self) -> bool:
+        """Whether it matters who sends: asked for every batch."""
+        admission = self._admission
+        return admission is not None and admission.is_needed
+
+    def _excess(self, topic: str, client: str, header: BatchHeader) -> RaftlogError | None:
+        assert self._admission is not None, "quotas that nobody measures"
+        return self._admission.refusal(client, topic, header.length, header.count)
+
+    def _look_again(self, queue: int, batch: Buffer, reply: OnReceipt, client: str) -> None:
         """Say that there is no such queue only when that is certain.
 
         A leader that was elected just now has not applied everything that is
@@ -99,12 +129,14 @@ class ProduceService:
             elif self._machine.queues.get(queue) is None:
                 self._refuse(WrongQueue(f"there is no queue {queue}"), reply)
             else:
-                self.append(queue, batch, reply)
+                self.append(queue, batch, reply, client)
 
         self._replica.read_index(ready)
 
     def _refuse(self, error: RaftlogError, reply: OnReceipt) -> None:
         self.refused += 1
+        if isinstance(error, Throttled):
+            self.hindered[error.code] += 1
         reply(error)
 
 

@@ -21,6 +21,7 @@ from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
+from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.draining import DrainService
@@ -35,6 +36,7 @@ from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.reign import Reign
 from raftlog.service.retention import RetentionService
@@ -112,7 +114,8 @@ class BrokerShard:
         ranges = kept.ranges
         bodies = BodyReader(replica.store, reader, replica)
         sessions = Sessions(replica, machine, scheduler)
-        produce = ProduceService(replica, machine)
+        admission = Admission(machine, scheduler)
+        produce = ProduceService(replica, machine, admission)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
@@ -123,18 +126,10 @@ class BrokerShard:
             reign.stop()
             ranges.stop()
 
-        def status() -> client.NodeStatus:
-            counted = {
-                **counters(),
-                **service_counters(produce, read),
-                **machine_sizes(machine),
-                **reign.counters(),
-                **kept.counters(),
-            }
-            return node_status(
-                *(facts, replica.status(), replica.core.membership, counted),
-                *(replica.upkeep.alarms.raised, replica.members.drained),
-            )
+        def counted() -> dict[str, int]:
+            used = service_counters(produce, read), admission.counters(), machine_sizes(machine)
+            sources = (counters(), *used, reign.counters(), kept.counters())
+            return {name: count for source in sources for name, count in source.items()}
 
         return ShardService(
             produce=produce,
@@ -142,11 +137,12 @@ class BrokerShard:
             find=FindService(replica, machine, ranges),
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
+            quotas=QuotaService(replica, machine, admission),
             groups=GroupService(replica, machine, sessions),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             members=MemberService(replica),
-            status=status,
+            status=lambda: _status(replica, facts, counted()),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
@@ -259,6 +255,13 @@ class _Kept(msgspec.Struct, frozen=True):
             "install_bytes_sent": self.source.bytes_sent,
             "log_trims": self.trimming.trims,
         }
+
+
+def _status(replica: Replica, facts: NodeFacts, counted: Mapping[str, int]) -> client.NodeStatus:
+    return node_status(
+        *(facts, replica.status(), replica.core.membership, counted),
+        *(replica.upkeep.alarms.raised, replica.members.drained),
+    )
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:

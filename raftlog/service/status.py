@@ -22,6 +22,10 @@ from raftlog.wire.schema import client
 Counters = Callable[[], Mapping[str, int]]
 
 
+HINDRANCES = ("throttled", "quota_exceeded", "disk_full")
+"""Why a batch is refused that may come later."""
+
+
 class NodeFacts(msgspec.Struct, frozen=True):
     """What does not change while a node runs, and whom it can name."""
 
@@ -91,6 +95,7 @@ def service_counters(produce: ProduceService, read: ReadService) -> dict[str, in
         "append_batches": produce.batches,
         "append_duplicates": produce.duplicates,
         "append_refused": produce.refused,
+        **{f"append_refused_{code}": produce.hindered[code] for code in HINDRANCES},
         "reads": read.reads,
         "reads_from_file": read.bodies.reads,
         "reads_waiting_size": len(read.waiting),

@@ -65,6 +65,7 @@ def _changes(settings: topics.TopicSettings) -> TopicChanges:
         settings.readable if has("readable") else None,
         settings.writable if has("writable") else None,
         settings.id_window_ms if has("id_window_ms") else None,
+        settings.until_consumed if has("until_consumed") else None,
     )
 
 
@@ -79,6 +80,7 @@ def _description(state: TopicState) -> topics.TopicDescription:
             readable=settings.readable,
             writable=settings.writable,
             id_window_ms=settings.id_window_ms,
+            until_consumed=settings.until_consumed,
         ),
         ids=state.ids,
         ids_shortened_ms=0 if state.shortened is None else state.shortened.at_ms,

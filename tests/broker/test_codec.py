@@ -13,8 +13,16 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveConsumed,
+    MoveStart,
+    TopicChanges,
+)
 from raftlog.broker.trims import Trim
 
 GOOD: list[CommandValue] = [
@@ -32,6 +40,9 @@ GOOD: list[CommandValue] = [
     SeekGroup("g", ((1, 5),)),
     Trim(7),
     PassTime(),
+    SetQuota("client", "*", 5, 6),
+    RemoveQuota("topic", "t"),
+    MoveConsumed(1, 5),
     CancelDelayed(1, 5 << 16, 1_000),
 ]
 

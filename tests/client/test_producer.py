@@ -27,6 +27,7 @@ from raftlog.base.errors import (
     Outcome,
     OutcomeUnknown,
     OutOfOrder,
+    QuotaExceeded,
     RaftlogError,
     RecordTooLarge,
     Throttled,
@@ -904,3 +905,41 @@ async def test_an_id_that_cannot_be_is_refused_at_once(id_: str) -> None:
         receipt = await client.send_batch("orders", [Record(b"a", id="a")])
         again = await client.send("orders", b"b", id="a")
         assert (again.duplicate, again.offset) == (True, receipt.base_offset)
+
+
+async def test_a_client_beyond_its_quota_waits_as_it_is_told_and_others_do_not() -> None:
+    """Every record gets in, in order, and the status says what hinders."""
+    async with fake_cluster(orders=1, free=1) as cluster:
+        async with Client(cluster.seeds) as admin:
+            await admin.quotas.set(client="job", records_per_s=20)
+            assert [quota.name for quota in await admin.quotas.list()] == ["job"]
+        async with Client(cluster.seeds, client_id="job") as job, Client(cluster.seeds) as other:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            producer = job.producer()
+            for number in range(30):
+                await producer.send("orders", b"%d" % number)
+                if number == 25:
+                    await asyncio.wait_for(other.send("orders", b"other"), 1)
+            assert loop.time() - began > 0.3
+            stored = cluster.values("orders")[0]
+            assert [value for value in stored if value != b"other"] == [
+                b"%d" % number for number in range(30)
+            ]
+            refused = cluster.service.produce.hindered["quota_exceeded"]
+            assert 1 <= refused <= 20, "it asks when it was told to, and not all the time"
+        async with Client(cluster.seeds) as admin:
+            (quota,) = await admin.quotas.list()
+            assert quota.refused == refused
+            await admin.quotas.remove(client="job")
+            assert await admin.quotas.list() == []
+
+
+async def test_what_waits_beyond_its_time_is_told_that_the_quota_was_the_reason() -> None:
+    """Not stored, and the error is the one of its cause."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.quotas.set(topic="orders", bytes_per_s=1)
+        await client.send("orders", b"a")
+        with pytest.raises(QuotaExceeded, match="topic 'orders' has a quota of 1 bytes/s"):
+            await client.send("orders", b"b", timeout=0.1)
+        assert cluster.values("orders") == [[b"a"]]

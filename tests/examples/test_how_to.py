@@ -78,7 +78,14 @@ def test_an_id_is_stored_once_whoever_sends_it(tmp_path: Path) -> None:
     assert printed == ["True True", "[('order-17', b'42 EUR')]"]
 
 
-@pytest.mark.parametrize("page", ["topics.md", "pub-and-sub.md", "store-once.md"])
+def test_a_client_beyond_its_quota_waits(tmp_path: Path) -> None:
+    """Everything is stored all the same."""
+    (program,) = examples_of("quotas.md")
+    with LocalCluster(tmp_path) as cluster:
+        assert run_example(seeded(program, cluster), tmp_path) == "nightly-job 50 True\n"
+
+
+@pytest.mark.parametrize("page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md"])
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Each in a shell of its own, one after the other."""
     directory = tmp_path / "cluster"

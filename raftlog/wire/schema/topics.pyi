@@ -32,6 +32,7 @@ class TopicSettings(_message.Message):
     RETENTION_BYTES_FIELD_NUMBER: _builtins.int
     READABLE_FIELD_NUMBER: _builtins.int
     WRITABLE_FIELD_NUMBER: _builtins.int
+    UNTIL_CONSUMED_FIELD_NUMBER: _builtins.int
     ID_WINDOW_MS_FIELD_NUMBER: _builtins.int
     queues: _builtins.int
     """only ever more"""
@@ -41,6 +42,8 @@ class TopicSettings(_message.Message):
     """of each queue; 0: no bound"""
     readable: _builtins.bool
     writable: _builtins.bool
+    until_consumed: _builtins.bool
+    """forgotten as soon as every group has committed past it; needs a bound, too"""
     id_window_ms: _builtins.int
     """in log time; a business id is stored once in it; 0: ids mean nothing"""
     def __init__(
@@ -51,11 +54,12 @@ class TopicSettings(_message.Message):
         retention_bytes: _builtins.int | None = ...,
         readable: _builtins.bool | None = ...,
         writable: _builtins.bool | None = ...,
+        until_consumed: _builtins.bool | None = ...,
         id_window_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "writable", b"writable"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__id_window_ms: _TypeAlias = _typing.Literal["id_window_ms"]  # noqa: Y015
     _WhichOneofArgType__id_window_ms: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms"]  # noqa: Y015
@@ -67,6 +71,8 @@ class TopicSettings(_message.Message):
     _WhichOneofArgType__retention_bytes: _TypeAlias = _typing.Literal["_retention_bytes", b"_retention_bytes"]  # noqa: Y015
     _WhichOneofReturnType__retention_ms: _TypeAlias = _typing.Literal["retention_ms"]  # noqa: Y015
     _WhichOneofArgType__retention_ms: _TypeAlias = _typing.Literal["_retention_ms", b"_retention_ms"]  # noqa: Y015
+    _WhichOneofReturnType__until_consumed: _TypeAlias = _typing.Literal["until_consumed"]  # noqa: Y015
+    _WhichOneofArgType__until_consumed: _TypeAlias = _typing.Literal["_until_consumed", b"_until_consumed"]  # noqa: Y015
     _WhichOneofReturnType__writable: _TypeAlias = _typing.Literal["writable"]  # noqa: Y015
     _WhichOneofArgType__writable: _TypeAlias = _typing.Literal["_writable", b"_writable"]  # noqa: Y015
     @_typing.overload
@@ -79,6 +85,8 @@ class TopicSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retention_bytes) -> _WhichOneofReturnType__retention_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retention_ms) -> _WhichOneofReturnType__retention_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_consumed) -> _WhichOneofReturnType__until_consumed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__writable) -> _WhichOneofReturnType__writable | None: ...
 
