@@ -7,6 +7,7 @@ from chaos.mutants.mutant import Mutant
 _PRODUCERS: Final = "raftlog.broker.producers"
 _CLAIMS: Final = "raftlog.broker.claims"
 _MACHINE: Final = "raftlog.broker.machine"
+_CARRYING: Final = "raftlog.broker.carrying"
 
 BROKER_MUTANTS: Final = (
     Mutant(
@@ -76,7 +77,7 @@ BROKER_MUTANTS: Final = (
         (
             (
                 "    return Appended(*(answer.base_offset, answer.count,",
-                "    return Appended(*(answer.base_offset + 1, answer.count,",
+                "    return Appended(*(answer.base_offset + answer.count, answer.count,",
             ),
         ),
     ),
@@ -127,8 +128,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "two producers with one id",
-        "raftlog.broker.places",
-        (("POSITION_BITS | self.number", "POSITION_BITS"),),
+        _CARRYING,
+        (("ProducerBegun(place.id)", "ProducerBegun(place.index << 16)"),),
     ),
     Mutant(
         "time-out taken for a refusal",
@@ -200,7 +201,7 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "deleted group leaves its claims",
-        "raftlog.broker.carrying",
+        _CARRYING,
         (("        self._state.claims.forget_group(command.group)\n", ""),),
     ),
     # -- queues, index, snapshots
@@ -334,7 +335,7 @@ BROKER_MUTANTS: Final = (
         "raftlog.service.produce",
         (
             (
-                "            self._look_again(queue, batch, reply)\n",
+                "            self._look_again(queue, batch, reply, client)\n",
                 ('            self._refuse(WrongQueue(f"there is no queue {queue}"), reply)\n'),
             ),
         ),

@@ -139,9 +139,12 @@ def record_of(
 
 def route_of(record: Record) -> bytes | None:
     """Return what chooses the queue of a record: its key, else its id; None: any will do."""
-    if record.key is None and record.id is not None:
-        return record.id.encode()
-    return record.key
+    return route_by_id(record) if record.key is None else record.key
+
+
+def route_by_id(record: Record) -> bytes | None:
+    """Return what chooses the queue of a record without a key: its id, if it has one."""
+    return None if record.id is None else record.id.encode()
 
 
 def _utf8(what: str, text: str) -> int:
@@ -190,6 +193,8 @@ def encode_records(records: Sequence[Record], *, codec: str = "none") -> bytes:
         BadRequest: There are none, or a tag is too long.
         CodecUnavailable: No such codec, or its package is not installed.
     """
+    if not records:
+        raise BadRequest("a batch has at least one record")
     if len(records) > 1 and any(record.id is not None for record in records):
         raise BadRequest("a record with an id has a batch of its own: send it by itself")
     columns = Columns()

@@ -79,7 +79,7 @@ class ProduceService:
         if self._replica.disk_level is DiskLevel.FULL:
             self._refuse(disk_full("records"), reply)
             return
-        header = _check(batch, found)
+        header = check_batch(batch, found)
         if isinstance(header, RaftlogError):
             self._refuse(header, reply)
             return
@@ -87,7 +87,7 @@ class ProduceService:
         if excess is not None:
             self._refuse(excess, reply)
             return
-        kind = APPEND_ONCE if _has_id(batch, header) else APPEND_BATCH
+        kind = APPEND_ONCE if is_with_id(batch, header) else APPEND_BATCH
         self.batches += 1
 
         def on_outcome(outcome: object, _term: Term, _index: Index) -> None:
@@ -140,7 +140,8 @@ class ProduceService:
         reply(error)
 
 
-def _check(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
+def check_batch(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
+    """Return a batch's header, or why it can't be appended, whatever apply would say of it."""
     if len(batch) > BATCH_BYTES_MAX:
         return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
     try:
@@ -149,12 +150,12 @@ def _check(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
         return error
     # What was stored before the topic was closed is told so: of a producer, or by its id, only
     # apply knows it.
-    if not queue.writable and header.producer is ANONYMOUS and not _has_id(batch, header):
+    if not queue.writable and header.producer is ANONYMOUS and not is_with_id(batch, header):
         return NotPermitted(f"topic {queue.topic!r} is not writable by its settings")
     return header
 
 
-def _has_id(batch: Buffer, header: BatchHeader) -> bool:
+def is_with_id(batch: Buffer, header: BatchHeader) -> bool:
     """Whether the batch is a record with a business id."""
     length = header.table_length
     return length > 0 and has_id(table_of(batch, length))

@@ -24,6 +24,7 @@ from raftlog.node.scrub import Check
 from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
@@ -39,6 +40,7 @@ from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.reign import Reign
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
@@ -119,7 +121,9 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
-        reign = Reign(sessions, heartbeats, retention, PassingTime(replica, machine, scheduler))
+        relocating = Relocating(replica, machine, bodies, scheduler)
+        time = PassingTime(replica, machine, scheduler)
+        reign = Reign(sessions, heartbeats, retention, time, relocating)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
@@ -133,6 +137,7 @@ class BrokerShard:
 
         return ShardService(
             produce=produce,
+            delays=DelayService(replica, machine, admission),
             read=read,
             find=FindService(replica, machine, ranges),
             topics=TopicService(replica, machine, footprint),
@@ -257,9 +262,9 @@ class _Kept(msgspec.Struct, frozen=True):
         }
 
 
-def _status(replica: Replica, facts: NodeFacts, counted: Mapping[str, int]) -> client.NodeStatus:
+def _status(replica: Replica, facts: NodeFacts, counters: Mapping[str, int]) -> client.NodeStatus:
     return node_status(
-        *(facts, replica.status(), replica.core.membership, counted),
+        *(facts, replica.status(), replica.core.membership, counters),
         *(replica.upkeep.alarms.raised, replica.members.drained),
     )
 

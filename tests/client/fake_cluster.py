@@ -23,6 +23,7 @@ from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -130,6 +131,7 @@ class FakeCluster:
             read=ReadService(
                 self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
             ),
+            delays=DelayService(self.replica, self.machine, admission),
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),

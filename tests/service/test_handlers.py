@@ -12,6 +12,7 @@ from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -88,6 +89,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     service = ShardService(
         produce=world.append,
         read=world.service,
+        delays=DelayService(world.replica, machine),
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),
