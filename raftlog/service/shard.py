@@ -26,6 +26,7 @@ from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -111,14 +112,13 @@ class BrokerShard:
             on_failed: Told when a file could not be written: the node stops.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
-        machine = self.machine
-        kept = self._keep(replica, reader, scheduler, on_failed)
-        ranges = kept.ranges
-        bodies = BodyReader(replica.store, reader, replica)
-        sessions = Sessions(replica, machine, scheduler)
-        admission = Admission(machine, scheduler)
+        machine, kept = self.machine, self._keep(replica, reader, scheduler, on_failed)
+        ranges, sessions = kept.ranges, Sessions(replica, machine, scheduler)
+        admission, find = Admission(machine, scheduler), FindService(replica, machine, ranges)
         produce = ProduceService(replica, machine, admission)
+        bodies = BodyReader(replica.store, reader, replica)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
+        filters = FilterService(read, reader)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
@@ -131,7 +131,7 @@ class BrokerShard:
             ranges.stop()
 
         def counted() -> dict[str, int]:
-            used = service_counters(produce, read), admission.counters(), machine_sizes(machine)
+            used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
             sources = (counters(), *used, reign.counters(), kept.counters())
             return {name: count for source in sources for name, count in source.items()}
 
@@ -139,7 +139,8 @@ class BrokerShard:
             produce=produce,
             delays=DelayService(replica, machine, admission),
             read=read,
-            find=FindService(replica, machine, ranges),
+            filters=filters,
+            find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from raftlog.base.clock import SystemClock
 from raftlog.base.entry import Buffer
@@ -24,6 +24,7 @@ from raftlog.node.threads import LoopScheduler
 from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -42,6 +43,8 @@ from raftlog.transport.server import ClientServer, Request
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 from tests.service.fakes import FakeReplica
+
+T = TypeVar("T")
 
 CLUSTER: Final = ClusterId("c" * 32)
 Handler = Callable[[Request], None]
@@ -114,6 +117,16 @@ class _Replica(FakeReplica):
         asyncio.get_running_loop().call_soon(on_ready, None)
 
 
+class _Reader:
+    """Works in the next iteration of the loop."""
+
+    def submit(
+        self, work: Callable[[], T], done: Callable[[T | None, Exception | None], None]
+    ) -> None:
+        """Take it."""
+        asyncio.get_running_loop().call_soon(lambda: done(work(), None))
+
+
 class FakeCluster:
     """What the nodes agree on: one log, one machine, one leader."""
 
@@ -125,12 +138,14 @@ class FakeCluster:
         sessions.begin()
         admission = Admission(self.machine, scheduler)
         nothing = cast("StoredRanges", None)  # every entry is in memory
+        read = ReadService(
+            self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
+        )
         self.service = ShardService(
             produce=ProduceService(self.replica, self.machine, admission),
             quotas=QuotaService(self.replica, self.machine, admission),
-            read=ReadService(
-                self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
-            ),
+            read=read,
+            filters=FilterService(read, _Reader()),
             delays=DelayService(self.replica, self.machine, admission),
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
