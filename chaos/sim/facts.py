@@ -79,6 +79,7 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
 _QUEUE: Final = struct.Struct("<I")
 _HEADERS: Final = {
     int(CommandType.APPEND_BATCH): APPEND_HEADER_BYTES,
+    int(CommandType.APPEND_ONCE): APPEND_HEADER_BYTES,
     int(CommandType.APPEND_DELAYED): DELAYED_HEADER_BYTES,
 }
 """What lies before the batch, in commands that have one of a producer."""
