@@ -32,6 +32,7 @@ from raftlog.client import groups as aio_groups
 from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
 from raftlog.client import producer as aio_producer
+from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
 from raftlog.client.durations import Duration
@@ -110,6 +111,14 @@ class DelayedMessages(_Face[aio_later.DelayedMessages]):
 
     cancel = _blocking(aio_later.DelayedMessages.cancel)
     list = _blocking(aio_later.DelayedMessages.list)
+
+
+class Quotas(_Face[aio_quotas.Quotas]):
+    """The quotas of a cluster."""
+
+    set = _blocking(aio_quotas.Quotas.set)
+    remove = _blocking(aio_quotas.Quotas.remove)
+    list = _blocking(aio_quotas.Quotas.list)
 
 
 class Members(_Face[aio_members.Members]):
@@ -389,6 +398,11 @@ class Client(_Face[aio.Client]):
     def members(self) -> Members:
         """See, add, promote, demote and remove nodes of the cluster."""
         return Members(self._thread, self._inner._members)
+
+    @property
+    def quotas(self) -> Quotas:
+        """Set, remove and list quotas of clients and topics."""
+        return Quotas(self._thread, self._inner._quotas)
 
     @property
     def groups(self) -> Groups:

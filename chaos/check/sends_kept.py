@@ -135,6 +135,16 @@ class Sends:
             raise Violation(NAME, f"{value!r} is stored at {where}; its owner hears: {why}")
         sent.told = Told.NEVER
 
+    def instead(self, value: bytes) -> bool:
+        """Take in that the owner of ``value`` hears that another record with its id is stored.
+
+        Return False if it is its own one: that is to be ``acked``.
+        """
+        sent = self.records[value]
+        if sent.place is None:
+            sent.told = Told.NEVER
+        return sent.place is None
+
     def gone(self, value: bytes, queue: int, *, is_deleted: bool) -> None:
         """Take in that the owner of ``value`` was told that there is no such queue.
 

@@ -340,7 +340,7 @@ BROKER_MUTANTS: Final = (
         "raftlog.service.produce",
         (
             (
-                "            self._look_again(queue, batch, reply)\n",
+                "            self._look_again(queue, batch, reply, client)\n",
                 ('            self._refuse(WrongQueue(f"there is no queue {queue}"), reply)\n'),
             ),
         ),
@@ -392,7 +392,12 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "batch stored unread",
         "raftlog.service.produce",
-        (("        error = check_batch(batch, found)\n", "        error = None\n"),),
+        (
+            (
+                "        header = parse_stored_header(batch)\n",
+                ("        header = BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"),
+            ),
+        ),
         rulings=(11,),
         tests=("tests/service/test_produce.py",),
     ),

@@ -11,6 +11,7 @@ from chaos.mutants.broker_patches import BROKER_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
+from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
@@ -468,6 +469,7 @@ MUTANTS: Final = (
     *STORAGE_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
+    *LIMIT_MUTANTS,
 )
 
 

@@ -14,6 +14,7 @@ import msgspec
 
 from chaos.check.assignments import Assignments
 from chaos.check.bounded_staleness import BoundedStaleness
+from chaos.check.business_ids import BusinessIds
 from chaos.check.delayed_delivery import DelayedDelivery, Pending
 from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
@@ -22,6 +23,7 @@ from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
+from chaos.check.until_consumed import check_consumed
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.claims import (
@@ -48,6 +50,7 @@ from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
     DeleteTopic,
+    MoveConsumed,
     MoveStart,
     StartMoved,
     Topic,
@@ -62,6 +65,7 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.ALTER_TOPIC, AlterTopic),
         (CommandType.DELETE_TOPIC, DeleteTopic),
         (CommandType.MOVE_START, MoveStart),
+        (CommandType.MOVE_CONSUMED, MoveConsumed),
         (CommandType.FENCE_PRODUCER, FenceProducer),
         (CommandType.JOIN_GROUP, JoinGroup),
         (CommandType.DELETE_GROUP, DeleteGroup),
@@ -75,6 +79,7 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
 _QUEUE: Final = struct.Struct("<I")
 _HEADERS: Final = {
     int(CommandType.APPEND_BATCH): APPEND_HEADER_BYTES,
+    int(CommandType.APPEND_ONCE): APPEND_HEADER_BYTES,
     int(CommandType.APPEND_DELAYED): DELAYED_HEADER_BYTES,
 }
 """What lies before the batch, in commands that have one of a producer."""
@@ -93,12 +98,15 @@ class Facts:
         self.groups = GroupOffsets()
         self.assignments = Assignments()
         self.delayed = DelayedDelivery()
+        self.ids = BusinessIds()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
         self.deleted: set[int] = set()
         """Queues that are gone for ever."""
         self.marks: Final = marks
         self._log_time_ms = 0
+        self._windows_ms: dict[int, int] = {}
+        """How long the ids of each queue are remembered, as topics are now."""
 
     def bounds(self, queue: int) -> tuple[int, int]:
         """Return where a queue begins and ends."""
@@ -114,13 +122,15 @@ class Facts:
             return
         body = entry.body
         self._log_time_ms = max(self._log_time_ms, ENVELOPE.unpack_from(body, 0)[2])
+        self.ids.passes(self._log_time_ms, self._windows_ms)
         self._deliver()
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
+            is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
             if kind in _HEADERS:
                 self._says(body, position, _HEADERS[kind])
             if isinstance(outcome, CommandRefused):
                 self.marks[f"refused: {outcome.error.code}"] += 1
-            elif kind == CommandType.APPEND_BATCH:
+            elif is_append:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
             elif isinstance(outcome, Delayed):
@@ -163,10 +173,21 @@ class Facts:
             *(maker.base_sequence, outcome.count, outcome.base_offset),
             *(outcome.term, outcome.index),
         )
+        window_ms = self._windows_ms.get(queue, 0)
         if outcome.duplicate:
             self.marks["duplicates"] += 1
-            self.sequences.answered_again(maker.id, queue, maker.epoch, kept)
+            is_new = self.sequences.is_next(maker.id, queue, maker.epoch, maker.base_sequence)
+            if batch.id is None or (maker.id and not is_new):
+                self.sequences.answered_again(maker.id, queue, maker.epoch, kept)
+                return
+            self.marks["ids known"] += 1
+            self.ids.answered(queue, batch.id, outcome.base_offset, window_ms)
+            if maker.id:
+                self.sequences.stored(maker.id, queue, maker.epoch, kept)
             return
+        if batch.id is not None:
+            at_ms = self._log_time_ms
+            self.ids.stored(queue, batch.id, outcome.base_offset, at_ms, window_ms)
         if maker.id:
             self.sequences.stored(maker.id, queue, maker.epoch, kept)
         found = Pending(queue, 0, 0, outcome.count, entry.index, place, data)
@@ -233,11 +254,11 @@ class Facts:
                 self._topic_changed(outcome)
             case DeleteTopic(), Topic(queues=queues):
                 self.deleted.update(queues)
+                windows_ms = self._windows_ms.items()
+                self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
                 self.delayed.closed(queues)
-            case MoveStart(queue=queue), StartMoved(start=start):
-                self.marks["starts moved"] += 1
-                self.offsets.moved(queue, start)
-                groups.starts(queue, start)
+            case ((MoveStart() | MoveConsumed()), StartMoved(start=start)):
+                self._moved(command, start)
             case FenceProducer(queue=queue, producer=producer, epoch=epoch), ProducerFenced():
                 self.marks["fences"] += 1
                 remembered = [
@@ -272,6 +293,16 @@ class Facts:
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
 
+    def _moved(self, command: MoveStart | MoveConsumed, start: int) -> None:
+        queue = command.queue
+        self.marks["starts moved"] += 1
+        if isinstance(command, MoveConsumed):
+            before = self.offsets.starts[queue]
+            check_consumed(queue, before, start, self.groups.of_queue(queue))
+            self.marks["consumed and forgotten"] += start > before
+        self.offsets.moved(queue, start)
+        self.groups.starts(queue, start)
+
     def _trimmed(self, outcome: object) -> None:
         assert isinstance(outcome, LogTrimmed | TrimRefused), f"a trim has the outcome {outcome!r}"
         if isinstance(outcome, LogTrimmed):
@@ -286,4 +317,5 @@ class Facts:
             known = self.topics.get(topic.name)
             if known is None or queue not in known.queues:
                 self.offsets.opened(queue)
+            self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic

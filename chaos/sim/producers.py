@@ -40,6 +40,9 @@ from raftlog.wire.schema import client, delays, producers
 HOUR_MS = 3_600_000
 TOO_LONG_MS = 41 * 24 * HOUR_MS
 
+IDS_SHARE = 0.4
+"""Batches that are one record with a business id, in the seeds that have some."""
+
 
 class Records:
     """Records of one batch, their owner's name for them, and what they were told."""
@@ -50,7 +53,12 @@ class Records:
         self.queue = queue
         self.later = later
         """When they are to be visible, if not at once."""
-        self.values = [world.value(owner) for _ in range(world.random.choice((1, 1, 2, 5)))]
+        self.id: str | None = None
+        count = world.random.choice((1, 1, 2, 5))
+        if later is None and world.config.ids and world.random.random() < IDS_SHARE:
+            self.id = f"id-{world.random.randrange(world.config.ids)}"
+            count = 1
+        self.values = [world.value(owner) for _ in range(count)]
         self._world = world
         self._after_heal = world.healed
 
@@ -61,6 +69,7 @@ class Records:
             timestamp_ms=self._world.queue.now_ns // MS_NS,
             producer=producer,
             codec=self._world.config.codec,
+            id_=self.id,
         )
 
     def told(self, result: Stored | RaftlogError) -> None:
@@ -73,6 +82,8 @@ class Records:
                 for value in self.values:
                     sends.acked_later(value, (self.queue, result.hidden_id))
                 return
+            if self._is_another_s(result.base_offset):
+                return
             for number, value in enumerate(self.values):
                 sends.acked(value, self.queue, result.base_offset + number)
             end = result.base_offset + len(self.values)
@@ -80,7 +91,7 @@ class Records:
             world.facts.staleness.sees(self.queue, end, world.queue.now_ns)
         elif isinstance(result, DuplicateForgotten):
             world.marks["acked without an offset"] += 1
-            for value in self.values:
+            for value in () if self._is_another_s(None) else self.values:
                 sends.somewhere(value)
         elif isinstance(result, WrongQueue):
             world.marks["queues gone"] += 1
@@ -93,6 +104,14 @@ class Records:
             world.marks[f"never: {result.code}"] += 1
             for value in self.values:
                 sends.never(value, str(result))
+
+    def _is_another_s(self, offset: int | None) -> bool:
+        """Whether what is stored under the id is not this record; it is there, in any case."""
+        if self.id is None:
+            return False
+        facts = self._world.facts
+        facts.ids.told(self.queue, self.id, offset)
+        return facts.sends.instead(self.values[0])
 
 
 class PlainProducer(Client):

@@ -6,6 +6,7 @@
       Retriable            the same call may succeed later; nothing was done
         NotLeader            ask the leader in ``leader_hint``
         Throttled            wait ``retry_after`` seconds
+          QuotaExceeded        a client or a topic sends more than it may
           DiskFull             so full that only consuming and trimming go on
         BufferFull           this client holds as much as it may
         Unavailable          no leader, no connection, or stopping
@@ -146,6 +147,13 @@ class Throttled(Retriable):
         super().__init__(f"{cause}; ask again in {retry_after:g} s")
         self.cause: Final = cause
         self.retry_after: Final = retry_after
+
+
+class QuotaExceeded(Throttled):
+    """A client sends, or a topic is sent, more than its quota: a record waits for its turn."""
+
+    code = "quota_exceeded"
+    hint = "send less, or have the quota raised: raftlog quota list"
 
 
 class DiskFull(Throttled):

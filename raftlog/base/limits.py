@@ -41,6 +41,7 @@ TAG_CHARACTERS_MAX: Final = 127
 FILTER_CHARACTERS_MAX: Final = 1_024
 """The condition of a filter."""
 FILTER_TAGS_MAX: Final = 32
+ID_CHARACTERS_MAX: Final = 127
 
 # Raft.
 VOTERS_MAX: Final = 7
@@ -93,6 +94,10 @@ CLAIMS_MAX: Final = 200_000
 OFFSETS_PER_COMMAND_MAX: Final = 10_000
 """Queues in one commit of offsets or one seek."""
 NAME_CHARACTERS_MAX: Final = 127
+BUSINESS_IDS_MAX: Final = 1_000_000
+"""Beyond it the oldest of the same topic leaves before its window is over (ruling 30)."""
+QUOTAS_MAX: Final = 10_000
+ID_WINDOW_MS_MAX: Final = 7 * 24 * 3600 * 1000
 PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""
 DUE_PER_ENTRY_MAX: Final = 1_000

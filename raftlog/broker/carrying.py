@@ -17,6 +17,7 @@ from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGro
 from raftlog.broker.hiding import RawCommand
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
@@ -24,11 +25,13 @@ from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
     DeleteTopic,
+    MoveConsumed,
     MoveStart,
     StartMoved,
     Topic,
 )
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
+from raftlog.broker.unique_appends import UniqueAppends
 
 
 class Carrier:
@@ -41,6 +44,7 @@ class Carrier:
         self.raw: Final[Mapping[int, RawCommand]] = {
             int(CommandType.APPEND_DELAYED): self._append_delayed,
             int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
         }
         """What holds batches, and so is not decoded as a whole."""
 
@@ -81,6 +85,12 @@ class Carrier:
                 return self._seek(command)
             case Trim():
                 return self._trim(Index(command.through))
+            case SetQuota():
+                return state.quotas.set(command)
+            case RemoveQuota():
+                return state.quotas.remove(command.kind, command.name)
+            case MoveConsumed():
+                return self._move_consumed(command)
             case PassTime():
                 return TimePassed()
             case CancelDelayed():
@@ -100,6 +110,7 @@ class Carrier:
         topic = self._state.topics.alter(command)
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
+        self._state.ids.topic_changed(topic.queues[0])
         return topic
 
     def _delete_topic(self, command: DeleteTopic) -> Topic:
@@ -112,7 +123,18 @@ class Carrier:
             state.hidden.close(number)
             state.touched.add(number)
         state.groups.topic_changed(topic.name)
+        state.ids.topic_changed(topic.queues[0])
+        state.quotas.remove("topic", topic.name)
         return topic
+
+    def _move_consumed(self, command: MoveConsumed) -> StartMoved:
+        """Look again at who has consumed what: a group may have come, or gone back, meanwhile."""
+        state = self._state
+        queue = state.queues.find(command.queue)
+        if not state.topics.find(queue.topic).settings.until_consumed:
+            return StartMoved(queue.start_offset)
+        start = min(command.start, state.consumed_through(command.queue))
+        return self._move_start(MoveStart(command.queue, start))
 
     def _move_start(self, command: MoveStart) -> StartMoved:
         queue = self._state.queues.move_start(command.queue, command.start)

@@ -18,8 +18,9 @@ from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart
+from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
 from raftlog.broker.trims import Trim
 
 CommandValue = (
@@ -37,6 +38,9 @@ CommandValue = (
     | SeekGroup
     | Trim
     | PassTime
+    | SetQuota
+    | RemoveQuota
+    | MoveConsumed
     | CancelDelayed
 )
 
@@ -60,6 +64,9 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     SeekGroup: CommandType.SEEK_GROUP,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
+    SetQuota: CommandType.SET_QUOTA,
+    RemoveQuota: CommandType.REMOVE_QUOTA,
+    MoveConsumed: CommandType.MOVE_CONSUMED,
     CancelDelayed: CommandType.CANCEL_DELAYED,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {

@@ -69,6 +69,12 @@ class CommandType(IntEnum):
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    APPEND_ONCE = 60
+    """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
+    SET_QUOTA = 61
+    REMOVE_QUOTA = 62
+    MOVE_CONSUMED = 63
+    """Retention: a queue's start moves up behind all its groups (``broker.topics``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

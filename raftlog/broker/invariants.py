@@ -4,8 +4,10 @@ Costs a walk over everything, so no running node calls it.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 from raftlog.base.ids import Offset
+from raftlog.base.limits import BUSINESS_IDS_MAX
 from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings
 from raftlog.broker.machine import BrokerMachine
@@ -24,6 +26,7 @@ def check(machine: BrokerMachine) -> None:
     check_producers(machine)
     check_groups(machine)
     check_hidden(machine)
+    check_ids(machine)
 
 
 def check_topics(machine: BrokerMachine) -> None:
@@ -152,3 +155,32 @@ def check_groups(machine: BrokerMachine) -> None:
         queue = machine.queues.get(claim.queue)
         assert queue is not None, f"{claim} of no queue"
         assert claim.committed is None or 0 <= claim.committed <= queue.end_offset, f"{claim}"
+
+
+def check_ids(machine: BrokerMachine) -> None:
+    """An id that is remembered is of a record that was stored; each topic's leave in order."""
+    ids = machine.state.ids
+    assert len(ids.table) <= BUSINESS_IDS_MAX, f"{len(ids.table)} ids"
+    homes: dict[int, list[tuple[int, int]]] = {}
+    for row in ids.table.after(None):
+        queue = machine.queues.get(row.queue)
+        homes.setdefault(row.home, []).append((row.place, row.log_time_ms))
+        if queue is None:
+            assert ids.window_ms(row.home) is None, f"{row} of no queue of a topic"
+            continue
+        assert 0 <= row.base_offset < queue.end_offset, f"{row} in {queue}"
+        assert machine.topics.find(queue.topic).queues[0] == row.home, f"{row} in {queue}"
+    for home, rows in homes.items():
+        rows.sort()
+        assert ids.count(home) == len(rows), f"{ids.count(home)} of {len(rows)} ids in order"
+        check_rising([log_time_ms for _, log_time_ms in rows])
+        window_ms = ids.window_ms(home)
+        due_ms = 0 if window_ms is None else rows[0][1] + window_ms
+        assert ids.due_ms <= due_ms, f"home {home} is due at {due_ms}, looked at {ids.due_ms}"
+        assert machine.state.timetable.due_ms <= ids.due_ms, "nobody looks at the timetable"
+    assert ids.shortened.rows.keys() <= machine.queues.table.rows.keys(), "a topic that is gone"
+
+
+def check_rising(times: Sequence[int]) -> None:
+    """Log times never go back."""
+    assert list(times) == sorted(times), f"{times}"

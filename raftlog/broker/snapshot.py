@@ -26,6 +26,7 @@ from crc32c import crc32c
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index
+from raftlog.broker.business_ids import BusinessId, ShortenedWindow
 from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.delays import CancelledBatch
@@ -34,6 +35,7 @@ from raftlog.broker.hidden import HiddenBatch
 from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queues import Queue
+from raftlog.broker.quotas import Quota
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
 
@@ -58,6 +60,9 @@ class TableId(IntEnum):
     HIDDEN = 10
     RANGE_NEEDS = 11
     CANCELLED = 12
+    BUSINESS_IDS = 30
+    SHORTENED_WINDOWS = 31
+    QUOTAS = 32
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -87,6 +92,9 @@ class Snapshot(msgspec.Struct):
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
+    business_ids: list[BusinessId] = msgspec.field(default_factory=list)
+    shortened_windows: list[ShortenedWindow] = msgspec.field(default_factory=list)
+    quotas: list[Quota] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -250,6 +258,9 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
     TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
     TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),
+    TableId.BUSINESS_IDS: _Rows(BusinessId, lambda snapshot: snapshot.business_ids),
+    TableId.QUOTAS: _Rows(Quota, lambda snapshot: snapshot.quotas),
+    TableId.SHORTENED_WINDOWS: _Rows(ShortenedWindow, lambda snapshot: snapshot.shortened_windows),
 }
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from raftlog.base.ids import Index, Offset
+from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
 from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
@@ -18,6 +19,7 @@ from raftlog.broker.index import RangeSummary
 from raftlog.broker.producers import Producers
 from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queues
+from raftlog.broker.quotas import Quotas
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
@@ -58,7 +60,11 @@ class BrokerState:
         )
         self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
         self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
-        self.timetable.keep(self.producers, self.delays, self.delays.cancelled, self.hidden)
+        self.quotas: Final = Quotas(self.topics)
+        self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
+        self.timetable.keep(
+            *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids)
+        )
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
@@ -69,6 +75,9 @@ class BrokerState:
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
+            (TableId.BUSINESS_IDS, self.ids.table),
+            (TableId.SHORTENED_WINDOWS, self.ids.shortened),
+            (TableId.QUOTAS, self.quotas.table),
         )
 
     def _touch(self, queue: int) -> None:
@@ -99,7 +108,26 @@ class BrokerState:
         self.index.needs.load(snapshot.needs)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
         self.delays.load(snapshot.hidden, snapshot.cancelled)
+        self.ids.load(snapshot.business_ids, snapshot.shortened_windows)
+        self.quotas.load(snapshot.quotas)
         self.timetable.note(0)
+
+    def consumed_through(self, number: int) -> Offset:
+        """Return up to where every group of a queue has committed; its start if one has not.
+
+        A group is one of the queue's if it has a claim to it, or members that read its topic.
+        Without any nothing counts as consumed.
+        """
+        queue = self.queues.find(number)
+        names = self.claims.groups_of(number) | self.groups.readers_of(queue.topic)
+        if not names:
+            return queue.start_offset
+        claims = (self.claims.get(name, number) for name in names)
+        through = min(
+            claim.committed if claim is not None and claim.committed is not None else Offset(0)
+            for claim in claims
+        )
+        return max(queue.start_offset, through)
 
     def start_of(self, number: int) -> Offset | None:
         """Return where a queue begins; None if there is no such queue."""

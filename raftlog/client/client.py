@@ -36,6 +36,7 @@ from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
+from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import LEADS, Router
@@ -59,7 +60,7 @@ class Client:
         timeout: Seconds that a call is tried, where it is not told another; all its
             attempts together.
         cluster: Refuse any other cluster; "" takes the one that is found.
-        client_id: A name for people, shown where consumer groups are listed.
+        client_id: A name for people, shown where consumer groups are listed, and for quotas.
 
     Raises:
         ValueError: A seed is no address, or there is none.
@@ -81,7 +82,7 @@ class Client:
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}
         self._seeds, self._cluster = addresses, cluster
-        self._asker = Asker(self._router, timeout_s=seconds(timeout))
+        self._asker = Asker(self._router, timeout_s=seconds(timeout), client_id=client_id)
         self._catalog = Catalog(self._asker)
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -93,6 +94,7 @@ class Client:
         self._groups = Groups(self._asker, self._catalog)
         self._members = Members(self._asker, self._router_of)
         self._delayed = DelayedMessages(self._asker, self._catalog)
+        self._quotas = Quotas(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -161,6 +163,12 @@ class Client:
         self._check()
         return self._members
 
+    @property
+    def quotas(self) -> Quotas:
+        """Set, remove and list quotas of clients and topics."""
+        self._check()
+        return self._quotas
+
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
 
@@ -204,7 +212,7 @@ class Client:
 
     # -- sending
 
-    def send(
+    def send(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -213,6 +221,7 @@ class Client:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -227,6 +236,7 @@ class Client:
             headers=headers,
             tag=tag,
             timestamp=timestamp,
+            id=id,
             queue=queue,
             timeout=timeout,
         )

@@ -127,7 +127,7 @@ class Lane:
         self._dispatch = dispatch
         self._loop = dispatch.loop
         self._sequencer = Sequencer[Pack]()
-        self._header = client.AppendBatch(queue=number).SerializeToString()
+        self._header = dispatch.append_header(number)
         self._open: Pack | None = None
         self.moved: list[Pack] = []
         """What was for a queue that is gone; whoever abandons the lane sends it elsewhere."""
@@ -144,6 +144,9 @@ class Lane:
         future: "asyncio.Future[Receipt]",
     ) -> None:
         """Take one record of about ``size`` bytes; ``record`` if it is more than key and value."""
+        if record is not None and record.id is not None:
+            self._add_alone(record, size, timeout_s, future)
+            return
         pack = self._open
         if (
             pack is None
@@ -162,6 +165,19 @@ class Lane:
             pack.is_plain = False
         pack.bytes += size
         pack.futures.append(future)
+
+    def _add_alone(
+        self, record: Record, size: int, timeout_s: float, future: "asyncio.Future[Receipt]"
+    ) -> None:
+        """Take a record with a business id: it has a batch of its own (ruling 11)."""
+        if self._open is not None:
+            self._seal()
+        pack = Pack(timeout_s)
+        pack.columns.add_record(record)
+        pack.is_plain = False
+        pack.bytes = size
+        pack.futures.append(future)
+        self.take(pack)
 
     def _begin_pack(self, timeout_s: float) -> Pack:
         if self._open is not None:
@@ -284,7 +300,10 @@ class Lane:
 
         method, header = Method.APPEND, self._header
         if pack.later is not None:
-            method, header = Method.DELAYED_APPEND, pack.later.header(self.number)
+            method, header = (
+                Method.DELAYED_APPEND,
+                pack.later.header(self.number, dispatch.client_id),
+            )
         try:
             channel.request(
                 *(method, header),

@@ -100,11 +100,14 @@ class Later(msgspec.Struct, frozen=True, gc=False):
     ms: int
     relative: bool
 
-    def header(self, queue: int) -> bytes:
-        """Return the header of the request that appends to a queue."""
+    def header(self, queue: int, client: str = "") -> bytes:
+        """Return the header of the request of ``client`` that appends to a queue."""
+        message = delays.AppendDelayed(queue=queue, client=client)
         if self.relative:
-            return delays.AppendDelayed(queue=queue, delay_ms=self.ms).SerializeToString()
-        return delays.AppendDelayed(queue=queue, deliver_at_ms=self.ms).SerializeToString()
+            message.delay_ms = self.ms
+        else:
+            message.deliver_at_ms = self.ms
+        return message.SerializeToString()
 
 
 def later(delay: DelayLike | None, deliver_at: datetime | None) -> Later:

@@ -111,7 +111,7 @@ class Oneway:
         try:
             channel.request(
                 Method.APPEND,
-                client.AppendBatch(queue=number).SerializeToString(),
+                client.AppendBatch(queue=number, client=self._asker.client_id).SerializeToString(),
                 (columns.encode(codec=self._codec),),
                 lambda answer: self._on_answer(topic, answer),
                 shard=self._asker.shard,

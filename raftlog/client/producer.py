@@ -39,7 +39,15 @@ from raftlog.client.lanes import Lane, Whole
 from raftlog.client.later import DelayedReceipt, DelayLike, Later, later
 from raftlog.client.oneway import Oneway
 from raftlog.client.outbox import Outbox, Single
-from raftlog.client.packing import HeadersLike, check_size, encode_records, record_of, size_of
+from raftlog.client.packing import (
+    HeadersLike,
+    check_size,
+    encode_records,
+    record_of,
+    route_by_id,
+    route_of,
+    size_of,
+)
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.room import Room
@@ -86,7 +94,7 @@ class Producer:
         self._outboxes: dict[str, Outbox] = {}
         self._oneway = Oneway(asker, catalog, compression)
         self._is_closed = False
-        self.on_closed: Callable[[Any], None] = _nobody
+        self.on_closed: Callable[[Any], None] = lambda _: None
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is asked before something is sent."""
@@ -108,7 +116,7 @@ class Producer:
 
     # -- sending
 
-    def send(
+    def send(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -117,6 +125,7 @@ class Producer:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -132,6 +141,9 @@ class Producer:
             headers: Names and values.
             tag: For filters; at most 127 characters.
             timestamp: When it happened; without it, now.
+            id: Its own name, 1 to 127 characters: in the topic's window it is stored once,
+                whoever sends it; all other receipts have the first one's offset, and say
+                ``duplicate``. It chooses the queue if there is no key.
             queue: The place of a queue in the topic, instead of a choice by key.
             timeout: Seconds for all of it; without it, the producer's.
 
@@ -147,7 +159,7 @@ class Producer:
         Raises:
             WrongLoop: This is not the loop that the producer was made on.
             TypeError: A value, key or header is no bytes, or a queue's place no number.
-            BadRequest: A header's name or a tag is no text that UTF-8 can carry.
+            BadRequest: A header's name, tag or id is too long, or no text for UTF-8.
 
         Cancelling the future forgets the receipt, not the record.
         """
@@ -161,12 +173,13 @@ class Producer:
             and headers is None
             and tag is None
             and timestamp is None
+            and id is None
             and (key is None or type(key) is bytes)
         ):
             size = len(value) if key is None else len(value) + len(key)
         else:
-            record = record_of(value, key, headers, tag, timestamp)
-            value, key, size = record.value or b"", record.key, size_of(record)
+            record = record_of(value, key, headers, tag, timestamp, id)
+            value, key, size = record.value or b"", route_of(record), size_of(record)
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
         future: asyncio.Future[Receipt] = self._create_future()
         if size > LARGE_BYTES or self._is_closed:
@@ -206,7 +219,7 @@ class Producer:
         else:
             lane.add(*single[:3], size, timeout_s, single.future)
 
-    def post(
+    def post(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -215,6 +228,7 @@ class Producer:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -233,6 +247,7 @@ class Producer:
             headers=headers,
             tag=tag,
             timestamp=timestamp,
+            id=id,
             queue=queue,
             timeout=timeout,
         )
@@ -292,10 +307,8 @@ class Producer:
                 future.set_exception(error)
                 return
         else:
-            if not batch:
-                raise BadRequest("a batch has at least one record")
-            data = encode_records(batch, codec=self._codec)
-            count = len(batch)
+            data, count = encode_records(batch, codec=self._codec), len(batch)
+            key = route_by_id(batch[0]) if key is None else key
         self._room.enter(count, len(data))
         outbox = self._outboxes.get(topic) or self._outbox(topic)
         outbox.put_batch(key, queue, Whole(data, count, future, when), timeout_s)
@@ -485,7 +498,3 @@ class Producer:
     def _ended(self, lane: Lane) -> None:
         if not self._is_closed:
             self._outboxes[lane.topic].replace(lane)
-
-
-def _nobody(_: object) -> None:
-    """Nobody wants to know."""

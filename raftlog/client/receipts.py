@@ -20,8 +20,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         index: Of the log entry that holds it.
         durability: ``fsync`` when a majority has it on disk; any other word names a
             weaker promise.
-        duplicate: It was sent more than once and is stored once: everything else is
-            what the first time gave.
+        duplicate: It was sent more than once and is stored once, or another record with its
+            id was: everything else is what the first time gave.
     """
 
     topic: str
@@ -61,6 +61,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         headers: Pairs of name and value; a name may occur more than once.
         timestamp_ms: Milliseconds since 1970: the sender's time, unless it said another.
         tag: Its tag, or None.
+        id: The business id that its sender gave it, or None.
     """
 
     topic: str
@@ -71,6 +72,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     timestamp_ms: int = 0
     tag: str | None = None
+    id: str | None = None
 
     def __repr__(self) -> str:
         """Show where it is, not what is in it."""
@@ -118,5 +120,5 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
             if offset >= start:
                 yield Message(
                     *(topic, queue, offset, record.key, record.value),
-                    *(record.headers, record.timestamp_ms, record.tag),
+                    *(record.headers, record.timestamp_ms, record.tag, record.id),
                 )

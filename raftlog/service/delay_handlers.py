@@ -25,7 +25,8 @@ def append(service: DelayService, durability: str, request: ClientRequest) -> No
     message = cast("delays.AppendDelayed", request.message)
     absolute = message.HasField("deliver_at_ms")
     delay = Delay(message.deliver_at_ms if absolute else message.delay_ms, relative=not absolute)
-    service.append(message.queue, delay, request.payload, answer_with(request, delayed))
+    answer = answer_with(request, delayed)
+    service.append(message.queue, delay, request.payload, answer, message.client)
 
 
 def cancel(service: DelayService, request: ClientRequest) -> None:

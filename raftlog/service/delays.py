@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadDelay, RaftlogError, WrongQueue
+from raftlog.base.errors import BadDelay, BadRequest, RaftlogError, WrongQueue
 from raftlog.base.ids import Index, Term
 from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import CommandType
@@ -26,10 +26,12 @@ from raftlog.broker.delays import (
 from raftlog.broker.hidden import Holder
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
+from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
-from raftlog.service.produce import check_batch
+from raftlog.service.produce import check_batch, is_with_id
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.refusing import disk_full
+from raftlog.wire.batch_header import BatchHeader
 
 PAGE_MAX: Final = 10_000
 LOOKED_AT_MAX: Final = 20_000
@@ -55,23 +57,35 @@ class PendingPage(msgspec.Struct, frozen=True):
 class DelayService:
     """The delayed batches of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine) -> None:
+    def __init__(
+        self, replica: ShardReplica, machine: BrokerMachine, admission: Admission | None = None
+    ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
+        self._admission: Final = admission
 
-    def append(self, queue: int, delay: Delay, batch: Buffer, reply: Reply[Delayed]) -> None:
-        """Append ``batch`` to ``queue``, to be visible later. It stays unchanged until the reply.
+    def append(
+        self, queue: int, delay: Delay, batch: Buffer, reply: Reply[Delayed], client: str = ""
+    ) -> None:
+        """Append ``batch`` of ``client`` to ``queue``, to be visible later.
 
-        ``reply`` gets what ``ProduceService.append`` gives, or ``BadDelay``.
+        It stays unchanged until the reply, which gets what ``ProduceService.append`` gives, or
+        ``BadDelay``.
         """
         found = self._machine.queues.get(queue)
         if found is None:
-            self._look_again(queue, lambda: self.append(queue, delay, batch, reply), reply)
+            self._look_again(queue, lambda: self.append(queue, delay, batch, reply, client), reply)
             return
         if self._replica.disk_level is DiskLevel.FULL:
             reply(disk_full("records"))
             return
-        error = check_batch(batch, found) or _refusal(delay)
+        header = check_batch(batch, found)
+        if isinstance(header, RaftlogError):
+            reply(header)
+            return
+        error = _refusal(delay) or _refusal_of_id(batch, header)
+        if error is None and self._admission is not None:
+            error = self._admission.refusal(client, found.topic, header.length, header.count)
         if error is not None:
             reply(error)
             return
@@ -121,6 +135,13 @@ class DelayService:
             if row.holder == Holder.TIMER:
                 found.append(PendingBatch(row.id, row.held, row.count, row.length))
         return PendingPage(found, more=False)
+
+
+def _refusal_of_id(batch: Buffer, header: BatchHeader) -> RaftlogError | None:
+    """A window is of what is visible: whoever delays a record with an id would be misled."""
+    if is_with_id(batch, header):
+        return BadRequest("a delayed record has no business id; leave one of the two out")
+    return None
 
 
 def _refusal(delay: Delay) -> RaftlogError | None:

@@ -18,6 +18,7 @@ from raftlog.service import (
     group_handlers,
     member_handlers,
     producer_handlers,
+    quota_handlers,
     record_handlers,
     topic_handlers,
 )
@@ -32,6 +33,7 @@ from raftlog.service.members import MemberService
 from raftlog.service.ports import ClientRequest
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.topics import TopicService
 from raftlog.wire.frame import Method
@@ -51,6 +53,7 @@ class ShardService(msgspec.Struct, frozen=True):
     find: FindService
     topics: TopicService
     producers: ProducerService
+    quotas: QuotaService
     groups: GroupService
     claims: ClaimService
     heartbeats: HeartbeatService
@@ -93,6 +96,9 @@ class ClientHandlers:
             Method.TOPIC_LIST: with_(lambda shard: shard.topics, topic_handlers.list_),
             Method.PRODUCER_INIT: with_(lambda shard: shard.producers, producer_handlers.init),
             Method.PRODUCER_FENCE: self._fence,
+            Method.QUOTA_SET: with_(lambda shard: shard.quotas, quota_handlers.set_),
+            Method.QUOTA_REMOVE: with_(lambda shard: shard.quotas, quota_handlers.remove),
+            Method.QUOTA_LIST: with_(lambda shard: shard.quotas, quota_handlers.list_),
             Method.GROUP_JOIN: with_(lambda shard: shard.groups, groups.join),
             Method.GROUP_HEARTBEAT: with_(lambda shard: shard.heartbeats, groups.heartbeat),
             Method.GROUP_LEAVE: with_(lambda shard: shard.groups, groups.leave),

@@ -32,7 +32,8 @@ def append(produce: ProduceService, durability: str, request: ClientRequest) -> 
         )
 
     message = cast("client.AppendBatch", request.message)
-    produce.append(message.queue, request.payload, answer)
+    sender = message.client if produce.has_quotas else ""
+    produce.append(message.queue, request.payload, answer, sender)
 
 
 def read(service: ReadService, filters: FilterService, request: ClientRequest) -> None:

@@ -21,6 +21,7 @@ from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
+from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
@@ -37,6 +38,7 @@ from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
@@ -112,7 +114,8 @@ class BrokerShard:
         assert replica.machine is self.machine, "the replica feeds another machine"
         machine, kept = self.machine, self._keep(replica, reader, scheduler, on_failed)
         ranges, sessions = kept.ranges, Sessions(replica, machine, scheduler)
-        produce, find = ProduceService(replica, machine), FindService(replica, machine, ranges)
+        admission, find = Admission(machine, scheduler), FindService(replica, machine, ranges)
+        produce = ProduceService(replica, machine, admission)
         bodies = BodyReader(replica.store, reader, replica)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         filters = FilterService(read, reader)
@@ -127,23 +130,20 @@ class BrokerShard:
             reign.stop()
             ranges.stop()
 
-        def counted() -> Mapping[str, int]:
-            return {
-                **counters(),
-                **service_counters(produce, filters),
-                **machine_sizes(machine),
-                **reign.counters(),
-                **kept.counters(),
-            }
+        def counted() -> dict[str, int]:
+            used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
+            sources = (counters(), *used, reign.counters(), kept.counters())
+            return {name: count for source in sources for name, count in source.items()}
 
         return ShardService(
             produce=produce,
-            delays=DelayService(replica, machine),
+            delays=DelayService(replica, machine, admission),
             read=read,
             filters=filters,
             find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
+            quotas=QuotaService(replica, machine, admission),
             groups=GroupService(replica, machine, sessions),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,

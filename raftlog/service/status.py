@@ -22,6 +22,10 @@ from raftlog.wire.schema import client
 Counters = Callable[[], Mapping[str, int]]
 
 
+HINDRANCES = ("throttled", "quota_exceeded", "disk_full")
+"""Why a batch is refused that may come later."""
+
+
 class NodeFacts(msgspec.Struct, frozen=True):
     """What does not change while a node runs, and whom it can name."""
 
@@ -92,6 +96,7 @@ def service_counters(produce: ProduceService, filters: FilterService) -> dict[st
         "append_batches": produce.batches,
         "append_duplicates": produce.duplicates,
         "append_refused": produce.refused,
+        **{f"append_refused_{code}": produce.hindered[code] for code in HINDRANCES},
         "reads": read.reads,
         "reads_from_file": read.bodies.reads,
         "reads_filtered": filters.reads,
@@ -114,4 +119,5 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "hidden_size": len(machine.hidden),
         "delayed_size": len(machine.delays),
         "delayed_cancelled_size": len(machine.delays.cancelled),
+        "business_ids_size": len(machine.state.ids.table),
     }

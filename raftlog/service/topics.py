@@ -9,6 +9,7 @@ from raftlog.base.errors import RaftlogError, TopicNotFound
 from raftlog.base.ids import Offset
 from raftlog.base.names import SYSTEM_PREFIXES
 from raftlog.base.space import DiskLevel
+from raftlog.broker.business_ids import ShortenedWindow
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic, TopicChanges
 from raftlog.service.footprint import Footprint, LogHold
@@ -41,6 +42,10 @@ class TopicState(msgspec.Struct, frozen=True):
     queues: tuple[QueueEnds, ...]
     hold: LogHold | None = None
     """Who keeps the log, where somebody asked for one topic."""
+    ids: int = 0
+    """Business ids that are remembered."""
+    shortened: ShortenedWindow | None = None
+    """When an id left before its window was over, the last time."""
 
     @property
     def bytes(self) -> int:
@@ -146,4 +151,6 @@ class TopicService:
             )
             size, delayed = machine.batch_bytes(number), machine.delays.pending(number)
             ends.append(QueueEnds(number, start, end, size, delayed))
-        return TopicState(topic, tuple(ends), hold)
+        ids = machine.state.ids
+        home = topic.queues[0]
+        return TopicState(topic, tuple(ends), hold, ids.count(home), ids.shortened.get(home))

@@ -92,7 +92,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """One record, as a user gives and gets it.
 
     ``timestamp_ms`` of 0 in a record to be sent means "the time of the batch".
-    ``tag`` is for filters: at most 127 characters, readable by the broker.
+    ``tag`` is for filters: at most 127 characters, readable by the broker. A record with an
+    ``id`` (1 to 127 characters) is stored once in its topic's window; its batch has no other.
     """
 
     value: bytes | None
@@ -100,6 +101,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     timestamp_ms: int = 0
     tag: str | None = None
+    id: str | None = None
 
 
 def encode_batch(
@@ -116,6 +118,7 @@ def encode_batch(
         BadRequest: As ``encode_columns``.
         CodecUnavailable: As ``encode_columns``.
     """
+    assert len(records) == 1 or all(record.id is None for record in records), "an id among others"
     times = [record.timestamp_ms or timestamp_ms for record in records]
     return encode_columns(
         [record.value for record in records],
@@ -128,10 +131,11 @@ def encode_batch(
         timestamp_ms=timestamp_ms,
         producer=producer,
         codec=codec,
+        id_=records[0].id,
     )
 
 
-def encode_columns(
+def encode_columns(  # noqa: PLR0913  (one column for each thing that a record may have)
     values: Sequence[bytes | None],
     keys: Sequence[bytes | None] | None = None,
     *,
@@ -141,6 +145,7 @@ def encode_columns(
     tags: Sequence[str | None] | None = None,
     producer: Producer = ANONYMOUS,
     codec: str = "none",
+    id_: str | None = None,
 ) -> bytes:
     """Return the batch of records given as columns: the fast way in.
 
@@ -154,11 +159,12 @@ def encode_columns(
         producer: Who made the batch.
         codec: How the payload is compressed: "none", "zstd" or "lz4". One that would not
             get smaller is left as it is.
+        id_: The business id of the only record.
 
     Raises:
         RecordTooLarge: More than 4 MiB (before compression, so that a batch is not refused
             or accepted for what is in it), or more than 10 000 records.
-        BadRequest: A tag is longer than 127 characters.
+        BadRequest: A tag or the id is too long.
         CodecUnavailable: No such codec, or its package is not installed.
     """
     count = len(values)
@@ -188,9 +194,11 @@ def encode_columns(
     if headers:
         flags |= BatchFlag.HEADERS
         body.append(msgspec.msgpack.encode(list(headers.items())))
-    if tags is not None and any(tag is not None for tag in tags):
+    has_tags = tags is not None and any(tag is not None for tag in tags)
+    if has_tags or id_ is not None:
         sizes = _sizes(values, keys or (), headers or {})
-        body[1] = encode_table(RecordTable(sizes, tags=tuple(tags)))
+        tagged = tuple(tags) if tags is not None and has_tags else None
+        body[1] = encode_table(RecordTable(sizes, tags=tagged, id=id_))
     return seal_batch(body, codec_named(codec), count, flags, producer, (first, largest))
 
 
@@ -212,6 +220,7 @@ class Batch:
     Attributes:
         header: The facts.
         payload_bytes: Of its columns, uncompressed.
+        id: The business id of its only record, or None.
         values: All values, one after the other.
         value_lengths: Their lengths; -1 for a record without a value.
     """
@@ -222,6 +231,7 @@ class Batch:
         "_tags",
         "_times",
         "header",
+        "id",
         "payload_bytes",
         "value_lengths",
         "values",
@@ -243,8 +253,10 @@ class Batch:
                 "that version of raftlog"
             )
         self._tags: tuple[str | None, ...] | None = None
+        self.id: str | None = None
         if header.table_length:
-            self._tags = parse_table(table_of(buffer, header.table_length), header.count).tags
+            table = parse_table(table_of(buffer, header.table_length), header.count)
+            self._tags, self.id = table.tags, table.id
         before = BATCH_HEADER_BYTES + header.table_length
         view = memoryview(buffer)[before:]
         if header.codec != Codec.NONE:
@@ -323,6 +335,10 @@ class Batch:
         tags: Iterable[str | None] = self._tags or repeat(None)
         values = split(self.values, self.value_lengths)
         rows = enumerate(zip(values, keys, times, tags, strict=False))
+        if self.id is not None:  # then there is one record
+            for number, (value, key, delta, tag) in rows:
+                yield Record(value, key, headers.get(number, ()), first + delta, tag, self.id)
+            return
         for number, (value, key, delta, tag) in rows:
             yield Record(value, key, headers.get(number, ()), first + delta, tag)
 

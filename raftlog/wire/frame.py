@@ -115,6 +115,9 @@ class Method(IntEnum):
     DELAYED_APPEND = 120
     DELAYED_CANCEL = 121
     DELAYED_LIST = 122
+    QUOTA_SET = 160
+    QUOTA_REMOVE = 161
+    QUOTA_LIST = 162
 
 
 class Flag(IntEnum):

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, delays, groups, members, producers, topics
+from raftlog.wire.schema import client, delays, groups, members, producers, quotas, topics
 
 M = TypeVar("M", bound=Message)
 
@@ -55,6 +55,9 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.DELAYED_APPEND: Exchange(delays.AppendDelayed, delays.BatchDelayed, changes=True),
     Method.DELAYED_CANCEL: Exchange(delays.CancelDelayed, delays.DelayedCancelled),
     Method.DELAYED_LIST: Exchange(delays.ListDelayed, delays.DelayedListed),
+    Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
+    Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
+    Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member) counts as looking: its caller asks again."""
@@ -96,6 +99,9 @@ RPCS: Final[Mapping[str, Method]] = {
     "AppendLater": Method.DELAYED_APPEND,
     "CancelLater": Method.DELAYED_CANCEL,
     "ListLater": Method.DELAYED_LIST,
+    "QuotaSet": Method.QUOTA_SET,
+    "QuotaRemove": Method.QUOTA_REMOVE,
+    "QuotaList": Method.QUOTA_LIST,
 }
 """Which method each rpc of that service is."""
 

@@ -12,11 +12,19 @@ from raftlog.broker.delays import CancelDelayed, Delay
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveConsumed,
+    MoveStart,
+    TopicChanges,
+)
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
-from tests.broker.logs import FIRST, delayed, entry_of, sent
+from tests.broker.logs import FIRST, delayed, entry_of, once, sent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -41,10 +49,11 @@ class History:
         self._apply([write_command(CreateTopic(KEPT, TopicChanges(queues=1)))])
         self._makers: list[Callable[[], Command | CommandValue]] = [
             *[self._append] * 12,
+            *[self._append_once] * 4,
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group],
+            *[self._leave, self._delete_group, self._delete_group],
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,
@@ -93,6 +102,16 @@ class History:
             known=self.random.randrange(row.next_sequence + 2),
         )
 
+    def _append_once(self) -> Command:
+        """A record with one of a few ids; of a producer whose sequence is good, mostly."""
+        queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
+        id_ = f"id-{self.random.randrange(12)}"
+        row = self.machine.producers.table.get((queue, producer))
+        if row is None:
+            return once(queue, id_, producer, epoch=1)
+        sequence = row.next_sequence - self.random.choice((0, 0, 0, 1))
+        return once(queue, id_, producer, max(0, sequence), epoch=row.epoch)
+
     def _fence(self) -> CommandValue:
         rows = list(self.machine.producers.table.rows.values())
         if not rows or self.random.random() < 0.2:
@@ -106,6 +125,8 @@ class History:
             queues=self.random.choice((None, 1, 2, 3, 5)),
             retention_ms=self.random.choice((None, 7)),
             writable=self.random.choice((None, True, True, False)),
+            until_consumed=self.random.choice((None, True, False)),
+            id_window_ms=self.random.choice((None, None, 0, 100, PRODUCER_FORGOTTEN_MS // 20)),
             readable=self.random.choice((None, True, False)),
         )
 
@@ -123,6 +144,16 @@ class History:
 
     def _move(self) -> CommandValue:
         return MoveStart(self._queue(), self.random.randrange(20))
+
+    def _move_consumed(self) -> CommandValue:
+        return MoveConsumed(self._queue(), self.random.randrange(20))
+
+    def _quota(self) -> CommandValue:
+        kind = self.random.choice(("client", "topic"))
+        name = self._name() if kind == "topic" else self._member()
+        if self.random.random() < 0.3:
+            return RemoveQuota(kind, name)
+        return SetQuota(kind, name, self.random.randrange(3), 1)
 
     def _join(self) -> CommandValue:
         topics = tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))

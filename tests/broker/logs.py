@@ -49,6 +49,15 @@ def sent(
     return append(encode_columns([b"v"] * count, timestamp_ms=5, producer=by), queue)
 
 
+def once(
+    queue: int, id_: str, producer: int = 0, sequence: int = 0, *, epoch: int = 0, known: int = 0
+) -> Command:
+    """An append of one record with a business id."""
+    by = Producer(producer, epoch, sequence, known)
+    batch = encode_columns([id_.encode()], timestamp_ms=5, producer=by, id_=id_)
+    return Command(CommandType.APPEND_ONCE, append_parts(queue, batch))
+
+
 def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:
     body = envelope(at if log_time_ms is None else log_time_ms, commands)
     return seal(EntryKind.COMMANDS, TERM, Index(at), CHAIN_ORIGIN, body)

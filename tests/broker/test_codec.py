@@ -13,8 +13,16 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveConsumed,
+    MoveStart,
+    TopicChanges,
+)
 from raftlog.broker.trims import Trim
 
 GOOD: list[CommandValue] = [
@@ -32,6 +40,9 @@ GOOD: list[CommandValue] = [
     SeekGroup("g", ((1, 5),)),
     Trim(7),
     PassTime(),
+    SetQuota("client", "*", 5, 6),
+    RemoveQuota("topic", "t"),
+    MoveConsumed(1, 5),
     CancelDelayed(1, 5 << 16, 1_000),
 ]
 
@@ -47,7 +58,7 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
     batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
-    others = {*batches, CommandType.RAW}
+    others = {*batches, CommandType.APPEND_ONCE, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 

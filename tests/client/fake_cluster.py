@@ -21,6 +21,7 @@ from raftlog.broker.groups import LeaveGroup
 from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
+from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.filtering import FilterService
@@ -33,6 +34,7 @@ from raftlog.service.members import MemberService
 from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
@@ -134,15 +136,17 @@ class FakeCluster:
         scheduler = LoopScheduler(asyncio.get_running_loop())
         sessions = self.sessions = Sessions(self.replica, self.machine, scheduler)
         sessions.begin()
+        admission = Admission(self.machine, scheduler)
         nothing = cast("StoredRanges", None)  # every entry is in memory
         read = ReadService(
             self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
         )
         self.service = ShardService(
-            produce=ProduceService(self.replica, self.machine),
+            produce=ProduceService(self.replica, self.machine, admission),
+            quotas=QuotaService(self.replica, self.machine, admission),
             read=read,
             filters=FilterService(read, _Reader()),
-            delays=DelayService(self.replica, self.machine),
+            delays=DelayService(self.replica, self.machine, admission),
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),

@@ -14,11 +14,22 @@ from raftlog.client.groups import Groups
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.producer import Producer
+from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.topics import Topics
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
-CLASSES: Final = (Client, Producer, Consumer, Reader, Topics, Groups, DelayedMessages, Members)
+CLASSES: Final = (
+    Client,
+    Producer,
+    Consumer,
+    Reader,
+    Topics,
+    Groups,
+    DelayedMessages,
+    Members,
+    Quotas,
+)
 VALUES: Final = (Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch)
 
 

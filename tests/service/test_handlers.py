@@ -10,6 +10,7 @@ from raftlog.base.errors import BadBatch, BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
+from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.filtering import FilterService
@@ -20,6 +21,7 @@ from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.members import MemberService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.sessions import Sessions
 from raftlog.service.status import (
     NodeFacts,
@@ -96,6 +98,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),
+        quotas=QuotaService(world.replica, machine, Admission(machine, scheduler)),
         groups=GroupService(world.replica, machine, sessions),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),

@@ -1,6 +1,7 @@
 """Reading: the applied prefix, from wherever it is, without ever blocking or polling."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -94,7 +95,7 @@ class World:
             self.append.append(self.queue if queue is None else queue, batch, lambda _: None)
         self.replica.commit()
 
-    def create(self, name: str, queues: int = 1, **changes: int) -> tuple[int, ...]:
+    def create(self, name: str, queues: int = 1, **changes: Any) -> tuple[int, ...]:
         """Make a topic; return the numbers of its queues."""
         self.topics.create(name, TopicChanges(queues=queues, **changes), lambda _: None)
         self.replica.commit()

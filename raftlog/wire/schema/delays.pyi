@@ -55,6 +55,7 @@ class AppendDelayed(_message.Message):
     BATCH_FIELD_NUMBER: _builtins.int
     DELAY_MS_FIELD_NUMBER: _builtins.int
     DELIVER_AT_MS_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     batch: _builtins.bytes
     """gRPC only"""
@@ -62,6 +63,8 @@ class AppendDelayed(_message.Message):
     """from when it is stored; 0 to 40 days"""
     deliver_at_ms: _builtins.int
     """since 1970; what is past: now"""
+    client: _builtins.str
+    """who sends, for its quota: the client's id"""
     def __init__(
         self,
         *,
@@ -69,10 +72,11 @@ class AppendDelayed(_message.Message):
         batch: _builtins.bytes = ...,
         delay_ms: _builtins.int = ...,
         deliver_at_ms: _builtins.int = ...,
+        client: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["delay_ms", b"delay_ms", "deliver_at_ms", b"deliver_at_ms", "when", b"when"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "delay_ms", b"delay_ms", "deliver_at_ms", b"deliver_at_ms", "queue", b"queue", "when", b"when"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "client", b"client", "delay_ms", b"delay_ms", "deliver_at_ms", b"deliver_at_ms", "queue", b"queue", "when", b"when"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_when: _TypeAlias = _typing.Literal["delay_ms", "deliver_at_ms"]  # noqa: Y015
     _WhichOneofArgType_when: _TypeAlias = _typing.Literal["when", b"when"]  # noqa: Y015
