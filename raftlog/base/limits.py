@@ -38,6 +38,9 @@ WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000
 TAG_CHARACTERS_MAX: Final = 127
+FILTER_CHARACTERS_MAX: Final = 1_024
+"""The condition of a filter."""
+FILTER_TAGS_MAX: Final = 32
 
 # Raft.
 VOTERS_MAX: Final = 7
@@ -94,6 +97,11 @@ PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""
 DUE_PER_ENTRY_MAX: Final = 1_000
 """What is due at an entry's log time is done before it, at most so many items (ruling 8)."""
+DELAYED_ROWS_MAX: Final = 2_000_000
+"""Delayed batches that are pending, or were cancelled before they were due."""
+DELAY_MS_MAX: Final = 40 * 24 * 3600 * 1000
+CANCELLED_KNOWN_MS: Final = 3600 * 1000
+"""So long after it was due a cancelled batch is known as that, in log time."""
 SESSION_MS_MIN: Final = 1_000
 SESSION_MS_MAX: Final = 3_600_000
 STALENESS_MS_MAX: Final = 24 * 3_600_000

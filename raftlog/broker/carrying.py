@@ -4,16 +4,20 @@ A family of commands has its rules in a file of its own; what touches several of
 them is put together here.
 """
 
+from collections.abc import Mapping
 from typing import Final, assert_never
 
-import msgspec
-
-from raftlog.base.errors import Throttled
-from raftlog.base.ids import Index, Term
+from raftlog.base.entry import Buffer
+from raftlog.base.ids import Index
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
 from raftlog.broker.codec import CommandValue
+from raftlog.broker.commands import CommandType
+from raftlog.broker.delays import CancelDelayed, Delayed
 from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.hiding import RawCommand
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
@@ -26,31 +30,6 @@ from raftlog.broker.topics import (
 )
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 
-POSITION_BITS: Final = 16
-"""Commands of one entry are told apart by so many bits of what is numbered by its place."""
-
-
-class CommandPlace(msgspec.Struct, frozen=True, gc=False):
-    """Where a command lies in the log."""
-
-    index: Index
-    term: Term
-    number: int
-    """Which of the entry's commands it is, from 0."""
-    position: int
-    """Of its first byte, in the entry's body."""
-
-    @property
-    def id(self) -> int:
-        """A number that nothing else in the shard ever has; never 0.
-
-        Raises:
-            Throttled: Too many commands in one entry.
-        """
-        if self.number >= 1 << POSITION_BITS:
-            raise Throttled(f"{self.number} commands in one entry")
-        return self.index << POSITION_BITS | self.number
-
 
 class Carrier:
     """Carries out commands on the state of one shard."""
@@ -59,6 +38,11 @@ class Carrier:
         self._state: Final = state
         self.range_ends = False
         """The entry that is being applied ends the open range."""
+        self.raw: Final[Mapping[int, RawCommand]] = {
+            int(CommandType.APPEND_DELAYED): self._append_delayed,
+            int(CommandType.RELOCATE): self._relocate,
+        }
+        """What holds batches, and so is not decoded as a whole."""
 
     def carry_out(  # noqa: C901, PLR0911, PLR0912  (one case for each command)
         self, command: CommandValue, place: CommandPlace
@@ -99,6 +83,8 @@ class Carrier:
                 return self._trim(Index(command.through))
             case PassTime():
                 return TimePassed()
+            case CancelDelayed():
+                return state.delays.cancel(command, state.log_time_ms)
             case _:
                 assert_never(command)
 
@@ -123,6 +109,7 @@ class Carrier:
             state.producers.forget_queue(number)
             state.claims.forget_queue(number)
             state.index.close(number)
+            state.hidden.close(number)
             state.touched.add(number)
         state.groups.topic_changed(topic.name)
         return topic
@@ -131,6 +118,15 @@ class Carrier:
         queue = self._state.queues.move_start(command.queue, command.start)
         self._state.touched.add(queue.number)
         return StartMoved(queue.start_offset)
+
+    # -- hidden batches
+
+    def _append_delayed(self, place: CommandPlace, body: Buffer, length: int) -> Delayed:
+        return self._state.delays.append(place, body, length, self._state.log_time_ms)
+
+    def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
+        items = read_relocation(body, place.position, length)
+        return relocate(self._state.hidden, items, place.index, self._state.log_time_ms)
 
     # -- producers and groups
 

@@ -15,6 +15,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.timetable import PassTime
@@ -36,6 +37,7 @@ CommandValue = (
     | SeekGroup
     | Trim
     | PassTime
+    | CancelDelayed
 )
 
 
@@ -58,6 +60,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     SeekGroup: CommandType.SEEK_GROUP,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
+    CancelDelayed: CommandType.CANCEL_DELAYED,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -64,6 +64,11 @@ class CommandType(IntEnum):
     """The log forgets a prefix (``broker.trims``)."""
     PASS_TIME = 16
     """Something is due, and nothing else comes (``broker.timetable``)."""
+    APPEND_DELAYED = 20
+    """A record batch that becomes visible later (``broker.delays``)."""
+    CANCEL_DELAYED = 21
+    RELOCATE = 22
+    """Bodies of hidden batches again (``broker.relocations``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

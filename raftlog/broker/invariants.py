@@ -3,10 +3,14 @@
 Costs a walk over everything, so no running node calls it.
 """
 
+from collections import Counter
+
 from raftlog.base.ids import Offset
+from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import REMEMBERED_MAX
+from raftlog.broker.queues import Queue
 
 
 def check(machine: BrokerMachine) -> None:
@@ -19,6 +23,7 @@ def check(machine: BrokerMachine) -> None:
     check_offsets(machine)
     check_producers(machine)
     check_groups(machine)
+    check_hidden(machine)
 
 
 def check_topics(machine: BrokerMachine) -> None:
@@ -50,6 +55,7 @@ def check_offsets(machine: BrokerMachine) -> None:
         postings = machine.open_postings(number)
         if postings is not None:
             check_dense(postings)
+            check_bodies(machine, queue, postings)
             spans.append((postings.base_offset, postings.end_offset))
         end = queue.end_offset if machine.trimmed and not spans else Offset(0)
         if machine.trimmed and spans:
@@ -62,15 +68,24 @@ def check_offsets(machine: BrokerMachine) -> None:
 
 
 def check_dense(postings: Postings) -> None:
-    """Batches follow one another without a gap, in offsets, log time and place in the log."""
-    end, time_ms, place = postings.base_offset, 0, (0, 0)
+    """Batches follow one another without a gap in offsets and log time, and none lies twice."""
+    end, time_ms = postings.base_offset, 0
+    places: set[tuple[int, int]] = set()
     for number in range(len(postings)):
         posting = postings[number]
         assert posting.base_offset == end, f"{posting} does not begin at {end}"
         assert posting.log_time_ms >= time_ms, f"{posting} is before {time_ms}"
-        assert (posting.index, posting.position) > place, f"{posting} is not after {place}"
+        assert (posting.index, posting.position) not in places, f"{posting} is there twice"
         end, time_ms = posting.end_offset, posting.log_time_ms
-        place = (posting.index, posting.position)
+        places.add((posting.index, posting.position))
+
+
+def check_bodies(machine: BrokerMachine, queue: Queue, postings: Postings) -> None:
+    """What can be read has its body in the log, however long ago it was stored."""
+    for number in range(len(postings)):
+        posting = postings[number]
+        if posting.end_offset > queue.start_offset:
+            assert machine.trimmed < posting.index <= machine.applied, f"{posting} was trimmed"
 
 
 def check_producers(machine: BrokerMachine) -> None:
@@ -84,8 +99,38 @@ def check_producers(machine: BrokerMachine) -> None:
         for batch in reversed(row.remembered):
             assert batch.base_sequence + batch.count == end, f"{batch} does not end at {end}"
             assert end > row.known_through, f"{batch} is known to its producer"
-            assert batch.base_offset + batch.count <= queue.end_offset, f"{batch} in {queue}"
+            is_stored = batch.base_offset + batch.count <= queue.end_offset
+            assert batch.hidden_id or is_stored, f"{batch} in {queue}"
             end = batch.base_sequence
+
+
+def check_hidden(machine: BrokerMachine) -> None:
+    """Hidden batches lie in the log, are counted where they lie, and have who holds them."""
+    state = machine.state
+    hidden: dict[tuple[int, int], tuple[int, int]] = {}
+    timers: Counter[int] = Counter()
+    for row in state.hidden.table.after(None):
+        is_open = machine.queues.get(row.queue) is not None
+        assert row.index > machine.trimmed or not is_open, f"{row} was trimmed"
+        assert row.index <= machine.applied, f"{row} is not in the log"
+        if row.index > machine.trimmed:
+            key = (state.index.range_of(row.index), row.queue)
+            count, size = hidden.get(key, (0, 0))
+            hidden[key] = (count + 1, size + row.length)
+        if row.holder == Holder.TIMER:
+            timers[row.queue] += 1
+            assert state.delays.due_ms <= row.held, f"{row} would be late"
+    counted = {
+        (need.first_index, need.queue): (need.hidden, need.hidden_bytes)
+        for need in state.index.needs.table.after(None)
+        if need.hidden
+    }
+    assert counted == hidden, f"counted {counted}, hidden are {hidden}"
+    assert len(state.delays) == timers.total(), f"{len(state.delays)} timers, not {timers}"
+    for queue in machine.queues.table.rows:
+        assert state.delays.pending(queue) == timers[queue], f"timers of queue {queue}"
+    for cancelled in state.delays.cancelled.table.after(None):
+        assert state.hidden.get((cancelled.queue, cancelled.id)) is None, f"{cancelled} is pending"
 
 
 def check_groups(machine: BrokerMachine) -> None:

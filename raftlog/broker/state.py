@@ -8,9 +8,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from raftlog.base.ids import Offset
+from raftlog.base.ids import Index, Offset
 from raftlog.broker.claims import Claims
+from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
+from raftlog.broker.hidden import Hidden
+from raftlog.broker.hiding import HiddenAppends
+from raftlog.broker.index import RangeSummary
 from raftlog.broker.producers import Producers
 from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queues
@@ -48,7 +52,13 @@ class BrokerState:
         self.claims: Final = Claims(self.queues)
         self.producers: Final = Producers(self.timetable)
         self.index: Final = QueueIndex(lambda number: self.queues.get(number) is not None)
-        self.timetable.keep(self.producers)
+        self.hidden: Final = Hidden(
+            *(self.queues, self.index, self.timetable),
+            on_revealed=self._touch,
+        )
+        self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
+        self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        self.timetable.keep(self.producers, self.delays, self.delays.cancelled, self.hidden)
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
@@ -56,18 +66,27 @@ class BrokerState:
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
+            (TableId.HIDDEN, self.hidden.table),
+            (TableId.RANGE_NEEDS, self.index.needs.table),
+            (TableId.CANCELLED, self.delays.cancelled.table),
         )
+
+    def _touch(self, queue: int) -> None:
+        self.touched.add(queue)  # another set, whenever somebody has taken note
 
     @property
     def facts(self) -> Facts:
         """State that is in no table."""
         return Facts(
             *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
-            self.index.trimmed,
+            *(self.index.trimmed, self.hidden.cleared_ms),
         )
 
-    def load(self, snapshot: Snapshot) -> None:
-        """Start from a snapshot; the index is restored by itself."""
+    def load(self, snapshot: Snapshot, ranges: Sequence[RangeSummary]) -> None:
+        """Start from a snapshot and the ranges that lead to it.
+
+        Queues say which ranges are of use, and ranges where hidden batches lie.
+        """
         facts = snapshot.facts
         self.touched.update(self.queues.table.rows)
         self.log_time_ms = snapshot.log_time_ms
@@ -76,6 +95,10 @@ class BrokerState:
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
         self.claims.load(snapshot.claims)
+        self.index.restore(Index(facts.trimmed), ranges)
+        self.index.needs.load(snapshot.needs)
+        self.hidden.load(snapshot.hidden, facts.cleared_ms)
+        self.delays.load(snapshot.hidden, snapshot.cancelled)
         self.timetable.note(0)
 
     def start_of(self, number: int) -> Offset | None:

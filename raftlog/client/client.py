@@ -31,6 +31,7 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
+from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
@@ -41,6 +42,7 @@ from raftlog.client.routing import LEADS, Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
+from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
@@ -90,6 +92,7 @@ class Client:
         self._topics = Topics(self._asker, self._catalog)
         self._groups = Groups(self._asker, self._catalog)
         self._members = Members(self._asker, self._router_of)
+        self._delayed = DelayedMessages(self._asker, self._catalog)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -145,6 +148,12 @@ class Client:
         """List, describe, seek and delete consumer groups."""
         self._check()
         return self._groups
+
+    @property
+    def delayed(self) -> DelayedMessages:
+        """List and cancel messages that are not visible yet."""
+        self._check()
+        return self._delayed
 
     @property
     def members(self) -> Members:
@@ -236,9 +245,37 @@ class Client:
             topic, batch, key=key, queue=queue, timeout=timeout
         )
 
+    def send_later(  # noqa: PLR0913  (as ``send``, and when)
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        delay: DelayLike | None = None,
+        deliver_at: datetime | None = None,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[DelayedReceipt]":
+        """Send one record that becomes visible later: ``Producer.send_later``."""
+        return self._default_producer().send_later(
+            topic,
+            value,
+            delay=delay,
+            deliver_at=deliver_at,
+            key=key,
+            headers=headers,
+            tag=tag,
+            timestamp=timestamp,
+            queue=queue,
+            timeout=timeout,
+        )
+
     async def resolve(
         self, ticket: object, *, timeout: Duration | None = None
-    ) -> Receipt | BatchReceipt:
+    ) -> Receipt | BatchReceipt | DelayedReceipt:
         """Find out what became of an own ``send``: ``Producer.resolve``."""
         return await self._default_producer().resolve(ticket, timeout=timeout)
 
@@ -330,7 +367,7 @@ class Client:
         )
         return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
 
-    def reader(
+    def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,
         topic: str,
         *,
@@ -340,6 +377,8 @@ class Client:
         on_lost: OnLost = "error",
         buffer_bytes: int = 16 << 20,
         staleness: Duration | None = None,
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
     ) -> Reader:
         """Return a reader of a topic, in no group: it sees everything and commits nothing.
 
@@ -353,8 +392,12 @@ class Client:
             buffer_bytes: Read ahead so much, all queues together, about.
             staleness: Read from followers, which may be behind: what was acknowledged so
                 long before a read is in it (0: everything). None: read from the leader.
+            filter: A condition over headers, like ``amount > 100 AND region IN ('eu', 'uk')``;
+                records that don't meet it are left out by the node.
+            tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:
+            BadFilter: The filter does not parse; the text shows where.
             ValueError: A datetime without a time zone, an offset below 0, or a staleness that
                 is negative or more than 24 h.
         """
@@ -369,6 +412,7 @@ class Client:
                 follow=follow,
                 on_lost=on_lost,
                 buffer_bytes=buffer_bytes,
+                wanted=record_filter(tags, filter),
             )
         )
 

@@ -8,12 +8,18 @@ from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.delays import CancelDelayed, Delay
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.relocations import Moving, relocate_command
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
-from tests.broker.logs import FIRST, entry_of, sent
+from raftlog.broker.trims import Trim
+from raftlog.wire.batch import Producer
+from tests.broker.logs import FIRST, delayed, entry_of, sent
 
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 NAMES = [f"t{number}" for number in range(4)]
 KEPT = "kept"
 """A topic of one queue that is made first and never deleted: something always gets through."""
@@ -42,6 +48,10 @@ class History:
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,
+            *[self._delay] * 6,
+            *[self._cancel] * 2,
+            *[self._relocate] * 2,
+            *[self._trim] * 2,
         ]
 
     def run(self, entries: int) -> "History":
@@ -155,6 +165,49 @@ class History:
             return SeekGroup(self._group(), ((99, 0),))
         offset = self.random.randrange(queue.start_offset, queue.end_offset + 1)
         return SeekGroup(self._group(), ((queue.number, offset),))
+
+    def _delay(self) -> Command:
+        ms = self.random.choice((0, 1, 60, 5 * HOUR_MS, 5 * HOUR_MS, 72 * HOUR_MS, 41 * DAY_MS))
+        relative = self.random.random() < 0.5
+        delay = Delay(ms if relative else self.log_time_ms + ms, relative)
+        queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
+        row = self.machine.producers.table.get((queue, producer))
+        if row is None:
+            return delayed(delay, queue)
+        if row.remembered and self.random.random() < 0.3:
+            again = self.random.choice(row.remembered)
+            by = Producer(producer, row.epoch, again.base_sequence)
+            return delayed(delay, queue, [b"v"] * again.count, by)
+        sequence = row.next_sequence + self.random.choice((0, 0, 0, 0, 2))
+        known = self.random.randrange(row.next_sequence + 2)
+        values = [b"v"] * self.random.randrange(1, 4)
+        return delayed(delay, queue, values, Producer(producer, row.epoch, sequence, known))
+
+    def _cancel(self) -> CommandValue:
+        rows = list(self.machine.state.hidden.table.rows.values())
+        gone = list(self.machine.state.delays.cancelled.table.rows.values())
+        if gone and self.random.random() < 0.3:
+            row = self.random.choice(gone)
+            return CancelDelayed(row.queue, row.id, row.due_ms)
+        if not rows or self.random.random() < 0.3:
+            at = self.random.randrange(1, len(self.entries) + 1)
+            due_ms = max(0, self.log_time_ms - self.random.choice((0, 1, HOUR_MS)))
+            return CancelDelayed(self._queue(), at << 16, due_ms)
+        found = self.random.choice(rows)
+        return CancelDelayed(found.queue, found.id, found.held)
+
+    def _relocate(self) -> Command:
+        rows = list(self.machine.state.hidden.table.rows.values())
+        some = self.random.sample(rows, min(len(rows), self.random.randrange(4)))
+        moving = [
+            Moving(row.key, row.index, row.position + self.random.choice((0, 0, 1)), row.length)
+            for row in some
+        ]
+        return relocate_command(moving, [bytes(each.length) for each in moving])
+
+    def _trim(self) -> CommandValue:
+        free, _ = self.machine.free_through()
+        return Trim(free + self.random.choice((0, 0, 0, 1)))
 
     def _garbage(self) -> Command:
         """Bytes that no client makes: damaged commands, and noise."""

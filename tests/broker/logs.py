@@ -11,10 +11,11 @@ from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.appends import Appended, append_parts
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType, envelope
+from raftlog.broker.delays import Delay, delayed_parts
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
-from raftlog.wire.batch import Producer, encode_columns
+from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
 
 TERM = Term(2)
 FIRST = 1
@@ -27,6 +28,17 @@ def batch_of(*values: bytes, timestamp_ms: int = 5) -> bytes:
 
 def append(batch: bytes, queue: int = FIRST) -> Command:
     return Command(CommandType.APPEND_BATCH, append_parts(queue, batch))
+
+
+def delayed(
+    delay: Delay,
+    queue: int = FIRST,
+    values: Sequence[bytes] = (b"later",),
+    by: Producer = ANONYMOUS,
+) -> Command:
+    """An append that becomes visible later."""
+    batch = encode_columns(values, timestamp_ms=5, producer=by)
+    return Command(CommandType.APPEND_DELAYED, delayed_parts(queue, delay, batch))
 
 
 def sent(

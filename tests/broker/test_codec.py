@@ -10,6 +10,7 @@ from raftlog.base.limits import GROUP_TOPICS_MAX, OFFSETS_PER_COMMAND_MAX, SESSI
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
+from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.timetable import PassTime
@@ -31,6 +32,7 @@ GOOD: list[CommandValue] = [
     SeekGroup("g", ((1, 5),)),
     Trim(7),
     PassTime(),
+    CancelDelayed(1, 5 << 16, 1_000),
 ]
 
 
@@ -44,7 +46,8 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
-    others = {CommandType.APPEND_BATCH, CommandType.RAW}
+    batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
+    others = {*batches, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 

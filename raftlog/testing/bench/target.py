@@ -65,7 +65,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 def _difference(after: NodeUse, before: NodeUse) -> NodeUse:
-    if after.fdatasyncs < before.fdatasyncs:
+    if after.fdatasyncs < before.fdatasyncs or after.bytes_written < before.bytes_written:
         before = NodeUse()  # it was started again: its process has counted from zero
     return NodeUse(
         fdatasyncs=after.fdatasyncs - before.fdatasyncs,
