@@ -107,7 +107,10 @@ class Relay:
     ) -> None:
         self._cluster: Forwarding = ClusterForwarding(client._asker, client._catalog)
         self._ledger: Final = Ledger(outbox.database)
-        self._passing: Final = (_Anew, Retriable, *outbox.database.failures)
+        self._passing: tuple[type[Exception], ...] = (
+            *(_Anew, Retriable),
+            *outbox.database.failures,
+        )
         self._poll_s: Final = seconds(poll)
         self._takeover_s: Final = seconds(takeover)
         self._batch: Final = batch
