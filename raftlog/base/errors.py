@@ -21,6 +21,8 @@
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
+        ForeignTransaction
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -78,6 +80,13 @@ from raftlog.base.peer_errors import (
     WrongIdentity,
     WrongVersion,
 )
+from raftlog.base.transaction_errors import (
+    ForeignTransaction,
+    TransactionDecided,
+    TransactionForgotten,
+    TransactionNotFound,
+    UnknownTransactor,
+)
 
 # What is imported is a part of the tree too.
 __all__ = [
@@ -91,6 +100,7 @@ __all__ = [
     "Diverged",
     "FaultyEntry",
     "Fenced",
+    "ForeignTransaction",
     "GivenUp",
     "GroupInUse",
     "GroupNotFound",
@@ -105,7 +115,11 @@ __all__ = [
     "RolledBack",
     "StorageError",
     "StorageFailed",
+    "TransactionDecided",
+    "TransactionForgotten",
+    "TransactionNotFound",
     "UnknownMember",
+    "UnknownTransactor",
     "WritesLost",
     "WrongCluster",
     "WrongIdentity",

@@ -30,6 +30,8 @@ from raftlog.broker.topics import (
     StartMoved,
     Topic,
 )
+from raftlog.broker.transactions import AnswerChecks, Decide, HalfStaged, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.broker.unique_appends import UniqueAppends
 
@@ -44,6 +46,7 @@ class Carrier:
         self.raw: Final[Mapping[int, RawCommand]] = {
             int(CommandType.APPEND_DELAYED): self._append_delayed,
             int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.STAGE_HALF): self._stage_half,
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
         }
         """What holds batches, and so is not decoded as a whole."""
@@ -95,6 +98,14 @@ class Carrier:
                 return TimePassed()
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
+            case InitTransactor():
+                return state.transactors.init(command, place.id, state.log_time_ms)
+            case Decide():
+                return state.transactions.decide(command, place, state.log_time_ms)
+            case ResolveTransaction():
+                return state.transactions.resolve(command, place, state.log_time_ms)
+            case AnswerChecks():
+                return state.transactions.answer(command, place, state.log_time_ms)
             case _:
                 assert_never(command)
 
@@ -145,6 +156,9 @@ class Carrier:
 
     def _append_delayed(self, place: CommandPlace, body: Buffer, length: int) -> Delayed:
         return self._state.delays.append(place, body, length, self._state.log_time_ms)
+
+    def _stage_half(self, place: CommandPlace, body: Buffer, length: int) -> HalfStaged:
+        return self._state.transactions.stage(place, body, length, self._state.log_time_ms)
 
     def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
         items = read_relocation(body, place.position, length)

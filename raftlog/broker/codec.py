@@ -21,6 +21,8 @@ from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
+from raftlog.broker.transactions import AnswerChecks, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 
 CommandValue = (
@@ -42,6 +44,10 @@ CommandValue = (
     | RemoveQuota
     | MoveConsumed
     | CancelDelayed
+    | InitTransactor
+    | Decide
+    | ResolveTransaction
+    | AnswerChecks
 )
 
 
@@ -68,6 +74,10 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     RemoveQuota: CommandType.REMOVE_QUOTA,
     MoveConsumed: CommandType.MOVE_CONSUMED,
     CancelDelayed: CommandType.CANCEL_DELAYED,
+    InitTransactor: CommandType.INIT_TRANSACTOR,
+    Decide: CommandType.DECIDE,
+    ResolveTransaction: CommandType.RESOLVE_TRANSACTION,
+    AnswerChecks: CommandType.ANSWER_CHECKS,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()
