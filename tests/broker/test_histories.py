@@ -86,6 +86,8 @@ def test_the_histories_do_everything() -> None:
         *("BadBatch", "BadRequest", "WrongQueue", "TopicNotFound", "TopicExists", "NotPermitted"),
         *("GroupNotFound", "GroupInUse", "UnknownMember", "OffsetGoesBack", "OffsetOutOfRange"),
         *("Delayed", "CancelEnded", "Relocated", "LogTrimmed", "TrimRefused", "BadDelay"),
+        *("TransactorBegun", "HalfStaged", "DecisionsMade", "ChecksAnswered", "Decided"),
+        *("UnknownTransactor", "TransactionNotFound", "TransactionDecided"),
     ]
     assert {name: seen[name] for name in expected if seen[name] < 3} == {}
 
