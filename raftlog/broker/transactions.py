@@ -119,9 +119,7 @@ class AnswerChecks(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     """A member of a group answers checks. Outcome: ``ChecksAnswered``."""
 
     group: TransactorName
-    items: Annotated[
-        tuple[CheckAnswer, ...], msgspec.Meta(max_length=DECISIONS_PER_COMMAND_MAX)
-    ]
+    items: Annotated[tuple[CheckAnswer, ...], msgspec.Meta(max_length=DECISIONS_PER_COMMAND_MAX)]
 
 
 class CheckCounted(msgspec.Struct, frozen=True, gc=False):

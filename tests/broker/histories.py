@@ -61,7 +61,7 @@ class History:
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group, self._delete_group],
+            *[self._leave, *[self._delete_group] * 4],
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,

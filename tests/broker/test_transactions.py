@@ -75,7 +75,9 @@ class World(Shard):
         (one,) = made.items
         return type(one.error) if isinstance(one, CommandRefused) else one
 
-    def answer(self, number: int, check_: int, verdict: int = 0, group: str = "payments") -> object:
+    def answer(
+        self, number: int, check_: int, verdict: int = 0, group: str = "payments"
+    ) -> object:
         made = self(AnswerChecks(group, (CheckAnswer(self.id, number, check_, verdict),)))
         assert isinstance(made, ChecksAnswered), made
         (one,) = made.items
@@ -147,7 +149,7 @@ def test_the_old_process_is_fenced(world: World) -> None:
     """A new one goes on where nothing was opened."""
     world.stage(1)
     assert world.begun() == TransactorBegun(world.id, 2, 2)
-    assert world.decide(1, COMMIT) is not Decided
+    assert isinstance(world.decide(1, COMMIT), Fenced)
     assert world.refusal(half(world.id, 2, 1, world.queue)) is Fenced
     assert world.refusal(half(world.id, 2, 3, world.queue)) is BadRequest
     assert isinstance(world.decide(1, COMMIT, epoch=2), Decided)
@@ -209,9 +211,11 @@ def test_a_burst_that_was_decided_leaves_nothing_to_check(world: World) -> None:
 def test_a_deleted_topic_loses_its_transactions(world: World) -> None:
     """Who decides later is told."""
     world.stage(1)
-    world(DeleteTopic("orders"))
-    assert world.decide(1, COMMIT) is WrongQueue
-    world.later(1)
+    _, made = world.all_of(DeleteTopic("orders"), Decide(world.id, 1, ((1, COMMIT),)))
+    assert isinstance(made, DecisionsMade)
+    (refused,) = made.items
+    assert isinstance(refused, CommandRefused)
+    assert isinstance(refused.error, WrongQueue)
     world.later(1)
     assert len(world.machine.state.transactions) == 0
     assert world.decide(1, COMMIT) is TransactionDecided
