@@ -1,6 +1,7 @@
 """What must hold of half messages after every entry: a part of ``invariants``."""
 
 from collections import Counter
+from itertools import pairwise
 
 from raftlog.base.limits import (
     CHECKS_MAX,
@@ -55,7 +56,7 @@ def check_transactions(machine: BrokerMachine) -> None:
     for row in transactors.table.after(None):
         assert row.open == is_open[row.id], f"{row} has {is_open[row.id]} open"
         ends = row.finished
-        assert all(a < b for a, b in zip(ends, ends[1:], strict=False)), f"{row}"
+        assert all(a < b for a, b in pairwise(ends)), f"{row}"
         assert len(ends) % 2 == 0, f"{row}"
         assert len(ends) <= 2 * FINISHED_INTERVALS_MAX, f"{row}"
         assert not ends or ends[-1] <= row.next_number, f"{row}"

@@ -167,7 +167,7 @@ class Transactions:
     decided: a burst that was decided at once leaves nothing behind that would fall due.
     """
 
-    def __init__(  # noqa: PLR0913  (all that a decision touches)
+    def __init__(
         self,
         queues: Queues,
         hidden: Hidden,
@@ -319,7 +319,7 @@ class Transactions:
         (self._waiting if row.checks < CHECKS_MAX else self._parking).add(_order_of(row))
         self._set_due()
 
-    def _decide(  # noqa: PLR0913  (who, what, how, where, when)
+    def _decide(
         self,
         owner: Transactor,
         number: int,
