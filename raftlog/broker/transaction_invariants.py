@@ -53,13 +53,13 @@ def check_transactions(machine: BrokerMachine) -> None:
         queue = machine.queues.get(decided.queue)
         end = decided.base_offset + decided.count
         assert queue is None or end <= queue.end_offset, f"{decided} in {queue}"
-    for row in transactors.table.after(None):
-        assert row.open == is_open[row.id], f"{row} has {is_open[row.id]} open"
-        ends = row.finished
-        assert all(a < b for a, b in pairwise(ends)), f"{row}"
-        assert len(ends) % 2 == 0, f"{row}"
-        assert len(ends) <= 2 * FINISHED_INTERVALS_MAX, f"{row}"
-        assert not ends or ends[-1] <= row.next_number, f"{row}"
+    for each in transactors.table.after(None):
+        assert each.open == is_open[each.id], f"{each} has {is_open[each.id]} open"
+        ends = each.finished
+        assert all(a < b for a, b in pairwise(ends)), f"{each}"
+        assert len(ends) % 2 == 0, f"{each}"
+        assert len(ends) <= 2 * FINISHED_INTERVALS_MAX, f"{each}"
+        assert not ends or ends[-1] <= each.next_number, f"{each}"
     assert len(transactors.table) <= TRANSACTORS_MAX, f"{len(transactors.table)} transactors"
     assert len(decisions.table) <= DECISIONS_MAX, f"{len(decisions.table)} decisions"
     assert len(state.transactions) <= OPEN_TRANSACTIONS_MAX, f"{len(state.transactions)} open"
