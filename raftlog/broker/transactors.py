@@ -25,6 +25,7 @@ from raftlog.base.limits import (
     TRANSACTOR_FORGOTTEN_MS,
     TRANSACTORS_MAX,
 )
+from raftlog.base.names import check_name
 from raftlog.broker.sorted_keys import SortedKeys
 from raftlog.broker.table import Table
 from raftlog.broker.timetable import NEVER_MS, Timetable
@@ -44,6 +45,11 @@ class InitTransactor(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
 
     name: TransactorName
     group: TransactorName
+
+    def __post_init__(self) -> None:
+        """Refuse a name that no transactor or group can have."""
+        check_name(self.name, "transactor")
+        check_name(self.group, "group")
 
 
 class TransactorBegun(msgspec.Struct, frozen=True, gc=False):
