@@ -6,6 +6,13 @@ from chaos.mutants.mutant import Mutant
 
 STORAGE_MUTANTS: Final = (
     Mutant(
+        "cut that only the page cache knows is acted on",
+        "raftlog.storage.durable_mark",
+        (("            self._file.pwrite([record], position)\n", "            pass\n"),),
+        rulings=(2,),
+        tests=("tests/storage/test_recovery.py",),
+    ),
+    Mutant(
         "fsync left out of the log",
         "raftlog.storage.performer",
         (

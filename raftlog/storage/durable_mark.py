@@ -79,6 +79,8 @@ class DurableMark:
         """The last truncation."""
         self._file = file
         self._slot = 0
+        self._found: tuple[int, bytes] | None = None
+        """Where the newest claim was read, and its very bytes."""
 
     @classmethod
     def create(cls, files: Files, path: str) -> "DurableMark":
@@ -101,7 +103,21 @@ class DurableMark:
         mark = cls(file, newest[0])
         mark.cut = max(cut for _, cut in found)
         mark._slot = 1 if newest == slots[0] else 0
+        position = 0 if newest == slots[0] else BLOCK_BYTES
+        mark._found = position, file.pread(_SLOT.size + _CRC.size, position)
         return mark
+
+    def make_durable(self) -> None:
+        """Put what was read onto the disk, before anything is done because of it.
+
+        After kill -9 it may be in the page cache only. After a failed sync it may be there and
+        count as clean (ruling 2 d), so a sync alone does nothing: the same bytes are written in
+        the same place, which harms nothing if they are on the disk already.
+        """
+        if self._found is not None:
+            position, record = self._found
+            self._file.pwrite([record], position)
+        self.sync()
 
     def write(self, claim: Claim) -> None:
         """Put ``claim`` into the older slot. Not durable before ``sync``."""
