@@ -18,3 +18,15 @@ class RaftlogError(Exception):
     retriable: ClassVar[bool] = False
     outcome: ClassVar[Outcome] = Outcome.NOT_APPLIED
     hint: ClassVar[str] = "read the text: it says what went wrong"
+
+
+class Retriable(RaftlogError):
+    """Nothing was done; the same call may succeed later."""
+
+    retriable = True
+
+
+class Refused(RaftlogError):
+    """The caller's mistake: the same call fails again."""
+
+    code = "refused"

@@ -17,7 +17,7 @@
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
-        BadDelay  WrongQueue  TopicNotFound  TopicExists  NotPermitted
+        BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
@@ -59,7 +59,14 @@ from raftlog.base.disk_errors import (
     StorageFailed,
     WritesLost,
 )
-from raftlog.base.error_root import Outcome, RaftlogError
+from raftlog.base.error_root import Outcome, RaftlogError, Refused, Retriable
+from raftlog.base.group_errors import (
+    Fenced,
+    GroupInUse,
+    GroupNotFound,
+    OffsetGoesBack,
+    UnknownMember,
+)
 from raftlog.base.ids import NodeId
 from raftlog.base.peer_errors import (
     GivenUp,
@@ -82,26 +89,27 @@ __all__ = [
     "DirectoryUnformatted",
     "Diverged",
     "FaultyEntry",
+    "Fenced",
     "GivenUp",
+    "GroupInUse",
+    "GroupNotFound",
     "IncompatibleFormat",
+    "OffsetGoesBack",
     "Outcome",
     "PeerRefused",
     "ProtocolError",
     "RaftlogError",
+    "Refused",
+    "Retriable",
     "RolledBack",
     "StorageError",
     "StorageFailed",
+    "UnknownMember",
     "WritesLost",
     "WrongCluster",
     "WrongIdentity",
     "WrongVersion",
 ]
-
-
-class Retriable(RaftlogError):
-    """Nothing was done; the same call may succeed later."""
-
-    retriable = True
 
 
 class NotLeader(Retriable):
@@ -223,12 +231,6 @@ class OutcomeUnknown(RaftlogError):
         self.ticket: Final = ticket
 
 
-class Refused(RaftlogError):
-    """The caller's mistake: the same call fails again."""
-
-    code = "refused"
-
-
 class OffsetOutOfRange(Refused):
     """The offset is not, or no longer, in the queue.
 
@@ -300,6 +302,13 @@ class BadFormat(Refused):
     hint = "see the format's letters: raftlog sub --help"
 
 
+class BadFilter(Refused):
+    """A filter that does not parse, or can't have a meaning. The text shows where."""
+
+    code = "bad_filter"
+    hint = "correct the filter where the caret is; its language: docs/reference/filters.md"
+
+
 class BadDelay(Refused):
     """A delay that is negative, or longer than a message may be delayed."""
 
@@ -346,13 +355,6 @@ class NotPermitted(Refused):
     hint = "change the topic's settings: raftlog topic alter"
 
 
-class Fenced(Refused):
-    """A newer epoch of this producer, or generation of this group, has taken over."""
-
-    code = "fenced"
-    hint = "stop: somebody else goes on; a consumer joins its group again"
-
-
 class UnknownProducer(Refused):
     """The producer was never begun in this queue, or was silent for too long."""
 
@@ -365,34 +367,6 @@ class DuplicateForgotten(Refused):
 
     code = "duplicate_forgotten"
     hint = "nothing is lost: the record is in the queue, once"
-
-
-class GroupNotFound(Refused):
-    """No consumer group of this name."""
-
-    code = "group_not_found"
-    hint = "see the groups: raftlog group list; one begins with its first consumer"
-
-
-class UnknownMember(Refused):
-    """The consumer is no member of its group: it was silent for too long, or left."""
-
-    code = "unknown_member"
-    hint = "join again; what it had not committed is delivered to somebody else"
-
-
-class GroupInUse(Refused):
-    """The group has members."""
-
-    code = "group_in_use"
-    hint = "stop its consumers first"
-
-
-class OffsetGoesBack(Refused):
-    """A commit of an offset below the committed one."""
-
-    code = "offset_goes_back"
-    hint = "commits only go forward; to read again: raftlog group seek"
 
 
 class MemberNotFound(Refused):

@@ -38,6 +38,9 @@ WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000
 TAG_CHARACTERS_MAX: Final = 127
+FILTER_CHARACTERS_MAX: Final = 1_024
+"""The condition of a filter."""
+FILTER_TAGS_MAX: Final = 32
 
 # Raft.
 VOTERS_MAX: Final = 7

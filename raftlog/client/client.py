@@ -42,6 +42,7 @@ from raftlog.client.routing import LEADS, Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
+from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
@@ -366,7 +367,7 @@ class Client:
         )
         return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
 
-    def reader(
+    def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,
         topic: str,
         *,
@@ -376,6 +377,8 @@ class Client:
         on_lost: OnLost = "error",
         buffer_bytes: int = 16 << 20,
         staleness: Duration | None = None,
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
     ) -> Reader:
         """Return a reader of a topic, in no group: it sees everything and commits nothing.
 
@@ -389,8 +392,12 @@ class Client:
             buffer_bytes: Read ahead so much, all queues together, about.
             staleness: Read from followers, which may be behind: what was acknowledged so
                 long before a read is in it (0: everything). None: read from the leader.
+            filter: A condition over headers, like ``amount > 100 AND region IN ('eu', 'uk')``;
+                records that don't meet it are left out by the node.
+            tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:
+            BadFilter: The filter does not parse; the text shows where.
             ValueError: A datetime without a time zone, an offset below 0, or a staleness that
                 is negative or more than 24 h.
         """
@@ -405,6 +412,7 @@ class Client:
                 follow=follow,
                 on_lost=on_lost,
                 buffer_bytes=buffer_bytes,
+                wanted=record_filter(tags, filter),
             )
         )
 

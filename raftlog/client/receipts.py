@@ -1,6 +1,6 @@
 """What a producer and a reader get."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -79,12 +79,16 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch as it lies in the log, and where: the offset of its first record."""
+    """A batch as it lies in the log, and where: the offset of its first record.
+
+    ``matching`` has the numbers of the records that were asked for; None: all of them.
+    """
 
     base_offset: Offset
     data: Buffer
     topic: str
     queue: int
+    matching: Sequence[int] | None = None
 
     @property
     def count(self) -> int:
@@ -101,16 +105,18 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
         return Batch(self.data)
 
     def records(self) -> Iterator[tuple[Offset, Record]]:
-        """Yield the records with their offsets; raises as ``open``."""
+        """Yield the records that were asked for, with their offsets; raises as ``open``."""
+        wanted = None if self.matching is None else frozenset(self.matching)
         for number, record in enumerate(self.open().records()):
-            yield Offset(self.base_offset + number), record
+            if wanted is None or number in wanted:
+                yield Offset(self.base_offset + number), record
 
     def messages(self, start: int = 0) -> Iterator[Message]:
         """Yield the records at or after offset ``start`` as messages; raises as ``open``."""
         topic, queue = self.topic, self.queue
-        for offset, record in enumerate(self.open().records(), self.base_offset):
+        for offset, record in self.records():
             if offset >= start:
                 yield Message(
-                    *(topic, queue, Offset(offset), record.key, record.value),
+                    *(topic, queue, offset, record.key, record.value),
                     *(record.headers, record.timestamp_ms, record.tag),
                 )

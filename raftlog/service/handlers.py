@@ -24,6 +24,7 @@ from raftlog.service import (
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService, drain
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.heartbeats import HeartbeatService
@@ -46,6 +47,7 @@ class ShardService(msgspec.Struct, frozen=True):
     produce: ProduceService
     delays: DelayService
     read: ReadService
+    filters: FilterService
     find: FindService
     topics: TopicService
     producers: ProducerService
@@ -147,7 +149,7 @@ class ClientHandlers:
     def _read(self, request: ClientRequest) -> None:
         shard = self._shard(request)
         if shard is not None:
-            record_handlers.read(shard.read, request)
+            record_handlers.read(shard.read, shard.filters, request)
 
     def _fence(self, request: ClientRequest) -> None:
         shard = self._shard(request)

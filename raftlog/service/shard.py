@@ -25,6 +25,7 @@ from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -109,13 +110,12 @@ class BrokerShard:
             on_failed: Told when a file could not be written: the node stops.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
-        machine = self.machine
-        kept = self._keep(replica, reader, scheduler, on_failed)
-        ranges = kept.ranges
+        machine, kept = self.machine, self._keep(replica, reader, scheduler, on_failed)
+        ranges, sessions = kept.ranges, Sessions(replica, machine, scheduler)
+        produce, find = ProduceService(replica, machine), FindService(replica, machine, ranges)
         bodies = BodyReader(replica.store, reader, replica)
-        sessions = Sessions(replica, machine, scheduler)
-        produce = ProduceService(replica, machine)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
+        filters = FilterService(read, reader)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
@@ -130,7 +130,7 @@ class BrokerShard:
         def counted() -> Mapping[str, int]:
             return {
                 **counters(),
-                **service_counters(produce, read),
+                **service_counters(produce, filters),
                 **machine_sizes(machine),
                 **reign.counters(),
                 **kept.counters(),
@@ -140,7 +140,8 @@ class BrokerShard:
             produce=produce,
             delays=DelayService(replica, machine),
             read=read,
-            find=FindService(replica, machine, ranges),
+            filters=filters,
+            find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             groups=GroupService(replica, machine, sessions),

@@ -13,9 +13,9 @@ from raftlog.base.ids import ClusterId, NodeId
 from raftlog.base.membership import Membership
 from raftlog.broker.machine import BrokerMachine
 from raftlog.raft.config import CoreStatus
+from raftlog.service.filtering import FilterService
 from raftlog.service.footprint import LogSpace
 from raftlog.service.produce import ProduceService
-from raftlog.service.read import ReadService
 from raftlog.service.topic_handlers import log_hold
 from raftlog.wire.schema import client
 
@@ -85,14 +85,18 @@ def log_space(space: LogSpace) -> client.LogSpace:
     )
 
 
-def service_counters(produce: ProduceService, read: ReadService) -> dict[str, int]:
+def service_counters(produce: ProduceService, filters: FilterService) -> dict[str, int]:
     """Return what the use-cases of one shard counted."""
+    read = filters.read_service
     return {
         "append_batches": produce.batches,
         "append_duplicates": produce.duplicates,
         "append_refused": produce.refused,
         "reads": read.reads,
         "reads_from_file": read.bodies.reads,
+        "reads_filtered": filters.reads,
+        "filter_batches_looked_at": filters.batches_looked_at,
+        "filter_batches_served": filters.batches_served,
         "reads_waiting_size": len(read.waiting),
     }
 

@@ -211,6 +211,7 @@ class Batch:
 
     Attributes:
         header: The facts.
+        payload_bytes: Of its columns, uncompressed.
         values: All values, one after the other.
         value_lengths: Their lengths; -1 for a record without a value.
     """
@@ -221,6 +222,7 @@ class Batch:
         "_tags",
         "_times",
         "header",
+        "payload_bytes",
         "value_lengths",
         "values",
     )
@@ -247,6 +249,7 @@ class Batch:
         view = memoryview(buffer)[before:]
         if header.codec != Codec.NONE:
             view = memoryview(decompress(header.codec, view, BATCH_BYTES_MAX - before))
+        self.payload_bytes = len(view)
         try:
             view = self._read_columns(view)
         except struct.error as error:
@@ -282,21 +285,39 @@ class Batch:
             yield self.values[position:end]
             position = end
 
+    @property
+    def tags(self) -> Sequence[str | None]:
+        """The tag of each record; empty if none has one."""
+        return self._tags or ()
+
+    def headers(self) -> Mapping[int, Headers]:
+        """Return the headers by number of their record, of those that have some.
+
+        Raises:
+            BadBatch: Keys or headers do not add up.
+        """
+        if not self.header.flags & BatchFlag.HEADERS:
+            return {}
+        return _headers(self._after_values[self._key_bytes() :])
+
+    def _key_bytes(self) -> int:
+        if self._key_lengths is None:
+            return 0
+        size = total(self._key_lengths, has_none=True)
+        if size > len(self._after_values):
+            raise BadBatch(f"keys of {size} bytes in {len(self._after_values)}")
+        return size
+
     def records(self) -> Iterator[Record]:
         """Yield the records, in order.
 
         Raises:
             BadBatch: Keys or headers do not add up.
         """
-        rest = self._after_values
         keys: Iterable[bytes | None] = repeat(None)
         if self._key_lengths is not None:
-            size = total(self._key_lengths, has_none=True)
-            if size > len(rest):
-                raise BadBatch(f"keys of {size} bytes in {len(rest)}")
-            keys = split(rest[:size], self._key_lengths)
-            rest = rest[size:]
-        headers = _headers(rest) if self.header.flags & BatchFlag.HEADERS else {}
+            keys = split(self._after_values[: self._key_bytes()], self._key_lengths)
+        headers = self.headers()
         first = self.header.first_timestamp_ms
         times = self._times or repeat(0)
         tags: Iterable[str | None] = self._tags or repeat(None)

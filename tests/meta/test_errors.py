@@ -6,7 +6,10 @@ from raftlog.base import errors as home
 
 HOMES = (
     home.__name__,
-    *(f"raftlog.base.{name}" for name in ("disk_errors", "error_root", "peer_errors")),
+    *(
+        f"raftlog.base.{name}"
+        for name in ("disk_errors", "error_root", "group_errors", "peer_errors")
+    ),
 )
 
 

@@ -12,6 +12,7 @@ from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -31,6 +32,7 @@ from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
 from raftlog.wire.schema import client
+from tests.service.fakes import FakeReader
 from tests.service.test_read import World
 
 BATCH = encode_columns([b"a", b"b"], timestamp_ms=5)
@@ -75,9 +77,11 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     )
     facts = NodeFacts(ClusterId("c"), NodeId("n1"), lambda node: f"{node}.example:1")
 
+    filters = FilterService(world.service, FakeReader())
+
     def status() -> client.NodeStatus:
         counters = {
-            **service_counters(world.append, world.service),
+            **service_counters(world.append, filters),
             **machine_sizes(world.replica.machine),
         }
         return node_status(facts, core, Membership((replica,)), counters)
@@ -88,6 +92,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         produce=world.append,
         read=world.service,
         delays=DelayService(world.replica, machine),
+        filters=filters,
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),
