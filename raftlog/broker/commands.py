@@ -69,6 +69,8 @@ class CommandType(IntEnum):
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    SET_SUBSCRIPTION = 50
+    """What a group reads is another thing now (``broker.groups``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

@@ -112,6 +112,8 @@ class Method(IntEnum):
     MEMBER_REMOVE = 116
     LEADER_PREFER = 117
 
+    GROUP_SUBSCRIBE = 150
+
 
 class Flag(IntEnum):
     """What a frame is, beside its method. Plain ints: an ``IntFlag`` costs 1 µs for each ``&``."""
