@@ -29,12 +29,14 @@ from raftlog.base.errors import Closed, RaftlogError
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
+from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
 from raftlog.client import producer as aio_producer
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
+from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
 
 A = TypeVar("A")
@@ -104,6 +106,13 @@ class Groups(_Face[aio_groups.Groups]):
     delete = _blocking(aio_groups.Groups.delete)
 
 
+class DelayedMessages(_Face[aio_later.DelayedMessages]):
+    """The delayed messages of a cluster."""
+
+    cancel = _blocking(aio_later.DelayedMessages.cancel)
+    list = _blocking(aio_later.DelayedMessages.list)
+
+
 class Members(_Face[aio_members.Members]):
     """The nodes of a cluster."""
 
@@ -120,6 +129,7 @@ class Producer(_Face[aio_producer.Producer]):
 
     send = _blocking(aio_producer.Producer.send)
     send_batch = _blocking(aio_producer.Producer.send_batch)
+    send_later = _blocking(aio_producer.Producer.send_later)
     oneway = _on_loop(aio_producer.Producer.oneway)
     ready = _blocking(aio_producer.Producer.ready)
     flush = _blocking(aio_producer.Producer.flush)
@@ -136,7 +146,7 @@ class Producer(_Face[aio_producer.Producer]):
         return self._thread.run(work())
 
     @property
-    def status(self) -> aio_producer.ProducerStatus:
+    def status(self) -> ProducerStatus:
         """What it holds, and what hinders it."""
         return self._inner.status
 
@@ -360,6 +370,7 @@ class Client(_Face[aio.Client]):
     transfer_leader = _blocking(aio.Client.transfer_leader)
     send = _blocking(aio.Client.send)
     send_batch = _blocking(aio.Client.send_batch)
+    send_later = _blocking(aio.Client.send_later)
     resolve = _blocking(aio.Client.resolve)
     _producer = _on_loop(aio.Client.producer)
     _consumer = _on_loop(aio.Client.consumer)
@@ -369,6 +380,11 @@ class Client(_Face[aio.Client]):
     def topics(self) -> Topics:
         """Create, alter, delete, list and describe topics."""
         return Topics(self._thread, self._inner._topics)
+
+    @property
+    def delayed(self) -> DelayedMessages:
+        """List and cancel messages that are not visible yet."""
+        return DelayedMessages(self._thread, self._inner._delayed)
 
     @property
     def members(self) -> Members:

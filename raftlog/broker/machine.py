@@ -40,7 +40,7 @@ from raftlog.broker.commands import CommandType, decode
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
-from raftlog.broker.queue_index import Found, NeededRange
+from raftlog.broker.queue_index import Found, HeldRange, NeededRange
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import FrozenTables, Snapshot
 from raftlog.broker.state import BrokerState
@@ -59,6 +59,8 @@ class BrokerMachine:
         queues: To be looked at: ``get``, ``find``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
+        delays: To be looked at: ``pending``, ``soon``.
+        hidden: To be looked at: ``get``, ``of_queue``, ``in_range``.
         producers: For invariants alone.
         state: All of it, for invariants and tests alone.
     """
@@ -72,6 +74,8 @@ class BrokerMachine:
         self.groups: Final = self.state.groups
         self.claims: Final = self.state.claims
         self.producers: Final = self.state.producers
+        self.delays: Final = self.state.delays
+        self.hidden: Final = self.state.hidden
         self._index: Final = self.state.index
         self._frozen: FrozenTables | None = None
         self._frozen_taken = False
@@ -219,6 +223,14 @@ class BrokerMachine:
     def oldest_needed(self) -> NeededRange | None:
         """Return the oldest sealed range that queues need, and who they are; None if none is."""
         return self._index.oldest_needed(self.state.start_of)
+
+    def held_by_hidden(self) -> HeldRange | None:
+        """Return the first range that is needed, if only hidden batches need it."""
+        return self._index.held_by_hidden(self.state.start_of)
+
+    def sealed_before(self, log_time_ms: int) -> Index:
+        """Return the end of the last stored range that ended at or before a log time."""
+        return self._index.sealed_before(log_time_ms)
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.

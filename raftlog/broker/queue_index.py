@@ -41,6 +41,16 @@ class NeededRange(msgspec.Struct, frozen=True):
     """Which of them have batches there that are not visible yet, and how many."""
 
 
+class HeldRange(msgspec.Struct, frozen=True):
+    """A sealed range that could go but for what is hidden there."""
+
+    first_index: Index
+    last_index: Index
+    hidden_bytes: int
+    time_ms: int
+    """Log time of the last change there."""
+
+
 Found = Postings | RangeSummary
 """The postings of one queue in a range, or the stored range that holds some of it."""
 StartOf = Callable[[int], Offset | None]
@@ -179,6 +189,29 @@ class QueueIndex:
                 return NeededRange(first, last, queues, hidden)
         return None
 
+    def held_by_hidden(self, start_of: StartOf) -> HeldRange | None:
+        """Return the first range that is needed, if only hidden batches need it."""
+        for first, last, spans in self._walk():
+            if any(_is_needed(start_of(queue), end) for queue, end, _ in spans):
+                break
+            size = time_ms = 0
+            for need in self.needs.of_range(first):
+                start = start_of(need.queue)
+                if start is None:
+                    continue
+                if start < need.visible_end:
+                    return None
+                size += need.hidden_bytes
+                time_ms = max(time_ms, need.time_ms if need.hidden else 0)
+            if size:
+                return HeldRange(first, last, size, time_ms)
+        return None
+
+    def sealed_before(self, log_time_ms: int) -> Index:
+        """Return the end of the last stored range that ended at or before a log time."""
+        at = bisect_right(self._stored, log_time_ms, key=_ended_ms)
+        return self._stored[at - 1].last_index if at else self.trimmed
+
     def trim(self, through: Index) -> None:
         """Forget the ranges up to ``through``. One that is being stored goes when it is."""
         self.trimmed = through
@@ -291,6 +324,10 @@ class QueueIndex:
         for _, postings in sorted(current.postings.items()):
             for column in postings.columns:
                 state.update(column)
+
+
+def _ended_ms(summary: RangeSummary) -> int:
+    return summary.log_time_ms
 
 
 def _is_needed(start: Offset | None, end: Offset) -> bool:

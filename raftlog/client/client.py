@@ -31,6 +31,7 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
+from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
@@ -91,6 +92,7 @@ class Client:
         self._topics = Topics(self._asker, self._catalog)
         self._groups = Groups(self._asker, self._catalog)
         self._members = Members(self._asker, self._router_of)
+        self._delayed = DelayedMessages(self._asker, self._catalog)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -146,6 +148,12 @@ class Client:
         """List, describe, seek and delete consumer groups."""
         self._check()
         return self._groups
+
+    @property
+    def delayed(self) -> DelayedMessages:
+        """List and cancel messages that are not visible yet."""
+        self._check()
+        return self._delayed
 
     @property
     def members(self) -> Members:
@@ -237,9 +245,37 @@ class Client:
             topic, batch, key=key, queue=queue, timeout=timeout
         )
 
+    def send_later(  # noqa: PLR0913  (as ``send``, and when)
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        delay: DelayLike | None = None,
+        deliver_at: datetime | None = None,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[DelayedReceipt]":
+        """Send one record that becomes visible later: ``Producer.send_later``."""
+        return self._default_producer().send_later(
+            topic,
+            value,
+            delay=delay,
+            deliver_at=deliver_at,
+            key=key,
+            headers=headers,
+            tag=tag,
+            timestamp=timestamp,
+            queue=queue,
+            timeout=timeout,
+        )
+
     async def resolve(
         self, ticket: object, *, timeout: Duration | None = None
-    ) -> Receipt | BatchReceipt:
+    ) -> Receipt | BatchReceipt | DelayedReceipt:
         """Find out what became of an own ``send``: ``Producer.resolve``."""
         return await self._default_producer().resolve(ticket, timeout=timeout)
 

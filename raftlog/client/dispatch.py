@@ -305,5 +305,9 @@ def _tell(lane: Lane, answer: producers.ProducerFenced) -> None:
 
 
 def _remembered(batch: producers.RememberedBatch, durability: str) -> Remembered:
-    stored = Stored(Offset(batch.base_offset), Term(batch.term), Index(batch.index), durability)
+    stored = Stored(
+        *(Offset(batch.base_offset), Term(batch.term), Index(batch.index), durability),
+        hidden_id=batch.hidden_id,
+        due_ms=batch.due_ms,
+    )
     return Remembered(batch.base_sequence, batch.count, stored)

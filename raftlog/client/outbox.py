@@ -15,7 +15,6 @@ from typing import Final, NamedTuple
 import msgspec
 from crc32c import crc32c
 
-from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     Closed,
     PeerRefused,
@@ -27,8 +26,8 @@ from raftlog.base.errors import (
 from raftlog.client.asking import RETRY_PAUSE_S
 from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.dispatch import Dispatch
-from raftlog.client.lanes import Lane, Pack, fail
-from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.client.lanes import Lane, Pack, Whole, fail
+from raftlog.client.receipts import Receipt
 from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
 
@@ -44,14 +43,6 @@ class Single(NamedTuple):
     key: bytes | None
     record: Record | None
     future: "asyncio.Future[Receipt]"
-
-
-class Whole(NamedTuple):
-    """A batch of ``records`` that came as one."""
-
-    data: Buffer
-    records: int
-    future: "asyncio.Future[BatchReceipt]"
 
 
 class Held(msgspec.Struct):
@@ -124,7 +115,7 @@ class Outbox:
             self._dispatch.room.leave(whole.records, size)
             whole.future.set_exception(self._no_queue(queue))
         else:
-            lane.add_batch(whole.data, whole.records, timeout_s, whole.future)
+            lane.add_batch(whole, timeout_s)
 
     def _choose(self, key: bytes | None, queue: int | None) -> Lane | None:
         lanes = self.lanes
@@ -303,4 +294,5 @@ class Outbox:
         self._dispatch.replaced(pack, fresh)
         fresh.count, fresh.bytes, fresh.data = pack.count, pack.bytes, pack.data
         fresh.columns, fresh.futures, fresh.whole = pack.columns, pack.futures, pack.whole
+        fresh.later = pack.later
         return fresh

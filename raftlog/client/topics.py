@@ -26,6 +26,8 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     """That the next record gets."""
     bytes: int = 0
     """Of its batches that the log still has, those before its start included."""
+    delayed: int = 0
+    """Batches that are not visible yet."""
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
@@ -243,7 +245,9 @@ class Topics:
         return TopicInfo(
             answer.name,
             tuple(
-                QueueInfo(place, queue.start_offset, queue.end_offset, queue.bytes)
+                QueueInfo(
+                    *(place, queue.start_offset, queue.end_offset, queue.bytes, queue.delayed)
+                )
                 for place, queue in enumerate(answer.queues)
             ),
             _retention(settings.retention_ms),

@@ -14,6 +14,7 @@ from raftlog.base.errors import BadRequest, RaftlogError
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.raft.effects import RoleChanged
 from raftlog.service import (
+    delay_handlers,
     group_handlers,
     member_handlers,
     producer_handlers,
@@ -21,6 +22,7 @@ from raftlog.service import (
     topic_handlers,
 )
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService, drain
 from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
@@ -43,6 +45,7 @@ class ShardService(msgspec.Struct, frozen=True):
     """The use-cases of one shard, and what its acknowledgements mean."""
 
     produce: ProduceService
+    delays: DelayService
     read: ReadService
     filters: FilterService
     find: FindService
@@ -106,6 +109,9 @@ class ClientHandlers:
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
             Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
+            Method.DELAYED_APPEND: self._append_delayed,
+            Method.DELAYED_CANCEL: with_(lambda shard: shard.delays, delay_handlers.cancel),
+            Method.DELAYED_LIST: with_(lambda shard: shard.delays, delay_handlers.list_),
         }
 
     def _with(
@@ -135,6 +141,11 @@ class ClientHandlers:
         shard = self._shard(request)
         if shard is not None:
             record_handlers.append(shard.produce, shard.durability, request)
+
+    def _append_delayed(self, request: ClientRequest) -> None:
+        shard = self._shard(request)
+        if shard is not None:
+            delay_handlers.append(shard.delays, shard.durability, request)
 
     def _read(self, request: ClientRequest) -> None:
         shard = self._shard(request)

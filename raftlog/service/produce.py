@@ -63,7 +63,7 @@ class ProduceService:
         if self._replica.disk_level is DiskLevel.FULL:
             self._refuse(disk_full("records"), reply)
             return
-        error = _check(batch, found)
+        error = check_batch(batch, found)
         if error is not None:
             self._refuse(error, reply)
             return
@@ -105,7 +105,8 @@ class ProduceService:
         reply(error)
 
 
-def _check(batch: Buffer, queue: Queue) -> RaftlogError | None:
+def check_batch(batch: Buffer, queue: Queue) -> RaftlogError | None:
+    """Return why a batch can't be appended to a queue, whatever apply would say of it."""
     if len(batch) > BATCH_BYTES_MAX:
         return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
     try:

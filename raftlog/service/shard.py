@@ -23,6 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
 from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
@@ -38,6 +39,7 @@ from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.read import ReadService
 from raftlog.service.reign import Reign
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
@@ -115,29 +117,28 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         filters = FilterService(read, reader)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
+        retention = kept.retention(machine, scheduler)
+        relocating = Relocating(replica, machine, bodies, scheduler)
         time = PassingTime(replica, machine, scheduler)
-        reign = Reign(sessions, heartbeats, kept.retention(machine, scheduler), time)
+        reign = Reign(sessions, heartbeats, retention, time, relocating)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
             reign.stop()
             ranges.stop()
 
-        def status() -> client.NodeStatus:
-            counted = {
+        def counted() -> Mapping[str, int]:
+            return {
                 **counters(),
                 **service_counters(produce, filters),
                 **machine_sizes(machine),
                 **reign.counters(),
                 **kept.counters(),
             }
-            return node_status(
-                *(facts, replica.status(), replica.core.membership, counted),
-                *(replica.upkeep.alarms.raised, replica.members.drained),
-            )
 
         return ShardService(
             produce=produce,
+            delays=DelayService(replica, machine),
             read=read,
             filters=filters,
             find=find,
@@ -147,7 +148,7 @@ class BrokerShard:
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             members=MemberService(replica),
-            status=status,
+            status=lambda: _status(replica, facts, counted()),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
@@ -260,6 +261,13 @@ class _Kept(msgspec.Struct, frozen=True):
             "install_bytes_sent": self.source.bytes_sent,
             "log_trims": self.trimming.trims,
         }
+
+
+def _status(replica: Replica, facts: NodeFacts, counters: Mapping[str, int]) -> client.NodeStatus:
+    return node_status(
+        *(facts, replica.status(), replica.core.membership, counters),
+        *(replica.upkeep.alarms.raised, replica.members.drained),
+    )
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:

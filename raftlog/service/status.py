@@ -111,4 +111,7 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "groups_size": len(machine.groups.table),
         "members_size": len(machine.groups.members),
         "claims_size": len(machine.claims.table),
+        "hidden_size": len(machine.hidden),
+        "delayed_size": len(machine.delays),
+        "delayed_cancelled_size": len(machine.delays.cancelled),
     }

@@ -84,6 +84,7 @@ def _description(state: TopicState) -> topics.TopicDescription:
                 start_offset=queue.start_offset,
                 end_offset=queue.end_offset,
                 bytes=queue.bytes,
+                delayed=queue.delayed,
             )
             for queue in state.queues
         ],
@@ -107,6 +108,7 @@ def log_hold(hold: LogHold) -> topics.LogHold:
         retention_ms=hold.settings.retention_ms,
         retention_bytes=hold.settings.retention_bytes,
         newest_ms=hold.newest_ms,
+        hidden=hold.hidden,
     )
 
 

@@ -25,12 +25,13 @@ SYSTEM_TOPICS_MAX: Final = 16
 
 
 class QueueEnds(msgspec.Struct, frozen=True, gc=False):
-    """A queue's number, where it begins and ends, and its bytes in the log."""
+    """A queue's number, where it begins and ends, its bytes in the log, and what is delayed."""
 
     queue: int
     start_offset: Offset
     end_offset: Offset
     bytes: int
+    delayed: int = 0
 
 
 class TopicState(msgspec.Struct, frozen=True):
@@ -143,5 +144,6 @@ class TopicService:
             start, end = (
                 (Offset(0), Offset(0)) if queue is None else (queue.start_offset, queue.end_offset)
             )
-            ends.append(QueueEnds(number, start, end, machine.batch_bytes(number)))
+            size, delayed = machine.batch_bytes(number), machine.delays.pending(number)
+            ends.append(QueueEnds(number, start, end, size, delayed))
         return TopicState(topic, tuple(ends), hold)

@@ -22,6 +22,7 @@ from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
@@ -141,6 +142,7 @@ class FakeCluster:
             produce=ProduceService(self.replica, self.machine),
             read=read,
             filters=FilterService(read, _Reader()),
+            delays=DelayService(self.replica, self.machine),
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),

@@ -24,6 +24,7 @@ from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced
 from raftlog.client.fetching import Fetch, Inbox
 from raftlog.client.groups import Groups
+from raftlog.client.later import DelayedMessages
 from raftlog.client.producer import Producer
 from raftlog.client.reader import Reader
 from raftlog.client.topics import Topics
@@ -39,6 +40,7 @@ FACES: Final = [
     (Reader, sync.Reader),
     (Topics, sync.Topics),
     (Groups, sync.Groups),
+    (DelayedMessages, sync.DelayedMessages),
 ]
 
 

@@ -56,6 +56,17 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     assert of_thread == "0 0\n"
 
 
+def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
+    """Against three processes, by their own clocks."""
+    (example,) = examples_of("delayed-messages.md")
+    with LocalCluster(tmp_path) as cluster:
+        due, pending, delivered = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    assert due.startswith("due at 20")
+    assert pending == "3 pending"
+    assert delivered == "b'hello again'"
+
+
 def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
     """The second run consumes what the first one has not."""
     (program,) = examples_of("../tutorial/first-topic.md")

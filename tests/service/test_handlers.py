@@ -11,6 +11,7 @@ from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, S
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
@@ -91,6 +92,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         produce=world.append,
         read=world.service,
         filters=filters,
+        delays=DelayService(world.replica, machine),
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),

@@ -84,11 +84,14 @@ class TopicQueue(_message.Message):
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    DELAYED_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     start_offset: _builtins.int
     end_offset: _builtins.int
     bytes: _builtins.int
     """of its batches that the log still has, those before its start included"""
+    delayed: _builtins.int
+    """batches that are not visible yet"""
     def __init__(
         self,
         *,
@@ -96,10 +99,11 @@ class TopicQueue(_message.Message):
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        delayed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "end_offset", b"end_offset", "queue", b"queue", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "delayed", b"delayed", "end_offset", b"end_offset", "queue", b"queue", "start_offset", b"start_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -121,6 +125,7 @@ class LogHold(_message.Message):
     RETENTION_MS_FIELD_NUMBER: _builtins.int
     RETENTION_BYTES_FIELD_NUMBER: _builtins.int
     NEWEST_MS_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
     first_index: _builtins.int
     """the range"""
     last_index: _builtins.int
@@ -136,6 +141,8 @@ class LogHold(_message.Message):
     """of each of its queues; 0: no bound"""
     newest_ms: _builtins.int
     """log time of the newest batch there of that queue"""
+    hidden: _builtins.int
+    """batches of it there that are not visible yet"""
     def __init__(
         self,
         *,
@@ -147,10 +154,11 @@ class LogHold(_message.Message):
         retention_ms: _builtins.int = ...,
         retention_bytes: _builtins.int = ...,
         newest_ms: _builtins.int = ...,
+        hidden: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "last_index", b"last_index", "newest_ms", b"newest_ms", "place", b"place", "queues", b"queues", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "hidden", b"hidden", "last_index", b"last_index", "newest_ms", b"newest_ms", "place", b"place", "queues", b"queues", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
