@@ -624,9 +624,9 @@ async def test_a_message_that_is_not_finished_is_not_committed_by_what_follows_i
         options: dict[str, Any] = {"filter": "n = 4", "commit_interval": 0.01}
         consumer = client.consumer("billing", "orders", **options)
         async with consumer:
-            assert (await anext(consumer)).offset == 4
+            assert [message.offset for message in await consumer.poll(9)] == [4]
             await asyncio.sleep(0.1)
-            assert committed(cluster) in ([3], [None], [0])
+            assert committed(cluster) != [9]
             assert await consumer.poll(timeout=0.2) == []
             await until(lambda: committed(cluster) == [9])
 
