@@ -23,6 +23,9 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     base_offset: int
     term: int
     index: int
+    hidden_id: int = 0
+    """Of one that was not visible at once, and had no offset then."""
+    due_ms: int = 0
 
 
 class Row:

@@ -7,6 +7,7 @@ from chaos.mutants.mutant import Mutant
 _PRODUCERS: Final = "raftlog.broker.producers"
 _CLAIMS: Final = "raftlog.broker.claims"
 _MACHINE: Final = "raftlog.broker.machine"
+_CARRYING: Final = "raftlog.broker.carrying"
 
 BROKER_MUTANTS: Final = (
     Mutant(
@@ -75,8 +76,8 @@ BROKER_MUTANTS: Final = (
         _MACHINE,
         (
             (
-                "                            answer.base_offset, count, answer.term,",
-                "                            queue.end_offset, count, answer.term,",
+                "    return Appended(*(answer.base_offset, answer.count,",
+                "    return Appended(*(answer.base_offset + answer.count, answer.count,",
             ),
         ),
     ),
@@ -127,8 +128,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "two producers with one id",
-        _MACHINE,
-        (("self._producer_id(index, number))", "self._producer_id(index, 0))"),),
+        _CARRYING,
+        (("ProducerBegun(place.id)", "ProducerBegun(place.index << 16)"),),
     ),
     Mutant(
         "time-out taken for a refusal",
@@ -200,8 +201,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "deleted group leaves its claims",
-        _MACHINE,
-        (("                self.claims.forget_group(command.group)\n", ""),),
+        _CARRYING,
+        (("        self._state.claims.forget_group(command.group)\n", ""),),
     ),
     # -- queues, index, snapshots
     Mutant(
@@ -226,7 +227,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "log time goes back with a new leader",
         _MACHINE,
-        (("max(self.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
+        (("max(state.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
         elsewhere=(
             ("raftlog.node.proposing", (("        self._waits_for = first\n", "        pass\n"),)),
         ),
@@ -386,7 +387,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "batch stored unread",
         "raftlog.service.produce",
-        (("        error = _check(batch, found)\n", "        error = None\n"),),
+        (("        error = check_batch(batch, found)\n", "        error = None\n"),),
         rulings=(11,),
         tests=("tests/service/test_produce.py",),
     ),
@@ -446,10 +447,10 @@ BROKER_MUTANTS: Final = (
         _MACHINE,
         (
             (
-                "        if self.log_time_ms >= self.producers.due_ms:\n",
+                "        if state.log_time_ms >= state.timetable.due_ms:\n",
                 (
                     '        now_ms = __import__("time").time_ns() // 1_000_000\n'
-                    "        if now_ms >= self.producers.due_ms:\n"
+                    "        if now_ms >= state.timetable.due_ms:\n"
                 ),
             ),
         ),

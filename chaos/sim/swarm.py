@@ -82,6 +82,10 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     commits_late: float
     """How often a commit leaves when somebody else may have the queue."""
     administration_per_s: float
+    delayed: float = 0.0
+    """How much of what idempotent producers send is to be visible later."""
+    cancels: float = 0.0
+    """How much of that they cancel, or try to."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -244,7 +248,7 @@ def _draw_config(seed: int) -> SeedConfig:
         drift_ppm=random.choice((0, 0, 200, 20_000, 50_000)),
         # A shard that was made smaller may need everybody who is left.
         heal_majority=not damaged and random.random() < 0.3 and not changing and not losing,
-        broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
+        broker=_draw_broker(stream(seed, "broker"), stream(seed, "later"), 4 if big else 1),
     )
 
 
@@ -253,7 +257,7 @@ def _draw_wrong_clocks(random: Random, nodes: int) -> int:
     return nodes if random.random() < ALL_CLOCKS_SHARE else (nodes - 1) // 2
 
 
-def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
+def _draw_broker(random: Random, later: Random, quiet: int) -> BrokerConfig | None:
     """Draw the topic store for two seeds of five, from a stream of its own."""
     if random.random() >= BROKER_SHARE:
         return None
@@ -287,6 +291,8 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
         member_leaves=random.choice((0.0, 0.01, 0.05)),
         commits_late=random.choice((0.0, 0.05, 0.2)),
         administration_per_s=random.choice((0.2, 1, 3)) / quiet,
+        delayed=later.choice((0.0, 0.1, 0.5)),
+        cancels=later.choice((0.1, 0.5)),
     )
 
 

@@ -218,6 +218,7 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
                 "start": queue.start_offset,
                 "end": queue.end_offset,
                 "bytes": queue.bytes,
+                "delayed": queue.delayed,
             }
             for queue in topic.queues
         ],
@@ -252,6 +253,9 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         ],
         "; ".join([f"topic {topic.name}: {kept}", *closed]),
     )
+    delayed = sum(queue.delayed for queue in topic.queues)
+    if delayed:
+        typer.echo(f"{delayed:,} delayed: raftlog delayed list {topic.name}")
     if topic.hold is not None:
         typer.echo(hold_text(topic.hold))
         ours = ", ".join(map(str, topic.holding))

@@ -21,8 +21,8 @@ def test_a_topic_is_created_with_what_was_asked(shell: Shell) -> None:
         "writable": True,
         "bytes": 0,
         "queues": [
-            {"queue": 0, "start": 0, "end": 0, "bytes": 0},
-            {"queue": 1, "start": 0, "end": 0, "bytes": 0},
+            {"queue": 0, "start": 0, "end": 0, "bytes": 0, "delayed": 0},
+            {"queue": 1, "start": 0, "end": 0, "bytes": 0, "delayed": 0},
         ],
         "log_hold": None,
         "holding": [],

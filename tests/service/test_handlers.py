@@ -91,8 +91,8 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     service = ShardService(
         produce=world.append,
         read=world.service,
-        filters=filters,
         delays=DelayService(world.replica, machine),
+        filters=filters,
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),

@@ -17,7 +17,6 @@ import grpc
 
 from raftlog.base.errors import (
     BadBatch,
-    BadDelay,
     BadFilter,
     BadFormat,
     BadName,
@@ -71,7 +70,6 @@ CODES: Final[Mapping[type[RaftlogError], grpc.StatusCode]] = {
     BadBatch: _Code.INVALID_ARGUMENT,
     BadRequest: _Code.INVALID_ARGUMENT,
     BadName: _Code.INVALID_ARGUMENT,
-    BadDelay: _Code.INVALID_ARGUMENT,
     BadFormat: _Code.INVALID_ARGUMENT,
     BadFilter: _Code.INVALID_ARGUMENT,
     LimitReached: _Code.RESOURCE_EXHAUSTED,
