@@ -2,13 +2,15 @@
 
 A key always goes to the same queue (``crc32c(key) % queues``), as long as the
 topic has as many. Without a key the queues take turns, one for each turn of the
-loop, so that what is sent together shares a batch.
+loop or for so many records, so that what is sent together shares a batch. Whose turn
+it is first is drawn: many producers that send little fill all queues alike.
 
 The first send to a topic waits for its queues to be looked up; what comes
 meanwhile waits behind it, in order.
 """
 
 import asyncio
+from random import randrange
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -34,6 +36,9 @@ from raftlog.wire.batch import Record
 LOOK_S: Final = 1.0
 """One look; it is repeated as long as somebody waits."""
 _LEAST_S: Final = 0.001
+TURN_RECORDS_MAX: Final = 2_000
+"""Records without a key that go to one queue although all were sent in one turn of the loop."""
+_TURNS: Final = 1 << 16
 
 
 class Single(NamedTuple):
@@ -77,7 +82,9 @@ class Outbox:
         self._catalog = catalog
         self._held: list[Held] = []
         self._turn_lane: Lane | None = None
-        self._next = 0
+        self._next = randrange(_TURNS)
+        self._in_turn = 0
+        """Records that the lane whose turn it is was given."""
         self._looking: asyncio.Future[None] | None = None
         known = catalog.known(topic)
         if known is not None:
@@ -89,8 +96,11 @@ class Outbox:
         """Return the lane that takes a record; None if it must be given to ``put_aside``."""
         if key is None and queue is None:
             lane = self._turn_lane
-            if (lane is None or not lane.is_dirty) and self.lanes:
+            is_over = lane is None or not lane.is_dirty or self._in_turn >= TURN_RECORDS_MAX
+            if is_over and self.lanes:
                 lane = self._turn_lane = self._take_turn()
+                self._in_turn = 0
+            self._in_turn += 1
             return lane
         return self._choose(key, queue) if self.lanes else None
 

@@ -7,6 +7,7 @@ that place; what is said not to be stored is not; the order is kept.
 import asyncio
 import gc
 import warnings
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -39,6 +40,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 from raftlog.client.client import Client
+from raftlog.client.outbox import TURN_RECORDS_MAX
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.wire.batch import Record, encode_columns
 from raftlog.wire.frame import Method
@@ -126,6 +128,25 @@ async def test_without_a_key_the_queues_take_turns_and_with_one_they_do_not() ->
             *(client.send("orders", b"v", key=b"%d" % number) for number in range(64))
         )
         assert {receipt.queue for receipt in many} == {0, 1, 2, 3}
+
+
+async def test_producers_that_send_one_record_each_fill_all_queues() -> None:
+    """A command that is run for each record is such a producer: all went to one queue."""
+    async with fake_cluster(orders=4) as cluster, Client(cluster.seeds) as client:
+        found = set()
+        for _ in range(64):  # all in three queues: once in 25 million times
+            async with client.producer() as producer:
+                found.add((await producer.send("orders", b"v")).queue)
+        assert found == {0, 1, 2, 3}
+
+
+async def test_many_records_of_one_turn_do_not_all_go_to_one_queue() -> None:
+    """Whoever sends all at once would leave the other members of a group idle."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        async with client.producer() as own:
+            receipts = [own.post("orders", b"v") for _ in range(2 * TURN_RECORDS_MAX)]
+            found = Counter([(await receipt).queue for receipt in receipts])
+        assert found == {0: TURN_RECORDS_MAX, 1: TURN_RECORDS_MAX}
 
 
 async def test_everything_of_a_record_arrives() -> None:
