@@ -253,7 +253,12 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "row that left is not in the snapshot",
         "raftlog.broker.table",
-        (("        if self._old.get(key) is not None:\n", "        if key is None:\n"),),
+        (
+            (
+                "        if self._old.get(key) is not None and key not in self._gone:\n",
+                "        if key is None:\n",
+            ),
+        ),
     ),
     Mutant(
         "snapshot of another index than its ranges",

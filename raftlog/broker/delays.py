@@ -17,7 +17,8 @@ neither pending nor remembered was delivered if it is due, and else never was.
 """
 
 import struct
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Final
 
@@ -127,6 +128,7 @@ def check_delay(delay: Delay, log_time_ms: int) -> int:
 
 # -- behaviour
 
+_TIMER: Final = int(Holder.TIMER)
 _QUEUE_BITS: Final = 32
 _ID_BITS: Final = 80
 
@@ -164,16 +166,16 @@ class Delays:
         self._of_queue: Final[dict[int, int]] = {}
         hidden.tell_of_lost(Holder.TIMER, self._forget)
 
-    def load(self, rows: Iterable[HiddenBatch], cancelled: Iterable[CancelledBatch]) -> None:
+    def load(self, rows: Sequence[HiddenBatch], cancelled: Iterable[CancelledBatch]) -> None:
         """Start from a snapshot: of all hidden batches, the delayed ones."""
-        orders = [_order_of(row) for row in rows if row.holder == Holder.TIMER]
-        self._order = SortedKeys(orders)
-        self._count = len(orders)
+        mine = [row for row in rows if row.holder == _TIMER]
+        # ``_order_of``, a million times: a call for each would take half of it
+        self._order = SortedKeys(
+            [(row.held << _QUEUE_BITS | row.queue) << _ID_BITS | row.id for row in mine]
+        )
+        self._count = len(mine)
         self._of_queue.clear()
-        mask = (1 << _QUEUE_BITS) - 1
-        for order in orders:
-            queue = order >> _ID_BITS & mask
-            self._of_queue[queue] = self._of_queue.get(queue, 0) + 1
+        self._of_queue.update(Counter([row.queue for row in mine]))
         self.cancelled.load(cancelled)
         self._set_due()
 

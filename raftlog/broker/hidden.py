@@ -29,7 +29,7 @@ another copy of the very bytes, near the log's end, so that the old range can go
 it points to where the copy was read from. Its key stays: holders notice nothing.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from itertools import islice
 from typing import Final
@@ -118,15 +118,15 @@ class Hidden:
         """Call ``listener`` with each row of ``holder`` that goes because its queue was closed."""
         self._on_lost[holder] = listener
 
-    def load(self, rows: Iterable[HiddenBatch], cleared_ms: int) -> None:
+    def load(self, rows: Sequence[HiddenBatch], cleared_ms: int) -> None:
         """Start from a snapshot; queues and ranges are there."""
-        self.table.load(((row.queue, row.id), row) for row in rows)
+        keys = [(row.queue, row.id) for row in rows]
+        self.table.load(zip(keys, rows, strict=True))
         self.cleared_ms = cleared_ms
         self._moved.clear()
-        found = self.table.rows
-        for row in [row for row in found.values() if row.index != row.id >> POSITION_BITS]:
+        for row in [row for row in rows if row.index != row.id >> POSITION_BITS]:
             self._moved.setdefault(self._index.range_of(row.index), {})[row.key] = None
-        numbers = {key[0] for key in found}
+        numbers = {row.queue for row in rows}
         self._closed = sorted(each for each in numbers if self._queues.get(each) is None)
         self._set_due()
 
@@ -154,6 +154,8 @@ class Hidden:
         self.table.put(key, row)
         first = self._index.open.first_index
         assert row.index >= first, f"{row} lies before the open range, which begins at {first}"
+        # A range ends, and a snapshot is made, by what it costs to apply it again, too.
+        self._index.open.count += 1
         self._index.needs.hide(first, row.queue, row.length, log_time_ms)
 
     def reveal(self, key: HiddenKey, log_time_ms: int) -> Offset:

@@ -36,6 +36,8 @@ class RangeNeed(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=
     """Where the last posting ends that points into the range from a later one; 0: none does."""
     time_ms: int = 0
     """Log time of the last thing that was hidden here, or became visible."""
+    range_bytes: int = 0
+    """Of the bodies of the range's entries, known when it was sealed."""
 
 
 class Needs:
@@ -82,6 +84,12 @@ class Needs:
         assert row.hidden, f"queue {queue} hides nothing any more in range {first}"
         self.table.touch((first, queue))
         return row
+
+    def seal(self, first: Index, size: int) -> None:
+        """The range that begins with ``first`` has ended, with bodies of so many bytes."""
+        for row in list(self.of_range(first)):
+            self.table.touch((row.first_index, row.queue))
+            row.range_bytes = size
 
     def of_range(self, first: Index) -> Iterator[RangeNeed]:
         """Walk through the rows of one range, by queue. Nothing may change meanwhile."""

@@ -47,6 +47,8 @@ class HeldRange(msgspec.Struct, frozen=True):
     first_index: Index
     last_index: Index
     hidden_bytes: int
+    range_bytes: int
+    """Of all that is or was in it."""
     time_ms: int
     """Log time of the last change there."""
 
@@ -101,6 +103,7 @@ class QueueIndex:
         sealed = seal_range(self.open, last_index, log_time_ms)
         self._unstored.append(sealed)
         self._untaken.append(sealed)
+        self.needs.seal(self.open.first_index, self.open.body_bytes)
         self.open = OpenRange(Index(last_index + 1))
         self._firsts.append(self.open.first_index)
 
@@ -194,7 +197,7 @@ class QueueIndex:
         for first, last, spans in self._walk():
             if any(_is_needed(start_of(queue), end) for queue, end, _ in spans):
                 break
-            size = time_ms = 0
+            size = range_bytes = time_ms = 0
             for need in self.needs.of_range(first):
                 start = start_of(need.queue)
                 if start is None:
@@ -202,9 +205,10 @@ class QueueIndex:
                 if start < need.visible_end:
                     return None
                 size += need.hidden_bytes
+                range_bytes = max(range_bytes, need.range_bytes)
                 time_ms = max(time_ms, need.time_ms if need.hidden else 0)
             if size:
-                return HeldRange(first, last, size, time_ms)
+                return HeldRange(first, last, size, range_bytes, time_ms)
         return None
 
     def sealed_before(self, log_time_ms: int) -> Index:

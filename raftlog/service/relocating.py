@@ -24,11 +24,10 @@ from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import COALESCE_BYTES_MAX, MIB
 from raftlog.base.space import DiskLevel
-from raftlog.broker import index as ranges
 from raftlog.broker.hidden import HiddenBatch, HiddenKey
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.relocations import ITEM_BYTES, Moving, relocate_command
-from raftlog.broker.topics import FOR_EVER, NO_BOUND
+from raftlog.broker.topics import DEFAULT_RETENTION_MS, FOR_EVER, NO_BOUND
 from raftlog.node.ports import Scheduler, Timer
 from raftlog.service.ports import ShardReplica, StoredBodies
 from raftlog.storage.span import Place
@@ -43,7 +42,7 @@ OLD_SHARE: Final = 4
 """Nor one that is younger than this part of its topic's retention."""
 LITTLE_SHARE: Final = 4
 """A range of which no more than this part is hidden is freed when it could go but for that."""
-LONG_MS: Final = 24 * 3_600_000
+LONG_MS: Final = DEFAULT_RETENTION_MS
 """One of which more is hidden, when nothing has changed there for so long."""
 BYTES_PER_S: Final = 16 * MIB
 NS_PER_S: Final = 1_000_000_000
@@ -104,7 +103,7 @@ class Relocating:
         held = self._machine.held_by_hidden()
         if held is None:
             return []
-        is_little = held.hidden_bytes * LITTLE_SHARE <= ranges.RANGE_BODY_BYTES
+        is_little = held.hidden_bytes * LITTLE_SHARE <= held.range_bytes
         if is_little or self._machine.log_time_ms - held.time_ms >= LONG_MS:
             return self._machine.hidden.in_range(held.first_index, held.last_index, ROWS_PER_LOOK)
         return []

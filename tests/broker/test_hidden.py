@@ -86,9 +86,9 @@ def test_it_becomes_visible_by_a_posting_that_points_back(world: World) -> None:
     made = world.hide()
     world.fill()
     world.pass_ms(SECOND_MS)
-    postings = world.machine.open_postings(world.queue)
-    assert postings is not None
-    posting = postings[0]
+    postings = world.machine.find(world.queue, Offset(2))
+    assert not isinstance(postings, RangeSummary)
+    posting = postings[postings.find(Offset(2))]
     assert (posting.base_offset, posting.index) == (2, made.index)
     assert posting.log_time_ms == world.log_time_ms
     assert world.machine.take_touched() >= {world.queue}
@@ -186,8 +186,9 @@ def _bounds(machine: BrokerMachine, number: int) -> tuple[Index, Index]:
     return summary.first_index, summary.last_index
 
 
-def test_a_range_tells_what_it_hides(world: World) -> None:
+def test_a_range_tells_what_it_hides(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """So many at a time as are asked for, of queues that are there."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 5)
     rows = [world.hide() for _ in range(3)]
     world.fill()
     world.hide()
@@ -203,6 +204,7 @@ def test_a_deleted_topic_hides_nothing_for_long(
 ) -> None:
     """Its batches go a few at each log time, or a million would hold everything up."""
     monkeypatch.setattr(hidden, "CLEARED_AT_ONCE", 2)
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 6)
     for _ in range(5):
         world.hide()
     world.fill()
@@ -255,3 +257,11 @@ def test_cancelled_is_cancelled(world: World) -> None:
     assert world.machine.queues.find(world.queue).end_offset == 2
     assert len(world.machine.state.hidden) == 0
     check(world.machine)
+
+
+def test_what_is_hidden_ends_a_range_too(world: World) -> None:
+    """A shard that takes in nothing else would else be replayed from long ago at every start."""
+    world.hide()
+    assert world.machine.range_count == 0
+    world.hide()
+    assert world.machine.range_count == 1

@@ -135,8 +135,9 @@ def test_a_range_that_hides_much_is_left_alone_for_a_day(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A shard of timers alone would else be copied round and round."""
-    monkeypatch.setattr(index, "RANGE_BODY_BYTES", 3 * len(BATCH))
-    world.hide()
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 5)
+    for _ in range(2):
+        world.hide()
     world.fill()
     world.forget()
     assert world.round() == 0
@@ -149,6 +150,7 @@ def test_an_entry_has_a_bounded_size_and_the_rest_comes_next(
 ) -> None:
     """At least one batch in each, however large."""
     monkeypatch.setattr(relocating, "COALESCE_BYTES_MAX", 10)
+    monkeypatch.setattr(relocating, "LITTLE_SHARE", 1)
     rows = [world.hide() for _ in range(3)]
     world.fill()
     world.forget()
@@ -157,8 +159,11 @@ def test_an_entry_has_a_bounded_size_and_the_rest_comes_next(
     assert [row.index for row in rows] == [before + number for number in (1, 2, 3)]
 
 
-def test_what_is_due_soon_leaves_an_old_range_before(world: World) -> None:
+def test_what_is_due_soon_leaves_an_old_range_before(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Else the range would be needed for the whole retention, counted from then."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 6)
     row = world.hide(2 * DAY_MS)
     soon = world.hide(2 * DAY_MS + 1)
     late = world.hide(3 * DAY_MS)
@@ -252,3 +257,11 @@ def test_a_trim_follows(world: World) -> None:
     world.do(Trim(free))
     assert world.machine.trimmed == free
     check(world.machine)
+
+
+def test_a_shard_of_timers_alone_is_left_alone(world: World) -> None:
+    """Copied, it would be a range of nothing but timers again, and so for ever."""
+    for _ in range(9):
+        world.hide()
+    assert world.machine.range_count == 3
+    assert [world.round() for _ in range(5)] == [0] * 5
