@@ -189,15 +189,15 @@ BROKER_MUTANTS: Final = (
         "raftlog.broker.groups",
         (
             (
-                "        if before is None or before.topics != topics:\n",
-                "        if before is not None and before.topics != topics:\n",
+                "        if before is None:\n            self.begin_generation(group)\n",
+                "",
             ),
         ),
     ),
     Mutant(
         "deleted group begins its generations anew",
         "raftlog.broker.groups",
-        (("Group(command.group, self.last_deleted, ", "Group(command.group, 0, "),),
+        (("GroupRow(command.group, self.last_deleted, ", "GroupRow(command.group, 0, "),),
     ),
     Mutant(
         "deleted group leaves its claims",

@@ -20,7 +20,7 @@
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
-        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -66,6 +66,7 @@ from raftlog.base.group_errors import (
     GroupInUse,
     GroupNotFound,
     OffsetGoesBack,
+    SubscriptionConflict,
     UnknownMember,
 )
 from raftlog.base.ids import NodeId
@@ -105,6 +106,7 @@ __all__ = [
     "RolledBack",
     "StorageError",
     "StorageFailed",
+    "SubscriptionConflict",
     "UnknownMember",
     "WritesLost",
     "WrongCluster",

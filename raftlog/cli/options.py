@@ -101,3 +101,24 @@ def read_config(path: Path) -> "Config":
     from raftlog.server.config import load_config  # noqa: PLC0415  (``--help`` stays fast)
 
     return load_config(path, os.environ)
+
+
+FilterOption = Annotated[
+    str,
+    typer.Option(
+        "--filter",
+        metavar="CONDITION",
+        help="Only records whose headers meet it, like "
+        "\"amount > 100 AND region IN ('eu', 'uk')\".",
+        show_default=False,
+    ),
+]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="Only records with this tag; given again: or with that one.",
+        show_default=False,
+    ),
+]
