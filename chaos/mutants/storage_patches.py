@@ -106,7 +106,7 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "repair without identity",
         "raftlog.storage.holes",
-        (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
+        (("    return entries[-1].checksum == hole.checksum\n", "    return True\n"),),
         tests=("tests/sim/test_findings.py",),
         rulings=(20,),
     ),
