@@ -60,6 +60,8 @@ IN_FLIGHT: Final = 256
 DROPPED_PROPOSAL: Final = "raft proposal dropped"
 IGNORED_CHANGE: Final = "ignoring conf change"
 PLACES: Final = {"v": Place.VOTER, "l": Place.LEARNER, "r": Place.NOWHERE}
+UPDATE: Final = "u"
+"""Passes a blob to etcd's application and changes nothing of the configuration."""
 TRANSITIONS: Final = {"auto", "implicit", "explicit"}
 OPTIONS: Final = {
     *("voters", "learners", "index", "inflight", "prevote", "checkquorum"),
@@ -193,8 +195,6 @@ class EtcdCluster:
             voters=tuple(replica_id(int(name)) for name in case.values("voters")),
             learners=tuple(replica_id(int(name)) for name in case.values("learners")),
         )
-        if self.nodes and membership != NOBODY:
-            raise CannotApplyError(Lacking.PRIVATE, case.where)
         options = Options(
             index=int(case.value("index", "0")),
             in_flight=int(case.value("inflight", str(IN_FLIGHT))),
@@ -202,6 +202,8 @@ class EtcdCluster:
             check_quorum=case.value("checkquorum", "false") == "true",
             async_writes=case.value("async-storage-writes", "false") == "true",
         )
+        if self.nodes and membership != NOBODY and options.index != self._formed_at:
+            raise CannotApplyError(Lacking.PRIVATE, case.where)
         if not self.nodes:
             self._formed_at = options.index
         for number in range(len(self.nodes) + 1, len(self.nodes) + int(case.names[0]) + 1):
@@ -211,10 +213,14 @@ class EtcdCluster:
         transition = case.value("transition", "auto")
         assert transition in TRANSITIONS, f"{case.where}: unknown transition {transition}"
         words = case.input.split()
-        steps = tuple(Step(replica_id(int(word[1:])), PLACES[word[0]]) for word in words)
+        steps = tuple(
+            Step(replica_id(int(word[1:])), PLACES[word[0]]) for word in words if word[0] != UPDATE
+        )
         self._is_left_on_demand |= transition == "explicit"
         is_joint = transition != "auto" or len(steps) > 1
         node = self._only(case)
+        if node.core.leadership is None and DROPPED_PROPOSAL not in case.expected:
+            raise CannotApplyError(Lacking.FORWARDING, case.where)
         try:
             taken = bool(steps) and node.change(Change(steps, is_joint))
         except ImpossibleStep:

@@ -234,17 +234,17 @@ class EtcdNode:
         self._has_led |= core.leadership is not None
         self.look_for_differences()
         self.fetch_from = effects.fetch_from or self.fetch_from
-        for send in effects.messages:
-            if isinstance(send.message, SnapshotOffer):
-                self.offered[send.to] = snapshot = self.snapshot()
-                self._told[send.to] = snapshot.base.index
+        self._note_offers(effects.messages)
         messages = [
             send
             for send in effects.messages
             if not old and (isinstance(event, Tick) or not isinstance(send.message, Heartbeat))
         ]
         if core.leadership is not None:
-            messages += self._tell_commit(core.leadership, event, effects, messages)
+            self._check_probes(core.leadership)
+            told = self._tell_commit(core.leadership, event, effects, messages)
+            self._note_offers(told)
+            messages += told
         asked = [send for send in messages if isinstance(send.message, PreVoteRequest)]
         if asked and not self.options.pre_vote:
             self._grant_pre_votes(asked)
@@ -462,6 +462,18 @@ class EtcdNode:
             return False
         answers = self.options.check_quorum or self.options.pre_vote
         return not (answers and isinstance(event.message, AppendRequest | Heartbeat))
+
+    def _note_offers(self, messages: list[Send]) -> None:
+        for send in messages:
+            if isinstance(send.message, SnapshotOffer):
+                self.offered[send.to] = snapshot = self.snapshot()
+                self._told[send.to] = snapshot.base.index
+
+    def _check_probes(self, leadership: Leadership) -> None:
+        """Who is probed lacks an entry, so the probe is one that is answered (``STOPS``)."""
+        for progress in leadership.followers.values():
+            is_probed = progress.pace is Pace.PROBE
+            assert not is_probed or progress.next <= self.core.log.last_index, progress.replica
 
     def _grant_pre_votes(self, asked: list[Send]) -> None:
         for send in asked:

@@ -85,7 +85,7 @@ STOPS: Final = (
     ),
     # There a peer that could not be reached is probed by order, and must find back although it
     # lacks nothing. Here only a rejection leads to probing, and it leaves ``match`` below the
-    # end: so there is always an entry to probe with.
+    # end: so there is always an entry to probe with. That is checked at every step of every trace.
     Stop(
         "heartbeat_resp_recovers_from_probing.txt:36",
         CANNOT_APPLY,
@@ -230,9 +230,10 @@ SETUP: Final = "add-nodes 3 voters=(1,2,3) index=2\n----\nok\n\n"
 @pytest.mark.parametrize(
     ("directives", "lacking"),
     [
-        (SETUP + "add-nodes 1 voters=(1,2,3,4)\n----\nok", Lacking.PRIVATE),
+        (SETUP + "add-nodes 1 voters=(1,2,3,4) index=9\n----\nok", Lacking.PRIVATE),
         (SETUP + "campaign 1\n----\nok\n\nstabilize\n----\nok\n\npropose 2 x\n----\nok",
          Lacking.FORWARDING),
+        (SETUP + "propose-conf-change 2\nr1\n----\nok", Lacking.FORWARDING),
         (SETUP + "report-unreachable 1 2\n----\nok", Lacking.UNREACHABLE),
         (SETUP + "forget-leader 2\n----\nok", Lacking.PRIVATE),
         ("add-nodes 1 voters=(1) index=2 max-committed-size-per-ready=9\n----\nok",
