@@ -338,12 +338,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "queue denied by a replica that is behind",
         "raftlog.service.produce",
-        (
-            (
-                "            self._look_again(queue, batch, reply, client)\n",
-                ('            self._refuse(WrongQueue(f"there is no queue {queue}"), reply)\n'),
-            ),
-        ),
+        (("    replica.read_index(ready)\n", "    refuse(no_queue(queue))\n"),),
     ),
     Mutant(
         "search by time passes a batch over",

@@ -123,10 +123,10 @@ def role_of(view: "ClusterView", each: "NodeView") -> str:
     return ", ".join([view.standing(each), *wishes])
 
 
-def voters_text(voters: "Sequence[str]") -> str:
-    """Return who votes, in words."""
+def no_spare_text(voters: "Sequence[str]") -> str:
+    """Return in words that these alone vote, and are too few."""
     many = "voter" if len(voters) == 1 else "voters"
-    return f"{len(voters)} {many} ({', '.join(voters)})"
+    return f"{len(voters)} {many} ({', '.join(voters)}), so none of them may fail"
 
 
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
@@ -153,8 +153,7 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for shard, leader in view.leaders.items():
         for line in space_text(leader.space):
             typer.echo(f"shard {shard}: {line}")
-    for shard, (voters, spare) in view.spare.items():
-        if not spare and len(view.nodes) > 1:
-            typer.echo(f"shard {shard}: {voters_text(voters)}, so none of them may fail")
+    for shard, voters in view.without_spare.items():
+        typer.echo(f"shard {shard}: {no_spare_text(voters)}")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

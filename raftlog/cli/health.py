@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from raftlog.cli.cluster import voters_text
+from raftlog.cli.cluster import no_spare_text
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -93,9 +93,7 @@ def summary(view: "ClusterView") -> str:
     said = [f"healthy: led by {named}"]
     if missing:
         said.append(f"no answer from {missing}")
-    alone = [voters_text(voters) for voters, spare in view.spare.values() if not spare]
-    if alone and len(view.nodes) > 1:
-        said.append(f"{alone[0]}, so none of them may fail")
+    said += [no_spare_text(voters) for voters in view.without_spare.values()][:1]
     return "; ".join(said)
 
 

@@ -77,12 +77,12 @@ class ClusterView(msgspec.Struct, frozen=True):
         return "learner" if view.node in leader.learners else "removed"
 
     @property
-    def spare(self) -> dict[int, tuple[tuple[str, ...], int]]:
-        """Return for each shard that has a leader who votes, and how many of them may fail."""
+    def without_spare(self) -> dict[int, tuple[str, ...]]:
+        """Return who votes for each shard of which no voter may fail, of several nodes."""
         return {
-            shard: (leader.voters, (len(leader.voters) - 1) // 2)
+            shard: leader.voters
             for shard, leader in self.leaders.items()
-            if leader.voters
+            if len(leader.voters) in (1, 2) and len(self.nodes) > 1
         }
 
     def lag(self, view: NodeView) -> int | None:

@@ -95,16 +95,16 @@ class DurableMark:
     def open(cls, files: Files, path: str) -> "DurableMark":
         """Read the better slot; a bad one counts as absent."""
         file = files.open(path, create=True)
-        slots = [_read(file, 0), _read(file, BLOCK_BYTES)]
+        slots = [_read(file, slot * BLOCK_BYTES) for slot in range(SLOTS)]
         found = [slot for slot in slots if slot is not None]
         if not found:
             return cls(file, None)
-        newest = max(found)
+        newest = max(found, key=lambda slot: slot[:2])
         mark = cls(file, newest[0])
-        mark.cut = max(cut for _, cut in found)
-        mark._slot = 1 if newest == slots[0] else 0
-        position = 0 if newest == slots[0] else BLOCK_BYTES
-        mark._found = position, file.pread(_SLOT.size + _CRC.size, position)
+        mark.cut = max(cut for _, cut, _ in found)
+        at = slots.index(newest)
+        mark._slot = at ^ 1
+        mark._found = at * BLOCK_BYTES, newest[2]
         return mark
 
     def make_durable(self) -> None:
@@ -139,7 +139,8 @@ class DurableMark:
         self._file.close()
 
 
-def _read(file: File, offset: int) -> tuple[Claim, Cut] | None:
+def _read(file: File, offset: int) -> tuple[Claim, Cut, bytes] | None:
+    """Return what a slot says, and its very bytes; None if it is bad."""
     try:
         data = file.pread(_SLOT.size + _CRC.size, offset)
     except OSError:
@@ -152,4 +153,5 @@ def _read(file: File, offset: int) -> tuple[Claim, Cut] | None:
     if magic != _MAGIC or version != _VERSION:
         return None
     truncation, reset = bool(flags & _TRUNCATION), bool(flags & _RESET)
-    return Claim(unit, 1, index, term, checksum, truncation, reset), (cut[0], Index(cut[1]))
+    claim = Claim(unit, 1, index, term, checksum, truncation, reset)
+    return claim, (cut[0], Index(cut[1])), data
