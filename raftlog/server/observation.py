@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import ClusterId, NodeId
 from raftlog.client.log_space import LogSpace, read_space
 from raftlog.client.node_status import ForcedRecovery, read_recovery
@@ -21,6 +21,7 @@ from raftlog.client.routing import ask_status
 from raftlog.wire.schema import client
 
 LEADS: Final = "leader"
+REMOVED: Final = "removed"
 
 
 class NodeView(msgspec.Struct, frozen=True):
@@ -38,6 +39,8 @@ class NodeView(msgspec.Struct, frozen=True):
     last: int = 0
     alarms: tuple[str, ...] = ()
     problem: str = ""
+    silent: bool = False
+    """Whether there is a problem, and it is that nothing answers at all."""
     voters: tuple[str, ...] = ()
     """Who votes, as this node knows it."""
     learners: tuple[str, ...] = ()
@@ -74,7 +77,11 @@ class ClusterView(msgspec.Struct, frozen=True):
         leader = self.leader(view.shard)
         if leader is None or not leader.voters or view.node in leader.voters:
             return view.role
-        return "learner" if view.node in leader.learners else "removed"
+        return "learner" if view.node in leader.learners else REMOVED
+
+    def was_removed(self, view: NodeView) -> bool:
+        """Whether the shard's leader knows no such member."""
+        return self.standing(view) == REMOVED
 
     @property
     def spare(self) -> dict[int, tuple[tuple[str, ...], int]]:
@@ -171,7 +178,8 @@ async def _view(
     try:
         status = await ask(address, shard)
     except RaftlogError as error:
-        return NodeView(node, shard, address, problem=str(error))
+        silent = isinstance(error, Unavailable)
+        return NodeView(node, shard, address, problem=str(error), silent=silent)
     if cluster is not None and status.cluster != cluster:
         problem = (
             f"{status.node or 'what'} answers at {address} and belongs to another cluster, "

@@ -10,9 +10,11 @@ import pytest
 from raftlog.base.errors import ConfigError, DamagedLog, RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.cli.app import main
-from raftlog.cli.cluster import as_data, show
+from raftlog.cli.cluster import as_data, missing_text, show
 from raftlog.cli.exits import Exit, exit_of
 from raftlog.cli.health import summary, watch_health
+from raftlog.server.cluster import LocalNodes
+from raftlog.server.config import load_config
 from raftlog.server.observation import ClusterView, NodeView
 from raftlog.server.pidfile import ProcessId
 from raftlog.storage.directory import form_cluster
@@ -246,6 +248,22 @@ def test_who_was_removed_or_learns_is_told_and_that_nobody_may_fail(
     nodes = as_data(view, {})["nodes"]
     assert isinstance(nodes, list)
     assert [node["standing"] for node in nodes] == ["leader", "removed", "learner"]
+
+
+def test_a_removed_node_that_does_not_run_is_nothing_to_start(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice for one that is missed would bring it back in vain."""
+    gone = NodeView(N2, 0, "", problem="no node answers there", silent=True)
+    view = ClusterView(
+        (NodeView(N1, 0, "", "leader", term=3, leader=N1, voters=(N1,)), gone, gone)
+    )
+    show(view, {})
+
+    assert "removed, no answer" in capsys.readouterr().out
+    assert missing_text(view, LocalNodes(load_config(config))) == [
+        "n2: was removed from the cluster, and does not run"
+    ]
 
 
 def test_verify_of_a_good_directory_ends_with_0(
