@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from raftlog.cli.cluster import voters_text
+from raftlog.cli.cluster import may_fail_text, voters_text
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -95,7 +95,7 @@ def summary(view: "ClusterView") -> str:
         said.append(f"no answer from {missing}")
     alone = [voters_text(voters) for voters, spare in view.spare.values() if not spare]
     if alone and len(view.nodes) > 1:
-        said.append(f"{alone[0]}, so none of them may fail")
+        said.append(f"{alone[0]}, {may_fail_text(0)}")
     return "; ".join(said)
 
 
