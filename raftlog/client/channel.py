@@ -251,7 +251,7 @@ class Channel(asyncio.BufferedProtocol):
                 elif not self._accepted.done():
                     self._greeted(frame)
         except PeerRefused as error:
-            self.abort(error)
+            self.abort(error if self.is_open else _no_node(error))
 
     def _greeted(self, frame: Frame) -> None:
         try:
@@ -288,6 +288,14 @@ def _cause(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
         return os.strerror(error.errno).lower()
     return str(error)
+
+
+def _no_node(error: PeerRefused) -> ProtocolError:
+    """Say what matters: bytes of something else are no frames, whatever is wrong with them."""
+    return ProtocolError(
+        f"what listens there speaks another protocol ({error}); clients connect to listen.client "
+        "of cluster.yml, and not to listen.grpc"
+    )
 
 
 def unanswered(method: int, why: str) -> RaftlogError:

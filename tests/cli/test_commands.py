@@ -122,6 +122,15 @@ def test_an_unknown_node_is_refused_before_anything_starts(
     assert "it names n1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["run", "format", "drain"])
+def test_a_node_that_is_not_named_can_be_chosen_from_the_message(
+    command: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that is copied from a message may lack it."""
+    assert main(["node", command, "-c", str(config)]) == Exit.USAGE
+    assert "--node n1" in capsys.readouterr().err
+
+
 def test_a_node_without_a_formatted_directory_does_not_start(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
