@@ -134,10 +134,16 @@ async def _directory_at(address: str, node: str) -> str:
         WrongIdentity: Another node answers.
         Unavailable: None does.
     """
-    from raftlog.base.errors import WrongIdentity  # noqa: PLC0415  (``--help`` stays fast)
-    from raftlog.client.routing import ask_status  # noqa: PLC0415
+    from raftlog.base.errors import Unavailable, WrongIdentity  # noqa: PLC0415
+    from raftlog.client.routing import ask_status  # noqa: PLC0415  (``--help`` stays fast)
 
-    status = await ask_status(address)
+    try:
+        status = await ask_status(address)
+    except Unavailable as error:
+        raise Unavailable(
+            f"{error}; {node} has to run before it is added, and starting it with --join adds it, "
+            f"too: raftlog node run --node {node} --join"
+        ) from error
     if status.node != node:
         raise WrongIdentity(
             f"{status.node or 'another node'} answers at {address}, not {node}; start {node} "

@@ -83,11 +83,16 @@ def format_(
     """
     read = read_config(config)
     chosen = find_node(read, node)
+    node = chosen.node
     if not join:
         raise typer.BadParameter(
             "one directory alone is formatted only to join a cluster that exists: add --join"
         )
     _join(read, chosen.node, cluster)
+    say(
+        f"start it: raftlog node run --node {node}; it takes part once it is added: "
+        f"raftlog member add {node}"
+    )
 
 
 @app.command()

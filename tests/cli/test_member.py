@@ -4,9 +4,10 @@ import pytest
 from msgspec import structs
 
 from raftlog.base.errors import Unavailable
-from raftlog.cli.member import _as_they_are_now, _show, left_text
+from raftlog.cli.member import _as_they_are_now, _directory_at, _show, left_text
 from raftlog.cli.output import Output
 from raftlog.client.shard_members import MemberInfo
+from raftlog.testing.processes import free_ports
 
 LEADER = MemberInfo(
     *("n1", "d1", "voter", "", ""),
@@ -78,3 +79,11 @@ async def test_the_last_look_of_a_leader_that_leaves_is_not_shown() -> None:
     assert await _as_they_are_now(Cluster(LEADER), last_look) == (LEADER,)  # type: ignore[arg-type]
     assert await _as_they_are_now(Cluster(), last_look) == last_look  # type: ignore[arg-type]
     assert await _as_they_are_now(Cluster(), [LEADER]) == [LEADER]  # type: ignore[arg-type]
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_does_not_run_yet_is_to_be_started_first() -> None:
+    """To see that a majority runs was the advice, and it did run."""
+    (port,) = free_ports(1)
+    with pytest.raises(Unavailable, match=r"n4 has to run before .* node run --node n4 --join$"):
+        await _directory_at(f"127.0.0.1:{port}", "n4")
