@@ -143,9 +143,12 @@ def voters_text(voters: "Sequence[str]") -> str:
     return f"{len(voters)} {many} ({', '.join(voters)})"
 
 
-def may_fail_text(spare: int) -> str:
-    """Return how many of those who vote may fail, in words."""
-    return f"{spare} of them may fail" if spare else "so none of them may fail"
+def may_fail_text(spare: int, silent: "Sequence[str]" = ()) -> str:
+    """Return how many of those who vote may fail, in words; those that are silent have."""
+    if not silent:
+        return f"{spare} of them may fail" if spare else "so none of them may fail"
+    left = max(0, spare - len(silent))
+    return f"of which {', '.join(silent)} gives no answer, so {left or 'no'} other may fail"
 
 
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
@@ -174,5 +177,6 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         for line in space_text(leader.space):
             typer.echo(f"shard {shard}: {line}")
     for shard, (voters, spare) in view.spare.items():
+        silent = view.silent_voters(shard)
         if len(view.nodes) > 1:
-            typer.echo(f"shard {shard}: {voters_text(voters)}, {may_fail_text(spare)}")
+            typer.echo(f"shard {shard}: {voters_text(voters)}, {may_fail_text(spare, silent)}")

@@ -83,7 +83,10 @@ class LocalNodes:
         if not view.silent:
             return view.problem
         if process is None:
-            return f"{view.problem}; if it is down, start it: raftlog node run --node {node}"
+            return (
+                f"{view.problem}; if it is down, start it: raftlog node run --node {node}, or all "
+                "of this machine: raftlog cluster up"
+            )
         if process.is_running:
             return f"it runs (pid {process.pid}), but {view.problem}; its log: {log}"
         words = last_line(log)

@@ -92,6 +92,11 @@ class ClusterView(msgspec.Struct, frozen=True):
             if leader.voters
         }
 
+    def silent_voters(self, shard: int) -> list[NodeId]:
+        """Return who votes in a shard that has a leader, and gives no answer."""
+        voters, _ = self.spare.get(shard, ((), 0))
+        return [view.node for view in self.missing if view.shard == shard and view.node in voters]
+
     def lag(self, view: NodeView) -> int | None:
         """Return how many committed entries the node has not applied; None if not known."""
         leader = self.leader(view.shard)

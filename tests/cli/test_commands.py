@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from raftlog.base.errors import ConfigError, DamagedLog, RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
@@ -234,6 +235,20 @@ def test_a_healthy_cluster_with_a_node_missing_says_so() -> None:
     n3 = NodeView(NodeId("n3"), 0, "", problem="refused")
 
     assert summary(ClusterView((*HEALTHY.nodes, n3))) == "healthy: led by n1; no answer from n3"
+
+
+def test_who_is_down_already_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three voters one may fail; one has."""
+    n3, voters = NodeId("n3"), (N1, N2, NodeId("n3"))
+    leader, follower = (structs.replace(each, voters=voters) for each in HEALTHY.nodes)
+    view = ClusterView((leader, follower, NodeView(n3, 0, "", problem="refused")))
+    show(view, {})
+
+    words = "3 voters (n1, n2, n3), of which n3 gives no answer, so no other may fail"
+    assert words in capsys.readouterr().out
+    assert summary(view) == f"healthy: led by n1; no answer from n3; {words}"
+    show(ClusterView((leader, follower, structs.replace(follower, node=n3))), {})
+    assert "3 voters (n1, n2, n3), 1 of them may fail" in capsys.readouterr().out
 
 
 def test_who_was_removed_or_learns_is_told_and_that_nobody_may_fail(

@@ -208,7 +208,9 @@ def test_a_node_that_has_ended_is_told_with_what_to_do(
     )
     assert nodes.why_missing(NodeView(n2, 0, "", problem="n9 answers there")) == "n9 answers there"
     elsewhere = NodeView(n3, 0, "", problem="no node answers there", silent=True)
-    assert nodes.why_missing(elsewhere).endswith("start it: raftlog node run --node n3")
+    assert nodes.why_missing(elsewhere).endswith(
+        "start it: raftlog node run --node n3, or all of this machine: raftlog cluster up"
+    )
 
 
 def test_a_port_in_use_is_told_before_anything_is_made(
