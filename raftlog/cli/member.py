@@ -60,9 +60,11 @@ def add(
 ) -> None:
     """Add NODE, which runs, as a learner: it gets the log and decides nothing."""
     peer, client = _addresses(config, node, peer, client)
-    directory = asyncio.run(_directory_at(client, node))
+    directory, is_new = asyncio.run(_directory_at(client, node))
 
     async def use(cluster: "Client") -> "Sequence[MemberInfo]":
+        if not is_new:
+            _refuse_removed(node, directory, await cluster.members.list())
         return await cluster.members.add(node, directory=directory, peer=peer, client=client)
 
     _show(ask(connect, timeout, use), output)
@@ -127,8 +129,24 @@ def left_text(members: "Sequence[MemberInfo]") -> list[str]:
     return lines
 
 
-async def _directory_at(address: str, node: str) -> str:
-    """Return the id of the directory of the node that answers at ``address``.
+def _refuse_removed(node: str, directory: str, members: "Sequence[MemberInfo]") -> None:
+    """Refuse a directory that was a member's, and is none now.
+
+    Raises:
+        BadChange: It is such a one.
+    """
+    from raftlog.base.errors import BadChange  # noqa: PLC0415  (``--help`` stays fast)
+
+    if not any(each.directory == directory for each in members):
+        raise BadChange(
+            f"{node} was a member with the directory that it has, and was removed; to bring it "
+            "back as a new member, stop it, move its directory away, and start it with: "
+            f"raftlog node run --node {node} --join"
+        )
+
+
+async def _directory_at(address: str, node: str) -> tuple[str, bool]:
+    """Return the directory's id of the node at ``address``, and whether it knows nobody yet.
 
     Raises:
         WrongIdentity: Another node answers.
@@ -149,7 +167,7 @@ async def _directory_at(address: str, node: str) -> str:
             f"{status.node or 'another node'} answers at {address}, not {node}; start {node} "
             f"there: raftlog node run --node {node}"
         )
-    return status.directory
+    return status.directory, not status.voters
 
 
 def _addresses(path: Path, node: str, peer: str, client: str) -> tuple[str, str]:

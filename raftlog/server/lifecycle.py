@@ -83,6 +83,8 @@ async def _live(config: Config, name: str, *, join: bool, ends_with_stdin: bool)
     server.failed.add_done_callback(lambda _: stop.set())
     if join:
         server.join()
+    else:
+        server.tell_if_waiting()
     await stop.wait()
     reason = server.failed.result() if server.failed.done() else None
     if reason is not None:

@@ -3,8 +3,8 @@
 import pytest
 from msgspec import structs
 
-from raftlog.base.errors import Unavailable
-from raftlog.cli.member import _as_they_are_now, _directory_at, _show, left_text
+from raftlog.base.errors import BadChange, Unavailable
+from raftlog.cli.member import _as_they_are_now, _directory_at, _refuse_removed, _show, left_text
 from raftlog.cli.output import Output
 from raftlog.client.shard_members import MemberInfo
 from raftlog.testing.processes import free_ports
@@ -79,6 +79,13 @@ async def test_the_last_look_of_a_leader_that_leaves_is_not_shown() -> None:
     assert await _as_they_are_now(Cluster(LEADER), last_look) == (LEADER,)  # type: ignore[arg-type]
     assert await _as_they_are_now(Cluster(), last_look) == last_look  # type: ignore[arg-type]
     assert await _as_they_are_now(Cluster(), [LEADER]) == [LEADER]  # type: ignore[arg-type]
+
+
+def test_a_directory_that_was_removed_is_not_added_again() -> None:
+    """The how-to says that it is of no use; a member's may be added again: its address moved."""
+    _refuse_removed("n2", "d1", [LEADER])
+    with pytest.raises(BadChange, match="move its directory away"):
+        _refuse_removed("n2", "d2", [LEADER])
 
 
 @pytest.mark.asyncio
