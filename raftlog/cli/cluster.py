@@ -167,6 +167,11 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for each in view.nodes:
         for alarm in each.alarms:
             typer.echo(f"alarm on {each.node}: {alarm}")
+        if each.damaged or each.repaired:
+            typer.echo(
+                f"{each.node}, shard {each.shard}: entries that are damaged: {each.damaged}; "
+                f"entries and files repaired since it was started: {each.repaired}"
+            )
     for shard, recovery in view.recoveries.items():
         at = datetime.fromtimestamp(recovery.wall_ms / 1000, UTC).isoformat(timespec="seconds")
         typer.echo(

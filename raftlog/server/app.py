@@ -140,6 +140,7 @@ class NodeServer:
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            replica.upkeep.damage.on_told = partial(log.warning, "shard %d: %s", shard)
             replica.upkeep.scrubber.rate = config.scrub.bytes_per_s
             replica.upkeep.scrubber.rest_ns = config.scrub.rest_ns
             if host.lost_writes:

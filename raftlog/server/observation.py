@@ -38,6 +38,10 @@ class NodeView(msgspec.Struct, frozen=True):
     durable: int = 0
     last: int = 0
     alarms: tuple[str, ...] = ()
+    damaged: int = 0
+    """Entries that are damaged on its disk and not repaired yet."""
+    repaired: int = 0
+    """Entries and files that were repaired since it was started."""
     problem: str = ""
     silent: bool = False
     """Whether there is a problem, and it is that nothing answers at all."""
@@ -213,4 +217,7 @@ async def _view(
         preferred=tuple(status.preferred),
         recovery=read_recovery(status),
         space=read_space(status.space),
+        damaged=status.counters.get("faulty_entries_size", 0),
+        repaired=status.counters.get("entries_repaired", 0)
+        + status.counters.get("files_repaired", 0),
     )

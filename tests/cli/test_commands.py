@@ -251,6 +251,16 @@ def test_who_is_down_already_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 voters (n1, n2, n3), 1 of them may fail" in capsys.readouterr().out
 
 
+def test_damage_is_shown_of_every_node(capsys: pytest.CaptureFixture[str]) -> None:
+    """A follower that repairs itself looked like any other."""
+    leader, follower = HEALTHY.nodes
+    show(ClusterView((leader, structs.replace(follower, damaged=2, repaired=1))), {})
+
+    shown = capsys.readouterr().out
+    assert "n2, shard 0: entries that are damaged: 2; entries and files repaired" in shown
+    assert "n1, shard 0:" not in shown
+
+
 def test_who_was_removed_or_learns_is_told_and_that_nobody_may_fail(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
