@@ -310,6 +310,14 @@ def test_verify_of_a_good_directory_ends_with_0(
     assert (shown["damaged"], shown["node"], shown["shards"][0]["entries"]) == (False, "n1", 1)
 
 
+def test_verify_of_a_good_directory_says_so(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of figures is no verdict."""
+    assert main(["log", "verify", str(directory)]) == Exit.DONE
+    assert f"{directory} is good" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("output", ["table", "json"])
 def test_verify_of_a_damaged_directory_ends_with_4(
     directory: Path, output: str, capsys: pytest.CaptureFixture[str]
