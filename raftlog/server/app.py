@@ -71,8 +71,6 @@ class NodeServer:
         """Done when the node cannot go on, with the reason."""
         self._strangers: set[NodeId] = set()
         self._is_member = False
-        self._was_told = False
-        """Whether this node has heard, since it runs, that it was removed."""
         self._seeks: dict[ShardId, Term] = {}
         """In which term a shard's replica was last said to look for a leader."""
         self._watching: asyncio.Task[None] | None = None
@@ -161,7 +159,7 @@ class NodeServer:
             self._watching.add_done_callback(self._joined)
 
     async def _watch_for_removal(self, host: Host) -> None:
-        """End the node once it is certain that it was removed, and does not know.
+        """End the node once it is certain that it was removed.
 
         Raises:
             DirectoryRefused: It was.
@@ -171,7 +169,7 @@ class NodeServer:
             host.replicas,
             host.id.directory,
             partial(decided_members, config, node.node, host.identity.cluster),
-            is_wanted=self._may_be_removed,
+            is_wanted=lambda: all(task.done() for task in self._joining),
             pause_s=life_signs_s(config) / 4,
         )
         await watch.until_removed()
@@ -180,17 +178,6 @@ class NodeServer:
             f"of no use any more; if {node.node} is to come back as a new member, move that "
             f"directory away and start it with: raftlog node run --node {node.node} --join"
         )
-
-    def _may_be_removed(self) -> bool:
-        """Whether this node does not know for good, and nothing is under way to make it a member.
-
-        Who has just heard it is quiet, and goes on until an operator stops it.
-        """
-        host = self._host
-        if host is None or not all(task.done() for task in self._joining):
-            return False
-        known = [replica.core.committed_membership for replica in host.replicas.values()]
-        return not self._was_told or any(each.find(host.id.node) == host.id for each in known)
 
     def tell_if_waiting(self) -> None:
         """Say what an operator has to do before a new node, without ``join``, takes part."""
@@ -296,13 +283,10 @@ class NodeServer:
             self._tell_if_removed(self._host)
 
     def _tell_if_removed(self, host: Host) -> None:
-        """Say so once this node is no member of any shard any more: an operator may stop it."""
+        """Say so once this node is no member of any shard any more."""
         is_member = _is_member(host)
-        if is_member:
-            self._was_told = False
-        elif self._is_member:
-            log.warning("this node was removed from the cluster; it may be stopped")
-            self._was_told = True
+        if self._is_member and not is_member:
+            log.warning("this node was removed from the cluster; it ends once that is certain")
         self._is_member = is_member
 
     # -- when something goes wrong

@@ -1,9 +1,10 @@
-"""A node that was removed and does not know it: it ends, and does not stand for election for ever.
+"""A node that was removed: it ends once that is certain, and stands for election no more.
 
 Nobody sends anything to a replica that was removed. One that was down meanwhile, or that does
 not know whether its removal was committed, hears no leader, stands for election, and is refused:
 all of that is right, because without it the cluster might have no leader (Raft §4.2.2), and none
-of it ever ends. So a node that hears no leader of any of its shards asks for the members.
+of it ever ends. One that knows is quiet, and of no use. So a node that hears no leader of any of
+its shards asks for the members.
 
 A node that is only *behind* must not end. It ends if, in every shard, a leader that has committed
 an entry of its own term says that the members are committed and that this directory is none of
