@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from raftlog.server.config import Config
+    from raftlog.server.config import Config, NodeConfig
 
 T = TypeVar("T")
 
@@ -90,6 +90,19 @@ def _addresses(text: str, source: str) -> tuple[str, ...]:
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint=source) from None
     return addresses
+
+
+def find_node(config: "Config", name: str) -> "NodeConfig":
+    """Return the node that ``--node`` names.
+
+    Raises:
+        ConfigError: The file names no such node.
+        typer.BadParameter: None was named; those that could be are told.
+    """
+    if not name:
+        which = " or ".join(f"--node {each}" for each in config.nodes)
+        raise typer.BadParameter(f"say which node of {config.path}: {which}")
+    return config.find(name)
 
 
 def read_config(path: Path) -> "Config":
