@@ -20,7 +20,7 @@
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
-        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
         ForeignTransaction
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
@@ -68,6 +68,7 @@ from raftlog.base.group_errors import (
     GroupInUse,
     GroupNotFound,
     OffsetGoesBack,
+    SubscriptionConflict,
     UnknownMember,
 )
 from raftlog.base.ids import NodeId
@@ -115,6 +116,7 @@ __all__ = [
     "RolledBack",
     "StorageError",
     "StorageFailed",
+    "SubscriptionConflict",
     "TransactionDecided",
     "TransactionForgotten",
     "TransactionNotFound",

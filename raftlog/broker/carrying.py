@@ -13,7 +13,13 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGr
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed, Delayed
-from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.groups import (
+    DeleteGroup,
+    GroupDeleted,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.hiding import RawCommand
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
@@ -77,6 +83,8 @@ class Carrier:
                 return state.groups.join(command)
             case LeaveGroup():
                 return state.groups.leave(command)
+            case SetSubscription():
+                return state.groups.subscribe(command)
             case DeleteGroup():
                 return self._delete_group(command)
             case ClaimQueue():

@@ -16,7 +16,7 @@ from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
@@ -38,6 +38,7 @@ CommandValue = (
     | ClaimQueue
     | CommitOffsets
     | SeekGroup
+    | SetSubscription
     | Trim
     | PassTime
     | SetQuota
@@ -68,6 +69,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     ClaimQueue: CommandType.CLAIM_QUEUE,
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
+    SetSubscription: CommandType.SET_SUBSCRIPTION,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
     SetQuota: CommandType.SET_QUOTA,

@@ -75,6 +75,8 @@ class CommandType(IntEnum):
     DECIDE = 32
     RESOLVE_TRANSACTION = 33
     ANSWER_CHECKS = 34
+    SET_SUBSCRIPTION = 50
+    """What a group reads is another thing now (``broker.groups``)."""
     APPEND_ONCE = 60
     """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
     SET_QUOTA = 61

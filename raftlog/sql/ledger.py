@@ -18,7 +18,7 @@ import msgspec
 from raftlog.base.errors import Fenced, RaftlogError, Unavailable
 from raftlog.sql.database import Database, Run
 from raftlog.sql.outbox import forget_sent, now_ms
-from raftlog.sql.tables import State
+from raftlog.sql.tables import END_BATCH, State
 from raftlog.wire.batch import Headers, Record
 
 EPOCH_STEP: Final = 2
@@ -64,7 +64,6 @@ _PARK: Final = (
 _PARK_ONE: Final = (
     "UPDATE raftlog_outbox SET state = 3, reason = :reason WHERE id = :id AND state = 0"
 )
-_END: Final = "DELETE FROM raftlog_batch WHERE queue = :queue"
 
 assert (State.WAITING, State.IN_BATCH, State.SENT, State.PARKED) == (0, 1, 2, 3)
 
@@ -198,19 +197,19 @@ class Ledger:
                             "offset": None if base is None else base + number,
                         },
                     )
-                run(_END, {"queue": batch.queue})
+                run(END_BATCH, {"queue": batch.queue})
 
     def give_back(self, batch: WrittenBatch) -> None:
         """Let the messages of a batch wait again: it is not stored, and never will be."""
         with self._writing() as run:
             run(_GIVE_BACK, {"queue": batch.queue})
-            run(_END, {"queue": batch.queue})
+            run(END_BATCH, {"queue": batch.queue})
 
     def park(self, batch: WrittenBatch, error: RaftlogError) -> None:
         """Let others go on without the messages of a batch that was refused."""
         with self._writing() as run:
             run(_PARK, {"queue": batch.queue, "reason": str(error)})
-            run(_END, {"queue": batch.queue})
+            run(END_BATCH, {"queue": batch.queue})
 
     def park_waiting(self, message: Waiting, error: RaftlogError) -> None:
         """Let others go on without a message for which there is no queue."""

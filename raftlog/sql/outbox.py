@@ -23,7 +23,7 @@ from raftlog.base.names import check_name
 from raftlog.client.durations import Duration, seconds, unix_ms
 from raftlog.client.packing import HeadersLike, check_size, record_of
 from raftlog.sql.database import Database, Run
-from raftlog.sql.tables import State, Table
+from raftlog.sql.tables import END_BATCH, State, Table
 
 C = TypeVar("C")
 
@@ -45,7 +45,6 @@ _SETTLE: Final = (
     "UPDATE raftlog_outbox SET state = :state, batch = NULL, settled_ms = :now_ms "
     "WHERE state = 1 AND batch = :queue"
 )
-_END: Final = "DELETE FROM raftlog_batch WHERE queue = :queue"
 _FORGET: Final = "DELETE FROM raftlog_outbox WHERE state = :sent AND settled_ms < :before_ms"
 
 
@@ -177,7 +176,7 @@ class Outbox(Generic[C]):
             for (number,) in run(_LEFT, values).rows:
                 settled = {"queue": number, "state": int(state), "now_ms": now_ms()}
                 changed += run(_SETTLE, settled).changed
-                run(_END, {"queue": number})
+                run(END_BATCH, {"queue": number})
         return changed
 
     def forget(self, older_than: Duration = timedelta(days=1)) -> int:

@@ -28,7 +28,6 @@ from types import TracebackType
 from typing import Final, Literal, ParamSpec, Self, TypeVar
 
 import msgspec
-from crc32c import crc32c
 
 from raftlog.base.errors import (
     DuplicateForgotten,
@@ -45,7 +44,7 @@ from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_
 from raftlog.client.catalog import Queues
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.packing import Columns, size_of
+from raftlog.client.packing import Columns, place_of_key, size_of
 from raftlog.sql.forwarding import ClusterForwarding, Forwarding
 from raftlog.sql.ledger import Ledger, Waiting, WrittenBatch
 from raftlog.sql.outbox import Outbox, now_ms
@@ -335,7 +334,7 @@ class Relay:
                 raise WrongQueue(f"{message.topic!r} has {queues} queues, no {message.place}")
             return message.place
         key = message.record.key
-        return self._turn % queues if key is None else crc32c(key) % queues
+        return self._turn % queues if key is None else place_of_key(key, queues)
 
     async def _begin(self, topic: str, queue: int) -> None:
         """Begin this relay's epoch in a queue: before a batch for it is written down."""

@@ -32,6 +32,9 @@ class State(IntEnum):
     """It was refused, and others go on without it."""
 
 
+END_BATCH: Final = "DELETE FROM raftlog_batch WHERE queue = :queue"
+"""Nothing is under way for a queue any more."""
+
 SQLITE_TABLES: Final[Mapping[Table, Sequence[str]]] = {
     Table.OUTBOX: (
         """CREATE TABLE IF NOT EXISTS raftlog_outbox (

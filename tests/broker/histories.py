@@ -9,7 +9,7 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed, Delay
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
@@ -32,6 +32,7 @@ from raftlog.broker.transactions import (
 from raftlog.broker.transactors import InitTransactor, Transactor, number_of
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
+from raftlog.wire.filters import RecordFilter
 from tests.broker.logs import FIRST, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
@@ -63,6 +64,7 @@ class History:
             *[self._join] * 3,
             *[self._leave] * 4,
             *[self._delete_group] * 3,
+            self._subscribe,
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,
@@ -169,8 +171,24 @@ class History:
         return SetQuota(kind, name, self.random.randrange(3), 1)
 
     def _join(self) -> CommandValue:
-        topics = tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
-        return JoinGroup(self._group(), self._member(), topics, 1_000)
+        name = self._group()
+        group = self.machine.groups.get(name)
+        if group is not None and self.random.random() < 0.8:
+            known = group.subscription
+            return JoinGroup(name, self._member(), known.topics, 1_000, "", known.wanted)
+        return JoinGroup(name, self._member(), self._topics(), 1_000)
+
+    def _topics(self) -> tuple[str, ...]:
+        return tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
+
+    def _subscribe(self) -> CommandValue:
+        name = self._group()
+        group = self.machine.groups.get(name)
+        version = 0 if group is None else group.subscription.version
+        wanted = RecordFilter((), self.random.choice(("", "x = 1")))
+        return SetSubscription(
+            name, self._topics(), wanted, self.random.choice((0, version, version + 1))
+        )
 
     def _leave(self) -> CommandValue:
         return LeaveGroup(self._group(), self._member())

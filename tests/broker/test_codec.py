@@ -11,7 +11,7 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
@@ -26,6 +26,7 @@ from raftlog.broker.topics import (
 from raftlog.broker.transactions import AnswerChecks, CheckAnswer, Decide, ResolveTransaction
 from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
+from raftlog.wire.filters import RecordFilter
 
 GOOD: list[CommandValue] = [
     CreateTopic("t", TopicChanges(queues=1, retention_ms=0)),
@@ -34,7 +35,8 @@ GOOD: list[CommandValue] = [
     MoveStart(1, 5),
     InitProducer(),
     FenceProducer(0, 1 << 16, 1),
-    JoinGroup("g", "m", ("t", "u"), 1_000, "café"),
+    JoinGroup("g", "m", ("t", "u"), 1_000, "café", RecordFilter(("a",), "x = 1")),
+    SetSubscription("g", ("t", "u"), RecordFilter(("a",), "x = 1"), 3),
     LeaveGroup("g", "m", expired=True),
     DeleteGroup("g"),
     ClaimQueue("g", 1, 3, "m"),
@@ -84,6 +86,11 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
     "no topics": (lambda: JoinGroup("g", "m", (), 1_000), BadRequest),
     "too many topics": (
         lambda: JoinGroup("g", "m", tuple(map(str, range(GROUP_TOPICS_MAX + 1))), 1_000),
+        BadRequest,
+    ),
+    "a topic twice": (lambda: SetSubscription("g", ("t", "t")), BadRequest),
+    "a long filter": (
+        lambda: SetSubscription("g", ("t",), RecordFilter((), "x" * 1025)),
         BadRequest,
     ),
     "a short session": (lambda: JoinGroup("g", "m", ("t",), 999), BadRequest),
