@@ -21,7 +21,9 @@ from raftlog.service import (
     quota_handlers,
     record_handlers,
     topic_handlers,
+    transaction_handlers,
 )
+from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService, drain
@@ -36,6 +38,7 @@ from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.topics import TopicService
+from raftlog.service.transactions import TransactionService
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
@@ -48,6 +51,8 @@ class ShardService(msgspec.Struct, frozen=True):
 
     produce: ProduceService
     delays: DelayService
+    transactions: TransactionService
+    checks: CheckService
     read: ReadService
     filters: FilterService
     find: FindService
@@ -80,6 +85,7 @@ class ClientHandlers:
     def __init__(self, shards: Mapping[ShardId, ShardService]) -> None:
         self._shards = shards
         with_, groups, members = self._with, group_handlers, member_handlers
+        halves = transaction_handlers
         self.by_method: Final[Mapping[int, Handler]] = {
             Method.APPEND: self._append,
             Method.READ: self._read,
@@ -115,6 +121,13 @@ class ClientHandlers:
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
             Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
+            Method.TRANSACTOR_INIT: with_(lambda shard: shard.transactions, halves.init),
+            Method.HALVES_STAGE: self._with_durability(halves.stage),
+            Method.TRANSACTIONS_DECIDE: self._with_durability(halves.decide),
+            Method.TRANSACTION_LIST: with_(lambda shard: shard.transactions, halves.list_),
+            Method.TRANSACTION_RESOLVE: with_(lambda shard: shard.transactions, halves.resolve),
+            Method.CHECKS_POLL: with_(lambda shard: shard.checks, halves.poll),
+            Method.CHECKS_ANSWER: with_(lambda shard: shard.checks, halves.answer),
             Method.DELAYED_APPEND: self._append_delayed,
             Method.DELAYED_CANCEL: with_(lambda shard: shard.delays, delay_handlers.cancel),
             Method.DELAYED_LIST: with_(lambda shard: shard.delays, delay_handlers.list_),
@@ -129,6 +142,18 @@ class ClientHandlers:
             shard = self._shard(request)
             if shard is not None:
                 handle(use_cases(shard), request)
+
+        return handler
+
+    def _with_durability(
+        self, handle: Callable[[TransactionService, str, ClientRequest], None]
+    ) -> Handler:
+        """Return the handler of what is answered with what it means to be stored."""
+
+        def handler(request: ClientRequest) -> None:
+            shard = self._shard(request)
+            if shard is not None:
+                handle(shard.transactions, shard.durability, request)
 
         return handler
 

@@ -62,6 +62,16 @@ class PassingTime:
         self._reign += 1
         self._disarm()
 
+    @property
+    def now_ms(self) -> int:
+        """What log time is about now: that of the last entry, and what has passed since."""
+        return self._time_ms + (self._scheduler.now_ns() - self._at_ns) // NS_PER_MS
+
+    def pass_now(self) -> None:
+        """Something waits for log time to pass that apply does not do by itself."""
+        if self._leads:
+            self._propose()
+
     def _disarm(self) -> None:
         self._due_ms = NEVER_MS
         if self._timer is not None:
@@ -96,8 +106,7 @@ class PassingTime:
 
     def _wake(self) -> None:
         self._timer = None
-        now_ms = self._time_ms + (self._scheduler.now_ns() - self._at_ns) // NS_PER_MS
-        if self._machine.next_due_ms <= now_ms:
+        if self._machine.next_due_ms <= self.now_ms:
             self._propose()
         else:
             self._arm()

@@ -9,6 +9,7 @@ from typing import Final
 
 from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.checks import CheckService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.relocating import Relocating
@@ -26,12 +27,14 @@ class Reign:
         retention: RetentionService,
         time: PassingTime,
         relocating: Relocating,
+        checks: CheckService,
     ) -> None:
         self._sessions: Final = sessions
         self._heartbeats: Final = heartbeats
         self._retention: Final = retention
         self._time: Final = time
         self._relocating: Final = relocating
+        self._checks: Final = checks
         self._term: Term = TERM_ZERO
         """The term in which this node leads; 0: it does not."""
 
@@ -46,6 +49,7 @@ class Reign:
             self._retention.begin()
             self._time.begin()
             self._relocating.begin()
+            self._checks.begin()
         else:
             self.stop()
 
@@ -56,6 +60,7 @@ class Reign:
         self._retention.end()
         self._time.end()
         self._relocating.end()
+        self._checks.end()
         self._heartbeats.leadership_lost()
 
     def counters(self) -> Mapping[str, int]:
@@ -67,5 +72,7 @@ class Reign:
             "sessions_expired": self._sessions.expired,
             "starts_moved": self._retention.moves,
             "time_entries": self._time.proposed,
+            "checks_asked": self._checks.asked,
+            "checks_waiting_size": len(self._checks.waiting),
             "relocated_batches": self._relocating.relocated,
         }

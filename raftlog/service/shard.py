@@ -23,6 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
+from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
@@ -54,6 +55,7 @@ from raftlog.service.status import (
     service_counters,
 )
 from raftlog.service.topics import TopicService
+from raftlog.service.transactions import TransactionService
 from raftlog.service.trimming import LogTrimming
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
@@ -123,7 +125,8 @@ class BrokerShard:
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
         time = PassingTime(replica, machine, scheduler)
-        reign = Reign(sessions, heartbeats, retention, time, relocating)
+        checks = CheckService(replica, machine, bodies, time, scheduler)
+        reign = Reign(sessions, heartbeats, retention, time, relocating, checks)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
@@ -138,6 +141,8 @@ class BrokerShard:
         return ShardService(
             produce=produce,
             delays=DelayService(replica, machine, admission),
+            transactions=TransactionService(replica, machine, admission),
+            checks=checks,
             read=read,
             filters=filters,
             find=find,

@@ -7,7 +7,16 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, delays, groups, members, producers, quotas, topics
+from raftlog.wire.schema import (
+    client,
+    delays,
+    groups,
+    members,
+    producers,
+    quotas,
+    topics,
+    transactions,
+)
 
 M = TypeVar("M", bound=Message)
 
@@ -56,6 +65,19 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.DELAYED_APPEND: Exchange(delays.AppendDelayed, delays.BatchDelayed, changes=True),
     Method.DELAYED_CANCEL: Exchange(delays.CancelDelayed, delays.DelayedCancelled),
     Method.DELAYED_LIST: Exchange(delays.ListDelayed, delays.DelayedListed),
+    Method.TRANSACTOR_INIT: Exchange(transactions.InitTransactor, transactions.TransactorBegun),
+    Method.HALVES_STAGE: Exchange(transactions.StageHalves, transactions.HalvesStaged),
+    Method.TRANSACTIONS_DECIDE: Exchange(
+        *(transactions.DecideTransactions, transactions.TransactionsDecided), changes=True
+    ),
+    Method.CHECKS_POLL: Exchange(transactions.PollChecks, transactions.ChecksDue),
+    Method.CHECKS_ANSWER: Exchange(transactions.AnswerChecks, transactions.TransactionsDecided),
+    Method.TRANSACTION_LIST: Exchange(
+        transactions.ListTransactions, transactions.TransactionsListed
+    ),
+    Method.TRANSACTION_RESOLVE: Exchange(
+        *(transactions.ResolveTransaction, transactions.TransactionDecided), changes=True
+    ),
     Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
@@ -101,6 +123,13 @@ RPCS: Final[Mapping[str, Method]] = {
     "AppendLater": Method.DELAYED_APPEND,
     "CancelLater": Method.DELAYED_CANCEL,
     "ListLater": Method.DELAYED_LIST,
+    "InitTransactions": Method.TRANSACTOR_INIT,
+    "StageHalf": Method.HALVES_STAGE,
+    "Decide": Method.TRANSACTIONS_DECIDE,
+    "PollCheck": Method.CHECKS_POLL,
+    "AnswerCheck": Method.CHECKS_ANSWER,
+    "TransactionList": Method.TRANSACTION_LIST,
+    "TransactionResolve": Method.TRANSACTION_RESOLVE,
     "QuotaSet": Method.QUOTA_SET,
     "QuotaRemove": Method.QUOTA_REMOVE,
     "QuotaList": Method.QUOTA_LIST,
