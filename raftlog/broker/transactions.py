@@ -418,7 +418,7 @@ class Transactions:
         return None if owner is None else self.table.rows.get(owner.handle(number))
 
     def page(self, after: PagePlace, count: int) -> tuple[list[Transaction], PagePlace | None]:
-        """Return up to ``count`` open ones behind ``after``, and where to go on; None: that is all.
+        """Return up to ``count`` open ones behind ``after``, and where to go on; None: it ends.
 
         First the parked ones, then those that will be, then those that wait for a check.
         """

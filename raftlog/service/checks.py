@@ -101,7 +101,7 @@ class CheckService:
         self.waiting.wake_all()
 
     def poll(self, group: str, wait_ns: int, count: int, reply: OnChecks) -> "Polling":
-        """Tell what a member of ``group`` is to check; ``reply`` may be called before this ends."""
+        """Tell what a member of ``group`` is to check; ``reply`` may be called at once."""
         count = min(count or CHECKS_PER_POLL_MAX, CHECKS_PER_POLL_MAX)
         polling = Polling(self, group, self.scheduler.now_ns() + wait_ns, count, reply)
         polling.look(expired=False)

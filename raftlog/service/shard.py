@@ -153,7 +153,7 @@ class BrokerShard:
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             members=MemberService(replica),
-            status=lambda: _status(replica, facts, counted()),
+            status=lambda: _status(replica, facts, counted(), machine),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
@@ -268,10 +268,19 @@ class _Kept(msgspec.Struct, frozen=True):
         }
 
 
-def _status(replica: Replica, facts: NodeFacts, counters: Mapping[str, int]) -> client.NodeStatus:
+def _status(
+    replica: Replica, facts: NodeFacts, counters: Mapping[str, int], machine: BrokerMachine
+) -> client.NodeStatus:
+    alarms = list(replica.upkeep.alarms.raised)
+    parked = machine.state.transactions.parked
+    if parked:
+        alarms.append(
+            f"{parked} half messages are parked: no checker could say what became of them; "
+            "decide each: raftlog transactions list --parked"
+        )
     return node_status(
         *(facts, replica.status(), replica.core.membership, counters),
-        *(replica.upkeep.alarms.raised, replica.members.drained),
+        *(alarms, replica.members.drained),
     )
 
 

@@ -5,6 +5,7 @@ from typing import cast
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest, RaftlogError
+from raftlog.base.limits import DECISIONS_PER_COMMAND_MAX
 from raftlog.broker.decisions import Decided, Decision
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.transactions import (
@@ -40,6 +41,11 @@ def init(service: TransactionService, request: ClientRequest) -> None:
 def stage(service: TransactionService, durability: str, request: ClientRequest) -> None:
     """Store the half messages that are the request's payload."""
     message = cast("transactions.StageHalves", request.message)
+    if len(message.halves) > DECISIONS_PER_COMMAND_MAX:
+        request.fail(
+            BadRequest(f"{len(message.halves)} half messages; send {DECISIONS_PER_COMMAND_MAX}")
+        )
+        return
     if sum(half.length for half in message.halves) != len(request.payload):
         request.fail(BadRequest("the lengths of the half messages are not those of the payload"))
         return

@@ -68,7 +68,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.TRANSACTOR_INIT: Exchange(transactions.InitTransactor, transactions.TransactorBegun),
     Method.HALVES_STAGE: Exchange(transactions.StageHalves, transactions.HalvesStaged),
     Method.TRANSACTIONS_DECIDE: Exchange(
-        *(transactions.DecideTransactions, transactions.TransactionsDecided), changes=True
+        transactions.DecideTransactions, transactions.TransactionsDecided
     ),
     Method.CHECKS_POLL: Exchange(transactions.PollChecks, transactions.ChecksDue),
     Method.CHECKS_ANSWER: Exchange(transactions.AnswerChecks, transactions.TransactionsDecided),
@@ -76,14 +76,14 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
         transactions.ListTransactions, transactions.TransactionsListed
     ),
     Method.TRANSACTION_RESOLVE: Exchange(
-        *(transactions.ResolveTransaction, transactions.TransactionDecided), changes=True
+        transactions.ResolveTransaction, transactions.TransactionDecided
     ),
     Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
 }
-"""What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
-under the same member) counts as looking: its caller asks again."""
+"""What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a
+decision, a join under the same member) counts as looking: its caller asks again."""
 
 BROKER: Final = "Broker"
 """The gRPC service that offers the same to any language (``broker.proto``)."""

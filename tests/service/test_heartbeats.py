@@ -6,6 +6,7 @@ from raftlog.base.errors import NotLeader, UnknownMember
 from raftlog.base.ids import NodeId
 from raftlog.broker.groups import Assignment
 from raftlog.broker.topics import TopicChanges
+from raftlog.service.checks import CheckService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
@@ -140,10 +141,10 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     generation = world.join("m1").generation
     retention = RetentionService(world.replica, world.machine, FakeRanges(), world.scheduler)
     passing = PassingTime(world.replica, world.machine, world.scheduler)
-    relocating = Relocating(
-        world.replica, world.machine, FakeBodies(world.replica), world.scheduler
-    )
-    reign = Reign(world.sessions, world.heartbeats, retention, passing, relocating)
+    bodies = FakeBodies(world.replica)
+    relocating = Relocating(world.replica, world.machine, bodies, world.scheduler)
+    checks = CheckService(world.replica, world.machine, bodies, passing, world.scheduler)
+    reign = Reign(world.sessions, world.heartbeats, retention, passing, relocating, checks)
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")
     reign.stop()

@@ -4,6 +4,7 @@ import pytest
 
 from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.checks import CheckService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
@@ -22,10 +23,11 @@ class World:
         replica, machine = self.consumers.replica, self.consumers.machine
         retention = RetentionService(replica, machine, FakeRanges(), self.consumers.scheduler)
         passing = PassingTime(replica, machine, self.consumers.scheduler)
-        relocating = Relocating(replica, machine, FakeBodies(replica), self.consumers.scheduler)
-        self.reign = Reign(
-            self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating
-        )
+        bodies, scheduler = FakeBodies(replica), self.consumers.scheduler
+        relocating = Relocating(replica, machine, bodies, scheduler)
+        checks = CheckService(replica, machine, bodies, passing, scheduler)
+        sessions, heartbeats = self.consumers.sessions, self.consumers.heartbeats
+        self.reign = Reign(sessions, heartbeats, retention, passing, relocating, checks)
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:
         """Change the role; return how many sessions and how many timers there are."""

@@ -2,8 +2,8 @@
 
 A frame has the record batches beside its message; gRPC has only the message,
 so they lie in the ``batch`` of ``AppendBatch`` and ``AppendDelayed``, in the ``batches`` of
-``StageHalves``, ``BatchesRead`` and ``ChecksDue``. They are taken out before a handler sees the request and
-put in after it has answered.
+``StageHalves``, ``BatchesRead`` and ``ChecksDue``. They are taken out before a handler sees
+the request and put in after it has answered.
 """
 
 import asyncio
