@@ -28,9 +28,11 @@ from raftlog.base.errors import Closed, WrongLoop
 from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
+from raftlog.client.checking import Checker
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
+from raftlog.client.halves import TransactionalProducer
 from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
@@ -48,7 +50,7 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
 OnLost = Literal["error", "skip"]
-P = TypeVar("P", Producer, Consumer, Reader)
+P = TypeVar("P", Producer, Consumer, Reader, TransactionalProducer)
 
 
 class Client:
@@ -87,7 +89,7 @@ class Client:
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._parts: set[Producer | Consumer | Reader] = set()
+        self._parts: set[Producer | Consumer | Reader | TransactionalProducer] = set()
         self._producer: Producer | None = None
         self._is_closed = False
         self._topics = Topics(self._asker, self._catalog)
@@ -323,6 +325,28 @@ class Client:
                 buffer_records=buffer_records,
                 buffer_bytes=buffer_bytes,
             )
+        )
+
+    def transactional_producer(
+        self,
+        name: str,
+        *,
+        group: str,
+        checker: Checker | None = None,
+        timeout: Duration | None = None,
+    ) -> TransactionalProducer:
+        """Return a producer of half messages: visible only once their local work is done.
+
+        Args:
+            name: Outlives the process: whoever begins under it again fences the one before.
+            group: Whose members are asked about what was not decided.
+            checker: Says what became of a transaction; called, or awaited, for those of the
+                whole group. None: this process is not asked.
+            timeout: Seconds that a call is tried; without it, the client's.
+        """
+        self._check()
+        return self._own(
+            TransactionalProducer(self._asker, self._catalog, name, group, checker, timeout)
         )
 
     # -- receiving

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadRequest, RaftlogError
+from raftlog.base.errors import BadRequest, Outcome, RaftlogError, Throttled
 from raftlog.base.limits import DECISIONS_PER_COMMAND_MAX
 from raftlog.broker.decisions import Decided, Decision
 from raftlog.broker.refusals import CommandRefused
@@ -51,12 +51,24 @@ def stage(service: TransactionService, durability: str, request: ClientRequest) 
         return
 
     def staged(outcomes: Sequence[HalfStaged | RaftlogError]) -> None:
+        # Who leads no more, or does not know, is not asked again about the rest: copies are
+        # harmless, so all of it goes to the next leader.
+        lasting = [each for each in outcomes if isinstance(each, RaftlogError) and _is_ours(each)]
+        if lasting:
+            request.fail(lasting[0])
+            return
         request.reply(
             transactions.HalvesStaged(halves=map(_half, outcomes), durability=durability)
         )
 
     owner = (message.transactor, message.epoch)
     service.stage(owner, _halves(message, request.payload), staged, message.client)
+
+
+def _is_ours(error: RaftlogError) -> bool:
+    """Whether an error is about this node and not about one half message."""
+    is_open = error.retriable or error.outcome is Outcome.UNKNOWN
+    return is_open and not isinstance(error, Throttled)
 
 
 def _halves(message: transactions.StageHalves, payload: Buffer) -> list[HalfToStage]:

@@ -16,7 +16,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.base.limits import CHECK_AGAIN_MS, CHECK_FIRST_MS, CHECKS_MAX
-from raftlog.service.checks import ASK_AGAIN_NS, LOOK_NS_MAX
+from raftlog.service.checks import ASK_AGAIN_NS, LOOK_NS_MAX, SOON_NS
 from raftlog.wire.batch import Batch, encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
@@ -81,7 +81,11 @@ class Halves:
 
     def poll(self, group: str = "billing", wait_ms: int = 60_000) -> FakeRequest:
         asked = transactions.PollChecks(group=group, wait_ms=wait_ms)
-        return self.ask(Method.CHECKS_POLL, asked)
+        request = self.ask(Method.CHECKS_POLL, asked)
+        for _ in range(3):  # what is due already waits for an entry that says so
+            self.shard.scheduler.advance(SOON_NS)
+            self.settle()
+        return request
 
     def answer(
         self, check: transactions.Check, verdict: int, group: str = "billing"
@@ -114,7 +118,7 @@ class Halves:
     def end_offset(self) -> int:
         queue = self.replica.machine.queues.get(self.shard.queue)
         assert queue is not None
-        return queue.end
+        return queue.end_offset
 
 
 @pytest.fixture
