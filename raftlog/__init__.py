@@ -6,7 +6,7 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``);
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Verdict``, ``UndecidedMessage``);
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
 """
@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from raftlog import errors as errors
+    from raftlog.client.checking import UndecidedMessage as UndecidedMessage
+    from raftlog.client.checking import Verdict as Verdict
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
     from raftlog.client.later import DELAY_LEVELS as DELAY_LEVELS
@@ -52,6 +54,8 @@ _HOMES: Final = {
     "Settings": "raftlog.embedded",
     "StateMachine": "raftlog.embedded",
     "StoredBatch": "raftlog.client.receipts",
+    "UndecidedMessage": "raftlog.client.checking",
+    "Verdict": "raftlog.client.checking",
 }
 
 __all__ = [
@@ -72,6 +76,8 @@ __all__ = [
     "Settings",
     "StateMachine",
     "StoredBatch",
+    "UndecidedMessage",
+    "Verdict",
     "errors",
 ]
 

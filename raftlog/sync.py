@@ -29,12 +29,15 @@ from raftlog.base.errors import Closed, RaftlogError
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
+from raftlog.client import halves as aio_halves
 from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
 from raftlog.client import producer as aio_producer
 from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
+from raftlog.client import transactions as aio_transactions
+from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
@@ -120,6 +123,91 @@ class Quotas(_Face[aio_quotas.Quotas]):
     set = _blocking(aio_quotas.Quotas.set)
     remove = _blocking(aio_quotas.Quotas.remove)
     list = _blocking(aio_quotas.Quotas.list)
+
+
+class Transactions(_Face[aio_transactions.Transactions]):
+    """The open half messages of a cluster."""
+
+    list = _blocking(aio_transactions.Transactions.list)
+    commit = _blocking(aio_transactions.Transactions.commit)
+    rollback = _blocking(aio_transactions.Transactions.rollback)
+
+
+class Half(_Face[aio_halves.Half]):
+    """A half message: stored, visible to nobody, to be decided once."""
+
+    commit = _blocking(aio_halves.Half.commit)
+    rollback = _blocking(aio_halves.Half.rollback)
+    leave = _on_loop(aio_halves.Half.leave)
+
+    @property
+    def transaction(self) -> str:
+        """What it is decided by from elsewhere: ``client.transactions``."""
+        return self._inner.transaction
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """Where it is, once it was committed."""
+        return self._inner.receipt
+
+
+class HalfTransaction:
+    """``with`` round the local work: commits at its end, rolls back if it raises."""
+
+    def __init__(self, thread: LoopThread, inner: aio_halves.HalfTransaction) -> None:
+        self._thread = thread
+        self._inner = inner
+
+    def __enter__(self) -> Half:
+        """Store the half message."""
+        return Half(self._thread, self._thread.run(self._inner.__aenter__()))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit, or roll back and let the error pass."""
+        self._thread.run(self._inner.__aexit__(kind, error, trace))
+
+
+class TransactionalProducer(_Face[aio_halves.TransactionalProducer]):
+    """A producer of half messages; any thread may use it."""
+
+    close = _blocking(aio_halves.TransactionalProducer.aclose)
+    _half = _blocking(aio_halves.TransactionalProducer.half)
+    _transaction = _on_loop(aio_halves.TransactionalProducer.transaction)
+    _begin = _blocking(aio_halves.TransactionalProducer.__aenter__)
+
+    @wraps(aio_halves.TransactionalProducer.half)
+    def half(self, *args: Any, **kwargs: Any) -> Half:
+        """Store one record that nobody sees before it is committed."""
+        return Half(self._thread, self._half(*args, **kwargs))
+
+    @wraps(aio_halves.TransactionalProducer.transaction)
+    def transaction(self, *args: Any, **kwargs: Any) -> HalfTransaction:
+        """Return ``with``: a half message before it, its commit after."""
+        return HalfTransaction(self._thread, self._transaction(*args, **kwargs))
+
+    @property
+    def status(self) -> aio_halves.HalfStatus:
+        """How often it was asked to check, and what hinders it."""
+        return self._inner.status
+
+    def __enter__(self) -> Self:
+        """Begin under the name, and answer checks from now on."""
+        self._begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
 
 
 class Members(_Face[aio_members.Members]):
@@ -382,6 +470,7 @@ class Client(_Face[aio.Client]):
     send_later = _blocking(aio.Client.send_later)
     resolve = _blocking(aio.Client.resolve)
     _producer = _on_loop(aio.Client.producer)
+    _transactional_producer = _on_loop(aio.Client.transactional_producer)
     _consumer = _on_loop(aio.Client.consumer)
     _reader = _on_loop(aio.Client.reader)
 
@@ -414,6 +503,31 @@ class Client(_Face[aio.Client]):
     def producer(self, **options: Any) -> Producer:
         """Return a producer of its own name."""
         return Producer(self._thread, self._producer(**options))
+
+    @property
+    def transactions(self) -> Transactions:
+        """List half messages that nobody decided, and decide them by hand."""
+        return Transactions(self._thread, self._inner._transactions)
+
+    @wraps(aio.Client.transactional_producer)
+    def transactional_producer(
+        self,
+        name: str,
+        *,
+        group: str,
+        checker: Callable[[UndecidedMessage], Verdict] | None = None,
+        timeout: Duration | None = None,
+    ) -> TransactionalProducer:
+        """Return a producer of half messages; its checker runs in threads of its own."""
+
+        async def check(message: UndecidedMessage) -> Verdict:
+            assert checker is not None, "nobody else is asked"
+            return await asyncio.to_thread(checker, message)
+
+        inner = self._transactional_producer(
+            name, group=group, checker=None if checker is None else check, timeout=timeout
+        )
+        return TransactionalProducer(self._thread, inner)
 
     @wraps(aio.Client.consumer)
     def consumer(self, group: str, topics: str | Sequence[str], **options: Any) -> Consumer:

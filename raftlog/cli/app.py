@@ -27,6 +27,7 @@ from raftlog.cli import (
     quota,
     sub,
     topic,
+    transactions,
 )
 from raftlog.cli.exits import Exit, exit_of, sentence
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -42,6 +43,7 @@ app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
 app.add_typer(delayed.app, name="delayed")
+app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")
 app.add_typer(quota.app, name="quota")
 app.add_typer(leader.app, name="leader")

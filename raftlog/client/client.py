@@ -44,6 +44,7 @@ from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import LEADS, Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
+from raftlog.client.transactions import Transactions
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
@@ -97,6 +98,7 @@ class Client:
         self._members = Members(self._asker, self._router_of)
         self._delayed = DelayedMessages(self._asker, self._catalog)
         self._quotas = Quotas(self._asker)
+        self._transactions = Transactions(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -170,6 +172,12 @@ class Client:
         """Set, remove and list quotas of clients and topics."""
         self._check()
         return self._quotas
+
+    @property
+    def transactions(self) -> Transactions:
+        """List half messages that nobody decided, and decide them by hand."""
+        self._check()
+        return self._transactions
 
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
