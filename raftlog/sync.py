@@ -19,26 +19,31 @@ what the method of the same name says in ``raftlog.client``.
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from raftlog.base.errors import Closed, RaftlogError
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
-from raftlog.client import groups as aio_groups
-from raftlog.client import halves as aio_halves
-from raftlog.client import later as aio_later
-from raftlog.client import members as aio_members
 from raftlog.client import producer as aio_producer
-from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
-from raftlog.client import topics as aio_topics
-from raftlog.client import transactions as aio_transactions
 from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.durations import Duration
+from raftlog.client.faces import (
+    DelayedMessages,
+    Face,
+    Groups,
+    Members,
+    Quotas,
+    Topics,
+    Transactions,
+    blocking,
+    on_loop,
+)
+from raftlog.client.half_faces import TransactionalProducer
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
@@ -51,187 +56,17 @@ CHUNK: Final = 100
 IDLE_S: Final = 1.0
 
 
-class _Face(Generic[A]):
-    """The blocking face of an object that lives on the thread's loop."""
-
-    def __init__(self, thread: LoopThread, inner: A) -> None:
-        self._thread = thread
-        self._inner = inner
-
-
-def _blocking(
-    method: Callable[Concatenate[A, P], Awaitable[R]],
-) -> Callable[Concatenate[_Face[A], P], R]:
-    """Return ``method``, waiting for its result."""
-
-    @wraps(method)
-    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def work() -> R:
-            return await method(face._inner, *args, **kwargs)
-
-        return face._thread.run(work())
-
-    return call
-
-
-def _on_loop(
-    method: Callable[Concatenate[A, P], R],
-) -> Callable[Concatenate[_Face[A], P], R]:
-    """Return ``method``, which awaits nothing, called on the loop."""
-
-    @wraps(method)
-    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def work() -> R:
-            return method(face._inner, *args, **kwargs)
-
-        return face._thread.run(work())
-
-    return call
-
-
-class Topics(_Face[aio_topics.Topics]):
-    """The topics of a cluster."""
-
-    create = _blocking(aio_topics.Topics.create)
-    alter = _blocking(aio_topics.Topics.alter)
-    delete = _blocking(aio_topics.Topics.delete)
-    describe = _blocking(aio_topics.Topics.describe)
-    offsets = _blocking(aio_topics.Topics.offsets)
-    list = _blocking(aio_topics.Topics.list)
-
-
-class Groups(_Face[aio_groups.Groups]):
-    """The consumer groups of a cluster."""
-
-    list = _blocking(aio_groups.Groups.list)
-    describe = _blocking(aio_groups.Groups.describe)
-    subscribe = _blocking(aio_groups.Groups.subscribe)
-    seek = _blocking(aio_groups.Groups.seek)
-    delete = _blocking(aio_groups.Groups.delete)
-
-
-class DelayedMessages(_Face[aio_later.DelayedMessages]):
-    """The delayed messages of a cluster."""
-
-    cancel = _blocking(aio_later.DelayedMessages.cancel)
-    list = _blocking(aio_later.DelayedMessages.list)
-
-
-class Quotas(_Face[aio_quotas.Quotas]):
-    """The quotas of a cluster."""
-
-    set = _blocking(aio_quotas.Quotas.set)
-    remove = _blocking(aio_quotas.Quotas.remove)
-    list = _blocking(aio_quotas.Quotas.list)
-
-
-class Transactions(_Face[aio_transactions.Transactions]):
-    """The open half messages of a cluster."""
-
-    list = _blocking(aio_transactions.Transactions.list)
-    commit = _blocking(aio_transactions.Transactions.commit)
-    rollback = _blocking(aio_transactions.Transactions.rollback)
-
-
-class Half(_Face[aio_halves.Half]):
-    """A half message: stored, visible to nobody, to be decided once."""
-
-    commit = _blocking(aio_halves.Half.commit)
-    rollback = _blocking(aio_halves.Half.rollback)
-    leave = _on_loop(aio_halves.Half.leave)
-
-    @property
-    def transaction(self) -> str:
-        """What it is decided by from elsewhere: ``client.transactions``."""
-        return self._inner.transaction
-
-    @property
-    def receipt(self) -> Receipt | None:
-        """Where it is, once it was committed."""
-        return self._inner.receipt
-
-
-class HalfTransaction:
-    """``with`` round the local work: commits at its end, rolls back if it raises."""
-
-    def __init__(self, thread: LoopThread, inner: aio_halves.HalfTransaction) -> None:
-        self._thread = thread
-        self._inner = inner
-
-    def __enter__(self) -> Half:
-        """Store the half message."""
-        return Half(self._thread, self._thread.run(self._inner.__aenter__()))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Commit, or roll back and let the error pass."""
-        self._thread.run(self._inner.__aexit__(kind, error, trace))
-
-
-class TransactionalProducer(_Face[aio_halves.TransactionalProducer]):
-    """A producer of half messages; any thread may use it."""
-
-    close = _blocking(aio_halves.TransactionalProducer.aclose)
-    _half = _blocking(aio_halves.TransactionalProducer.half)
-    _transaction = _on_loop(aio_halves.TransactionalProducer.transaction)
-    _begin = _blocking(aio_halves.TransactionalProducer.__aenter__)
-
-    @wraps(aio_halves.TransactionalProducer.half)
-    def half(self, *args: Any, **kwargs: Any) -> Half:
-        """Store one record that nobody sees before it is committed."""
-        return Half(self._thread, self._half(*args, **kwargs))
-
-    @wraps(aio_halves.TransactionalProducer.transaction)
-    def transaction(self, *args: Any, **kwargs: Any) -> HalfTransaction:
-        """Return ``with``: a half message before it, its commit after."""
-        return HalfTransaction(self._thread, self._transaction(*args, **kwargs))
-
-    @property
-    def status(self) -> aio_halves.HalfStatus:
-        """How often it was asked to check, and what hinders it."""
-        return self._inner.status
-
-    def __enter__(self) -> Self:
-        """Begin under the name, and answer checks from now on."""
-        self._begin()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
-
-class Members(_Face[aio_members.Members]):
-    """The nodes of a cluster."""
-
-    list = _blocking(aio_members.Members.list)
-    add = _blocking(aio_members.Members.add)
-    promote = _blocking(aio_members.Members.promote)
-    demote = _blocking(aio_members.Members.demote)
-    remove = _blocking(aio_members.Members.remove)
-    prefer = _blocking(aio_members.Members.prefer)
-
-
-class Producer(_Face[aio_producer.Producer]):
+class Producer(Face[aio_producer.Producer]):
     """A producer; any thread may send. Each thread's records stay in order."""
 
-    send = _blocking(aio_producer.Producer.send)
-    send_batch = _blocking(aio_producer.Producer.send_batch)
-    send_later = _blocking(aio_producer.Producer.send_later)
-    oneway = _on_loop(aio_producer.Producer.oneway)
-    ready = _blocking(aio_producer.Producer.ready)
-    flush = _blocking(aio_producer.Producer.flush)
-    resolve = _blocking(aio_producer.Producer.resolve)
-    close = _blocking(aio_producer.Producer.aclose)
+    send = blocking(aio_producer.Producer.send)
+    send_batch = blocking(aio_producer.Producer.send_batch)
+    send_later = blocking(aio_producer.Producer.send_later)
+    oneway = on_loop(aio_producer.Producer.oneway)
+    ready = blocking(aio_producer.Producer.ready)
+    flush = blocking(aio_producer.Producer.flush)
+    resolve = blocking(aio_producer.Producer.resolve)
+    close = blocking(aio_producer.Producer.aclose)
 
     @wraps(aio_producer.Producer.post)
     def post(self, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Receipt]:
@@ -261,14 +96,14 @@ class Producer(_Face[aio_producer.Producer]):
         self.close(flush=kind is None or issubclass(kind, Exception))
 
 
-class Reader(_Face[aio_reader.Reader]):
+class Reader(Face[aio_reader.Reader]):
     """A reader; for one thread at a time."""
 
     def __init__(self, thread: LoopThread, inner: aio_reader.Reader) -> None:
         super().__init__(thread, inner)
         self._chunk: deque[Message] = deque()
 
-    close = _blocking(aio_reader.Reader.aclose)
+    close = blocking(aio_reader.Reader.aclose)
 
     def __iter__(self) -> Self:
         """Iterate over messages."""
@@ -333,7 +168,7 @@ class Reader(_Face[aio_reader.Reader]):
         self.close()
 
 
-class Consumer(_Face[aio_consumer.Consumer]):
+class Consumer(Face[aio_consumer.Consumer]):
     """A member of a group; for one thread at a time.
 
     Messages cross from the loop's thread by the hundred. What this thread has not
@@ -446,7 +281,7 @@ class Consumer(_Face[aio_consumer.Consumer]):
         self.close()
 
 
-class Client(_Face[aio.Client]):
+class Client(Face[aio.Client]):
     """A client of one cluster, for threads: see ``raftlog.Client``.
 
     A client that is not closed keeps its thread until the program ends.
@@ -463,16 +298,16 @@ class Client(_Face[aio.Client]):
         inner = aio.Client(seeds, timeout=timeout, cluster=cluster, client_id=client_id)
         super().__init__(LoopThread(), inner)
 
-    status = _blocking(aio.Client.status)
-    transfer_leader = _blocking(aio.Client.transfer_leader)
-    send = _blocking(aio.Client.send)
-    send_batch = _blocking(aio.Client.send_batch)
-    send_later = _blocking(aio.Client.send_later)
-    resolve = _blocking(aio.Client.resolve)
-    _producer = _on_loop(aio.Client.producer)
-    _transactional_producer = _on_loop(aio.Client.transactional_producer)
-    _consumer = _on_loop(aio.Client.consumer)
-    _reader = _on_loop(aio.Client.reader)
+    status = blocking(aio.Client.status)
+    transfer_leader = blocking(aio.Client.transfer_leader)
+    send = blocking(aio.Client.send)
+    send_batch = blocking(aio.Client.send_batch)
+    send_later = blocking(aio.Client.send_later)
+    resolve = blocking(aio.Client.resolve)
+    _producer = on_loop(aio.Client.producer)
+    _transactional_producer = on_loop(aio.Client.transactional_producer)
+    _consumer = on_loop(aio.Client.consumer)
+    _reader = on_loop(aio.Client.reader)
 
     @property
     def topics(self) -> Topics:

@@ -10,7 +10,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from enum import Enum
 from typing import Final
 
@@ -151,8 +151,8 @@ class Checking:
         return verdict
 
 
-WIRE: Final[dict[Verdict, transactions.Verdict.ValueType]] = {
-    Verdict.COMMIT: 1,  # type: ignore[dict-item]
-    Verdict.ROLLBACK: 2,  # type: ignore[dict-item]
-    Verdict.UNKNOWN: 0,  # type: ignore[dict-item]
+WIRE: Final[Mapping[Verdict, "transactions.Verdict.ValueType"]] = {
+    Verdict.COMMIT: transactions.VERDICT_COMMIT,
+    Verdict.ROLLBACK: transactions.VERDICT_ROLLBACK,
+    Verdict.UNKNOWN: transactions.VERDICT_UNKNOWN,
 }

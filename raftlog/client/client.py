@@ -348,8 +348,7 @@ class Client:
         Args:
             name: Outlives the process: whoever begins under it again fences the one before.
             group: Whose members are asked about what was not decided.
-            checker: Says what became of a transaction; called, or awaited, for those of the
-                whole group. None: this process is not asked.
+            checker: Says what became of any transaction of the group. None: is not asked.
             timeout: Seconds that a call is tried; without it, the client's.
         """
         self._check()

@@ -9,19 +9,25 @@ import msgspec
 import pytest
 
 from raftlog import BatchReceipt, Client, DelayedReceipt, Message, Receipt, Record, StoredBatch
+from raftlog.client.checking import UndecidedMessage
 from raftlog.client.consumer import Consumer
 from raftlog.client.groups import Groups
+from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.producer import Producer
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.topics import Topics
+from raftlog.client.transactions import OpenTransaction, Transactions
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
 CLASSES: Final = (
     Client,
     Producer,
+    TransactionalProducer,
+    Half,
+    Transactions,
     Consumer,
     Reader,
     Topics,
@@ -30,7 +36,10 @@ CLASSES: Final = (
     Members,
     Quotas,
 )
-VALUES: Final = (Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch)
+VALUES: Final = (
+    *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
+    *(OpenTransaction, UndecidedMessage),
+)
 
 
 def section(name: str) -> str:
