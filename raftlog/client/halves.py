@@ -15,7 +15,7 @@ first answer stands. So a commit whose answer was lost is not lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -24,47 +24,23 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
-    Closed,
     OutcomeUnknown,
-    RaftlogError,
     Retriable,
-    Throttled,
     Unavailable,
     WrongLoop,
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import COALESCE_BYTES_MAX, DECISIONS_PER_COMMAND_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.checking import WIRE, Checker, Checking, Verdict
+from raftlog.client.checking import Checker, Checking, Verdict
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.half_dispatch import HalfDispatch, ToStage
 from raftlog.client.packing import HeadersLike, encode_records, place_of_key, record_of
 from raftlog.client.receipts import Receipt
-from raftlog.client.sharing import result_of
 from raftlog.client.starting import no_queue
-from raftlog.client.turns import Asked, Turns
-from raftlog.wire.frame import Method
-from raftlog.wire.schema import status, transactions
-from raftlog.wire.status import decode_error
 
 T = TypeVar("T")
-
-
-class ToStage(msgspec.Struct, frozen=True, gc=False):
-    """A half message as it is sent."""
-
-    queue: int
-    number: int
-    data: bytes
-    deadline: float
-
-
-class ToDecide(msgspec.Struct, frozen=True, gc=False):
-    """A decision as it is sent."""
-
-    number: int
-    verdict: Verdict
 
 
 class HalfStatus(msgspec.Struct, frozen=True, gc=False):
@@ -91,15 +67,13 @@ class Half:
         receipt: Where it is, once it was committed.
     """
 
-    def __init__(
-        self, producer: "TransactionalProducer", topic: str, queue: int, number: int
-    ) -> None:
-        self._producer = producer
+    def __init__(self, dispatch: HalfDispatch, topic: str, queue: int, number: int) -> None:
+        self._dispatch = dispatch
         self._number = number
         self._is_left = False
         self.topic = topic
         self.queue = queue
-        self.transaction = f"{producer.transactor}.{number}"
+        self.transaction = f"{dispatch.transactor}.{number}"
         self.receipt: Receipt | None = None
         self.is_rolled_back = False
 
@@ -116,22 +90,22 @@ class Half:
             TransactionDecided: It was rolled back: by a checker, or by hand.
             Fenced: Another process has taken over the producer's name; the checker decides.
         """
-        answer = await self._producer.decide(self._number, Verdict.COMMIT, timeout)
+        answer = await self._dispatch.decide(self._number, Verdict.COMMIT, timeout)
         self.receipt = Receipt(
             *(self.topic, self.queue, Offset(answer.base_offset), Term(answer.term)),
-            *(Index(answer.index), self._producer.durability),
+            *(Index(answer.index), self._dispatch.durability),
         )
         return self.receipt
 
     async def rollback(self, *, timeout: Duration | None = None) -> None:
         """Forget it: nobody will ever see it. Raises as ``commit``."""
-        await self._producer.decide(self._number, Verdict.ROLLBACK, timeout)
+        await self._dispatch.decide(self._number, Verdict.ROLLBACK, timeout)
         self.is_rolled_back = True
 
     def give_up(self) -> None:
         """Roll back without waiting for the answer."""
         self.is_rolled_back = True
-        self._producer.give_up(self._number)
+        self._dispatch.give_up(self._number)
 
     def leave(self) -> None:
         """Decide nothing: the checker will be asked."""
@@ -188,31 +162,21 @@ class TransactionalProducer:
     ) -> None:
         self.name = name
         self.group = group
-        self.transactor = 0
-        self.durability = ""
         self.on_closed: Callable[[TransactionalProducer], None] = lambda _: None
-        self._asker: Final = asker
         self._catalog: Final = catalog
-        self._timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
         self._loop: Final = asyncio.get_running_loop()
-        self._epoch = 0
-        self._next_number = 0
         self._turn = 0
-        self._is_closed = False
-        self._beginning: asyncio.Task[None] | None = None
         self._checking = None if checker is None else Checking(asker, group, checker)
         self._check_task: asyncio.Task[None] | None = None
-        self._given_up: Final[set[asyncio.Future[transactions.TransactionDecided]]] = set()
-        self._staging: Final = Turns[ToStage, None](
-            self._stage_all, count_max=DECISIONS_PER_COMMAND_MAX, bytes_max=COALESCE_BYTES_MAX
-        )
-        self._deciding: Final = Turns[ToDecide, transactions.TransactionDecided](
-            self._decide_all, count_max=DECISIONS_PER_COMMAND_MAX, bytes_max=COALESCE_BYTES_MAX
+        self._dispatch: Final = HalfDispatch(
+            *(asker, name, group), asker.timeout_s if timeout is None else seconds(timeout)
         )
 
     async def __aenter__(self) -> Self:
         """Begin under the name, and answer checks from now on; raises as ``half``."""
-        await self._begin()
+        await self._dispatch.begin()
+        if self._checking is not None and self._check_task is None:
+            self._check_task = self._loop.create_task(self._checking.run())
         return self
 
     async def __aexit__(
@@ -285,15 +249,15 @@ class TransactionalProducer:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("this producer is bound to the event loop that it was made on")
         data = encode_records([record_of(value, key, headers, tag, timestamp)])
-        timeout_s = self._timeout_s if timeout is None else seconds(timeout)
+        dispatch = self._dispatch
+        timeout_s = dispatch.timeout_s if timeout is None else seconds(timeout)
         deadline = self._loop.time() + timeout_s
-        await self._begin()
+        await dispatch.begin()
         queues = await self._catalog.find(topic, timeout_s)
-        number = self._next_number
-        self._next_number += 1
+        number = dispatch.number()
         while True:
             place = self._place(topic, len(queues), key, queue)
-            staged = self._staging.put(ToStage(queues[place], number, data, deadline), len(data))
+            staged = dispatch.stage(ToStage(queues[place], number, data, deadline))
             try:
                 async with asyncio.timeout_at(deadline):
                     await staged
@@ -304,12 +268,12 @@ class TransactionalProducer:
                 queues = found
                 continue
             except (TimeoutError, Retriable, OutcomeUnknown, asyncio.CancelledError) as error:
-                self.give_up(number)
+                dispatch.give_up(number)
                 if isinstance(error, TimeoutError | OutcomeUnknown):
                     text = "the half message was not stored in time, and is rolled back"
                     raise Unavailable(text) from error
                 raise
-            return Half(self, topic, place, number)
+            return Half(dispatch, topic, place, number)
 
     def _place(self, topic: str, queues: int, key: bytes | None, queue: int | None) -> int:
         if queue is not None:
@@ -320,103 +284,6 @@ class TransactionalProducer:
             return place_of_key(key, queues)
         self._turn += 1
         return self._turn % queues
-
-    async def _begin(self) -> None:
-        if self._is_closed:
-            raise Closed("the producer was closed")
-        if self._beginning is None or (self._beginning.done() and not self._epoch):
-            self._beginning = self._loop.create_task(self._init())
-        await result_of(self._beginning)
-
-    async def _init(self) -> None:
-        begun, _ = await self._asker.ask(
-            Method.TRANSACTOR_INIT,
-            transactions.InitTransactor(name=self.name, group=self.group),
-            transactions.TransactorBegun,
-            timeout_s=self._timeout_s,
-        )
-        self.transactor, self._epoch = begun.transactor, begun.epoch
-        self._next_number = begun.next_number
-        if self._checking is not None:
-            self._check_task = self._loop.create_task(self._checking.run())
-
-    async def _stage_all(self, batch: Sequence[Asked[ToStage, None]]) -> None:
-        wanted = [each for each in batch if not each.future.done()]
-        if not wanted:
-            return
-        message = transactions.StageHalves(
-            transactor=self.transactor, epoch=self._epoch, client=self._asker.client_id
-        )
-        for each in wanted:
-            item = each.item
-            message.halves.add(queue=item.queue, number=item.number, length=len(item.data))
-        try:
-            answer, _ = await self._asker.ask(
-                *(Method.HALVES_STAGE, message, transactions.HalvesStaged),
-                payload=[b"".join(each.item.data for each in wanted)],
-                timeout_s=max(each.item.deadline for each in wanted) - self._loop.time(),
-            )
-        except RaftlogError as error:
-            for each in wanted:
-                end(each.future, error)
-            return
-        self.durability = answer.durability
-        for each, staged in zip(wanted, answer.halves, strict=True):
-            if staged.HasField("error"):
-                refusal = error_of(staged.error)
-                if isinstance(refusal, Throttled):  # asked again as long as somebody waits
-                    self._loop.call_later(refusal.retry_after, self._staging.again, each)
-                else:
-                    end(each.future, refusal)
-            elif not each.future.done():
-                each.future.set_result(None)
-
-    # -- deciding
-
-    async def decide(
-        self, number: int, verdict: Verdict, timeout: Duration | None
-    ) -> transactions.TransactionDecided:
-        """Decide a transaction, together with the others of this turn; raises as ``commit``."""
-        if self._is_closed:
-            raise Closed("the producer was closed")
-        decided = self._deciding.put(ToDecide(number, verdict))
-        try:
-            async with asyncio.timeout(self._timeout_s if timeout is None else seconds(timeout)):
-                return await decided
-        except (TimeoutError, Retriable) as error:
-            text = f"no answer to the decision in time ({str(error) or 'it is asked still'})"
-            raise OutcomeUnknown(text) from error
-
-    def give_up(self, number: int) -> None:
-        """Roll back and wait for nothing; if that is in vain, the checker is asked."""
-        if not self._is_closed:
-            future = self._deciding.put(ToDecide(number, Verdict.ROLLBACK))
-            self._given_up.add(future)
-            future.add_done_callback(self._given_up.discard)
-            future.add_done_callback(lambda each: each.cancelled() or each.exception())
-
-    async def _decide_all(
-        self, batch: Sequence[Asked[ToDecide, transactions.TransactionDecided]]
-    ) -> None:
-        message = transactions.DecideTransactions(transactor=self.transactor, epoch=self._epoch)
-        for each in batch:
-            message.decisions.add(number=each.item.number, verdict=WIRE[each.item.verdict])
-        try:
-            answer, _ = await self._asker.ask(
-                *(Method.TRANSACTIONS_DECIDE, message, transactions.TransactionsDecided),
-                timeout_s=self._timeout_s,
-                repeats=True,
-            )
-        except RaftlogError as error:
-            for each in batch:
-                end(each.future, error)
-            return
-        self.durability = answer.durability
-        for each, outcome in zip(batch, answer.outcomes, strict=True):
-            if outcome.HasField("error"):
-                end(each.future, error_of(outcome.error))
-            elif not each.future.done():
-                each.future.set_result(outcome)
 
     # -- ending
 
@@ -430,30 +297,10 @@ class TransactionalProducer:
 
     async def aclose(self) -> None:
         """Close: what was given up is rolled back first; what is open is for the checker."""
-        if self._is_closed:
+        if self._dispatch.is_closed:
             return
-        try:
-            if self._given_up:
-                await asyncio.wait(self._given_up, timeout=self._timeout_s)
-        finally:
-            self._is_closed = True
-            self.on_closed(self)
-            error = Closed("the producer was closed")
-            self._staging.close(error)
-            self._deciding.close(error)
-            tasks = [task for task in (self._check_task, self._beginning) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def end(future: "asyncio.Future[T]", error: RaftlogError) -> None:
-    """Tell whoever waits, if somebody does."""
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # read, or asyncio complains that nobody did
-
-
-def error_of(message: status.Status) -> RaftlogError:
-    """Return what went wrong with one item."""
-    return decode_error(message.SerializeToString())
+        self.on_closed(self)
+        if self._check_task is not None:
+            self._check_task.cancel()
+            await asyncio.gather(self._check_task, return_exceptions=True)
+        await self._dispatch.aclose()
