@@ -224,7 +224,7 @@ def test_a_group_s_life(world: World) -> None:
     assert [row.unread_ms for row in described.queues] == [stored_ms, 0]
     assert described.now_ms >= stored_ms
     listed = world.get(Method.GROUP_LIST, groups.ListGroups(), groups.GroupsListed)
-    row = groups.GroupSummary(group="billing", generation=joined.generation, members=1)
+    row = groups.GroupSummary(group="billing", generation=joined.generation, members=1, lag=1)
     assert (list(listed.groups), listed.more) == ([row], False)
 
     seek = groups.SeekGroup(group="billing", offsets=[groups.QueueOffset(queue=first)])
