@@ -55,6 +55,7 @@ from raftlog.service.status import (
 )
 from raftlog.service.topics import TopicService
 from raftlog.service.trimming import LogTrimming
+from raftlog.service.unread import UnreadTimes
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.snapshot_store import KEPT, SnapshotStore
@@ -144,7 +145,9 @@ class BrokerShard:
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),
-            groups=GroupService(replica, machine, sessions),
+            groups=GroupService(
+                *(replica, machine, sessions, UnreadTimes(machine, ranges), scheduler.wall_ms)
+            ),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             members=MemberService(replica),

@@ -38,6 +38,7 @@ from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
+from raftlog.service.unread import UnreadTimes
 from raftlog.transport.gate import Gate
 from raftlog.transport.server import ClientServer, Request
 from raftlog.wire.frame import Method
@@ -150,7 +151,10 @@ class FakeCluster:
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),
-            groups=GroupService(self.replica, self.machine, sessions),
+            groups=GroupService(
+                *(self.replica, self.machine, sessions, UnreadTimes(self.machine, nothing)),
+                scheduler.wall_ms,
+            ),
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
             members=MemberService(self.replica),

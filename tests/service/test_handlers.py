@@ -30,6 +30,7 @@ from raftlog.service.status import (
     node_status,
     service_counters,
 )
+from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
@@ -99,7 +100,10 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         topics=world.topics,
         producers=ProducerService(world.replica),
         quotas=QuotaService(world.replica, machine, Admission(machine, scheduler)),
-        groups=GroupService(world.replica, machine, sessions),
+        groups=GroupService(
+            *(world.replica, machine, sessions, UnreadTimes(machine, ranges)),
+            world.scheduler.wall_ms,
+        ),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
         members=MemberService(world.replica),
