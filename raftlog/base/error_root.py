@@ -18,3 +18,9 @@ class RaftlogError(Exception):
     retriable: ClassVar[bool] = False
     outcome: ClassVar[Outcome] = Outcome.NOT_APPLIED
     hint: ClassVar[str] = "read the text: it says what went wrong"
+
+
+class Refused(RaftlogError):
+    """The caller's mistake: the same call fails again."""
+
+    code = "refused"

@@ -19,7 +19,7 @@
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
         WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
-        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack
+        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  GroupStyle  StaleLease
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -59,8 +59,9 @@ from raftlog.base.disk_errors import (
     StorageFailed,
     WritesLost,
 )
-from raftlog.base.error_root import Outcome, RaftlogError
+from raftlog.base.error_root import Outcome, RaftlogError, Refused
 from raftlog.base.ids import NodeId
+from raftlog.base.lease_errors import GroupStyle, StaleLease
 
 # What is imported is a part of the tree too.
 __all__ = [
@@ -73,9 +74,12 @@ __all__ = [
     "DirectoryUnformatted",
     "Diverged",
     "FaultyEntry",
+    "GroupStyle",
     "IncompatibleFormat",
     "Outcome",
     "RaftlogError",
+    "Refused",
+    "StaleLease",
     "StorageError",
     "StorageFailed",
     "WritesLost",
@@ -205,12 +209,6 @@ class OutcomeUnknown(RaftlogError):
     def __init__(self, text: str, ticket: object = None) -> None:
         super().__init__(text)
         self.ticket: Final = ticket
-
-
-class Refused(RaftlogError):
-    """The caller's mistake: the same call fails again."""
-
-    code = "refused"
 
 
 class OffsetOutOfRange(Refused):

@@ -8,12 +8,26 @@ from typing import Final, assert_never
 
 import msgspec
 
-from raftlog.base.errors import Throttled
+from raftlog.base.errors import GroupStyle, NotPermitted, Throttled
 from raftlog.base.ids import Index, Term
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
 from raftlog.broker.codec import CommandValue
-from raftlog.broker.groups import DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.dead_letters import (
+    DEAD_LETTER_HEAD_BYTES,
+    SETTINGS,
+    DeadLetter,
+    DeadLetterStored,
+)
+from raftlog.broker.groups import Assignment, DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
@@ -83,7 +97,7 @@ class Carrier:
             case FenceProducer():
                 return self._fence(command)
             case JoinGroup():
-                return state.groups.join(command)
+                return self._join(command)
             case LeaveGroup():
                 return state.groups.leave(command)
             case DeleteGroup():
@@ -99,6 +113,20 @@ class Carrier:
                 return self._trim(Index(command.through))
             case PassTime():
                 return TimePassed()
+            case OpenQueueGroup():
+                return self._open_queue_group(command, place.id)
+            case ReceiveMessages():
+                return state.leasing.receive(command, state.log_time_ms)
+            case AckMessages():
+                return state.leasing.ack(command, state.log_time_ms)
+            case ExtendLeases():
+                return state.leasing.extend(command, state.log_time_ms)
+            case ReturnMessages():
+                return state.leasing.give_back(command, state.log_time_ms)
+            case DecideBlocked():
+                return state.leasing.decide(command, state.log_time_ms)
+            case DeadLetter():
+                return self._dead_letter(command, place)
             case _:
                 assert_never(command)
 
@@ -122,6 +150,7 @@ class Carrier:
         for number in topic.queues:
             state.producers.forget_queue(number)
             state.claims.forget_queue(number)
+            state.leasing.forget_queue(number)
             state.index.close(number)
             state.touched.add(number)
         state.groups.topic_changed(topic.name)
@@ -130,6 +159,7 @@ class Carrier:
     def _move_start(self, command: MoveStart) -> StartMoved:
         queue = self._state.queues.move_start(command.queue, command.start)
         self._state.touched.add(queue.number)
+        self._state.leasing.start_moved(queue.number)
         return StartMoved(queue.start_offset)
 
     # -- producers and groups
@@ -138,17 +168,56 @@ class Carrier:
         self._state.queues.find(command.queue)
         return self._state.producers.fence(command, self._state.log_time_ms)
 
+    def _join(self, command: JoinGroup) -> Assignment:
+        if self._state.leasing.groups.get(command.group) is not None:
+            raise GroupStyle(f"group {command.group!r} is queue-style: it has no members")
+        return self._state.groups.join(command)
+
     def _delete_group(self, command: DeleteGroup) -> GroupDeleted:
+        leasing = self._state.leasing
+        if leasing.groups.get(command.group) is not None:
+            leasing.check_delete(command.group)
+            leasing.delete(command.group)
+            return GroupDeleted()
         deleted = self._state.groups.delete(command)
         self._state.claims.forget_group(command.group)
         return deleted
 
     def _seek(self, command: SeekGroup) -> GroupSought:
+        if self._state.leasing.groups.get(command.group) is not None:
+            raise GroupStyle(
+                f"group {command.group!r} is queue-style: each of its messages goes its own way"
+            )
         group = self._state.groups.find(command.group)
         self._state.claims.check_seek(command)
         generation = self._state.groups.begin_generation(group)
         self._state.claims.seek(command, generation)
         return GroupSought(generation)
+
+    # -- queue-style groups
+
+    def _open_queue_group(self, command: OpenQueueGroup, number: int) -> QueueGroup:
+        if self._state.groups.get(command.group) is not None:
+            raise GroupStyle(f"group {command.group!r} is stream-style: it has members")
+        group = self._state.leasing.open(command, number)
+        return msgspec.structs.replace(group)  # as it is now
+
+    def _dead_letter(self, command: DeadLetter, place: CommandPlace) -> DeadLetterStored:
+        state = self._state
+        group, row = state.leasing.dead_row(command.group, command.queue, command.offset)
+        name = group.dead_letter_topic
+        topic = state.topics.get(name)
+        if topic is None:
+            topic = state.topics.make(name, SETTINGS)
+            state.groups.topic_changed(name)
+        elif not topic.settings.writable:
+            raise NotPermitted(f"topic {name!r} is not writable")
+        queue = state.queues.find(topic.queues[0])
+        position = place.position + DEAD_LETTER_HEAD_BYTES
+        where = (place.index, position, command.size)
+        base = state.store(queue, command.count, command.record_time_ms, where)
+        state.leasing.bury(group, row, state.log_time_ms)
+        return DeadLetterStored(name, queue.number, base)
 
     # -- the log
 

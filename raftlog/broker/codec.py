@@ -3,7 +3,8 @@
 MessagePack arrays of the values in ``topics``, ``producers``, ``groups`` and
 ``claims``. Whoever proposes reads what it has written with ``read_command``,
 the function that apply uses; so what is malformed is refused before it is in
-the log, and what is in the log all the same has a refusal as its outcome.
+the log, and what is in the log all the same has a refusal as its outcome. What
+carries a batch is not MessagePack: the batch must lie in the log as it is.
 """
 
 from collections.abc import Mapping
@@ -15,8 +16,17 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.dead_letters import DeadLetter, DeadLetterDecoder
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart
 from raftlog.broker.trims import Trim
@@ -36,6 +46,13 @@ CommandValue = (
     | SeekGroup
     | Trim
     | PassTime
+    | OpenQueueGroup
+    | ReceiveMessages
+    | AckMessages
+    | ExtendLeases
+    | ReturnMessages
+    | DecideBlocked
+    | DeadLetter
 )
 
 
@@ -58,10 +75,16 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     SeekGroup: CommandType.SEEK_GROUP,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
+    OpenQueueGroup: CommandType.OPEN_QUEUE_GROUP,
+    ReceiveMessages: CommandType.RECEIVE_MESSAGES,
+    AckMessages: CommandType.ACK_MESSAGES,
+    ExtendLeases: CommandType.EXTEND_LEASES,
+    ReturnMessages: CommandType.RETURN_MESSAGES,
+    DecideBlocked: CommandType.DECIDE_BLOCKED,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()
-}
+} | {int(CommandType.DEAD_LETTER): DeadLetterDecoder()}
 
 
 def write_command(value: CommandValue) -> Command:

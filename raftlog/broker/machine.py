@@ -51,6 +51,7 @@ class BrokerMachine:
         queues: To be looked at: ``get``, ``find``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
+        leasing: To be looked at: queue-style groups, and what they have in flight.
         producers: For invariants alone.
         state: All of it, for invariants and tests alone.
     """
@@ -63,6 +64,7 @@ class BrokerMachine:
         self.topics: Final = self.state.topics
         self.groups: Final = self.state.groups
         self.claims: Final = self.state.claims
+        self.leasing: Final = self.state.leasing
         self.producers: Final = self.state.producers
         self._index: Final = self.state.index
         self._frozen: FrozenTables | None = None

@@ -28,8 +28,10 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index
 from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
 from raftlog.broker.producers import ProducerRow
+from raftlog.broker.queue_groups import Cursor, QueueGroup
 from raftlog.broker.queues import Queue
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
@@ -52,6 +54,9 @@ class TableId(IntEnum):
     GROUPS = 4
     MEMBERS = 5
     CLAIMS = 6
+    QUEUE_GROUPS = 20
+    CURSORS = 21
+    FLIGHTS = 22
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -76,6 +81,9 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    queue_groups: list[QueueGroup] = msgspec.field(default_factory=list)
+    cursors: list[Cursor] = msgspec.field(default_factory=list)
+    flights: list[Flight] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -217,6 +225,9 @@ _PRODUCERS: Final = msgspec.msgpack.Decoder(list[ProducerRow])
 _GROUPS: Final = msgspec.msgpack.Decoder(list[GroupRow])
 _MEMBERS: Final = msgspec.msgpack.Decoder(list[Member])
 _CLAIMS: Final = msgspec.msgpack.Decoder(list[Claim])
+_QUEUE_GROUPS: Final = msgspec.msgpack.Decoder(list[QueueGroup])
+_CURSORS: Final = msgspec.msgpack.Decoder(list[Cursor])
+_FLIGHTS: Final = msgspec.msgpack.Decoder(list[Flight])
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], data: memoryview, what: str) -> T:
@@ -249,6 +260,12 @@ def _take_in(snapshot: Snapshot, table: int, count: int, data: memoryview) -> No
             _rows(_MEMBERS, data, count, snapshot.members)
         case TableId.CLAIMS:
             _rows(_CLAIMS, data, count, snapshot.claims)
+        case TableId.QUEUE_GROUPS:
+            _rows(_QUEUE_GROUPS, data, count, snapshot.queue_groups)
+        case TableId.CURSORS:
+            _rows(_CURSORS, data, count, snapshot.cursors)
+        case TableId.FLIGHTS:
+            _rows(_FLIGHTS, data, count, snapshot.flights)
         case _:
             raise IncompatibleFormat(
                 f"table {table} of a snapshot is not known to this binary; run the raftlog "

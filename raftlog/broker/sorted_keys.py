@@ -8,7 +8,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
 from typing import Final, Generic, TypeVar
 
-K = TypeVar("K", int, str, tuple[int, int], tuple[str, int], tuple[str, str])
+K = TypeVar("K", int, str, tuple[int, int], tuple[str, int], tuple[str, str], tuple[int, int, int])
 
 BLOCK_KEYS: Final = 512
 """A block is divided when it has twice as many."""

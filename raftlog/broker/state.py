@@ -8,12 +8,13 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from raftlog.base.ids import Offset
+from raftlog.base.ids import Index, Offset
 from raftlog.broker.claims import Claims
 from raftlog.broker.groups import Groups
+from raftlog.broker.leasing import Leasing
 from raftlog.broker.producers import Producers
 from raftlog.broker.queue_index import QueueIndex
-from raftlog.broker.queues import Queues
+from raftlog.broker.queues import Queue, Queues
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
@@ -48,7 +49,8 @@ class BrokerState:
         self.claims: Final = Claims(self.queues)
         self.producers: Final = Producers(self.timetable)
         self.index: Final = QueueIndex(lambda number: self.queues.get(number) is not None)
-        self.timetable.keep(self.producers)
+        self.leasing: Final = Leasing(self.topics, self.queues, self.timetable)
+        self.timetable.keep(self.producers, self.leasing)
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
@@ -56,6 +58,9 @@ class BrokerState:
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
+            (TableId.QUEUE_GROUPS, self.leasing.groups.table),
+            (TableId.CURSORS, self.leasing.groups.cursors),
+            (TableId.FLIGHTS, self.leasing.flights.table),
         )
 
     @property
@@ -76,9 +81,30 @@ class BrokerState:
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
         self.claims.load(snapshot.claims)
+        self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
+        self.leasing.flights.load(snapshot.flights)
+        self.leasing.loaded()
         self.timetable.note(0)
 
     def start_of(self, number: int) -> Offset | None:
         """Return where a queue begins; None if there is no such queue."""
         queue = self.queues.get(number)
         return None if queue is None else queue.start_offset
+
+    def store(
+        self, queue: Queue, count: int, record_time_ms: int, place: tuple[Index, int, int]
+    ) -> Offset:
+        """Give a batch of no producer its offset, where a command other than an append has one.
+
+        ``place``: entry, first byte in its body, and length.
+        """
+        self.queues.table.touch(queue.number)
+        base = queue.end_offset
+        queue.end_offset = Offset(base + count)
+        open_range = self.index.open
+        open_range.postings_of(queue.number).append(
+            *(base, count, self.log_time_ms, record_time_ms), *place
+        )
+        open_range.count += 1
+        self.touched.add(queue.number)
+        return base

@@ -85,6 +85,7 @@ def test_the_histories_do_everything() -> None:
         *("GroupSought", "Fenced", "UnknownProducer", "OutOfOrder", "DuplicateForgotten"),
         *("BadBatch", "BadRequest", "WrongQueue", "TopicNotFound", "TopicExists", "NotPermitted"),
         *("GroupNotFound", "GroupInUse", "UnknownMember", "OffsetGoesBack", "OffsetOutOfRange"),
+        *("QueueGroup", "Leased", "Settled", "StaleLease", "DeadLetterStored", "GroupStyle"),
     ]
     assert {name: seen[name] for name in expected if seen[name] < 3} == {}
 
