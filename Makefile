@@ -11,13 +11,15 @@ JOBS ?= 2
 INPUT ?=
 LEDGER ?=
 MUTANT ?=
+TIME ?= 10m
+SEED ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos-sim chaos-seeds chaos-orders chaos-zoo crash clean
+.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos chaos-minute chaos-sim chaos-seeds chaos-orders chaos-zoo crash clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,7 +47,7 @@ lint: install ## Formatting, rules, types, layers (changes nothing)
 test: install ## Every test
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
-verify: lint test ## Everything that must hold before a commit
+verify: lint test chaos-minute ## Everything that must hold before a commit
 
 fix: install ## Format, and repair what can be repaired mechanically
 	$(BIN)/ruff format $(CODE)
@@ -65,6 +67,12 @@ status: install ## Who leads, and how far each node is
 
 stop: install ## Stop the cluster; its data stays
 	$(BIN)/raftlog cluster down --config $(CONFIG)
+
+chaos: install ## Break a cluster of real processes for TIME (10m), from SEED; a report
+	$(BIN)/python -m chaos run all --time $(TIME) $(if $(SEED),--seed $(SEED))
+
+chaos-minute: install ## The same for a minute, with one fault of each group
+	$(BIN)/python -m chaos run verify --seed 1
 
 chaos-sim: install ## SEEDS runs of the simulator, from FIRST on; LEDGER=1 keeps the score
 	$(BIN)/python -m chaos.sim --seeds $(FIRST):$$(($(FIRST) + $(SEEDS))) --jobs $(JOBS) \

@@ -128,6 +128,12 @@ ROWS: Final = (
         (at_most("p99_ratio", 2.0, "x quiet"),),
     ),
     Row(
+        "delayed: 5000 deliveries/s with 1 000 000 pending of 100 B, restart with them",
+        "delayed",
+        {"size": 100, "rate": 5_000},
+        (at_most("p99_ms", 50, "ms"), at_most("restart_s", 5.0, "s")),
+    ),
+    Row(
         "memory per node, idle",
         "memory",
         {},

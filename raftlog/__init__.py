@@ -5,7 +5,8 @@ The names that programs use. Each is loaded when it is first asked for, so that
 
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
-  take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``Message``, ``StoredBatch``);
+  take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``);
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
 """
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from raftlog import errors as errors
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
+    from raftlog.client.later import DELAY_LEVELS as DELAY_LEVELS
+    from raftlog.client.later import CancelOutcome as CancelOutcome
+    from raftlog.client.later import DelayedReceipt as DelayedReceipt
     from raftlog.client.producer import Producer as Producer
     from raftlog.client.reader import Reader as Reader
     from raftlog.client.receipts import BatchReceipt as BatchReceipt
@@ -31,9 +35,12 @@ if TYPE_CHECKING:
     from raftlog.wire.batch import Record as Record
 
 _HOMES: Final = {
+    "DELAY_LEVELS": "raftlog.client.later",
     "BatchReceipt": "raftlog.client.receipts",
+    "CancelOutcome": "raftlog.client.later",
     "Client": "raftlog.client.client",
     "Consumer": "raftlog.client.consumer",
+    "DelayedReceipt": "raftlog.client.later",
     "LogEntry": "raftlog.embedded",
     "Message": "raftlog.client.receipts",
     "Position": "raftlog.embedded",
@@ -48,9 +55,12 @@ _HOMES: Final = {
 }
 
 __all__ = [
+    "DELAY_LEVELS",
     "BatchReceipt",
+    "CancelOutcome",
     "Client",
     "Consumer",
+    "DelayedReceipt",
     "LogEntry",
     "Message",
     "Position",

@@ -29,12 +29,15 @@ from raftlog.base.errors import Closed, RaftlogError
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
+from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
 from raftlog.client import producer as aio_producer
+from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
+from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
 
 A = TypeVar("A")
@@ -103,6 +106,21 @@ class Groups(_Face[aio_groups.Groups]):
     delete = _blocking(aio_groups.Groups.delete)
 
 
+class DelayedMessages(_Face[aio_later.DelayedMessages]):
+    """The delayed messages of a cluster."""
+
+    cancel = _blocking(aio_later.DelayedMessages.cancel)
+    list = _blocking(aio_later.DelayedMessages.list)
+
+
+class Quotas(_Face[aio_quotas.Quotas]):
+    """The quotas of a cluster."""
+
+    set = _blocking(aio_quotas.Quotas.set)
+    remove = _blocking(aio_quotas.Quotas.remove)
+    list = _blocking(aio_quotas.Quotas.list)
+
+
 class Members(_Face[aio_members.Members]):
     """The nodes of a cluster."""
 
@@ -119,6 +137,7 @@ class Producer(_Face[aio_producer.Producer]):
 
     send = _blocking(aio_producer.Producer.send)
     send_batch = _blocking(aio_producer.Producer.send_batch)
+    send_later = _blocking(aio_producer.Producer.send_later)
     oneway = _on_loop(aio_producer.Producer.oneway)
     ready = _blocking(aio_producer.Producer.ready)
     flush = _blocking(aio_producer.Producer.flush)
@@ -135,7 +154,7 @@ class Producer(_Face[aio_producer.Producer]):
         return self._thread.run(work())
 
     @property
-    def status(self) -> aio_producer.ProducerStatus:
+    def status(self) -> ProducerStatus:
         """What it holds, and what hinders it."""
         return self._inner.status
 
@@ -359,6 +378,7 @@ class Client(_Face[aio.Client]):
     transfer_leader = _blocking(aio.Client.transfer_leader)
     send = _blocking(aio.Client.send)
     send_batch = _blocking(aio.Client.send_batch)
+    send_later = _blocking(aio.Client.send_later)
     resolve = _blocking(aio.Client.resolve)
     _producer = _on_loop(aio.Client.producer)
     _consumer = _on_loop(aio.Client.consumer)
@@ -370,9 +390,19 @@ class Client(_Face[aio.Client]):
         return Topics(self._thread, self._inner._topics)
 
     @property
+    def delayed(self) -> DelayedMessages:
+        """List and cancel messages that are not visible yet."""
+        return DelayedMessages(self._thread, self._inner._delayed)
+
+    @property
     def members(self) -> Members:
         """See, add, promote, demote and remove nodes of the cluster."""
         return Members(self._thread, self._inner._members)
+
+    @property
+    def quotas(self) -> Quotas:
+        """Set, remove and list quotas of clients and topics."""
+        return Quotas(self._thread, self._inner._quotas)
 
     @property
     def groups(self) -> Groups:

@@ -96,6 +96,14 @@ class GroupOffsets:
         for key in [key for key in self._acked if key[0] == group]:
             del self._acked[key]
 
+    def of_queue(self, queue: int) -> dict[str, int]:
+        """Return what each group that claimed a queue, and was not deleted, has committed."""
+        return {
+            group: self.committed.get((group, queue)) or 0
+            for group, claimed in self._owners
+            if claimed == queue
+        }
+
     def starts(self, queue: int, offset: int) -> None:
         """Take in that what lies before ``offset`` is forgotten: nobody can be given it."""
         self._starts[queue] = max(offset, self._starts.get(queue, 0))

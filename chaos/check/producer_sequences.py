@@ -23,6 +23,9 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     base_offset: int
     term: int
     index: int
+    hidden_id: int = 0
+    """Of one that was not visible at once, and had no offset then."""
+    due_ms: int = 0
 
 
 class Row:
@@ -63,6 +66,11 @@ class ProducerSequences:
         row = self.rows.get((producer, queue))
         if row is not None and row.epoch == epoch:
             row.known_through = max(row.known_through, min(known_through, row.next))
+
+    def is_next(self, producer: int, queue: int, epoch: int, sequence: int) -> bool:
+        """Whether no batch of this sequence or a later one was stored, or counts as stored."""
+        row = self.rows.get((producer, queue))
+        return row is None or row.epoch != epoch or sequence >= row.next
 
     def stored(self, producer: int, queue: int, epoch: int, batch: Kept) -> None:
         """Take in that a batch of ``producer`` got offsets of its own.

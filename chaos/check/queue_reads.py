@@ -101,7 +101,8 @@ class QueueReads:
         """
         for batch in self.batches.get(queue, ()):
             is_late = batch.log_time_ms >= log_time_ms
-            if batch.base_offset < offset and is_late and batch.end_offset > start:
+            first = max(batch.base_offset, start)  # a queue may begin within a batch
+            if first < offset and is_late and batch.end_offset > start:
                 raise Violation(NAME, f"queue {queue}: {batch.base_offset} is before {offset}")
             if batch.base_offset == offset and not is_late and batch.end_offset <= known_end:
                 raise Violation(NAME, f"queue {queue}: {offset} is earlier than {log_time_ms}")

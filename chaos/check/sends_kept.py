@@ -23,6 +23,8 @@ class Told(Enum):
     NEVER = "told that it never happened"
     SOMEWHERE = "told that it is stored, at a forgotten offset"
     GONE = "told that its queue is gone"
+    DELAYED = "acked, to be visible later"
+    CANCELLED = "told that it is cancelled"
 
 
 class Sent(msgspec.Struct):
@@ -31,6 +33,8 @@ class Sent(msgspec.Struct):
     told: Told = Told.NOTHING
     place: tuple[int, int] | None = None
     """Queue and offset, as the log has it."""
+    hidden: tuple[int, int] | None = None
+    """Queue and id, if it was stored to be visible later."""
 
 
 class Sends:
@@ -55,9 +59,56 @@ class Sends:
             raise Violation(NAME, f"{value!r} is stored and nobody sent it")
         if sent.place is not None:
             raise Violation(NAME, f"{value!r} is stored at {sent.place} and {(queue, offset)}")
-        if sent.told in (Told.NEVER, Told.GONE):
+        if sent.told in (Told.NEVER, Told.GONE, Told.CANCELLED):
             raise Violation(NAME, f"{value!r} is stored; its owner was {sent.told.value}")
         sent.place = (queue, offset)
+
+    def hidden(self, value: bytes, key: tuple[int, int]) -> None:
+        """Take in that the log has ``value``, to be visible later.
+
+        Raises:
+            Violation: Nobody sent it, it is there already, or it must never be.
+        """
+        sent = self.records.get(value)
+        if sent is None:
+            raise Violation(NAME, f"{value!r} is hidden and nobody sent it")
+        if sent.place is not None or sent.hidden is not None:
+            raise Violation(NAME, f"{value!r} is hidden as {key}, after {sent}")
+        if sent.told in (Told.NEVER, Told.GONE):
+            raise Violation(NAME, f"{value!r} is hidden; its owner was {sent.told.value}")
+        sent.hidden = key
+
+    def acked_later(self, value: bytes, key: tuple[int, int]) -> None:
+        """Take in that the owner of ``value`` has a receipt with this handle.
+
+        Raises:
+            Violation: It is not the handle of that.
+        """
+        sent = self.records[value]
+        if sent.hidden != key:
+            raise Violation(NAME, f"{value!r} is acked as {key} and is {sent.hidden}")
+        sent.told = Told.DELAYED
+
+    def cancelled(self, value: bytes) -> None:
+        """Take in that the owner of ``value`` was told that it will never be visible.
+
+        Raises:
+            Violation: It is.
+        """
+        sent = self.records[value]
+        if sent.place is not None:
+            raise Violation(NAME, f"{value!r} is cancelled and is at {sent.place}")
+        sent.told = Told.CANCELLED
+
+    def delivered(self, value: bytes) -> None:
+        """Take in that the owner of ``value`` was told that it is visible.
+
+        Raises:
+            Violation: It is not.
+        """
+        sent = self.records[value]
+        if sent.place is None:
+            raise Violation(NAME, f"{value!r} is not visible; its owner was told that it is")
 
     def acked(self, value: bytes, queue: int, offset: int) -> None:
         """Take in that the owner of ``value`` has a receipt for this place.
@@ -79,9 +130,20 @@ class Sends:
             Violation: It is stored.
         """
         sent = self.records[value]
-        if sent.place is not None:
-            raise Violation(NAME, f"{value!r} is stored at {sent.place}; its owner hears: {why}")
+        if sent.place is not None or sent.hidden is not None:
+            where = sent.place or sent.hidden
+            raise Violation(NAME, f"{value!r} is stored at {where}; its owner hears: {why}")
         sent.told = Told.NEVER
+
+    def instead(self, value: bytes) -> bool:
+        """Take in that the owner of ``value`` hears that another record with its id is stored.
+
+        Return False if it is its own one: that is to be ``acked``.
+        """
+        sent = self.records[value]
+        if sent.place is None:
+            sent.told = Told.NEVER
+        return sent.place is None
 
     def gone(self, value: bytes, queue: int, *, is_deleted: bool) -> None:
         """Take in that the owner of ``value`` was told that there is no such queue.
@@ -102,6 +164,6 @@ class Sends:
             Violation: It is not stored.
         """
         sent = self.records[value]
-        if sent.place is None:
+        if sent.place is None and sent.hidden is None:
             raise Violation(NAME, f"{value!r} is not stored; its owner was told that it is")
         sent.told = Told.SOMEWHERE

@@ -7,6 +7,7 @@ from chaos.mutants.mutant import Mutant
 _PRODUCERS: Final = "raftlog.broker.producers"
 _CLAIMS: Final = "raftlog.broker.claims"
 _MACHINE: Final = "raftlog.broker.machine"
+_CARRYING: Final = "raftlog.broker.carrying"
 
 BROKER_MUTANTS: Final = (
     Mutant(
@@ -75,8 +76,8 @@ BROKER_MUTANTS: Final = (
         _MACHINE,
         (
             (
-                "                            answer.base_offset, count, answer.term,",
-                "                            queue.end_offset, count, answer.term,",
+                "    return Appended(*(answer.base_offset, answer.count,",
+                "    return Appended(*(answer.base_offset + answer.count, answer.count,",
             ),
         ),
     ),
@@ -127,8 +128,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "two producers with one id",
-        _MACHINE,
-        (("self._producer_id(index, number))", "self._producer_id(index, 0))"),),
+        _CARRYING,
+        (("ProducerBegun(place.id)", "ProducerBegun(place.index << 16)"),),
     ),
     Mutant(
         "time-out taken for a refusal",
@@ -200,8 +201,8 @@ BROKER_MUTANTS: Final = (
     ),
     Mutant(
         "deleted group leaves its claims",
-        _MACHINE,
-        (("                self.claims.forget_group(command.group)\n", ""),),
+        _CARRYING,
+        (("        self._state.claims.forget_group(command.group)\n", ""),),
     ),
     # -- queues, index, snapshots
     Mutant(
@@ -226,7 +227,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "log time goes back with a new leader",
         _MACHINE,
-        (("max(self.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
+        (("max(state.log_time_ms, commands.log_time_ms)", "commands.log_time_ms"),),
         elsewhere=(
             ("raftlog.node.proposing", (("        self._waits_for = first\n", "        pass\n"),)),
         ),
@@ -252,7 +253,12 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "row that left is not in the snapshot",
         "raftlog.broker.table",
-        (("        if self._old.get(key) is not None:\n", "        if key is None:\n"),),
+        (
+            (
+                "        if self._old.get(key) is not None and key not in self._gone:\n",
+                "        if key is None:\n",
+            ),
+        ),
     ),
     Mutant(
         "snapshot of another index than its ranges",
@@ -334,7 +340,7 @@ BROKER_MUTANTS: Final = (
         "raftlog.service.produce",
         (
             (
-                "            self._look_again(queue, batch, reply)\n",
+                "            self._look_again(queue, batch, reply, client)\n",
                 ('            self._refuse(WrongQueue(f"there is no queue {queue}"), reply)\n'),
             ),
         ),
@@ -386,7 +392,12 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "batch stored unread",
         "raftlog.service.produce",
-        (("        error = _check(batch, found)\n", "        error = None\n"),),
+        (
+            (
+                "        header = parse_stored_header(batch)\n",
+                ("        header = BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"),
+            ),
+        ),
         rulings=(11,),
         tests=("tests/service/test_produce.py",),
     ),
@@ -446,10 +457,10 @@ BROKER_MUTANTS: Final = (
         _MACHINE,
         (
             (
-                "        if self.log_time_ms >= self.producers.due_ms:\n",
+                "        if state.log_time_ms >= state.timetable.due_ms:\n",
                 (
                     '        now_ms = __import__("time").time_ns() // 1_000_000\n'
-                    "        if now_ms >= self.producers.due_ms:\n"
+                    "        if now_ms >= state.timetable.due_ms:\n"
                 ),
             ),
         ),

@@ -35,6 +35,12 @@ INSTALL_MUTANTS: Final = (
         tests=_TESTS,
     ),
     Mutant(
+        "late snapshot takes back what was acknowledged (Raft 7)",
+        "raftlog.raft.listening",
+        (("            if self.log.has(base):\n", "            if base.index < 0:\n"),),
+        tests=("tests/raft/test_snapshots.py",),
+    ),
+    Mutant(
         "state of a snapshot that the log has not reached",
         _INSTALLING,
         (

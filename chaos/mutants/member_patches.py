@@ -138,7 +138,7 @@ MEMBER_MUTANTS: Final = (
                 "if progress.answers:",
             ),
         ),
-        tests=("tests/sim/test_wishes.py",),
+        tests=("tests/node/test_yielding.py", "tests/sim/test_wishes.py"),
     ),
     Mutant(
         "who is preferred leads although it is drained",

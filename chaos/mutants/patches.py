@@ -8,8 +8,10 @@ which the simulator does not make is seen by the tests that are named.
 from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
+from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
@@ -289,6 +291,7 @@ MUTANTS: Final = (
     ),
     *LEASE_MUTANTS,
     *INSTALL_MUTANTS,
+    *HIDDEN_MUTANTS,
     Mutant(
         "a later term is not persisted",
         _CORE,
@@ -466,6 +469,7 @@ MUTANTS: Final = (
     *STORAGE_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
+    *LIMIT_MUTANTS,
 )
 
 

@@ -12,6 +12,8 @@ from raftlog.base.errors import RaftlogError, TopicExists, TopicNotFound
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, producers, topics
 
+ID_WINDOWS_MS = (0, 300, 2_000, 2_000, 60_000)
+
 
 class Administrator(Client):
     """Makes the topics of the run, then acts at random."""
@@ -44,6 +46,8 @@ class Administrator(Client):
             queues=random.randint(1, config.queues_max),
             retention_ms=config.retention_ms,
             retention_bytes=config.retention_bytes,
+            id_window_ms=random.choice(ID_WINDOWS_MS) if config.ids else None,
+            until_consumed=config.until_consumed,
         )
         message = topics.CreateTopic(name=name, settings=settings)
         self.ask(Method.TOPIC_CREATE, message, done)
@@ -85,6 +89,14 @@ class Administrator(Client):
         if not self.world.topics:
             return
         name = random.choice(list(self.world.topics))
+        if self.world.config.ids and random.random() < 0.3:
+            settings = topics.TopicSettings(id_window_ms=random.choice(ID_WINDOWS_MS))
+            self.ask(
+                Method.TOPIC_ALTER,
+                topics.AlterTopic(name=name, settings=settings),
+                lambda *_: None,
+            )
+            return
         settings = topics.TopicSettings(queues=len(self.world.topics[name].queues) + 1)
         if name.startswith("passing") and random.random() < 0.5:
             settings = topics.TopicSettings(

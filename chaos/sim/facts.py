@@ -14,6 +14,8 @@ import msgspec
 
 from chaos.check.assignments import Assignments
 from chaos.check.bounded_staleness import BoundedStaleness
+from chaos.check.business_ids import BusinessIds
+from chaos.check.delayed_delivery import DelayedDelivery, Pending
 from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
 from chaos.check.group_offsets import GroupOffsets
@@ -21,6 +23,7 @@ from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
+from chaos.check.until_consumed import check_consumed
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.claims import (
@@ -32,13 +35,22 @@ from raftlog.broker.claims import (
     SeekGroup,
 )
 from raftlog.broker.commands import ENVELOPE, CommandType, decode
+from raftlog.broker.delays import (
+    DELAYED_HEADER_BYTES,
+    CancelDelayed,
+    CancelEnded,
+    Cancellation,
+    Delayed,
+)
 from raftlog.broker.groups import Assignment, DeleteGroup, GroupDeleted, JoinGroup
 from raftlog.broker.producers import FenceProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.relocations import Relocated, read_relocation
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
     DeleteTopic,
+    MoveConsumed,
     MoveStart,
     StartMoved,
     Topic,
@@ -53,6 +65,7 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.ALTER_TOPIC, AlterTopic),
         (CommandType.DELETE_TOPIC, DeleteTopic),
         (CommandType.MOVE_START, MoveStart),
+        (CommandType.MOVE_CONSUMED, MoveConsumed),
         (CommandType.FENCE_PRODUCER, FenceProducer),
         (CommandType.JOIN_GROUP, JoinGroup),
         (CommandType.DELETE_GROUP, DeleteGroup),
@@ -60,9 +73,16 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.COMMIT_OFFSETS, CommitOffsets),
         (CommandType.SEEK_GROUP, SeekGroup),
         (CommandType.TRIM, Trim),
+        (CommandType.CANCEL_DELAYED, CancelDelayed),
     )
 }
 _QUEUE: Final = struct.Struct("<I")
+_HEADERS: Final = {
+    int(CommandType.APPEND_BATCH): APPEND_HEADER_BYTES,
+    int(CommandType.APPEND_ONCE): APPEND_HEADER_BYTES,
+    int(CommandType.APPEND_DELAYED): DELAYED_HEADER_BYTES,
+}
+"""What lies before the batch, in commands that have one of a producer."""
 
 
 class Facts:
@@ -77,12 +97,16 @@ class Facts:
         self.staleness = BoundedStaleness()
         self.groups = GroupOffsets()
         self.assignments = Assignments()
+        self.delayed = DelayedDelivery()
+        self.ids = BusinessIds()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
         self.deleted: set[int] = set()
         """Queues that are gone for ever."""
         self.marks: Final = marks
         self._log_time_ms = 0
+        self._windows_ms: dict[int, int] = {}
+        """How long the ids of each queue are remembered, as topics are now."""
 
     def bounds(self, queue: int) -> tuple[int, int]:
         """Return where a queue begins and ends."""
@@ -98,27 +122,43 @@ class Facts:
             return
         body = entry.body
         self._log_time_ms = max(self._log_time_ms, ENVELOPE.unpack_from(body, 0)[2])
+        self.ids.passes(self._log_time_ms, self._windows_ms)
+        self._deliver()
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
-            if kind == CommandType.APPEND_BATCH:
-                self._says(body, position)
+            is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
+            if kind in _HEADERS:
+                self._says(body, position, _HEADERS[kind])
             if isinstance(outcome, CommandRefused):
                 self.marks[f"refused: {outcome.error.code}"] += 1
-            elif kind == CommandType.APPEND_BATCH:
+            elif is_append:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
+            elif isinstance(outcome, Delayed):
+                self._hidden(entry, position, length, outcome)
+            elif isinstance(outcome, Relocated):
+                self._relocated(entry, position, length, outcome)
             elif isinstance(outcome, ProducerBegun):
                 self.sequences.begun(outcome.producer)
             elif kind in _COMMANDS:
                 command = _COMMANDS[kind].decode(body[position : position + length])
                 if isinstance(command, Trim):
                     self._trimmed(outcome)
+                elif isinstance(command, CancelDelayed):
+                    assert isinstance(outcome, CancelEnded), f"a cancel has {outcome!r}"
+                    self._cancelled(command, outcome.how)
                 else:
                     self._carried_out(command, outcome)
 
-    def _says(self, body: memoryview, position: int) -> None:
+    def _deliver(self) -> None:
+        """Take in what an entry's log time makes visible, before its commands."""
+        for batch in self.delayed.due(self._log_time_ms):
+            self.marks["delayed delivered"] += 1
+            self._visible(batch.queue, self.reads.end(batch.queue), batch)
+
+    def _says(self, body: memoryview, position: int, header: int) -> None:
         """A producer says what it knows with every batch, also with a refused one."""
         queue = _QUEUE.unpack_from(body, position)[0]
-        facts = append_facts(body, position + APPEND_HEADER_BYTES)
+        facts = append_facts(body, position + header)
         _, _, epoch, producer, _, known_through, _ = facts
         if producer:
             self.sequences.says(producer, queue, epoch, known_through)
@@ -133,19 +173,79 @@ class Facts:
             *(maker.base_sequence, outcome.count, outcome.base_offset),
             *(outcome.term, outcome.index),
         )
+        window_ms = self._windows_ms.get(queue, 0)
+        if outcome.duplicate:
+            self.marks["duplicates"] += 1
+            is_new = self.sequences.is_next(maker.id, queue, maker.epoch, maker.base_sequence)
+            if batch.id is None or (maker.id and not is_new):
+                self.sequences.answered_again(maker.id, queue, maker.epoch, kept)
+                return
+            self.marks["ids known"] += 1
+            self.ids.answered(queue, batch.id, outcome.base_offset, window_ms)
+            if maker.id:
+                self.sequences.stored(maker.id, queue, maker.epoch, kept)
+            return
+        if batch.id is not None:
+            at_ms = self._log_time_ms
+            self.ids.stored(queue, batch.id, outcome.base_offset, at_ms, window_ms)
+        if maker.id:
+            self.sequences.stored(maker.id, queue, maker.epoch, kept)
+        found = Pending(queue, 0, 0, outcome.count, entry.index, place, data)
+        self._visible(queue, outcome.base_offset, found)
+
+    def _visible(self, queue: int, base_offset: int, batch: Pending) -> None:
+        """Take in that a batch can be read from now on."""
+        self.offsets.stored(queue, base_offset, batch.count)
+        for number, value in enumerate(Batch(batch.data).value_views()):
+            self.sends.stored(bytes(value), queue, base_offset + number)
+        stored = StoredBatch(
+            *(base_offset, batch.count, self._log_time_ms, batch.index, batch.position),
+            batch.data,
+        )
+        self.reads.stored(queue, stored)
+
+    def _hidden(self, entry: Entry, position: int, length: int, outcome: Delayed) -> None:
+        queue = _QUEUE.unpack_from(entry.body, position)[0]
+        place = position + DELAYED_HEADER_BYTES
+        data = bytes(entry.body[place : position + length])
+        batch = Batch(data)
+        maker = batch.header.producer
+        kept = Kept(
+            *(maker.base_sequence, outcome.count, 0, outcome.term, outcome.index),
+            *(outcome.id, outcome.due_ms),
+        )
         if outcome.duplicate:
             self.marks["duplicates"] += 1
             self.sequences.answered_again(maker.id, queue, maker.epoch, kept)
             return
-        self.offsets.stored(queue, outcome.base_offset, outcome.count)
+        self.marks["delayed"] += 1
         if maker.id:
             self.sequences.stored(maker.id, queue, maker.epoch, kept)
-        for number, value in enumerate(batch.value_views()):
-            self.sends.stored(bytes(value), queue, outcome.base_offset + number)
-        stored = StoredBatch(
-            *(outcome.base_offset, outcome.count, self._log_time_ms, entry.index, place, data)
-        )
-        self.reads.stored(queue, stored)
+        key = (queue, outcome.id)
+        for value in batch.value_views():
+            self.sends.hidden(bytes(value), key)
+        pending = Pending(*key, outcome.due_ms, outcome.count, entry.index, place, data)
+        self.delayed.hidden(pending, self._log_time_ms)
+
+    def _relocated(self, entry: Entry, position: int, length: int, outcome: Relocated) -> None:
+        moved = 0
+        for item, place in read_relocation(entry.body, position, length):
+            copy = bytes(entry.body[place : place + item.length])
+            old, new = (item.index, item.position), (entry.index, place)
+            moved += self.delayed.relocated(item.key, old, new, copy)
+        self.marks["relocated"] += moved
+        assert moved == outcome.moved, f"{outcome.moved} batches were relocated, not {moved}"
+
+    def _cancelled(self, command: CancelDelayed, how: Cancellation) -> None:
+        key = (command.queue, command.id)
+        if how is Cancellation.CANCELLED:
+            was_pending = self.delayed.cancelled(key, command.due_ms) is not None
+            self.marks["delayed cancelled"] += was_pending
+        elif how is Cancellation.DELIVERED:
+            self.marks["cancels too late"] += 1
+            self.delayed.told_delivered(key, command.due_ms)
+        else:
+            self.delayed.told_unknown(key, command.due_ms, self._log_time_ms)
 
     def _carried_out(self, command: msgspec.Struct, outcome: object) -> None:
         groups = self.groups
@@ -154,14 +254,18 @@ class Facts:
                 self._topic_changed(outcome)
             case DeleteTopic(), Topic(queues=queues):
                 self.deleted.update(queues)
-            case MoveStart(queue=queue), StartMoved(start=start):
-                self.marks["starts moved"] += 1
-                self.offsets.moved(queue, start)
-                groups.starts(queue, start)
+                windows_ms = self._windows_ms.items()
+                self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
+                self.delayed.closed(queues)
+            case ((MoveStart() | MoveConsumed()), StartMoved(start=start)):
+                self._moved(command, start)
             case FenceProducer(queue=queue, producer=producer, epoch=epoch), ProducerFenced():
                 self.marks["fences"] += 1
                 remembered = [
-                    Kept(each.base_sequence, each.count, each.base_offset, each.term, each.index)
+                    Kept(
+                        *(each.base_sequence, each.count, each.base_offset, each.term),
+                        *(each.index, each.hidden_id, each.due_ms),
+                    )
                     for each in outcome.remembered
                 ]
                 self.fences.fenced(producer, queue, epoch, outcome.next_sequence, remembered)
@@ -189,11 +293,22 @@ class Facts:
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
 
+    def _moved(self, command: MoveStart | MoveConsumed, start: int) -> None:
+        queue = command.queue
+        self.marks["starts moved"] += 1
+        if isinstance(command, MoveConsumed):
+            before = self.offsets.starts[queue]
+            check_consumed(queue, before, start, self.groups.of_queue(queue))
+            self.marks["consumed and forgotten"] += start > before
+        self.offsets.moved(queue, start)
+        self.groups.starts(queue, start)
+
     def _trimmed(self, outcome: object) -> None:
         assert isinstance(outcome, LogTrimmed | TrimRefused), f"a trim has the outcome {outcome!r}"
         if isinstance(outcome, LogTrimmed):
             self.marks["trims"] += 1
             check_trim(outcome.through, self.reads.batches, self.offsets.starts, self.deleted)
+            self.delayed.trimmed(outcome.through)
         else:
             self.marks["trims refused"] += 1
 
@@ -202,4 +317,5 @@ class Facts:
             known = self.topics.get(topic.name)
             if known is None or queue not in known.queues:
                 self.offsets.opened(queue)
+            self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic

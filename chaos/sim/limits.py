@@ -13,7 +13,7 @@ from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
 from raftlog.broker import index, table
 from raftlog.node import yielding
-from raftlog.service import snapshot
+from raftlog.service import relocating, snapshot
 
 Limits = list[tuple[ModuleType, str, int]]
 
@@ -46,5 +46,8 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (table, "CHUNK_BYTES", config.snapshot_chunk_bytes),
             # Time stands still within a turn: else a snapshot would be one piece of work.
             (snapshot, "SLICE_NS", 0),
+            (relocating, "SOON_MS", 2_000),
+            (relocating, "OLD_MS", 1_000),
+            (relocating, "LONG_MS", 4_000),
         ]
     return limits

@@ -1,8 +1,9 @@
 """Strikes at processes: they die, with or without the power, anywhere; they stand still."""
 
+from random import Random
 from typing import Final
 
-from chaos.sim.cluster import SHARD
+from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
@@ -20,6 +21,10 @@ POWER_CUTS: Final = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
 class ProcessFaults(Striker):
     """Power cuts, kills, pauses."""
 
+    def __init__(self, cluster: Cluster, random: Random) -> None:
+        super().__init__(cluster, random)
+        self._is_over = False
+
     def acts(self) -> Acts:
         """Return what strikes, by kind."""
         return {
@@ -36,7 +41,11 @@ class ProcessFaults(Striker):
         }
 
     def end(self) -> None:
-        """Nobody dies inside a write any more; who stands still goes on when his time has come."""
+        """Nobody dies inside a write any more; who stands still goes on when his time has come.
+
+        A rolling restart that is under way ends with the node that it has come to.
+        """
+        self._is_over = True
         for machine in self.cluster.machines.values():
             machine.disk.on_operation = None
             if machine.process is not None:
@@ -123,6 +132,8 @@ class ProcessFaults(Striker):
         machines = self.cluster.up()
 
         def go_on() -> None:
+            if self._is_over:
+                return
             machine = machines.pop()
             if machine.process is not None:
                 Stopping(self.cluster, machine, CrashKind.KEEP).begin()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from google.protobuf.message import Message
 
 from chaos.sim.client_world import Client, ClientWorld
+from chaos.sim.clocks import true_ms
 from chaos.sim.events import MS_NS
 from raftlog.base.errors import (
     DuplicateForgotten,
@@ -19,6 +20,7 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset, Term
+from raftlog.client.later import Later
 from raftlog.client.sequencing import (
     Action,
     Fence,
@@ -33,15 +35,30 @@ from raftlog.client.sequencing import (
 )
 from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, producers
+from raftlog.wire.schema import client, delays, producers
+
+HOUR_MS = 3_600_000
+TOO_LONG_MS = 41 * 24 * HOUR_MS
+
+IDS_SHARE = 0.4
+"""Batches that are one record with a business id, in the seeds that have some."""
 
 
 class Records:
     """Records of one batch, their owner's name for them, and what they were told."""
 
-    def __init__(self, world: ClientWorld, owner: str, queue: int) -> None:
+    def __init__(
+        self, world: ClientWorld, owner: str, queue: int, later: Later | None = None
+    ) -> None:
         self.queue = queue
-        self.values = [world.value(owner) for _ in range(world.random.choice((1, 1, 2, 5)))]
+        self.later = later
+        """When they are to be visible, if not at once."""
+        self.id: str | None = None
+        count = world.random.choice((1, 1, 2, 5))
+        if later is None and world.config.ids and world.random.random() < IDS_SHARE:
+            self.id = f"id-{world.random.randrange(world.config.ids)}"
+            count = 1
+        self.values = [world.value(owner) for _ in range(count)]
         self._world = world
         self._after_heal = world.healed
 
@@ -52,6 +69,7 @@ class Records:
             timestamp_ms=self._world.queue.now_ns // MS_NS,
             producer=producer,
             codec=self._world.config.codec,
+            id_=self.id,
         )
 
     def told(self, result: Stored | RaftlogError) -> None:
@@ -60,6 +78,12 @@ class Records:
         if isinstance(result, Stored):
             world.marks["acked"] += 1
             world.acks_after_heal += self._after_heal
+            if self.later is not None:
+                for value in self.values:
+                    sends.acked_later(value, (self.queue, result.hidden_id))
+                return
+            if self._is_another_s(result.base_offset):
+                return
             for number, value in enumerate(self.values):
                 sends.acked(value, self.queue, result.base_offset + number)
             end = result.base_offset + len(self.values)
@@ -67,7 +91,7 @@ class Records:
             world.facts.staleness.sees(self.queue, end, world.queue.now_ns)
         elif isinstance(result, DuplicateForgotten):
             world.marks["acked without an offset"] += 1
-            for value in self.values:
+            for value in () if self._is_another_s(None) else self.values:
                 sends.somewhere(value)
         elif isinstance(result, WrongQueue):
             world.marks["queues gone"] += 1
@@ -80,6 +104,14 @@ class Records:
             world.marks[f"never: {result.code}"] += 1
             for value in self.values:
                 sends.never(value, str(result))
+
+    def _is_another_s(self, offset: int | None) -> bool:
+        """Whether what is stored under the id is not this record; it is there, in any case."""
+        if self.id is None:
+            return False
+        facts = self._world.facts
+        facts.ids.told(self.queue, self.id, offset)
+        return facts.sends.instead(self.values[0])
 
 
 class PlainProducer(Client):
@@ -166,7 +198,10 @@ class IdempotentProducer(Client):
             self._do(queue, lane, lane.resume())
         if lane.end is not None:
             return
-        parcel = _Parcel(Records(self.world, self.name, queue))
+        random, later = self.world.random, None
+        if self.world.config.delayed and random.random() < self.world.config.delayed:
+            later = self._some_time()
+        parcel = _Parcel(Records(self.world, self.name, queue, later))
         self._do(queue, lane, lane.add(parcel))
         patience_ns = self.world.random.choice((300, 1_500, 8_000)) * MS_NS
         self.world.queue.after(patience_ns, lambda: self._do(queue, lane, lane.expired(parcel)))
@@ -183,6 +218,8 @@ class IdempotentProducer(Client):
                     self._send(queue, lane, parcel, copy)
                 case Settle(parcel, result):
                     parcel.records.told(result)
+                    if isinstance(result, Stored) and parcel.records.later is not None:
+                        self._perhaps_cancel(parcel.records, result)
                 case Retry():
                     world.marks["retries"] += 1
                     world.soon(lambda: self._do(queue, lane, lane.resume()))
@@ -197,22 +234,54 @@ class IdempotentProducer(Client):
         def done(
             answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
-            result: Stored | RaftlogError
-            if error is not None:
-                result = error
-            else:
-                assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
-                result = Stored(
-                    Offset(answer.base_offset),
-                    Term(answer.term),
-                    Index(answer.index),
-                    duplicate=answer.duplicate,
-                )
+            result = error if error is not None else _stored(answer)
             if not self._crashed:
                 self._do(queue, lane, lane.answered(parcel, copy, result))
 
-        message = client.AppendBatch(queue=queue)
-        self.ask(Method.APPEND, message, done, payload=parcel.records.batch(producer))
+        method, later = Method.APPEND, parcel.records.later
+        message: Message = client.AppendBatch(queue=queue)
+        if later is not None:
+            method = Method.DELAYED_APPEND
+            message = delays.AppendDelayed.FromString(later.header(queue))
+        self.ask(method, message, done, payload=parcel.records.batch(producer))
+
+    # -- what is to be visible later
+
+    def _some_time(self) -> Later:
+        """Draw when: mostly soon, at times never in this run, and rarely too far away."""
+        random, world = self.world.random, self.world
+        ms = random.choice((0, 30, 300, 1_000, 3_000, 3_000, 8_000, 15_000, HOUR_MS, TOO_LONG_MS))
+        if random.random() < 0.5:
+            return Later(ms, relative=True)
+        now_ms = max(true_ms(world.queue), 1)
+        return Later(now_ms + ms - random.choice((0, 5_000)), relative=False)
+
+    def _perhaps_cancel(self, records: Records, stored: Stored) -> None:
+        world = self.world
+        if world.random.random() >= world.config.cancels:
+            return
+        message = delays.CancelDelayed(
+            queue=records.queue, id=stored.hidden_id, due_ms=stored.due_ms
+        )
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if isinstance(error, Refused):
+                assert isinstance(error, WrongQueue), f"a cancel is refused: {error}"
+            elif error is not None:
+                world.soon(ask)
+            else:
+                assert isinstance(answer, delays.DelayedCancelled), f"answered by {answer!r}"
+                _cancelled(world, records, answer.how)
+
+        def ask() -> None:
+            if not world.stopped and not self._crashed:
+                self.ask(Method.DELAYED_CANCEL, message, done)
+
+        world.queue.after(world.random.randrange(4_000) * MS_NS, ask)
+        if world.random.random() < 0.3:  # asked twice, it must be answered the same
+            world.queue.after(world.random.randrange(8_000) * MS_NS, ask)
 
     def _look_up(self, queue: int, lane: Sequencer[_Parcel], error: RaftlogError) -> None:
         """Believe that a queue is gone when the topic that had it has it no more."""
@@ -243,6 +312,35 @@ class IdempotentProducer(Client):
         self.ask(Method.PRODUCER_FENCE, message, done)
 
 
+def _cancelled(world: ClientWorld, records: Records, how: int) -> None:
+    """Write down what somebody hears who wanted to cancel."""
+    sends = world.facts.sends
+    for value in records.values:
+        if how == delays.CANCELLATION_CANCELLED:
+            sends.cancelled(value)
+        elif how == delays.CANCELLATION_DELIVERED:
+            sends.delivered(value)
+
+
+def _stored(answer: Message | None) -> Stored:
+    if isinstance(answer, delays.BatchDelayed):
+        return Stored(
+            *(Offset(0), Term(answer.term), Index(answer.index)),
+            duplicate=answer.duplicate,
+            hidden_id=answer.id,
+            due_ms=answer.due_ms,
+        )
+    assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
+    return Stored(
+        *(Offset(answer.base_offset), Term(answer.term), Index(answer.index)),
+        duplicate=answer.duplicate,
+    )
+
+
 def _remembered(batch: producers.RememberedBatch) -> Remembered:
-    stored = Stored(Offset(batch.base_offset), Term(batch.term), Index(batch.index))
+    stored = Stored(
+        *(Offset(batch.base_offset), Term(batch.term), Index(batch.index)),
+        hidden_id=batch.hidden_id,
+        due_ms=batch.due_ms,
+    )
     return Remembered(batch.base_sequence, batch.count, stored)

@@ -245,6 +245,9 @@ class Run:
         demand(self.cluster.queue, self._why_not_at_rest, HEAL_NS)
 
     def _why_not_at_rest(self) -> str | None:
+        for machine in self.cluster.machines.values():
+            if machine.process is not None and machine.process.is_stopping:
+                return f"{machine.node} is being stopped in order, since before the faults ended"
         missing = why_not_converged(self.cluster.views())
         if missing is not None:
             return missing

@@ -35,6 +35,10 @@ LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
 """Seeds in which any wall clock may be wrong."""
+CONSUMED_SHARE: Final = 0.6
+"""Topic stores that forget what was consumed, of those with groups and a bound."""
+IDS_SHARE: Final = 0.5
+"""Topic stores whose records may have business ids."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -82,6 +86,14 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     commits_late: float
     """How often a commit leaves when somebody else may have the queue."""
     administration_per_s: float
+    delayed: float = 0.0
+    """How much of what idempotent producers send is to be visible later."""
+    cancels: float = 0.0
+    """How much of that they cancel, or try to."""
+    ids: int = 0
+    """So many different business ids are used; 0: none."""
+    until_consumed: bool = False
+    """Whether topics forget what every group has committed."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -129,7 +141,22 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    return _with_leases(_with_trims(_with_os_cache(_draw_config(seed))))
+    return _with_ids(_with_leases(_with_trims(_with_os_cache(_draw_config(seed)))))
+
+
+def _with_ids(config: SeedConfig) -> SeedConfig:
+    """Let records have business ids in some seeds, and be forgotten once consumed in others."""
+    random = stream(config.seed, "ids")
+    if config.broker is None:
+        return config
+    bounded = config.broker.retention_ms or config.broker.retention_bytes
+    if bounded and config.broker.groups and random.random() < CONSUMED_SHARE:
+        broker = msgspec.structs.replace(config.broker, until_consumed=True)
+        config = msgspec.structs.replace(config, broker=broker)
+    if random.random() >= IDS_SHARE:
+        return config
+    broker = msgspec.structs.replace(config.broker, ids=random.choice((2, 8, 30)))
+    return msgspec.structs.replace(config, broker=broker)
 
 
 def _with_leases(config: SeedConfig) -> SeedConfig:
@@ -244,7 +271,7 @@ def _draw_config(seed: int) -> SeedConfig:
         drift_ppm=random.choice((0, 0, 200, 20_000, 50_000)),
         # A shard that was made smaller may need everybody who is left.
         heal_majority=not damaged and random.random() < 0.3 and not changing and not losing,
-        broker=_draw_broker(stream(seed, "broker"), 4 if big else 1),
+        broker=_draw_broker(stream(seed, "broker"), stream(seed, "later"), 4 if big else 1),
     )
 
 
@@ -253,7 +280,7 @@ def _draw_wrong_clocks(random: Random, nodes: int) -> int:
     return nodes if random.random() < ALL_CLOCKS_SHARE else (nodes - 1) // 2
 
 
-def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
+def _draw_broker(random: Random, later: Random, quiet: int) -> BrokerConfig | None:
     """Draw the topic store for two seeds of five, from a stream of its own."""
     if random.random() >= BROKER_SHARE:
         return None
@@ -287,6 +314,8 @@ def _draw_broker(random: Random, quiet: int) -> BrokerConfig | None:
         member_leaves=random.choice((0.0, 0.01, 0.05)),
         commits_late=random.choice((0.0, 0.05, 0.2)),
         administration_per_s=random.choice((0.2, 1, 3)) / quiet,
+        delayed=later.choice((0.0, 0.1, 0.5)),
+        cancels=later.choice((0.1, 0.5)),
     )
 
 

@@ -20,6 +20,12 @@ class RaftlogError(Exception):
     hint: ClassVar[str] = "read the text: it says what went wrong"
 
 
+class Retriable(RaftlogError):
+    """Nothing was done; the same call may succeed later."""
+
+    retriable = True
+
+
 class Refused(RaftlogError):
     """The caller's mistake: the same call fails again."""
 

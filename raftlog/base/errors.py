@@ -6,6 +6,7 @@
       Retriable            the same call may succeed later; nothing was done
         NotLeader            ask the leader in ``leader_hint``
         Throttled            wait ``retry_after`` seconds
+          QuotaExceeded        a client or a topic sends more than it may
           DiskFull             so full that only consuming and trimming go on
         BufferFull           this client holds as much as it may
         Unavailable          no leader, no connection, or stopping
@@ -17,7 +18,7 @@
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
-        WrongQueue  TopicNotFound  TopicExists  NotPermitted
+        BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  GroupStyle  StaleLease
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
@@ -59,9 +60,26 @@ from raftlog.base.disk_errors import (
     StorageFailed,
     WritesLost,
 )
-from raftlog.base.error_root import Outcome, RaftlogError, Refused
+from raftlog.base.error_root import Outcome, RaftlogError, Refused, Retriable
+from raftlog.base.group_errors import (
+    Fenced,
+    GroupInUse,
+    GroupNotFound,
+    GroupStyle,
+    OffsetGoesBack,
+    StaleLease,
+    UnknownMember,
+)
 from raftlog.base.ids import NodeId
-from raftlog.base.lease_errors import GroupStyle, StaleLease
+from raftlog.base.peer_errors import (
+    GivenUp,
+    PeerRefused,
+    ProtocolError,
+    RolledBack,
+    WrongCluster,
+    WrongIdentity,
+    WrongVersion,
+)
 
 # What is imported is a part of the tree too.
 __all__ = [
@@ -74,22 +92,29 @@ __all__ = [
     "DirectoryUnformatted",
     "Diverged",
     "FaultyEntry",
+    "Fenced",
+    "GivenUp",
+    "GroupInUse",
+    "GroupNotFound",
     "GroupStyle",
     "IncompatibleFormat",
+    "OffsetGoesBack",
     "Outcome",
+    "PeerRefused",
+    "ProtocolError",
     "RaftlogError",
     "Refused",
+    "Retriable",
+    "RolledBack",
     "StaleLease",
     "StorageError",
     "StorageFailed",
+    "UnknownMember",
     "WritesLost",
+    "WrongCluster",
+    "WrongIdentity",
+    "WrongVersion",
 ]
-
-
-class Retriable(RaftlogError):
-    """Nothing was done; the same call may succeed later."""
-
-    retriable = True
 
 
 class NotLeader(Retriable):
@@ -126,6 +151,13 @@ class Throttled(Retriable):
         super().__init__(f"{cause}; ask again in {retry_after:g} s")
         self.cause: Final = cause
         self.retry_after: Final = retry_after
+
+
+class QuotaExceeded(Throttled):
+    """A client sends, or a topic is sent, more than its quota: a record waits for its turn."""
+
+    code = "quota_exceeded"
+    hint = "send less, or have the quota raised: raftlog quota list"
 
 
 class DiskFull(Throttled):
@@ -282,6 +314,20 @@ class BadFormat(Refused):
     hint = "see the format's letters: raftlog sub --help"
 
 
+class BadFilter(Refused):
+    """A filter that does not parse, or can't have a meaning. The text shows where."""
+
+    code = "bad_filter"
+    hint = "correct the filter where the caret is; its language: docs/reference/filters.md"
+
+
+class BadDelay(Refused):
+    """A delay that is negative, or longer than a message may be delayed."""
+
+    code = "bad_delay"
+    hint = "choose a time within the next 40 days; what is past is delivered at once"
+
+
 class LimitReached(Refused):
     """A table of the shard is full."""
 
@@ -321,13 +367,6 @@ class NotPermitted(Refused):
     hint = "change the topic's settings: raftlog topic alter"
 
 
-class Fenced(Refused):
-    """A newer epoch of this producer, or generation of this group, has taken over."""
-
-    code = "fenced"
-    hint = "stop: somebody else goes on; a consumer joins its group again"
-
-
 class UnknownProducer(Refused):
     """The producer was never begun in this queue, or was silent for too long."""
 
@@ -340,34 +379,6 @@ class DuplicateForgotten(Refused):
 
     code = "duplicate_forgotten"
     hint = "nothing is lost: the record is in the queue, once"
-
-
-class GroupNotFound(Refused):
-    """No consumer group of this name."""
-
-    code = "group_not_found"
-    hint = "see the groups: raftlog group list; one begins with its first consumer"
-
-
-class UnknownMember(Refused):
-    """The consumer is no member of its group: it was silent for too long, or left."""
-
-    code = "unknown_member"
-    hint = "join again; what it had not committed is delivered to somebody else"
-
-
-class GroupInUse(Refused):
-    """The group has members."""
-
-    code = "group_in_use"
-    hint = "stop its consumers first"
-
-
-class OffsetGoesBack(Refused):
-    """A commit of an offset below the committed one."""
-
-    code = "offset_goes_back"
-    hint = "commits only go forward; to read again: raftlog group seek"
 
 
 class MemberNotFound(Refused):
@@ -430,48 +441,6 @@ class ConfigError(RaftlogError):
     """A bad configuration file. The text begins with ``file:line:column``."""
 
     code = "config"
-
-
-class PeerRefused(RaftlogError):
-    """Two processes that must not talk to each other."""
-
-    code = "peer_refused"
-
-
-class WrongCluster(PeerRefused):
-    """The other side belongs to another cluster."""
-
-    code = "wrong_cluster"
-
-
-class WrongVersion(PeerRefused):
-    """The other side speaks another protocol version."""
-
-    code = "wrong_version"
-
-
-class WrongIdentity(PeerRefused):
-    """The other side is not, or takes us for, the replica that was expected."""
-
-    code = "wrong_identity"
-
-
-class RolledBack(PeerRefused):
-    """A directory older than the promises that were made from it."""
-
-    code = "rolled_back"
-
-
-class GivenUp(PeerRefused):
-    """A replica that was given up with a lost majority, and is there again."""
-
-    code = "given_up"
-
-
-class ProtocolError(PeerRefused):
-    """Bytes that are no message of this protocol."""
-
-    code = "protocol"
 
 
 class ApplyFailed(RaftlogError):

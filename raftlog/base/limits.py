@@ -38,6 +38,10 @@ WRITE_BUFFER_BYTES_MAX: Final = 64 * MIB
 """Unsent bytes of one connection; beyond it the connection is ended."""
 BATCH_RECORDS_MAX: Final = 10_000
 TAG_CHARACTERS_MAX: Final = 127
+FILTER_CHARACTERS_MAX: Final = 1_024
+"""The condition of a filter."""
+FILTER_TAGS_MAX: Final = 32
+ID_CHARACTERS_MAX: Final = 127
 
 # Raft.
 VOTERS_MAX: Final = 7
@@ -90,6 +94,10 @@ CLAIMS_MAX: Final = 200_000
 OFFSETS_PER_COMMAND_MAX: Final = 10_000
 """Queues in one commit of offsets or one seek."""
 NAME_CHARACTERS_MAX: Final = 127
+BUSINESS_IDS_MAX: Final = 1_000_000
+"""Beyond it the oldest of the same topic leaves before its window is over (ruling 30)."""
+QUOTAS_MAX: Final = 10_000
+ID_WINDOW_MS_MAX: Final = 7 * 24 * 3600 * 1000
 PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""
 DUE_PER_ENTRY_MAX: Final = 1_000
@@ -97,24 +105,29 @@ DUE_PER_ENTRY_MAX: Final = 1_000
 QUEUE_GROUPS_MAX: Final = 10_000
 CURSORS_MAX: Final = 200_000
 """Queues of all queue-style groups together."""
-IN_FLIGHT_MAX: Final = 500_000
+MESSAGES_IN_FLIGHT_MAX: Final = 500_000
 """Messages of all queue-style groups that are leased, wait for a retry or for their turn, or
 are to become dead letters."""
-GROUP_IN_FLIGHT_MAX: Final = 100_000
+GROUP_MESSAGES_IN_FLIGHT_MAX: Final = 100_000
 """The same of one group: the most that its own limit may be."""
-RECEIVE_MAX: Final = 1_000
+MESSAGES_PER_RECEIVE_MAX: Final = 1_000
 """Messages leased by one command."""
 KEYS_PER_RECEIVE_MAX: Final = 4_000
 """Messages whose keys one command tells, so that they stay in order by key."""
-LEASE_NAMES_MAX: Final = 10_000
+MESSAGES_PER_SETTLING_MAX: Final = 10_000
 """Messages acknowledged, extended or given back by one command."""
 LEASE_TERM_MS_MIN: Final = 1_000
 LEASE_TERM_MS_MAX: Final = 12 * 3_600_000
 RETRY_DELAY_MS_MAX: Final = 24 * 3_600_000
-RETRY_STEPS_MAX: Final = 64
+RETRY_DELAYS_MAX: Final = 64
 ATTEMPTS_MAX: Final = 1_000
 REASON_CHARACTERS_MAX: Final = 200
 """Why a message was given back; what is longer is cut by the client."""
+DELAYED_ROWS_MAX: Final = 2_000_000
+"""Delayed batches that are pending, or were cancelled before they were due."""
+DELAY_MS_MAX: Final = 40 * 24 * 3600 * 1000
+CANCELLED_KNOWN_MS: Final = 3600 * 1000
+"""So long after it was due a cancelled batch is known as that, in log time."""
 SESSION_MS_MIN: Final = 1_000
 SESSION_MS_MAX: Final = 3_600_000
 STALENESS_MS_MAX: Final = 24 * 3_600_000

@@ -4,21 +4,21 @@ A family of commands has its rules in a file of its own; what touches several of
 them is put together here.
 """
 
+from collections.abc import Mapping
 from typing import Final, assert_never
 
 import msgspec
 
-from raftlog.base.errors import GroupStyle, NotPermitted, Throttled
-from raftlog.base.ids import Index, Term
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import GroupStyle
+from raftlog.base.ids import Index
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
 from raftlog.broker.codec import CommandValue
-from raftlog.broker.dead_letters import (
-    DEAD_LETTER_HEAD_BYTES,
-    SETTINGS,
-    DeadLetter,
-    DeadLetterStored,
-)
+from raftlog.broker.commands import CommandType
+from raftlog.broker.dead_letters import DeadLetters
+from raftlog.broker.delays import CancelDelayed, Delayed
 from raftlog.broker.groups import Assignment, DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.hiding import RawCommand
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -26,44 +26,24 @@ from raftlog.broker.lease_commands import (
     ReceiveMessages,
     ReturnMessages,
 )
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
     DeleteTopic,
+    MoveConsumed,
     MoveStart,
     StartMoved,
     Topic,
 )
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
-
-POSITION_BITS: Final = 16
-"""Commands of one entry are told apart by so many bits of what is numbered by its place."""
-
-
-class CommandPlace(msgspec.Struct, frozen=True, gc=False):
-    """Where a command lies in the log."""
-
-    index: Index
-    term: Term
-    number: int
-    """Which of the entry's commands it is, from 0."""
-    position: int
-    """Of its first byte, in the entry's body."""
-
-    @property
-    def id(self) -> int:
-        """A number that nothing else in the shard ever has; never 0.
-
-        Raises:
-            Throttled: Too many commands in one entry.
-        """
-        if self.number >= 1 << POSITION_BITS:
-            raise Throttled(f"{self.number} commands in one entry")
-        return self.index << POSITION_BITS | self.number
+from raftlog.broker.unique_appends import UniqueAppends
 
 
 class Carrier:
@@ -73,6 +53,13 @@ class Carrier:
         self._state: Final = state
         self.range_ends = False
         """The entry that is being applied ends the open range."""
+        self.raw: Final[Mapping[int, RawCommand]] = {
+            int(CommandType.APPEND_DELAYED): self._append_delayed,
+            int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
+            int(CommandType.DEAD_LETTER): DeadLetters(state).store,
+        }
+        """What holds batches, and so is not decoded as a whole."""
 
     def carry_out(  # noqa: C901, PLR0911, PLR0912  (one case for each command)
         self, command: CommandValue, place: CommandPlace
@@ -111,6 +98,12 @@ class Carrier:
                 return self._seek(command)
             case Trim():
                 return self._trim(Index(command.through))
+            case SetQuota():
+                return state.quotas.set(command)
+            case RemoveQuota():
+                return state.quotas.remove(command.kind, command.name)
+            case MoveConsumed():
+                return self._move_consumed(command)
             case PassTime():
                 return TimePassed()
             case OpenQueueGroup():
@@ -125,8 +118,8 @@ class Carrier:
                 return state.leasing.give_back(command, state.log_time_ms)
             case DecideBlocked():
                 return state.leasing.decide(command, state.log_time_ms)
-            case DeadLetter():
-                return self._dead_letter(command, place)
+            case CancelDelayed():
+                return state.delays.cancel(command, state.log_time_ms)
             case _:
                 assert_never(command)
 
@@ -142,6 +135,7 @@ class Carrier:
         topic = self._state.topics.alter(command)
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
+        self._state.ids.topic_changed(topic.queues[0])
         return topic
 
     def _delete_topic(self, command: DeleteTopic) -> Topic:
@@ -152,15 +146,36 @@ class Carrier:
             state.claims.forget_queue(number)
             state.leasing.forget_queue(number)
             state.index.close(number)
+            state.hidden.close(number)
             state.touched.add(number)
         state.groups.topic_changed(topic.name)
+        state.ids.topic_changed(topic.queues[0])
+        state.quotas.remove("topic", topic.name)
         return topic
+
+    def _move_consumed(self, command: MoveConsumed) -> StartMoved:
+        """Look again at who has consumed what: a group may have come, or gone back, meanwhile."""
+        state = self._state
+        queue = state.queues.find(command.queue)
+        if not state.topics.find(queue.topic).settings.until_consumed:
+            return StartMoved(queue.start_offset)
+        start = min(command.start, state.consumed_through(command.queue))
+        return self._move_start(MoveStart(command.queue, start))
 
     def _move_start(self, command: MoveStart) -> StartMoved:
         queue = self._state.queues.move_start(command.queue, command.start)
         self._state.touched.add(queue.number)
         self._state.leasing.start_moved(queue.number)
         return StartMoved(queue.start_offset)
+
+    # -- hidden batches
+
+    def _append_delayed(self, place: CommandPlace, body: Buffer, length: int) -> Delayed:
+        return self._state.delays.append(place, body, length, self._state.log_time_ms)
+
+    def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
+        items = read_relocation(body, place.position, length)
+        return relocate(self._state.hidden, items, place.index, self._state.log_time_ms)
 
     # -- producers and groups
 
@@ -201,23 +216,6 @@ class Carrier:
             raise GroupStyle(f"group {command.group!r} is stream-style: it has members")
         group = self._state.leasing.open(command, number)
         return msgspec.structs.replace(group)  # as it is now
-
-    def _dead_letter(self, command: DeadLetter, place: CommandPlace) -> DeadLetterStored:
-        state = self._state
-        group, row = state.leasing.dead_row(command.group, command.queue, command.offset)
-        name = group.dead_letter_topic
-        topic = state.topics.get(name)
-        if topic is None:
-            topic = state.topics.make(name, SETTINGS)
-            state.groups.topic_changed(name)
-        elif not topic.settings.writable:
-            raise NotPermitted(f"topic {name!r} is not writable")
-        queue = state.queues.find(topic.queues[0])
-        position = place.position + DEAD_LETTER_HEAD_BYTES
-        where = (place.index, position, command.size)
-        base = state.store(queue, command.count, command.record_time_ms, where)
-        state.leasing.bury(group, row, state.log_time_ms)
-        return DeadLetterStored(name, queue.number, base)
 
     # -- the log
 

@@ -141,6 +141,10 @@ class Claims:
         """Return the claim, or None."""
         return self.table.get((group, queue))
 
+    def groups_of(self, queue: int) -> set[str]:
+        """Return the groups that have a claim to a queue."""
+        return set(self._groups.get(queue, ()))
+
     def of_group(self, group: str) -> list[tuple[int, Claim]]:
         """Return a group's claims, in the order of queue numbers."""
         found: list[tuple[int, Claim]] = []

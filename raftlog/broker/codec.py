@@ -16,7 +16,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
-from raftlog.broker.dead_letters import DeadLetter, DeadLetterDecoder
+from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.lease_commands import (
     AckMessages,
@@ -27,8 +27,9 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart
+from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
 from raftlog.broker.trims import Trim
 
 CommandValue = (
@@ -52,7 +53,10 @@ CommandValue = (
     | ExtendLeases
     | ReturnMessages
     | DecideBlocked
-    | DeadLetter
+    | SetQuota
+    | RemoveQuota
+    | MoveConsumed
+    | CancelDelayed
 )
 
 
@@ -81,10 +85,14 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     ExtendLeases: CommandType.EXTEND_LEASES,
     ReturnMessages: CommandType.RETURN_MESSAGES,
     DecideBlocked: CommandType.DECIDE_BLOCKED,
+    SetQuota: CommandType.SET_QUOTA,
+    RemoveQuota: CommandType.REMOVE_QUOTA,
+    MoveConsumed: CommandType.MOVE_CONSUMED,
+    CancelDelayed: CommandType.CANCEL_DELAYED,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()
-} | {int(CommandType.DEAD_LETTER): DeadLetterDecoder()}
+}
 
 
 def write_command(value: CommandValue) -> Command:

@@ -72,6 +72,17 @@ class CommandType(IntEnum):
     DEAD_LETTER = 45
     """The leader has read a dead message, and stores it (``broker.dead_letters``)."""
     DECIDE_BLOCKED = 46
+    APPEND_DELAYED = 20
+    """A record batch that becomes visible later (``broker.delays``)."""
+    CANCEL_DELAYED = 21
+    RELOCATE = 22
+    """Bodies of hidden batches again (``broker.relocations``)."""
+    APPEND_ONCE = 60
+    """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
+    SET_QUOTA = 61
+    REMOVE_QUOTA = 62
+    MOVE_CONSUMED = 63
+    """Retention: a queue's start moves up behind all its groups (``broker.topics``)."""
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

@@ -15,9 +15,11 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadBatch
+from raftlog.base.errors import BadBatch, NotPermitted
 from raftlog.base.ids import Offset
 from raftlog.base.limits import BATCH_RECORDS_MAX
+from raftlog.broker.places import CommandPlace
+from raftlog.broker.state import BrokerState
 from raftlog.broker.topics import TopicSettings
 from raftlog.wire.batch_header import APPEND_FACTS_LAYOUT, BATCH_HEADER_BYTES
 
@@ -28,19 +30,6 @@ DEAD_LETTER_HEAD_BYTES: Final = _HEAD.size
 RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 SETTINGS: Final = TopicSettings(queues=1, retention_ms=RETENTION_MS)
 """Of a new dead-letter topic."""
-
-
-class DeadLetter(msgspec.Struct, frozen=True, gc=False):
-    """Store a dead letter, and finish its message. Outcome: ``DeadLetterStored``."""
-
-    group: int
-    """Its number."""
-    queue: int
-    offset: int
-    size: int
-    """Of the batch, in bytes."""
-    count: int
-    record_time_ms: int
 
 
 class DeadLetterStored(msgspec.Struct, frozen=True, gc=False):
@@ -56,18 +45,49 @@ def dead_letter_parts(group: int, queue: int, offset: int, batch: Buffer) -> tup
     return _HEAD.pack(group, queue, offset), batch
 
 
-class DeadLetterDecoder:
-    """Reads the command."""
+class DeadLetters:
+    """Stores dead letters, from the commands that hold them."""
 
-    def decode(self, data: Buffer) -> DeadLetter:
-        """Return what its bytes say.
+    def __init__(self, state: BrokerState) -> None:
+        self._state: Final = state
+
+    def store(self, place: CommandPlace, body: Buffer, length: int) -> DeadLetterStored:
+        """Store one, and finish its message.
 
         Raises:
-            BadBatch: What follows the message's place is no batch of that length.
+            BadBatch: The command holds none.
+            StaleLease: The message is not dead, or not any more.
+            LimitReached: There is no room for the group's topic.
+            NotPermitted: The topic is not writable by its settings.
         """
-        if len(data) >= DEAD_LETTER_HEAD_BYTES + BATCH_HEADER_BYTES:
-            found = _COMMAND.unpack_from(data, 0)
-            group, queue, offset, size, count = found[:5]
-            if size == len(data) - DEAD_LETTER_HEAD_BYTES and 0 < count <= BATCH_RECORDS_MAX:
-                return DeadLetter(group, queue, offset, size, count, found[-1])
-        raise BadBatch("the command holds no dead letter")
+        group_number, number, offset, batch = _read(body, place.position, length)
+        state = self._state
+        group, row = state.leasing.dead_row(group_number, number, offset)
+        name = group.dead_letter_topic
+        topic = state.topics.get(name)
+        if topic is None:
+            topic = state.topics.make(name, SETTINGS)
+            state.groups.topic_changed(name)
+        elif not topic.settings.writable:
+            raise NotPermitted(f"topic {name!r} is not writable")
+        queue = state.queues.find(topic.queues[0])
+        where = (place.index, place.position + DEAD_LETTER_HEAD_BYTES, batch.size)
+        base = state.store(queue, batch.count, batch.record_time_ms, where)
+        state.leasing.bury(group, row, state.log_time_ms)
+        return DeadLetterStored(name, queue.number, base)
+
+
+class _Batch(msgspec.Struct, frozen=True, gc=False):
+    size: int
+    count: int
+    record_time_ms: int
+
+
+def _read(body: Buffer, position: int, length: int) -> tuple[int, int, int, _Batch]:
+    """Return group, queue and offset of a message, and the facts of its letter."""
+    if length >= DEAD_LETTER_HEAD_BYTES + BATCH_HEADER_BYTES:
+        found = _COMMAND.unpack_from(body, position)
+        group, queue, offset, size, count = found[:5]
+        if size == length - DEAD_LETTER_HEAD_BYTES and 0 < count <= BATCH_RECORDS_MAX:
+            return group, queue, offset, _Batch(size, count, found[-1])
+    raise BadBatch("the command holds no dead letter")

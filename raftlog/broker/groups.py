@@ -309,6 +309,10 @@ class Groups:
         self._regrouped.add(group.name)
         return group.generation
 
+    def readers_of(self, topic: str) -> set[str]:
+        """Return the groups with members that read a topic."""
+        return set(self._subscribed.get(topic, ()))
+
     def topic_changed(self, topic: str) -> None:
         """A topic came, went or has more queues: its readers share it out anew."""
         for name in self._subscribed.get(topic, ()):

@@ -62,6 +62,9 @@ class Posting(msgspec.Struct, frozen=True, gc=False):
 class Postings:
     """The postings of one queue in one range, in offset order.
 
+    A batch lies in the range's own entries, in the order of its offset, or, if it was hidden for
+    a while (``broker.hidden``), somewhere before.
+
     Only grows, at its end, and only while its range is open. They lie as rows of seven 64-bit
     numbers in one array: a range may have postings of ten thousand queues and few of each, and
     an array for each column, made and grown, took five times as long.
@@ -158,6 +161,10 @@ class Postings:
     def index_at(self, position: int) -> Index:
         """Return which entry holds the batch at ``position``."""
         return Index(self._rows[_FIELDS * position + 4])
+
+    def indexes(self, first: int, after: int) -> "array[int]":
+        """Return which entry holds each batch from ``first`` to before ``after``."""
+        return self._rows[_FIELDS * first + 4 : _FIELDS * after : _FIELDS]
 
     def offsets(self, first: int, after: int) -> "array[int]":
         """Return the base offset of each batch from ``first`` to before ``after``."""

@@ -3,11 +3,17 @@
 Costs a walk over everything, so no running node calls it.
 """
 
+from collections import Counter
+from collections.abc import Sequence
+
 from raftlog.base.ids import Offset
+from raftlog.base.limits import BUSINESS_IDS_MAX
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight
+from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import REMEMBERED_MAX
+from raftlog.broker.queues import Queue
 
 
 def check(machine: BrokerMachine) -> None:
@@ -21,6 +27,8 @@ def check(machine: BrokerMachine) -> None:
     check_producers(machine)
     check_groups(machine)
     check_flights(machine)
+    check_hidden(machine)
+    check_ids(machine)
 
 
 def check_topics(machine: BrokerMachine) -> None:
@@ -52,6 +60,7 @@ def check_offsets(machine: BrokerMachine) -> None:
         postings = machine.open_postings(number)
         if postings is not None:
             check_dense(postings)
+            check_bodies(machine, queue, postings)
             spans.append((postings.base_offset, postings.end_offset))
         end = queue.end_offset if machine.trimmed and not spans else Offset(0)
         if machine.trimmed and spans:
@@ -64,15 +73,24 @@ def check_offsets(machine: BrokerMachine) -> None:
 
 
 def check_dense(postings: Postings) -> None:
-    """Batches follow one another without a gap, in offsets, log time and place in the log."""
-    end, time_ms, place = postings.base_offset, 0, (0, 0)
+    """Batches follow one another without a gap in offsets and log time, and none lies twice."""
+    end, time_ms = postings.base_offset, 0
+    places: set[tuple[int, int]] = set()
     for number in range(len(postings)):
         posting = postings[number]
         assert posting.base_offset == end, f"{posting} does not begin at {end}"
         assert posting.log_time_ms >= time_ms, f"{posting} is before {time_ms}"
-        assert (posting.index, posting.position) > place, f"{posting} is not after {place}"
+        assert (posting.index, posting.position) not in places, f"{posting} is there twice"
         end, time_ms = posting.end_offset, posting.log_time_ms
-        place = (posting.index, posting.position)
+        places.add((posting.index, posting.position))
+
+
+def check_bodies(machine: BrokerMachine, queue: Queue, postings: Postings) -> None:
+    """What can be read has its body in the log, however long ago it was stored."""
+    for number in range(len(postings)):
+        posting = postings[number]
+        if posting.end_offset > queue.start_offset:
+            assert machine.trimmed < posting.index <= machine.applied, f"{posting} was trimmed"
 
 
 def check_producers(machine: BrokerMachine) -> None:
@@ -86,8 +104,38 @@ def check_producers(machine: BrokerMachine) -> None:
         for batch in reversed(row.remembered):
             assert batch.base_sequence + batch.count == end, f"{batch} does not end at {end}"
             assert end > row.known_through, f"{batch} is known to its producer"
-            assert batch.base_offset + batch.count <= queue.end_offset, f"{batch} in {queue}"
+            is_stored = batch.base_offset + batch.count <= queue.end_offset
+            assert batch.hidden_id or is_stored, f"{batch} in {queue}"
             end = batch.base_sequence
+
+
+def check_hidden(machine: BrokerMachine) -> None:
+    """Hidden batches lie in the log, are counted where they lie, and have who holds them."""
+    state = machine.state
+    hidden: dict[tuple[int, int], tuple[int, int]] = {}
+    timers: Counter[int] = Counter()
+    for row in state.hidden.table.after(None):
+        is_open = machine.queues.get(row.queue) is not None
+        assert row.index > machine.trimmed or not is_open, f"{row} was trimmed"
+        assert row.index <= machine.applied, f"{row} is not in the log"
+        if row.index > machine.trimmed:
+            key = (state.index.range_of(row.index), row.queue)
+            count, size = hidden.get(key, (0, 0))
+            hidden[key] = (count + 1, size + row.length)
+        if row.holder == Holder.TIMER:
+            timers[row.queue] += 1
+            assert state.delays.due_ms <= row.held, f"{row} would be late"
+    counted = {
+        (need.first_index, need.queue): (need.hidden, need.hidden_bytes)
+        for need in state.index.needs.table.after(None)
+        if need.hidden
+    }
+    assert counted == hidden, f"counted {counted}, hidden are {hidden}"
+    assert len(state.delays) == timers.total(), f"{len(state.delays)} timers, not {timers}"
+    for queue in machine.queues.table.rows:
+        assert state.delays.pending(queue) == timers[queue], f"timers of queue {queue}"
+    for cancelled in state.delays.cancelled.table.after(None):
+        assert state.hidden.get((cancelled.queue, cancelled.id)) is None, f"{cancelled} is pending"
 
 
 def check_groups(machine: BrokerMachine) -> None:
@@ -140,3 +188,32 @@ def check_flights(machine: BrokerMachine) -> None:
         assert queue is not None, f"{cursor} in no queue"
         assert 0 <= cursor.next <= queue.end_offset, f"{cursor} in {queue}"
         assert leasing.groups.numbered(cursor.group) is not None, f"{cursor} of no group"
+
+
+def check_ids(machine: BrokerMachine) -> None:
+    """An id that is remembered is of a record that was stored; each topic's leave in order."""
+    ids = machine.state.ids
+    assert len(ids.table) <= BUSINESS_IDS_MAX, f"{len(ids.table)} ids"
+    homes: dict[int, list[tuple[int, int]]] = {}
+    for row in ids.table.after(None):
+        queue = machine.queues.get(row.queue)
+        homes.setdefault(row.home, []).append((row.place, row.log_time_ms))
+        if queue is None:
+            assert ids.window_ms(row.home) is None, f"{row} of no queue of a topic"
+            continue
+        assert 0 <= row.base_offset < queue.end_offset, f"{row} in {queue}"
+        assert machine.topics.find(queue.topic).queues[0] == row.home, f"{row} in {queue}"
+    for home, rows in homes.items():
+        rows.sort()
+        assert ids.count(home) == len(rows), f"{ids.count(home)} of {len(rows)} ids in order"
+        check_rising([log_time_ms for _, log_time_ms in rows])
+        window_ms = ids.window_ms(home)
+        due_ms = 0 if window_ms is None else rows[0][1] + window_ms
+        assert ids.due_ms <= due_ms, f"home {home} is due at {due_ms}, looked at {ids.due_ms}"
+        assert machine.state.timetable.due_ms <= ids.due_ms, "nobody looks at the timetable"
+    assert ids.shortened.rows.keys() <= machine.queues.table.rows.keys(), "a topic that is gone"
+
+
+def check_rising(times: Sequence[int]) -> None:
+    """Log times never go back."""
+    assert list(times) == sorted(times), f"{times}"

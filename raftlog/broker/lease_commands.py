@@ -15,11 +15,11 @@ import msgspec
 from raftlog.base.errors import BadRequest
 from raftlog.base.limits import (
     KEYS_PER_RECEIVE_MAX,
-    LEASE_NAMES_MAX,
     LEASE_TERM_MS_MAX,
     LEASE_TERM_MS_MIN,
+    MESSAGES_PER_RECEIVE_MAX,
+    MESSAGES_PER_SETTLING_MAX,
     REASON_CHARACTERS_MAX,
-    RECEIVE_MAX,
     RETRY_DELAY_MS_MAX,
 )
 from raftlog.broker.values import Count, Name, QueueNumber
@@ -30,7 +30,7 @@ Hash = int
 """64 bits; any number that fits into a command does."""
 Names = Annotated[
     tuple[tuple[Handle, QueueNumber, tuple[Count, ...]], ...],
-    msgspec.Meta(min_length=1, max_length=LEASE_NAMES_MAX),
+    msgspec.Meta(min_length=1, max_length=MESSAGES_PER_SETTLING_MAX),
 ]
 """Leased messages: handle, queue, offsets."""
 KeyRuns = Annotated[
@@ -42,8 +42,8 @@ SCHEDULE = -1
 
 
 def _check_names(names: tuple[tuple[int, int, tuple[int, ...]], ...]) -> None:
-    if sum(len(offsets) for _, _, offsets in names) > LEASE_NAMES_MAX:
-        raise BadRequest(f"more than {LEASE_NAMES_MAX} messages in one command")
+    if sum(len(offsets) for _, _, offsets in names) > MESSAGES_PER_SETTLING_MAX:
+        raise BadRequest(f"more than {MESSAGES_PER_SETTLING_MAX} messages in one command")
 
 
 class ReceiveMessages(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -55,7 +55,7 @@ class ReceiveMessages(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
 
     group: Name
     handle: Handle
-    count: Annotated[int, msgspec.Meta(ge=1, le=RECEIVE_MAX)]
+    count: Annotated[int, msgspec.Meta(ge=1, le=MESSAGES_PER_RECEIVE_MAX)]
     lease_ms: LeaseTerm | None = None
     keys: KeyRuns = ()
 

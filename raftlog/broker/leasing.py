@@ -21,7 +21,7 @@ from typing import Final
 
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
-from raftlog.base.limits import IN_FLIGHT_MAX
+from raftlog.base.limits import MESSAGES_IN_FLIGHT_MAX
 from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights, Key
 from raftlog.broker.lease_commands import (
     SCHEDULE,
@@ -137,6 +137,15 @@ class Leasing:
         """Retention has passed some of a queue."""
         self._sweep((group, queue) for group in self.groups.readers(queue))
 
+    def finished_through(self, queue: int) -> Offset | None:
+        """Return up to where all groups of a queue have finished; None: no group reads it."""
+        through: int | None = None
+        for number in self.groups.readers(queue):
+            row = self.flights.oldest(number, queue)
+            at = self.groups.cursors.rows[number, queue].next if row is None else row.offset
+            through = at if through is None else min(through, at)
+        return None if through is None else Offset(through)
+
     # -- leases
 
     def receive(self, command: ReceiveMessages, now_ms: int) -> Leased:
@@ -179,7 +188,7 @@ class Leasing:
         """Lease from the cursors on, into ``leased``."""
         room = min(
             group.settings.in_flight_max - self.flights.tally(group.number).rows,
-            IN_FLIGHT_MAX - len(self.flights.table),
+            MESSAGES_IN_FLIGHT_MAX - len(self.flights.table),
         )
         told = keys_of(command.keys) if group.settings.fifo else None
         if room <= 0:
@@ -269,7 +278,7 @@ class Leasing:
         """Whether one more message may be in flight."""
         return (
             self.flights.tally(group.number).rows < group.settings.in_flight_max
-            and len(self.flights.table) < IN_FLIGHT_MAX
+            and len(self.flights.table) < MESSAGES_IN_FLIGHT_MAX
         )
 
     def too_many(self, group: QueueGroup) -> Throttled:
@@ -277,7 +286,7 @@ class Leasing:
         rows = self.flights.tally(group.number).rows
         return Throttled(
             f"group {group.name!r} has {rows} messages in flight; "
-            f"{group.settings.in_flight_max} may be, and {IN_FLIGHT_MAX} of all groups",
+            f"{group.settings.in_flight_max} may be, and {MESSAGES_IN_FLIGHT_MAX} of all groups",
             1.0,
         )
 

@@ -24,15 +24,23 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
-from raftlog.base.errors import BadBatch, NotPermitted, Refused, Retriable, WrongQueue
+from raftlog.base.errors import (
+    BadBatch,
+    NotPermitted,
+    RaftlogError,
+    Refused,
+    Retriable,
+    WrongQueue,
+)
 from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
-from raftlog.broker.carrying import Carrier, CommandPlace
+from raftlog.broker.carrying import Carrier
 from raftlog.broker.codec import read_command
 from raftlog.broker.commands import CommandType, decode
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
-from raftlog.broker.queue_index import Found, NeededRange
+from raftlog.broker.queue_index import Found, HeldRange, NeededRange
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import FrozenTables, Snapshot
 from raftlog.broker.state import BrokerState
@@ -52,6 +60,8 @@ class BrokerMachine:
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
         leasing: To be looked at: queue-style groups, and what they have in flight.
+        delays: To be looked at: ``pending``, ``soon``.
+        hidden: To be looked at: ``get``, ``of_queue``, ``in_range``.
         producers: For invariants alone.
         state: All of it, for invariants and tests alone.
     """
@@ -66,6 +76,8 @@ class BrokerMachine:
         self.claims: Final = self.state.claims
         self.leasing: Final = self.state.leasing
         self.producers: Final = self.state.producers
+        self.delays: Final = self.state.delays
+        self.hidden: Final = self.state.hidden
         self._index: Final = self.state.index
         self._frozen: FrozenTables | None = None
         self._frozen_taken = False
@@ -85,8 +97,7 @@ class BrokerMachine:
             self._frozen = None
         self._frozen_taken = False
         self.applied = snapshot.index
-        self.state.load(snapshot)
-        self._index.restore(Index(facts.trimmed), ranges)
+        self.state.load(snapshot, ranges)
 
     # -- apply
 
@@ -132,9 +143,13 @@ class BrokerMachine:
             if kind == _APPEND:
                 outcomes.append(self._append(entry, body, position, length))
                 continue
+            place = CommandPlace(entry.index, entry.term, number, position)
+            raw = self._carrier.raw.get(kind)
             try:
+                if raw is not None:
+                    outcomes.append(raw(place, body, length))
+                    continue
                 command = read_command(kind, body[position : position + length])
-                place = CommandPlace(entry.index, entry.term, number, position)
                 outcomes.append(self._carrier.carry_out(command, place))
             except (Refused, Retriable) as error:
                 outcomes.append(CommandRefused(error.with_traceback(None)))
@@ -162,11 +177,7 @@ class BrokerMachine:
             else:
                 answer = producers.answer(row, epoch, sequence, count, known_through)
                 if answer is not None:
-                    if isinstance(answer, RememberedBatch):
-                        return Appended(
-                            answer.base_offset, count, answer.term, answer.index, duplicate=True
-                        )
-                    return CommandRefused(answer)
+                    return _answered(answer, sequence)
         if not queue.writable:
             return CommandRefused(NotPermitted(f"topic {queue.topic!r} is not writable"))
         if self.queues.table.frozen is not None:
@@ -214,6 +225,14 @@ class BrokerMachine:
     def oldest_needed(self) -> NeededRange | None:
         """Return the oldest sealed range that queues need, and who they are; None if none is."""
         return self._index.oldest_needed(self.state.start_of)
+
+    def held_by_hidden(self) -> HeldRange | None:
+        """Return the first range that is needed, if only hidden batches need it."""
+        return self._index.held_by_hidden(self.state.start_of)
+
+    def sealed_before(self, log_time_ms: int) -> Index:
+        """Return the end of the last stored range that ended at or before a log time."""
+        return self._index.sealed_before(log_time_ms)
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does.
@@ -296,3 +315,12 @@ class BrokerMachine:
         for _, table in self.state.tables:
             table.digest(state)
         return state.hexdigest()
+
+
+def _answered(answer: RememberedBatch | RaftlogError, sequence: int) -> Appended | CommandRefused:
+    """Return what a batch is told that is not stored (again)."""
+    if not isinstance(answer, RememberedBatch):
+        return CommandRefused(answer)
+    if answer.hidden_id:
+        return CommandRefused(BadBatch(f"sequence {sequence} was hidden at first"))
+    return Appended(*(answer.base_offset, answer.count, answer.term, answer.index), duplicate=True)

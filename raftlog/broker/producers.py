@@ -62,6 +62,10 @@ class RememberedBatch(
     base_offset: Offset
     term: Term
     index: Index
+    hidden_id: int = 0
+    """What is known of one that was hidden at first, for it had no offset then; 0: it was not."""
+    due_ms: int = 0
+    """When such a one was to become visible by itself; 0: somebody had to decide."""
 
 
 class ProducerBegun(msgspec.Struct, frozen=True, gc=False):

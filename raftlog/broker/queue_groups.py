@@ -17,14 +17,14 @@ from raftlog.base.errors import BadName, BadRequest, GroupInUse, GroupNotFound, 
 from raftlog.base.limits import (
     ATTEMPTS_MAX,
     CURSORS_MAX,
-    GROUP_IN_FLIGHT_MAX,
+    GROUP_MESSAGES_IN_FLIGHT_MAX,
     GROUP_TOPICS_MAX,
     LEASE_TERM_MS_MAX,
     LEASE_TERM_MS_MIN,
     NAME_CHARACTERS_MAX,
     QUEUE_GROUPS_MAX,
     RETRY_DELAY_MS_MAX,
-    RETRY_STEPS_MAX,
+    RETRY_DELAYS_MAX,
 )
 from raftlog.base.names import check_name
 from raftlog.broker.queues import Queue
@@ -75,9 +75,12 @@ class QueueGroupChanges(msgspec.Struct, frozen=True, array_like=True, forbid_unk
     lease_ms: Term_ | None = None
     attempts_max: Annotated[int, msgspec.Meta(ge=1, le=ATTEMPTS_MAX)] | None = None
     retry_ms: (
-        Annotated[tuple[Delay, ...], msgspec.Meta(min_length=1, max_length=RETRY_STEPS_MAX)] | None
+        Annotated[tuple[Delay, ...], msgspec.Meta(min_length=1, max_length=RETRY_DELAYS_MAX)]
+        | None
     ) = None
-    in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=GROUP_IN_FLIGHT_MAX)] | None = None
+    in_flight_max: Annotated[int, msgspec.Meta(ge=1, le=GROUP_MESSAGES_IN_FLIGHT_MAX)] | None = (
+        None
+    )
     fifo: bool | None = None
     poison: Annotated[int, msgspec.Meta(ge=0, le=int(Poison.BLOCK))] | None = None
 

@@ -11,6 +11,7 @@ out to be stored, and answered from memory until they are.
 """
 
 import hashlib
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -25,6 +26,7 @@ from raftlog.broker.index import (
     RangeSummary,
     SealedRange,
 )
+from raftlog.broker.needs import Needs
 from raftlog.broker.ranges import seal_range
 
 
@@ -35,6 +37,20 @@ class NeededRange(msgspec.Struct, frozen=True):
     last_index: Index
     queues: Mapping[int, int]
     """Who needs it, and the log time of its newest batch there."""
+    hidden: Mapping[int, int] = msgspec.field(default_factory=dict)
+    """Which of them have batches there that are not visible yet, and how many."""
+
+
+class HeldRange(msgspec.Struct, frozen=True):
+    """A sealed range that could go but for what is hidden there."""
+
+    first_index: Index
+    last_index: Index
+    hidden_bytes: int
+    range_bytes: int
+    """Of all that is or was in it."""
+    time_ms: int
+    """Log time of the last change there."""
 
 
 Found = Postings | RangeSummary
@@ -55,7 +71,11 @@ class QueueIndex:
         self.open = OpenRange(Index(1))
         self.trimmed = Index(0)
         """The end of the last range that was trimmed."""
+        self.needs: Final = Needs()
+        """What is needed of ranges beside their own postings."""
         self._is_open = is_open
+        self._firsts: list[Index] = [Index(1)]
+        """Of the ranges that were not trimmed, the open one included."""
         self._stored: Final[list[RangeSummary]] = []
         self._unstored: Final[deque[SealedRange]] = deque()
         self._untaken: list[SealedRange] = []
@@ -75,6 +95,7 @@ class QueueIndex:
             self._include(summary)
             end = summary.last_index
         self.open = OpenRange(Index(end + 1))
+        self._firsts = [*(summary.first_index for summary in ranges), self.open.first_index]
         return end
 
     def cut(self, last_index: Index, log_time_ms: int) -> None:
@@ -82,7 +103,15 @@ class QueueIndex:
         sealed = seal_range(self.open, last_index, log_time_ms)
         self._unstored.append(sealed)
         self._untaken.append(sealed)
+        self.needs.seal(self.open.first_index, self.open.body_bytes)
         self.open = OpenRange(Index(last_index + 1))
+        self._firsts.append(self.open.first_index)
+
+    def range_of(self, index: Index) -> Index:
+        """Return the first index of the range that has entry ``index``, which was not trimmed."""
+        at = bisect_right(self._firsts, index) - 1
+        assert at >= 0, f"entry {index} was trimmed"
+        return self._firsts[at]
 
     def _include(self, summary: RangeSummary) -> None:
         self._stored.append(summary)
@@ -102,9 +131,9 @@ class QueueIndex:
         for first, last, spans in self._walk():
             if last > through:
                 break
-            needed = sum(_is_needed(start_of(queue), end) for queue, end, _ in spans)
+            needed = {queue for queue, _ in self._needing(first, spans, start_of)}
             if needed:
-                return first, needed
+                return first, len(needed)
             if last == through:
                 return None
         return first, 0
@@ -113,12 +142,24 @@ class QueueIndex:
         """Return the end of the last range before the first one that is needed, and its number."""
         free = self.trimmed
         count = 0
-        for _, last, spans in self._walk():
-            if any(_is_needed(start_of(queue), end) for queue, end, _ in spans):
+        for first, last, spans in self._walk():
+            if next(self._needing(first, spans, start_of), None) is not None:
                 break
             free = last
             count += 1
         return free, count
+
+    def _needing(
+        self, first: Index, spans: Iterable[tuple[int, Offset, int]], start_of: StartOf
+    ) -> Iterator[tuple[int, int]]:
+        """Yield who needs a range and the log time of its newest batch there; some come twice."""
+        for queue, end, at_ms in spans:
+            if _is_needed(start_of(queue), end):
+                yield queue, at_ms
+        for need in self.needs.of_range(first):
+            start = start_of(need.queue)
+            if start is not None and (need.hidden or start < need.visible_end):
+                yield need.queue, need.time_ms
 
     def _walk(self) -> Iterator[tuple[Index, Index, Iterable[tuple[int, Offset, int]]]]:
         """Yield first and last index of each sealed range, and where and when queues end in it.
@@ -139,16 +180,47 @@ class QueueIndex:
     def oldest_needed(self, start_of: StartOf) -> NeededRange | None:
         """Return the first range that is needed, and by whom; None if none is."""
         for first, last, spans in self._walk():
-            queues = {
-                queue: at_ms for queue, end, at_ms in spans if _is_needed(start_of(queue), end)
-            }
+            queues: dict[int, int] = {}
+            for queue, at_ms in self._needing(first, spans, start_of):
+                queues[queue] = max(at_ms, queues.get(queue, 0))
             if queues:
-                return NeededRange(first, last, queues)
+                hidden = {
+                    need.queue: need.hidden
+                    for need in self.needs.of_range(first)
+                    if need.hidden and need.queue in queues
+                }
+                return NeededRange(first, last, queues, hidden)
         return None
+
+    def held_by_hidden(self, start_of: StartOf) -> HeldRange | None:
+        """Return the first range that is needed, if only hidden batches need it."""
+        for first, last, spans in self._walk():
+            if any(_is_needed(start_of(queue), end) for queue, end, _ in spans):
+                break
+            size = range_bytes = time_ms = 0
+            for need in self.needs.of_range(first):
+                start = start_of(need.queue)
+                if start is None:
+                    continue
+                if start < need.visible_end:
+                    return None
+                size += need.hidden_bytes
+                range_bytes = max(range_bytes, need.range_bytes)
+                time_ms = max(time_ms, need.time_ms if need.hidden else 0)
+            if size:
+                return HeldRange(first, last, size, range_bytes, time_ms)
+        return None
+
+    def sealed_before(self, log_time_ms: int) -> Index:
+        """Return the end of the last stored range that ended at or before a log time."""
+        at = bisect_right(self._stored, log_time_ms, key=_ended_ms)
+        return self._stored[at - 1].last_index if at else self.trimmed
 
     def trim(self, through: Index) -> None:
         """Forget the ranges up to ``through``. One that is being stored goes when it is."""
         self.trimmed = through
+        self.needs.trim(through)
+        del self._firsts[: bisect_right(self._firsts, through)]
         gone = 0
         while gone < len(self._stored) and self._stored[gone].last_index <= through:
             gone += 1
@@ -256,6 +328,10 @@ class QueueIndex:
         for _, postings in sorted(current.postings.items()):
             for column in postings.columns:
                 state.update(column)
+
+
+def _ended_ms(summary: RangeSummary) -> int:
+    return summary.log_time_ms
 
 
 def _is_needed(start: Offset | None, end: Offset) -> bool:

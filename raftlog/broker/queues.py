@@ -89,6 +89,13 @@ class Queues:
         """Forget a queue."""
         self.table.delete(number)
 
+    def extend(self, queue: Queue, count: int) -> Offset:
+        """Give the next ``count`` offsets of a queue away; return the first one."""
+        self.table.touch(queue.number)
+        base = queue.end_offset
+        queue.end_offset = Offset(base + count)
+        return base
+
     def move_start(self, number: int, start: int) -> Queue:
         """Move the start up to ``start``: never back, never beyond the end.
 

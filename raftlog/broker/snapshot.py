@@ -16,9 +16,9 @@ sealed ranges up to there are files of their own.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import IntEnum
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 from crc32c import crc32c
@@ -26,13 +26,18 @@ from crc32c import crc32c
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index
+from raftlog.broker.business_ids import BusinessId, ShortenedWindow
 from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.delays import CancelledBatch
 from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
+from raftlog.broker.hidden import HiddenBatch
+from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queue_groups import Cursor, QueueGroup
 from raftlog.broker.queues import Queue
+from raftlog.broker.quotas import Quota
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
 
@@ -54,9 +59,15 @@ class TableId(IntEnum):
     GROUPS = 4
     MEMBERS = 5
     CLAIMS = 6
+    HIDDEN = 10
+    RANGE_NEEDS = 11
+    CANCELLED = 12
     QUEUE_GROUPS = 20
     CURSORS = 21
     FLIGHTS = 22
+    BUSINESS_IDS = 30
+    SHORTENED_WINDOWS = 31
+    QUOTAS = 32
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -67,6 +78,8 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     last_deleted_generation: int
     trimmed: int = 0
     """Up to here the log may have been forgotten."""
+    cleared_ms: int = 0
+    """When hidden batches of closed queues went last."""
 
 
 class Snapshot(msgspec.Struct):
@@ -84,6 +97,12 @@ class Snapshot(msgspec.Struct):
     queue_groups: list[QueueGroup] = msgspec.field(default_factory=list)
     cursors: list[Cursor] = msgspec.field(default_factory=list)
     flights: list[Flight] = msgspec.field(default_factory=list)
+    hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
+    needs: list[RangeNeed] = msgspec.field(default_factory=list)
+    cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
+    business_ids: list[BusinessId] = msgspec.field(default_factory=list)
+    shortened_windows: list[ShortenedWindow] = msgspec.field(default_factory=list)
+    quotas: list[Quota] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -218,16 +237,42 @@ def _parse_chunk(view: memoryview, position: int) -> tuple[int, int, memoryview,
     return table, rows, found, begin + length
 
 
+class _TableReader(Protocol):
+    def take(self, snapshot: Snapshot, count: int, data: memoryview) -> None: ...
+
+
+class _Rows(Generic[T]):
+    """How the rows of one table are read, and where in a snapshot they go."""
+
+    def __init__(self, row: type[T], into: Callable[[Snapshot], list[T]]) -> None:
+        self._decoder: msgspec.msgpack.Decoder[list[T]] = msgspec.msgpack.Decoder(list[row])  # type: ignore[valid-type]
+        self._into = into
+
+    def take(self, snapshot: Snapshot, count: int, data: memoryview) -> None:
+        rows = _decoded(self._decoder, data, "the rows of a snapshot")
+        if len(rows) != count:
+            raise CorruptFrame(f"a chunk has {len(rows)} rows and claims {count}")
+        self._into(snapshot).extend(rows)
+
+
 _FACTS: Final = msgspec.msgpack.Decoder(Facts)
-_TOPICS: Final = msgspec.msgpack.Decoder(list[Topic])
-_QUEUES: Final = msgspec.msgpack.Decoder(list[Queue])
-_PRODUCERS: Final = msgspec.msgpack.Decoder(list[ProducerRow])
-_GROUPS: Final = msgspec.msgpack.Decoder(list[GroupRow])
-_MEMBERS: Final = msgspec.msgpack.Decoder(list[Member])
-_CLAIMS: Final = msgspec.msgpack.Decoder(list[Claim])
-_QUEUE_GROUPS: Final = msgspec.msgpack.Decoder(list[QueueGroup])
-_CURSORS: Final = msgspec.msgpack.Decoder(list[Cursor])
-_FLIGHTS: Final = msgspec.msgpack.Decoder(list[Flight])
+_TABLES: Final[Mapping[int, _TableReader]] = {
+    TableId.TOPICS: _Rows(Topic, lambda snapshot: snapshot.topics),
+    TableId.QUEUES: _Rows(Queue, lambda snapshot: snapshot.queues),
+    TableId.PRODUCERS: _Rows(ProducerRow, lambda snapshot: snapshot.producers),
+    TableId.GROUPS: _Rows(GroupRow, lambda snapshot: snapshot.groups),
+    TableId.MEMBERS: _Rows(Member, lambda snapshot: snapshot.members),
+    TableId.CLAIMS: _Rows(Claim, lambda snapshot: snapshot.claims),
+    TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
+    TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
+    TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),
+    TableId.BUSINESS_IDS: _Rows(BusinessId, lambda snapshot: snapshot.business_ids),
+    TableId.QUOTAS: _Rows(Quota, lambda snapshot: snapshot.quotas),
+    TableId.QUEUE_GROUPS: _Rows(QueueGroup, lambda snapshot: snapshot.queue_groups),
+    TableId.CURSORS: _Rows(Cursor, lambda snapshot: snapshot.cursors),
+    TableId.FLIGHTS: _Rows(Flight, lambda snapshot: snapshot.flights),
+    TableId.SHORTENED_WINDOWS: _Rows(ShortenedWindow, lambda snapshot: snapshot.shortened_windows),
+}
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], data: memoryview, what: str) -> T:
@@ -237,37 +282,11 @@ def _decoded(decoder: msgspec.msgpack.Decoder[T], data: memoryview, what: str) -
         raise CorruptFrame(f"{what} do not decode: {error}") from error
 
 
-def _rows(
-    decoder: msgspec.msgpack.Decoder[list[T]], data: memoryview, count: int, into: list[T]
-) -> None:
-    rows = _decoded(decoder, data, "the rows of a snapshot")
-    if len(rows) != count:
-        raise CorruptFrame(f"a chunk has {len(rows)} rows and claims {count}")
-    into.extend(rows)
-
-
 def _take_in(snapshot: Snapshot, table: int, count: int, data: memoryview) -> None:
-    match table:
-        case TableId.TOPICS:
-            _rows(_TOPICS, data, count, snapshot.topics)
-        case TableId.QUEUES:
-            _rows(_QUEUES, data, count, snapshot.queues)
-        case TableId.PRODUCERS:
-            _rows(_PRODUCERS, data, count, snapshot.producers)
-        case TableId.GROUPS:
-            _rows(_GROUPS, data, count, snapshot.groups)
-        case TableId.MEMBERS:
-            _rows(_MEMBERS, data, count, snapshot.members)
-        case TableId.CLAIMS:
-            _rows(_CLAIMS, data, count, snapshot.claims)
-        case TableId.QUEUE_GROUPS:
-            _rows(_QUEUE_GROUPS, data, count, snapshot.queue_groups)
-        case TableId.CURSORS:
-            _rows(_CURSORS, data, count, snapshot.cursors)
-        case TableId.FLIGHTS:
-            _rows(_FLIGHTS, data, count, snapshot.flights)
-        case _:
-            raise IncompatibleFormat(
-                f"table {table} of a snapshot is not known to this binary; run the raftlog "
-                "version that wrote it"
-            )
+    rows = _TABLES.get(table)
+    if rows is None:
+        raise IncompatibleFormat(
+            f"table {table} of a snapshot is not known to this binary; run the raftlog "
+            "version that wrote it"
+        )
+    rows.take(snapshot, count, data)

@@ -6,9 +6,19 @@ list, and a walk may begin anywhere.
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final, Generic, TypeVar
 
-K = TypeVar("K", int, str, tuple[int, int], tuple[str, int], tuple[str, str], tuple[int, int, int])
+K = TypeVar(
+    "K",
+    int,
+    str,
+    tuple[int, int],
+    tuple[int, str],
+    tuple[str, int],
+    tuple[str, str],
+    tuple[int, int, int],
+)
 
 BLOCK_KEYS: Final = 512
 """A block is divided when it has twice as many."""
@@ -58,6 +68,10 @@ class SortedKeys(Generic[K]):
             del self._blocks[at]
             del self._lasts[at]
 
+    def first(self) -> K | None:
+        """Return the first key; None if there is none."""
+        return self._blocks[0][0] if self._blocks else None
+
     def after(self, key: K | None) -> Iterator[K]:
         """Walk through the keys after ``key`` (None: all). Nothing may change meanwhile."""
         at, place = 0, 0
@@ -65,8 +79,10 @@ class SortedKeys(Generic[K]):
             at = bisect_right(self._lasts, key)
             if at < len(self._blocks):
                 place = bisect_right(self._blocks[at], key)
-        for block in self._blocks[at:]:
-            yield from block[place:] if place else block
+        blocks = self._blocks
+        for number in range(at, len(blocks)):
+            block = blocks[number]
+            yield from islice(block, place, None) if place else block
             place = 0
 
     def before(self, key: K, count: int) -> list[K]:

@@ -9,12 +9,18 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from raftlog.base.ids import Index, Offset
+from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
+from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
+from raftlog.broker.hidden import Hidden
+from raftlog.broker.hiding import HiddenAppends
+from raftlog.broker.index import RangeSummary
 from raftlog.broker.leasing import Leasing
 from raftlog.broker.producers import Producers
 from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queue, Queues
+from raftlog.broker.quotas import Quotas
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
@@ -50,7 +56,18 @@ class BrokerState:
         self.producers: Final = Producers(self.timetable)
         self.index: Final = QueueIndex(lambda number: self.queues.get(number) is not None)
         self.leasing: Final = Leasing(self.topics, self.queues, self.timetable)
-        self.timetable.keep(self.producers, self.leasing)
+        self.hidden: Final = Hidden(
+            *(self.queues, self.index, self.timetable),
+            on_revealed=self._touch,
+        )
+        self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
+        self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        self.quotas: Final = Quotas(self.topics)
+        self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
+        self.timetable.keep(
+            *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids),
+            self.leasing,
+        )
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
             (TableId.QUEUES, self.queues.table),
@@ -61,18 +78,30 @@ class BrokerState:
             (TableId.QUEUE_GROUPS, self.leasing.groups.table),
             (TableId.CURSORS, self.leasing.groups.cursors),
             (TableId.FLIGHTS, self.leasing.flights.table),
+            (TableId.HIDDEN, self.hidden.table),
+            (TableId.RANGE_NEEDS, self.index.needs.table),
+            (TableId.CANCELLED, self.delays.cancelled.table),
+            (TableId.BUSINESS_IDS, self.ids.table),
+            (TableId.SHORTENED_WINDOWS, self.ids.shortened),
+            (TableId.QUOTAS, self.quotas.table),
         )
+
+    def _touch(self, queue: int) -> None:
+        self.touched.add(queue)  # another set, whenever somebody has taken note
 
     @property
     def facts(self) -> Facts:
         """State that is in no table."""
         return Facts(
             *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
-            self.index.trimmed,
+            *(self.index.trimmed, self.hidden.cleared_ms),
         )
 
-    def load(self, snapshot: Snapshot) -> None:
-        """Start from a snapshot; the index is restored by itself."""
+    def load(self, snapshot: Snapshot, ranges: Sequence[RangeSummary]) -> None:
+        """Start from a snapshot and the ranges that lead to it.
+
+        Queues say which ranges are of use, and ranges where hidden batches lie.
+        """
         facts = snapshot.facts
         self.touched.update(self.queues.table.rows)
         self.log_time_ms = snapshot.log_time_ms
@@ -84,7 +113,33 @@ class BrokerState:
         self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
         self.leasing.flights.load(snapshot.flights)
         self.leasing.loaded()
+        self.index.restore(Index(facts.trimmed), ranges)
+        self.index.needs.load(snapshot.needs)
+        self.hidden.load(snapshot.hidden, facts.cleared_ms)
+        self.delays.load(snapshot.hidden, snapshot.cancelled)
+        self.ids.load(snapshot.business_ids, snapshot.shortened_windows)
+        self.quotas.load(snapshot.quotas)
         self.timetable.note(0)
+
+    def consumed_through(self, number: int) -> Offset:
+        """Return up to where every group of a queue has committed; its start if one has not.
+
+        A group is one of the queue's if it has a claim to it, members that read its topic, or,
+        queue-style, begun to read it: then what it has in flight is not consumed.
+        Without any nothing counts as consumed.
+        """
+        queue = self.queues.find(number)
+        names = self.claims.groups_of(number) | self.groups.readers_of(queue.topic)
+        finished = self.leasing.finished_through(number)
+        if not names:
+            return queue.start_offset if finished is None else max(queue.start_offset, finished)
+        claims = (self.claims.get(name, number) for name in names)
+        through = min(
+            claim.committed if claim is not None and claim.committed is not None else Offset(0)
+            for claim in claims
+        )
+        through = through if finished is None else min(through, finished)
+        return max(queue.start_offset, through)
 
     def start_of(self, number: int) -> Offset | None:
         """Return where a queue begins; None if there is no such queue."""

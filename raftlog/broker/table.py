@@ -126,7 +126,10 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
 class Frozen(Generic[K, V]):
     """A table's rows as they were when it was frozen."""
 
-    __slots__ = ("_encode", "_ended", "_gone", "_old", "_passed", "_rows", "_thaw", "_walk")
+    __slots__ = (
+        *("_encode", "_ended", "_gone", "_gone_order", "_old", "_passed", "_rows", "_thaw"),
+        "_walk",
+    )
 
     def __init__(
         self,
@@ -141,6 +144,8 @@ class Frozen(Generic[K, V]):
         self._thaw = thaw
         self._old: dict[K, bytes | None] = {}
         self._gone: set[K] = set()
+        self._gone_order: SortedKeys[K] = SortedKeys()
+        """The same, in order: a chunk must not cost what all that have left cost."""
         self._passed: K | None = None
         self._ended = False
 
@@ -153,8 +158,9 @@ class Frozen(Generic[K, V]):
 
     def gone(self, key: K) -> None:
         """The row leaves the table; the walk must still find its key."""
-        if self._old.get(key) is not None:
+        if self._old.get(key) is not None and key not in self._gone:
             self._gone.add(key)
+            self._gone_order.add(key)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows, in key order. Between two chunks the table may change."""
@@ -190,8 +196,7 @@ class Frozen(Generic[K, V]):
         if not self._gone:
             return self._walk(self._passed)
         passed = self._passed
-        gone = sorted(key for key in self._gone if passed is None or key > passed)
-        return _distinct(merge(self._walk(passed), gone))
+        return _distinct(merge(self._walk(passed), self._gone_order.after(passed)))
 
 
 def _distinct(keys: Iterable[K]) -> Iterator[K]:

@@ -13,7 +13,7 @@ from typing import Annotated, Final
 import msgspec
 
 from raftlog.base.errors import BadRequest, LimitReached, TopicExists, TopicNotFound
-from raftlog.base.limits import TOPIC_QUEUES_MAX, TOPICS_MAX
+from raftlog.base.limits import ID_WINDOW_MS_MAX, TOPIC_QUEUES_MAX, TOPICS_MAX
 from raftlog.base.names import check_name
 from raftlog.broker.queues import Queues
 from raftlog.broker.table import Table
@@ -21,6 +21,7 @@ from raftlog.broker.values import Count, Name, QueueNumber
 
 DEFAULT_QUEUES: Final = 4
 DEFAULT_RETENTION_MS: Final = 72 * 3600 * 1000
+DEFAULT_ID_WINDOW_MS: Final = 10 * 60 * 1000
 FOR_EVER: Final = 0
 NO_BOUND: Final = 0
 
@@ -35,6 +36,11 @@ class TopicSettings(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     """The oldest records of a queue may be forgotten beyond so many bytes; 0: never."""
     readable: bool = True
     writable: bool = True
+    id_window_ms: int = DEFAULT_ID_WINDOW_MS
+    """A record with a business id is stored once in so much log time; 0: ids mean nothing."""
+    until_consumed: bool = False
+    """A record may be forgotten as soon as every group has committed past it, and is at the
+    latest by time or bytes, of which one is bounded."""
 
 
 class TopicChanges(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -45,6 +51,8 @@ class TopicChanges(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
     retention_bytes: Count | None = None
     readable: bool | None = None
     writable: bool | None = None
+    id_window_ms: Annotated[int, msgspec.Meta(ge=0, le=ID_WINDOW_MS_MAX)] | None = None
+    until_consumed: bool | None = None
 
 
 # -- commands
@@ -78,6 +86,17 @@ class MoveStart(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     """Forget a queue's records below ``start``; never back, never beyond the end.
 
     Proposed by the leader when retention says so (ruling 29). Outcome: ``StartMoved``.
+    """
+
+    queue: QueueNumber
+    start: Count
+
+
+class MoveConsumed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Forget a queue's records below ``start`` that all its groups have committed as read.
+
+    As far as they have when it is applied; of a topic that keeps its records until they are
+    consumed, alone. Proposed by the leader (ruling 29). Outcome: ``StartMoved``.
     """
 
     queue: QueueNumber
@@ -156,6 +175,7 @@ class Topics:
         Raises:
             TopicExists: There is one of this name.
             LimitReached: Too many topics or queues.
+            BadRequest: Records would be kept until they are consumed, without a bound.
         """
         if self.table.get(command.name) is not None:
             raise TopicExists(f"there is a topic {command.name!r} already")
@@ -177,7 +197,7 @@ class Topics:
 
         Raises:
             TopicNotFound: There is no such topic.
-            BadRequest: It would have fewer queues.
+            BadRequest: It would have fewer queues, or no bound beside "until consumed".
             LimitReached: Too many queues.
         """
         topic = self.find(command.name)
@@ -222,4 +242,11 @@ def _changed(settings: TopicSettings, changes: TopicChanges) -> TopicSettings:
         for field in changes.__struct_fields__
         if (value := getattr(changes, field)) is not None
     }
-    return msgspec.structs.replace(settings, **given)
+    changed = msgspec.structs.replace(settings, **given)
+    is_bounded = changed.retention_ms != FOR_EVER or changed.retention_bytes != NO_BOUND
+    if changed.until_consumed and not is_bounded:
+        raise BadRequest(
+            "records that are kept until they are consumed need a bound by time or bytes, too: a "
+            "group that is dead would fill the disks"
+        )
+    return changed

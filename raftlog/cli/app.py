@@ -15,6 +15,7 @@ from raftlog.cli import (
     bench,
     cluster,
     config,
+    delayed,
     dev,
     group,
     health,
@@ -23,6 +24,7 @@ from raftlog.cli import (
     member,
     node,
     pub,
+    quota,
     sub,
     topic,
 )
@@ -39,7 +41,9 @@ app.command()(dev.dev)
 app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
+app.add_typer(delayed.app, name="delayed")
 app.add_typer(group.app, name="group")
+app.add_typer(quota.app, name="quota")
 app.add_typer(leader.app, name="leader")
 app.add_typer(node.app, name="node")
 app.add_typer(cluster.app, name="cluster")

@@ -160,6 +160,18 @@ def rejoin(
     )
 
 
+@app.command()
+def delayed(
+    size: Size = 100,
+    pending: Annotated[int, typer.Option(min=1, help="Records that stay pending.")] = 1_000_000,
+    rate: Annotated[int, typer.Option(min=1, help="Deliveries a second.")] = 5_000,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds of deliveries.")] = 20.0,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Deliver delayed records while many more are pending: how late each is; then a restart."""
+    _run("delayed", output, size=size, count=pending, rate=rate, duration_s=duration)
+
+
 def _addresses(connect: str) -> tuple[str, ...]:
     """Read ``--connect``; without it the bench starts a cluster of its own."""
     return find_seeds(connect).addresses if connect else ()

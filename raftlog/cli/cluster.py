@@ -13,6 +13,8 @@ from raftlog.cli.preference import place_in
 from raftlog.cli.space import space_data, space_text
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from raftlog.base.ids import NodeId
     from raftlog.server.observation import ClusterView, NodeView
     from raftlog.server.pidfile import ProcessId
@@ -32,12 +34,14 @@ def up(
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415  (``--help`` stays fast)
 
     read = read_config(config)
-    started = asyncio.run(LocalNodes(read).up(timeout))
+    nodes = LocalNodes(read)
+    started = asyncio.run(nodes.up(timeout))
     if output is Output.JSON:
-        print_json({"started": started, "connect": read.seeds})
+        print_json({"started": started, "elsewhere": nodes.elsewhere, "connect": read.seeds})
         return
     what = f"started {', '.join(started)}" if started else "every node runs already"
     say(f"{what}; clients connect to {', '.join(read.seeds)}")
+    _tell_of(nodes.elsewhere)
 
 
 @app.command()
@@ -49,11 +53,24 @@ def down(
     """Ask every node to stop and see it gone; the data stays."""
     from raftlog.server.cluster import LocalNodes  # noqa: PLC0415
 
-    stopped = asyncio.run(LocalNodes(read_config(config)).down(timeout))
+    nodes = LocalNodes(read_config(config))
+    stopped = asyncio.run(nodes.down(timeout))
     if output is Output.JSON:
-        print_json({"stopped": stopped})
+        print_json({"stopped": stopped, "elsewhere": nodes.elsewhere})
         return
-    say(f"stopped {', '.join(stopped)}" if stopped else "no node runs")
+    if stopped or not nodes.elsewhere:
+        say(f"stopped {', '.join(stopped)}" if stopped else "no node runs")
+    _tell_of(nodes.elsewhere)
+
+
+def _tell_of(elsewhere: "Sequence[NodeId]") -> None:
+    """Say who runs by itself: nothing here may signal what it did not start."""
+    for node in elsewhere:
+        say(
+            f"{node} runs, but was not started by `raftlog cluster up`, so that is not what stops "
+            f"it either: end it with ctrl-C or SIGTERM where it runs; after that `raftlog cluster "
+            f"up` starts it"
+        )
 
 
 @app.command()
@@ -85,6 +102,7 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
         nodes.append(
             {
                 **facts,
+                "standing": view.standing(each),
                 "lag": view.lag(each),
                 "pid": process.pid if process is not None else None,
             }
@@ -102,7 +120,13 @@ def role_of(view: "ClusterView", each: "NodeView") -> str:
     wishes = ["drained"] if each.drained else []
     if each.node in leader.preferred:
         wishes.append(place_in(leader.preferred, each.node))
-    return ", ".join([each.role, *wishes])
+    return ", ".join([view.standing(each), *wishes])
+
+
+def voters_text(voters: "Sequence[str]") -> str:
+    """Return who votes, in words."""
+    many = "voter" if len(voters) == 1 else "voters"
+    return f"{len(voters)} {many} ({', '.join(voters)})"
 
 
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
@@ -129,5 +153,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for shard, leader in view.leaders.items():
         for line in space_text(leader.space):
             typer.echo(f"shard {shard}: {line}")
+    for shard, (voters, spare) in view.spare.items():
+        if not spare and len(view.nodes) > 1:
+            typer.echo(f"shard {shard}: {voters_text(voters)}, so none of them may fail")
     for each in view.missing:
         typer.echo(f"{each.node}: {each.problem}")

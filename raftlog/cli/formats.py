@@ -5,6 +5,7 @@ r"""Format strings: how ``raftlog sub --format`` writes a record.
     %t topic        %k key       %h headers, name=value,name=value
     %q queue        %v value     %T timestamp, milliseconds since 1970 (UTC)
     %o offset       %g tag       %n newline   %% a percent sign
+    %i id
     %v{hex} %v{base64} %k{hex} %k{base64} %T{iso}        \n \t \r \0 \\ \xHH
 
 The letters are those of kcat where ours means the same. A key or a value is
@@ -62,6 +63,10 @@ class Fields(Protocol):
 
     @property
     def tag(self) -> str | None:
+        """None: it has none."""
+
+    @property
+    def id(self) -> str | None:
         """None: it has none."""
 
 
@@ -184,6 +189,7 @@ _FIELDS: Final[Mapping[str, Mapping[str, Part]]] = {
     },
     "h": {"": _headers},
     "g": {"": lambda record: (record.tag or "").encode()},
+    "i": {"": lambda record: (record.id or "").encode()},
     "T": {
         "": lambda record: b"%d" % record.timestamp_ms,
         "iso": lambda record: iso_time(record.timestamp_ms).encode(),

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from raftlog.cli.cluster import voters_text
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -89,7 +90,13 @@ def summary(view: "ClusterView") -> str:
     leaders = {view.leader(each.shard) for each in view.nodes}
     named = ", ".join(sorted({leader.node for leader in leaders if leader is not None}))
     missing = ", ".join(dict.fromkeys(each.node for each in view.missing))
-    return f"healthy: led by {named}" + (f"; no answer from {missing}" if missing else "")
+    said = [f"healthy: led by {named}"]
+    if missing:
+        said.append(f"no answer from {missing}")
+    alone = [voters_text(voters) for voters, spare in view.spare.values() if not spare]
+    if alone and len(view.nodes) > 1:
+        said.append(f"{alone[0]}, so none of them may fail")
+    return "; ".join(said)
 
 
 def tell(view: "ClusterView", output: Output) -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    {"key": "k", "value": "v", "headers": {"a": "1"}, "tag": "t"}    what pub reads
+    {"key": "k", "value": "v", "headers": {"a": "1"}, "tag": "t", "id": "i"}    what pub reads
     {"topic": "t", "queue": 0, "offset": 7, "timestamp_ms": 1764061200000, ..}  sub adds
 
 Bytes that are no UTF-8 text stand under ``key_base64`` and ``value_base64``, and
@@ -23,7 +23,7 @@ from raftlog.base.errors import BadFormat
 from raftlog.cli.formats import Fields
 
 _PLACE: Final = frozenset({"topic", "queue", "offset", "timestamp_ms"})
-_KNOWN: Final = frozenset({"key", "key_base64", "value", "value_base64", "headers", "tag"})
+_KNOWN: Final = frozenset({"key", "key_base64", "value", "value_base64", "headers", "tag", "id"})
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -33,6 +33,7 @@ class Outgoing(msgspec.Struct, frozen=True):
     key: bytes | None = None
     headers: tuple[tuple[str, bytes], ...] = ()
     tag: str | None = None
+    id: str | None = None
 
 
 # -- reading
@@ -55,12 +56,12 @@ def read_record(line: bytes, where: str) -> Outgoing:
     unknown = sorted(found.keys() - _KNOWN - _PLACE)
     if unknown:
         raise BadFormat(
-            f"{where}: no field {unknown[0]!r} is known; use key, value, headers, tag, or "
-            "key_base64 and value_base64 for bytes that are no text"
+            f"{where}: no field {unknown[0]!r} is known; use key, value, headers, tag, id, "
+            "or key_base64 and value_base64 for bytes that are no text"
         )
     if "value" not in found and "value_base64" not in found:
         raise BadFormat(f"{where}: no value; add one, null for a record without")
-    for name in ("key", "tag"):
+    for name in ("key", "tag", "id"):
         if not isinstance(found.get(name), str | None):
             raise BadFormat(f"{where}: the {name} is {_kind(found[name])}; write a text or null")
     return Outgoing(
@@ -68,6 +69,7 @@ def read_record(line: bytes, where: str) -> Outgoing:
         _bytes(found, "key", where),
         _headers(found, where),
         found.get("tag"),
+        found.get("id"),
     )
 
 
@@ -155,6 +157,8 @@ def record_line(record: Fields) -> bytes:
         found["headers"] = _headers_data(record.headers)
     if record.tag is not None:
         found["tag"] = record.tag
+    if record.id is not None:
+        found["id"] = record.id
     return msgspec.json.encode(found) + b"\n"
 
 

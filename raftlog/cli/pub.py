@@ -42,7 +42,7 @@ Form = Annotated[
     typer.Option(
         "--format",
         help="lines: each line is a value; json: each line is an object with key, value and "
-        "headers; raw: the whole input is one value.",
+        "headers (tag, id); raw: the whole input is one value.",
     ),
 ]
 Key = Annotated[
@@ -64,6 +64,14 @@ Header = Annotated[
 Tag = Annotated[
     str | None, typer.Option(help="Tag of every record that has none.", show_default=False)
 ]
+Id = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        help="Id of VALUE: in the topic's window it is stored once, whoever sends it.",
+        show_default=False,
+    ),
+]
 Count = Annotated[int, typer.Option(min=1, help="Send VALUE so many times.")]
 Queue = Annotated[
     int | None, typer.Option(min=0, help="Into this queue of the topic.", show_default=False)
@@ -78,6 +86,7 @@ def pub(
     key: Key = None,
     header: Header = None,
     tag: Tag = None,
+    id_: Id = None,
     count: Count = 1,
     queue: Queue = None,
     connect: ConnectOption = "",
@@ -92,8 +101,13 @@ def pub(
         raise typer.BadParameter("VALUE is the record: leave out --file and --format, or VALUE")
     if value is None and count != 1:
         raise typer.BadParameter("--count repeats VALUE: give one")
+    if id_ is not None and (value is None or count != 1):
+        raise typer.BadParameter(
+            "--id is one record's: give VALUE and no --count; records of --format json have an id "
+            "of their own"
+        )
     headers = tuple(map(read_header, header or ()))
-    defaults = Outgoing(None, None if key is None else os.fsencode(key), headers, tag)
+    defaults = Outgoing(None, None if key is None else os.fsencode(key), headers, tag, id_)
     sending = Sending(topic, queue, defaults)
     if value is not None:
         summary = _send(sending, _repeated(value, count), connect, timeout)

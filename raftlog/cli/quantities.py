@@ -8,7 +8,7 @@ import re
 from datetime import timedelta
 from typing import Final
 
-from raftlog.base.limits import STALENESS_MS_MAX
+from raftlog.base.limits import ID_WINDOW_MS_MAX, STALENESS_MS_MAX
 
 FOR_EVER: Final = "forever"
 NO_BOUND: Final = "none"
@@ -61,6 +61,20 @@ def read_staleness(text: str) -> timedelta:
     duration = read_duration(text)
     if duration > timedelta(milliseconds=STALENESS_MS_MAX):
         raise ValueError(f"a staleness of {text!r} is too long; write 0s to 24h")
+    return duration
+
+
+def read_window(text: str) -> timedelta:
+    """Read how long ids are remembered: a duration, or ``none``, which is ``timedelta(0)``.
+
+    Raises:
+        ValueError: It is neither, or more than 7 days.
+    """
+    if text.strip() == NO_BOUND:
+        return timedelta(0)
+    duration = read_duration(text)
+    if duration > timedelta(milliseconds=ID_WINDOW_MS_MAX):
+        raise ValueError(f"a window of {text!r} is too long; write 1ms to 7d, or {NO_BOUND}")
     return duration
 
 

@@ -41,6 +41,7 @@ class Summary(msgspec.Struct):
     Attributes:
         failed: Records that are definitely not stored.
         unknown: Records that may be stored.
+        duplicates: Acknowledged records that were stored before, under the same id.
         error: The first failure.
     """
 
@@ -48,6 +49,7 @@ class Summary(msgspec.Struct):
     acknowledged: int = 0
     failed: int = 0
     unknown: int = 0
+    duplicates: int = 0
     durability: str = ""
     queues: dict[int, QueueCount] = {}
     error: RaftlogError | None = None
@@ -59,6 +61,7 @@ class Summary(msgspec.Struct):
             "acknowledged": self.acknowledged,
             "failed": self.failed,
             "unknown": self.unknown,
+            "duplicates": self.duplicates,
             "durability": self.durability,
             "queues": [self.queues[queue] for queue in sorted(self.queues)],
         }
@@ -69,14 +72,18 @@ class Summary(msgspec.Struct):
             return f"{self.topic}: the input has no record"
         if self.acknowledged == 1:
             (only,) = self.queues.values()
-            return f"{self.topic}: queue {only.queue}, offset {only.last} ({self.durability})"
+            known = ", stored before" if self.duplicates else ""
+            return (
+                f"{self.topic}: queue {only.queue}, offset {only.last} ({self.durability}){known}"
+            )
         where = [
             f"{each.count:,} in queue {each.queue} (offsets {each.first} to {each.last})"
             for _, each in sorted(self.queues.items())
         ]
         more = f", and in {len(where) - SHOWN_QUEUES} queues more"
         shown = ", ".join(where[:SHOWN_QUEUES]) + more * (len(where) > SHOWN_QUEUES)
-        count = f"{self.acknowledged:,} records acknowledged ({self.durability})"
+        known = f", {self.duplicates:,} stored before" if self.duplicates else ""
+        count = f"{self.acknowledged:,} records acknowledged ({self.durability}){known}"
         return f"{self.topic}: {count}: {shown}"
 
     def damage(self) -> str:
@@ -147,6 +154,7 @@ class Sending:
                     key=self._defaults.key if record.key is None else record.key,
                     headers=self._headers(record),
                     tag=self._defaults.tag if record.tag is None else record.tag,
+                    id=self._defaults.id if record.id is None else record.id,
                     queue=self._queue,
                 )
             except BufferFull:
@@ -172,6 +180,7 @@ class Sending:
         if error is None:
             got = receipt.result()
             summary.acknowledged += 1
+            summary.duplicates += got.duplicate
             summary.durability = got.durability
             queue = summary.queues.get(got.queue)
             if queue is None:

@@ -23,9 +23,10 @@ def hold_text(hold: "LogHold") -> str:
         rule += f", at most {show_size(hold.retention_bytes)} of each queue"
     rest = hold.queues - 1
     others = f" and {rest} other queue{'s' if rest > 1 else ''}" if rest else ""
+    hidden = f", {hold.hidden:,} of its batches there not visible yet" if hold.hidden else ""
     return (
         f"the log is kept from entry {hold.first_index} on by queue {hold.place} of {hold.topic} "
-        f"({rule}){others}"
+        f"({rule}{hidden}){others}"
     )
 
 
@@ -42,6 +43,7 @@ def hold_data(hold: "LogHold | None") -> dict[str, object] | None:
         "retention_ms": milliseconds(hold.retention),
         "retention_bytes": hold.retention_bytes,
         "newest": hold.newest.isoformat(),
+        "hidden": hold.hidden,
     }
 
 

@@ -43,6 +43,17 @@ StalenessOption = Annotated[
     ),
 ]
 
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        help=r"How a record is written: %t topic, %q queue, %o offset, %k key, %v value, "
+        r"%h headers, %g tag, %i id, %T timestamp, %n newline, %v{hex}, %k{base64}, %T{iso}, \t. "
+        "Else its value and a newline.",
+        show_default=False,
+    ),
+]
+
 
 def sub(
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The topic.")],
@@ -75,16 +86,7 @@ def sub(
         ),
     ] = None,
     staleness: StalenessOption = None,
-    form: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            help=r"How a record is written: %t topic, %q queue, %o offset, %k key, %v value, "
-            r"%h headers, %g tag, %T timestamp, %n newline, %v{hex}, %k{base64}, %T{iso}, \t. "
-            "Else its value and a newline.",
-            show_default=False,
-        ),
-    ] = None,
+    form: FormatOption = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,

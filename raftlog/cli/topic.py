@@ -12,6 +12,7 @@ from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, 
 from raftlog.cli.quantities import (
     read_retention,
     read_size,
+    read_window,
     show_about,
     show_retention,
     show_size,
@@ -20,7 +21,7 @@ from raftlog.cli.space import hold_data, hold_text, milliseconds
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
-    from raftlog.client.topics import TopicInfo, TopicSummary
+    from raftlog.client.topics import ShortenedWindow, TopicInfo, TopicSummary
 
 app = typer.Typer(help="Create, change, look at and delete topics.", no_args_is_help=True)
 
@@ -56,6 +57,23 @@ RetentionBytes = Annotated[
         show_default=False,
     ),
 ]
+UntilConsumed = Annotated[
+    bool | None,
+    typer.Option(
+        help="Forget records as soon as every group has committed past them, at the latest by "
+        "--retention or --retention-bytes.",
+        show_default=False,
+    ),
+]
+IdWindow = Annotated[
+    timedelta | None,
+    typer.Option(
+        metavar="DURATION",
+        parser=parsed(read_window),
+        help="A record with an id is stored once in it: 10m, 24h, at most 7d, or none.",
+        show_default=False,
+    ),
+]
 COLUMNS: Final = ("topic", "queues", "records", "bytes", "retention", "retention bytes")
 
 
@@ -65,6 +83,8 @@ def create(
     queues: Queues = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
+    id_window: IdWindow = None,
+    until_consumed: UntilConsumed = None,
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Fine if it is there; it is left as it is.")
     ] = False,
@@ -80,6 +100,8 @@ def create(
             queues=queues,
             retention=retention,
             retention_bytes=retention_bytes,
+            id_window=id_window,
+            until_consumed=until_consumed,
             exist_ok=if_not_exists,
         )
 
@@ -100,12 +122,16 @@ def alter(
         bool | None,
         typer.Option(help="Whether records can be sent.", show_default=False),
     ] = None,
+    id_window: IdWindow = None,
+    until_consumed: UntilConsumed = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
     """Change a topic's settings; what is not named stays as it is."""
-    if {queues, retention, retention_bytes, readable, writable} == {None}:
+    if {queues, retention, retention_bytes, readable, writable, id_window, until_consumed} == {
+        None
+    }:
         raise typer.BadParameter("name at least one setting to change, like --retention 7d")
 
     async def use(client: "Client") -> "TopicInfo":
@@ -116,6 +142,8 @@ def alter(
             retention_bytes=retention_bytes,
             readable=readable,
             writable=writable,
+            id_window=id_window,
+            until_consumed=until_consumed,
         )
 
     _tell(ask(connect, timeout, use), output)
@@ -211,6 +239,10 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
         "retention_bytes": topic.retention_bytes,
         "readable": topic.readable,
         "writable": topic.writable,
+        "until_consumed": topic.until_consumed,
+        "id_window_ms": milliseconds(topic.id_window) or 0,
+        "ids": topic.ids,
+        "ids_shortened": ids_shortened_data(topic.ids_shortened),
         "bytes": topic.bytes,
         "queues": [
             {
@@ -218,6 +250,7 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
                 "start": queue.start_offset,
                 "end": queue.end_offset,
                 "bytes": queue.bytes,
+                "delayed": queue.delayed,
             }
             for queue in topic.queues
         ],
@@ -231,6 +264,9 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         print_json(description_data(topic))
         return
     kept = f"records are kept {show_retention(topic.retention)}"
+    if topic.until_consumed:
+        bound = "" if topic.retention is None else f", {show_retention(topic.retention)} at most"
+        kept = f"records are kept until every group has read them{bound}"
     if topic.retention_bytes:
         kept += f", at most {show_size(topic.retention_bytes)} of each queue"
     closed = [
@@ -252,9 +288,31 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         ],
         "; ".join([f"topic {topic.name}: {kept}", *closed]),
     )
+    delayed = sum(queue.delayed for queue in topic.queues)
+    if delayed:
+        typer.echo(f"{delayed:,} delayed: raftlog delayed list {topic.name}")
+    _tell_ids(topic)
     if topic.hold is not None:
         typer.echo(hold_text(topic.hold))
         ours = ", ".join(map(str, topic.holding))
         typer.echo(
             f"of this topic: {f'queue {ours}' if ours else 'nothing'} needs its oldest part"
         )
+
+
+def _tell_ids(topic: "TopicInfo") -> None:
+    if topic.ids:
+        typer.echo(f"business ids: {topic.ids:,} are remembered for {topic.id_window}")
+    if topic.ids_shortened is not None:
+        kept, at = topic.ids_shortened.kept, topic.ids_shortened.at
+        typer.echo(
+            f"window shortened: the shard had no room for more ids; at {at:%Y-%m-%d %H:%M:%S} UTC "
+            f"one left that had been remembered for {kept}"
+        )
+
+
+def ids_shortened_data(shortened: "ShortenedWindow | None") -> dict[str, object] | None:
+    """Return what ``describe -o json`` prints of a window that was too short."""
+    if shortened is None:
+        return None
+    return {"at": shortened.at, "kept_ms": milliseconds(shortened.kept) or 0}

@@ -40,7 +40,9 @@ class Asker:
         shard: int = 0,
         timeout_s: float = 30.0,
         staleness_s: float | None = None,
+        client_id: str = "",
     ) -> None:
+        self.client_id: Final = client_id
         self.router: Final = router
         self.shard: Final = shard
         self.timeout_s: Final = timeout_s
@@ -54,7 +56,9 @@ class Asker:
         """Return one that asks any node for records, and the leader for the rest."""
         if staleness_s is None:
             return self
-        asker = Asker(self.router, shard=self.shard, timeout_s=self.timeout_s)
+        asker = Asker(
+            self.router, shard=self.shard, timeout_s=self.timeout_s, client_id=self.client_id
+        )
         asker.fetches = Asker(
             self.router, shard=self.shard, timeout_s=self.timeout_s, staleness_s=staleness_s
         )

@@ -31,16 +31,19 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
+from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
+from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import LEADS, Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
+from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
@@ -57,7 +60,7 @@ class Client:
         timeout: Seconds that a call is tried, where it is not told another; all its
             attempts together.
         cluster: Refuse any other cluster; "" takes the one that is found.
-        client_id: A name for people, shown where consumer groups are listed.
+        client_id: A name for people, shown where consumer groups are listed, and for quotas.
 
     Raises:
         ValueError: A seed is no address, or there is none.
@@ -79,7 +82,7 @@ class Client:
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}
         self._seeds, self._cluster = addresses, cluster
-        self._asker = Asker(self._router, timeout_s=seconds(timeout))
+        self._asker = Asker(self._router, timeout_s=seconds(timeout), client_id=client_id)
         self._catalog = Catalog(self._asker)
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +93,8 @@ class Client:
         self._topics = Topics(self._asker, self._catalog)
         self._groups = Groups(self._asker, self._catalog)
         self._members = Members(self._asker, self._router_of)
+        self._delayed = DelayedMessages(self._asker, self._catalog)
+        self._quotas = Quotas(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -147,10 +152,22 @@ class Client:
         return self._groups
 
     @property
+    def delayed(self) -> DelayedMessages:
+        """List and cancel messages that are not visible yet."""
+        self._check()
+        return self._delayed
+
+    @property
     def members(self) -> Members:
         """See, add, promote, demote and remove nodes of the cluster."""
         self._check()
         return self._members
+
+    @property
+    def quotas(self) -> Quotas:
+        """Set, remove and list quotas of clients and topics."""
+        self._check()
+        return self._quotas
 
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
@@ -195,7 +212,7 @@ class Client:
 
     # -- sending
 
-    def send(
+    def send(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -204,6 +221,7 @@ class Client:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -218,6 +236,7 @@ class Client:
             headers=headers,
             tag=tag,
             timestamp=timestamp,
+            id=id,
             queue=queue,
             timeout=timeout,
         )
@@ -236,9 +255,37 @@ class Client:
             topic, batch, key=key, queue=queue, timeout=timeout
         )
 
+    def send_later(  # noqa: PLR0913  (as ``send``, and when)
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        delay: DelayLike | None = None,
+        deliver_at: datetime | None = None,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[DelayedReceipt]":
+        """Send one record that becomes visible later: ``Producer.send_later``."""
+        return self._default_producer().send_later(
+            topic,
+            value,
+            delay=delay,
+            deliver_at=deliver_at,
+            key=key,
+            headers=headers,
+            tag=tag,
+            timestamp=timestamp,
+            queue=queue,
+            timeout=timeout,
+        )
+
     async def resolve(
         self, ticket: object, *, timeout: Duration | None = None
-    ) -> Receipt | BatchReceipt:
+    ) -> Receipt | BatchReceipt | DelayedReceipt:
         """Find out what became of an own ``send``: ``Producer.resolve``."""
         return await self._default_producer().resolve(ticket, timeout=timeout)
 
@@ -330,7 +377,7 @@ class Client:
         )
         return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
 
-    def reader(
+    def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,
         topic: str,
         *,
@@ -340,6 +387,8 @@ class Client:
         on_lost: OnLost = "error",
         buffer_bytes: int = 16 << 20,
         staleness: Duration | None = None,
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
     ) -> Reader:
         """Return a reader of a topic, in no group: it sees everything and commits nothing.
 
@@ -353,8 +402,12 @@ class Client:
             buffer_bytes: Read ahead so much, all queues together, about.
             staleness: Read from followers, which may be behind: what was acknowledged so
                 long before a read is in it (0: everything). None: read from the leader.
+            filter: A condition over headers, like ``amount > 100 AND region IN ('eu', 'uk')``;
+                records that don't meet it are left out by the node.
+            tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:
+            BadFilter: The filter does not parse; the text shows where.
             ValueError: A datetime without a time zone, an offset below 0, or a staleness that
                 is negative or more than 24 h.
         """
@@ -369,6 +422,7 @@ class Client:
                 follow=follow,
                 on_lost=on_lost,
                 buffer_bytes=buffer_bytes,
+                wanted=record_filter(tags, filter),
             )
         )
 

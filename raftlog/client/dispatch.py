@@ -29,7 +29,7 @@ from raftlog.client.lanes import Lane, Pack
 from raftlog.client.room import Room
 from raftlog.client.sequencing import Remembered, Stored
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import producers
+from raftlog.wire.schema import client, producers
 
 FIND_S: Final = 1.0
 """One look for the leader; it is looked for as long as somebody waits."""
@@ -65,6 +65,7 @@ class Dispatch:
         self.loop: Final = asyncio.get_running_loop()
         self.router: Final = asker.router
         self.shard: Final = asker.shard
+        self.client_id: Final = asker.client_id
         self.codec: Final = codec
         self.look_up: Final = look_up
         self.ended: Final = ended
@@ -79,6 +80,7 @@ class Dispatch:
         self._dirty: list[Lane] = []
         self._flushing: asyncio.Handle | None = None
         self._stalled: dict[Lane, None] = {}
+        self._throttled: dict[Lane, asyncio.TimerHandle] = {}
         self._recovery: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._flushes: list[tuple[set[Pack], asyncio.Future[None]]] = []
@@ -179,15 +181,28 @@ class Dispatch:
 
     # -- lanes that cannot go on
 
+    def append_header(self, queue: int) -> bytes:
+        """Return the header of every batch that goes to a queue."""
+        return client.AppendBatch(queue=queue, client=self.client_id).SerializeToString()
+
     def stall(self, lane: Lane, error: RaftlogError | None) -> None:
         """Let ``lane`` go on when there is a leader; not at once, as ``error`` says."""
-        if self._is_closed:
+        if self._is_closed or lane in self._throttled:
+            return
+        if isinstance(error, Throttled):  # its own wait: others may go on meanwhile
+            self.trouble = error
+            wait_s = error.retry_after
+            self._throttled[lane] = self.loop.call_later(wait_s, self._unthrottle, lane)
             return
         self._stalled[lane] = None
         if error is not None:
             self.trouble = error
         if self._recovery is None or self._recovery.done():
             self._recovery = self._spawn(self._recover(_pause_after(error)))
+
+    def _unthrottle(self, lane: Lane) -> None:
+        del self._throttled[lane]
+        self.stall(lane, None)
 
     async def _recover(self, pause_s: float) -> None:
         while self._stalled:
@@ -282,6 +297,8 @@ class Dispatch:
             self._flushing.cancel()
         if self._alarm is not None:
             self._alarm.cancel()
+        for timer in self._throttled.values():
+            timer.cancel()
         for task in self._tasks:
             task.cancel()
 
@@ -291,8 +308,6 @@ class Dispatch:
 
 
 def _pause_after(error: RaftlogError | None) -> float:
-    if isinstance(error, Throttled):
-        return error.retry_after
     is_elsewhere = isinstance(error, NotLeader) and error.leader_address
     if error is None or is_elsewhere or isinstance(error, OutcomeUnknown):
         return 0.0  # the router paces itself
@@ -305,5 +320,9 @@ def _tell(lane: Lane, answer: producers.ProducerFenced) -> None:
 
 
 def _remembered(batch: producers.RememberedBatch, durability: str) -> Remembered:
-    stored = Stored(Offset(batch.base_offset), Term(batch.term), Index(batch.index), durability)
+    stored = Stored(
+        *(Offset(batch.base_offset), Term(batch.term), Index(batch.index), durability),
+        hidden_id=batch.hidden_id,
+        due_ms=batch.due_ms,
+    )
     return Remembered(batch.base_sequence, batch.count, stored)

@@ -8,6 +8,9 @@
 
 A fetch asks for more as long as less of its queue is in the inbox than its share.
 Records of one queue stay in order; nothing is said about two queues.
+
+With a filter a fetch gets over what does not match: a ``Passed`` in the inbox says up to
+where, when everything before it was taken.
 """
 
 import asyncio
@@ -27,6 +30,7 @@ from raftlog.base.limits import KIB
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
 from raftlog.client.reading import READ_BYTES, split_answer
 from raftlog.client.receipts import StoredBatch
+from raftlog.wire.filters import EVERYTHING, RecordFilter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
@@ -43,8 +47,24 @@ class Skip(NamedTuple):
     to: int
 
 
-OnWrongQueue = Callable[["Fetch"], Awaitable[RaftlogError | None]]
-"""Asked when a queue is not known to a node: None to try again, or why it is over."""
+class Passed:
+    """Nothing that is wanted lies before ``to``. Grows until it is taken: one for each fetch."""
+
+    __slots__ = ("to",)
+
+    def __init__(self, to: int) -> None:
+        self.to = to
+
+
+class Told(NamedTuple):
+    """Who is told what happens to a fetch."""
+
+    on_wrong_queue: Callable[["Fetch"], Awaitable[RaftlogError | None]]
+    """Asked when a queue is not known to a node: None to try again, or why it is over."""
+    on_skip: Callable[["Fetch", int, int], None]
+    """Told from where to where was skipped, when everything before it was taken."""
+    on_passed: Callable[["Fetch", int], None]
+    """Told up to where nothing that is wanted lies, when everything before it was taken."""
 
 
 class Inbox:
@@ -60,7 +80,7 @@ class Inbox:
         self.last_error: RaftlogError | None = None
         """Why the last question was not answered; None after an answer."""
         self._bytes_max = bytes_max
-        self._items: deque[tuple[Fetch, Batches | Skip | RaftlogError]] = deque()
+        self._items: deque[tuple[Fetch, Batches | Skip | Passed | RaftlogError]] = deque()
         self._fetches: set[Fetch] = set()
         self._ending: list[Fetch] = []
         self._arrived = asyncio.Event()
@@ -94,7 +114,7 @@ class Inbox:
         self._taken.set()
         self._arrived.set()
 
-    def put(self, fetch: "Fetch", what: Batches | Skip | RaftlogError) -> None:
+    def put(self, fetch: "Fetch", what: Batches | Skip | Passed | RaftlogError) -> None:
         """Something arrived."""
         self._items.append((fetch, what))
         self._arrived.set()
@@ -119,6 +139,9 @@ class Inbox:
             self._items.popleft()
             if isinstance(what, Skip):  # what was read before it was taken before it
                 fetch.skipped(what)
+                continue
+            if isinstance(what, Passed):
+                fetch.passed(what)
                 continue
             fetch.buffered -= sum(len(batch.data) for batch in what)
             self._taken.set()
@@ -160,10 +183,10 @@ class Fetch:
         inbox: Where batches go.
         where: Topic, place and number of the queue.
         offset: Where to begin.
+        told: Who is told of what happens.
         end: Where to stop; None: never.
         skips: Go on after records that are gone, instead of ending with an error.
-        on_wrong_queue: Asked when the queue may be gone.
-        on_skip: Told from where to where was skipped, when everything before it was taken.
+        wanted: Which records are wanted.
     """
 
     def __init__(
@@ -173,10 +196,10 @@ class Fetch:
         where: tuple[str, int, int],
         offset: int,
         *,
-        on_wrong_queue: OnWrongQueue,
+        told: "Told",
         end: int | None = None,
         skips: bool = False,
-        on_skip: Callable[["Fetch", int, int], None] | None = None,
+        wanted: RecordFilter = EVERYTHING,
     ) -> None:
         self.topic, self.place, self.number = where
         self.start = offset
@@ -189,8 +212,12 @@ class Fetch:
         self._offset = offset
         self._end = end
         self._skips = skips
-        self._on_skip = on_skip
-        self._on_wrong_queue = on_wrong_queue
+        self._told = told
+        self._filter = (
+            client.RecordFilter(tags=wanted.tags, condition=wanted.condition) if wanted else None
+        )
+        self._passing: Passed | None = None
+        """The last thing that this fetch has put into the inbox, if it is that."""
         self.is_stopped = False
         inbox.add(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
@@ -216,7 +243,7 @@ class Fetch:
                     self._inbox.put(self, lost(error, self.topic, self.place))
                     return
             except WrongQueue:
-                reason = await self._on_wrong_queue(self)
+                reason = await self._told.on_wrong_queue(self)
                 if reason is not None:
                     self._inbox.put(self, reason)
                     return
@@ -243,6 +270,7 @@ class Fetch:
                 wait_ms=int(FOLLOW_WAIT_S * 1000),
                 session_applied=inbox.applied,
                 staleness_ms=self._asker.staleness_ms,
+                filter=self._filter,
             ),
             client.BatchesRead,
             timeout_s=max(self._asker.timeout_s, FOLLOW_WAIT_S),
@@ -254,21 +282,38 @@ class Fetch:
         batches = split_answer(answer, payload, self.topic, self.place)
         if self._end is not None and batches and batches[-1].base_offset >= self._end:
             batches = tuple(batch for batch in batches if batch.base_offset < self._end)
-        if not batches:
+        if batches:
+            last = batches[-1]
+            after = last.base_offset + last.count
+            if after <= self._offset:
+                raise ProtocolError(f"a read from {self._offset} gave batches before it")
+            self._offset = after
+            self.buffered += sum(len(batch.data) for batch in batches)
+            self._passing = None
+            inbox.put(self, batches)
+        if self._filter is not None:
+            self._pass(answer)
+
+    def _pass(self, answer: client.BatchesRead) -> None:
+        """Go on behind what was looked at for nothing."""
+        if not answer.HasField("next_offset"):
+            raise ProtocolError("a node that does not filter has answered a read with a filter")
+        to = answer.next_offset if self._end is None else min(answer.next_offset, self._end)
+        if to <= self._offset:
             return
-        last = batches[-1]
-        after = last.base_offset + last.count
-        if after <= self._offset:
-            raise ProtocolError(f"a read from {self._offset} gave batches before it")
-        self._offset = after
-        self.buffered += len(payload)
-        inbox.put(self, batches)
+        self._offset = to
+        if self._passing is not None:
+            self._passing.to = to
+        else:
+            self._passing = Passed(to)
+            self._inbox.put(self, self._passing)
 
     def _skip(self, error: OffsetOutOfRange) -> bool:
         """Go on where there are records, if that is wished."""
         if not self._skips:
             return False
         to = error.start if error.offset < error.start else error.end
+        self._passing = None
         self._inbox.put(self, Skip(self._offset, to))
         self._offset = to
         return True
@@ -276,8 +321,14 @@ class Fetch:
     def skipped(self, skip: Skip) -> None:
         """Whoever takes has come to where records are gone."""
         self.start = skip.to
-        if self._on_skip is not None:
-            self._on_skip(self, skip.offset, skip.to)
+        self._told.on_skip(self, skip.offset, skip.to)
+
+    def passed(self, passed: Passed) -> None:
+        """Whoever takes has come to where nothing is wanted."""
+        if self._passing is passed:
+            self._passing = None
+        self.start = max(self.start, passed.to)
+        self._told.on_passed(self, passed.to)
 
 
 def lost(error: OffsetOutOfRange, topic: str, place: int) -> OffsetOutOfRange:

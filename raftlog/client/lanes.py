@@ -13,7 +13,7 @@ future and its places in the columns, everything else costs per pack.
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
@@ -27,6 +27,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
 from raftlog.client.channel import Channel
+from raftlog.client.later import DelayedReceipt, Later, handle_of
 from raftlog.client.packing import Columns
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.sequencing import (
@@ -41,15 +42,24 @@ from raftlog.client.sequencing import (
     Settle,
     Stored,
 )
-from raftlog.client.tickets import Answer, with_ticket
+from raftlog.client.tickets import Answer, WholeReceipt, with_ticket
 from raftlog.wire.batch import Producer, Record
 from raftlog.wire.batch_header import stamped
 from raftlog.wire.frame import Frame, Method
 from raftlog.wire.requests import parse_header
-from raftlog.wire.schema import client
+from raftlog.wire.schema import client, delays
 
 if TYPE_CHECKING:
     from raftlog.client.dispatch import Dispatch
+
+
+class Whole(NamedTuple):
+    """A batch of ``records`` that came as one; ``later`` if it is to be visible later."""
+
+    data: Buffer
+    records: int
+    future: "asyncio.Future[BatchReceipt] | asyncio.Future[DelayedReceipt]"
+    later: Later | None = None
 
 
 class Pack(Parcel):
@@ -57,7 +67,7 @@ class Pack(Parcel):
 
     __slots__ = (
         *("answer", "bytes", "columns", "data", "futures", "is_plain", "number", "parts"),
-        *("deadline", "timeout_s", "whole"),
+        *("deadline", "later", "timeout_s", "whole"),
     )
 
     def __init__(self, timeout_s: float) -> None:
@@ -69,8 +79,10 @@ class Pack(Parcel):
         self.is_plain = True
         """Whether no record has anything but a value."""
         self.futures: list[asyncio.Future[Receipt]] = self.columns.futures
-        self.whole: asyncio.Future[BatchReceipt] | None = None
+        self.whole: asyncio.Future[Any] | None = None
         """For a batch that came as one: its only future."""
+        self.later: Later | None = None
+        """When such a one is to be visible, if not at once."""
         self.bytes = 0
         self.data: Buffer | None = None
         self.parts: tuple[Buffer, ...] = ()
@@ -115,7 +127,7 @@ class Lane:
         self._dispatch = dispatch
         self._loop = dispatch.loop
         self._sequencer = Sequencer[Pack]()
-        self._header = client.AppendBatch(queue=number).SerializeToString()
+        self._header = dispatch.append_header(number)
         self._open: Pack | None = None
         self.moved: list[Pack] = []
         """What was for a queue that is gone; whoever abandons the lane sends it elsewhere."""
@@ -132,6 +144,9 @@ class Lane:
         future: "asyncio.Future[Receipt]",
     ) -> None:
         """Take one record of about ``size`` bytes; ``record`` if it is more than key and value."""
+        if record is not None and record.id is not None:
+            self._add_alone(record, size, timeout_s, future)
+            return
         pack = self._open
         if (
             pack is None
@@ -151,6 +166,19 @@ class Lane:
         pack.bytes += size
         pack.futures.append(future)
 
+    def _add_alone(
+        self, record: Record, size: int, timeout_s: float, future: "asyncio.Future[Receipt]"
+    ) -> None:
+        """Take a record with a business id: it has a batch of its own (ruling 11)."""
+        if self._open is not None:
+            self._seal()
+        pack = Pack(timeout_s)
+        pack.columns.add_record(record)
+        pack.is_plain = False
+        pack.bytes = size
+        pack.futures.append(future)
+        self.take(pack)
+
     def _begin_pack(self, timeout_s: float) -> Pack:
         if self._open is not None:
             self._seal()
@@ -159,17 +187,13 @@ class Lane:
             self._dispatch.touch(self)
         return pack
 
-    def add_batch(
-        self, data: Buffer, count: int, timeout_s: float, future: "asyncio.Future[BatchReceipt]"
-    ) -> None:
+    def add_batch(self, whole: Whole, timeout_s: float) -> None:
         """Take a batch that came as one; it goes after what was added before."""
         if self._open is not None:
             self._seal()
         pack = Pack(timeout_s)
-        pack.count = count
-        pack.bytes = len(data)
-        pack.data = data
-        pack.whole = future
+        pack.count, pack.bytes, pack.data = whole.records, len(whole.data), whole.data
+        pack.whole, pack.later = whole.future, whole.later
         self.take(pack)
 
     def take(self, pack: Pack) -> None:
@@ -274,10 +298,15 @@ class Lane:
         def on_answer(result: Frame | RaftlogError) -> None:
             self._on_answer(pack, copy, channel, result)
 
+        method, header = Method.APPEND, self._header
+        if pack.later is not None:
+            method, header = (
+                Method.DELAYED_APPEND,
+                pack.later.header(self.number, dispatch.client_id),
+            )
         try:
             channel.request(
-                Method.APPEND,
-                self._header,
+                *(method, header),
                 pack.payload(self.producer, dispatch.codec),
                 on_answer,
                 shard=dispatch.shard,
@@ -290,17 +319,10 @@ class Lane:
     ) -> None:
         if isinstance(result, Frame):
             try:
-                answer = parse_header(client.BatchAppended, result.header)
+                stored = _stored(result) if pack.later is None else _hidden(result)
             except ProtocolError as error:
                 self._answered(pack, copy, OutcomeUnknown(f"no answer that can be read: {error}"))
                 return
-            stored = Stored(
-                Offset(answer.base_offset),
-                Term(answer.term),
-                Index(answer.index),
-                answer.durability,
-                answer.duplicate,
-            )
             self._answered(pack, copy, stored)
             return
         if isinstance(result, NotLeader):
@@ -350,7 +372,7 @@ class Lane:
     def _settle_whole(
         self,
         pack: Pack,
-        future: "asyncio.Future[BatchReceipt]",
+        future: "asyncio.Future[Any]",
         result: Stored | RaftlogError,
     ) -> None:
         if future.done():
@@ -362,11 +384,39 @@ class Lane:
         else:
             future.set_exception(result)
 
-    def _receipt(self, pack: Pack, stored: Stored) -> BatchReceipt:
+    def _receipt(self, pack: Pack, stored: Stored) -> WholeReceipt:
+        if pack.later is not None:
+            handle = handle_of(self.number, stored.hidden_id, stored.due_ms)
+            return DelayedReceipt(
+                topic=self.topic,
+                queue=self.place,
+                handle=handle,
+                due_ms=stored.due_ms,
+                term=stored.term,
+                index=stored.index,
+                durability=stored.durability,
+                duplicate=stored.duplicate,
+            )
         return BatchReceipt(
             *(self.topic, self.place, stored.base_offset, pack.count),
             *(stored.term, stored.index, stored.durability, stored.duplicate),
         )
+
+
+def _stored(answer: Frame) -> Stored:
+    found = parse_header(client.BatchAppended, answer.header)
+    return Stored(
+        *(Offset(found.base_offset), Term(found.term), Index(found.index)),
+        *(found.durability, found.duplicate),
+    )
+
+
+def _hidden(answer: Frame) -> Stored:
+    found = parse_header(delays.BatchDelayed, answer.header)
+    return Stored(
+        *(Offset(0), Term(found.term), Index(found.index), found.durability, found.duplicate),
+        *(found.id, found.due_ms),
+    )
 
 
 def fail(pack: Pack, error: RaftlogError) -> None:

@@ -19,6 +19,7 @@ class LogHold(msgspec.Struct, frozen=True):
         retention: Of that topic; None: for ever.
         retention_bytes: Of each of its queues; None: no bound.
         newest: When that queue's newest batch in the range was stored.
+        hidden: Batches of that queue in the range that are not visible yet.
     """
 
     first_index: int
@@ -29,6 +30,7 @@ class LogHold(msgspec.Struct, frozen=True):
     retention: timedelta | None
     retention_bytes: int | None
     newest: datetime
+    hidden: int = 0
 
 
 class TopicBytes(msgspec.Struct, frozen=True):
@@ -61,6 +63,7 @@ def read_hold(answer: topics.LogHold) -> LogHold:
         timedelta(milliseconds=answer.retention_ms) if answer.retention_ms else None,
         answer.retention_bytes or None,
         datetime.fromtimestamp(answer.newest_ms / 1000, UTC),
+        answer.hidden,
     )
 
 

@@ -6,6 +6,7 @@ for neither.
 """
 
 import asyncio
+from random import randrange
 from typing import Final
 
 from crc32c import crc32c
@@ -35,7 +36,7 @@ class Oneway:
         self._open: dict[tuple[str, int], Columns] = {}
         self._look: asyncio.Task[None] | None = None
         self._waiting: list[tuple[str, Record, int | None]] = []
-        self._turn = 0
+        self._turn = randrange(1 << 16)  # many clients that send little fill all queues alike
 
     def put(self, topic: str, record: Record, queue: int | None) -> None:
         """Take a record; it is sent at the end of this turn of the loop."""
@@ -110,7 +111,7 @@ class Oneway:
         try:
             channel.request(
                 Method.APPEND,
-                client.AppendBatch(queue=number).SerializeToString(),
+                client.AppendBatch(queue=number, client=self._asker.client_id).SerializeToString(),
                 (columns.encode(codec=self._codec),),
                 lambda answer: self._on_answer(topic, answer),
                 shard=self._asker.shard,

@@ -2,20 +2,21 @@
 
 A key always goes to the same queue (``crc32c(key) % queues``), as long as the
 topic has as many. Without a key the queues take turns, one for each turn of the
-loop, so that what is sent together shares a batch.
+loop or for so many records, so that what is sent together shares a batch. Whose turn
+it is first is drawn: many producers that send little fill all queues alike.
 
 The first send to a topic waits for its queues to be looked up; what comes
 meanwhile waits behind it, in order.
 """
 
 import asyncio
+from random import randrange
 from time import monotonic
 from typing import Final, NamedTuple
 
 import msgspec
 from crc32c import crc32c
 
-from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     Closed,
     PeerRefused,
@@ -27,14 +28,17 @@ from raftlog.base.errors import (
 from raftlog.client.asking import RETRY_PAUSE_S
 from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.dispatch import Dispatch
-from raftlog.client.lanes import Lane, Pack, fail
-from raftlog.client.receipts import BatchReceipt, Receipt
+from raftlog.client.lanes import Lane, Pack, Whole, fail
+from raftlog.client.receipts import Receipt
 from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
 
 LOOK_S: Final = 1.0
 """One look; it is repeated as long as somebody waits."""
 _LEAST_S: Final = 0.001
+TURN_RECORDS_MAX: Final = 2_000
+"""Records without a key that go to one queue although all were sent in one turn of the loop."""
+_TURNS: Final = 1 << 16
 
 
 class Single(NamedTuple):
@@ -44,14 +48,6 @@ class Single(NamedTuple):
     key: bytes | None
     record: Record | None
     future: "asyncio.Future[Receipt]"
-
-
-class Whole(NamedTuple):
-    """A batch of ``records`` that came as one."""
-
-    data: Buffer
-    records: int
-    future: "asyncio.Future[BatchReceipt]"
 
 
 class Held(msgspec.Struct):
@@ -86,7 +82,9 @@ class Outbox:
         self._catalog = catalog
         self._held: list[Held] = []
         self._turn_lane: Lane | None = None
-        self._next = 0
+        self._next = randrange(_TURNS)
+        self._in_turn = 0
+        """Records that the lane whose turn it is was given."""
         self._looking: asyncio.Future[None] | None = None
         known = catalog.known(topic)
         if known is not None:
@@ -98,8 +96,11 @@ class Outbox:
         """Return the lane that takes a record; None if it must be given to ``put_aside``."""
         if key is None and queue is None:
             lane = self._turn_lane
-            if (lane is None or not lane.is_dirty) and self.lanes:
+            is_over = lane is None or not lane.is_dirty or self._in_turn >= TURN_RECORDS_MAX
+            if is_over and self.lanes:
                 lane = self._turn_lane = self._take_turn()
+                self._in_turn = 0
+            self._in_turn += 1
             return lane
         return self._choose(key, queue) if self.lanes else None
 
@@ -124,7 +125,7 @@ class Outbox:
             self._dispatch.room.leave(whole.records, size)
             whole.future.set_exception(self._no_queue(queue))
         else:
-            lane.add_batch(whole.data, whole.records, timeout_s, whole.future)
+            lane.add_batch(whole, timeout_s)
 
     def _choose(self, key: bytes | None, queue: int | None) -> Lane | None:
         lanes = self.lanes
@@ -303,4 +304,5 @@ class Outbox:
         self._dispatch.replaced(pack, fresh)
         fresh.count, fresh.bytes, fresh.data = pack.count, pack.bytes, pack.data
         fresh.columns, fresh.futures, fresh.whole = pack.columns, pack.futures, pack.whole
+        fresh.later = pack.later
         return fresh

@@ -21,7 +21,7 @@ from raftlog.base.errors import (
 )
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.fetching import Fetch, Inbox
+from raftlog.client.fetching import Fetch, Inbox, Told
 from raftlog.client.subscription import Subscription
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups
@@ -177,8 +177,7 @@ class Ownership:
             (queue.topic, queue.place, queue.queue),
             owned.position,
             skips=self._subscription.on_lost == "skip",
-            on_wrong_queue=self._is_gone,
-            on_skip=self._skipped,
+            told=Told(self._is_gone, self._skipped, self._passed),
         )
 
     def _lose(self, owned: Owned) -> None:
@@ -241,6 +240,14 @@ class Ownership:
                 owned.done = to
             owned.position = to
             self._on_skip(owned, offset, to)
+
+    def _passed(self, fetch: Fetch, to: int) -> None:
+        """What lies before ``to`` is nothing for this group: it counts as read."""
+        owned = self.owner_of(fetch)
+        if owned is not None:
+            if owned.done == owned.position:  # else what was handed out is not finished
+                owned.done = to
+            owned.position = to
 
     async def _is_gone(self, fetch: Fetch) -> RaftlogError | None:
         """A node does not know the queue. If it is gone, a new generation follows."""

@@ -12,6 +12,7 @@ from raftlog.base.limits import BATCH_BYTES_MAX, TAG_CHARACTERS_MAX
 from raftlog.client.durations import unix_ms
 from raftlog.client.receipts import Receipt
 from raftlog.wire.batch import ANONYMOUS, Headers, Producer, Record, encode_columns
+from raftlog.wire.record_table import encode_id
 
 RECORD_OVERHEAD_BYTES: Final = 4096
 """More than a batch of one record needs beside key, value, headers and tag."""
@@ -20,7 +21,7 @@ RECORD_OVERHEAD_BYTES: Final = 4096
 class Columns:
     """The records of a batch that still grows. ``bytes`` is what they carry, roughly."""
 
-    __slots__ = ("bytes", "futures", "headers", "keys", "tags", "times", "values")
+    __slots__ = ("bytes", "futures", "headers", "id", "keys", "tags", "times", "values")
 
     def __init__(self) -> None:
         self.values: list[bytes | None] = []
@@ -28,6 +29,8 @@ class Columns:
         self.times: list[int] | None = None
         self.tags: list[str | None] | None = None
         self.headers: dict[int, Headers] | None = None
+        self.id: str | None = None
+        """Of the only record: whoever adds one with an id adds no other."""
         self.futures: list[asyncio.Future[Receipt]] = []
         """Of whoever waits for the receipts, one for each record."""
         self.bytes = 0
@@ -63,6 +66,9 @@ class Columns:
             if self.headers is None:
                 self.headers = {}
             self.headers[number] = record.headers
+        if record.id is not None:
+            assert not self.values, "a record with an id among others"
+            self.id = record.id
         self.values.append(record.value)
         self.bytes += size_of(record)
 
@@ -71,7 +77,7 @@ class Columns:
 
         Raises:
             RecordTooLarge: It is over a limit.
-            BadRequest: A tag is longer than 127 characters.
+            BadRequest: A tag or the id is longer than 127 characters.
             CodecUnavailable: No such codec, or its package is not installed.
         """
         now_ms = time_ns() // 1_000_000
@@ -85,6 +91,7 @@ class Columns:
             tags=self.tags,
             producer=producer,
             codec=codec,
+            id_=self.id,
         )
 
 
@@ -98,15 +105,17 @@ def record_of(
     headers: HeadersLike | None = None,
     tag: str | None = None,
     timestamp: datetime | None = None,
+    id_: str | None = None,
 ) -> Record:
     """Return the record that a user means.
 
     Raises:
         TypeError: Value, key or a header is no bytes, or a header's name no text.
         ValueError: The timestamp has no time zone.
-        BadRequest: The tag is longer than 127 characters, or it or a header's name has a lone
-            surrogate.
+        BadRequest: The tag or the id is too long, or it or a header's name has a lone surrogate.
     """
+    if id_ is not None:
+        encode_id(id_)
     if tag is not None and len(tag) > TAG_CHARACTERS_MAX:
         raise BadRequest(f"a tag of {len(tag)} characters; {TAG_CHARACTERS_MAX} at most")
     pairs: Headers = ()
@@ -124,7 +133,18 @@ def record_of(
         pairs,
         0 if timestamp is None else unix_ms(timestamp),
         tag,
+        id_,
     )
+
+
+def route_of(record: Record) -> bytes | None:
+    """Return what chooses the queue of a record: its key, else its id; None: any will do."""
+    return route_by_id(record) if record.key is None else record.key
+
+
+def route_by_id(record: Record) -> bytes | None:
+    """Return what chooses the queue of a record without a key: its id, if it has one."""
+    return None if record.id is None else record.id.encode()
 
 
 def _utf8(what: str, text: str) -> int:
@@ -150,6 +170,8 @@ def size_of(record: Record) -> int:
         size += sum(
             _utf8("header's name", name) + len(value) + 12 for name, value in record.headers
         )
+    if record.id is not None:
+        size += len(record.id.encode())
     return size if record.tag is None else size + 4 * len(record.tag)
 
 
@@ -171,6 +193,10 @@ def encode_records(records: Sequence[Record], *, codec: str = "none") -> bytes:
         BadRequest: There are none, or a tag is too long.
         CodecUnavailable: No such codec, or its package is not installed.
     """
+    if not records:
+        raise BadRequest("a batch has at least one record")
+    if len(records) > 1 and any(record.id is not None for record in records):
+        raise BadRequest("a record with an id has a batch of its own: send it by itself")
     columns = Columns()
     for record in records:
         columns.add_record(record)

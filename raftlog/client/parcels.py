@@ -20,6 +20,10 @@ class Stored(msgspec.Struct, frozen=True, gc=False):
     durability: str = ""
     duplicate: bool = False
     """A copy was sent after it had been stored."""
+    hidden_id: int = 0
+    """Of a batch that is not visible at once, and so has no offset yet."""
+    due_ms: int = 0
+    """When such a one becomes visible by itself."""
 
 
 class Remembered(msgspec.Struct, frozen=True, gc=False):

@@ -19,8 +19,6 @@ from operator import index
 from types import TracebackType
 from typing import Any, Final, Self
 
-import msgspec
-
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
@@ -37,10 +35,20 @@ from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.dispatch import Dispatch
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.lanes import Lane
+from raftlog.client.lanes import Lane, Whole
+from raftlog.client.later import DelayedReceipt, DelayLike, Later, later
 from raftlog.client.oneway import Oneway
-from raftlog.client.outbox import Outbox, Single, Whole
-from raftlog.client.packing import HeadersLike, check_size, encode_records, record_of, size_of
+from raftlog.client.outbox import Outbox, Single
+from raftlog.client.packing import (
+    HeadersLike,
+    check_size,
+    encode_records,
+    record_of,
+    route_by_id,
+    route_of,
+    size_of,
+)
+from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.room import Room
 from raftlog.client.tickets import Ticket
@@ -49,22 +57,6 @@ from raftlog.wire.codecs import codec_named
 
 LARGE_BYTES: Final = 1 << 20
 """Beyond it a record's size is looked at more closely."""
-
-
-class ProducerStatus(msgspec.Struct, frozen=True):
-    """What a producer holds, and what hinders it.
-
-    Attributes:
-        records: Accepted, without a receipt yet.
-        bytes: Of them, about.
-        oneway_dropped: Records of ``oneway`` that were given up before they were sent.
-        last_error: Why nobody could be asked the last time; None while all is well.
-    """
-
-    records: int
-    bytes: int
-    oneway_dropped: int
-    last_error: RaftlogError | None
 
 
 class Producer:
@@ -102,7 +94,7 @@ class Producer:
         self._outboxes: dict[str, Outbox] = {}
         self._oneway = Oneway(asker, catalog, compression)
         self._is_closed = False
-        self.on_closed: Callable[[Any], None] = _nobody
+        self.on_closed: Callable[[Any], None] = lambda _: None
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is asked before something is sent."""
@@ -124,7 +116,7 @@ class Producer:
 
     # -- sending
 
-    def send(
+    def send(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -133,6 +125,7 @@ class Producer:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -148,6 +141,9 @@ class Producer:
             headers: Names and values.
             tag: For filters; at most 127 characters.
             timestamp: When it happened; without it, now.
+            id: Its own name, 1 to 127 characters: in the topic's window it is stored once,
+                whoever sends it; all other receipts have the first one's offset, and say
+                ``duplicate``. It chooses the queue if there is no key.
             queue: The place of a queue in the topic, instead of a choice by key.
             timeout: Seconds for all of it; without it, the producer's.
 
@@ -163,7 +159,7 @@ class Producer:
         Raises:
             WrongLoop: This is not the loop that the producer was made on.
             TypeError: A value, key or header is no bytes, or a queue's place no number.
-            BadRequest: A header's name or a tag is no text that UTF-8 can carry.
+            BadRequest: A header's name, tag or id is too long, or no text for UTF-8.
 
         Cancelling the future forgets the receipt, not the record.
         """
@@ -177,12 +173,13 @@ class Producer:
             and headers is None
             and tag is None
             and timestamp is None
+            and id is None
             and (key is None or type(key) is bytes)
         ):
             size = len(value) if key is None else len(value) + len(key)
         else:
-            record = record_of(value, key, headers, tag, timestamp)
-            value, key, size = record.value or b"", record.key, size_of(record)
+            record = record_of(value, key, headers, tag, timestamp, id)
+            value, key, size = record.value or b"", route_of(record), size_of(record)
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
         future: asyncio.Future[Receipt] = self._create_future()
         if size > LARGE_BYTES or self._is_closed:
@@ -222,7 +219,7 @@ class Producer:
         else:
             lane.add(*single[:3], size, timeout_s, single.future)
 
-    def post(
+    def post(  # noqa: PLR0913  (one option for each thing that a record may have)
         self,
         topic: str,
         value: Buffer | None,
@@ -231,6 +228,7 @@ class Producer:
         headers: HeadersLike | None = None,
         tag: str | None = None,
         timestamp: datetime | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
         queue: int | None = None,
         timeout: Duration | None = None,
     ) -> "asyncio.Future[Receipt]":
@@ -249,6 +247,7 @@ class Producer:
             headers=headers,
             tag=tag,
             timestamp=timestamp,
+            id=id,
             queue=queue,
             timeout=timeout,
         )
@@ -278,15 +277,26 @@ class Producer:
             BadRequest: There are no records, or a tag is too long.
             BufferFull, WrongLoop: As ``post``.
         """
+        future: asyncio.Future[BatchReceipt] = self._loop.create_future()
+        self._put_whole(topic, batch, (key, queue), timeout, future, None)
+        return future
+
+    def _put_whole(
+        self,
+        topic: str,
+        batch: Buffer | Sequence[Record],
+        where: tuple[bytes | None, int | None],
+        timeout: Duration | None,
+        future: "asyncio.Future[BatchReceipt] | asyncio.Future[DelayedReceipt]",
+        when: Later | None,
+    ) -> None:
         if _get_running_loop() is not self._loop:
             raise self._wrong_loop()
-        if queue is not None:
-            queue = index(queue)
+        key, queue = where[0], None if where[1] is None else index(where[1])
         timeout_s = self._timeout_s if timeout is None else seconds(timeout)
-        future: asyncio.Future[BatchReceipt] = self._loop.create_future()
         if self._is_closed:
             future.set_exception(Closed("the producer was closed"))
-            return future
+            return
         if self._room.is_full:
             raise self._room.full()
         if isinstance(batch, bytes | bytearray | memoryview):
@@ -295,15 +305,54 @@ class Producer:
                 count = parse_batch_header(data).count
             except Refused as error:
                 future.set_exception(error)
-                return future
+                return
         else:
-            if not batch:
-                raise BadRequest("a batch has at least one record")
-            data = encode_records(batch, codec=self._codec)
-            count = len(batch)
+            data, count = encode_records(batch, codec=self._codec), len(batch)
+            key = route_by_id(batch[0]) if key is None else key
         self._room.enter(count, len(data))
         outbox = self._outboxes.get(topic) or self._outbox(topic)
-        outbox.put_batch(key, queue, Whole(data, count, future), timeout_s)
+        outbox.put_batch(key, queue, Whole(data, count, future, when), timeout_s)
+
+    def send_later(  # noqa: PLR0913  (as ``send``, and when)
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        delay: DelayLike | None = None,
+        deliver_at: datetime | None = None,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> "asyncio.Future[DelayedReceipt]":
+        """Send one record that becomes visible later, at the end of its queue then, once.
+
+        Args:
+            topic: The topic.
+            value: Bytes, or None.
+            delay: From when it is stored: a timedelta, seconds, or the name of a level
+                (``DELAY_LEVELS``); up to 40 days.
+            deliver_at: A time instead, with a time zone; what is past is now.
+            key: As for ``send``, as are the other arguments.
+            headers: Names and values.
+            tag: For filters.
+            timestamp: When it happened; without it, now.
+            queue: The place of a queue in the topic.
+            timeout: Seconds until it is stored, not until it is delivered.
+
+        Raises (when awaited): as ``send``; BadDelay for a time more than 40 days away.
+
+        Raises:
+            BadDelay: A delay that is negative or more than 40 days, or no name of a level.
+            BadRequest: Both a delay and a time, or neither; or as ``send``.
+            BufferFull, WrongLoop, TypeError: As ``post``.
+        """
+        when = later(delay, deliver_at)
+        record = record_of(value, key, headers, tag, timestamp)
+        future: asyncio.Future[DelayedReceipt] = self._loop.create_future()
+        self._put_whole(topic, [record], (key, queue), timeout, future, when)
         return future
 
     def oneway(
@@ -359,7 +408,7 @@ class Producer:
 
     async def resolve(
         self, ticket: object, *, timeout: Duration | None = None
-    ) -> Receipt | BatchReceipt:
+    ) -> Receipt | BatchReceipt | DelayedReceipt:
         """Find out what became of a send that ended in ``OutcomeUnknown``.
 
         Never a look, always a commit: the queue is fenced, so that the answer is final
@@ -449,7 +498,3 @@ class Producer:
     def _ended(self, lane: Lane) -> None:
         if not self._is_closed:
             self._outboxes[lane.topic].replace(lane)
-
-
-def _nobody(_: object) -> None:
-    """Nobody wants to know."""

@@ -13,9 +13,10 @@ from raftlog.base.errors import Closed, RaftlogError, TopicNotFound, WrongLoop, 
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.fetching import Fetch, Inbox
+from raftlog.client.fetching import Fetch, Inbox, Told
 from raftlog.client.receipts import Message, StoredBatch
 from raftlog.client.starting import Start, check_start, described_queues, start_offsets
+from raftlog.wire.filters import EVERYTHING, RecordFilter
 
 __all__ = ["Reader", "ReaderStatus", "Start"]
 
@@ -41,7 +42,7 @@ class Reader:
     a time (``poll``) or as they are stored (``batches``); all three share one position.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,
         asker: Asker,
         catalog: Catalog,
@@ -52,6 +53,7 @@ class Reader:
         follow: bool,
         on_lost: str,
         buffer_bytes: int,
+        wanted: RecordFilter = EVERYTHING,
     ) -> None:
         check_start(start)
         if on_lost not in ("error", "skip"):
@@ -64,6 +66,7 @@ class Reader:
         self._start = start
         self._follow = follow
         self._skips = on_lost == "skip"
+        self._wanted = wanted
         self._inbox = Inbox(buffer_bytes)
         self._opening: asyncio.Task[None] | None = None
         self._positions: dict[int, int] = {}
@@ -140,7 +143,8 @@ class Reader:
     async def batches(self) -> AsyncIterator[StoredBatch]:
         """Yield the stored batches: no object for each record.
 
-        The first one of a queue may begin before the start that was asked for.
+        The first one of a queue may begin before the start that was asked for. With a filter
+        those with a match come, and ``StoredBatch.matching`` tells which records match.
 
         Raises: as ``__anext__``; a batch that can't be opened is told by ``StoredBatch.open``.
         """
@@ -242,9 +246,12 @@ class Reader:
                 offset,
                 end=None if self._follow else ends.get(place, 0),
                 skips=self._skips,
-                on_wrong_queue=self._is_gone,
-                on_skip=self._on_skip,
+                told=Told(self._is_gone, self._on_skip, self._on_passed),
+                wanted=self._wanted,
             )
+
+    def _on_passed(self, fetch: Fetch, to: int) -> None:
+        self._positions[fetch.place] = max(to, self._positions[fetch.place])
 
     def _on_skip(self, fetch: Fetch, offset: int, to: int) -> None:
         self._skipped += max(to - offset, 0)

@@ -25,11 +25,17 @@ def split_answer(
     view = memoryview(payload)
     batches: list[StoredBatch] = []
     position = 0
-    for base_offset, length in zip(answer.base_offsets, answer.lengths, strict=False):
+    is_filtered = answer.HasField("next_offset")
+    if is_filtered and len(answer.matching) != len(answer.base_offsets):
+        raise ProtocolError(f"{len(answer.matching)} batches have matching records")
+    for place, (base_offset, length) in enumerate(
+        zip(answer.base_offsets, answer.lengths, strict=False)
+    ):
         if length < BATCH_HEADER_BYTES:
             raise ProtocolError(f"a stored batch of {length} bytes")
         data = view[position : position + length]
-        batches.append(StoredBatch(Offset(base_offset), data, topic, queue))
+        matching = tuple(answer.matching[place].numbers) if is_filtered else None
+        batches.append(StoredBatch(Offset(base_offset), data, topic, queue, matching))
         position += length
     if position != len(view) or len(answer.base_offsets) != len(answer.lengths):
         raise ProtocolError(f"{len(batches)} batches of {position} bytes in {len(view)}")

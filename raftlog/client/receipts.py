@@ -1,6 +1,6 @@
 """What a producer and a reader get."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -20,8 +20,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
         index: Of the log entry that holds it.
         durability: ``fsync`` when a majority has it on disk; any other word names a
             weaker promise.
-        duplicate: It was sent more than once and is stored once: everything else is
-            what the first time gave.
+        duplicate: It was sent more than once and is stored once, or another record with its
+            id was: everything else is what the first time gave.
     """
 
     topic: str
@@ -61,6 +61,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
         headers: Pairs of name and value; a name may occur more than once.
         timestamp_ms: Milliseconds since 1970: the sender's time, unless it said another.
         tag: Its tag, or None.
+        id: The business id that its sender gave it, or None.
     """
 
     topic: str
@@ -71,6 +72,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     timestamp_ms: int = 0
     tag: str | None = None
+    id: str | None = None
 
     def __repr__(self) -> str:
         """Show where it is, not what is in it."""
@@ -79,12 +81,16 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch as it lies in the log, and where: the offset of its first record."""
+    """A batch as it lies in the log, and where: the offset of its first record.
+
+    ``matching`` has the numbers of the records that were asked for; None: all of them.
+    """
 
     base_offset: Offset
     data: Buffer
     topic: str
     queue: int
+    matching: Sequence[int] | None = None
 
     @property
     def count(self) -> int:
@@ -101,16 +107,18 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
         return Batch(self.data)
 
     def records(self) -> Iterator[tuple[Offset, Record]]:
-        """Yield the records with their offsets; raises as ``open``."""
+        """Yield the records that were asked for, with their offsets; raises as ``open``."""
+        wanted = None if self.matching is None else frozenset(self.matching)
         for number, record in enumerate(self.open().records()):
-            yield Offset(self.base_offset + number), record
+            if wanted is None or number in wanted:
+                yield Offset(self.base_offset + number), record
 
     def messages(self, start: int = 0) -> Iterator[Message]:
         """Yield the records at or after offset ``start`` as messages; raises as ``open``."""
         topic, queue = self.topic, self.queue
-        for offset, record in enumerate(self.open().records(), self.base_offset):
+        for offset, record in self.records():
             if offset >= start:
                 yield Message(
-                    *(topic, queue, Offset(offset), record.key, record.value),
-                    *(record.headers, record.timestamp_ms, record.tag),
+                    *(topic, queue, offset, record.key, record.value),
+                    *(record.headers, record.timestamp_ms, record.tag, record.id),
                 )

@@ -4,7 +4,11 @@ import asyncio
 
 from raftlog.base.errors import OutcomeUnknown, RaftlogError
 from raftlog.base.ids import Offset
+from raftlog.client.later import DelayedReceipt
 from raftlog.client.receipts import BatchReceipt, Receipt
+
+WholeReceipt = BatchReceipt | DelayedReceipt
+"""Of a batch that came as one."""
 
 
 class Answer:
@@ -14,9 +18,9 @@ class Answer:
 
     def __init__(self, owner: object, loop: asyncio.AbstractEventLoop) -> None:
         self.owner = owner
-        self._future: asyncio.Future[BatchReceipt] = loop.create_future()
+        self._future: asyncio.Future[WholeReceipt] = loop.create_future()
 
-    def tell(self, result: BatchReceipt | RaftlogError) -> None:
+    def tell(self, result: WholeReceipt | RaftlogError) -> None:
         """Tell whoever waits, now or later."""
         if self._future.done():
             return
@@ -26,7 +30,7 @@ class Answer:
         else:
             self._future.set_result(result)
 
-    async def wait(self) -> BatchReceipt:
+    async def wait(self) -> WholeReceipt:
         """Wait for it; cancelling forgets nothing."""
         return await asyncio.shield(self._future)
 
@@ -48,10 +52,12 @@ class Ticket:
         """Whether ``owner`` gave it."""
         return self._answer.owner is owner
 
-    async def result(self) -> Receipt | BatchReceipt:
+    async def result(self) -> Receipt | WholeReceipt:
         """Wait for what became of it: a receipt of the kind that the send would have had."""
         stored = await self._answer.wait()
-        return stored if self._place is None else receipt_of(stored, self._place)
+        if self._place is None or isinstance(stored, DelayedReceipt):
+            return stored
+        return receipt_of(stored, self._place)
 
 
 def receipt_of(batch: BatchReceipt, place: int) -> Receipt:

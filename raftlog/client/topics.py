@@ -1,7 +1,7 @@
 """Administration of topics."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
@@ -26,6 +26,15 @@ class QueueInfo(msgspec.Struct, frozen=True, gc=False):
     """That the next record gets."""
     bytes: int = 0
     """Of its batches that the log still has, those before its start included."""
+    delayed: int = 0
+    """Batches that are not visible yet."""
+
+
+class ShortenedWindow(msgspec.Struct, frozen=True, gc=False):
+    """A business id had to leave before its window was over: when, and how long it was kept."""
+
+    at: datetime
+    kept: timedelta
 
 
 class TopicInfo(msgspec.Struct, frozen=True):
@@ -35,6 +44,10 @@ class TopicInfo(msgspec.Struct, frozen=True):
     queue) where there is no bound. ``hold`` says what keeps the log from being trimmed,
     None if nothing does, and ``holding`` the places of this topic's queues that need that
     part of it.
+
+    ``id_window`` is how long business ids are remembered, None: not at all; ``ids`` how many
+    are, and ``ids_shortened`` the last time that one left early, because the shard had no room.
+    ``until_consumed``: records go earlier when every group has committed past them.
     """
 
     name: str
@@ -45,6 +58,10 @@ class TopicInfo(msgspec.Struct, frozen=True):
     writable: bool
     hold: LogHold | None = None
     holding: tuple[int, ...] = ()
+    id_window: timedelta | None = None
+    ids: int = 0
+    ids_shortened: ShortenedWindow | None = None
+    until_consumed: bool = False
 
     @property
     def bytes(self) -> int:
@@ -75,7 +92,7 @@ class Topics:
         self._asker = asker
         self._catalog = catalog
 
-    async def create(
+    async def create(  # noqa: PLR0913  (one option for each setting)
         self,
         name: str,
         *,
@@ -84,6 +101,8 @@ class Topics:
         retention_bytes: int | None = None,
         readable: bool | None = None,
         writable: bool | None = None,
+        id_window: Duration | None = None,
+        until_consumed: bool | None = None,
         exist_ok: bool = False,
         timeout: Duration | None = None,
     ) -> TopicInfo:
@@ -96,6 +115,11 @@ class Topics:
             retention_bytes: Of each queue; beyond it the oldest may be forgotten; 0: no bound.
             readable: Whether it can be read.
             writable: Whether it can be written.
+            id_window: A record with an ``id`` is stored once in it; 10 min without it, at most
+                7 days; 0: ids mean nothing.
+            until_consumed: Records may be forgotten as soon as every group of the topic has
+                committed past them, and are at the latest by ``retention`` or
+                ``retention_bytes``, one of which is needed.
             exist_ok: A topic that is there already is returned as it is.
             timeout: Seconds for all of it.
 
@@ -106,7 +130,9 @@ class Topics:
             LimitReached: The shard has no room for it.
             OutcomeUnknown: No answer (not with ``exist_ok``, which asks again).
         """
-        settings = _settings(queues, retention, retention_bytes, readable, writable)
+        settings = _settings(
+            queues, retention, retention_bytes, readable, writable, id_window, until_consumed
+        )
         try:
             answer, _ = await self._asker.ask(
                 Method.TOPIC_CREATE,
@@ -121,7 +147,7 @@ class Topics:
             return await self.describe(name, timeout=timeout)
         return self._info(answer)
 
-    async def alter(
+    async def alter(  # noqa: PLR0913  (one option for each setting)
         self,
         name: str,
         *,
@@ -130,6 +156,8 @@ class Topics:
         retention_bytes: int | None = None,
         readable: bool | None = None,
         writable: bool | None = None,
+        id_window: Duration | None = None,
+        until_consumed: bool | None = None,
         timeout: Duration | None = None,
     ) -> TopicInfo:
         """Change settings; what is not given stays. Asking again is harmless.
@@ -139,7 +167,9 @@ class Topics:
             BadRequest: A setting makes no sense, or there would be fewer queues.
             LimitReached: The shard has no room for more queues.
         """
-        settings = _settings(queues, retention, retention_bytes, readable, writable)
+        settings = _settings(
+            queues, retention, retention_bytes, readable, writable, id_window, until_consumed
+        )
         answer, _ = await self._asker.ask(
             Method.TOPIC_ALTER,
             topics.AlterTopic(name=name, settings=settings),
@@ -243,7 +273,9 @@ class Topics:
         return TopicInfo(
             answer.name,
             tuple(
-                QueueInfo(place, queue.start_offset, queue.end_offset, queue.bytes)
+                QueueInfo(
+                    *(place, queue.start_offset, queue.end_offset, queue.bytes, queue.delayed)
+                )
                 for place, queue in enumerate(answer.queues)
             ),
             _retention(settings.retention_ms),
@@ -252,6 +284,10 @@ class Topics:
             settings.writable,
             read_hold(answer.hold) if answer.HasField("hold") else None,
             tuple(answer.holding),
+            _retention(settings.id_window_ms),
+            answer.ids,
+            _shortened(answer),
+            settings.until_consumed,
         )
 
 
@@ -261,6 +297,8 @@ def _settings(
     retention_bytes: int | None,
     readable: bool | None,  # noqa: FBT001  (as the message has them)
     writable: bool | None,  # noqa: FBT001
+    id_window: Duration | None,
+    until_consumed: bool | None,  # noqa: FBT001
 ) -> topics.TopicSettings:
     if queues is not None and queues < 1:
         raise BadRequest(f"a topic has at least 1 queue, not {queues}")
@@ -270,11 +308,20 @@ def _settings(
         retention_bytes=retention_bytes,
         readable=readable,
         writable=writable,
+        id_window_ms=None if id_window is None else int(seconds(id_window) * 1000),
+        until_consumed=until_consumed,
     )
 
 
 def _retention(retention_ms: int) -> timedelta | None:
     return timedelta(milliseconds=retention_ms) if retention_ms else None
+
+
+def _shortened(answer: topics.TopicDescription) -> ShortenedWindow | None:
+    if not answer.ids_shortened_ms:
+        return None
+    at = datetime.fromtimestamp(answer.ids_shortened_ms / 1000, UTC)
+    return ShortenedWindow(at, timedelta(milliseconds=answer.ids_kept_ms))
 
 
 def _budget(timeout: Duration | None) -> float | None:

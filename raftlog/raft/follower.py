@@ -33,8 +33,9 @@ def begin_anew(
 ) -> tuple["Following", ResetLog]:
     """Forget the whole log, ``commit`` included; it goes on behind ``base``, which is committed.
 
-    Whatever lies here behind the commit index goes with it. It was never committed: else
-    the leader's log would have it too, and would lead from there to ``base``.
+    Whatever lies here behind the commit index goes with it. The log does not have ``base``: so
+    what is before that is in the snapshot or was never committed, and what is at it or behind
+    is of a branch that can't be (§5.3, log matching).
     """
     log.reset(base)
     following = Following(log, durability, base.index)
@@ -53,6 +54,10 @@ class Following:
         unasked beside a rejection, it would end the probe that the rejection's hint begins."""
         self._log = log
         self._durability = durability
+
+    def matches(self, index: Index) -> None:
+        """The entry at ``index``, which is here, is committed: so every later leader has it."""
+        self.matched = max(self.matched, index)
 
     def take(self, message: AppendRequest, commit: Index) -> Taken | AppendRejected:
         """Compare an append with the log (§5.3); change the view of the log to what is new."""

@@ -64,6 +64,13 @@ class Listening(ReplicaState):
         # A candidate's log must not change: voters judge it by what it was.
         if self.role is Role.FOLLOWER and base.index > self.commit:
             assert base.term <= self.term, f"reset to {base} in term {self.term}"
+            if self.log.has(base):
+                # Another leader had all of it and has led here meanwhile. What lies behind may
+                # be committed with the word of this replica, before it has heard so itself.
+                self._following.matches(base.index)
+                self._commit_up_to(base.index)
+                self._acknowledge_again()
+                return
             self._members.begin_anew(base.index, configuration)
             self._following, write = begin_anew(
                 self.log, self.durability, self.commit, base, configuration

@@ -66,6 +66,12 @@ class LogView:
             return None
         return self._terms[bisect_right(self._firsts, index) - 1]
 
+    def has(self, end: LogEnd) -> bool:
+        """Whether this very entry is here; where its chain value is not at hand, by its term."""
+        if self.term_at(end.index) != end.term:
+            return False
+        return self.chain_at(end.index) in (-1, end.checksum)
+
     def chain_at(self, index: Index) -> int:
         """Return the chain value at ``index`` if it is at hand, else -1."""
         if index == self.end.index:

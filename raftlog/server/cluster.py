@@ -9,9 +9,10 @@
 
 The supervisor is not a parent that must stay: it starts processes, sees them
 serve, and leaves. Everything that can be refused is refused before the first
-process starts. It never signals a process that it cannot prove to be its own,
-and never ends one by force: a second ``down`` is a second SIGTERM, which a node
-obeys at once (ruling 33).
+process starts. A node that serves although nothing here started it (``node run``,
+a service manager) is left to whoever did. It never signals a process that it cannot
+prove to be its own, and never ends one by force: a second ``down`` is a second SIGTERM,
+which a node obeys at once (ruling 33).
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -55,6 +56,8 @@ class LocalNodes:
         self._config: Final = config
         self._spawn: Final = spawn or self._spawn_node
         self._look: Final = look or self.observe
+        self.elsewhere: tuple[NodeId, ...] = ()
+        """Who runs, at the last ``up`` or ``down``, although no ``up`` has started it."""
 
     # -- what runs
 
@@ -89,7 +92,9 @@ class LocalNodes:
         """
         with self._changing():
             running = self.running()
-            start = [node for name, node in self._config.nodes.items() if name not in running]
+            self.elsewhere = await self._find_elsewhere(running)
+            serving = {*running, *self.elsewhere}
+            start = [node for name, node in self._config.nodes.items() if name not in serving]
             refuse_addresses_in_use(start)
             form(self._config)
             for node in start:
@@ -133,8 +138,17 @@ class LocalNodes:
     def _check_alive(self) -> None:
         running = self.running()
         for node in self._config.nodes:
-            if node not in running:
+            if node not in running and node not in self.elsewhere:
                 raise self._ended(node)
+
+    async def _find_elsewhere(self, running: Collection[NodeId]) -> tuple[NodeId, ...]:
+        """Return who answers as a node of this very cluster, and has no process known here."""
+        if cluster_of(self._config.directories.values()) is None or len(running) == len(
+            self._config.nodes
+        ):
+            return ()  # one that was not formed yet has no nodes anywhere
+        answering = {view.node for view in (await self._look()).nodes if not view.problem}
+        return tuple(node for node in self._config.nodes if node in answering - {*running})
 
     def _ended(self, node: NodeId) -> Unavailable:
         log = self.log_path(node)
@@ -155,6 +169,7 @@ class LocalNodes:
         """
         with self._changing():
             stopping = self.running()
+            self.elsewhere = await self._find_elsewhere(stopping)
             for process in stopping.values():
                 process.send(signal.SIGTERM)
             try:

@@ -40,6 +40,8 @@ class NodeView(msgspec.Struct, frozen=True):
     problem: str = ""
     voters: tuple[str, ...] = ()
     """Who votes, as this node knows it."""
+    learners: tuple[str, ...] = ()
+    """Who gets the log and does not vote, as this node knows it."""
     drained: bool = False
     """Whether it leads only if nobody else can."""
     preferred: tuple[str, ...] = ()
@@ -66,6 +68,22 @@ class ClusterView(msgspec.Struct, frozen=True):
         shards = sorted({view.shard for view in self.nodes})
         found = ((shard, self.leader(shard)) for shard in shards)
         return {shard: leader for shard, leader in found if leader is not None}
+
+    def standing(self, view: NodeView) -> str:
+        """Return the node's role as its leader knows it, which a node that was removed may not."""
+        leader = self.leader(view.shard)
+        if leader is None or not leader.voters or view.node in leader.voters:
+            return view.role
+        return "learner" if view.node in leader.learners else "removed"
+
+    @property
+    def spare(self) -> dict[int, tuple[tuple[str, ...], int]]:
+        """Return for each shard that has a leader who votes, and how many of them may fail."""
+        return {
+            shard: (leader.voters, (len(leader.voters) - 1) // 2)
+            for shard, leader in self.leaders.items()
+            if leader.voters
+        }
 
     def lag(self, view: NodeView) -> int | None:
         """Return how many committed entries the node has not applied; None if not known."""
@@ -177,6 +195,7 @@ async def _view(
         last=status.last,
         alarms=tuple(status.alarms),
         voters=tuple(status.voters),
+        learners=tuple(status.learners),
         drained=node in status.drained,
         preferred=tuple(status.preferred),
         recovery=read_recovery(status),

@@ -1,4 +1,4 @@
-"""Batches from the files: one span, off the loop unless the page cache has it (ruling 17).
+"""Batches from the files: near ones as one span, off the loop if a disk is waited for (17).
 
 What is verified is each batch's own checksum: an entry may hold thousands of
 them, and checking all of it to serve one would read thousands of times too
@@ -13,12 +13,14 @@ from typing import Final
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, FaultyEntry, RaftlogError, RecordTooLarge, Unavailable
 from raftlog.base.ids import Index
-from raftlog.broker.index import Postings
 from raftlog.node.ports import Reader
 from raftlog.service.ports import OnBodies, ShardReplica
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.span import BodySpan, Place
 from raftlog.wire.batch_header import parse_stored_header
+
+SPANS_MAX: Final = 64
+"""Spans of one read."""
 
 
 class BodyReader:
@@ -31,46 +33,46 @@ class BodyReader:
         self.reads = 0
         self.reads_on_thread = 0
 
-    def read(self, postings: Postings, places: range, done: OnBodies, /) -> None:
-        """Read the batches of ``places``, or the first few of them."""
+    def read(self, wanted: Sequence[Place], done: OnBodies, /) -> None:
+        """Read the batches at ``wanted``, or the first few of them."""
         self.reads += 1
-        wanted = [
-            Place(Index(index), position, length)
-            for index, position, length in postings.places(places.start, places.stop)
-        ]
-        if wanted[0].index < self._store.first_index:
+        if min(place.index for place in wanted) < self._store.first_index:
             # A snapshot is being installed: the log it leads to is here, and not yet the state.
             done((), Unavailable("this node is catching up from a snapshot; ask another one"))
             return
+        spans: list[tuple[BodySpan, int]] = []
         try:
-            span = self._store.locate_bodies(wanted)
+            for run in _runs(wanted):
+                spans.append((self._store.locate_bodies(run), len(run)))  # noqa: PERF401 (raises)
         except FaultyEntry as error:
-            done((), error)
-            return
+            if not spans:
+                done((), error)
+                return
         found: Sequence[Buffer] | None = None
         failed: Exception | None = None
         try:
-            found = span.read(wait=False)
+            found = _read_all(spans, wait=False)
         except OSError as error:
             failed = error
         if found is not None or failed is not None:
-            self._finish(span, wanted, found, failed, done)
+            self._finish(spans, wanted, found, failed, done)
             return
         self.reads_on_thread += 1
         self._reader.submit(
-            lambda: span.read(wait=True),
-            lambda late, error: self._finish(span, wanted, late, error, done),
+            lambda: _read_all(spans, wait=True),
+            lambda late, error: self._finish(spans, wanted, late, error, done),
         )
 
     def _finish(
         self,
-        span: BodySpan,
+        spans: Sequence[tuple[BodySpan, int]],
         wanted: Sequence[Place],
         found: Sequence[Buffer] | None,
         failed: Exception | None,
         done: OnBodies,
     ) -> None:
-        span.close()
+        for span, _ in spans:
+            span.close()
         if found is None:
             # A failed read is damage like any other: a peer has another copy.
             assert isinstance(failed, OSError), f"reading bodies failed: {failed!r}"
@@ -89,6 +91,47 @@ class BodyReader:
     def _damaged(self, index: Index) -> FaultyEntry:
         self._replica.faulty(index)
         return FaultyEntry(index)
+
+
+def _runs(wanted: Sequence[Place]) -> list[Sequence[Place]]:
+    """Divide places into runs that go forward in the log, the first few of them.
+
+    As a rule that is one; but what was hidden for a while lies before what came meanwhile.
+    """
+    runs: list[Sequence[Place]] = []
+    begin = 0
+    for at in range(1, len(wanted)):
+        before, place = wanted[at - 1], wanted[at]
+        if (place.index, place.offset) < (before.index, before.offset + before.length):
+            runs.append(wanted[begin:at])
+            begin = at
+            if len(runs) == SPANS_MAX:
+                return runs
+    return [*runs, wanted[begin:]]
+
+
+def _read_all(spans: Sequence[tuple[BodySpan, int]], *, wait: bool) -> list[Buffer] | None:
+    """Return the bytes at the first few places, as far as the spans follow one another.
+
+    None if a disk would have to be waited for before there is anything.
+
+    Raises:
+        OSError: The very first cannot be read.
+    """
+    found: list[Buffer] = []
+    for span, count in spans:
+        try:
+            batches = span.read(wait=wait)
+        except OSError:
+            if not found:
+                raise
+            break
+        if batches is None:
+            return found or None
+        found += batches
+        if len(batches) < count:
+            break
+    return found
 
 
 def _is_whole(batch: Buffer) -> bool:

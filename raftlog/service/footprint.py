@@ -37,6 +37,8 @@ class LogHold(msgspec.Struct, frozen=True):
     newest_ms: int
     holding: frozenset[int]
     """The numbers of those queues."""
+    hidden: int = 0
+    """Batches of the named queue there that are not visible yet."""
 
 
 class LogSpace(msgspec.Struct, frozen=True):
@@ -89,6 +91,7 @@ class Footprint:
             *(needed.first_index, needed.last_index, len(needed.queues)),
             *(topic.name, row.place, topic.settings),
             *(needed.queues[longest], frozenset(needed.queues)),
+            hidden=needed.hidden.get(longest, 0),
         )
 
 

@@ -14,14 +14,18 @@ from raftlog.base.errors import BadRequest, RaftlogError
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.raft.effects import RoleChanged
 from raftlog.service import (
+    delay_handlers,
     group_handlers,
     member_handlers,
     producer_handlers,
+    quota_handlers,
     record_handlers,
     topic_handlers,
 )
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService, drain
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.heartbeats import HeartbeatService
@@ -29,6 +33,7 @@ from raftlog.service.members import MemberService
 from raftlog.service.ports import ClientRequest
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.topics import TopicService
 from raftlog.wire.frame import Method
@@ -42,10 +47,13 @@ class ShardService(msgspec.Struct, frozen=True):
     """The use-cases of one shard, and what its acknowledgements mean."""
 
     produce: ProduceService
+    delays: DelayService
     read: ReadService
+    filters: FilterService
     find: FindService
     topics: TopicService
     producers: ProducerService
+    quotas: QuotaService
     groups: GroupService
     claims: ClaimService
     heartbeats: HeartbeatService
@@ -88,6 +96,9 @@ class ClientHandlers:
             Method.TOPIC_LIST: with_(lambda shard: shard.topics, topic_handlers.list_),
             Method.PRODUCER_INIT: with_(lambda shard: shard.producers, producer_handlers.init),
             Method.PRODUCER_FENCE: self._fence,
+            Method.QUOTA_SET: with_(lambda shard: shard.quotas, quota_handlers.set_),
+            Method.QUOTA_REMOVE: with_(lambda shard: shard.quotas, quota_handlers.remove),
+            Method.QUOTA_LIST: with_(lambda shard: shard.quotas, quota_handlers.list_),
             Method.GROUP_JOIN: with_(lambda shard: shard.groups, groups.join),
             Method.GROUP_HEARTBEAT: with_(lambda shard: shard.heartbeats, groups.heartbeat),
             Method.GROUP_LEAVE: with_(lambda shard: shard.groups, groups.leave),
@@ -103,6 +114,9 @@ class ClientHandlers:
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
             Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
+            Method.DELAYED_APPEND: self._append_delayed,
+            Method.DELAYED_CANCEL: with_(lambda shard: shard.delays, delay_handlers.cancel),
+            Method.DELAYED_LIST: with_(lambda shard: shard.delays, delay_handlers.list_),
         }
 
     def _with(
@@ -133,10 +147,15 @@ class ClientHandlers:
         if shard is not None:
             record_handlers.append(shard.produce, shard.durability, request)
 
+    def _append_delayed(self, request: ClientRequest) -> None:
+        shard = self._shard(request)
+        if shard is not None:
+            delay_handlers.append(shard.delays, shard.durability, request)
+
     def _read(self, request: ClientRequest) -> None:
         shard = self._shard(request)
         if shard is not None:
-            record_handlers.read(shard.read, request)
+            record_handlers.read(shard.read, shard.filters, request)
 
     def _fence(self, request: ClientRequest) -> None:
         shard = self._shard(request)

@@ -14,6 +14,7 @@ from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, NodeId, ShardId, Term
 from raftlog.base.space import DiskLevel
 from raftlog.broker.index import Postings, RangeSummary
+from raftlog.storage.span import Place
 
 OnOutcome = Callable[[object, Term, Index], None]
 """Called once, on the loop: the machine's outcome or a ``RaftlogError`` (ruling 22)."""
@@ -70,8 +71,8 @@ class StoredBodies(Protocol):
 
     reads: int
 
-    def read(self, postings: Postings, places: range, done: OnBodies, /) -> None:
-        """Read the batches at ``places`` of ``postings``, or the first few; all are durable here.
+    def read(self, places: Sequence[Place], done: OnBodies, /) -> None:
+        """Read the batches at ``places``, or the first few; all are durable here.
 
         ``done`` is called before this returns if nothing had to be waited for.
         """

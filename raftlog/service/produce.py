@@ -13,11 +13,18 @@ that a useless batch does not travel through the log, and again in apply.
 There is no task and no future per request: a batch costs one callback.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import NotPermitted, RaftlogError, RecordTooLarge, WrongQueue
+from raftlog.base.errors import (
+    NotPermitted,
+    RaftlogError,
+    RecordTooLarge,
+    Throttled,
+    WrongQueue,
+)
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BATCH_BYTES_MAX
 from raftlog.base.space import DiskLevel
@@ -26,12 +33,15 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
+from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
-from raftlog.wire.batch_header import parse_stored_header
+from raftlog.wire.batch_header import BatchHeader, parse_stored_header, table_of
+from raftlog.wire.record_table import has_id
 
 APPEND_BATCH: Final = int(CommandType.APPEND_BATCH)
+APPEND_ONCE: Final = int(CommandType.APPEND_ONCE)
 
 OnReceipt = Callable[[Appended | RaftlogError], None]
 """Called exactly once for each append, on the loop: where the batch is, durable on a majority
@@ -41,32 +51,43 @@ OnReceipt = Callable[[Appended | RaftlogError], None]
 class ProduceService:
     """Appends to the queues of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine) -> None:
+    def __init__(
+        self, replica: ShardReplica, machine: BrokerMachine, admission: Admission | None = None
+    ) -> None:
+        """``admission``: measures what is sent against the quotas; None: nobody does."""
         self._replica = replica
         self._machine = machine
+        self._admission: Final = admission
         self.batches = 0
         self.duplicates = 0
         self.refused = 0
+        self.hindered: Final[Counter[str]] = Counter()
+        """Refusals that only ask to come later, by the code that says why."""
 
-    def append(self, queue: int, batch: Buffer, reply: OnReceipt) -> None:
-        """Append ``batch`` to ``queue``. ``batch`` stays unchanged until the reply.
+    def append(self, queue: int, batch: Buffer, reply: OnReceipt, client: str = "") -> None:
+        """Append ``batch`` of ``client`` to ``queue``. ``batch`` stays unchanged until the reply.
 
-        ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue``, ``NotPermitted``
-        or ``DiskFull`` before anything is appended, later what became of the
+        ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue``, ``NotPermitted``,
+        ``QuotaExceeded`` or ``DiskFull`` before anything is appended, later what became of the
         proposal. Nothing here times out: whoever stops waiting does not know
         the outcome.
         """
         found = self._machine.queues.get(queue)
         if found is None:
-            self._look_again(queue, batch, reply)
+            self._look_again(queue, batch, reply, client)
             return
         if self._replica.disk_level is DiskLevel.FULL:
             self._refuse(disk_full("records"), reply)
             return
-        error = _check(batch, found)
-        if error is not None:
-            self._refuse(error, reply)
+        header = check_batch(batch, found)
+        if isinstance(header, RaftlogError):
+            self._refuse(header, reply)
             return
+        excess = self._excess(found.topic, client, header) if self.has_quotas else None
+        if excess is not None:
+            self._refuse(excess, reply)
+            return
+        kind = APPEND_ONCE if is_with_id(batch, header) else APPEND_BATCH
         self.batches += 1
 
         def on_outcome(outcome: object, _term: Term, _index: Index) -> None:
@@ -78,11 +99,23 @@ class ProduceService:
                 self._refuse(outcome.error, reply)
             else:
                 assert isinstance(outcome, RaftlogError), f"an append has the outcome {outcome!r}"
+                if isinstance(outcome, Throttled):
+                    self.hindered[outcome.code] += 1
                 reply(outcome)
 
-        self._replica.propose(APPEND_BATCH, append_parts(queue, batch), on_outcome)
+        self._replica.propose(kind, append_parts(queue, batch), on_outcome)
 
-    def _look_again(self, queue: int, batch: Buffer, reply: OnReceipt) -> None:
+    @property
+    def has_quotas(self) -> bool:
+        """Whether it matters who sends: asked for every batch."""
+        admission = self._admission
+        return admission is not None and admission.is_needed
+
+    def _excess(self, topic: str, client: str, header: BatchHeader) -> RaftlogError | None:
+        assert self._admission is not None, "quotas that nobody measures"
+        return self._admission.refusal(client, topic, header.length, header.count)
+
+    def _look_again(self, queue: int, batch: Buffer, reply: OnReceipt, client: str) -> None:
         """Say that there is no such queue only when that is certain.
 
         A leader that was elected just now has not applied everything that is
@@ -96,23 +129,33 @@ class ProduceService:
             elif self._machine.queues.get(queue) is None:
                 self._refuse(WrongQueue(f"there is no queue {queue}"), reply)
             else:
-                self.append(queue, batch, reply)
+                self.append(queue, batch, reply, client)
 
         self._replica.read_index(ready)
 
     def _refuse(self, error: RaftlogError, reply: OnReceipt) -> None:
         self.refused += 1
+        if isinstance(error, Throttled):
+            self.hindered[error.code] += 1
         reply(error)
 
 
-def _check(batch: Buffer, queue: Queue) -> RaftlogError | None:
+def check_batch(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
+    """Return a batch's header, or why it can't be appended, whatever apply would say of it."""
     if len(batch) > BATCH_BYTES_MAX:
         return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
     try:
         header = parse_stored_header(batch)
     except RaftlogError as error:
         return error
-    # A producer's batch may be one that was stored before the topic was closed: only apply knows.
-    if not queue.writable and header.producer is ANONYMOUS:
+    # What was stored before the topic was closed is told so: of a producer, or by its id, only
+    # apply knows it.
+    if not queue.writable and header.producer is ANONYMOUS and not is_with_id(batch, header):
         return NotPermitted(f"topic {queue.topic!r} is not writable by its settings")
-    return None
+    return header
+
+
+def is_with_id(batch: Buffer, header: BatchHeader) -> bool:
+    """Whether the batch is a record with a business id."""
+    length = header.table_length
+    return length > 0 and has_id(table_of(batch, length))

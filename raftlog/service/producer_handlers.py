@@ -31,6 +31,8 @@ def fence(service: ProducerService, durability: str, request: ClientRequest) -> 
                     base_offset=batch.base_offset,
                     term=batch.term,
                     index=batch.index,
+                    hidden_id=batch.hidden_id,
+                    due_ms=batch.due_ms,
                 )
                 for batch in outcome.remembered
             ],

@@ -48,6 +48,7 @@ from raftlog.service.freshness import Freshness
 from raftlog.service.ports import ShardReplica, StoredBodies, StoredRanges
 from raftlog.service.proposing import Reply, look
 from raftlog.service.waiting import Waiter, Waiting
+from raftlog.storage.span import Place
 
 READ_BYTES_MAX: Final = FRAME_BODY_BYTES_MAX - FRAME_HEADER_BYTES_MAX
 """Batches in one answer, so that it fits into one frame (at least one batch)."""
@@ -294,10 +295,9 @@ class Reading:
         bytes_max = min(max(self._request.bytes_max, 1), READ_BYTES_MAX)
         if self._service.replica.tail(postings.index_at(first)) is None:
             after = self._reach(postings, first, min(bytes_max, READ_SPAN_BYTES_MAX))
-            after = self._below_memory(postings, after)
+            after = self._below_memory(postings, first, after)
             self._service.bodies.read(
-                postings,
-                range(first, after),
+                [Place(Index(index), *at) for index, *at in postings.places(first, after)],
                 lambda batches, error: self._on_batches(queue, postings, first, batches, error),
             )
             return
@@ -317,12 +317,16 @@ class Reading:
             after += 1
         return after
 
-    def _below_memory(self, postings: Postings, after: int) -> int:
-        """Leave out what is in memory: it may not be on disk here yet (ruling 14)."""
+    def _below_memory(self, postings: Postings, first: int, after: int) -> int:
+        """End a run before what is in memory: it may not be on disk here yet (ruling 14).
+
+        As a rule that is at its end; but a batch that was hidden may lie anywhere before.
+        """
         tail = self._service.replica.tail
-        while tail(postings.index_at(after - 1)) is not None:
-            after -= 1
-        return after
+        indexes = postings.indexes(first, after)
+        if tail(Index(max(indexes))) is None:
+            return after
+        return next(at for at, each in enumerate(indexes, first) if tail(Index(each)) is not None)
 
     def _from_memory(self, postings: Postings, first: int, after: int) -> list[Buffer]:
         """Slice the bodies of entries in memory, as far as they are."""

@@ -2,13 +2,15 @@
 
 from typing import cast
 
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import BadFilter, RaftlogError
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.appends import Appended
+from raftlog.service.filtering import FilteredResult, FilterService
 from raftlog.service.find import FindService
 from raftlog.service.ports import ClientRequest
 from raftlog.service.produce import ProduceService
 from raftlog.service.read import ReadRequest, ReadResult, ReadService
+from raftlog.wire.filters import record_filter
 from raftlog.wire.schema import client
 
 
@@ -30,11 +32,16 @@ def append(produce: ProduceService, durability: str, request: ClientRequest) -> 
         )
 
     message = cast("client.AppendBatch", request.message)
-    produce.append(message.queue, request.payload, answer)
+    sender = message.client if produce.has_quotas else ""
+    produce.append(message.queue, request.payload, answer, sender)
 
 
-def read(service: ReadService, request: ClientRequest) -> None:
+def read(service: ReadService, filters: FilterService, request: ClientRequest) -> None:
     """Read from an offset, perhaps after a wait."""
+    message = cast("client.ReadBatches", request.message)
+    if message.HasField("filter"):
+        _read_filtered(filters, message, request)
+        return
 
     def answer(outcome: ReadResult | RaftlogError) -> None:
         if isinstance(outcome, RaftlogError):
@@ -51,20 +58,52 @@ def read(service: ReadService, request: ClientRequest) -> None:
             outcome.batches,
         )
 
-    message = cast("client.ReadBatches", request.message)
-    reading = service.read(
-        ReadRequest(
-            queue=message.queue,
-            offset=Offset(message.offset),
-            bytes_max=message.bytes_max,
-            wait_ns=message.wait_ms * 1_000_000,
-            session_applied=Index(message.session_applied),
-            staleness_ns=(
-                message.staleness_ms * 1_000_000 if message.HasField("staleness_ms") else None
-            ),
+    reading = service.read(_read_request(message), answer)
+    request.on_cancelled = reading.cancel
+
+
+def _read_request(message: client.ReadBatches) -> ReadRequest:
+    return ReadRequest(
+        queue=message.queue,
+        offset=Offset(message.offset),
+        bytes_max=message.bytes_max,
+        wait_ns=message.wait_ms * 1_000_000,
+        session_applied=Index(message.session_applied),
+        staleness_ns=(
+            message.staleness_ms * 1_000_000 if message.HasField("staleness_ms") else None
         ),
-        answer,
     )
+
+
+def _read_filtered(
+    service: FilterService, message: client.ReadBatches, request: ClientRequest
+) -> None:
+    """Read what a filter wants, and tell how far that looked."""
+
+    def answer(outcome: FilteredResult | RaftlogError) -> None:
+        if isinstance(outcome, RaftlogError):
+            request.fail(outcome)
+            return
+        read = outcome.read
+        request.reply(
+            client.BatchesRead(
+                base_offsets=read.base_offsets,
+                lengths=map(len, read.batches),
+                start_offset=read.start_offset,
+                end_offset=read.end_offset,
+                applied=read.applied,
+                matching=[client.MatchingRecords(numbers=found) for found in outcome.matching],
+                next_offset=outcome.next_offset,
+            ),
+            read.batches,
+        )
+
+    try:
+        wanted = record_filter(message.filter.tags, message.filter.condition)
+    except BadFilter as error:
+        request.fail(error)
+        return
+    reading = service.read(_read_request(message), wanted, answer)
     request.on_cancelled = reading.cancel
 
 

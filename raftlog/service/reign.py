@@ -1,4 +1,4 @@
-"""What a node does for a shard only while it leads it: sessions, heartbeats, retention, time.
+"""What a node does for a shard only while it leads it: sessions, retention, time and the like.
 
 All of it is soft state (ruling 25): begun anew by every leader, dropped with the
 leadership, and without effect on anybody but through commands.
@@ -11,6 +11,7 @@ from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sessions import Sessions
 
@@ -24,11 +25,13 @@ class Reign:
         heartbeats: HeartbeatService,
         retention: RetentionService,
         time: PassingTime,
+        relocating: Relocating,
     ) -> None:
         self._sessions: Final = sessions
         self._heartbeats: Final = heartbeats
         self._retention: Final = retention
         self._time: Final = time
+        self._relocating: Final = relocating
         self._term: Term = TERM_ZERO
         """The term in which this node leads; 0: it does not."""
 
@@ -42,6 +45,7 @@ class Reign:
             self._sessions.begin()
             self._retention.begin()
             self._time.begin()
+            self._relocating.begin()
         else:
             self.stop()
 
@@ -51,6 +55,7 @@ class Reign:
         self._sessions.end()
         self._retention.end()
         self._time.end()
+        self._relocating.end()
         self._heartbeats.leadership_lost()
 
     def counters(self) -> Mapping[str, int]:
@@ -62,4 +67,5 @@ class Reign:
             "sessions_expired": self._sessions.expired,
             "starts_moved": self._retention.moves,
             "time_entries": self._time.proposed,
+            "relocated_batches": self._relocating.relocated,
         }

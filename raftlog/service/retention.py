@@ -2,8 +2,9 @@
 
 Every second it looks at some of the queues that have a retention, in turn, and
 proposes ``MoveStart`` for the batches that are older than the topic's time, or
-beyond its bytes. Nothing is forgotten but by that command, and so at the same
-entry everywhere. Time is log time: where nothing is stored nothing grows old.
+beyond its bytes; and ``MoveConsumed`` for those that every group has committed, where the
+topic keeps its records until they are consumed. Nothing is forgotten but by these commands, and
+so at the same entry everywhere. Time is log time: where nothing is stored nothing grows old.
 
 A round is bounded in queues and in ranges that it reads from disk; what it does
 not get to waits for the next one.
@@ -19,7 +20,7 @@ from raftlog.base.ids import Offset
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queues import OFFSET_ZERO, Queue
-from raftlog.broker.topics import FOR_EVER, NO_BOUND, MoveStart, TopicSettings
+from raftlog.broker.topics import FOR_EVER, NO_BOUND, MoveConsumed, MoveStart, TopicSettings
 from raftlog.node.ports import Scheduler, Timer
 from raftlog.service.find import first_at
 from raftlog.service.ports import ShardReplica, StoredRanges
@@ -153,6 +154,11 @@ class RetentionService:
         if start > queue.start_offset:
             self.moves += 1
             propose_unheard(self._replica, MoveStart(number, start))
+        if settings.until_consumed:
+            consumed = self._machine.state.consumed_through(number)
+            if consumed > max(start, queue.start_offset):
+                self.moves += 1
+                propose_unheard(self._replica, MoveConsumed(number, consumed))
 
     def _by_time(self, queue: Queue, retention_ms: int) -> Look[Offset]:
         """Return the offset below which everything is too old."""

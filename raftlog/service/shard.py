@@ -21,9 +21,12 @@ from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
+from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -35,8 +38,10 @@ from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.reign import Reign
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sealed import IndexFiles, SealedRanges
 from raftlog.service.sessions import Sessions
@@ -107,46 +112,43 @@ class BrokerShard:
             on_failed: Told when a file could not be written: the node stops.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
-        machine = self.machine
-        kept = self._keep(replica, reader, scheduler, on_failed)
-        ranges = kept.ranges
+        machine, kept = self.machine, self._keep(replica, reader, scheduler, on_failed)
+        ranges, sessions = kept.ranges, Sessions(replica, machine, scheduler)
+        admission, find = Admission(machine, scheduler), FindService(replica, machine, ranges)
+        produce = ProduceService(replica, machine, admission)
         bodies = BodyReader(replica.store, reader, replica)
-        sessions = Sessions(replica, machine, scheduler)
-        produce = ProduceService(replica, machine)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
+        filters = FilterService(read, reader)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
-        reign = Reign(sessions, heartbeats, retention, PassingTime(replica, machine, scheduler))
+        relocating = Relocating(replica, machine, bodies, scheduler)
+        time = PassingTime(replica, machine, scheduler)
+        reign = Reign(sessions, heartbeats, retention, time, relocating)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
             reign.stop()
             ranges.stop()
 
-        def status() -> client.NodeStatus:
-            counted = {
-                **counters(),
-                **service_counters(produce, read),
-                **machine_sizes(machine),
-                **reign.counters(),
-                **kept.counters(),
-            }
-            return node_status(
-                *(facts, replica.status(), replica.core.membership, counted),
-                *(replica.upkeep.alarms.raised, replica.members.drained),
-            )
+        def counted() -> dict[str, int]:
+            used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
+            sources = (counters(), *used, reign.counters(), kept.counters())
+            return {name: count for source in sources for name, count in source.items()}
 
         return ShardService(
             produce=produce,
+            delays=DelayService(replica, machine, admission),
             read=read,
-            find=FindService(replica, machine, ranges),
+            filters=filters,
+            find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
+            quotas=QuotaService(replica, machine, admission),
             groups=GroupService(replica, machine, sessions),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             members=MemberService(replica),
-            status=status,
+            status=lambda: _status(replica, facts, counted()),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
@@ -259,6 +261,13 @@ class _Kept(msgspec.Struct, frozen=True):
             "install_bytes_sent": self.source.bytes_sent,
             "log_trims": self.trimming.trims,
         }
+
+
+def _status(replica: Replica, facts: NodeFacts, counters: Mapping[str, int]) -> client.NodeStatus:
+    return node_status(
+        *(facts, replica.status(), replica.core.membership, counters),
+        *(replica.upkeep.alarms.raised, replica.members.drained),
+    )
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:

@@ -13,13 +13,17 @@ from raftlog.base.ids import ClusterId, NodeId
 from raftlog.base.membership import Membership
 from raftlog.broker.machine import BrokerMachine
 from raftlog.raft.config import CoreStatus
+from raftlog.service.filtering import FilterService
 from raftlog.service.footprint import LogSpace
 from raftlog.service.produce import ProduceService
-from raftlog.service.read import ReadService
 from raftlog.service.topic_handlers import log_hold
 from raftlog.wire.schema import client
 
 Counters = Callable[[], Mapping[str, int]]
+
+
+HINDRANCES = ("throttled", "quota_exceeded", "disk_full")
+"""Why a batch is refused that may come later."""
 
 
 class NodeFacts(msgspec.Struct, frozen=True):
@@ -85,14 +89,19 @@ def log_space(space: LogSpace) -> client.LogSpace:
     )
 
 
-def service_counters(produce: ProduceService, read: ReadService) -> dict[str, int]:
+def service_counters(produce: ProduceService, filters: FilterService) -> dict[str, int]:
     """Return what the use-cases of one shard counted."""
+    read = filters.read_service
     return {
         "append_batches": produce.batches,
         "append_duplicates": produce.duplicates,
         "append_refused": produce.refused,
+        **{f"append_refused_{code}": produce.hindered[code] for code in HINDRANCES},
         "reads": read.reads,
         "reads_from_file": read.bodies.reads,
+        "reads_filtered": filters.reads,
+        "filter_batches_looked_at": filters.batches_looked_at,
+        "filter_batches_served": filters.batches_served,
         "reads_waiting_size": len(read.waiting),
     }
 
@@ -107,4 +116,8 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "groups_size": len(machine.groups.table),
         "members_size": len(machine.groups.members),
         "claims_size": len(machine.claims.table),
+        "hidden_size": len(machine.hidden),
+        "delayed_size": len(machine.delays),
+        "delayed_cancelled_size": len(machine.delays.cancelled),
+        "business_ids_size": len(machine.state.ids.table),
     }

@@ -64,6 +64,8 @@ def _changes(settings: topics.TopicSettings) -> TopicChanges:
         settings.retention_bytes if has("retention_bytes") else None,
         settings.readable if has("readable") else None,
         settings.writable if has("writable") else None,
+        settings.id_window_ms if has("id_window_ms") else None,
+        settings.until_consumed if has("until_consumed") else None,
     )
 
 
@@ -77,13 +79,19 @@ def _description(state: TopicState) -> topics.TopicDescription:
             retention_bytes=settings.retention_bytes,
             readable=settings.readable,
             writable=settings.writable,
+            id_window_ms=settings.id_window_ms,
+            until_consumed=settings.until_consumed,
         ),
+        ids=state.ids,
+        ids_shortened_ms=0 if state.shortened is None else state.shortened.at_ms,
+        ids_kept_ms=0 if state.shortened is None else state.shortened.kept_ms,
         queues=[
             topics.TopicQueue(
                 queue=queue.queue,
                 start_offset=queue.start_offset,
                 end_offset=queue.end_offset,
                 bytes=queue.bytes,
+                delayed=queue.delayed,
             )
             for queue in state.queues
         ],
@@ -107,6 +115,7 @@ def log_hold(hold: LogHold) -> topics.LogHold:
         retention_ms=hold.settings.retention_ms,
         retention_bytes=hold.settings.retention_bytes,
         newest_ms=hold.newest_ms,
+        hidden=hold.hidden,
     )
 
 

@@ -9,6 +9,7 @@ from raftlog.base.errors import RaftlogError, TopicNotFound
 from raftlog.base.ids import Offset
 from raftlog.base.names import SYSTEM_PREFIXES
 from raftlog.base.space import DiskLevel
+from raftlog.broker.business_ids import ShortenedWindow
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic, TopicChanges
 from raftlog.service.footprint import Footprint, LogHold
@@ -25,12 +26,13 @@ SYSTEM_TOPICS_MAX: Final = 16
 
 
 class QueueEnds(msgspec.Struct, frozen=True, gc=False):
-    """A queue's number, where it begins and ends, and its bytes in the log."""
+    """A queue's number, where it begins and ends, its bytes in the log, and what is delayed."""
 
     queue: int
     start_offset: Offset
     end_offset: Offset
     bytes: int
+    delayed: int = 0
 
 
 class TopicState(msgspec.Struct, frozen=True):
@@ -40,6 +42,10 @@ class TopicState(msgspec.Struct, frozen=True):
     queues: tuple[QueueEnds, ...]
     hold: LogHold | None = None
     """Who keeps the log, where somebody asked for one topic."""
+    ids: int = 0
+    """Business ids that are remembered."""
+    shortened: ShortenedWindow | None = None
+    """When an id left before its window was over, the last time."""
 
     @property
     def bytes(self) -> int:
@@ -143,5 +149,8 @@ class TopicService:
             start, end = (
                 (Offset(0), Offset(0)) if queue is None else (queue.start_offset, queue.end_offset)
             )
-            ends.append(QueueEnds(number, start, end, machine.batch_bytes(number)))
-        return TopicState(topic, tuple(ends), hold)
+            size, delayed = machine.batch_bytes(number), machine.delays.pending(number)
+            ends.append(QueueEnds(number, start, end, size, delayed))
+        ids = machine.state.ids
+        home = topic.queues[0]
+        return TopicState(topic, tuple(ends), hold, ids.count(home), ids.shortened.get(home))

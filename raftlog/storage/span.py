@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from raftlog.base.entry import HEADER_BYTES, Buffer, Entry, parse_entry
+from raftlog.base.entry import HEADER, HEADER_BYTES, Buffer, Entry, parse_entry
 from raftlog.base.errors import CorruptFrame, FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.storage.entry_places import EntryPlaces
@@ -144,7 +144,21 @@ class ReadSpan(_Pinned):
         start = positions[first - base]
         self._offsets = [at - start for at in positions[first - base : last - base + 1]]
         self._checksums = places.checksums[first - base : last - base + 1]
-        return self._pread(segment.end_of(positions, last) - start, start, wait=wait)
+        end = segment.end_of(positions, last)
+        try:
+            return self._pread(end - start, start, wait=wait)
+        except OSError:
+            # Somewhere in all that. Whether the first entry is bad, its own bytes say alone.
+            del self._offsets[1:]
+            return self._read_frame(start, min(end, segment.end_of(positions, first)), wait=wait)
+
+    def _read_frame(self, start: int, end: int, *, wait: bool) -> bytes | None:
+        """Read one frame, which ends at ``end`` or before, and nothing behind it."""
+        header = self._pread(HEADER_BYTES, start, wait=wait)
+        if header is None or len(header) < HEADER_BYTES:
+            return header
+        length: int = HEADER.unpack_from(header, 0)[3]
+        return self._pread(min(end, start + HEADER_BYTES + length) - start, start, wait=wait)
 
     def entries(self, buffer: Buffer) -> tuple[Entry, ...]:
         """Return the verified entries of what was read, as far as they are the stored ones.
@@ -200,7 +214,13 @@ class BodySpan(_Pinned):
         ):
             count += 1
         length = starts[count - 1] + self._places[count - 1].length - start
-        data = self._pread(length, start, wait=wait)
+        try:
+            data = self._pread(length, start, wait=wait)
+        except OSError:
+            if count == 1:
+                raise
+            count = 1  # somewhere in all that: whether the first is bad it says by itself
+            data = self._pread(self._places[0].length, start, wait=wait)
         if data is None:
             return None
         view = memoryview(data)

@@ -136,11 +136,14 @@ class NodeProcess:
         """Start the process; it is not ready yet when this returns."""
         assert not self.running, f"{self.node} runs already"
         self._is_wanted = True
-        command = [sys.executable, "-m", "raftlog", "node", "run"]
-        command += ["--config", str(self.config), "--node", self.node, *self._options]
-        command += ["--ends-with-stdin"]  # also if this process is killed
+        arguments = ["node", "run", "--config", str(self.config), "--node", self.node]
+        arguments += [*self._options, "--ends-with-stdin"]  # also if this process is killed
         with self.log.open("ab") as output:
-            self._process = _spawn(command, output)
+            self._process = _spawn([*self._program(), *arguments], output)
+
+    def _program(self) -> list[str]:
+        """Return what is the ``raftlog`` command here."""
+        return [sys.executable, "-m", "raftlog"]
 
     def kill(self) -> None:
         """End the process with SIGKILL; ``wait`` sees it gone."""

@@ -92,7 +92,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     """One record, as a user gives and gets it.
 
     ``timestamp_ms`` of 0 in a record to be sent means "the time of the batch".
-    ``tag`` is for filters: at most 127 characters, readable by the broker.
+    ``tag`` is for filters: at most 127 characters, readable by the broker. A record with an
+    ``id`` (1 to 127 characters) is stored once in its topic's window; its batch has no other.
     """
 
     value: bytes | None
@@ -100,6 +101,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     headers: Headers = ()
     timestamp_ms: int = 0
     tag: str | None = None
+    id: str | None = None
 
 
 def encode_batch(
@@ -116,6 +118,7 @@ def encode_batch(
         BadRequest: As ``encode_columns``.
         CodecUnavailable: As ``encode_columns``.
     """
+    assert len(records) == 1 or all(record.id is None for record in records), "an id among others"
     times = [record.timestamp_ms or timestamp_ms for record in records]
     return encode_columns(
         [record.value for record in records],
@@ -128,10 +131,11 @@ def encode_batch(
         timestamp_ms=timestamp_ms,
         producer=producer,
         codec=codec,
+        id_=records[0].id,
     )
 
 
-def encode_columns(
+def encode_columns(  # noqa: PLR0913  (one column for each thing that a record may have)
     values: Sequence[bytes | None],
     keys: Sequence[bytes | None] | None = None,
     *,
@@ -141,6 +145,7 @@ def encode_columns(
     tags: Sequence[str | None] | None = None,
     producer: Producer = ANONYMOUS,
     codec: str = "none",
+    id_: str | None = None,
 ) -> bytes:
     """Return the batch of records given as columns: the fast way in.
 
@@ -154,11 +159,12 @@ def encode_columns(
         producer: Who made the batch.
         codec: How the payload is compressed: "none", "zstd" or "lz4". One that would not
             get smaller is left as it is.
+        id_: The business id of the only record.
 
     Raises:
         RecordTooLarge: More than 4 MiB (before compression, so that a batch is not refused
             or accepted for what is in it), or more than 10 000 records.
-        BadRequest: A tag is longer than 127 characters.
+        BadRequest: A tag or the id is too long.
         CodecUnavailable: No such codec, or its package is not installed.
     """
     count = len(values)
@@ -188,9 +194,11 @@ def encode_columns(
     if headers:
         flags |= BatchFlag.HEADERS
         body.append(msgspec.msgpack.encode(list(headers.items())))
-    if tags is not None and any(tag is not None for tag in tags):
+    has_tags = tags is not None and any(tag is not None for tag in tags)
+    if has_tags or id_ is not None:
         sizes = _sizes(values, keys or (), headers or {})
-        body[1] = encode_table(RecordTable(sizes, tags=tuple(tags)))
+        tagged = tuple(tags) if tags is not None and has_tags else None
+        body[1] = encode_table(RecordTable(sizes, tags=tagged, id=id_))
     return seal_batch(body, codec_named(codec), count, flags, producer, (first, largest))
 
 
@@ -211,6 +219,8 @@ class Batch:
 
     Attributes:
         header: The facts.
+        payload_bytes: Of its columns, uncompressed.
+        id: The business id of its only record, or None.
         values: All values, one after the other.
         value_lengths: Their lengths; -1 for a record without a value.
     """
@@ -221,6 +231,8 @@ class Batch:
         "_tags",
         "_times",
         "header",
+        "id",
+        "payload_bytes",
         "value_lengths",
         "values",
     )
@@ -241,12 +253,15 @@ class Batch:
                 "that version of raftlog"
             )
         self._tags: tuple[str | None, ...] | None = None
+        self.id: str | None = None
         if header.table_length:
-            self._tags = parse_table(table_of(buffer, header.table_length), header.count).tags
+            table = parse_table(table_of(buffer, header.table_length), header.count)
+            self._tags, self.id = table.tags, table.id
         before = BATCH_HEADER_BYTES + header.table_length
         view = memoryview(buffer)[before:]
         if header.codec != Codec.NONE:
             view = memoryview(decompress(header.codec, view, BATCH_BYTES_MAX - before))
+        self.payload_bytes = len(view)
         try:
             view = self._read_columns(view)
         except struct.error as error:
@@ -282,26 +297,48 @@ class Batch:
             yield self.values[position:end]
             position = end
 
+    @property
+    def tags(self) -> Sequence[str | None]:
+        """The tag of each record; empty if none has one."""
+        return self._tags or ()
+
+    def headers(self) -> Mapping[int, Headers]:
+        """Return the headers by number of their record, of those that have some.
+
+        Raises:
+            BadBatch: Keys or headers do not add up.
+        """
+        if not self.header.flags & BatchFlag.HEADERS:
+            return {}
+        return _headers(self._after_values[self._key_bytes() :])
+
+    def _key_bytes(self) -> int:
+        if self._key_lengths is None:
+            return 0
+        size = total(self._key_lengths, has_none=True)
+        if size > len(self._after_values):
+            raise BadBatch(f"keys of {size} bytes in {len(self._after_values)}")
+        return size
+
     def records(self) -> Iterator[Record]:
         """Yield the records, in order.
 
         Raises:
             BadBatch: Keys or headers do not add up.
         """
-        rest = self._after_values
         keys: Iterable[bytes | None] = repeat(None)
         if self._key_lengths is not None:
-            size = total(self._key_lengths, has_none=True)
-            if size > len(rest):
-                raise BadBatch(f"keys of {size} bytes in {len(rest)}")
-            keys = split(rest[:size], self._key_lengths)
-            rest = rest[size:]
-        headers = _headers(rest) if self.header.flags & BatchFlag.HEADERS else {}
+            keys = split(self._after_values[: self._key_bytes()], self._key_lengths)
+        headers = self.headers()
         first = self.header.first_timestamp_ms
         times = self._times or repeat(0)
         tags: Iterable[str | None] = self._tags or repeat(None)
         values = split(self.values, self.value_lengths)
         rows = enumerate(zip(values, keys, times, tags, strict=False))
+        if self.id is not None:  # then there is one record
+            for number, (value, key, delta, tag) in rows:
+                yield Record(value, key, headers.get(number, ()), first + delta, tag, self.id)
+            return
         for number, (value, key, delta, tag) in rows:
             yield Record(value, key, headers.get(number, ()), first + delta, tag)
 

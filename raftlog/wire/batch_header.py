@@ -39,6 +39,7 @@ _NOWHERE: Final = bytes(16)
 """Base offset and term of a batch that was not served yet."""
 _LENGTH: Final = struct.Struct("<I")
 _LENGTH_AT: Final = 28
+_TABLE_LENGTH_AT: Final = 32
 _FACTS: Final = struct.Struct("<I36xq")
 _FACTS_AT: Final = 36
 APPEND_FACTS_LAYOUT: Final = f"{_LENGTH_AT}xI4xIIQQQ8xq"
@@ -133,6 +134,12 @@ def batch_length(buffer: Buffer, position: int = 0) -> int:
     if position + BATCH_HEADER_BYTES > len(buffer):
         raise BadBatch(f"{len(buffer) - position} bytes are less than a batch header")
     length: int = _LENGTH.unpack_from(buffer, position + _LENGTH_AT)[0]
+    return length
+
+
+def table_length_of(buffer: Buffer, position: int = 0) -> int:
+    """Return the length of the record table that the batch at ``position`` claims to have."""
+    length: int = _LENGTH.unpack_from(buffer, position + _TABLE_LENGTH_AT)[0]
     return length
 
 

@@ -112,6 +112,13 @@ class Method(IntEnum):
     MEMBER_REMOVE = 116
     LEADER_PREFER = 117
 
+    DELAYED_APPEND = 120
+    DELAYED_CANCEL = 121
+    DELAYED_LIST = 122
+    QUOTA_SET = 160
+    QUOTA_REMOVE = 161
+    QUOTA_LIST = 162
+
 
 class Flag(IntEnum):
     """What a frame is, beside its method. Plain ints: an ``IntFlag`` costs 1 µs for each ``&``."""

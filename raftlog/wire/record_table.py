@@ -10,6 +10,10 @@ none. Little-endian, one row a record, in columns::
     key hashes u64[count]            if flagged; 0: no key
     FIFO key hashes u64[count]       if flagged; 0: no FIFO key
     tag lengths i16[count] | tags    if flagged; UTF-8; -1: no tag
+    id length u16 | id               if flagged; UTF-8; the batch has one record
+
+The id is a fact of the batch (rulings 11 and 30): a record with one has a batch of
+its own, so that a broker finds it at the end of the table without reading columns.
 
 A hash is ``key_hash``: part of the format, the same in every language.
 """
@@ -23,9 +27,10 @@ from typing import Final
 import msgspec
 
 from raftlog.base.errors import BadBatch, BadRequest
-from raftlog.base.limits import TAG_CHARACTERS_MAX
+from raftlog.base.limits import ID_CHARACTERS_MAX, TAG_CHARACTERS_MAX
 
 _HEAD: Final = struct.Struct("<HH")
+_ID: Final = struct.Struct("<H")
 _NO_TAG: Final = -1
 _CHARACTER_BYTES_MAX: Final = 4
 """Of UTF-8."""
@@ -38,9 +43,13 @@ class TableFlag(IntEnum):
     KEY_HASHES = 1
     FIFO_KEY_HASHES = 2
     TAGS = 4
+    ID = 8
+    """Not a column: the business id of the only record."""
 
 
-_FLAGS: Final = int(TableFlag.KEY_HASHES | TableFlag.FIFO_KEY_HASHES | TableFlag.TAGS)
+_FLAGS: Final = int(
+    TableFlag.KEY_HASHES | TableFlag.FIFO_KEY_HASHES | TableFlag.TAGS | TableFlag.ID
+)
 
 
 class RecordTable(msgspec.Struct, frozen=True, gc=False):
@@ -50,6 +59,8 @@ class RecordTable(msgspec.Struct, frozen=True, gc=False):
     tags: tuple[str | None, ...] | None = None
     key_hashes: tuple[int, ...] | None = None
     fifo_key_hashes: tuple[int, ...] | None = None
+    id: str | None = None
+    """The business id of the only record, if it has one."""
 
 
 class _Layout(msgspec.Struct, frozen=True, gc=False):
@@ -60,6 +71,8 @@ class _Layout(msgspec.Struct, frozen=True, gc=False):
     tags_at: int
     """0, as above: there is no such column."""
     tag_lengths: tuple[int, ...]
+    tags_end: int
+    id_at: int
 
 
 def key_hash(key: bytes) -> int:
@@ -71,7 +84,7 @@ def encode_table(table: RecordTable) -> bytes:
     """Return the bytes of ``table``.
 
     Raises:
-        BadRequest: A tag is longer than 127 characters, or is not text.
+        BadRequest: A tag or the id is too long, or is not text.
     """
     count = len(table.sizes)
     flags = 0
@@ -91,6 +104,11 @@ def encode_table(table: RecordTable) -> bytes:
         lengths = (_NO_TAG if tag is None else len(tag) for tag in tags)
         parts.append(struct.pack(f"<{count}h", *lengths))
         parts.extend(tag for tag in tags if tag)
+    if table.id is not None:
+        assert count == 1, f"an id for {count} records"
+        flags |= TableFlag.ID
+        encoded = encode_id(table.id)
+        parts += (_ID.pack(len(encoded)), encoded)
     parts[0] = _HEAD.pack(flags, 0)
     return b"".join(parts)
 
@@ -116,7 +134,40 @@ def parse_table(table: memoryview, count: int) -> RecordTable:
         _tags(table, layout) if layout.tags_at else None,
         _hashes(table, layout.key_hashes_at, count),
         _hashes(table, layout.fifo_key_hashes_at, count),
+        _id(table, layout.id_at) if layout.id_at else None,
     )
+
+
+def has_id(table: memoryview) -> bool:
+    """Whether a table that was checked says that its batch's only record has a business id."""
+    flags: int = _HEAD.unpack_from(table, 0)[0]
+    return bool(flags & TableFlag.ID)
+
+
+def id_of(table: memoryview, count: int) -> str:
+    """Return the business id that ``table`` has, after a check of its layout and of the id.
+
+    Raises:
+        BadBatch: It has none, or not one that can be.
+    """
+    layout = _layout(table, count)
+    if not layout.id_at:
+        raise BadBatch("a record table without a business id")
+    return _id(table, layout.id_at)
+
+
+def encode_id(id_: str) -> bytes:
+    """Return the bytes of a business id.
+
+    Raises:
+        BadRequest: It is empty, longer than 127 characters, or not text.
+    """
+    if not 0 < len(id_) <= ID_CHARACTERS_MAX:
+        raise BadRequest(f"an id of {len(id_)} characters; 1 to {ID_CHARACTERS_MAX}")
+    try:
+        return id_.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair
+        raise BadRequest(f"an id that is not text: {error}") from error
 
 
 def _layout(table: memoryview, count: int) -> _Layout:
@@ -136,6 +187,7 @@ def _layout(table: memoryview, count: int) -> _Layout:
     if flags & TableFlag.FIFO_KEY_HASHES:
         fifo_key_hashes_at = end
         end += _HASH_BYTES * count
+    id_at = tags_end = 0
     lengths: tuple[int, ...] = ()
     if flags & TableFlag.TAGS:
         if end + 2 * count > len(table):
@@ -145,10 +197,15 @@ def _layout(table: memoryview, count: int) -> _Layout:
         if not _NO_TAG <= min(lengths) <= max(lengths) <= longest:
             raise BadBatch(f"a tag of {min(lengths)} or {max(lengths)} bytes in a record table")
         tags_at = end + 2 * count
-        end = tags_at + sum(lengths) + lengths.count(_NO_TAG)
+        end = tags_end = tags_at + sum(lengths) + lengths.count(_NO_TAG)
+    if flags & TableFlag.ID:
+        if count != 1 or end + _ID.size > len(table):
+            raise BadBatch(f"{count} records with one business id; one has a batch of its own")
+        id_at = end
+        end += _ID.size + int(_ID.unpack_from(table, end)[0])
     if end != len(table):
         raise BadBatch(f"a record table of {len(table)} bytes with columns of {end}")
-    return _Layout(key_hashes_at, fifo_key_hashes_at, tags_at, lengths)
+    return _Layout(key_hashes_at, fifo_key_hashes_at, tags_at, lengths, tags_end, id_at)
 
 
 def _hashes(table: memoryview, position: int, count: int) -> tuple[int, ...] | None:
@@ -156,7 +213,7 @@ def _hashes(table: memoryview, position: int, count: int) -> tuple[int, ...] | N
 
 
 def _tags(table: memoryview, layout: _Layout) -> tuple[str | None, ...]:
-    blob = bytes(table[layout.tags_at :])
+    blob = bytes(table[layout.tags_at : layout.tags_end])
     ends = accumulate(max(length, 0) for length in layout.tag_lengths)
     try:
         tags = tuple(
@@ -180,3 +237,14 @@ def _encode_tag(tag: str | None) -> bytes | None:
         return tag.encode()
     except UnicodeEncodeError as error:  # half of a surrogate pair
         raise BadRequest(f"a tag that is not text: {error}") from error
+
+
+def _id(table: memoryview, position: int) -> str:
+    data = bytes(table[position + _ID.size :])
+    try:
+        found = data.decode()
+    except UnicodeDecodeError as error:
+        raise BadBatch(f"a business id that is not UTF-8: {error}") from error
+    if not 0 < len(found) <= ID_CHARACTERS_MAX:
+        raise BadBatch(f"a business id of {len(found)} characters; 1 to {ID_CHARACTERS_MAX}")
+    return found

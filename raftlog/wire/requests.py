@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, groups, members, producers, topics
+from raftlog.wire.schema import client, delays, groups, members, producers, quotas, topics
 
 M = TypeVar("M", bound=Message)
 
@@ -52,6 +52,12 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.MEMBER_DEMOTE: Exchange(members.DemoteMember, members.Members, changes=True),
     Method.MEMBER_REMOVE: Exchange(members.RemoveMember, members.Members, changes=True),
     Method.LEADER_PREFER: Exchange(members.PreferLeader, members.Members, changes=True),
+    Method.DELAYED_APPEND: Exchange(delays.AppendDelayed, delays.BatchDelayed, changes=True),
+    Method.DELAYED_CANCEL: Exchange(delays.CancelDelayed, delays.DelayedCancelled),
+    Method.DELAYED_LIST: Exchange(delays.ListDelayed, delays.DelayedListed),
+    Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
+    Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
+    Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member) counts as looking: its caller asks again."""
@@ -90,6 +96,12 @@ RPCS: Final[Mapping[str, Method]] = {
     "MemberDemote": Method.MEMBER_DEMOTE,
     "MemberRemove": Method.MEMBER_REMOVE,
     "Prefer": Method.LEADER_PREFER,
+    "AppendLater": Method.DELAYED_APPEND,
+    "CancelLater": Method.DELAYED_CANCEL,
+    "ListLater": Method.DELAYED_LIST,
+    "QuotaSet": Method.QUOTA_SET,
+    "QuotaRemove": Method.QUOTA_REMOVE,
+    "QuotaList": Method.QUOTA_LIST,
 }
 """Which method each rpc of that service is."""
 

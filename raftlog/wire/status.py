@@ -13,7 +13,6 @@ from typing import Final
 from google.protobuf.message import DecodeError
 
 from raftlog.base.errors import (
-    DiskFull,
     NotLeader,
     NotStored,
     OffsetOutOfRange,
@@ -90,7 +89,7 @@ def decode_error(header: bytes) -> RaftlogError:
     kind = TRAVELLING.get(message.code)
     if kind is NotLeader:
         return NotLeader(NodeId(message.leader) or None, message.leader_address or None)
-    if kind is Throttled or kind is DiskFull:
+    if kind is not None and issubclass(kind, Throttled):
         return kind(message.cause, message.retry_after_s)
     if kind is OffsetOutOfRange:
         return OffsetOutOfRange(message.offset, message.start_offset, message.end_offset)

@@ -9,6 +9,7 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import dead_letter_parts
+from raftlog.broker.delays import CancelDelayed, Delay
 from raftlog.broker.flights import BLOCKED, Flight
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.lease_commands import (
@@ -21,9 +22,22 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
-from tests.broker.logs import FIRST, batch_of, entry_of, sent
+from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.relocations import Moving, relocate_command
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveConsumed,
+    MoveStart,
+    TopicChanges,
+)
+from raftlog.broker.trims import Trim
+from raftlog.wire.batch import Producer
+from tests.broker.logs import FIRST, batch_of, delayed, entry_of, once, sent
 
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 NAMES = [f"t{number}" for number in range(4)]
 KEPT = "kept"
 """A topic of one queue that is made first and never deleted: something always gets through."""
@@ -46,10 +60,11 @@ class History:
         self._apply([write_command(CreateTopic(KEPT, TopicChanges(queues=1)))])
         self._makers: list[Callable[[], Command | CommandValue]] = [
             *[self._append] * 12,
+            *[self._append_once] * 4,
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group],
+            *[self._leave, self._delete_group, self._delete_group],
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,
@@ -57,6 +72,10 @@ class History:
             *[self._receive] * 5,
             *[self._ack] * 4,
             *[self._extend, self._give_back, self._give_back, self._bury, self._decide],
+            *[self._delay] * 6,
+            *[self._cancel] * 2,
+            *[self._relocate] * 2,
+            *[self._trim] * 2,
         ]
 
     def run(self, entries: int) -> "History":
@@ -98,6 +117,16 @@ class History:
             known=self.random.randrange(row.next_sequence + 2),
         )
 
+    def _append_once(self) -> Command:
+        """A record with one of a few ids; of a producer whose sequence is good, mostly."""
+        queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
+        id_ = f"id-{self.random.randrange(12)}"
+        row = self.machine.producers.table.get((queue, producer))
+        if row is None:
+            return once(queue, id_, producer, epoch=1)
+        sequence = row.next_sequence - self.random.choice((0, 0, 0, 1))
+        return once(queue, id_, producer, max(0, sequence), epoch=row.epoch)
+
     def _fence(self) -> CommandValue:
         rows = list(self.machine.producers.table.rows.values())
         if not rows or self.random.random() < 0.2:
@@ -111,6 +140,8 @@ class History:
             queues=self.random.choice((None, 1, 2, 3, 5)),
             retention_ms=self.random.choice((None, 7)),
             writable=self.random.choice((None, True, True, False)),
+            until_consumed=self.random.choice((None, True, False)),
+            id_window_ms=self.random.choice((None, None, 0, 100, PRODUCER_FORGOTTEN_MS // 20)),
             readable=self.random.choice((None, True, False)),
         )
 
@@ -128,6 +159,16 @@ class History:
 
     def _move(self) -> CommandValue:
         return MoveStart(self._queue(), self.random.randrange(20))
+
+    def _move_consumed(self) -> CommandValue:
+        return MoveConsumed(self._queue(), self.random.randrange(20))
+
+    def _quota(self) -> CommandValue:
+        kind = self.random.choice(("client", "topic"))
+        name = self._name() if kind == "topic" else self._member()
+        if self.random.random() < 0.3:
+            return RemoveQuota(kind, name)
+        return SetQuota(kind, name, self.random.randrange(3), 1)
 
     def _join(self) -> CommandValue:
         topics = tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
@@ -240,6 +281,49 @@ class History:
         group = self.machine.leasing.groups.numbered(row.group)
         name = self._queue_group() if group is None else group.name
         return DecideBlocked(name, row.queue, row.offset, self.random.randrange(3))
+
+    def _delay(self) -> Command:
+        ms = self.random.choice((0, 1, 60, 5 * HOUR_MS, 5 * HOUR_MS, 72 * HOUR_MS, 41 * DAY_MS))
+        relative = self.random.random() < 0.5
+        delay = Delay(ms if relative else self.log_time_ms + ms, relative)
+        queue, producer = self._queue(), self.random.choice([0, *PRODUCERS])
+        row = self.machine.producers.table.get((queue, producer))
+        if row is None:
+            return delayed(delay, queue)
+        if row.remembered and self.random.random() < 0.3:
+            again = self.random.choice(row.remembered)
+            by = Producer(producer, row.epoch, again.base_sequence)
+            return delayed(delay, queue, [b"v"] * again.count, by)
+        sequence = row.next_sequence + self.random.choice((0, 0, 0, 0, 2))
+        known = self.random.randrange(row.next_sequence + 2)
+        values = [b"v"] * self.random.randrange(1, 4)
+        return delayed(delay, queue, values, Producer(producer, row.epoch, sequence, known))
+
+    def _cancel(self) -> CommandValue:
+        rows = list(self.machine.state.hidden.table.rows.values())
+        gone = list(self.machine.state.delays.cancelled.table.rows.values())
+        if gone and self.random.random() < 0.3:
+            row = self.random.choice(gone)
+            return CancelDelayed(row.queue, row.id, row.due_ms)
+        if not rows or self.random.random() < 0.3:
+            at = self.random.randrange(1, len(self.entries) + 1)
+            due_ms = max(0, self.log_time_ms - self.random.choice((0, 1, HOUR_MS)))
+            return CancelDelayed(self._queue(), at << 16, due_ms)
+        found = self.random.choice(rows)
+        return CancelDelayed(found.queue, found.id, found.held)
+
+    def _relocate(self) -> Command:
+        rows = list(self.machine.state.hidden.table.rows.values())
+        some = self.random.sample(rows, min(len(rows), self.random.randrange(4)))
+        moving = [
+            Moving(row.key, row.index, row.position + self.random.choice((0, 0, 1)), row.length)
+            for row in some
+        ]
+        return relocate_command(moving, [bytes(each.length) for each in moving])
+
+    def _trim(self) -> CommandValue:
+        free, _ = self.machine.free_through()
+        return Trim(free + self.random.choice((0, 0, 0, 1)))
 
     def _garbage(self) -> Command:
         """Bytes that no client makes: damaged commands, and noise."""

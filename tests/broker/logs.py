@@ -11,10 +11,11 @@ from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.appends import Appended, append_parts
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType, envelope
+from raftlog.broker.delays import Delay, delayed_parts
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
-from raftlog.wire.batch import Producer, encode_columns
+from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
 
 TERM = Term(2)
 FIRST = 1
@@ -29,12 +30,32 @@ def append(batch: bytes, queue: int = FIRST) -> Command:
     return Command(CommandType.APPEND_BATCH, append_parts(queue, batch))
 
 
+def delayed(
+    delay: Delay,
+    queue: int = FIRST,
+    values: Sequence[bytes] = (b"later",),
+    by: Producer = ANONYMOUS,
+) -> Command:
+    """An append that becomes visible later."""
+    batch = encode_columns(values, timestamp_ms=5, producer=by)
+    return Command(CommandType.APPEND_DELAYED, delayed_parts(queue, delay, batch))
+
+
 def sent(
     queue: int, producer: int, sequence: int, count: int = 1, *, epoch: int = 0, known: int = 0
 ) -> Command:
     """An append of an idempotent producer."""
     by = Producer(producer, epoch, sequence, known)
     return append(encode_columns([b"v"] * count, timestamp_ms=5, producer=by), queue)
+
+
+def once(
+    queue: int, id_: str, producer: int = 0, sequence: int = 0, *, epoch: int = 0, known: int = 0
+) -> Command:
+    """An append of one record with a business id."""
+    by = Producer(producer, epoch, sequence, known)
+    batch = encode_columns([id_.encode()], timestamp_ms=5, producer=by, id_=id_)
+    return Command(CommandType.APPEND_ONCE, append_parts(queue, batch))
 
 
 def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:

@@ -10,6 +10,7 @@ from raftlog.base.limits import GROUP_TOPICS_MAX, OFFSETS_PER_COMMAND_MAX, SESSI
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
+from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
 from raftlog.broker.lease_commands import (
     AckMessages,
@@ -20,8 +21,16 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.topics import (
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveConsumed,
+    MoveStart,
+    TopicChanges,
+)
 from raftlog.broker.trims import Trim
 
 HELD = ((7, 1, (5, 6)),)
@@ -46,6 +55,10 @@ GOOD: list[CommandValue] = [
     ExtendLeases("g", HELD, 5_000),
     ReturnMessages("g", HELD, 1, 0, "why"),
     DecideBlocked("g", 1, 5, 2),
+    SetQuota("client", "*", 5, 6),
+    RemoveQuota("topic", "t"),
+    MoveConsumed(1, 5),
+    CancelDelayed(1, 5 << 16, 1_000),
 ]
 
 
@@ -59,7 +72,8 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
-    others = {CommandType.APPEND_BATCH, CommandType.RAW, CommandType.DEAD_LETTER}
+    batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
+    others = {*batches, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 

@@ -1,16 +1,14 @@
 """Queue-style groups: a message is with one holder at a time, and ends in one place."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import pytest
 
 from raftlog.base.errors import (
-    BadBatch,
     BadRequest,
     GroupInUse,
     GroupNotFound,
     GroupStyle,
-    NotPermitted,
     StaleLease,
     Throttled,
     TopicNotFound,
@@ -19,112 +17,28 @@ from raftlog.base.ids import Offset
 from raftlog.base.limits import DUE_PER_ENTRY_MAX
 from raftlog.broker import leasing, queue_groups
 from raftlog.broker.codec import write_command
-from raftlog.broker.commands import Command, CommandType
-from raftlog.broker.dead_letters import DeadLetterStored, dead_letter_parts
-from raftlog.broker.flights import BLOCKED, PARKED
+from raftlog.broker.commands import Command
+from raftlog.broker.dead_letters import DeadLetterStored
 from raftlog.broker.groups import DeleteGroup, JoinGroup
-from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import (
-    SCHEDULE,
     AckMessages,
-    DecideBlocked,
     ExtendLeases,
     GiveBack,
     Leased,
     ReceiveMessages,
     ReturnMessages,
     Settled,
-    Verdict,
 )
 from raftlog.broker.queue_groups import (
     RETRY_MS,
     OpenQueueGroup,
-    Poison,
     QueueGroup,
     QueueGroupChanges,
 )
 from raftlog.broker.timetable import NEVER_MS, PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
-from raftlog.wire.record_table import key_hash
-from tests.broker.logs import FIRST, Shard, append, batch_of
-
-GROUP = "work"
-A, B, C = 11, 12, 13
-"""Handles."""
-
-
-class Queue(Shard):
-    """A topic of one queue with some records, and a group that reads it."""
-
-    def __init__(self, records: int = 5, **changes: object) -> None:
-        super().__init__()
-        self.topic()
-        self.send(records)
-        made = self(OpenQueueGroup(GROUP, ("orders",), QueueGroupChanges(**changes)))  # type: ignore[arg-type]
-        assert isinstance(made, QueueGroup), made
-        self.group = made
-
-    def send(self, records: int, queue: int = FIRST) -> None:
-        if records:
-            self(append(batch_of(*[b"v"] * records), queue))
-
-    def lease(self, handle: int, count: int = 1, keys: Iterable[bytes | None] = ()) -> list[int]:
-        """Return the offsets that were leased."""
-        hashes = tuple(key_hash(key) if key else 0 for key in keys)
-        told = ((FIRST, 0, hashes),) if hashes else ()
-        outcome = self(ReceiveMessages(GROUP, handle, count, None, told))
-        assert isinstance(outcome, Leased), outcome
-        check(self.machine)
-        return [offset for _, offset, _ in outcome.messages]
-
-    def attempts(self, handle: int) -> list[int]:
-        outcome = self(ReceiveMessages(GROUP, handle, 100))
-        assert isinstance(outcome, Leased), outcome
-        return [attempts for _, _, attempts in outcome.messages]
-
-    def ack(self, handle: int, *offsets: int) -> object:
-        outcome = self(AckMessages(GROUP, held(handle, *offsets)))
-        check(self.machine)
-        return outcome
-
-    def give(
-        self, handle: int, *offsets: int, how: int = GiveBack.RETRY, delay_ms: int = SCHEDULE
-    ) -> object:
-        command = ReturnMessages(GROUP, held(handle, *offsets), how, delay_ms, "it failed")
-        outcome = self(command)
-        check(self.machine)
-        return outcome
-
-    def pass_ms(self, passed_ms: int) -> None:
-        self.log_time_ms += passed_ms
-        self(PassTime())
-        check(self.machine)
-
-    def bury(self, offset: int, group: int | None = None) -> object:
-        number = self.group.number if group is None else group
-        parts = dead_letter_parts(number, FIRST, offset, batch_of(b"dead"))
-        outcome = self(Command(CommandType.DEAD_LETTER, parts))
-        check(self.machine)
-        return outcome
-
-    @property
-    def in_flight(self) -> int:
-        return self.machine.leasing.flights.tally(self.group.number).rows
-
-    @property
-    def row(self) -> QueueGroup:
-        found = self.machine.leasing.groups.get(GROUP)
-        assert found is not None
-        return found
-
-    def state_of(self, offset: int) -> int | None:
-        row = self.machine.leasing.flights.get((self.group.number, FIRST, offset))
-        return None if row is None else row.handle
-
-
-def held(handle: int, *offsets: int) -> tuple[tuple[int, int, tuple[int, ...]], ...]:
-    return ((handle, FIRST, offsets),)
-
+from tests.broker.leases import GROUP, A, B, C, Queue, held
+from tests.broker.logs import FIRST
 
 # -- leases
 
@@ -291,140 +205,6 @@ def test_what_comes_back_goes_before_what_is_new() -> None:
     assert queue.lease(B, 9) == [2, 0, 3, 4]
 
 
-# -- messages that nobody can handle
-
-
-def test_a_dead_letter_is_stored_once() -> None:
-    """A second leader reads the message too, and comes second."""
-    queue = Queue(2)
-    queue.lease(A, 2)
-    assert queue.give(A, 0, how=GiveBack.REJECT) == Settled()
-    assert queue.in_flight == 2, "until the letter is stored, it is in flight"
-    assert queue.bury(0) == DeadLetterStored("%DLQ%work", 2, Offset(0))
-    assert queue.in_flight == 1
-    assert isinstance(queue.bury(0), StaleLease)
-    assert isinstance(queue.bury(1), StaleLease), "a message that is leased is not dead"
-    assert isinstance(queue.bury(1, group=5), StaleLease)
-    topic = queue.machine.topics.find("%DLQ%work")
-    (number,) = topic.queues
-    letters = queue.machine.queues.find(number)
-    assert (letters.start_offset, letters.end_offset) == (0, 1)
-    postings = queue.machine.open_postings(number)
-    assert postings is not None
-    posting = postings[0]
-    body = queue.entries[int(posting.index) - 1].body
-    batch = batch_of(b"dead")
-    assert bytes(body[posting.position : posting.position + posting.length]) == batch
-    assert queue.row.dead_letters == 1
-
-
-def test_no_letter_is_stored_that_is_none() -> None:
-    """Bytes of a foreign hand are refused, whatever they are."""
-    queue = Queue(1)
-    for data in (b"", b"x" * 19, b"x" * 300):
-        (outcome,) = queue.all_of(Command(CommandType.DEAD_LETTER, (data,)))
-        assert isinstance(outcome, BadBatch)
-
-
-def test_a_letter_waits_for_its_topic() -> None:
-    """It stays in flight while it can't be stored; nothing of it is lost."""
-    queue = Queue(2)
-    queue.lease(A, 2)
-    queue.give(A, 0, 1, how=GiveBack.REJECT)
-    queue.bury(0)
-    queue(AlterTopic("%DLQ%work", TopicChanges(writable=False)))
-    assert isinstance(queue.bury(1), NotPermitted)
-    queue(AlterTopic("%DLQ%work", TopicChanges(writable=True)))
-    assert queue.bury(1) == DeadLetterStored("%DLQ%work", 2, Offset(1))
-
-
-def test_poison_may_be_skipped() -> None:
-    """Counted, so that it is not silent."""
-    queue = Queue(1, attempts_max=1, poison=int(Poison.SKIP))
-    queue.lease(A)
-    queue.give(A, 0)
-    assert (queue.in_flight, queue.row.skipped) == (0, 1)
-
-
-@pytest.mark.parametrize("verdict", Verdict)
-def test_poison_may_block_until_somebody_decides(verdict: Verdict) -> None:
-    """Retry begins to count anew; skip and dead letter are what a policy would have done."""
-    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
-    decide = DecideBlocked(GROUP, FIRST, 0, verdict)
-    queue.lease(A)
-    assert queue.refusal(decide) is StaleLease
-    queue.give(A, 0)
-    assert queue.state_of(0) == BLOCKED
-    queue.pass_ms(10**9)
-    assert queue.lease(B) == []
-    assert queue(decide) == Settled()
-    match verdict:
-        case Verdict.RETRY:
-            assert queue.attempts(C) == [1]
-        case Verdict.SKIP:
-            assert (queue.in_flight, queue.row.skipped) == (0, 1)
-        case _:
-            assert isinstance(queue.bury(0), DeadLetterStored)
-
-
-# -- order by key
-
-
-def test_a_key_goes_on_only_when_the_message_before_is_finished() -> None:
-    """Another key's messages overtake; those without a key wait for nobody."""
-    queue = Queue(5, fifo=True)
-    keys = (b"x", b"x", b"y", None, b"x")
-    assert queue.lease(A, 9, keys) == [0, 2, 3]
-    assert queue.state_of(1) == queue.state_of(4) == PARKED
-    assert queue.lease(B, 9, keys) == []
-    queue.ack(A, 2)
-    assert queue.lease(B, 9, keys) == []
-    queue.ack(A, 0)
-    assert queue.lease(B, 9, keys) == [1]
-    queue.ack(B, 1)
-    assert queue.lease(C, 9, keys) == [4]
-    assert queue.attempts(C) == [1]
-
-
-@pytest.mark.parametrize("end", ["retry", "dead letter", "skip"])
-def test_what_comes_back_keeps_its_place_in_line(end: str) -> None:
-    """A failed message holds its key until it is done, skipped or a dead letter: no longer."""
-    poison = Poison.SKIP if end == "skip" else Poison.DEAD_LETTER
-    queue = Queue(2, fifo=True, attempts_max=2, poison=int(poison))
-    keys = (b"x", b"x")
-    queue.lease(A, 9, keys)
-    queue.give(A, 0, delay_ms=50)
-    assert queue.lease(B, 9, keys) == []
-    queue.pass_ms(50)
-    assert queue.lease(B, 9, keys) == [0]
-    if end == "retry":
-        queue.ack(B, 0)
-    else:
-        queue.give(B, 0)
-    if end == "dead letter":
-        assert queue.lease(C, 9, keys) == [], "until the letter is stored it may still change"
-        queue.bury(0)
-    assert queue.lease(C, 9, keys) == [1]
-
-
-def test_records_of_which_no_key_is_told_are_not_leased() -> None:
-    """The machine can't know whether somebody is before them in line."""
-    queue = Queue(3, fifo=True)
-    assert queue.lease(A, 9) == []
-    assert queue.lease(A, 9, (b"x",)) == [0]
-    assert queue.lease(B, 9, (b"x", b"y", b"z")) == [1, 2]
-
-
-def test_order_is_not_switched_while_messages_are_in_flight() -> None:
-    """Those have no place in any line."""
-    queue = Queue(1)
-    queue.lease(A)
-    change = OpenQueueGroup(GROUP, (), QueueGroupChanges(fifo=True))
-    assert queue.refusal(change) is GroupInUse
-    queue.ack(A, 0)
-    assert isinstance(queue(change), QueueGroup)
-
-
 # -- bounds
 
 
@@ -441,7 +221,7 @@ def test_a_group_has_only_so_much_in_flight() -> None:
 
 def test_a_shard_has_only_so_much_in_flight(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused with its type, before memory is what decides (18)."""
-    monkeypatch.setattr(leasing, "IN_FLIGHT_MAX", 3)
+    monkeypatch.setattr(leasing, "MESSAGES_IN_FLIGHT_MAX", 3)
     queue = Queue(5)
     assert queue.lease(A, 9) == [0, 1, 2]
     assert queue.refusal(ReceiveMessages(GROUP, B, 9)) is Throttled
@@ -449,7 +229,7 @@ def test_a_shard_has_only_so_much_in_flight(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_parked_messages_count(monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue full of one key is not read into memory behind its first message."""
-    monkeypatch.setattr(leasing, "IN_FLIGHT_MAX", 3)
+    monkeypatch.setattr(leasing, "MESSAGES_IN_FLIGHT_MAX", 3)
     queue = Queue(5, fifo=True)
     assert queue.lease(A, 9, [b"x"] * 5) == [0]
     assert queue.in_flight == 3
@@ -607,3 +387,19 @@ def test_leases_of_one_command_apply_in_one_entry_with_their_end() -> None:
     )
     assert [type(outcome) for outcome in outcomes] == [Leased, Settled, Settled, Leased]
     assert queue.attempts(B) == [2]
+
+
+def test_until_consumed_waits_for_what_is_in_flight() -> None:
+    """A message that waits for its retry still needs its record."""
+    queue = Queue(3)
+    consumed = queue.machine.state.consumed_through
+    assert consumed(FIRST) == 0
+    queue.lease(A, 2)
+    queue.ack(A, 1)
+    assert consumed(FIRST) == 0
+    queue.ack(A, 0)
+    assert consumed(FIRST) == 2
+    queue(OpenQueueGroup("other", ("orders",), QueueGroupChanges()))
+    assert consumed(FIRST) == 0
+    queue(DeleteGroup("other"))
+    assert consumed(FIRST) == 2

@@ -10,7 +10,7 @@ import pytest
 from raftlog.base.errors import ConfigError, DamagedLog, RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.cli.app import main
-from raftlog.cli.cluster import as_data
+from raftlog.cli.cluster import as_data, show
 from raftlog.cli.exits import Exit, exit_of
 from raftlog.cli.health import summary, watch_health
 from raftlog.server.observation import ClusterView, NodeView
@@ -158,7 +158,7 @@ def test_down_of_a_cluster_that_is_down_is_no_error(
     assert main(["cluster", "down", "-c", str(config)]) == Exit.DONE
     assert "no node runs" in capsys.readouterr().err
     assert main(["cluster", "down", "-c", str(config), "-o", "json"]) == Exit.DONE
-    assert json.loads(capsys.readouterr().out) == {"stopped": []}
+    assert json.loads(capsys.readouterr().out) == {"stopped": [], "elsewhere": []}
 
 
 def test_status_data_has_lag_and_pid() -> None:
@@ -223,6 +223,29 @@ def test_a_healthy_cluster_with_a_node_missing_says_so() -> None:
     n3 = NodeView(NodeId("n3"), 0, "", problem="refused")
 
     assert summary(ClusterView((*HEALTHY.nodes, n3))) == "healthy: led by n1; no answer from n3"
+
+
+def test_who_was_removed_or_learns_is_told_and_that_nobody_may_fail(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Three "followers" of which one votes: a cluster that the next failure stops."""
+    n3 = NodeId("n3")
+    view = ClusterView(
+        (
+            NodeView(N1, 0, "", "leader", term=3, leader=N1, voters=(N1,), learners=(n3,)),
+            NodeView(N2, 0, "", "follower", term=3, leader=N1, voters=(N1, N2)),
+            NodeView(n3, 0, "", "follower", term=3, leader=N1, voters=(N1, N2)),
+        )
+    )
+    show(view, {})
+
+    shown = capsys.readouterr().out
+    assert [word in shown for word in ("removed", "learner", "follower")] == [True, True, False]
+    assert "1 voter (n1), so none of them may fail" in shown
+    assert summary(view) == "healthy: led by n1; 1 voter (n1), so none of them may fail"
+    nodes = as_data(view, {})["nodes"]
+    assert isinstance(nodes, list)
+    assert [node["standing"] for node in nodes] == ["leader", "removed", "learner"]
 
 
 def test_verify_of_a_good_directory_ends_with_0(

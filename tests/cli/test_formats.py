@@ -23,6 +23,7 @@ class Stored:
     headers: Sequence[tuple[str, bytes]] = (("a", b"1"), ("b", b"2"), ("a", b"3"))
     timestamp_ms: int = 1_764_061_200_123
     tag: str | None = "new"
+    id: str | None = "order-17"
 
 
 @pytest.mark.parametrize(
@@ -54,13 +55,13 @@ def test_each_part_writes_its_field(text: str, written: bytes) -> None:
 @pytest.mark.parametrize("text", ["%k", "%v", "%k{hex}", "%v{base64}", "%h", "%g"])
 def test_what_is_absent_is_written_as_nothing(text: str) -> None:
     """As kcat does without -Z."""
-    assert read_format(text)(Stored(key=None, value=None, headers=(), tag=None)) == b""
+    assert read_format(text)(Stored(key=None, value=None, headers=(), tag=None, id=None)) == b""
 
 
 @pytest.mark.parametrize(
     ("text", "what", "position", "advice"),
     [
-        ("%v %z", "'%z'", 4, "use one of %t %q %o %k %v %h %g %T %n %%"),
+        ("%v %z", "'%z'", 4, "use one of %t %q %o %k %v %h %g %i %T %n %%"),
         ("%s", "'%s'", 1, "did you mean %v?"),
         ("%p", "'%p'", 1, "did you mean %q?"),
         ("%K", "'%K'", 1, "did you mean %k?"),

@@ -26,6 +26,7 @@ class Stored:
     offset: int = 17
     timestamp_ms: int = 1_764_061_200_123
     tag: str | None = None
+    id: str | None = None
 
 
 @pytest.mark.parametrize(
@@ -39,6 +40,7 @@ class Stored:
         (b'{"value": {"a": [1, 2.5]}}', Outgoing(b'{"a":[1,2.5]}')),
         (b'{"value": 7}', Outgoing(b"7")),
         (b'{"value": "v", "tag": "new"}', Outgoing(b"v", tag="new")),
+        (b'{"value": "v", "id": "order-17"}', Outgoing(b"v", id="order-17")),
         (b'{"value_base64": "/w==", "key_base64": "AA=="}', Outgoing(b"\xff", b"\0")),
         (
             b'{"value": "v", "headers": {"a": "1", "b": ["2", "3"], "c": {"base64": "/w=="}}}',
@@ -69,6 +71,7 @@ def test_a_line_is_read(line: bytes, record: Outgoing) -> None:
         (b'{"vaule": "v"}', "no field 'vaule'"),
         (b'{"key": 7, "value": "v"}', "the key is a number"),
         (b'{"tag": [], "value": "v"}', "the tag is a list"),
+        (b'{"id": 7, "value": "v"}', "the id is a number"),
         (b'{"value": "v", "value_base64": "/w=="}', "both value and value_base64"),
         (b'{"value_base64": "?"}', "value_base64 is no base64"),
         (b'{"value_base64": 7}', "value_base64 is a number"),

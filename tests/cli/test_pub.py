@@ -57,6 +57,7 @@ def test_one_record_is_told_where_it_is(shell: Shell, topic: str) -> None:
         "acknowledged": 1,
         "failed": 0,
         "unknown": 0,
+        "duplicates": 0,
         "durability": "fsync",
         "queues": [{"queue": 1, "count": 1, "first": 1, "last": 1}],
     }
@@ -69,6 +70,23 @@ def test_key_headers_and_tag_go_along(shell: Shell, topic: str) -> None:
     (found,) = (shell.json("sub", topic),)
     assert (found["key"], found["value"], found["tag"]) == ("k", "v", "new")
     assert found["headers"] == {"a": "1=2", "b": ""}
+
+
+def test_an_id_is_stored_once(shell: Shell, topic: str) -> None:
+    """The second one is told where the first is; the id comes back with the record."""
+    first = shell.text("pub", topic, "v", "--id", "order-17")
+    assert shell.text("pub", topic, "w", "--id", "order-17") == first[:-1] + ", stored before\n"
+
+    found = shell.json("sub", topic)
+    assert (found["value"], found["id"]) == ("v", "order-17")
+    assert shell.text("sub", topic, "--format", "%i%n") == "order-17\n"
+
+
+def test_an_id_is_of_one_record(shell: Shell, topic: str) -> None:
+    """Repeated, it would be stored once, which nobody means who asks for a count."""
+    ran = shell("pub", topic, "v", "--id", "a", "--count", "2")
+    assert ran.code == 2
+    assert "--id is one record" in ran.err
 
 
 def test_an_empty_value_is_a_record(shell: Shell, topic: str) -> None:

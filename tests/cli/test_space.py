@@ -29,6 +29,10 @@ SPACE = LogSpace(
         ({"queues": 3}, "queue 2 of audit (kept forever) and 2 other queues"),
         ({"queues": 2}, "queue 2 of audit (kept forever) and 1 other queue"),
         (
+            {"hidden": 1_000},
+            "queue 2 of audit (kept forever, 1,000 of its batches there not visible yet)",
+        ),
+        (
             {"retention": timedelta(hours=72), "retention_bytes": 1 << 30},
             "queue 2 of audit (kept 72h, at most 1GiB of each queue)",
         ),
@@ -51,6 +55,7 @@ def test_data_has_every_fact() -> None:
         "retention_ms": None,
         "retention_bytes": None,
         "newest": "2026-01-02T03:00:00+00:00",
+        "hidden": 0,
     }
     assert hold_data(None) is None
     assert space_data(SPACE)["largest"] == [

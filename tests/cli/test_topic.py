@@ -19,10 +19,14 @@ def test_a_topic_is_created_with_what_was_asked(shell: Shell) -> None:
         "retention_bytes": 64 << 20,
         "readable": True,
         "writable": True,
+        "until_consumed": False,
+        "id_window_ms": 600_000,
+        "ids": 0,
+        "ids_shortened": None,
         "bytes": 0,
         "queues": [
-            {"queue": 0, "start": 0, "end": 0, "bytes": 0},
-            {"queue": 1, "start": 0, "end": 0, "bytes": 0},
+            {"queue": 0, "start": 0, "end": 0, "bytes": 0, "delayed": 0},
+            {"queue": 1, "start": 0, "end": 0, "bytes": 0, "delayed": 0},
         ],
         "log_hold": None,
         "holding": [],
@@ -147,3 +151,15 @@ def test_mistakes_are_told_what_to_do(
     assert complaint in " ".join(ran.err.replace("│", " ").split())
     if code == Exit.FAILED:
         assert ran.err.count("\n") == 1, "one sentence"
+
+
+def test_until_consumed_says_its_bound(shell: Shell) -> None:
+    """And is refused without one."""
+    made = shell.text("topic", "create", "until", "--until-consumed")
+    assert made.startswith(
+        "topic until: records are kept until every group has read them, 72h at most"
+    )
+    refused = shell("topic", "alter", "until", "--retention", "forever")
+    assert refused.code == 1
+    assert "need a bound by time or bytes" in refused.err
+    assert shell.json("topic", "alter", "until", "--no-until-consumed")["until_consumed"] is False

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, cast
+from typing import Final, TypeVar, cast
 
 from raftlog.base.clock import SystemClock
 from raftlog.base.entry import Buffer
@@ -21,7 +21,10 @@ from raftlog.broker.groups import LeaveGroup
 from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
+from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -31,6 +34,7 @@ from raftlog.service.members import MemberService
 from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
@@ -39,6 +43,8 @@ from raftlog.transport.server import ClientServer, Request
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 from tests.service.fakes import FakeReplica
+
+T = TypeVar("T")
 
 CLUSTER: Final = ClusterId("c" * 32)
 Handler = Callable[[Request], None]
@@ -111,6 +117,16 @@ class _Replica(FakeReplica):
         asyncio.get_running_loop().call_soon(on_ready, None)
 
 
+class _Reader:
+    """Works in the next iteration of the loop."""
+
+    def submit(
+        self, work: Callable[[], T], done: Callable[[T | None, Exception | None], None]
+    ) -> None:
+        """Take it."""
+        asyncio.get_running_loop().call_soon(lambda: done(work(), None))
+
+
 class FakeCluster:
     """What the nodes agree on: one log, one machine, one leader."""
 
@@ -120,12 +136,17 @@ class FakeCluster:
         scheduler = LoopScheduler(asyncio.get_running_loop())
         sessions = self.sessions = Sessions(self.replica, self.machine, scheduler)
         sessions.begin()
+        admission = Admission(self.machine, scheduler)
         nothing = cast("StoredRanges", None)  # every entry is in memory
+        read = ReadService(
+            self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
+        )
         self.service = ShardService(
-            produce=ProduceService(self.replica, self.machine),
-            read=ReadService(
-                self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
-            ),
+            produce=ProduceService(self.replica, self.machine, admission),
+            quotas=QuotaService(self.replica, self.machine, admission),
+            read=read,
+            filters=FilterService(read, _Reader()),
+            delays=DelayService(self.replica, self.machine, admission),
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),

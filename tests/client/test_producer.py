@@ -7,6 +7,7 @@ that place; what is said not to be stored is not; the order is kept.
 import asyncio
 import gc
 import warnings
+from collections import Counter
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from raftlog.base.errors import (
     Outcome,
     OutcomeUnknown,
     OutOfOrder,
+    QuotaExceeded,
     RaftlogError,
     RecordTooLarge,
     Throttled,
@@ -39,6 +41,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.limits import BATCH_BYTES_MAX, BATCH_RECORDS_MAX
 from raftlog.client.client import Client
+from raftlog.client.outbox import TURN_RECORDS_MAX
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.wire.batch import Record, encode_columns
 from raftlog.wire.frame import Method
@@ -126,6 +129,25 @@ async def test_without_a_key_the_queues_take_turns_and_with_one_they_do_not() ->
             *(client.send("orders", b"v", key=b"%d" % number) for number in range(64))
         )
         assert {receipt.queue for receipt in many} == {0, 1, 2, 3}
+
+
+async def test_producers_that_send_one_record_each_fill_all_queues() -> None:
+    """A command that is run for each record is such a producer: all went to one queue."""
+    async with fake_cluster(orders=4) as cluster, Client(cluster.seeds) as client:
+        found = set()
+        for _ in range(64):  # all in three queues: once in 25 million times
+            async with client.producer() as producer:
+                found.add((await producer.send("orders", b"v")).queue)
+        assert found == {0, 1, 2, 3}
+
+
+async def test_many_records_of_one_turn_do_not_all_go_to_one_queue() -> None:
+    """Whoever sends all at once would leave the other members of a group idle."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        async with client.producer() as own:
+            receipts = [own.post("orders", b"v") for _ in range(2 * TURN_RECORDS_MAX)]
+            found = Counter([(await receipt).queue for receipt in receipts])
+        assert found == {0: TURN_RECORDS_MAX, 1: TURN_RECORDS_MAX}
 
 
 async def test_everything_of_a_record_arrives() -> None:
@@ -851,3 +873,94 @@ async def test_a_producer_whose_closing_is_cancelled_looks_for_nobody_any_more()
 async def _end_of(waiting: "asyncio.Future[Receipt]") -> BaseException | None:
     await asyncio.wait([waiting])
     return waiting.exception()
+
+
+async def test_a_record_with_an_id_is_stored_once_by_whoever_sends_it() -> None:
+    """Another client, with another producer id, sends the same order."""
+    async with fake_cluster(orders=4) as cluster:
+        async with Client(cluster.seeds) as client:
+            first = await client.send("orders", b"a", id="order-17")
+        async with Client(cluster.seeds) as client:
+            others = [client.send("orders", b"b", id=f"order-{number}") for number in range(30)]
+            receipts = await asyncio.gather(*others, client.send("orders", b"c"))
+        again = receipts[17]
+        assert not first.duplicate
+        assert again.duplicate
+        assert (again.queue, again.offset, again.index) == (first.queue, first.offset, first.index)
+        assert sum(receipt.duplicate for receipt in receipts) == 1
+        assert sum(map(len, cluster.values("orders"))) == 31
+        assert min(map(len, cluster.values("orders"))) > 0, "ids choose among all queues"
+
+
+async def test_order_is_kept_between_records_with_an_id_and_others() -> None:
+    """A record with an id leaves in a batch of its own, in its place."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        sends = [
+            client.send("orders", b"%d" % number, id=None if number % 3 else f"id-{number}")
+            for number in range(10)
+        ]
+        receipts = await asyncio.gather(*sends)
+        assert [receipt.offset for receipt in receipts] == list(range(1, 11))
+        assert cluster.values("orders")[0][1:] == [b"%d" % number for number in range(10)]
+
+
+async def test_an_answer_that_is_lost_leaves_a_record_with_an_id_stored_once() -> None:
+    """The retry is answered by its sequence, whatever became of the id meanwhile."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.send("orders", b"first")
+        cluster.fault(Method.APPEND, answer_lost)
+        receipt = await client.send("orders", b"a", id="order-17")
+        assert (receipt.offset, receipt.duplicate) == (1, True)
+        assert cluster.values("orders") == [[b"first", b"a"]]
+
+
+@pytest.mark.parametrize("id_", ["", "x" * 128, "\ud800"])
+async def test_an_id_that_cannot_be_is_refused_at_once(id_: str) -> None:
+    """Not when others wait for the same batch."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        with pytest.raises(BadRequest, match="id"):
+            client.send("orders", b"a", id=id_)
+        with pytest.raises(BadRequest, match="batch of its own"):
+            client.send_batch("orders", [Record(b"a", id="a"), Record(b"b")])
+        receipt = await client.send_batch("orders", [Record(b"a", id="a")])
+        again = await client.send("orders", b"b", id="a")
+        assert (again.duplicate, again.offset) == (True, receipt.base_offset)
+
+
+async def test_a_client_beyond_its_quota_waits_as_it_is_told_and_others_do_not() -> None:
+    """Every record gets in, in order, and the status says what hinders."""
+    async with fake_cluster(orders=1, free=1) as cluster:
+        async with Client(cluster.seeds) as admin:
+            await admin.quotas.set(client="job", records_per_s=20)
+            assert [quota.name for quota in await admin.quotas.list()] == ["job"]
+        async with Client(cluster.seeds, client_id="job") as job, Client(cluster.seeds) as other:
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            producer = job.producer()
+            for number in range(30):
+                await producer.send("orders", b"%d" % number)
+                if number == 25:
+                    await asyncio.wait_for(other.send("orders", b"other"), 1)
+            assert loop.time() - began > 0.3
+            stored = cluster.values("orders")[0]
+            assert [value for value in stored if value != b"other"] == [
+                b"%d" % number for number in range(30)
+            ]
+            refused = cluster.service.produce.hindered["quota_exceeded"]
+            assert 1 <= refused <= 20, "it asks when it was told to, and not all the time"
+        async with Client(cluster.seeds) as admin:
+            (quota,) = await admin.quotas.list()
+            assert quota.refused == refused
+            await admin.quotas.remove(client="job")
+            assert await admin.quotas.list() == []
+
+
+async def test_what_waits_beyond_its_time_is_told_that_the_quota_was_the_reason() -> None:
+    """Not stored, and the error is the one of its cause."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await client.quotas.set(topic="orders", bytes_per_s=1)
+        await client.send("orders", b"a")
+        with pytest.raises(QuotaExceeded, match="topic 'orders' has a quota of 1 bytes/s"):
+            await client.send("orders", b"b", timeout=0.1)
+        assert cluster.values("orders") == [[b"a"]]

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from raftlog.base.errors import (
+    BadFilter,
     Closed,
     NotPermitted,
     OffsetOutOfRange,
@@ -253,4 +254,39 @@ async def test_a_reader_that_was_not_entered_reads_nothing() -> None:
                 pass
         cluster.lead("n1")
         await asyncio.sleep(0.3)
+        assert cluster.count(Method.READ) == 0
+
+
+async def test_a_filter_leaves_out_what_is_not_wanted_and_the_position_passes_over_it() -> None:
+    """By tag and by header; the offsets are those of the queue."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        for first in range(0, 40, 4):
+            records = [
+                Record(b"%d" % n, tag="ab"[n % 2], headers=[("n", b"%d" % n)])
+                for n in range(first, first + 4)
+            ]
+            await client.send_batch("orders", records)
+        async with client.reader("orders", filter="n >= 10", tags=["b"], follow=False) as reader:
+            found = [message async for message in reader]
+        assert [message.offset for message in found] == list(range(11, 40, 2))
+        assert all(message.value == b"%d" % message.offset for message in found)
+        assert reader.status.positions == {0: 40}
+        async with client.reader("orders", filter="n BETWEEN 4 AND 9", follow=False) as reader:
+            batches = [batch async for batch in reader.batches()]
+        assert [(batch.base_offset, batch.matching) for batch in batches] == [
+            (4, (0, 1, 2, 3)),
+            (8, (0, 1)),
+        ]
+        async with client.reader("orders", tags=["none"]) as reader:
+            assert await reader.poll(timeout=0.2) == []
+            assert reader.status.positions == {0: 40}
+            await client.send("orders", b"late", tag="none")
+            assert (await anext(reader)).offset == 40
+
+
+async def test_a_filter_that_does_not_parse_is_refused_before_anything_is_asked() -> None:
+    """The caret stands where it goes wrong."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        with pytest.raises(BadFilter, match="write <>"):
+            client.reader("orders", filter="n != 3")
         assert cluster.count(Method.READ) == 0

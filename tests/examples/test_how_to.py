@@ -56,6 +56,17 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     assert of_thread == "0 0\n"
 
 
+def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
+    """Against three processes, by their own clocks."""
+    (example,) = examples_of("delayed-messages.md")
+    with LocalCluster(tmp_path) as cluster:
+        due, pending, delivered = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    assert due.startswith("due at 20")
+    assert pending == "3 pending"
+    assert delivered == "b'hello again'"
+
+
 def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
     """The second run consumes what the first one has not."""
     (program,) = examples_of("../tutorial/first-topic.md")
@@ -69,7 +80,23 @@ def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
     assert offsets == list(range(10))
 
 
-@pytest.mark.parametrize("page", ["topics.md", "pub-and-sub.md"])
+def test_an_id_is_stored_once_whoever_sends_it(tmp_path: Path) -> None:
+    """The second client is told the first one's place."""
+    (program,) = examples_of("store-once.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert printed == ["True True", "[('order-17', b'42 EUR')]"]
+
+
+def test_a_client_beyond_its_quota_waits(tmp_path: Path) -> None:
+    """Everything is stored all the same."""
+    (program,) = examples_of("quotas.md")
+    with LocalCluster(tmp_path) as cluster:
+        assert run_example(seeded(program, cluster), tmp_path) == "nightly-job 50 True\n"
+
+
+@pytest.mark.parametrize("page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md"])
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Each in a shell of its own, one after the other."""
     directory = tmp_path / "cluster"

@@ -21,7 +21,8 @@ def test_every_rpc_is_in_the_reference_with_its_messages() -> None:
     harmless = {
         method: "may" if exchange.changes else "harmless" for method, exchange in EXCHANGES.items()
     }
-    harmless[Method.APPEND] = "harmless"  # "only with a producer id"
+    for method in (Method.APPEND, Method.DELAYED_APPEND):
+        harmless[method] = "harmless"  # "only with a producer id"
     existing = [
         (name, EXCHANGES[rpc].request.__name__, EXCHANGES[rpc].reply.__name__, harmless[rpc])
         for name, rpc in RPCS.items()

@@ -8,17 +8,29 @@ from typing import Any, Final
 import msgspec
 import pytest
 
-from raftlog import BatchReceipt, Client, Message, Receipt, Record, StoredBatch
+from raftlog import BatchReceipt, Client, DelayedReceipt, Message, Receipt, Record, StoredBatch
 from raftlog.client.consumer import Consumer
 from raftlog.client.groups import Groups
+from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.producer import Producer
+from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.topics import Topics
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
-CLASSES: Final = (Client, Producer, Consumer, Reader, Topics, Groups, Members)
-VALUES: Final = (Record, Receipt, BatchReceipt, Message, StoredBatch)
+CLASSES: Final = (
+    Client,
+    Producer,
+    Consumer,
+    Reader,
+    Topics,
+    Groups,
+    DelayedMessages,
+    Members,
+    Quotas,
+)
+VALUES: Final = (Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch)
 
 
 def section(name: str) -> str:

@@ -8,13 +8,13 @@ from typing import Any, Final
 import pytest
 import typer.main
 
-from raftlog.base import errors
 from raftlog.base.errors import RaftlogError
 from raftlog.cli.app import app
 from raftlog.cli.exits import Exit
 from raftlog.server import config, formation
 from raftlog.storage import log_store
 from raftlog.storage.identity import NODE_META
+from tests.meta.test_errors import HOMES
 
 ROOT: Final = Path(__file__).parents[2]
 DOCUMENTS: Final = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
@@ -119,7 +119,7 @@ def family(root: type[RaftlogError]) -> Iterator[type[RaftlogError]]:
     """Yield an error class and all below it, as far as they are in the tree's module."""
     yield root
     for child in root.__subclasses__():
-        if child.__module__ in (errors.__name__, "raftlog.base.disk_errors"):
+        if child.__module__ in HOMES:
             yield from family(child)
 
 

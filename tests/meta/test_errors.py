@@ -4,7 +4,13 @@ import raftlog
 from raftlog import errors
 from raftlog.base import errors as home
 
-HOMES = (home.__name__, "raftlog.base.disk_errors", "raftlog.base.error_root")
+HOMES = (
+    home.__name__,
+    *(
+        f"raftlog.base.{name}"
+        for name in ("disk_errors", "error_root", "group_errors", "peer_errors")
+    ),
+)
 
 
 def test_every_error_is_where_programs_look_for_it() -> None:

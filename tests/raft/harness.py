@@ -411,7 +411,7 @@ class World:
         chosen = self.select(kind, to=to, sender=sender)
         self.mail = [sent for sent in self.mail if sent not in chosen]
         for sent in chosen:
-            self._hand_over(sent)
+            self.hand_over(sent)
         return len(chosen)
 
     def drop(self) -> None:
@@ -427,10 +427,11 @@ class World:
         for _ in range(DELIVERIES_MAX):
             if not self.mail:
                 return
-            self._hand_over(self.mail.pop(0))
+            self.hand_over(self.mail.pop(0))
         raise AssertionError("the world does not come to rest")
 
-    def _hand_over(self, sent: Sent) -> None:
+    def hand_over(self, sent: Sent) -> None:
+        """Deliver a message that was taken off the wire, if its link is whole."""
         if (sent.sender.node, sent.to) not in self.cut and sent.to in self.nodes:
             self.nodes[sent.to].receive(sent.sender, sent.message)
 

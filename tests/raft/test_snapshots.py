@@ -90,17 +90,58 @@ def test_the_log_begins_anew_and_is_acknowledged_when_that_is_durable() -> None:
     assert [send.message for send in effects.messages] == [AppendAccepted(Term(2), Index(5))]
 
 
-@pytest.mark.parametrize("commit", [5, 6])
+@pytest.mark.parametrize("commit", [2, 5, 6])
 def test_a_snapshot_that_came_too_late_takes_nothing_back(commit: int) -> None:
-    """What is committed here is never given up for an older beginning."""
+    """Neither what is committed here, nor what was promised and may be: another leader has led."""
     core = RaftCore(
         R2,
         CoreConfig(),
         restored(World(3).membership, log_of([1] * 6), HardState(Term(2)), commit, 0),
         Random(1),
     )
-    assert not core.step(SnapshotFetched(BASE, core.membership.encode())).writes
+    core.step(Receive(R1, AppendRequest(Term(2), Term(1), Index(6), Index(commit), ())))
+    effects = core.step(SnapshotFetched(BASE, core.membership.encode()))
+    assert not effects.writes
     assert core.log.last_index == 6
+    assert core.commit == max(commit, 5), "what a snapshot has is committed"
+
+
+def test_entries_of_another_branch_go() -> None:
+    """An entry in the place of one that is committed never will be, nor what follows it."""
+    core = RaftCore(
+        R2,
+        CoreConfig(),
+        restored(World(3).membership, log_of([1, 1, 1, 1, 2, 2]), HardState(Term(3)), 2, 0),
+        Random(1),
+    )
+    base = LogEnd(Index(5), Term(1), BASE.checksum)
+    (write,) = core.step(SnapshotFetched(base, core.membership.encode())).writes
+    assert isinstance(write, ResetLog)
+    assert (core.log.start, core.log.end, core.commit) == (base, base, 5)
+
+
+def test_a_late_snapshot_does_not_undo_the_ack_that_committed_an_entry() -> None:
+    """n1 offers its snapshot and dies; n3, whose log is whole, leads n2 on; then n1's comes.
+
+    What n2 acknowledged to n3 is committed. If n2 gave it up, n1 could lead without it.
+    """
+    world = World(3, logs={N1: [1] * 10, N2: [1] * 2, N3: [1] * 10}, commit=2)
+    world.isolate(N1)
+    world[N3].step(Campaign())
+    while world.mail:
+        sent = world.mail.pop(0)
+        if sent.to != N2 or getattr(sent.message, "commit", 0) <= 2:
+            world.hand_over(sent)  # else it is still on its way
+    assert (world[N3].core.commit, world[N2].core.commit) == (11, 2)
+
+    world[N2].step(SnapshotFetched(BASE, world.membership.encode()))
+    world.drop()
+    world.heal()
+    world.isolate(N3)
+    world[N1].step(Campaign())
+    world.settle()
+    assert not world[N1].is_leader, "it does not have entry 11"
+    assert world[N2].core.log.last_index == 11
 
 
 def test_a_candidates_log_does_not_change() -> None:

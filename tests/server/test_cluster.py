@@ -47,6 +47,21 @@ class Processes:
         self.children.append(child)
         return child.pid
 
+    def answering(self) -> ClusterView:
+        """Return what the two nodes say that run; who does not run says nothing."""
+        alive = {
+            node
+            for node, child in zip(self.started, self.children, strict=True)
+            if child.poll() is None
+        }
+        views = healthy().nodes
+        return ClusterView(
+            tuple(
+                view if view.node in alive else NodeView(view.node, 0, "", problem="refused")
+                for view in views
+            )
+        )
+
     def end(self) -> None:
         """Kill whatever still runs."""
         for child in self.children:
@@ -114,7 +129,7 @@ def test_the_cluster_that_is_looked_at_is_the_one_of_the_directories(
 
 def test_up_forms_starts_and_waits_and_down_stops(config: Config, processes: Processes) -> None:
     """The whole life, twice: the second start keeps the directories."""
-    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
 
     for _ in range(2):
         assert asyncio.run(nodes.up()) == ["n1", "n2"]
@@ -130,13 +145,30 @@ def test_up_forms_starts_and_waits_and_down_stops(config: Config, processes: Pro
 
 def test_up_starts_only_what_does_not_run(config: Config, processes: Processes) -> None:
     """After one node was killed, the other one must not be disturbed."""
-    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
     asyncio.run(nodes.up())
     processes.children[1].kill()
     processes.children[1].wait()
 
     assert asyncio.run(nodes.up()) == ["n2"]
     assert processes.started == ["n1", "n2", "n2"]
+
+
+def test_a_node_that_runs_by_itself_is_left_alone_and_named(
+    config: Config, processes: Processes
+) -> None:
+    """Its port was "in use": whoever obeyed that would have stopped one of the last two nodes."""
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
+    asyncio.run(nodes.up())
+    nodes._pid_file(NodeId("n2")).remove()  # as if by ``node run``
+    processes.children[0].kill()
+    processes.children[0].wait()
+
+    assert asyncio.run(nodes.up()) == ["n1"]
+    assert nodes.elsewhere == ("n2",)
+    assert asyncio.run(nodes.down()) == ["n1"]
+    assert nodes.elsewhere == ("n2",)
+    assert processes.children[1].poll() is None
 
 
 def test_a_port_in_use_is_told_before_anything_is_made(
@@ -230,7 +262,7 @@ def test_a_process_that_only_has_the_pid_is_left_alone(
     config: Config, processes: Processes
 ) -> None:
     """The pid file is of an earlier boot; its number now belongs to somebody else."""
-    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
     asyncio.run(nodes.up())
     for path in config.run_directory.glob("*.pid"):
         path.write_text(path.read_text().replace('"boot":"', '"boot":"x'))
@@ -253,7 +285,7 @@ def test_two_commands_at_once_exclude_each_other(config: Config, processes: Proc
 
 def test_sigterm_is_what_a_node_gets(config: Config, processes: Processes) -> None:
     """It hands over leadership and flushes (ruling 33)."""
-    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(healthy))
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
     asyncio.run(nodes.up())
 
     asyncio.run(nodes.down())

@@ -1,12 +1,12 @@
 """Batches from a real store: verified one by one, a bad one never served."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from raftlog.base.errors import FaultyEntry, RaftlogError
-from raftlog.base.ids import Term
+from raftlog.base.ids import Index, Term
 from raftlog.base.writes import HardState
 from raftlog.broker.index import Postings
 from raftlog.broker.queues import OFFSET_ZERO
@@ -16,7 +16,7 @@ from raftlog.service.produce import ProduceService
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.new_log import create_log
-from raftlog.storage.span import BodySpan
+from raftlog.storage.span import BodySpan, Place
 from raftlog.wire.batch import encode_columns
 from tests.broker.logs import FIRST
 from tests.service.fakes import FakeReader, FakeReplica, topic_service
@@ -46,13 +46,17 @@ class World:
         self.bodies = BodyReader(self.store, self.reader, self.replica)
         self.answers: list[tuple[list[bytes], RaftlogError | None]] = []
 
-    def read(self, places: range) -> tuple[list[bytes], str]:
+    def read(self, places: Sequence[int]) -> tuple[list[bytes], str]:
         """Read places; return the batches and the error's code."""
         found = self.replica.machine.find(FIRST, OFFSET_ZERO)
         assert isinstance(found, Postings)
+        at = [
+            Place(Index(index), position, length)
+            for number in places
+            for index, position, length in found.places(number, number + 1)
+        ]
         self.bodies.read(
-            found,
-            places,
+            at,
             lambda batches, error: self.answers.append((list(map(bytes, batches)), error)),
         )
         self.reader.run()
@@ -70,6 +74,21 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return World(tmp_path)
+
+
+@pytest.mark.parametrize("order", [(5, 0, 1, 4), (3, 2, 1, 0), (0, 1, 4, 5, 2, 3)])
+def test_batches_that_lie_in_another_order_are_read_too(
+    world: World, order: tuple[int, ...]
+) -> None:
+    """What was hidden for a while lies before what was visible before it."""
+    assert world.read(order) == ([BATCHES[each] for each in order], "")
+
+
+def test_a_bad_batch_in_another_order_ends_what_is_served(world: World) -> None:
+    """The good ones before it, in the order of the queue, are an answer."""
+    world.damage(1, 130)
+    assert world.read((4, 0, 1, 2)) == ([BATCHES[4], BATCHES[0]], "")
+    assert world.read((1, 0)) == ([], "faulty_entry")
 
 
 @pytest.mark.parametrize("places", [range(6), range(1), range(3, 6), range(5, 6)])

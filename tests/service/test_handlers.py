@@ -10,7 +10,10 @@ from raftlog.base.errors import BadBatch, BadRequest, NotLeader, RaftlogError
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId, Term
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
+from raftlog.service.admission import Admission
 from raftlog.service.claims import ClaimService
+from raftlog.service.delays import DelayService
+from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
@@ -18,6 +21,7 @@ from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.members import MemberService
 from raftlog.service.producers import ProducerService
+from raftlog.service.quotas import QuotaService
 from raftlog.service.sessions import Sessions
 from raftlog.service.status import (
     NodeFacts,
@@ -30,6 +34,7 @@ from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
 from raftlog.wire.schema import client
+from tests.service.fakes import FakeReader
 from tests.service.test_read import World
 
 BATCH = encode_columns([b"a", b"b"], timestamp_ms=5)
@@ -74,9 +79,11 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     )
     facts = NodeFacts(ClusterId("c"), NodeId("n1"), lambda node: f"{node}.example:1")
 
+    filters = FilterService(world.service, FakeReader())
+
     def status() -> client.NodeStatus:
         counters = {
-            **service_counters(world.append, world.service),
+            **service_counters(world.append, filters),
             **machine_sizes(world.replica.machine),
         }
         return node_status(facts, core, Membership((replica,)), counters)
@@ -86,9 +93,12 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
     service = ShardService(
         produce=world.append,
         read=world.service,
+        delays=DelayService(world.replica, machine),
+        filters=filters,
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),
+        quotas=QuotaService(world.replica, machine, Admission(machine, scheduler)),
         groups=GroupService(world.replica, machine, sessions),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),

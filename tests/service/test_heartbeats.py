@@ -8,9 +8,10 @@ from raftlog.broker.groups import Assignment
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.reign import Reign
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import MS, SECOND, SESSION_MS, Consumers
-from tests.service.test_read import FakeRanges
+from tests.service.test_read import FakeBodies, FakeRanges
 
 
 @pytest.fixture
@@ -139,7 +140,10 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     generation = world.join("m1").generation
     retention = RetentionService(world.replica, world.machine, FakeRanges(), world.scheduler)
     passing = PassingTime(world.replica, world.machine, world.scheduler)
-    reign = Reign(world.sessions, world.heartbeats, retention, passing)
+    relocating = Relocating(
+        world.replica, world.machine, FakeBodies(world.replica), world.scheduler
+    )
+    reign = Reign(world.sessions, world.heartbeats, retention, passing, relocating)
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")
     reign.stop()

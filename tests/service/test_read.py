@@ -1,6 +1,7 @@
 """Reading: the applied prefix, from wherever it is, without ever blocking or polling."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -16,12 +17,15 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import REPAIR_WAIT_NS_MAX
 from raftlog.broker import index
-from raftlog.broker.index import Postings, RangeSummary
+from raftlog.broker.commands import CommandType
+from raftlog.broker.delays import Delay, delayed_parts
+from raftlog.broker.index import RangeSummary
 from raftlog.broker.topics import MoveStart, TopicChanges
 from raftlog.service.ports import OnBodies, OnPostings
 from raftlog.service.produce import ProduceService
 from raftlog.service.proposing import propose_unheard
 from raftlog.service.read import READ_BATCHES_MAX, Reading, ReadRequest, ReadResult, ReadService
+from raftlog.storage.span import Place
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
 
@@ -33,20 +37,19 @@ class FakeBodies:
 
     def __init__(self, replica: FakeReplica) -> None:
         self.reads = 0
-        self.asked: list[range] = []
+        self.asked: list[list[int]] = []
         self.error: RaftlogError | None = None
         self._replica = replica
         self._waiting: list[Callable[[], None]] = []
 
-    def read(self, postings: Postings, places: range, done: OnBodies, /) -> None:
+    def read(self, places: Sequence[Place], done: OnBodies, /) -> None:
         """Keep the read for ``answer``."""
         self.reads += 1
-        self.asked.append(places)
+        self.asked.append([place.index for place in places])
         found = []
-        for place in places:
-            at = postings[place]
+        for at in places:
             body = self._replica.entries[at.index - 1].body
-            found.append(body[at.position : at.position + at.length])
+            found.append(body[at.offset : at.offset + at.length])
         error = self.error
         self._waiting.append(lambda: done(() if error else found, error))
 
@@ -92,7 +95,7 @@ class World:
             self.append.append(self.queue if queue is None else queue, batch, lambda _: None)
         self.replica.commit()
 
-    def create(self, name: str, queues: int = 1, **changes: int) -> tuple[int, ...]:
+    def create(self, name: str, queues: int = 1, **changes: Any) -> tuple[int, ...]:
         """Make a topic; return the numbers of its queues."""
         self.topics.create(name, TopicChanges(queues=queues, **changes), lambda _: None)
         self.replica.commit()
@@ -121,6 +124,10 @@ class World:
         (answer,) = self.answers
         assert isinstance(answer, ReadResult), answer
         return answer
+
+    def results(self) -> list[ReadResult]:
+        """Return all answers, none of which is an error."""
+        return [answer for answer in self.answers if isinstance(answer, ReadResult)]
 
 
 def batch_of(*values: bytes) -> bytes:
@@ -365,7 +372,7 @@ def test_what_is_not_in_memory_comes_from_the_file(world: World) -> None:
     """And the loop goes on until it has come."""
     world.replica.memory_from = 3
     world.read(0)
-    assert (world.answers, world.bodies.asked) == ([], [range(2)])
+    assert (world.answers, world.bodies.asked) == ([], [[2, 2]])
     world.bodies.answer()
     assert [bytes(batch) for batch in world.result().batches] == [A, B]
 
@@ -374,9 +381,28 @@ def test_what_is_in_memory_is_never_asked_of_the_file(world: World) -> None:
     """It may not be on this disk yet: a leader applies before its own fsync (ruling 14)."""
     world.replica.memory_from = 3
     world.read(1)
-    assert world.bodies.asked == [range(2)]
+    assert world.bodies.asked == [[2, 2]]
     world.read(3)
     assert len(world.bodies.asked) == 1
+
+
+def test_what_lies_in_memory_between_older_batches_is_never_asked_of_the_file() -> None:
+    """A batch that was hidden for long comes after one that is not on this disk yet (7, 14)."""
+    world = World()
+    for batch, due_ms in ((A, 4), (C, 6)):
+        parts = delayed_parts(world.queue, Delay(due_ms, relative=False), batch)
+        world.replica.propose(CommandType.APPEND_DELAYED, parts, lambda *_: None)
+        world.replica.commit()
+    world.store()
+    world.store(B)
+    world.store()
+    world.replica.memory_from = 5
+    world.read(0)
+    assert world.bodies.asked == [[2]]
+    world.read(3)
+    assert world.bodies.asked == [[2], [3]]
+    world.bodies.answer()
+    assert [list(each.base_offsets) for each in world.results()] == [[0], [3]]
 
 
 def test_an_entry_that_leaves_memory_meanwhile_ends_the_answer_before_it() -> None:

@@ -6,9 +6,10 @@ from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.reign import Reign
+from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import Consumers
-from tests.service.test_read import FakeRanges
+from tests.service.test_read import FakeBodies, FakeRanges
 
 
 class World:
@@ -21,7 +22,10 @@ class World:
         replica, machine = self.consumers.replica, self.consumers.machine
         retention = RetentionService(replica, machine, FakeRanges(), self.consumers.scheduler)
         passing = PassingTime(replica, machine, self.consumers.scheduler)
-        self.reign = Reign(self.consumers.sessions, self.consumers.heartbeats, retention, passing)
+        relocating = Relocating(replica, machine, FakeBodies(replica), self.consumers.scheduler)
+        self.reign = Reign(
+            self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating
+        )
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:
         """Change the role; return how many sessions and how many timers there are."""
@@ -37,14 +41,14 @@ def world() -> World:
 
 def test_a_leader_keeps_sessions_and_looks_at_retention(world: World) -> None:
     """One timer for each."""
-    assert world.role(Role.LEADER, 3) == (1, 2)
+    assert world.role(Role.LEADER, 3) == (1, 3)
 
 
 def test_what_is_said_twice_begins_nothing_anew(world: World) -> None:
     """Sessions that begin again and again would never end."""
     world.role(Role.LEADER, 3)
     timers = list(world.consumers.scheduler.timers)
-    assert world.role(Role.LEADER, 3) == (1, 2)
+    assert world.role(Role.LEADER, 3) == (1, 3)
     assert world.consumers.scheduler.timers == timers
 
 
@@ -60,7 +64,7 @@ def test_a_leader_of_a_later_term_begins_anew(world: World) -> None:
     """Somebody else may have led in between."""
     world.role(Role.LEADER, 3)
     world.consumers.scheduler.advance(1_000)
-    assert world.role(Role.LEADER, 5) == (1, 2)
+    assert world.role(Role.LEADER, 5) == (1, 3)
 
 
 def test_a_stop_ends_it(world: World) -> None:

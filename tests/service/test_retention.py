@@ -4,9 +4,12 @@ import pytest
 
 from raftlog.base.errors import Unavailable
 from raftlog.broker import index
+from raftlog.broker.claims import ClaimQueue, CommitOffsets
+from raftlog.broker.groups import JoinGroup
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import retention
+from raftlog.service.proposing import propose_unheard
 from raftlog.service.retention import ROUND_NS, RetentionService
 from raftlog.wire.batch import encode_columns
 from tests.service.test_read import World as Shard
@@ -264,3 +267,24 @@ def test_settings_that_change_while_a_range_is_read_hold(*, topic_is_new: bool) 
     done(postings[summary][queue], None)
     world.turn()
     assert world.replica.proposed == 0
+
+
+def test_what_every_group_has_committed_goes_before_its_time(world: World) -> None:
+    """And what one has not stays until the bound of time or bytes (ruling 29)."""
+    (queue,) = world.shard.create("orders", retention_ms=10_000, until_consumed=True)
+    world.store(queue, 5_000, 5_100, 5_200)
+    world.round()
+    assert world.start(queue) == 0, "nobody has read anything"
+    for group, offset in (("a", 4), ("b", 2)):
+        propose_unheard(world.replica, JoinGroup(group, "m", ("orders",), 1_000))
+        world.replica.commit()
+        generation = world.machine.groups.find(group).generation
+        propose_unheard(world.replica, ClaimQueue(group, queue, generation, "m"))
+        offsets = ((queue, offset),)
+        propose_unheard(world.replica, CommitOffsets(group, "m", generation, offsets))
+        world.replica.commit()
+    world.round()
+    assert world.start(queue) == 2
+    world.store(queue, 15_150)
+    world.round()
+    assert world.start(queue) == 4, "by time, whoever has not read it"

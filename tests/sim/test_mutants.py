@@ -10,7 +10,7 @@ QUICK = [
     "ack before fsync",
     "vote not persisted",
     "truncation below commit",
-    "durable matched",
+    "vote request before the own vote",
     "what is sent again",
     "unknown batch's sequence",
     "claim of an old generation",

@@ -34,6 +34,7 @@ def tables(draw: st.DrawFn) -> RecordTable:
         draw(st.none() | column(TAGS)),
         draw(st.none() | column(U64)),
         draw(st.none() | column(U64)),
+        draw(st.none() | TAGS.filter(bool)) if count == 1 else None,
     )
 
 

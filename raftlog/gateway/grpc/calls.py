@@ -1,8 +1,9 @@
 """One rpc as the handlers see it, and what is different from a frame: the payload.
 
 A frame has the record batches beside its message; gRPC has only the message,
-so they lie in ``AppendBatch.batch`` and ``BatchesRead.batches``. They are taken
-out before a handler sees the request and put in after it has answered.
+so they lie in the ``batch`` of ``AppendBatch`` and ``AppendDelayed`` and in
+``BatchesRead.batches``. They are taken out before a handler sees the request and
+put in after it has answered.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from google.protobuf.message import Message
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ShardId
-from raftlog.wire.schema import client
+from raftlog.wire.schema import client, delays
 
 Answer = tuple[Message, Sequence[Buffer]]
 """A reply and its payload, as a handler gave them."""
@@ -82,7 +83,7 @@ class Call:
 
 def take_payload(message: Message) -> Buffer:
     """Take out of a request what a frame has beside it."""
-    if not isinstance(message, client.AppendBatch):
+    if not isinstance(message, client.AppendBatch | delays.AppendDelayed):
         return b""
     batch = message.batch
     message.ClearField("batch")

@@ -17,6 +17,8 @@ import grpc
 
 from raftlog.base.errors import (
     BadBatch,
+    BadDelay,
+    BadFilter,
     BadFormat,
     BadName,
     BadRequest,
@@ -70,6 +72,8 @@ CODES: Final[Mapping[type[RaftlogError], grpc.StatusCode]] = {
     BadRequest: _Code.INVALID_ARGUMENT,
     BadName: _Code.INVALID_ARGUMENT,
     BadFormat: _Code.INVALID_ARGUMENT,
+    BadFilter: _Code.INVALID_ARGUMENT,
+    BadDelay: _Code.INVALID_ARGUMENT,
     LimitReached: _Code.RESOURCE_EXHAUSTED,
     WrongQueue: _Code.NOT_FOUND,
     TopicNotFound: _Code.NOT_FOUND,

@@ -7,8 +7,10 @@ import msgspec
 from raftlog.base.errors import Refused
 from raftlog.base.limits import BATCH_RECORDS_MAX, QUEUES_MAX
 
-SCENARIOS = ("send", "consume", "embedded", "failover", "restart", "rejoin", "memory")
-Scenario = Literal["send", "consume", "embedded", "failover", "restart", "rejoin", "memory"]
+SCENARIOS = ("send", "consume", "embedded", "failover", "restart", "rejoin", "delayed", "memory")
+Scenario = Literal[
+    "send", "consume", "embedded", "failover", "restart", "rejoin", "delayed", "memory"
+]
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,12 +23,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         queues: Queues that are sent to in turn; 0: a topic as a user makes it, and the
             producer's own choice.
         duration_s: Seconds that are measured (0: the scenario's own measure).
-        count: Records or batches to send, leaders to kill; 0: by time.
+        count: Records or batches to send, leaders to kill; 0: by time. Of ``delayed``: what is
+            pending meanwhile.
         connect: Client addresses of a running cluster; none: three own processes.
         mode: How the leader is lost: ``kill`` or ``cut``.
         source: Where a consumer's records come from: ``memory`` or ``disk``.
         log_mib: Size of the log of ``restart``, ``rejoin`` and of ``consume`` from disk.
-        rate: Sends a second while a node joins anew.
+        rate: Sends a second while a node joins anew, or deliveries of ``delayed``.
     """
 
     size: int = 100
@@ -71,6 +74,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float | None = None
     p999_ms: float | None = None
     p99_ratio: float | None = None
+    restart_s: float | None = None
     durability: str
     nodes: int
     verified: bool

@@ -2,6 +2,7 @@
 
 from raftlog.base.errors import Refused
 from raftlog.testing.bench.consuming import run_consume
+from raftlog.testing.bench.delaying import run_delayed
 from raftlog.testing.bench.embedded import run_embedded
 from raftlog.testing.bench.failover import run_failover
 from raftlog.testing.bench.pace import Say
@@ -17,9 +18,10 @@ ON_A_CLUSTER = {
     "failover": run_failover,
     "restart": run_restart,
     "rejoin": run_rejoin,
+    "delayed": run_delayed,
     "memory": run_memory,
 }
-OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "memory"})
+OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "delayed", "memory"})
 assert {*ON_A_CLUSTER, "embedded"} == set(SCENARIOS)
 
 

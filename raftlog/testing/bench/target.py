@@ -65,7 +65,7 @@ class Use(msgspec.Struct, frozen=True):
 
 
 def _difference(after: NodeUse, before: NodeUse) -> NodeUse:
-    if after.fdatasyncs < before.fdatasyncs:
+    if after.fdatasyncs < before.fdatasyncs or after.bytes_written < before.bytes_written:
         before = NodeUse()  # it was started again: its process has counted from zero
     return NodeUse(
         fdatasyncs=after.fdatasyncs - before.fdatasyncs,
@@ -247,6 +247,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     quantiles: Quantiles = Quantiles()
     p99_ratio: float | None = None
     """Of a p99 that something has disturbed to the one before and after it."""
+    restart_s: float | None = None
     notes: dict[str, int | float | str] = {}
 
 
@@ -270,6 +271,7 @@ def make_report(scenario: str, options: Options, used: Use, figures: Figures) ->
         p99_ms=quantiles.p99_ms,
         p999_ms=quantiles.p999_ms,
         p99_ratio=figures.p99_ratio,
+        restart_s=figures.restart_s,
         durability="fsync",
         nodes=len(used.nodes),
         verified=figures.verified,

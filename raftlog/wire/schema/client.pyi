@@ -31,18 +31,22 @@ class AppendBatch(_message.Message):
 
     QUEUE_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     batch: _builtins.bytes
     """gRPC only"""
+    client: _builtins.str
+    """who sends, for its quota: the client's id"""
     def __init__(
         self,
         *,
         queue: _builtins.int = ...,
         batch: _builtins.bytes = ...,
+        client: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "client", b"client", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -91,6 +95,7 @@ class ReadBatches(_message.Message):
     WAIT_MS_FIELD_NUMBER: _builtins.int
     SESSION_APPLIED_FIELD_NUMBER: _builtins.int
     STALENESS_MS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     offset: _builtins.int
     bytes_max: _builtins.int
@@ -100,6 +105,10 @@ class ReadBatches(_message.Message):
     """the highest applied index that this session has seen"""
     staleness_ms: _builtins.int
     """what was committed so long ago must be in it; 0: everything"""
+    @_builtins.property
+    def filter(self) -> Global___RecordFilter:
+        """absent: everything is wanted"""
+
     def __init__(
         self,
         *,
@@ -109,16 +118,67 @@ class ReadBatches(_message.Message):
         wait_ms: _builtins.int = ...,
         session_applied: _builtins.int = ...,
         staleness_ms: _builtins.int | None = ...,
+        filter: Global___RecordFilter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "staleness_ms", b"staleness_ms"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "filter", b"filter", "staleness_ms", b"staleness_ms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "bytes_max", b"bytes_max", "offset", b"offset", "queue", b"queue", "session_applied", b"session_applied", "staleness_ms", b"staleness_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms", "bytes_max", b"bytes_max", "filter", b"filter", "offset", b"offset", "queue", b"queue", "session_applied", b"session_applied", "staleness_ms", b"staleness_ms", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__staleness_ms: _TypeAlias = _typing.Literal["staleness_ms"]  # noqa: Y015
     _WhichOneofArgType__staleness_ms: _TypeAlias = _typing.Literal["_staleness_ms", b"_staleness_ms"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__staleness_ms) -> _WhichOneofReturnType__staleness_ms | None: ...
 
 Global___ReadBatches: _TypeAlias = ReadBatches  # noqa: Y015
+
+@_typing.final
+class RecordFilter(_message.Message):
+    """both must hold"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TAGS_FIELD_NUMBER: _builtins.int
+    CONDITION_FIELD_NUMBER: _builtins.int
+    condition: _builtins.str
+    """over headers, in the filter language; empty: whatever the headers"""
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one of these; none: whatever the tag"""
+
+    def __init__(
+        self,
+        *,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        condition: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["condition", b"condition", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecordFilter: _TypeAlias = RecordFilter  # noqa: Y015
+
+@_typing.final
+class MatchingRecords(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """counted from 0 in the batch, in order"""
+
+    def __init__(
+        self,
+        *,
+        numbers: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["numbers", b"numbers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MatchingRecords: _TypeAlias = MatchingRecords  # noqa: Y015
 
 @_typing.final
 class BatchesRead(_message.Message):
@@ -132,9 +192,13 @@ class BatchesRead(_message.Message):
     APPLIED_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    MATCHING_FIELD_NUMBER: _builtins.int
+    NEXT_OFFSET_FIELD_NUMBER: _builtins.int
     end_offset: _builtins.int
     applied: _builtins.int
     start_offset: _builtins.int
+    next_offset: _builtins.int
+    """everything before it was looked at: go on here"""
     @_builtins.property
     def base_offsets(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -142,6 +206,12 @@ class BatchesRead(_message.Message):
     @_builtins.property
     def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """gRPC only"""
+
+    @_builtins.property
+    def matching(self) -> _containers.RepeatedCompositeFieldContainer[Global___MatchingRecords]:
+        """Of a read with a filter: batches without a matching record are left out.
+        one for each batch
+        """
 
     def __init__(
         self,
@@ -152,12 +222,16 @@ class BatchesRead(_message.Message):
         applied: _builtins.int = ...,
         start_offset: _builtins.int = ...,
         batches: _abc.Iterable[_builtins.bytes] | None = ...,
+        matching: _abc.Iterable[Global___MatchingRecords] | None = ...,
+        next_offset: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_next_offset", b"_next_offset", "next_offset", b"next_offset"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["applied", b"applied", "base_offsets", b"base_offsets", "batches", b"batches", "end_offset", b"end_offset", "lengths", b"lengths", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_next_offset", b"_next_offset", "applied", b"applied", "base_offsets", b"base_offsets", "batches", b"batches", "end_offset", b"end_offset", "lengths", b"lengths", "matching", b"matching", "next_offset", b"next_offset", "start_offset", b"start_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__next_offset: _TypeAlias = _typing.Literal["next_offset"]  # noqa: Y015
+    _WhichOneofArgType__next_offset: _TypeAlias = _typing.Literal["_next_offset", b"_next_offset"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__next_offset) -> _WhichOneofReturnType__next_offset | None: ...
 
 Global___BatchesRead: _TypeAlias = BatchesRead  # noqa: Y015
 

@@ -91,11 +91,17 @@ class RememberedBatch(_message.Message):
     BASE_OFFSET_FIELD_NUMBER: _builtins.int
     TERM_FIELD_NUMBER: _builtins.int
     INDEX_FIELD_NUMBER: _builtins.int
+    HIDDEN_ID_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
     base_sequence: _builtins.int
     count: _builtins.int
     base_offset: _builtins.int
     term: _builtins.int
     index: _builtins.int
+    hidden_id: _builtins.int
+    """of a batch that is or was hidden, and had no offset when it was stored"""
+    due_ms: _builtins.int
+    """of a delayed one: with hidden_id and the queue it is its handle"""
     def __init__(
         self,
         *,
@@ -104,10 +110,12 @@ class RememberedBatch(_message.Message):
         base_offset: _builtins.int = ...,
         term: _builtins.int = ...,
         index: _builtins.int = ...,
+        hidden_id: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "base_sequence", b"base_sequence", "count", b"count", "index", b"index", "term", b"term"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "base_sequence", b"base_sequence", "count", b"count", "due_ms", b"due_ms", "hidden_id", b"hidden_id", "index", b"index", "term", b"term"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

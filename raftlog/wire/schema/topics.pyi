@@ -32,6 +32,8 @@ class TopicSettings(_message.Message):
     RETENTION_BYTES_FIELD_NUMBER: _builtins.int
     READABLE_FIELD_NUMBER: _builtins.int
     WRITABLE_FIELD_NUMBER: _builtins.int
+    UNTIL_CONSUMED_FIELD_NUMBER: _builtins.int
+    ID_WINDOW_MS_FIELD_NUMBER: _builtins.int
     queues: _builtins.int
     """only ever more"""
     retention_ms: _builtins.int
@@ -40,6 +42,10 @@ class TopicSettings(_message.Message):
     """of each queue; 0: no bound"""
     readable: _builtins.bool
     writable: _builtins.bool
+    until_consumed: _builtins.bool
+    """forgotten as soon as every group has committed past it; needs a bound, too"""
+    id_window_ms: _builtins.int
+    """in log time; a business id is stored once in it; 0: ids mean nothing"""
     def __init__(
         self,
         *,
@@ -48,11 +54,15 @@ class TopicSettings(_message.Message):
         retention_bytes: _builtins.int | None = ...,
         readable: _builtins.bool | None = ...,
         writable: _builtins.bool | None = ...,
+        until_consumed: _builtins.bool | None = ...,
+        id_window_ms: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_writable", b"_writable", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "writable", b"writable"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_writable", b"_writable", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__id_window_ms: _TypeAlias = _typing.Literal["id_window_ms"]  # noqa: Y015
+    _WhichOneofArgType__id_window_ms: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms"]  # noqa: Y015
     _WhichOneofReturnType__queues: _TypeAlias = _typing.Literal["queues"]  # noqa: Y015
     _WhichOneofArgType__queues: _TypeAlias = _typing.Literal["_queues", b"_queues"]  # noqa: Y015
     _WhichOneofReturnType__readable: _TypeAlias = _typing.Literal["readable"]  # noqa: Y015
@@ -61,8 +71,12 @@ class TopicSettings(_message.Message):
     _WhichOneofArgType__retention_bytes: _TypeAlias = _typing.Literal["_retention_bytes", b"_retention_bytes"]  # noqa: Y015
     _WhichOneofReturnType__retention_ms: _TypeAlias = _typing.Literal["retention_ms"]  # noqa: Y015
     _WhichOneofArgType__retention_ms: _TypeAlias = _typing.Literal["_retention_ms", b"_retention_ms"]  # noqa: Y015
+    _WhichOneofReturnType__until_consumed: _TypeAlias = _typing.Literal["until_consumed"]  # noqa: Y015
+    _WhichOneofArgType__until_consumed: _TypeAlias = _typing.Literal["_until_consumed", b"_until_consumed"]  # noqa: Y015
     _WhichOneofReturnType__writable: _TypeAlias = _typing.Literal["writable"]  # noqa: Y015
     _WhichOneofArgType__writable: _TypeAlias = _typing.Literal["_writable", b"_writable"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__id_window_ms) -> _WhichOneofReturnType__id_window_ms | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__queues) -> _WhichOneofReturnType__queues | None: ...
     @_typing.overload
@@ -71,6 +85,8 @@ class TopicSettings(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retention_bytes) -> _WhichOneofReturnType__retention_bytes | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__retention_ms) -> _WhichOneofReturnType__retention_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__until_consumed) -> _WhichOneofReturnType__until_consumed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__writable) -> _WhichOneofReturnType__writable | None: ...
 
@@ -84,11 +100,14 @@ class TopicQueue(_message.Message):
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    DELAYED_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     start_offset: _builtins.int
     end_offset: _builtins.int
     bytes: _builtins.int
     """of its batches that the log still has, those before its start included"""
+    delayed: _builtins.int
+    """batches that are not visible yet"""
     def __init__(
         self,
         *,
@@ -96,10 +115,11 @@ class TopicQueue(_message.Message):
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
         bytes: _builtins.int = ...,
+        delayed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "end_offset", b"end_offset", "queue", b"queue", "start_offset", b"start_offset"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "delayed", b"delayed", "end_offset", b"end_offset", "queue", b"queue", "start_offset", b"start_offset"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -121,6 +141,7 @@ class LogHold(_message.Message):
     RETENTION_MS_FIELD_NUMBER: _builtins.int
     RETENTION_BYTES_FIELD_NUMBER: _builtins.int
     NEWEST_MS_FIELD_NUMBER: _builtins.int
+    HIDDEN_FIELD_NUMBER: _builtins.int
     first_index: _builtins.int
     """the range"""
     last_index: _builtins.int
@@ -136,6 +157,8 @@ class LogHold(_message.Message):
     """of each of its queues; 0: no bound"""
     newest_ms: _builtins.int
     """log time of the newest batch there of that queue"""
+    hidden: _builtins.int
+    """batches of it there that are not visible yet"""
     def __init__(
         self,
         *,
@@ -147,10 +170,11 @@ class LogHold(_message.Message):
         retention_ms: _builtins.int = ...,
         retention_bytes: _builtins.int = ...,
         newest_ms: _builtins.int = ...,
+        hidden: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "last_index", b"last_index", "newest_ms", b"newest_ms", "place", b"place", "queues", b"queues", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_index", b"first_index", "hidden", b"hidden", "last_index", b"last_index", "newest_ms", b"newest_ms", "place", b"place", "queues", b"queues", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -165,7 +189,17 @@ class TopicDescription(_message.Message):
     QUEUES_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     HOLDING_FIELD_NUMBER: _builtins.int
+    IDS_FIELD_NUMBER: _builtins.int
+    IDS_SHORTENED_MS_FIELD_NUMBER: _builtins.int
+    IDS_KEPT_MS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    ids: _builtins.int
+    """business ids that are remembered"""
+    ids_shortened_ms: _builtins.int
+    """The window was shortened, for the shard had no room: log time of the last time that an id left
+    early, and how long that one had been remembered. 0: never.
+    """
+    ids_kept_ms: _builtins.int
     @_builtins.property
     def settings(self) -> Global___TopicSettings:
         """every field is set"""
@@ -190,10 +224,13 @@ class TopicDescription(_message.Message):
         queues: _abc.Iterable[Global___TopicQueue] | None = ...,
         hold: Global___LogHold | None = ...,
         holding: _abc.Iterable[_builtins.int] | None = ...,
+        ids: _builtins.int = ...,
+        ids_shortened_ms: _builtins.int = ...,
+        ids_kept_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "holding", b"holding", "name", b"name", "queues", b"queues", "settings", b"settings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "holding", b"holding", "ids", b"ids", "ids_kept_ms", b"ids_kept_ms", "ids_shortened_ms", b"ids_shortened_ms", "name", b"name", "queues", b"queues", "settings", b"settings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

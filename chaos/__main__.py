@@ -1,0 +1,137 @@
+"""``python -m chaos``: break a cluster of real processes on this machine, and say what it lost.
+
+Exit code 0: everything planned happened and nothing was wrong; 1: something was; 2: the command
+line; 130: interrupted. No process, proxy or data directory stays, whichever it is.
+"""
+
+import argparse
+import asyncio
+import re
+import secrets
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from chaos.live.faults import FAULTS
+from chaos.live.page import page
+from chaos.live.run import run
+from chaos.live.schedule import SCENARIOS, kinds_of
+from chaos.live.verdict import Plan, Verdict
+from chaos.live.view import View, print_summary
+from chaos.mutants.patches import MUTANTS
+from raftlog.base.errors import RaftlogError
+
+UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
+INTERRUPTED: Final = 130
+SECONDS_MAX: Final = 7 * 24 * 3600
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of "90s", "10m", "5h" or "90".
+
+    Raises:
+        ValueError: It is no time.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    seconds = float(found[1]) * UNITS[found[2] or "s"] if found else 0.0
+    if not 1 <= seconds <= SECONDS_MAX:
+        raise ValueError(f"{text!r} is no time from a second to a week; write 90s, 10m or 5h")
+    return seconds
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m chaos", description=__doc__)
+    below = parser.add_subparsers(dest="command", required=True)
+    below.add_parser("list", help="show the scenarios and the faults")
+    one = below.add_parser("run", help="run a scenario")
+    one.add_argument("name", choices=list(SCENARIOS), metavar="NAME", help=", ".join(SCENARIOS))
+    one.add_argument("--seed", type=int, help="which schedule; without it, any")
+    one.add_argument("--time", type=seconds_of, help="how long: 90s, 10m, 5h")
+    one.add_argument("--faults", default="", help="kinds or groups instead: power,kill,network")
+    one.add_argument("--nodes", type=int, choices=(3, 5), default=3)
+    one.add_argument("--mutant", default="", help="a planted bug, by its name")
+    one.add_argument("--report", type=Path, help="where the page goes: build/chaos-NAME-SEED.html")
+    one.add_argument("--keep", action="store_true", help="keep the files if something is wrong")
+    return parser
+
+
+def _plan(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Plan:
+    scenario = SCENARIOS[given.name]
+    named = tuple(each for each in given.faults.split(",") if each)
+    try:
+        kinds = kinds_of(named) if named else scenario.kinds
+    except ValueError as error:
+        parser.error(str(error))
+    if given.mutant and given.mutant not in {mutant.name for mutant in MUTANTS}:
+        parser.error(f"no mutant {given.mutant!r}; docs/reference/planted-bugs.md has them")
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    return Plan(
+        *(given.name, seed, given.time or scenario.time_s, given.nodes, kinds),
+        mutant=given.mutant,
+        faults=named,
+    )
+
+
+def _list(console: Console) -> None:
+    for title, rows in (
+        ("scenario", {name: each.text for name, each in SCENARIOS.items()}),
+        ("fault", {name: f"{each.group}: {each.text}" for name, each in FAULTS.items()}),
+    ):
+        table = Table(box=None, padding=(0, 2))
+        table.add_column(title)
+        table.add_column("")
+        for name, text in rows.items():
+            table.add_row(name, text)
+        console.print(table)
+
+
+def _write_page(verdict: Verdict, path: Path | None) -> Path:
+    path = path or Path("build") / f"chaos-{verdict.plan.name}-{verdict.plan.seed}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page(verdict), "utf-8")
+    return path
+
+
+async def _until_told(running: Coroutine[None, None, Verdict]) -> Verdict:
+    """Run; SIGTERM and a terminal that is closed are like ctrl-C."""
+    task = asyncio.ensure_future(running)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; return the exit code."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    console = Console()
+    if given.command == "list":
+        _list(console)
+        return 0
+    plan = _plan(parser, given)
+    try:
+        with View(plan, console) as view:
+            verdict = asyncio.run(_until_told(run(plan, view.tell, keep=given.keep)))
+    except RaftlogError as error:
+        console.print(f"the run could not be made: {error}")
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return INTERRUPTED
+    print_summary(verdict, console)
+    console.print(f"report: {_write_page(verdict, given.report)}", soft_wrap=True)
+    if verdict.is_interrupted:
+        return INTERRUPTED
+    return 1 if verdict.anomalies else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,40 @@
+"""How long nobody was acknowledged after the leader was lost, as clients saw it.
+
+From the moment of the loss to the first receipt of a later term. Not judged here: on a machine
+that does other things, too, a bar says more about those.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from chaos.check.client_history import Event, Outcome, Records
+
+
+def leaderless_times(events: Sequence[Event], records: Records) -> dict[str, list[float]]:
+    """Return the seconds after each loss: ``kill`` where connections were reset, else ``cut``."""
+    acks = sorted(
+        (records.ended[number], records.terms[number])
+        for number, outcome in enumerate(records.outcomes)
+        if outcome == Outcome.OK
+    )
+    moments = [ended for ended, _ in acks]
+    found: dict[str, list[float]] = {"kill": [], "cut": []}
+    for event in events:
+        if not event.lost_term:
+            continue
+        for ended, term in acks[bisect_left(moments, event.at) :]:
+            if term > event.lost_term:
+                found["kill" if event.kills else "cut"].append(ended - event.at)
+                break
+    return found
+
+
+def told(values: Sequence[float]) -> str:
+    """Say the two quantiles that matter."""
+    return f"p50 {quantile(values, 0.5):.2f} s, p99 {quantile(values, 0.99):.2f} s"
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """Return the value that ``share`` of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

@@ -1,0 +1,1 @@
+"""The chaos suite on real processes (L6): nodes behind proxies, faults, histories, a report."""

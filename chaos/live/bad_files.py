@@ -1,0 +1,229 @@
+"""The node's own files on a disk that may fail, be slow, and lose its power (ruling 28).
+
+Everything that a node does with files goes through here, and from here to the real ones.
+"""
+
+import errno
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from threading import Lock
+from typing import Final
+
+import msgspec
+
+from chaos.live.journal import Journal
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import StorageFailed
+from raftlog.storage.files import OsFile, OsFiles
+
+OPERATIONS: Final = ("read", "write", "sync")
+
+
+class Trouble(msgspec.Struct):
+    """Something that is wrong with a disk.
+
+    Attributes:
+        operation: Of which kind: read, write or sync.
+        error: The name of an error ("EIO"); "": it is only slow.
+        delay_s: How much longer each takes.
+        times: How many operations it concerns; 0: all.
+        path: Only files with this in their path.
+    """
+
+    operation: str
+    error: str = ""
+    delay_s: float = 0.0
+    times: int = 0
+    path: str = ""
+
+
+class Disk:
+    """What is wrong with a node's disk now, and how often that was met."""
+
+    def __init__(self) -> None:
+        self.journal: Final = Journal()
+        self.hits: Counter[str] = Counter()
+        self._troubles: list[Trouble] = []
+        self._lock = Lock()
+
+    def set(self, troubles: Sequence[Trouble]) -> None:
+        """From now on this is wrong, and nothing else."""
+        with self._lock:
+            self._troubles = list(troubles)
+
+    def meet(self, operation: str, path: str) -> None:
+        """Suffer what is wrong with ``operation`` on ``path``. Raises OSError."""
+        if not self._troubles:
+            return
+        delay_s, error = self._find(operation, path)
+        if delay_s:
+            time.sleep(delay_s)
+        if error:
+            raise OSError(getattr(errno, error), os.strerror(getattr(errno, error)), path)
+
+    def _find(self, operation: str, path: str) -> tuple[float, str]:
+        delay_s, error = 0.0, ""
+        with self._lock:
+            for trouble in list(self._troubles):
+                if trouble.operation != operation or trouble.path not in path:
+                    continue
+                self.hits[f"{operation} {trouble.error or 'slow'}"] += 1
+                delay_s += trouble.delay_s
+                error = error or trouble.error
+                if trouble.times:
+                    trouble.times -= 1
+                    if not trouble.times:
+                        self._troubles.remove(trouble)
+        return delay_s, error
+
+
+class BadFile(OsFile):
+    """A file on such a disk. What the cache has is read well: no disk is asked for it."""
+
+    def __init__(self, descriptor: int, path: str, disk: Disk) -> None:
+        super().__init__(descriptor, path)
+        self._disk = disk
+
+    def pread(self, length: int, offset: int) -> bytes:
+        """Read, or fail."""
+        self._disk.meet("read", self.path)
+        return super().pread(length, offset)
+
+    def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
+        """Write, or fail."""
+
+        def write() -> None:
+            self._disk.meet("write", self.path)
+            self._disk.journal.write(self._descriptor, buffers, offset)
+
+        self._try("write", offset, write)
+
+    def sync(self) -> None:
+        """Sync, or fail; what was not synced then never will be known to be."""
+
+        def sync() -> None:
+            self._disk.meet("sync", self.path)
+            self._disk.journal.sync(self._descriptor, os.fdatasync)
+
+        self._try("fdatasync", None, sync)
+
+    def truncate(self, size: int) -> None:
+        """Cut, or fail."""
+
+        def truncate() -> None:
+            self._disk.meet("write", self.path)
+            cut = lambda: os.ftruncate(self._descriptor, size)  # noqa: E731
+            self._disk.journal.resize(self._descriptor, size, cut)
+
+        self._try("ftruncate", size, truncate)
+
+    def allocate(self, size: int) -> None:
+        """Reserve, or fail."""
+
+        def allocate() -> None:
+            self._disk.meet("write", self.path)
+            reserve = lambda: os.posix_fallocate(self._descriptor, 0, size)  # noqa: E731
+            grown = max(size, os.fstat(self._descriptor).st_size)
+            self._disk.journal.resize(self._descriptor, grown, reserve)
+
+        self._try("fallocate", size, allocate)
+
+    def _try(self, what: str, where: int | None, do: Callable[[], None]) -> None:
+        try:
+            do()
+        except OSError as error:
+            raise StorageFailed(what, self.path, where, error) from error
+
+
+class BadFiles(OsFiles):
+    """A file system on such a disk. Names that were taken away are kept aside until synced."""
+
+    def __init__(self, disk: Disk, aside: Path) -> None:
+        self._disk = disk
+        self._aside = aside
+        self._kept = 0
+        aside.mkdir(parents=True, exist_ok=True)
+        for old in aside.iterdir():
+            old.unlink()
+
+    def open(self, path: str, *, create: bool = False) -> OsFile:
+        """Open; a name that is made is not durable yet."""
+        opened: list[OsFile] = []
+        if not create or os.path.lexists(path):
+            opened.append(super().open(path, create=create))
+        else:
+
+            def make() -> tuple[Callable[[], None], Callable[[], None]]:
+                opened.append(OsFiles.open(self, path, create=True))
+                return lambda: Path(path).unlink(missing_ok=True), _nothing
+
+            self._disk.journal.rename(_above(path), make)
+        return BadFile(opened[0]._descriptor, path, self._disk)
+
+    def sync_directory(self, path: str) -> None:
+        """Sync, or fail."""
+
+        def sync(directory: str) -> None:
+            try:
+                self._disk.meet("sync", path)
+            except OSError as error:
+                raise StorageFailed("fsync", path, None, error) from error
+            OsFiles.sync_directory(self, directory)
+
+        self._disk.journal.sync_names(path.rstrip("/"), sync)
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename; the name that is replaced is kept aside."""
+
+        def do() -> tuple[Callable[[], None], Callable[[], None]]:
+            kept = self._keep(new)
+            OsFiles.rename(self, old, new)
+
+            def back() -> None:
+                with suppress(FileNotFoundError):
+                    Path(new).replace(old)
+                _restore(kept, new)
+
+            return back, lambda: _forget(kept)
+
+        self._disk.journal.rename(_above(new), do)
+
+    def remove(self, path: str) -> None:
+        """Take a name away, and keep it aside."""
+
+        def do() -> tuple[Callable[[], None], Callable[[], None]]:
+            kept = self._keep(path)
+            OsFiles.remove(self, path)
+            return lambda: _restore(kept, path), lambda: _forget(kept)
+
+        self._disk.journal.rename(_above(path), do)
+
+    def _keep(self, path: str) -> Path | None:
+        if not os.path.lexists(path):
+            return None
+        self._kept += 1
+        kept = self._aside / str(self._kept)
+        kept.hardlink_to(path)
+        return kept
+
+
+def _above(path: str) -> str:
+    return str(Path(path).parent)
+
+
+def _restore(kept: Path | None, path: str) -> None:
+    if kept is not None:
+        kept.replace(path)
+
+
+def _forget(kept: Path | None) -> None:
+    if kept is not None:
+        kept.unlink(missing_ok=True)
+
+
+def _nothing() -> None:
+    """Nothing was kept aside."""

@@ -1,0 +1,268 @@
+"""A cluster of processes behind proxies: one for each directed link, one before each node.
+
+Everything is below one directory, made for the run and removed after it. A node is started by
+``chaos.live.node``, so its disk does what the suite says.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from typing import Final
+
+import msgspec
+
+from chaos.live.bad_files import Trouble
+from chaos.live.conditions import CLEAR, Condition
+from chaos.live.node import SOCKET, TROUBLES
+from chaos.live.proxy import Proxy
+from raftlog.base.errors import RaftlogError, Unavailable
+from raftlog.base.ids import NodeId
+from raftlog.client.routing import ask_status
+from raftlog.server.config import load_config
+from raftlog.server.formation import form
+from raftlog.server.observation import ClusterView, NodeView, observe
+from raftlog.testing.processes import NodeAddress, NodeProcess, local_addresses
+
+READY_S: Final = 30.0
+LOOK_S: Final = 0.05
+ORDER_S: Final = 10.0
+SETTINGS: Final = ("segment_mib: 8", "scrub: {mib_per_s: 64, rest_minutes: 1}")
+"""Small segments: rolling and trimming happen in a short run, too."""
+
+
+class LiveNode(NodeProcess):
+    """One node's process, whose disk can be told what to do."""
+
+    def __init__(self, address: NodeAddress, directory: Path, *, mutant: str = "") -> None:
+        super().__init__(address, directory / "cluster.yml", directory / f"{address.node}.log")
+        self.data: Final = directory / "data" / address.node
+        self.place: Final = directory / f"{address.node}.disk"
+        self.place.mkdir(exist_ok=True)
+        self.excused = False
+        """Whether it may end by itself: its disk was told to fail."""
+        self.starts = 0
+        self._mutant = mutant
+
+    def _program(self) -> list[str]:
+        return [sys.executable, "-m", "chaos.live.node", str(self.place), self._mutant]
+
+    def begin(self, troubles: Sequence[Trouble] = (), *, join: bool = False) -> None:
+        """Start the process on a disk with these troubles, perhaps as a new replica."""
+        if troubles:
+            (self.place / TROUBLES).write_bytes(msgspec.json.encode(list(troubles)))
+        self._options = ("--join",) if join else ()
+        self.starts += 1
+        (self.place / SOCKET).unlink(missing_ok=True)
+        self.start()
+
+    async def ended(self) -> int:
+        """Wait for the process to end, killing it if it hangs."""
+        return await asyncio.to_thread(self.wait)
+
+    async def order(self, order: dict[str, object]) -> dict[str, int]:
+        """Tell the node's disk something; return its answer, {} if it is gone."""
+        try:
+            async with asyncio.timeout(ORDER_S):
+                reader, writer = await asyncio.open_unix_connection(str(self.place / SOCKET))
+                try:
+                    writer.write(msgspec.json.encode(order) + b"\n")
+                    line = await reader.readline()
+                finally:
+                    writer.close()
+        except (OSError, TimeoutError):
+            return {}
+        return msgspec.json.decode(line, type=dict[str, int]) if line else {}
+
+    def why(self) -> str:
+        """Say how the process ended, and the reason that it gave."""
+        reasons = [line for line in self.last_words().splitlines() if "stopping: " in line]
+        return f"{self.ending()}: {reasons[-1] if reasons else self.last_line()}"
+
+    async def trouble(self, troubles: Sequence[Trouble]) -> dict[str, int]:
+        """Say what is wrong with the disk from now on; return what was met so far."""
+        return await self.order({"troubles": msgspec.to_builtins(troubles)})
+
+    async def cut_power(self, kind: str, seed: int) -> dict[str, int]:
+        """Lose the power: what was not synced is gone, at least in part. Says how much there was.
+
+        Returns {} if the process had ended before.
+        """
+        report = self.place / "power.json"
+        report.unlink(missing_ok=True)
+        self._is_wanted = False
+        if self._paused:
+            self.resume()
+        await self.order({"power": kind, "seed": seed, "report": str(report)})
+        await self.ended()
+        if not report.exists():
+            return {}
+        return msgspec.json.decode(report.read_bytes(), type=dict[str, int])
+
+
+class LiveCluster:
+    """The nodes, the links between them, and the doors for clients."""
+
+    def __init__(self, directory: Path, nodes: int, *, mutant: str = "") -> None:
+        self.directory: Final = directory
+        self.addresses: Final = local_addresses(nodes)
+        self.names: Final = [address.node for address in self.addresses]
+        self.nodes: Final = {
+            address.node: LiveNode(address, directory, mutant=mutant) for address in self.addresses
+        }
+        peers = {address.node: address.peer for address in self.addresses}
+        self.links: Final = {
+            (one, other): Proxy(peers[other])
+            for one in self.names
+            for other in self.names
+            if one != other
+        }
+        """By who dials and who is dialled."""
+        self.doors: Final = {address.node: Proxy(address.client) for address in self.addresses}
+        self.view = ClusterView(())
+        """As it was seen last."""
+
+    @property
+    def seeds(self) -> list[str]:
+        """Where clients reach the nodes: through their doors."""
+        return [self.doors[node].address for node in self.names]
+
+    async def open(self) -> None:
+        """Open every proxy, form the cluster, start the nodes, and wait until they serve."""
+        for proxy in self._proxies():
+            await proxy.open()
+        config = self.directory / "cluster.yml"
+        config.write_text(self._config_text())
+        await asyncio.to_thread(form, load_config(config))
+        for node in self.nodes.values():
+            node.begin()
+        await self.settled()
+
+    async def aclose(self) -> None:
+        """End every process and every proxy; the directory stays."""
+        for node in self.nodes.values():
+            node.kill()
+        for node in self.nodes.values():
+            if node.starts:
+                await node.ended()
+        for proxy in self._proxies():
+            await proxy.aclose()
+
+    # -- looking
+
+    async def look(self) -> ClusterView:
+        """Ask every node what it believes, behind the proxies' backs."""
+        addresses = {address.node: address.client for address in self.addresses}
+        self.view = await observe(addresses)
+        return self.view
+
+    async def leader(self, timeout_s: float = READY_S) -> NodeView:
+        """Return who leads, once a majority follows somebody."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            view = await self.look()
+            leader = view.leader(0)
+            if leader is not None and not view.complaint:
+                return leader
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"after {timeout_s:g} s: {view.complaint}")
+            await asyncio.sleep(LOOK_S)
+
+    async def settled(self, timeout_s: float = READY_S) -> None:
+        """Wait until every node runs, follows, votes, and has what is committed now.
+
+        Only then may something be taken from a disk that nobody can see is missing (ruling 16).
+
+        Raises:
+            Unavailable: It did not come to that in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        commit: int | None = None
+        while True:
+            view = await self.look()
+            leader = view.leader(0)
+            if leader is not None and not view.complaint and not view.missing:
+                commit = leader.commit if commit is None else commit
+                voters = set(leader.voters)
+                behind = [
+                    each
+                    for each in view.nodes
+                    if each.leader != leader.node
+                    or each.durable < commit
+                    or each.applied < commit
+                    or each.node not in voters
+                ]
+                if not behind and await self._is_sound():
+                    return
+            if time.monotonic() >= deadline:
+                raise Unavailable(f"the cluster is not whole after {timeout_s:g} s: {view}")
+            await asyncio.sleep(LOOK_S)
+
+    async def _is_sound(self) -> bool:
+        """Whether no node has entries that it knows to be damaged."""
+        for address in self.addresses:
+            try:
+                status = await ask_status(address.client)
+            except RaftlogError:
+                return False
+            if status.counters.get("faulty_entries_size", 0):
+                return False
+        return True
+
+    # -- links
+
+    def between(self, one: NodeId, other: NodeId, condition: Condition) -> None:
+        """Set how everything is that goes from ``one`` to ``other``, whoever has dialled.
+
+        ``condition.there`` is the way from ``one`` to ``other``.
+        """
+        self.links[one, other].set(condition)
+        turned = Condition(condition.back, condition.there, condition.refuses)
+        self.links[other, one].set(turned)
+
+    def around(self, node: NodeId, condition: Condition, *, door: bool = False) -> None:
+        """Set all of a node's links; ``there`` is the way to it. ``door``: its clients' too."""
+        for other in self.names:
+            if other != node:
+                self.between(other, node, condition)
+        if door:
+            self.doors[node].set(condition)
+
+    def proxies_of(self, node: NodeId) -> list[Proxy]:
+        """Return every proxy between a node and anybody."""
+        links = [proxy for pair, proxy in self.links.items() if node in pair]
+        return [*links, self.doors[node]]
+
+    def clear(self) -> None:
+        """All links are good again."""
+        for proxy in self._proxies():
+            proxy.set(CLEAR)
+
+    # -- directories
+
+    def wipe(self, node: NodeId) -> None:
+        """Take a stopped node's directory away."""
+        rmtree(self.nodes[node].data)
+
+    def _proxies(self) -> list[Proxy]:
+        return [*self.links.values(), *self.doors.values()]
+
+    def _config_text(self) -> str:
+        data = self.directory / "data"
+        lines = ["cluster: chaos", f"data: {data}", "durability: fsync", *SETTINGS, "nodes:"]
+        for address in self.addresses:
+            me = address.node
+            dial = ", ".join(
+                f"{other}: '{self.links[me, other].address}'"
+                for other in self.names
+                if other != me
+            )
+            lines += [
+                f"  {me}:",
+                f"    listen: {{peer: '{address.peer}', client: '{address.client}'}}",
+                f"    advertise: {{client: '{self.doors[me].address}'}}",
+                f"    dial: {{{dial}}}",
+            ]
+        return "\n".join(lines) + "\n"

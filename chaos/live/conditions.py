@@ -1,0 +1,40 @@
+"""How a link is at the moment: what happens to bytes on their way, each way by itself."""
+
+import msgspec
+
+
+class Way(msgspec.Struct, frozen=True):
+    """One direction of a link.
+
+    Attributes:
+        cut: Nothing passes, and nobody is told: bytes wait, as TCP would send them again.
+        delay_s: How much later bytes arrive.
+        bytes_per_s: How many pass in a second; 0: as many as come.
+    """
+
+    cut: bool = False
+    delay_s: float = 0.0
+    bytes_per_s: int = 0
+
+
+class Condition(msgspec.Struct, frozen=True):
+    """A link: ``there`` is the way to the target, ``back`` the way of its answers."""
+
+    there: Way = Way()
+    back: Way = Way()
+    refuses: bool = False
+    """Who connects is reset."""
+
+
+CLEAR = Condition()
+CUT = Condition(Way(cut=True), Way(cut=True))
+DEAF = Condition(there=Way(cut=True))
+"""The target hears nothing and is heard."""
+MUTE = Condition(back=Way(cut=True))
+"""The target hears everything and is not heard."""
+
+
+def slow(delay_s: float, bytes_per_s: int = 0) -> Condition:
+    """Return a link on which everything takes longer, both ways."""
+    way = Way(delay_s=delay_s, bytes_per_s=bytes_per_s)
+    return Condition(way, way)

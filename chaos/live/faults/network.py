@@ -1,0 +1,144 @@
+"""Links that are cut, deaf, slow, reset and half open."""
+
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from chaos.check.client_history import Event
+from chaos.live.conditions import CLEAR, CUT, DEAF, MUTE, Condition, Way, slow
+from chaos.live.faults.fault import Do, Fault, Step, choose, mark_loss
+from chaos.live.proxy import Proxy
+from chaos.live.world import World
+from raftlog.base.ids import NodeId
+
+
+def _around(condition_of: Callable[[Random], Condition], *, door: bool) -> Do:
+    """All links of one node are so for a while."""
+
+    async def do(world: World, step: Step, event: Event, random: Random) -> None:
+        cluster = world.cluster
+        name = await choose(world, random)
+        condition = condition_of(random)
+        if condition.there.cut or condition.back.cut:
+            await mark_loss(world, event, name, kills=False)
+        event.target = name
+        carried = _bytes_waiting(cluster.proxies_of(name))
+        cluster.around(name, condition, door=door)
+        try:
+            await world.rest(step.lasts_s)
+            _prove(event, cluster.proxies_of(name), carried)
+        finally:
+            cluster.clear()
+
+    return do
+
+
+def _prove(event: Event, proxies: list[Proxy], before: int) -> None:
+    """The fault happened if bytes met it: they waited, or were late."""
+    met = _bytes_waiting(proxies) - before
+    event.happened = met > 0
+    event.note = f"{met} pieces were kept waiting"
+
+
+def _bytes_waiting(proxies: list[Proxy]) -> int:
+    return sum(proxy.delayed for proxy in proxies)
+
+
+async def one_link(world: World, step: Step, event: Event, random: Random) -> None:
+    """Two nodes can't reach each other; both reach everybody else."""
+    cluster = world.cluster
+    one = await choose(world, random)
+    other = random.choice([name for name in cluster.names if name != one])
+    event.target = f"{one} - {other}"
+    proxies = [cluster.links[one, other], cluster.links[other, one]]
+    before = _bytes_waiting(proxies)
+    cluster.between(one, other, random.choice((CUT, DEAF, MUTE)))
+    try:
+        await world.rest(step.lasts_s)
+        _prove(event, proxies, before)
+    finally:
+        cluster.clear()
+
+
+async def halves(world: World, step: Step, event: Event, random: Random) -> None:
+    """A minority is cut off, together."""
+    cluster = world.cluster
+    minority = random.sample(cluster.names, (len(cluster.names) - 1) // 2)
+    leader = await cluster.leader()
+    await mark_loss(world, event, leader.node, kills=False)
+    if leader.node not in minority:
+        event.lost_term = 0
+    event.target = ", ".join(minority)
+    pairs: list[tuple[NodeId, NodeId]] = [
+        (one, other) for one in minority for other in cluster.names if other not in minority
+    ]
+    proxies = [
+        cluster.links[pair] for one, other in pairs for pair in ((one, other), (other, one))
+    ]
+    before = _bytes_waiting(proxies)
+    for one, other in pairs:
+        cluster.between(one, other, CUT)
+    try:
+        await world.rest(step.lasts_s)
+        _prove(event, proxies, before)
+    finally:
+        cluster.clear()
+
+
+async def reset(world: World, step: Step, event: Event, random: Random) -> None:
+    """All connections of a node are reset, again and again for a moment."""
+    name = await choose(world, random)
+    event.target = name
+    count = 0
+    for _ in range(random.randint(1, 5)):
+        count += sum(proxy.reset() for proxy in world.cluster.proxies_of(name))
+        await world.rest(min(step.lasts_s, 1.0) / 5)
+    event.happened = count > 0
+    event.note = f"{count} connections were reset"
+
+
+async def half_open(world: World, step: Step, event: Event, random: Random) -> None:
+    """A node's end of every connection is gone, and the other end is not told."""
+    name = await choose(world, random)
+    event.target = name
+    count = sum(proxy.forget() for proxy in world.cluster.proxies_of(name))
+    event.happened = count > 0
+    event.note = f"{count} connections were half open"
+    await world.rest(step.lasts_s)
+    for proxy in world.cluster.proxies_of(name):
+        proxy.reset()
+
+
+def _late(random: Random) -> Condition:
+    return slow(random.uniform(0.005, 0.2))
+
+
+def _thin(random: Random) -> Condition:
+    return slow(0.0, random.randint(20_000, 500_000))
+
+
+def _always(condition: Condition) -> Callable[[Random], Condition]:
+    return lambda _: condition
+
+
+def _one_way_late(random: Random) -> Condition:
+    return Condition(Way(delay_s=random.uniform(0.05, 0.4)), CLEAR.back)
+
+
+FAULTS: Final = {
+    "cut-off": Fault("network", "a node reaches nobody", _around(_always(CUT), door=True), 3),
+    "cut-peers": Fault(
+        "network", "a node reaches clients but no peer", _around(_always(CUT), door=False)
+    ),
+    "deaf": Fault("network", "a node hears no peer", _around(_always(DEAF), door=False)),
+    "mute": Fault("network", "no peer hears a node", _around(_always(MUTE), door=False)),
+    "one-link": Fault("network", "two nodes can't reach each other", one_link),
+    "halves": Fault("network", "a minority is cut off", halves),
+    "late": Fault("network", "a node's links are late", _around(_late, door=True)),
+    "late-one-way": Fault(
+        "network", "what a node gets is late", _around(_one_way_late, door=True)
+    ),
+    "thin": Fault("network", "a node's links are thin", _around(_thin, door=False), 1),
+    "reset": Fault("network", "a node's connections are reset", reset),
+    "half-open": Fault("network", "a node's connections are half open", half_open),
+}

@@ -1,0 +1,87 @@
+"""``python -m chaos.live.node DIRECTORY MUTANT COMMAND...``: ``raftlog`` on a disk that can fail.
+
+In no wheel. The product has no switch for this: the files that it opens are replaced here, and so
+is, for a planted bug, the source of a module (ruling 37); MUTANT is "" for the product as it is.
+In DIRECTORY are the socket by which the suite says what happens to the disk, and what is kept
+aside.
+Nothing of raftlog may be imported before the hook is installed.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from chaos.mutants.hook import install
+from chaos.mutants.patches import find
+
+if TYPE_CHECKING:
+    from chaos.live.bad_files import Disk
+
+SOCKET: Final = "disk.sock"
+ASIDE: Final = "aside"
+TROUBLES: Final = "troubles.json"
+"""What is wrong with the disk from the start; read once."""
+
+
+def main() -> None:
+    """Become a node."""
+    place, mutant, *arguments = sys.argv[1:]
+    if mutant:
+        install(find(mutant))
+    from chaos.live.bad_files import BadFiles, Disk, Trouble  # noqa: PLC0415  (after the hook)
+    from raftlog.storage import directory  # noqa: PLC0415
+
+    disk = Disk()
+    files = BadFiles(disk, Path(place) / ASIDE)
+    directory.OsFiles = lambda: files  # type: ignore[misc,assignment]
+    if (troubles := Path(place) / TROUBLES).exists():
+        disk.set(msgspec.json.decode(troubles.read_bytes(), type=list[Trouble]))
+        troubles.unlink()
+    path = Path(place) / SOCKET
+    path.unlink(missing_ok=True)
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(str(path))
+    listening.listen()
+    Thread(target=_serve, args=(listening, disk), daemon=True).start()
+    sys.argv = ["raftlog", *arguments]
+    from raftlog.__main__ import main as raftlog  # noqa: PLC0415
+
+    sys.exit(raftlog())
+
+
+def _serve(listening: socket.socket, disk: "Disk") -> None:
+    while True:
+        connection, _ = listening.accept()
+        with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
+            for line in stream:
+                stream.write(msgspec.json.encode(_obey(msgspec.json.decode(line), disk)) + b"\n")
+                stream.flush()
+
+
+def _obey(order: dict[str, object], disk: "Disk") -> dict[str, int]:
+    from chaos.live.bad_files import Trouble  # noqa: PLC0415  (after the hook)
+
+    match order:
+        case {"troubles": list(troubles)}:
+            disk.set(msgspec.convert(troubles, list[Trouble]))
+            return dict(disk.hits)
+        case {"hits": _}:
+            return dict(disk.hits)
+        case {"power": str(kind), "seed": int(seed), "report": str(report)}:
+            found = disk.journal.cut_power(kind, seed)
+            Path(report).write_bytes(msgspec.json.encode(found))
+            os.kill(os.getpid(), signal.SIGKILL)
+            return found  # pragma: no cover  (nobody is here any more)
+        case _:
+            raise ValueError(f"{order} is no order")
+
+
+if __name__ == "__main__":
+    main()

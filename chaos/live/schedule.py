@@ -1,0 +1,84 @@
+"""What a run does to its cluster: scenarios by name, and schedules drawn from a seed.
+
+A schedule says which fault comes when, how long it lasts, and from which seed it draws whom it
+hits. Who leads at that moment is the cluster's business, so two runs of one schedule hit the same
+role, not always the same node.
+"""
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import Final
+
+import msgspec
+
+from chaos.live.faults import FAULTS
+from chaos.live.faults.fault import Step
+
+PAUSE_S: Final = (0.3, 1.5)
+LASTS_S: Final = (0.2, 4.0)
+
+
+class Scenario(msgspec.Struct, frozen=True):
+    """A schedule with a name: these faults, in any order, again and again."""
+
+    text: str
+    kinds: tuple[str, ...]
+    time_s: float = 60.0
+
+
+def _of(*groups: str) -> tuple[str, ...]:
+    return tuple(kind for kind, fault in FAULTS.items() if fault.group in groups)
+
+
+SCENARIOS: Final[dict[str, Scenario]] = {
+    "all": Scenario("everything", tuple(FAULTS), 600.0),
+    "verify": Scenario(
+        "a minute with one fault of each group",
+        ("kill", "pause", "cut-off", "reset", "power", "power-all", "sync-error", "transfer"),
+    ),
+    "leaders": Scenario("leaders are killed, cut off, paused", ("kill", "cut-off", "pause")),
+    "power": Scenario("power fails, at one node and at all", ("power", "power-all", "kill")),
+    "network": Scenario("links of every kind", _of("network")),
+    "disks": Scenario("slow, full, sick and rotten disks", _of("disk")),
+    "members": Scenario("members change while others fail", (*_of("members"), "kill", "cut-off")),
+    "promises": Scenario(
+        "power fails between a promise and the disk", ("promise-ack", "promise-vote"), 90.0
+    ),
+    "maintenance": Scenario(
+        "what operators do", ("restart", "rolling-restart", "transfer", "drain", "demote")
+    ),
+}
+
+
+def kinds_of(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the kinds that ``names`` name: kinds themselves, or groups of them.
+
+    Raises:
+        ValueError: There is no such kind or group.
+    """
+    found: list[str] = []
+    for name in names:
+        kinds = [name] if name in FAULTS else _of(name)
+        if not kinds:
+            groups = sorted({fault.group for fault in FAULTS.values()})
+            raise ValueError(f"no fault {name!r}; groups are {', '.join(groups)}")
+        found += kinds
+    return tuple(dict.fromkeys(found))
+
+
+def draw(seed: int, kinds: Sequence[str]) -> Iterator[Step]:
+    """Yield steps without end, the same ones for the same seed and kinds.
+
+    Each kind comes once, in some order, before weights decide: a short run has them all.
+    """
+    random = Random(f"schedule {seed}")
+    first = random.sample(list(kinds), len(kinds))
+    weights = [FAULTS[kind].weight for kind in kinds]
+    while True:
+        kind = first.pop() if first else random.choices(list(kinds), weights)[0]
+        yield Step(
+            kind,
+            round(random.uniform(*PAUSE_S), 3),
+            round(random.uniform(*LASTS_S), 3),
+            random.getrandbits(32),
+        )

@@ -1,0 +1,21 @@
+"""What clients do while the cluster is broken: one kind of client a file.
+
+A new one is a class with the methods of ``workload.Workload``, and a line in ``EVERYBODY``.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from chaos.live.workloads.groups import StreamGroup
+from chaos.live.workloads.idempotent import IdempotentProducers
+from chaos.live.workloads.plain import PlainProducer
+from chaos.live.workloads.readers import Readers
+from chaos.live.workloads.workload import Workload
+from chaos.live.world import World
+
+EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
+    "idempotent": IdempotentProducers,
+    "plain": PlainProducer,
+    "readers": Readers,
+    "groups": StreamGroup,
+}

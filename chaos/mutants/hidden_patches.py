@@ -1,0 +1,109 @@
+"""Bugs of what is hidden for a while: bodies that go too early, deliveries at the wrong time."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_HIDDEN: Final = "raftlog.broker.hidden"
+_DELAYS: Final = "raftlog.broker.delays"
+
+HIDDEN_MUTANTS: Final = (
+    Mutant(
+        "visible reference not counted",
+        "raftlog.broker.needs",
+        (("        row.visible_end = end\n", ""),),
+        rulings=(7,),
+    ),
+    Mutant(
+        "hidden body not counted",
+        "raftlog.broker.queue_index",
+        (("(need.hidden or start < need.visible_end)", "start < need.visible_end"),),
+        rulings=(7,),
+    ),
+    Mutant(
+        "relocated although it has moved on",
+        _HIDDEN,
+        (
+            (
+                "        if row is None or (row.index, row.position) != old or",
+                "        if row is None or",
+            ),
+        ),
+        tests=("tests/broker/test_hidden.py",),
+        rulings=(7,),
+    ),
+    Mutant(
+        "copy of another batch",
+        "raftlog.service.relocating",
+        (
+            (
+                "self._propose(stored[: len(found)], found)",
+                "self._propose(stored[: len(found)], found[::-1])",
+            ),
+        ),
+        tests=("tests/service/test_relocating.py",),
+        rulings=(7,),
+    ),
+    Mutant(
+        "delivered early",
+        _DELAYS,
+        (
+            (
+                "        is_due = order is not None and _due_of(order) <= log_time_ms\n",
+                "        is_due = order is not None and _due_of(order) <= log_time_ms + 700\n",
+            ),
+        ),
+        elsewhere=(
+            (
+                "raftlog.broker.timetable",
+                (
+                    (
+                        "            if kind.due_ms > log_time_ms:\n",
+                        "            if kind.due_ms > log_time_ms + 700:\n",
+                    ),
+                ),
+            ),
+        ),
+        rulings=(8,),
+    ),
+    Mutant(
+        "delivered again after a restore",
+        _HIDDEN,
+        (
+            (
+                (
+                    "        row = self.table.delete(key)\n"
+                    "        queue = self._queues.get(row.queue)\n"
+                ),
+                (
+                    "        row = self.table.rows[key]\n"
+                    "        queue = self._queues.get(row.queue)\n"
+                ),
+            ),
+        ),
+        rulings=(7,),
+    ),
+    Mutant(
+        "cancelled and forgotten at once",
+        _DELAYS,
+        (("            self.cancelled.add(CancelledBatch(*key, row.held))\n", ""),),
+    ),
+    Mutant(
+        "delayed batch stored again",
+        "raftlog.broker.hiding",
+        (("                    return answer\n", "                    return None\n"),),
+        rulings=(9,),
+    ),
+    Mutant(
+        "body on its way to the disk read from the file",
+        "raftlog.service.read",
+        (
+            (
+                "        if tail(Index(max(indexes))) is None:\n",
+                "        if tail(indexes[-1]) is None:\n",
+            ),
+        ),
+        tests=("tests/service/test_read.py",),
+        rulings=(14,),
+    ),
+)

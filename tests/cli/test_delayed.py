@@ -1,0 +1,84 @@
+"""``raftlog delayed`` on a real node: send, list, cancel, and what is said about it."""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from raftlog.cli.exits import Exit
+from tests.cli.conftest import Shell
+
+
+@pytest.fixture
+def topic(shell: Shell, request: pytest.FixtureRequest) -> str:
+    """A new topic with one queue."""
+    name = f"t-{abs(hash(request.node.name))}"
+    shell.text("topic", "create", name, "--queues", "1")
+    return name
+
+
+def test_it_is_told_when_it_is_visible_and_how_to_cancel_it(shell: Shell, topic: str) -> None:
+    """The command that is shown does it."""
+    told = shell.text("delayed", "send", topic, "v", "--delay", "1h")
+    assert told.startswith(f"{topic}: queue 0, visible from 20")
+    handle = re.search(r"raftlog delayed cancel (\S+)", told)
+    assert handle is not None
+    cancelled = "cancelled: it will never be visible\n"
+    assert shell.text("delayed", "cancel", handle[1]) == cancelled
+    assert shell.text("delayed", "cancel", handle[1]) == cancelled
+
+
+def test_what_is_due_is_there(shell: Shell, topic: str) -> None:
+    """By a delay, or a moment that is past; it can't be cancelled then."""
+    first = shell.json("delayed", "send", topic, "a", "--deliver-at", "2001-01-01T00:00:00Z")
+    shell.json("delayed", "send", topic, "b", "--delay", "50ms", "--key", "k")
+    read = shell.text("sub", topic, "--follow", "--count", "2", "--format", "%k %v%n")
+    assert read == " a\nk b\n"
+    late = shell("delayed", "cancel", first["handle"])
+    assert (late.code, late.out) == (Exit.FAILED, "too late: it is visible already\n")
+    assert shell("delayed", "cancel", first["handle"], "-o", "json").data["outcome"] == "delivered"
+
+
+def test_what_is_pending_is_shown(shell: Shell, topic: str) -> None:
+    """Also where a topic is described."""
+    assert shell("delayed", "list", topic).err == f"nothing is pending in {topic}\n"
+    sent = [shell.json("delayed", "send", topic, "v", "--delay", delay) for delay in ("2d", "40d")]
+    found = shell.json("delayed", "list", topic)
+    assert (found["topic"], found["pending"]) == (topic, 2)
+    assert [each["handle"] for each in found["messages"]] == [each["handle"] for each in sent]
+    due = datetime.fromisoformat(found["messages"][0]["due"])
+    assert timedelta(hours=47) < due - datetime.now(UTC) < timedelta(hours=49)
+    shown = shell("delayed", "list", topic, "--limit", "1")
+    assert shown.lines[0] == f"1 of 2 pending in {topic}"
+    assert sent[0]["handle"] in shown.out
+    assert f"2 delayed: raftlog delayed list {topic}\n" in shell.text("topic", "describe", topic)
+    assert shell.json("topic", "describe", topic)["queues"][0]["delayed"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ((), Exit.USAGE, "--delay or --deliver-at"),
+        (("--delay", "1h", "--deliver-at", "2030-01-01"), Exit.USAGE, "one of them"),
+        (("--delay", "-1s"), Exit.USAGE, "is no duration"),
+        (("--deliver-at", "soon"), Exit.USAGE, "is no moment"),
+        (("--delay", "41d"), Exit.FAILED, "40 days"),
+        (("--deliver-at", "2999-01-01"), Exit.FAILED, "40 days"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_refused(
+    shell: Shell, topic: str, arguments: tuple[str, ...], code: Exit, says: str
+) -> None:
+    """With what to write instead."""
+    ran = shell("delayed", "send", topic, "v", *arguments)
+    assert ran.code == code, ran
+    assert says in ran.err
+
+
+def test_a_handle_that_is_none_or_nobody_s(shell: Shell, topic: str) -> None:
+    """One is refused, the other is unknown."""
+    assert shell("delayed", "cancel", "rubbish").code == Exit.FAILED
+    sent = shell.json("delayed", "send", topic, "v", "--delay", "1h")
+    queue, id_, due = sent["handle"].split(".")
+    other = shell("delayed", "cancel", f"{queue}.{int(id_) + 1}.{due}")
+    assert (other.code, other.out.split(":")[0]) == (Exit.FAILED, "unknown")

@@ -1,0 +1,110 @@
+"""Whole runs: one that is good, and one that is interrupted; nothing is left of either."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+ROOT: Final = Path(__file__).parents[2]
+NODES: Final = 3
+RUN: Final = (sys.executable, "-m", "chaos", "run", "verify")
+
+
+def processes_of(directory: Path) -> list[str]:
+    """Return the command lines of all processes that speak of a directory."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = each.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(directory) in line:
+            found.append(line)
+    return found
+
+
+@contextmanager
+def started(tmp_path: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a run whose temporary files are below ``tmp_path``; it ends with the test."""
+    run = subprocess.Popen(
+        [*RUN, "--seed", "3", "--report", str(tmp_path / "report.html"), *options],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        yield run
+    finally:
+        run.kill()
+        run.communicate()
+
+
+def nothing_is_left(tmp_path: Path) -> None:
+    assert processes_of(tmp_path) == []
+    assert [path.name for path in tmp_path.glob("chaos-*")] == []
+
+
+def test_a_short_run_is_good_and_reported(tmp_path: Path) -> None:
+    with started(tmp_path, "--time", "8s", "--faults", "kill,power-all") as run:
+        told, _ = run.communicate(timeout=100)
+    assert run.returncode == 0, told
+    assert "no anomaly" in told
+    assert (
+        "python -m chaos run verify --seed 3 --time 8s --nodes 3 --faults kill,power-all" in told
+    )
+    assert "no anomaly" in (tmp_path / "report.html").read_text("utf-8")
+    nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("fault", ["pause", "kill"])
+def test_nothing_is_left_of_a_run_that_is_interrupted(
+    tmp_path: Path, number: signal.Signals, fault: str
+) -> None:
+    with started(tmp_path, "--time", "60s", "--faults", fault) as run:
+        deadline = time.monotonic() + 60
+        while len(processes_of(tmp_path)) < NODES and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(4)  # into the faults
+        assert len(processes_of(tmp_path)) >= NODES - 1
+        run.send_signal(number)
+        told, _ = run.communicate(timeout=60)
+    assert run.returncode == 130, told
+    nothing_is_left(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("faults", "mutant", "seen"),
+    [
+        ("promise-ack", "ack before fsync (NATS 7564, DLedger)", ""),
+        ("promise-vote", "vote not persisted before the reply (PySyncObj)", "lead"),
+        ("transfer,restart", "group offset not fenced", "group_offsets"),
+    ],
+)
+def test_a_planted_bug_is_caught(tmp_path: Path, faults: str, mutant: str, seen: str) -> None:
+    command = [*RUN, "--seed", "1", "--time", "80s", "--faults", faults, "--mutant", mutant]
+    command += ["--report", str(tmp_path / "report.html")]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        command,
+        check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "ANOMALY" in done.stdout
+    assert seen in done.stdout
+    assert "never happened" not in done.stdout
+    nothing_is_left(tmp_path)
