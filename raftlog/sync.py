@@ -102,6 +102,7 @@ class Groups(_Face[aio_groups.Groups]):
 
     list = _blocking(aio_groups.Groups.list)
     describe = _blocking(aio_groups.Groups.describe)
+    subscribe = _blocking(aio_groups.Groups.subscribe)
     seek = _blocking(aio_groups.Groups.seek)
     delete = _blocking(aio_groups.Groups.delete)
 

@@ -1,7 +1,8 @@
 """How long nobody was acknowledged after the leader was lost, as clients saw it.
 
-From the moment of the loss to the first receipt of a later term. Not judged here: on a machine
-that does other things, too, a bar says more about those.
+From the moment of the loss to the first receipt of a later term. A leader that still acknowledges
+in its old term what was sent after the moment was not lost: it was disturbed too shortly. Not
+judged here: on a machine that does other things, too, a bar says more about those.
 """
 
 from bisect import bisect_left
@@ -13,18 +14,20 @@ from chaos.check.client_history import Event, Outcome, Records
 def leaderless_times(events: Sequence[Event], records: Records) -> dict[str, list[float]]:
     """Return the seconds after each loss: ``kill`` where connections were reset, else ``cut``."""
     acks = sorted(
-        (records.ended[number], records.terms[number])
+        (records.ended[number], records.terms[number], records.began[number])
         for number, outcome in enumerate(records.outcomes)
         if outcome == Outcome.OK
     )
-    moments = [ended for ended, _ in acks]
+    moments = [ended for ended, _, _ in acks]
     found: dict[str, list[float]] = {"kill": [], "cut": []}
     for event in events:
         if not event.lost_term:
             continue
-        for ended, term in acks[bisect_left(moments, event.at) :]:
+        for ended, term, began in acks[bisect_left(moments, event.at) :]:
             if term > event.lost_term:
                 found["kill" if event.kills else "cut"].append(ended - event.at)
+                break
+            if began > event.at:
                 break
     return found
 

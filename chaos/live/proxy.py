@@ -34,7 +34,7 @@ class Proxy:
         self.resets = 0
         """How many were reset, because of a fault or because nobody listens at the target."""
         self.delayed = 0
-        """How many pieces, of those that came while something was wrong, had to wait."""
+        """How many pieces and new connections, of those that came while something was wrong."""
         self._condition = CLEAR
         self._changed: asyncio.Event = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -127,6 +127,7 @@ class _Connection:
         if link.condition.refuses:
             link.resets += 1
             return
+        link.delayed += link.condition.there.cut
         await link.passes("there")
         try:
             async with asyncio.timeout(DIAL_S):

@@ -189,15 +189,15 @@ BROKER_MUTANTS: Final = (
         "raftlog.broker.groups",
         (
             (
-                "        if before is None or before.topics != topics:\n",
-                "        if before is not None and before.topics != topics:\n",
+                "        if before is None:\n            self.begin_generation(group)\n",
+                "",
             ),
         ),
     ),
     Mutant(
         "deleted group begins its generations anew",
         "raftlog.broker.groups",
-        (("Group(command.group, self.last_deleted, ", "Group(command.group, 0, "),),
+        (("GroupRow(command.group, self.last_deleted, ", "GroupRow(command.group, 0, "),),
     ),
     Mutant(
         "deleted group leaves its claims",
@@ -338,12 +338,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "queue denied by a replica that is behind",
         "raftlog.service.produce",
-        (
-            (
-                "            self._look_again(queue, batch, reply, client)\n",
-                ('            self._refuse(WrongQueue(f"there is no queue {queue}"), reply)\n'),
-            ),
-        ),
+        (("    replica.read_index(ready)\n", "    refuse(no_queue(queue))\n"),),
     ),
     Mutant(
         "search by time passes a batch over",

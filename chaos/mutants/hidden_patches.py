@@ -91,7 +91,7 @@ HIDDEN_MUTANTS: Final = (
     Mutant(
         "delayed batch stored again",
         "raftlog.broker.hiding",
-        (("                    return answer\n", "                    return None\n"),),
+        (("            return told\n", "            return None\n"),),
         rulings=(9,),
     ),
     Mutant(

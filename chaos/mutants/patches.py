@@ -8,6 +8,7 @@ which the simulator does not make is seen by the tests that are named.
 from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.group_patches import GROUP_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
@@ -291,6 +292,7 @@ MUTANTS: Final = (
     ),
     *LEASE_MUTANTS,
     *INSTALL_MUTANTS,
+    *GROUP_MUTANTS,
     *HIDDEN_MUTANTS,
     Mutant(
         "a later term is not persisted",

@@ -6,6 +6,20 @@ from chaos.mutants.mutant import Mutant
 
 STORAGE_MUTANTS: Final = (
     Mutant(
+        "hole with too little room is given up",
+        "raftlog.storage.holes",
+        (("        found = _with_next(segment, places, wider)\n", "        found = None\n"),),
+        rulings=(20,),
+        tests=("tests/storage/test_damage.py",),
+    ),
+    Mutant(
+        "cut that only the page cache knows is acted on",
+        "raftlog.storage.durable_mark",
+        (("            self._file.pwrite([record], position)\n", "            pass\n"),),
+        rulings=(2,),
+        tests=("tests/storage/test_recovery.py",),
+    ),
+    Mutant(
         "fsync left out of the log",
         "raftlog.storage.performer",
         (
@@ -92,7 +106,7 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "repair without identity",
         "raftlog.storage.holes",
-        (("    if entries[-1].checksum != hole.checksum:\n", "    if not entries:\n"),),
+        (("    return entries[-1].checksum == hole.checksum\n", "    return True\n"),),
         tests=("tests/sim/test_findings.py",),
         rulings=(20,),
     ),

@@ -7,10 +7,11 @@ new life of it has a new name.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from google.protobuf.message import Message
 
+from chaos.check.filtered_reads import Wish, check_filtered
 from chaos.sim.client_world import Client, ClientWorld
 from chaos.sim.events import MS_NS
 from raftlog.base.errors import (
@@ -26,6 +27,30 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups
 
 READ_BYTES: Final = 2_000
+
+
+class Wanted(NamedTuple):
+    """A filter, and what it means."""
+
+    filter: client.RecordFilter
+    wish: Wish
+
+
+WISHES: Final = (
+    Wanted(client.RecordFilter(tags=["third"]), lambda record: record.tag == "third"),
+    Wanted(
+        client.RecordFilter(condition="n < 3 OR n IS NULL"),
+        lambda record: not record.headers or int(record.headers[0][1]) < 3,
+    ),
+    Wanted(
+        client.RecordFilter(tags=["third", "other"], condition="NOT n BETWEEN 2 AND 8"),
+        lambda record: (
+            record.tag == "third"
+            and bool(record.headers)
+            and not 2 <= int(record.headers[0][1]) <= 8
+        ),
+    ),
+)
 
 
 class QueueReader(Client):
@@ -54,9 +79,15 @@ class QueueReader(Client):
             if (self._queue, self._offset) == (queue, offset):
                 self._offset = after
 
-        self.read(queue, offset, done)
+        self.read(queue, offset, done, world.random.choice((None, None, *WISHES)))
 
-    def read(self, queue: int, offset: int, done: Callable[[int], None]) -> None:
+    def read(
+        self,
+        queue: int,
+        offset: int,
+        done: Callable[[int], None],
+        wanted: Wanted | None = None,
+    ) -> None:
         """Read from ``offset``; ``done`` is told where to go on."""
         world = self.world
         session = self._session
@@ -74,6 +105,7 @@ class QueueReader(Client):
             wait_ms=world.random.choice((0, 100, 300)),
             session_applied=session,
             staleness_ms=staleness_ms,
+            filter=None if wanted is None else wanted.filter,
         )
 
         def answered(
@@ -94,11 +126,36 @@ class QueueReader(Client):
                     world.marks["bounded reads"] += 1
                     world.facts.staleness.answered(queue, floor, answer.end_offset)
                 self._session = max(self._session, answer.applied)
+                batches = _split(answer, parts)
+                if wanted is not None:
+                    self._check(queue, offset, answer, batches, wanted)
+                    done(answer.next_offset)
+                    return
                 world.marks["batches read"] += len(parts)
-                done(reads.read(queue, offset, answer.base_offsets, _split(answer, parts)))
+                done(reads.read(queue, offset, answer.base_offsets, batches))
 
         node = self.believed if world.random.random() < 0.6 else world.random.choice(world.nodes)
         self.ask(Method.READ, message, answered, node=node)
+
+    def _check(
+        self,
+        queue: int,
+        offset: int,
+        answer: client.BatchesRead,
+        batches: Sequence[bytes],
+        wanted: Wanted,
+    ) -> None:
+        """Compare what came through a filter with what matches in the log."""
+        matching = [list(found.numbers) for found in answer.matching]
+        self.world.marks["filtered reads"] += 1
+        self.world.marks["filtered records"] += sum(map(len, matching))
+        self.world.marks["filtered stretches"] += not batches and answer.next_offset > offset
+        check_filtered(
+            *(queue, offset, answer.next_offset),
+            list(zip(answer.base_offsets, batches, matching, strict=True)),
+            self.world.facts.reads.batches.get(queue, ()),
+            wanted.wish,
+        )
 
     def _draw_staleness_ms(self) -> int | None:
         return self.world.random.choice((None, None, 0, 50, 300, 2_000))
@@ -161,6 +218,9 @@ class GroupMember(QueueReader):
         super().__init__(world, name)
         self.group: Final = group
         self._topics = topics
+        place = list(world.config.groups).index(group)
+        self._wanted = (None, *WISHES)[place % (1 + len(WISHES))]
+        """The subscription of its group: the same for all of its members."""
         self._lives = 0
         self._generation = 0
         self._positions: dict[int, int] = {}
@@ -205,6 +265,7 @@ class GroupMember(QueueReader):
             topics=self._topics,
             session_ms=self.world.config.session_ms,
             client=self.name,
+            filter=None if self._wanted is None else self._wanted.filter,
         )
         self.ask(Method.GROUP_JOIN, message, done)
 
@@ -317,7 +378,7 @@ class GroupMember(QueueReader):
                 )
             )
 
-        self.read(queue, offset, done)
+        self.read(queue, offset, done, self._wanted)
 
     def _commit_later(self, member: str, generation: int, queue: int, offset: int) -> None:
         """Commit what was given: soon, or so late that somebody else has the queue."""

@@ -19,7 +19,7 @@ from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import POWER_CUTS, ProcessFaults
-from chaos.sim.wiped_disks import wipe_one
+from chaos.sim.wiped_disks import dispensable, wipe_one
 from chaos.sim.wish_faults import WishFaults
 
 _CONCERNS: Final = (
@@ -77,19 +77,15 @@ class Nemesis:
         self._cluster.queue.after(int(self._random.expovariate(1.0) * period_ns), strike)
 
     def _reboot(self) -> None:
-        """Take back what one machine had not synced, if a majority has all without it."""
+        """Take back what one machine had not synced, if a majority has all without it.
+
+        Also what it has acknowledged and nobody has committed yet: with that word, which may be
+        on its way still, a leader would commit what is on too few disks.
+        """
         cluster = self._cluster
-        observer = cluster.observer
-        end = observer.committed.end
-        holders = [
-            node
-            for node in cluster.nodes
-            if observer.durable_log(node).at(end) == observer.committed.log.at(end)
-        ]
         machine = self._random.choice(list(cluster.machines.values()))
-        others = [node for node in holders if node != machine.node]
         is_whole = len(cluster.up()) == len(cluster.nodes) and self._operator.is_home
-        if is_whole and 2 * len(others) > len(cluster.nodes):
+        if is_whole and machine in dispensable(cluster):
             cluster.marks["reboots"] += 1
             cluster.end(machine, self._random.choice(POWER_CUTS))
             cluster.restart_later(machine)

@@ -64,8 +64,11 @@ class Records:
 
     def batch(self, producer: Producer) -> bytes:
         """Return their bytes."""
+        numbers = [int(value.split(b":")[1]) for value in self.values]
         return encode_columns(
             self.values,
+            headers={at: [("n", b"%d" % (n % 10))] for at, n in enumerate(numbers) if n % 4},
+            tags=["third" if n % 3 == 0 else None for n in numbers],
             timestamp_ms=self._world.queue.now_ns // MS_NS,
             producer=producer,
             codec=self._world.config.codec,

@@ -20,7 +20,8 @@
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
-        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  GroupStyle  StaleLease
+        GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
+        GroupStyle  StaleLease
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -68,6 +69,7 @@ from raftlog.base.group_errors import (
     GroupStyle,
     OffsetGoesBack,
     StaleLease,
+    SubscriptionConflict,
     UnknownMember,
 )
 from raftlog.base.ids import NodeId
@@ -109,6 +111,7 @@ __all__ = [
     "StaleLease",
     "StorageError",
     "StorageFailed",
+    "SubscriptionConflict",
     "UnknownMember",
     "WritesLost",
     "WrongCluster",

@@ -24,6 +24,13 @@ class UnknownMember(Refused):
     hint = "join again; what it had not committed is delivered to somebody else"
 
 
+class SubscriptionConflict(Refused):
+    """The group reads something else. The text shows both."""
+
+    code = "subscription_conflict"
+    hint = "read what the group reads, or change that for all: raftlog group subscribe"
+
+
 class GroupInUse(Refused):
     """The group has members."""
 

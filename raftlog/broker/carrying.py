@@ -17,7 +17,14 @@ from raftlog.broker.codec import CommandValue
 from raftlog.broker.commands import CommandType
 from raftlog.broker.dead_letters import DeadLetters
 from raftlog.broker.delays import CancelDelayed, Delayed
-from raftlog.broker.groups import Assignment, DeleteGroup, GroupDeleted, JoinGroup, LeaveGroup
+from raftlog.broker.groups import (
+    Assignment,
+    DeleteGroup,
+    GroupDeleted,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.hiding import RawCommand
 from raftlog.broker.lease_commands import (
     AckMessages,
@@ -87,6 +94,8 @@ class Carrier:
                 return self._join(command)
             case LeaveGroup():
                 return state.groups.leave(command)
+            case SetSubscription():
+                return state.groups.subscribe(command)
             case DeleteGroup():
                 return self._delete_group(command)
             case ClaimQueue():

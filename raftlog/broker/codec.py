@@ -17,7 +17,7 @@ from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -45,6 +45,7 @@ CommandValue = (
     | ClaimQueue
     | CommitOffsets
     | SeekGroup
+    | SetSubscription
     | Trim
     | PassTime
     | OpenQueueGroup
@@ -77,6 +78,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     ClaimQueue: CommandType.CLAIM_QUEUE,
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
+    SetSubscription: CommandType.SET_SUBSCRIPTION,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
     OpenQueueGroup: CommandType.OPEN_QUEUE_GROUP,

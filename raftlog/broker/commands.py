@@ -77,6 +77,8 @@ class CommandType(IntEnum):
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    SET_SUBSCRIPTION = 50
+    """What a group reads is another thing now (``broker.groups``)."""
     APPEND_ONCE = 60
     """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
     SET_QUOTA = 61

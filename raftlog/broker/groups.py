@@ -1,6 +1,10 @@
 """Consumer groups, stream style: who is a member, and who reads which queue.
 
-Every change of members or queues begins a *generation* with a new assignment,
+A group has one *subscription*: topics and a filter, with a version. Its first member sets
+it; a member with another one is refused, and ``SetSubscription`` alone changes it. So no
+two members of a group ever disagree about what it reads.
+
+Every change of members, queues or subscription begins a *generation* with a new assignment,
 made in apply. Heartbeats are not state: the leader's service counts them and
 proposes ``LeaveGroup`` for a member that has been silent (ruling 25).
 """
@@ -17,6 +21,7 @@ from raftlog.base.errors import (
     GroupInUse,
     GroupNotFound,
     LimitReached,
+    SubscriptionConflict,
     UnknownMember,
 )
 from raftlog.base.limits import (
@@ -31,11 +36,14 @@ from raftlog.base.names import check_name
 from raftlog.broker.assignment import places_of
 from raftlog.broker.table import Table
 from raftlog.broker.topics import Topics
-from raftlog.broker.values import Name
+from raftlog.broker.values import Count, Name
+from raftlog.wire.filters import EVERYTHING, RecordFilter
+
+_Topics = Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=GROUP_TOPICS_MAX)]
 
 
 class JoinGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Become a member, or change a member's topics. Outcome: ``Assignment``.
+    """Become a member. Outcome: ``Assignment``.
 
     The member's id is drawn by the client, so that asking again is harmless:
     a member that joins again unchanged begins no generation.
@@ -43,9 +51,10 @@ class JoinGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 
     group: str
     member: str
-    topics: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=GROUP_TOPICS_MAX)]
+    topics: _Topics
     session_ms: Annotated[int, msgspec.Meta(ge=SESSION_MS_MIN, le=SESSION_MS_MAX)]
     client: Name = ""
+    wanted: RecordFilter = EVERYTHING
 
     def __post_init__(self) -> None:
         """Refuse a name that no group or member can have, and a topic named twice."""
@@ -53,6 +62,24 @@ class JoinGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
         check_name(self.member, "member")
         if len(set(self.topics)) != len(self.topics):
             raise BadRequest(f"member {self.member!r} names a topic twice")
+
+
+class SetSubscription(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Change what a group reads, for all its members. Outcome: ``SubscriptionSet``.
+
+    Harmless when it is asked again: what the group reads already changes nothing.
+    """
+
+    group: Name
+    topics: _Topics
+    wanted: RecordFilter = EVERYTHING
+    version: Count = 0
+    """Which version it is to replace; 0: whichever there is."""
+
+    def __post_init__(self) -> None:
+        """Refuse a topic named twice."""
+        if len(set(self.topics)) != len(self.topics):
+            raise BadRequest("a subscription names a topic twice")
 
 
 class LeaveGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -69,11 +96,37 @@ class DeleteGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_f
     group: Name
 
 
-class Assignment(msgspec.Struct, frozen=True, gc=False):
+class Subscription(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a group reads. A part of its row.
+
+    Attributes:
+        topics: In the order of names. One may have been deleted meanwhile, and may come back.
+        wanted: Which of their records.
+        version: Raised by every change; 0: nobody has said yet what the group reads.
+    """
+
+    topics: tuple[str, ...] = ()
+    wanted: RecordFilter = EVERYTHING
+    version: int = 0
+
+    def __str__(self) -> str:
+        """Show it to people."""
+        return f"{', '.join(self.topics)} ({self.wanted})"
+
+
+class Assignment(msgspec.Struct, frozen=True):
     """What one member reads in one generation: (queue, topic, place in the topic)."""
 
     generation: int
     queues: tuple[tuple[int, str, int], ...]
+    subscription: Subscription = Subscription()
+
+
+class SubscriptionSet(msgspec.Struct, frozen=True, gc=False):
+    """The group reads what was asked for, in this version and from this generation on."""
+
+    version: int
+    generation: int
 
 
 class GroupLeft(msgspec.Struct, frozen=True, gc=False):
@@ -92,8 +145,6 @@ class Member(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
     group: str
     id: str
-    topics: tuple[str, ...]
-    """In the order of names. One may have been deleted meanwhile, and may come back."""
     session_ms: int
     client: str
 
@@ -103,6 +154,7 @@ class GroupRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
 
     name: str
     generation: int
+    subscription: Subscription = Subscription()
 
 
 class Group:
@@ -110,17 +162,19 @@ class Group:
 
     Attributes:
         members: By id.
+        subscription: What it reads.
     """
 
-    __slots__ = ("_readers", "_topics", "generation", "members", "name")
+    __slots__ = ("_ids", "_topics", "generation", "members", "name", "subscription")
 
-    def __init__(self, name: str, generation: int, topics: Topics) -> None:
-        self.name: Final = name
-        self.generation = generation
+    def __init__(self, row: GroupRow, topics: Topics) -> None:
+        self.name: Final = row.name
+        self.generation = row.generation
+        self.subscription = row.subscription
         self.members: Final[dict[str, Member]] = {}
         self._topics: Final = topics
-        self._readers: Final[dict[str, list[str]]] = {}
-        """For each topic the ids of the members that subscribe to it, in order."""
+        self._ids: Final[list[str]] = []
+        """Of the members, in order."""
 
     @property
     def owners(self) -> Mapping[int, str]:
@@ -131,49 +185,37 @@ class Group:
                 owned[queue] = member
         return owned
 
-    @property
-    def topics(self) -> Iterable[str]:
-        """The topics that somebody subscribes to."""
-        return self._readers.keys()
-
     def assignment(self, member: str) -> Assignment:
         """Return what a member reads in this generation.
 
         Raises:
             UnknownMember: It is none.
         """
-        known = self.members.get(member)
-        if known is None:
+        if member not in self.members:
             raise UnknownMember(f"{member!r} is no member of group {self.name!r}; join again")
         queues: list[tuple[int, str, int]] = []
-        for name in known.topics:
+        position = bisect_left(self._ids, member)
+        for name in self.subscription.topics:
             topic = self._topics.get(name)
             if topic is not None:
-                readers = self._readers[name]
-                position = bisect_left(readers, member)
-                places = places_of(position, members=len(readers), queues=len(topic.queues))
+                places = places_of(position, members=len(self._ids), queues=len(topic.queues))
                 queues.extend((topic.queues[place], name, place) for place in places)
-        return Assignment(self.generation, tuple(queues))
+        return Assignment(self.generation, tuple(queues), self.subscription)
 
-    def add(self, member: Member) -> None:
-        """Add a member that is none."""
+    def put(self, member: Member) -> None:
+        """Add a member, or note what it changed."""
+        if member.id not in self.members:
+            insort(self._ids, member.id)
         self.members[member.id] = member
-        for topic in member.topics:
-            insort(self._readers.setdefault(topic, []), member.id)
 
-    def remove(self, member: str) -> Member:
+    def remove(self, member: str) -> None:
         """Remove a member."""
-        removed = self.members.pop(member)
-        for topic in removed.topics:
-            readers = self._readers[topic]
-            readers.remove(member)
-            if not readers:
-                del self._readers[topic]
-        return removed
+        del self.members[member]
+        self._ids.remove(member)
 
 
 def _encode_group(group: Group) -> bytes:
-    return msgspec.msgpack.encode(GroupRow(group.name, group.generation))
+    return msgspec.msgpack.encode(GroupRow(group.name, group.generation, group.subscription))
 
 
 class Groups:
@@ -190,20 +232,20 @@ class Groups:
         """The highest generation of a deleted group."""
         self._topics = topics
         self._subscribed: Final[dict[str, set[str]]] = {}
-        """For each topic the groups with a member that subscribes to it."""
+        """For each topic the groups that subscribe to it."""
         self._regrouped: set[str] = set()
 
     def load(
         self, groups: Iterable[GroupRow], members: Iterable[Member], last_deleted: int
     ) -> None:
         """Start from a snapshot."""
-        self.table.load(
-            (row.name, Group(row.name, row.generation, self._topics)) for row in groups
-        )
+        self.table.load((row.name, Group(row, self._topics)) for row in groups)
         self.members.load(((row.group, row.id), row) for row in members)
         self._subscribed.clear()
+        for group in self.table.rows.values():
+            self._subscribe(group)
         for member in self.members.rows.values():
-            self._add(self.table.rows[member.group], member)
+            self.table.rows[member.group].put(member)
         self.last_deleted = last_deleted
 
     def get(self, name: str) -> Group | None:
@@ -256,33 +298,58 @@ class Groups:
 
         Raises:
             TopicNotFound: It subscribes to a topic that does not exist.
+            SubscriptionConflict: The group reads something else.
             LimitReached: Too many groups or members.
         """
-        topics = tuple(sorted(self._topics.find(name).name for name in command.topics))
+        subscription = self._subscription(command.topics, command.wanted, version=1)
         group = self.table.get(command.group)
         before = None if group is None else group.members.get(command.member)
+        if group is not None:
+            _check_same(group, subscription)
         if before is None:
             self._check_room(command.group, group)
-        member = Member(
-            *(command.group, command.member, topics, command.session_ms, command.client)
-        )
         if group is None:
-            group = Group(command.group, self.last_deleted, self._topics)
+            row = GroupRow(command.group, self.last_deleted, subscription)
+            group = Group(row, self._topics)
             self.table.put(group.name, group)
+            self._subscribe(group)
+        member = Member(command.group, command.member, command.session_ms, command.client)
         if before != member:
-            if before is not None:
-                self._remove(group, command.member)
             self.members.put((group.name, member.id), member)
-            self._add(group, member)
-        if before is None or before.topics != topics:
+            group.put(member)
+        if before is None:
             self.begin_generation(group)
         return group.assignment(command.member)
+
+    def subscribe(self, command: SetSubscription) -> SubscriptionSet:
+        """Change what a group reads.
+
+        Raises:
+            GroupNotFound: There is none.
+            TopicNotFound: One of the topics does not exist.
+            SubscriptionConflict: Its version is not the one that is to be replaced.
+        """
+        group = self.find(command.group)
+        known = group.subscription
+        wanted = self._subscription(command.topics, command.wanted, version=known.version + 1)
+        if (wanted.topics, wanted.wanted) != (known.topics, known.wanted):
+            if command.version not in (0, known.version):
+                raise SubscriptionConflict(
+                    f"group {group.name!r} is at version {known.version} of its subscription, "
+                    f"not {command.version}; it reads {known}"
+                )
+            self._unsubscribe(group)
+            self.table.touch(group.name)
+            group.subscription = wanted
+            self._subscribe(group)
+            self.begin_generation(group)
+        return SubscriptionSet(group.subscription.version, group.generation)
 
     def leave(self, command: LeaveGroup) -> GroupLeft:
         """Let a member go, if it is one."""
         group = self.table.get(command.group)
         if group is not None and command.member in group.members:
-            self._remove(group, command.member)
+            group.remove(command.member)
             self.members.delete((command.group, command.member))
             self.begin_generation(group)
         return GroupLeft()
@@ -297,6 +364,7 @@ class Groups:
         group = self.find(command.group)
         if group.members:
             raise GroupInUse(f"group {group.name!r} has {len(group.members)} members")
+        self._unsubscribe(group)
         self.table.delete(group.name)
         self.last_deleted = max(self.last_deleted, group.generation)
         self._regrouped.add(group.name)
@@ -316,7 +384,9 @@ class Groups:
     def topic_changed(self, topic: str) -> None:
         """A topic came, went or has more queues: its readers share it out anew."""
         for name in self._subscribed.get(topic, ()):
-            self.begin_generation(self.table.rows[name])
+            group = self.table.rows[name]
+            if group.members:
+                self.begin_generation(group)
 
     def _check_room(self, name: str, group: Group | None) -> None:
         if group is None and len(self.table) >= GROUPS_MAX:
@@ -326,15 +396,28 @@ class Groups:
         if len(self.members) >= MEMBERS_MAX:
             raise LimitReached(f"the groups have {MEMBERS_MAX} members, all they may have")
 
-    def _add(self, group: Group, member: Member) -> None:
-        group.add(member)
-        for topic in member.topics:
+    def _subscription(
+        self, topics: Iterable[str], wanted: RecordFilter, version: int
+    ) -> Subscription:
+        names = tuple(sorted(self._topics.find(name).name for name in topics))
+        return Subscription(names, wanted, version)
+
+    def _subscribe(self, group: Group) -> None:
+        for topic in group.subscription.topics:
             self._subscribed.setdefault(topic, set()).add(group.name)
 
-    def _remove(self, group: Group, member: str) -> None:
-        removed = group.remove(member)
-        for topic in set(removed.topics).difference(group.topics):
+    def _unsubscribe(self, group: Group) -> None:
+        for topic in group.subscription.topics:
             groups = self._subscribed[topic]
             groups.remove(group.name)
             if not groups:
                 del self._subscribed[topic]
+
+
+def _check_same(group: Group, asked: Subscription) -> None:
+    known = group.subscription
+    if (asked.topics, asked.wanted) != (known.topics, known.wanted):
+        raise SubscriptionConflict(
+            f"group {group.name!r} reads {known}, version {known.version}; this member wants "
+            f"{asked}"
+        )

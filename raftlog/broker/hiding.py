@@ -66,23 +66,14 @@ class HiddenAppends:
             BadBatch: What was stored before under its sequence was visible at once.
         """
         row = self._queues.find(queue)
-        producers = self._producers
-        if batch.producer:
-            known = producers.table.get((queue, batch.producer))
-            if known is None:
-                refusal = producers.refusal_of_new(batch.sequence)
-                if refusal is not None:
-                    raise refusal
-            else:
-                answer = producers.answer(
-                    *(known, batch.epoch, batch.sequence, batch.count, batch.known_through)
-                )
-                if isinstance(answer, RememberedBatch):
-                    if not answer.hidden_id:
-                        raise BadBatch(f"sequence {batch.sequence} was not hidden at first")
-                    return answer
-                if answer is not None:
-                    raise answer
+        told = self._producers.told(
+            *(queue, batch.producer, batch.epoch),
+            *(batch.sequence, batch.count, batch.known_through),
+        )
+        if told is not None:
+            if not told.hidden_id:
+                raise BadBatch(f"sequence {batch.sequence} was not hidden at first")
+            return told
         if not row.writable:
             raise NotPermitted(f"topic {row.topic!r} is not writable")
         return None
@@ -108,16 +99,11 @@ class HiddenAppends:
             *(batch.record_time_ms, holder, held),
         )
         self._hidden.add(row, log_time_ms)
-        if batch.producer:
-            producers = self._producers
-            known = producers.table.get((queue, batch.producer))
-            if known is None:
-                known = producers.begin(queue, batch.producer, batch.epoch, log_time_ms)
-            remembered = RememberedBatch(
-                *(batch.sequence, batch.count, Offset(0), place.term, place.index),
-                *(row.id, due_ms),
-            )
-            producers.remember(known, remembered, log_time_ms)
+        remembered = RememberedBatch(
+            *(batch.sequence, batch.count, Offset(0), place.term, place.index),
+            *(row.id, due_ms),
+        )
+        self._producers.note(queue, batch.producer, batch.epoch, remembered, log_time_ms)
         return row
 
 

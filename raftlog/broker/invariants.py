@@ -143,16 +143,17 @@ def check_groups(machine: BrokerMachine) -> None:
     for group in machine.groups.table.after(None):
         expected = {
             number
-            for name in group.topics
+            for name in group.subscription.topics
             if (topic := machine.topics.get(name)) is not None
             for number in topic.queues
+            if group.members
         }
         owners = group.owners
         assert owners.keys() == expected, f"group {group.name} reads other queues"
         for number, member in owners.items():
             queue = machine.queues.get(number)
             assert queue is not None, f"{member} owns queue {number}, which is none"
-            assert queue.topic in group.members[member].topics, f"{member} did not ask for {queue}"
+            assert queue.topic in group.subscription.topics, f"{member} did not ask for {queue}"
     for claim in machine.claims.table.after(None):
         queue = machine.queues.get(claim.queue)
         assert queue is not None, f"{claim} of no queue"

@@ -203,6 +203,36 @@ class Producers:
         self.heard = row.heard = self.heard + 1
         self._silence.move_to_end(key)
 
+    def told(
+        self, queue: int, producer: int, epoch: int, sequence: int, count: int, known_through: int
+    ) -> RememberedBatch | None:
+        """Return what was told of a batch; None: it is the next one, or nobody's (0).
+
+        Raises:
+            RaftlogError: It may not be stored; as ``answer`` and ``refusal_of_new`` say.
+        """
+        if not producer:
+            return None
+        row = self.table.rows.get((queue, producer))
+        if row is None:
+            answer: RememberedBatch | RaftlogError | None = self.refusal_of_new(sequence)
+        else:
+            answer = self.answer(row, epoch, sequence, count, known_through)
+        if isinstance(answer, RaftlogError):
+            raise answer
+        return answer
+
+    def note(
+        self, queue: int, producer: int, epoch: int, batch: RememberedBatch, log_time_ms: int
+    ) -> None:
+        """Remember a batch that ``told`` let pass; nobody's (0) is not."""
+        if not producer:
+            return
+        row = self.table.rows.get((queue, producer))
+        if row is None:
+            row = self.begin(queue, producer, epoch, log_time_ms)
+        self.remember(row, batch, log_time_ms)
+
     def fence(self, command: FenceProducer, log_time_ms: int) -> ProducerFenced:
         """Begin an epoch; the queue is there.
 

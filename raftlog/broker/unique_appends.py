@@ -16,11 +16,10 @@ one's duplicate goes on without a gap.
 from typing import Final
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadBatch, NotPermitted, RaftlogError
-from raftlog.base.ids import Index, Offset
+from raftlog.base.errors import BadBatch, NotPermitted
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, QueueAndFacts, read_append
 from raftlog.broker.business_ids import BusinessId
-from raftlog.broker.places import POSITION_BITS, CommandPlace
+from raftlog.broker.places import CommandPlace, index_of
 from raftlog.broker.producers import RememberedBatch
 from raftlog.broker.queues import Queue
 from raftlog.broker.state import BrokerState
@@ -57,11 +56,7 @@ class UniqueAppends:
         known = ids.find(number, id_) if is_remembered else None
         if known is not None:
             stored = Appended(
-                known.base_offset,
-                1,
-                known.term,
-                Index(known.place >> POSITION_BITS),
-                duplicate=True,
+                *(known.base_offset, 1, known.term, index_of(known.place)), duplicate=True
             )
             self._remember(read, stored)
             return stored
@@ -77,27 +72,16 @@ class UniqueAppends:
     def _answer(self, read: QueueAndFacts) -> RememberedBatch | None:
         """Say what the producer's sequence says; None: it is the next, or there is none."""
         number, _, count, epoch, producer, sequence, known_through, _ = read
-        if not producer:
-            return None
-        producers = self._state.producers
-        row = producers.table.rows.get((number, producer))
-        if row is None:
-            answer: RememberedBatch | RaftlogError | None = producers.refusal_of_new(sequence)
-        else:
-            answer = producers.answer(row, epoch, sequence, count, known_through)
-        if isinstance(answer, RaftlogError):
-            raise answer
-        if answer is not None and answer.hidden_id:
+        told = self._state.producers.told(number, producer, epoch, sequence, count, known_through)
+        if told is not None and told.hidden_id:
             raise BadBatch(f"sequence {sequence} was hidden at first")
-        return answer
+        return told
 
     def _store(self, read: QueueAndFacts, queue: Queue, place: CommandPlace) -> Appended:
         state = self._state
         if not queue.writable:
             raise NotPermitted(f"topic {queue.topic!r} is not writable")
-        state.queues.table.touch(queue.number)
-        base = queue.end_offset
-        queue.end_offset = Offset(base + 1)
+        base = state.queues.extend(queue, 1)
         open_range = state.index.open
         open_range.postings_of(queue.number).append(
             *(base, 1, state.log_time_ms, read[-1], place.index),
@@ -110,14 +94,8 @@ class UniqueAppends:
     def _remember(self, read: QueueAndFacts, stored: Appended) -> None:
         """The producer's sequence is used, by a record that is stored now or was before."""
         number, _, count, epoch, producer, sequence, _, _ = read
-        if not producer:
-            return
-        producers, log_time_ms = self._state.producers, self._state.log_time_ms
-        row = producers.table.rows.get((number, producer))
-        if row is None:
-            row = producers.begin(number, producer, epoch, log_time_ms)
         batch = RememberedBatch(sequence, count, stored.base_offset, stored.term, stored.index)
-        producers.remember(row, batch, log_time_ms)
+        self._state.producers.note(number, producer, epoch, batch, self._state.log_time_ms)
 
 
 def _id_in(body: Buffer, at: int, size: int, count: int) -> str:

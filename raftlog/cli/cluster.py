@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from raftlog.base.ids import NodeId
+    from raftlog.server.cluster import LocalNodes
     from raftlog.server.observation import ClusterView, NodeView
     from raftlog.server.pidfile import ProcessId
 
@@ -85,6 +86,8 @@ def status(config: ConfigOption = DEFAULT_CONFIG, output: Shown = Output.TABLE) 
         print_json(as_data(view, nodes.running()))
     else:
         show(view, nodes.running())
+        for line in missing_text(view, nodes):
+            typer.echo(line)
     if view.complaint:
         say(f"not healthy: {view.complaint}")
         raise typer.Exit(Exit.UNHEALTHY)
@@ -114,6 +117,17 @@ def as_data(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> dict[str
     return {**whole, "nodes": nodes, "shards": shards}
 
 
+def missing_text(view: "ClusterView", nodes: "LocalNodes") -> list[str]:
+    """Return a line for each node that gives no answer: why, and what to do."""
+    lines = [
+        f"{each.node}: was removed from the cluster, and does not run"
+        if each.silent and view.was_removed(each)
+        else f"{each.node}: {nodes.why_missing(each)}"
+        for each in view.missing
+    ]
+    return list(dict.fromkeys(lines))
+
+
 def role_of(view: "ClusterView", each: "NodeView") -> str:
     """Return a node's role and what operators wish about it, as the leader knows that."""
     leader = view.leader(each.shard) or each
@@ -129,6 +143,14 @@ def voters_text(voters: "Sequence[str]") -> str:
     return f"{len(voters)} {many} ({', '.join(voters)})"
 
 
+def may_fail_text(spare: int, silent: "Sequence[str]" = ()) -> str:
+    """Return how many of those who vote may fail, in words; those that are silent have."""
+    if not silent:
+        return f"{spare} of them may fail" if spare else "so none of them may fail"
+    left = max(0, spare - len(silent))
+    return f"of which {', '.join(silent)} gives no answer, so {left or 'no'} other may fail"
+
+
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     """Print the table."""
     rows: list[list[object]] = []
@@ -136,7 +158,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         process = running.get(each.node)
         pid = process.pid if process is not None else None
         if each.problem:
-            rows.append([each.node, each.shard, "no answer", "", "", "", "", pid])
+            role = "removed, no answer" if view.was_removed(each) else "no answer"
+            rows.append([each.node, each.shard, role, "", "", "", "", pid])
             continue
         progress = [role_of(view, each), each.term, each.commit, each.applied, view.lag(each)]
         rows.append([each.node, each.shard, *progress, pid])
@@ -144,6 +167,11 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     for each in view.nodes:
         for alarm in each.alarms:
             typer.echo(f"alarm on {each.node}: {alarm}")
+        if each.damaged or each.repaired:
+            typer.echo(
+                f"{each.node}, shard {each.shard}: entries that are damaged: {each.damaged}; "
+                f"entries and files repaired since it was started: {each.repaired}"
+            )
     for shard, recovery in view.recoveries.items():
         at = datetime.fromtimestamp(recovery.wall_ms / 1000, UTC).isoformat(timespec="seconds")
         typer.echo(
@@ -154,7 +182,6 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
         for line in space_text(leader.space):
             typer.echo(f"shard {shard}: {line}")
     for shard, (voters, spare) in view.spare.items():
-        if not spare and len(view.nodes) > 1:
-            typer.echo(f"shard {shard}: {voters_text(voters)}, so none of them may fail")
-    for each in view.missing:
-        typer.echo(f"{each.node}: {each.problem}")
+        silent = view.silent_voters(shard)
+        if len(view.nodes) > 1:
+            typer.echo(f"shard {shard}: {voters_text(voters)}, {may_fail_text(spare, silent)}")

@@ -6,10 +6,18 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 import typer
 
 from raftlog.cli.connection import ask
-from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.options import (
+    DEFAULT_TIMEOUT_S,
+    ConnectOption,
+    FilterOption,
+    TagOption,
+    TimeoutOption,
+    parsed,
+)
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
 from raftlog.cli.positions import read_position, show_position
 from raftlog.cli.seeking import Move, carry_out, plan_moves, topics_of
+from raftlog.wire.filters import record_filter
 
 if TYPE_CHECKING:
     from raftlog.cli.positions import Position
@@ -70,6 +78,40 @@ def describe(
         print_json(description_data(group))
     else:
         _show(group)
+
+
+@app.command()
+def subscribe(
+    name: Name,
+    topics: Annotated[
+        list[str], typer.Argument(metavar="TOPIC...", help="The topics that it is to read.")
+    ],
+    condition: FilterOption = "",
+    tag: TagOption = None,
+    version: Annotated[
+        int,
+        typer.Option(min=0, help="Only if its subscription is at this version; 0: whichever."),
+    ] = 0,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Change what a group reads: its topics and its filter, for all members.
+
+    Running consumers take it over. One that is started with another subscription is refused.
+    """
+
+    async def use(client: "Client") -> int:
+        return await client.groups.subscribe(
+            name, topics, filter=condition, tags=tag or (), version=version
+        )
+
+    now = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"group": name, "version": now})
+    else:
+        wanted = record_filter(tag or (), condition)
+        typer.echo(f"{name} reads {', '.join(sorted(topics))} ({wanted}), version {now}")
 
 
 @app.command()
@@ -164,6 +206,12 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
         "group": group.name,
         "generation": group.generation,
         "lag": group.lag,
+        "subscription": {
+            "topics": group.subscription.topics,
+            "filter": group.subscription.filter,
+            "tags": group.subscription.tags,
+            "version": group.subscription.version,
+        },
         "members": [
             {
                 "member": each.member,
@@ -221,8 +269,11 @@ def _show(group: "GroupInfo") -> None:
         ],
         f"group {group.name}: generation {group.generation}, {group.lag:,} records behind",
     )
+    found = group.subscription
+    wanted = record_filter(found.tags, found.filter)
+    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}")
     for each in group.members:
         named = f" ({each.client_id})" if each.client_id else ""
-        typer.echo(f"member {each.member}{named} reads {', '.join(each.topics)}")
+        typer.echo(f"member {each.member}{named}")
     if not group.members:
         typer.echo("no members: nobody reads for it now")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from raftlog.cli.cluster import voters_text
+from raftlog.cli.cluster import may_fail_text, voters_text
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -93,9 +93,11 @@ def summary(view: "ClusterView") -> str:
     said = [f"healthy: led by {named}"]
     if missing:
         said.append(f"no answer from {missing}")
-    alone = [voters_text(voters) for voters, spare in view.spare.values() if not spare]
-    if alone and len(view.nodes) > 1:
-        said.append(f"{alone[0]}, so none of them may fail")
+    for shard, (voters, spare) in view.spare.items():
+        silent = view.silent_voters(shard)
+        if len(silent) >= spare and len(view.nodes) > 1:
+            said.append(f"{voters_text(voters)}, {may_fail_text(spare, silent)}")
+            break
     return "; ".join(said)
 
 

@@ -13,6 +13,7 @@ import typer
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, TimeoutOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
+from raftlog.cli.quantities import show_about
 
 if TYPE_CHECKING:
     from raftlog.base.entry import Entry
@@ -37,6 +38,8 @@ def verify(directory: Directory, output: Shown = Output.TABLE) -> None:
         print_json({**structs.asdict(report), "damaged": report.is_damaged})
     else:
         _show(report)
+    if not report.is_damaged and output is Output.TABLE:
+        say(f"{directory} is good: every byte was read, and nothing that was promised is damaged")
     if report.is_damaged:
         say("damaged: a node with peers repairs it from them when it starts; alone it does not")
         raise typer.Exit(Exit.DAMAGED)
@@ -90,7 +93,7 @@ def scrub(
     else:
         print_table(
             ("node", "looked at", "found", "repaired", "still damaged"),
-            [(node, f"{found.bytes} bytes", found.found, found.repaired, found.damaged)],
+            [(node, show_about(found.bytes), found.found, found.repaired, found.damaged)],
         )
     if found.damaged:
         say(f"{found.damaged} entries stay damaged, no peer has sent them; see that others run")

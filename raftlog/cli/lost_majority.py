@@ -34,7 +34,7 @@ def unsafe_recover(
 
     On one survivor, stopped: the one whose log ends last. Its log gets a mark
     that stays visible in the status. The lost nodes' directories must never be
-    started again; nodes come back with new ones: raftlog node run --join.
+    started again; nodes come back with new ones: raftlog node run -n NODE --join.
     """
     from raftlog.base.ids import NodeId  # noqa: PLC0415  (``--help`` stays fast)
     from raftlog.server.formation import refuse_interrupted  # noqa: PLC0415
@@ -57,10 +57,8 @@ def unsafe_recover(
         work.carry_out(confirm or _asked(work.report.phrase))
         others = work.report.others
     with_whom = f" and {', '.join(others)}" if others else ""
-    say(
-        f"done; start {node}{with_whom}, then let others join with new directories: "
-        "raftlog node run --join"
-    )
+    joining = ", ".join(f"raftlog node run --node {each} --join" for each in lost)
+    say(f"done; start {node}{with_whom}, then let others join with new directories: {joining}")
 
 
 def _asked(phrase: str) -> str:

@@ -12,6 +12,7 @@ from raftlog.cli.options import (
     ConfigOption,
     NodeOption,
     TimeoutOption,
+    find_node,
     read_config,
 )
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -19,6 +20,7 @@ from raftlog.cli.output import Output, Shown, print_json, say
 if TYPE_CHECKING:
     from raftlog.base.ids import NodeId
     from raftlog.server.config import Config
+    from raftlog.server.draining import Drained
 
 app = typer.Typer(help="Run or drain one node, or work on its directory.", no_args_is_help=True)
 app.command()(unsafe_recover)
@@ -30,7 +32,7 @@ ClusterOption = Annotated[
 
 @app.command()
 def run(
-    node: NodeOption,
+    node: NodeOption = "",
     config: ConfigOption = DEFAULT_CONFIG,
     join: Annotated[
         bool, typer.Option("--join", help="Join the cluster that exists, as a new member.")
@@ -57,7 +59,7 @@ def run(
     from raftlog.storage.directory import DataDirectory  # noqa: PLC0415
 
     read = read_config(config)
-    chosen = read.find(node)
+    chosen = find_node(read, node)
     refuse_interrupted(read)
     if cluster and not join:
         raise typer.BadParameter("--cluster goes with --join")
@@ -68,7 +70,7 @@ def run(
 
 @app.command("format")
 def format_(
-    node: NodeOption,
+    node: NodeOption = "",
     join: Annotated[
         bool, typer.Option("--join", help="Confirm that it joins a cluster that exists.")
     ] = False,
@@ -80,17 +82,22 @@ def format_(
     A new cluster is formed with all its directories at once: raftlog cluster up.
     """
     read = read_config(config)
-    chosen = read.find(node)
+    chosen = find_node(read, node)
+    node = chosen.node
     if not join:
         raise typer.BadParameter(
             "one directory alone is formatted only to join a cluster that exists: add --join"
         )
     _join(read, chosen.node, cluster)
+    say(
+        f"start it: raftlog node run --node {node}; it takes part once it is added: "
+        f"raftlog member add {node}"
+    )
 
 
 @app.command()
 def drain(
-    node: NodeOption,
+    node: NodeOption = "",
     undo: Annotated[bool, typer.Option("--undo", help="Let it lead again.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
@@ -103,14 +110,29 @@ def drain(
     """
     from raftlog.server.draining import drain_node  # noqa: PLC0415
 
-    address = read_config(config).find(node).advertise_client
-    asyncio.run(drain_node(address, node, timeout, undo=undo))
+    chosen = find_node(read_config(config), node)
+    node, address = chosen.node, chosen.advertise_client
+    found = asyncio.run(drain_node(address, node, timeout, undo=undo))
     if output is Output.JSON:
         print_json({"node": node, "drained": not undo})
-    elif undo:
-        typer.echo(f"{node} leads again like any other node")
     else:
-        typer.echo(f"{node} is drained: it leads nothing now, and may be stopped")
+        typer.echo(drained_text(node, found, undo=undo))
+
+
+def drained_text(node: str, found: "Drained", *, undo: bool) -> str:
+    """Return what is so now, and what may be done."""
+    if undo:
+        before = "" if found.was_drained else "was not drained: it "
+        return f"{node} {before}may lead like any other node"
+    drained = f"{node} is drained: it leads nothing now, and may be stopped"
+    if len(found.others) < found.spare or not found.others:
+        return drained
+    others = " and ".join(found.others)
+    are = "is" if len(found.others) == 1 else "are"
+    return (
+        f"{drained}; {others} {are} drained, too: stop only {found.spare} of them at a time, "
+        "because a majority must run"
+    )
 
 
 def _join(config: "Config", node: "NodeId", cluster: str) -> None:

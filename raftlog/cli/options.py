@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from raftlog.server.config import Config
+    from raftlog.server.config import Config, NodeConfig
 
 T = TypeVar("T")
 
@@ -92,6 +92,19 @@ def _addresses(text: str, source: str) -> tuple[str, ...]:
     return addresses
 
 
+def find_node(config: "Config", name: str) -> "NodeConfig":
+    """Return the node that ``--node`` names.
+
+    Raises:
+        ConfigError: The file names no such node.
+        typer.BadParameter: None was named; those that could be are told.
+    """
+    if not name:
+        which = " or ".join(f"--node {each}" for each in config.nodes)
+        raise typer.BadParameter(f"say which node of {config.path}: {which}")
+    return config.find(name)
+
+
 def read_config(path: Path) -> "Config":
     """Read the file that ``--config`` names, under this process's environment.
 
@@ -101,3 +114,24 @@ def read_config(path: Path) -> "Config":
     from raftlog.server.config import load_config  # noqa: PLC0415  (``--help`` stays fast)
 
     return load_config(path, os.environ)
+
+
+FilterOption = Annotated[
+    str,
+    typer.Option(
+        "--filter",
+        metavar="CONDITION",
+        help="Only records whose headers meet it, like "
+        "\"amount > 100 AND region IN ('eu', 'uk')\".",
+        show_default=False,
+    ),
+]
+TagOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tag",
+        metavar="TAG",
+        help="Only records with this tag; given again: or with that one.",
+        show_default=False,
+    ),
+]

@@ -17,10 +17,18 @@ from raftlog.cli.connection import ask
 from raftlog.cli.emitting import Emitter, ReaderGone, leave_quietly
 from raftlog.cli.formats import DEFAULT_FORMAT, Fields, read_format
 from raftlog.cli.ndjson import record_line
-from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.options import (
+    DEFAULT_TIMEOUT_S,
+    ConnectOption,
+    FilterOption,
+    TagOption,
+    TimeoutOption,
+    parsed,
+)
 from raftlog.cli.output import Output, Shown, say
 from raftlog.cli.positions import EARLIEST, LATEST, read_position
 from raftlog.cli.quantities import read_staleness
+from raftlog.wire.filters import EVERYTHING, RecordFilter, record_filter
 
 if TYPE_CHECKING:
     from raftlog.cli.positions import Position
@@ -42,7 +50,6 @@ StalenessOption = Annotated[
         show_default=False,
     ),
 ]
-
 FormatOption = Annotated[
     str | None,
     typer.Option(
@@ -85,6 +92,8 @@ def sub(
             show_default=False,
         ),
     ] = None,
+    condition: FilterOption = "",
+    tag: TagOption = None,
     staleness: StalenessOption = None,
     form: FormatOption = None,
     connect: ConnectOption = "",
@@ -95,7 +104,8 @@ def sub(
     position = cast("Position", start)
     _check(position, queue, group, form, output)
     render = record_line if output is Output.JSON else read_format(form or DEFAULT_FORMAT)
-    run = _Subscription(topic, render, count, is_following=follow, staleness=staleness)
+    wanted = record_filter(tag or (), condition)
+    run = _Subscription(topic, render, count, wanted, is_following=follow, staleness=staleness)
 
     async def use(client: "Client") -> None:
         if group is None:
@@ -131,6 +141,7 @@ class _Subscription:
         topic: str,
         render: Callable[[Fields], bytes],
         count: int | None,
+        wanted: RecordFilter = EVERYTHING,
         *,
         is_following: bool,
         staleness: timedelta | None = None,
@@ -138,6 +149,7 @@ class _Subscription:
         self._topic: Final = topic
         self._emitter: Final = Emitter(render)
         self._count: Final = count
+        self._wanted: Final = wanted
         self._is_following: Final = is_following
         self._staleness: Final = staleness
 
@@ -156,6 +168,8 @@ class _Subscription:
             queue=queue,
             follow=self._is_following,
             staleness=self._staleness,
+            filter=self._wanted.condition,
+            tags=self._wanted.tags,
         ) as reader:
             async for batch in reader.batches():
                 messages = batch.messages(first)
@@ -187,7 +201,13 @@ class _Subscription:
         idle = 0
         is_committed = True
         async with client.consumer(
-            group, [self._topic], start=start, auto_commit=False, staleness=self._staleness
+            group,
+            [self._topic],
+            start=start,
+            auto_commit=False,
+            staleness=self._staleness,
+            filter=self._wanted.condition,
+            tags=self._wanted.tags,
         ) as consumer:
             while self._left > 0:
                 messages = await consumer.poll(self._left, timeout=POLL_S)
@@ -195,7 +215,7 @@ class _Subscription:
                     idle = 0
                     self._emitter.add(messages)
                     await self._emitter.flush()
-                if messages or not is_committed:
+                if messages or not is_committed or self._wanted:  # what was passed over is done
                     is_committed = await self._commit(consumer, group, is_news=is_committed)
                 if not messages and not self._is_following:
                     idle += 1

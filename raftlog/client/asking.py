@@ -6,6 +6,7 @@ again; the last refusal is what the caller sees when time is up.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -70,6 +71,7 @@ class Asker:
         message: Message,
         answer: type[M],
         *,
+        payload: Sequence[Buffer] = (),
         timeout_s: float | None = None,
         wait_s: float = 0.0,
         repeats: bool = False,
@@ -80,6 +82,7 @@ class Asker:
             method: What is asked.
             message: With what.
             answer: What is answered with.
+            payload: Bytes that go with it.
             timeout_s: For all of it; None: the client's.
             wait_s: How long the node may wait before it answers (a long poll).
             repeats: Asking again is harmless although the method changes something, so
@@ -105,6 +108,7 @@ class Asker:
                     method,
                     message,
                     answer,
+                    payload=payload,
                     shard=self.shard,
                     timeout_s=min(left_s, wait_s + ANSWER_TIMEOUT_S),
                 )

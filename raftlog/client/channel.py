@@ -10,6 +10,7 @@ out; one that only looks ends in ``Unavailable``.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar, cast
 
@@ -92,7 +93,7 @@ class Channel(asyncio.BufferedProtocol):
             channel._accepted.cancel()
             channel.abort()
             if isinstance(error, OSError | TimeoutError):
-                why = str(error) or f"it took longer than {timeout_s:.3g} s"
+                why = _cause(error) or f"it took longer than {timeout_s:.3g} s"
                 raise Unavailable(f"no node answers at {host}:{port}: {why}") from error
             raise
         channel.node = accepted.node
@@ -250,7 +251,7 @@ class Channel(asyncio.BufferedProtocol):
                 elif not self._accepted.done():
                     self._greeted(frame)
         except PeerRefused as error:
-            self.abort(error)
+            self.abort(error if self.is_open else _no_node(error))
 
     def _greeted(self, frame: Frame) -> None:
         try:
@@ -280,6 +281,21 @@ class Channel(asyncio.BufferedProtocol):
     def eof_received(self) -> bool:
         """The node is done: close."""
         return False
+
+
+def _cause(error: Exception) -> str:
+    """Return what the system says, in its words instead of numbers."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno).lower()
+    return str(error)
+
+
+def _no_node(error: PeerRefused) -> ProtocolError:
+    """Say what matters: bytes of something else are no frames, whatever is wrong with them."""
+    return ProtocolError(
+        f"what listens there speaks another protocol ({error}); clients connect to listen.client "
+        "of cluster.yml, and not to listen.grpc"
+    )
 
 
 def unanswered(method: int, why: str) -> RaftlogError:

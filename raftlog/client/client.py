@@ -339,6 +339,8 @@ class Client:
         session: Duration = 10.0,
         buffer_bytes: int = 16 << 20,
         staleness: Duration | None = None,
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
     ) -> Consumer:
         """Return a member of a consumer group; it joins when it is entered or first asked.
 
@@ -356,8 +358,14 @@ class Client:
             staleness: Read records from followers, as for ``reader``. Membership, positions and
                 commits are the leader's as ever; ``status`` knows a queue's end, and so its lag,
                 as the follower does.
+            filter: Only records whose headers meet this condition, as for ``reader``. Topics,
+                filter and tags are the group's: its first member sets them, one that asks for
+                others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
+                them for all members, also those that run.
+            tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:
+            BadFilter: The filter does not parse; the text shows where.
             ValueError: There is no topic, a name is no text, a session is not between 1 s and
                 1 h, or a staleness is negative or more than 24 h.
             TypeError: A name is no str.
@@ -374,6 +382,7 @@ class Client:
             auto_commit,
             seconds(commit_interval),
             seconds(session),
+            record_filter(tags, filter),
         )
         return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
 

@@ -26,7 +26,7 @@ from raftlog.client.fetching import Inbox
 from raftlog.client.membership import Membership
 from raftlog.client.ownership import Owned, Ownership
 from raftlog.client.receipts import Message, StoredBatch
-from raftlog.client.subscription import Subscription
+from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.schema import groups
 
 __all__ = ["Consumer", "ConsumerStatus", "OwnedQueue", "Rebalanced", "Skipped"]
@@ -312,7 +312,8 @@ class Consumer:
     async def _assign(self, assignment: groups.GroupAssignment) -> None:
         before = self._places()
         try:
-            await self._ownership.change(assignment.generation, assignment.queues)
+            wanted = wanted_of(assignment.subscription)
+            await self._ownership.change(assignment.generation, assignment.queues, wanted)
         finally:
             after = self._places()
         self._trouble = None

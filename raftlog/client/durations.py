@@ -51,3 +51,8 @@ def unix_ms(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError(f"{moment} has no time zone; write datetime(..., tzinfo=UTC)")
     return (moment - _EPOCH) // _MS
+
+
+def moment_of(unix_ms: int) -> datetime:
+    """Return the moment that is so many milliseconds after the beginning of 1970, in UTC."""
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)

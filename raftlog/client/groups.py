@@ -1,6 +1,6 @@
 """Administration of consumer groups."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Literal
 
@@ -11,8 +11,9 @@ from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.starting import Start, check_start, no_queue, start_offsets
+from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import groups
+from raftlog.wire.schema import client, groups
 
 PAGE: int = 1000
 SeekTo = Literal["earliest", "latest"] | int | datetime | timedelta
@@ -53,6 +54,15 @@ class GroupQueue(msgspec.Struct, frozen=True):
         return max(0, self.end_offset - max(done, self.start_offset))
 
 
+class GroupSubscription(msgspec.Struct, frozen=True):
+    """What a group reads; ``version`` is raised by every change."""
+
+    topics: tuple[str, ...]
+    filter: str
+    tags: tuple[str, ...]
+    version: int
+
+
 class GroupInfo(msgspec.Struct, frozen=True):
     """A consumer group."""
 
@@ -60,6 +70,7 @@ class GroupInfo(msgspec.Struct, frozen=True):
     generation: int
     members: tuple[GroupMember, ...]
     queues: tuple[GroupQueue, ...]
+    subscription: GroupSubscription
 
     @property
     def lag(self) -> int:
@@ -132,7 +143,57 @@ class Groups:
                 )
                 for queue in answer.queues
             ),
+            GroupSubscription(
+                tuple(answer.subscription.topics),
+                answer.subscription.filter.condition,
+                tuple(answer.subscription.filter.tags),
+                answer.subscription.version,
+            ),
         )
+
+    async def subscribe(
+        self,
+        name: str,
+        topics: str | Sequence[str],
+        *,
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
+        version: int = 0,
+        timeout: Duration | None = None,
+    ) -> int:
+        """Change what a group reads, for all its members; return the new version.
+
+        Running consumers take it over: they begin a generation and go on from what is
+        committed. What the group has passed over with the old filter stays passed over:
+        ``seek`` goes back. Asking again for the same is harmless.
+
+        Args:
+            name: The group.
+            topics: One topic or several.
+            filter: A condition over headers; "": none.
+            tags: Tags; none: whatever the tag.
+            version: Which version it is to replace; 0: whichever there is.
+            timeout: Seconds for all of it.
+
+        Raises:
+            GroupNotFound, TopicNotFound: There is none of that name.
+            SubscriptionConflict: It is at another version.
+            BadFilter: The filter does not parse; the text shows where.
+        """
+        wanted = record_filter(tags, filter)
+        answer, _ = await self._asker.ask(
+            Method.GROUP_SUBSCRIBE,
+            groups.SetSubscription(
+                group=name,
+                topics=(topics,) if isinstance(topics, str) else topics,
+                filter=client.RecordFilter(tags=wanted.tags, condition=wanted.condition),
+                version=version,
+            ),
+            groups.SubscriptionSet,
+            timeout_s=_budget(timeout),
+            repeats=True,
+        )
+        return answer.version
 
     async def seek(
         self,

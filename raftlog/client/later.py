@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
@@ -19,7 +19,7 @@ from raftlog.base.ids import Index, Term
 from raftlog.base.limits import DELAY_MS_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.durations import Duration, seconds, unix_ms
+from raftlog.client.durations import Duration, moment_of, seconds, unix_ms
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import delays
 
@@ -75,7 +75,7 @@ class DelayedReceipt(msgspec.Struct, frozen=True, gc=False):
     @property
     def due(self) -> datetime:
         """When it becomes visible."""
-        return datetime.fromtimestamp(self.due_ms / 1000, UTC)
+        return moment_of(self.due_ms)
 
 
 class PendingMessage(msgspec.Struct, frozen=True, gc=False):
@@ -91,7 +91,7 @@ class PendingMessage(msgspec.Struct, frozen=True, gc=False):
     @property
     def due(self) -> datetime:
         """When it becomes visible."""
-        return datetime.fromtimestamp(self.due_ms / 1000, UTC)
+        return moment_of(self.due_ms)
 
 
 class Later(msgspec.Struct, frozen=True, gc=False):

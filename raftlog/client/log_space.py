@@ -1,9 +1,10 @@
 """What takes a shard's space, as clients are told."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
+from raftlog.client.durations import moment_of
 from raftlog.wire.schema import client, topics
 
 
@@ -62,7 +63,7 @@ def read_hold(answer: topics.LogHold) -> LogHold:
         answer.place,
         timedelta(milliseconds=answer.retention_ms) if answer.retention_ms else None,
         answer.retention_bytes or None,
-        datetime.fromtimestamp(answer.newest_ms / 1000, UTC),
+        moment_of(answer.newest_ms),
         answer.hidden,
     )
 

@@ -18,9 +18,9 @@ from raftlog.base.errors import (
     UnknownMember,
 )
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
-from raftlog.client.subscription import Subscription
+from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import groups
+from raftlog.wire.schema import client, groups
 
 BEATS_PER_SESSION: Final = 3
 BEAT_WAIT_S_MAX: Final = 5.0
@@ -53,6 +53,8 @@ class Membership:
         self._is_nudged = False
         self._asker = asker
         self._subscription = subscription
+        self._asked = (subscription.topics, subscription.wanted)
+        """With what it joins: a change of the group's subscription is taken over."""
         self._on_assignment = on_assignment
         self._on_trouble = on_trouble
 
@@ -68,6 +70,7 @@ class Membership:
             try:
                 if assignment is None:
                     assignment = await self._until_another(NO_GENERATION)
+                self._take_over(assignment.subscription)
                 await self._on_assignment(assignment)
                 self.generation = assignment.generation
                 assignment = await self._until_another(assignment.generation)
@@ -85,6 +88,10 @@ class Membership:
                 self._on_trouble(error)
                 await asyncio.sleep(RETRY_PAUSE_S)
 
+    def _take_over(self, subscription: groups.Subscription) -> None:
+        if subscription.version:
+            self._asked = (tuple(subscription.topics), wanted_of(subscription))
+
     async def leave(self, timeout_s: float) -> None:
         """Leave, so that the others need not wait for the session to end."""
         await self._asker.ask(
@@ -95,12 +102,14 @@ class Membership:
         )
 
     async def _join(self) -> groups.GroupAssignment:
+        topics, wanted = self._asked
         request = groups.JoinGroup(
             group=self._subscription.group,
             member=self._subscription.member,
-            topics=self._subscription.topics,
+            topics=topics,
             session_ms=int(self._subscription.session_s * 1000),
             client=self._subscription.client_id,
+            filter=client.RecordFilter(tags=wanted.tags, condition=wanted.condition),
         )
         while True:
             try:

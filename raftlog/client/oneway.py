@@ -9,13 +9,11 @@ import asyncio
 from random import randrange
 from typing import Final
 
-from crc32c import crc32c
-
 from raftlog.base.errors import RaftlogError
 from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.packing import Columns, size_of
+from raftlog.client.packing import Columns, place_of_key, size_of
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Frame, Method
 from raftlog.wire.schema import client
@@ -45,7 +43,9 @@ class Oneway:
             self._find(topic, record, queue)
             return
         if queue is None:
-            place = self._turn if record.key is None else crc32c(record.key)
+            count = len(queues)
+            key = record.key
+            place = self._turn % count if key is None else place_of_key(key, count)
         elif 0 <= queue < len(queues):
             place = queue
         else:
@@ -53,7 +53,7 @@ class Oneway:
             return
         if not self._open:
             self._loop.call_soon(self._flush)
-        where = topic, queues[place % len(queues)]
+        where = topic, queues[place]
         columns = self._open.get(where)
         if columns is None:
             columns = self._open[where] = Columns()

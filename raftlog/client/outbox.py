@@ -15,7 +15,6 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 import msgspec
-from crc32c import crc32c
 
 from raftlog.base.errors import (
     Closed,
@@ -29,6 +28,7 @@ from raftlog.client.asking import RETRY_PAUSE_S
 from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.dispatch import Dispatch
 from raftlog.client.lanes import Lane, Pack, Whole, fail
+from raftlog.client.packing import place_of_key
 from raftlog.client.receipts import Receipt
 from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
@@ -132,7 +132,7 @@ class Outbox:
         if queue is not None:
             return lanes[queue] if 0 <= queue < len(lanes) else None
         if key is not None:
-            return lanes[crc32c(key) % len(lanes)]
+            return lanes[place_of_key(key, len(lanes))]
         return self._take_turn()
 
     def _take_turn(self) -> Lane:

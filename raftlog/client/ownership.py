@@ -23,6 +23,7 @@ from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.fetching import Fetch, Inbox, Told
 from raftlog.client.subscription import Subscription
+from raftlog.wire.filters import EVERYTHING, RecordFilter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups
 
@@ -92,6 +93,7 @@ class Ownership:
         self._subscription = subscription
         self._on_skip = on_skip
         self._committing = asyncio.Lock()
+        self._wanted = subscription.wanted
 
     def owner_of(self, fetch: Fetch) -> Owned | None:
         """Return the queue that ``fetch`` reads for, unless it was lost meanwhile."""
@@ -100,8 +102,15 @@ class Ownership:
 
     # -- a new generation
 
-    async def change(self, generation: int, assigned: Sequence[groups.AssignedQueue]) -> None:
+    async def change(
+        self,
+        generation: int,
+        assigned: Sequence[groups.AssignedQueue],
+        wanted: RecordFilter = EVERYTHING,
+    ) -> None:
         """Own exactly what is assigned in ``generation``, as far as it can be claimed.
+
+        With another filter than before every queue is read anew from what is committed.
 
         Raises:
             UnknownMember: The group has expired this member.
@@ -109,6 +118,9 @@ class Ownership:
             RaftlogError: Claims could not be made in time; call it again.
         """
         kept = await self._prove()
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self.lose_all()
         numbers = {queue.queue for queue in assigned}
         for number in [number for number in self.queues if number not in numbers]:
             self._lose(self.queues.pop(number))
@@ -178,6 +190,7 @@ class Ownership:
             owned.position,
             skips=self._subscription.on_lost == "skip",
             told=Told(self._is_gone, self._skipped, self._passed),
+            wanted=self._wanted,
         )
 
     def _lose(self, owned: Owned) -> None:

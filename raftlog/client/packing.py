@@ -6,6 +6,8 @@ from datetime import datetime
 from time import time_ns
 from typing import Final
 
+from crc32c import crc32c
+
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest
 from raftlog.base.limits import BATCH_BYTES_MAX, TAG_CHARACTERS_MAX
@@ -135,6 +137,11 @@ def record_of(
         tag,
         id_,
     )
+
+
+def place_of_key(key: bytes, queues: int) -> int:
+    """Return which of so many queues takes the records of a key: the same for everybody."""
+    return crc32c(key) % queues
 
 
 def route_of(record: Record) -> bytes | None:

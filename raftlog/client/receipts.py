@@ -1,6 +1,6 @@
 """What a producer and a reader get."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -116,9 +116,12 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
     def messages(self, start: int = 0) -> Iterator[Message]:
         """Yield the records at or after offset ``start`` as messages; raises as ``open``."""
         topic, queue = self.topic, self.queue
-        for offset, record in self.records():
+        found: Iterable[tuple[int, Record]] = self.records()
+        if self.matching is None:  # nothing is left out: without a generator between
+            found = enumerate(self.open().records(), self.base_offset)
+        for offset, record in found:
             if offset >= start:
                 yield Message(
-                    *(topic, queue, offset, record.key, record.value),
+                    *(topic, queue, Offset(offset), record.key, record.value),
                     *(record.headers, record.timestamp_ms, record.tag, record.id),
                 )

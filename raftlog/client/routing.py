@@ -114,7 +114,7 @@ class Router:
             async with asyncio.timeout(timeout_s):
                 return await result_of(self._searching())
         except TimeoutError:
-            raise self._no_leader(timeout_s) from None
+            raise self._no_leader() from None
         finally:
             self._finders -= 1
 
@@ -155,10 +155,11 @@ class Router:
             self._search.add_done_callback(lambda task: task.cancelled() or task.exception())
         return self._search
 
-    def _no_leader(self, timeout_s: float) -> Unavailable:
+    def _no_leader(self) -> Unavailable:
+        # Without the time: it is one look's of several, and whoever asked has set another one.
         cause = f" ({self._errors[0]})" if self._errors else ""
         return Unavailable(
-            f"no leader was found within {timeout_s:.3g} s at {', '.join(self._known)}{cause}; "
+            f"no leader was found in time at {', '.join(self._known)}{cause}; "
             "see that a majority of the nodes runs: raftlog cluster status"
         )
 

@@ -69,6 +69,13 @@ class ShardMembers:
         """Return the members."""
         return await self._ask(Method.MEMBER_LIST, members.ListMembers(), timeout_s)
 
+    async def decided(self, timeout_s: float) -> Rows | None:
+        """Return the members if they are committed; None while they may still change back."""
+        answer, _ = await self._asker.ask(
+            *(Method.MEMBER_LIST, members.ListMembers(), members.Members), timeout_s=timeout_s
+        )
+        return self._read(answer) if answer.decided else None
+
     async def add(
         self, node: str, directory: str, peer: str, client: str, timeout_s: float
     ) -> Rows:

@@ -3,6 +3,8 @@
 import msgspec
 
 from raftlog.base.limits import GROUP_TOPICS_MAX, SESSION_MS_MAX, SESSION_MS_MIN
+from raftlog.wire.filters import EVERYTHING, RecordFilter
+from raftlog.wire.schema import groups
 
 
 class Subscription(msgspec.Struct, frozen=True):
@@ -18,6 +20,7 @@ class Subscription(msgspec.Struct, frozen=True):
         auto_commit: Whether what is finished is committed without being told to.
         commit_interval_s: Seconds between such commits.
         session_s: Silent for so many seconds, the group expires the member.
+        wanted: Which records of the topics.
     """
 
     group: str
@@ -29,6 +32,7 @@ class Subscription(msgspec.Struct, frozen=True):
     auto_commit: bool = True
     commit_interval_s: float = 1.0
     session_s: float = 10.0
+    wanted: RecordFilter = EVERYTHING
 
     def __post_init__(self) -> None:
         """Check it."""
@@ -48,3 +52,9 @@ class Subscription(msgspec.Struct, frozen=True):
             raise ValueError(f"a session of {self.session_s:g} s; it is 1 s to 1 h")
         if self.commit_interval_s <= 0:
             raise ValueError(f"a commit interval of {self.commit_interval_s:g} s")
+
+
+def wanted_of(subscription: groups.Subscription) -> RecordFilter:
+    """Return the filter of a group, as a node tells it."""
+    found = subscription.filter
+    return RecordFilter(tuple(found.tags), found.condition)

@@ -1,14 +1,14 @@
 """Administration of topics."""
 
 from collections.abc import AsyncIterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import msgspec
 
 from raftlog.base.errors import BadRequest, TopicExists, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.durations import Duration, seconds
+from raftlog.client.durations import Duration, moment_of, seconds
 from raftlog.client.log_space import LogHold, read_hold
 from raftlog.client.starting import Start, check_start, start_offsets
 from raftlog.wire.frame import Method
@@ -320,8 +320,8 @@ def _retention(retention_ms: int) -> timedelta | None:
 def _shortened(answer: topics.TopicDescription) -> ShortenedWindow | None:
     if not answer.ids_shortened_ms:
         return None
-    at = datetime.fromtimestamp(answer.ids_shortened_ms / 1000, UTC)
-    return ShortenedWindow(at, timedelta(milliseconds=answer.ids_kept_ms))
+    kept = timedelta(milliseconds=answer.ids_kept_ms)
+    return ShortenedWindow(moment_of(answer.ids_shortened_ms), kept)
 
 
 def _budget(timeout: Duration | None) -> float | None:

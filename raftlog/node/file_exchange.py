@@ -21,6 +21,7 @@ from crc32c import crc32c
 from raftlog.base.errors import Unavailable
 from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import FILE_CHUNK_BYTES_MAX, FILE_FETCH_READS_MAX, FILE_SERVE_READS_MAX
+from raftlog.node.damage import Damage
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.raft.rpcs import FileChunk, FileMessage, FileRequest
 from raftlog.storage.files import Files
@@ -69,11 +70,13 @@ class FileExchange:
         *,
         send: Callable[[NodeId, FileMessage], None],
         on_failed: Callable[[Exception], None],
+        damage: Damage,
     ) -> None:
         self._files = files
         self._directory = directory
         self._reader = reader
         self._scheduler = scheduler
+        self._damage = damage
         self.peers: Sequence[NodeId] = ()
         """Who is asked: the other members."""
         self._send = send
@@ -93,6 +96,7 @@ class FileExchange:
             done(Unavailable(f"{name.path(self._directory)} is damaged, and {why}"))
         else:
             fetch = self._fetches[name] = _Fetch(name, verify, done)
+            self._damage.file(name.path(self._directory))
             self._ask(fetch)
 
     def receive(self, sender: NodeId, message: FileMessage) -> None:
@@ -208,6 +212,7 @@ class FileExchange:
             fetch.offset = 0
             if good:
                 self.fetched += 1
+                self._damage.file_repaired(path)
                 self._end(fetch, None)
             else:
                 self._next_peer(fetch)

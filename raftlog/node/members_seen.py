@@ -32,6 +32,19 @@ class MembersSeen:
         return leadership is not None and leadership.is_alive(node)
 
     @property
+    def are_decided(self) -> bool:
+        """Whether this replica leads, and knows that the configuration in force is committed.
+
+        As for a change (Raft §4.1): a leader that has not committed an entry of its own term may
+        not know of one that is.
+        """
+        core = self._core
+        leadership = core.leadership
+        if leadership is None or core.membership.is_joint:
+            return False
+        return core.commit >= max(leadership.first_index, core.configured_at)
+
+    @property
     def drained(self) -> list[NodeId]:
         """Who leads only if nobody else can."""
         core = self._core

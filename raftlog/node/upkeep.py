@@ -10,6 +10,7 @@ from typing import Final
 from raftlog.base.errors import StorageFailed
 from raftlog.base.ids import Index, NodeId, ReplicaId
 from raftlog.node.alarms import Alarms
+from raftlog.node.damage import Damage
 from raftlog.node.file_exchange import FileExchange
 from raftlog.node.log_reader import LogReader
 from raftlog.node.outward import Outward
@@ -38,6 +39,7 @@ class Upkeep:
     Attributes:
         reader: Reads stored entries, and has bad ones marked.
         alarms: What somebody has to look at.
+        damage: What is told of damage that is found, and of its end.
         exchange: Fetches and serves files.
         scrubber: Looks for damage that nobody has met yet.
         waits_for_terms: Damage hides where a term began, so the log's terms are a guess. A
@@ -67,8 +69,12 @@ class Upkeep:
         self._listeners: list[Callable[[], None]] = []
         self.reader = LogReader(store, world.reader, self.faulty)
         self.alarms = Alarms(me.node, world.peers, outward, fail)
+        self.damage = Damage(outward)
         self.exchange = FileExchange(
-            *(store.files, store.directory, world.reader, scheduler), send=send, on_failed=fail
+            *(store.files, store.directory, world.reader, scheduler),
+            send=send,
+            on_failed=fail,
+            damage=self.damage,
         )
         self.repairer = Repairer(
             *(store, log, self.reader, persister, scheduler),
@@ -86,6 +92,7 @@ class Upkeep:
 
     def begin(self) -> None:
         """Ask for what is damaged, and look for more."""
+        self.damage.entries(self._store.faulty_count, self._store.faulty_ranges)
         self.repairer.begin()
         self.scrubber.start()
         if self.waits_for_terms:
@@ -136,6 +143,7 @@ class Upkeep:
         self._listeners.append(listener)
 
     def _changed(self, count: int) -> None:
+        self.damage.entries(count, self._store.faulty_ranges)
         self._on_faulty(count)
         for listener in self._listeners:
             self._outward.call(listener)

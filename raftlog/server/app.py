@@ -19,23 +19,25 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from raftlog.base.errors import (
     DirectoryForeign,
+    DirectoryRefused,
     GivenUp,
     RaftlogError,
     RolledBack,
     Unavailable,
     WrongCluster,
 )
-from raftlog.base.ids import NodeId, ShardId
+from raftlog.base.ids import NodeId, ShardId, Term
 from raftlog.base.space import DiskLevel, Space
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.host import Host
 from raftlog.node.world import ReplicaOptions
 from raftlog.raft.config import CoreConfig
-from raftlog.raft.effects import RoleChanged
+from raftlog.raft.effects import Role, RoleChanged
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.server.config import Config, NodeConfig
-from raftlog.server.joining import become_voter
+from raftlog.server.joining import become_voter, decided_members, life_signs_s
 from raftlog.server.metrics import counters
+from raftlog.server.removal import RemovalWatch
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.shard import BrokerShard
 from raftlog.service.status import NodeFacts
@@ -69,6 +71,9 @@ class NodeServer:
         """Done when the node cannot go on, with the reason."""
         self._strangers: set[NodeId] = set()
         self._is_member = False
+        self._seeks: dict[ShardId, Term] = {}
+        """In which term a shard's replica was last said to look for a leader."""
+        self._watching: asyncio.Task[None] | None = None
         self._joining: list[asyncio.Task[None]] = []
         self._brokers: dict[ShardId, BrokerShard] = {}
         self._services: Mapping[ShardId, ShardService] = {}
@@ -133,6 +138,7 @@ class NodeServer:
         for shard, replica in host.replicas.items():
             replica.on_role = partial(self._role_changed, shard)
             replica.upkeep.alarms.on_raised = partial(log.error, "shard %d: %s", shard)
+            replica.upkeep.damage.on_told = partial(log.warning, "shard %d: %s", shard)
             replica.upkeep.scrubber.rate = config.scrub.bytes_per_s
             replica.upkeep.scrubber.rest_ns = config.scrub.rest_ns
             if host.lost_writes:
@@ -148,6 +154,38 @@ class NodeServer:
                     *(shard, recovery.index, ", ".join(map(str, recovery.lost))),
                 )
         host.start()
+        if len(config.nodes) > 1:
+            self._watching = asyncio.get_running_loop().create_task(self._watch_for_removal(host))
+            self._watching.add_done_callback(self._joined)
+
+    async def _watch_for_removal(self, host: Host) -> None:
+        """End the node once it is certain that it was removed.
+
+        Raises:
+            DirectoryRefused: It was.
+        """
+        config, node = self.config, self.node
+        watch = RemovalWatch(
+            host.replicas,
+            host.id.directory,
+            partial(decided_members, config, node.node, host.identity.cluster),
+            is_wanted=lambda: all(task.done() for task in self._joining),
+            pause_s=life_signs_s(config) / 4,
+        )
+        await watch.until_removed()
+        raise DirectoryRefused(
+            f"{node.node} was removed from the cluster with the directory {node.data}, which is "
+            f"of no use any more; if {node.node} is to come back as a new member, move that "
+            f"directory away and start it with: raftlog node run --node {node.node} --join"
+        )
+
+    def tell_if_waiting(self) -> None:
+        """Say what an operator has to do before a new node, without ``join``, takes part."""
+        assert self._host is not None, "a node that has not started waits for nothing"
+        if not any(each.voters for each in self._host.memberships):
+            log.info(
+                "this node is new and waits to be added: raftlog member add %s", self.node.node
+            )
 
     def join(self) -> None:
         """Ask each shard to let this node vote, unless it does or has been removed."""
@@ -170,7 +208,7 @@ class NodeServer:
             self._joining.append(task)
 
     def _joined(self, task: "asyncio.Task[None]") -> None:
-        """End the node if it has no right to its name, or if the attempt itself has failed."""
+        """End the node if it has no right to its name, was removed, or the attempt has failed."""
         error = None if task.cancelled() else task.exception()
         if isinstance(error, Exception):
             self._fail(error)
@@ -245,10 +283,10 @@ class NodeServer:
             self._tell_if_removed(self._host)
 
     def _tell_if_removed(self, host: Host) -> None:
-        """Say so once this node is no member of any shard any more: an operator may stop it."""
+        """Say so once this node is no member of any shard any more."""
         is_member = _is_member(host)
         if self._is_member and not is_member:
-            log.warning("this node was removed from the cluster; it may be stopped")
+            log.warning("this node was removed from the cluster; it ends once that is certain")
         self._is_member = is_member
 
     # -- when something goes wrong
@@ -289,6 +327,13 @@ class NodeServer:
 
     def _role_changed(self, shard: ShardId, change: RoleChanged) -> None:
         self._services[shard].role_changed(change)
+        if change.leader is None and change.role in (Role.FOLLOWER, Role.PRE_CANDIDATE):
+            # Without a majority it is the one and the other by turns, several times a second.
+            if self._seeks.get(shard) == change.term:
+                return
+            self._seeks[shard] = change.term
+        else:
+            self._seeks.pop(shard, None)
         log.info(
             "shard %d: %s in term %d, leader %s",
             *(shard, change.role.value, change.term, change.leader or "unknown"),
@@ -303,7 +348,7 @@ class NodeServer:
             What hung beyond its deadline; empty after a clean stop.
         """
         host, self._host = self._host, None
-        for task in self._joining:
+        for task in (*self._joining, *filter(None, (self._watching,))):
             task.cancel()
         hung: list[str] = []
         if host is not None:

@@ -32,7 +32,13 @@ from raftlog.base.limits import STOP_DEADLINE_NS
 from raftlog.server.config import Config, NodeConfig
 from raftlog.server.formation import form
 from raftlog.server.inspection import cluster_of
-from raftlog.server.observation import AskStatus, ClusterView, ask_without_space, observe
+from raftlog.server.observation import (
+    AskStatus,
+    ClusterView,
+    NodeView,
+    ask_without_space,
+    observe,
+)
 from raftlog.server.pidfile import PidFile, ProcessId
 from raftlog.storage.files import OsFiles
 
@@ -65,6 +71,29 @@ class LocalNodes:
         """Return the nodes whose process runs."""
         found = {node: self._pid_file(node).running() for node in self._config.nodes}
         return {node: process for node, process in found.items() if process is not None}
+
+    def why_missing(self, view: NodeView) -> str:
+        """Return why a node gives no answer, and what to do about it.
+
+        Nothing is known here of one that no ``up`` has started: it may be another machine's.
+        """
+        node = view.node
+        process = self._pid_file(node).noted()
+        log = self.log_path(node)
+        if not view.silent:
+            return view.problem
+        if process is None:
+            return (
+                f"{view.problem}; if it is down, start it: raftlog node run --node {node}, or all "
+                "of this machine: raftlog cluster up"
+            )
+        if process.is_running:
+            return f"it runs (pid {process.pid}), but {view.problem}; its log: {log}"
+        words = last_line(log)
+        said = f", and said last: {words}" if words else ""
+        return (
+            f"it has ended (pid {process.pid}){said}; start it: raftlog cluster up; its log: {log}"
+        )
 
     def log_path(self, node: NodeId) -> Path:
         """Return the file that the node writes its output to."""
@@ -170,6 +199,7 @@ class LocalNodes:
         with self._changing():
             stopping = self.running()
             self.elsewhere = await self._find_elsewhere(stopping)
+            stopping |= self._forgotten()
             for process in stopping.values():
                 process.send(signal.SIGTERM)
             try:
@@ -184,12 +214,22 @@ class LocalNodes:
                     "second signal ends a node at once"
                 ) from None
             finally:
-                for node in self._config.nodes:
+                for node in {*self._config.nodes, *stopping}:
                     if self._pid_file(node).running() is None:
                         self._pid_file(node).remove()
         return list(stopping)
 
     # -- inside
+
+    def _forgotten(self) -> dict[NodeId, ProcessId]:
+        """Return whom an ``up`` has started, and whom the configuration does not name any more."""
+        noted = (NodeId(path.stem) for path in sorted(self._config.run_directory.glob("*.pid")))
+        found = {node: self._pid_file(node).running() for node in noted}
+        return {
+            node: process
+            for node, process in found.items()
+            if process is not None and node not in self._config.nodes
+        }
 
     def _pid_file(self, node: NodeId) -> PidFile:
         return PidFile(self._config.run_directory / f"{node}.pid")

@@ -16,7 +16,7 @@ starts while it is there. So a formation is all or nothing: under the marker
 nothing was ever stored, and the text says that the directories may be removed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -87,16 +87,23 @@ def _is_new(config: Config, files: Files) -> bool:
     }
     if not formatted:
         return True
-    missing = [str(path) for node, path in directories.items() if node not in formatted]
+    missing = {node: path for node, path in directories.items() if node not in formatted}
     if missing:
+        run = f"{' and '.join(formatted)} {'runs' if len(formatted) == 1 else 'run'}"
         raise DirectoryFormatted(
             f"{', '.join(map(str, formatted.values()))} already belong to a cluster and "
-            f"{', '.join(missing)} are not formatted; a node that was wiped has forgotten its "
-            "votes and is not formatted again. Start the others with: raftlog node run; one that "
-            "is new, or was wiped, joins them as a learner: raftlog node run --join"
+            f"{', '.join(map(str, missing.values()))} are not formatted; a node that was wiped "
+            f"has forgotten its votes and is not formatted again. See that {run} "
+            f"({_runs(formatted)}); who is new, or was wiped, joins as a learner: "
+            f"{_runs(missing, '--join')}"
         )
     _refuse_strangers(formatted, files)
     return False
+
+
+def _runs(nodes: Iterable[NodeId], *more: str) -> str:
+    """Return the commands that run ``nodes``."""
+    return ", ".join(" ".join(("raftlog node run --node", node, *more)) for node in nodes)
 
 
 def _refuse_strangers(directories: Mapping[NodeId, Path], files: Files) -> None:

@@ -133,7 +133,7 @@ async def _refuse_living(
         MemberAlive: One is.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + _life_signs_s(config)
+    deadline = loop.time() + life_signs_s(config)
     while True:
         try:
             members = await list_members(cluster)
@@ -152,7 +152,8 @@ async def _refuse_living(
         await asyncio.sleep(PAUSE_S)
 
 
-def _life_signs_s(config: Config) -> float:
+def life_signs_s(config: Config) -> float:
+    """Return for how long somebody who died may count as alive."""
     return LIFE_SIGNS * config.timings.election_ticks_max * TICK_NS / 1e9
 
 
@@ -198,6 +199,21 @@ async def become_voter(
         await router.aclose()
 
 
+async def decided_members(
+    config: Config, name: NodeId, cluster: ClusterId, shard: ShardId
+) -> Sequence[MemberInfo] | None:
+    """Ask the other nodes for a shard's members; None while they may still change back.
+
+    Raises:
+        RaftlogError: Nobody who leads has answered.
+    """
+    router = Router(_seeds(config, name), shard=shard, cluster=cluster)
+    try:
+        return await ShardMembers(Asker(router, shard=shard)).decided(ASK_TIMEOUT_S)
+    finally:
+        await router.aclose()
+
+
 class Joining:
     """One replica's way to its vote in one shard."""
 
@@ -212,7 +228,7 @@ class Joining:
     async def until_it_votes(self) -> None:
         """Ask for one change after the other; ``MemberAlive`` as ``become_voter`` says."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _life_signs_s(self._config)
+        deadline = loop.time() + life_signs_s(self._config)
         shard = self._members.shard
         while True:
             try:
@@ -239,8 +255,7 @@ class Joining:
             log.warning("shard %d: %s with directory %s is removed", shard, node, mine.directory)
         elif mine is None and self._was_member:
             log.warning(
-                "shard %d: this node was removed from the cluster; to bring it back as a new "
-                "member, move its directory away and start it with --join",
+                "shard %d: this node was removed from the cluster, and --join does not undo that",
                 shard,
             )
             return True

@@ -83,6 +83,8 @@ async def _live(config: Config, name: str, *, join: bool, ends_with_stdin: bool)
     server.failed.add_done_callback(lambda _: stop.set())
     if join:
         server.join()
+    else:
+        server.tell_if_waiting()
     await stop.wait()
     reason = server.failed.result() if server.failed.done() else None
     if reason is not None:
@@ -106,5 +108,7 @@ async def _end(server: NodeServer, *, failed: bool) -> int:
     if hung:
         log.error("did not end in time: %s", ", ".join(hung))
         os._exit(1)
+    if failed:
+        return 1  # the reason stays the last line: whoever looks for it finds it there
     log.info("stopped")
-    return 1 if failed else 0
+    return 0

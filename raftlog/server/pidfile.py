@@ -89,11 +89,15 @@ class PidFile:
 
         What cannot be read names no process: nothing is signalled by a guess.
         """
+        process = self.noted()
+        return process if process is not None and process.is_running else None
+
+    def noted(self) -> ProcessId | None:
+        """Return the process that is noted, whether it runs or has ended."""
         try:
-            process = msgspec.json.decode(self.path.read_bytes(), type=ProcessId)
+            return msgspec.json.decode(self.path.read_bytes(), type=ProcessId)
         except (FileNotFoundError, msgspec.DecodeError):
             return None
-        return process if process.is_running else None
 
     def remove(self) -> None:
         """Forget the process. Idempotent."""

@@ -5,13 +5,12 @@ caller is told is what the proposal is told (ruling 22). When it becomes visible
 apply's business, and the leader's that time passes (``service.passing_time``).
 """
 
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadDelay, BadRequest, RaftlogError, WrongQueue
+from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
 from raftlog.base.ids import Index, Term
 from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import CommandType
@@ -28,8 +27,9 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
 from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
-from raftlog.service.produce import check_batch, is_with_id
+from raftlog.service.produce import check_batch, is_with_id, look_again
 from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.read import no_queue
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch_header import BatchHeader
 
@@ -74,7 +74,11 @@ class DelayService:
         """
         found = self._machine.queues.get(queue)
         if found is None:
-            self._look_again(queue, lambda: self.append(queue, delay, batch, reply, client), reply)
+            look_again(
+                *(self._replica, self._machine, queue),
+                lambda: self.append(queue, delay, batch, reply, client),
+                reply,
+            )
             return
         if self._replica.disk_level is DiskLevel.FULL:
             reply(disk_full("records"))
@@ -100,19 +104,6 @@ class DelayService:
         parts = delayed_parts(queue, delay, batch)
         self._replica.propose(CommandType.APPEND_DELAYED, parts, on_outcome)
 
-    def _look_again(self, queue: int, again: Callable[[], None], reply: Reply[Delayed]) -> None:
-        """Say that there is no such queue only when that is certain, as ``ProduceService``."""
-
-        def ready(error: RaftlogError | None) -> None:
-            if error is not None:
-                reply(error)
-            elif self._machine.queues.get(queue) is None:
-                reply(WrongQueue(f"there is no queue {queue}"))
-            else:
-                again()
-
-        self._replica.read_index(ready)
-
     def cancel(self, queue: int, id_: int, due_ms: int, reply: Reply[CancelEnded]) -> None:
         """Cancel a delayed batch by its handle."""
         propose(self._replica, lambda: CancelDelayed(queue, id_, due_ms), CancelEnded, reply)
@@ -122,7 +113,7 @@ class DelayService:
 
         def answer() -> PendingPage | RaftlogError:
             if self._machine.queues.get(queue) is None:
-                return WrongQueue(f"there is no queue {queue}")
+                return no_queue(queue)
             return self._page(queue, after, min(count or PAGE_MAX, PAGE_MAX))
 
         look(self._replica, answer, reply)

@@ -48,8 +48,8 @@ class DrainService:
         if self._replica.membership.voters != (self._replica.id,):
             return None
         return BadRequest(
-            f"{self._replica.id.node} is the only voter of shard {shard}: there is nobody to lead "
-            "instead. Let another node join first: raftlog node run --join"
+            f"{self._replica.id.node} is the only voter of shard {shard}, so nobody could lead "
+            "instead; let another node join first: raftlog node run --join --node NAME"
         )
 
     def stand_aside(self, *, is_aside: bool) -> None:

@@ -45,6 +45,8 @@ LOOKED_BYTES_MAX: Final = 8 * MIB
 OPENED_BYTES_MAX: Final = 16 * MIB
 LOOKED_RECORDS_MAX: Final = 50_000
 """A request ends with the piece that passes one of these, whatever was found."""
+PASSED_WAIT_NS: Final = 1_000_000_000
+"""What was passed over at the end of a queue is told after so long, if nothing matches."""
 
 
 class FilteredResult(msgspec.Struct, frozen=True, gc=False):
@@ -136,6 +138,7 @@ class FilteredReading:
         self._deadline_ns = service.read_service.scheduler.now_ns() + max(wait_ns, 0)
         queue = service.read_service.machine.queues.get(request.queue)
         self._is_at_end = queue is None or request.offset >= queue.end_offset
+        self._has_passed = False
         self._last: ReadResult | None = None
         """The newest answer of the plain read."""
 
@@ -148,11 +151,15 @@ class FilteredReading:
     def go_on(self) -> None:
         """Read the next piece; with nothing in hand, wait for it as long as was asked for.
 
-        What was passed over is told before a wait: who asked at the end of the queue waits on
-        over records that do not match, and nobody else does.
+        What was passed over is told before a wait; who asked at the end of the queue waits on
+        over records that do not match, for a while, so that the position does not lag far.
         """
         request = self._request
-        left_ns = self._deadline_ns - self._service.read_service.scheduler.now_ns()
+        now_ns = self._service.read_service.scheduler.now_ns()
+        if self._position > request.offset and not self._has_passed:
+            self._has_passed = True
+            self._deadline_ns = min(self._deadline_ns, now_ns + PASSED_WAIT_NS)
+        left_ns = self._deadline_ns - now_ns
         if self._batches or not self._is_at_end:
             left_ns = 0
         self._reading = self._service.read_service.read(

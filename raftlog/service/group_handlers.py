@@ -3,14 +3,22 @@
 from collections.abc import Iterable
 from typing import Final, cast
 
+from raftlog.base.errors import BadFilter
 from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
-from raftlog.broker.groups import Assignment, GroupDeleted, GroupLeft
+from raftlog.broker.groups import (
+    Assignment,
+    GroupDeleted,
+    GroupLeft,
+    Subscription,
+    SubscriptionSet,
+)
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.claims import ClaimService, Offsets
 from raftlog.service.groups import GroupService, GroupState, Page
 from raftlog.service.heartbeats import Heartbeat, HeartbeatService
 from raftlog.service.ports import ClientRequest
-from raftlog.wire.schema import groups
+from raftlog.wire.filters import RecordFilter, record_filter
+from raftlog.wire.schema import client, groups
 
 NOTHING_COMMITTED: Final = -1
 
@@ -18,11 +26,46 @@ NOTHING_COMMITTED: Final = -1
 def join(service: GroupService, request: ClientRequest) -> None:
     """Become a member of a group."""
     message = cast("groups.JoinGroup", request.message)
-    service.join(
-        *(message.group, message.member, tuple(message.topics)),
-        answer_with(request, _assignment),
-        session_ms=message.session_ms,
-        client=message.client,
+    wanted = _wanted(message.filter, request)
+    if wanted is not None:
+        service.join(
+            *(message.group, message.member, tuple(message.topics)),
+            answer_with(request, _assignment),
+            session_ms=message.session_ms,
+            client=message.client,
+            wanted=wanted,
+        )
+
+
+def subscribe(service: GroupService, request: ClientRequest) -> None:
+    """Change what a group reads."""
+
+    def done(outcome: SubscriptionSet) -> groups.SubscriptionSet:
+        return groups.SubscriptionSet(version=outcome.version, generation=outcome.generation)
+
+    message = cast("groups.SetSubscription", request.message)
+    wanted = _wanted(message.filter, request)
+    if wanted is not None:
+        service.subscribe(
+            *(message.group, tuple(message.topics), wanted, message.version),
+            answer_with(request, done),
+        )
+
+
+def _wanted(message: client.RecordFilter, request: ClientRequest) -> RecordFilter | None:
+    """Return the filter; None if it does not parse, and the request was told."""
+    try:
+        return record_filter(message.tags, message.condition)
+    except BadFilter as error:
+        request.fail(error)
+        return None
+
+
+def _subscription(found: Subscription) -> groups.Subscription:
+    return groups.Subscription(
+        topics=found.topics,
+        filter=client.RecordFilter(tags=found.wanted.tags, condition=found.wanted.condition),
+        version=found.version,
     )
 
 
@@ -119,6 +162,7 @@ def _assignment(outcome: Assignment) -> groups.GroupAssignment:
             groups.AssignedQueue(queue=queue, topic=topic, place=place)
             for queue, topic, place in outcome.queues
         ],
+        subscription=_subscription(outcome.subscription),
     )
 
 
@@ -128,7 +172,10 @@ def _description(state: GroupState) -> groups.GroupDescription:
         generation=state.generation,
         members=[
             groups.GroupMember(
-                member=row.id, client=row.client, topics=row.topics, session_ms=row.session_ms
+                member=row.id,
+                client=row.client,
+                topics=state.subscription.topics,
+                session_ms=row.session_ms,
             )
             for row in state.members
         ],
@@ -144,6 +191,7 @@ def _description(state: GroupState) -> groups.GroupDescription:
             )
             for row in state.queues
         ],
+        subscription=_subscription(state.subscription),
     )
 
 

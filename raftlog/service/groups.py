@@ -18,11 +18,15 @@ from raftlog.broker.groups import (
     JoinGroup,
     LeaveGroup,
     Member,
+    SetSubscription,
+    Subscription,
+    SubscriptionSet,
 )
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.sessions import Sessions
+from raftlog.wire.filters import EVERYTHING, RecordFilter
 
 PAGE_MAX: Final = 500
 """Rows in one answer to a list."""
@@ -52,6 +56,7 @@ class GroupState(msgspec.Struct, frozen=True):
 
     name: str
     generation: int
+    subscription: Subscription
     members: tuple[Member, ...]
     """In the order of their ids, whichever replica answers."""
     queues: tuple[GroupQueue, ...]
@@ -86,11 +91,12 @@ class GroupService:
         *,
         session_ms: int,
         client: str = "",
+        wanted: RecordFilter = EVERYTHING,
     ) -> None:
-        """Become a member, or change a member's topics; asking again is harmless.
+        """Become a member; asking again is harmless.
 
-        ``BadName``, ``BadRequest`` (session, topics), ``TopicNotFound`` or
-        ``LimitReached`` if not.
+        ``BadName``, ``BadRequest`` (session, topics), ``TopicNotFound``,
+        ``SubscriptionConflict`` or ``LimitReached`` if not.
         """
 
         def joined(outcome: Assignment | RaftlogError) -> None:
@@ -99,9 +105,27 @@ class GroupService:
             reply(outcome)
 
         def make() -> JoinGroup:
-            return JoinGroup(group, member, topics, session_ms, client)
+            return JoinGroup(group, member, topics, session_ms, client, wanted)
 
         propose(self._replica, make, Assignment, joined)
+
+    def subscribe(
+        self,
+        group: str,
+        topics: tuple[str, ...],
+        wanted: RecordFilter,
+        version: int,
+        reply: Reply[SubscriptionSet],
+    ) -> None:
+        """Change what a group reads; asking again is harmless.
+
+        ``GroupNotFound``, ``TopicNotFound``, or ``SubscriptionConflict`` if it is at another
+        version than the one that is to be replaced.
+        """
+        propose(
+            *(self._replica, lambda: SetSubscription(group, topics, wanted, version)),
+            *(SubscriptionSet, reply),
+        )
 
     def leave(self, group: str, member: str, reply: Reply[GroupLeft]) -> None:
         """Be a member no more; harmless if it is none."""
@@ -163,4 +187,4 @@ class GroupService:
                     queue.end_offset,
                 )
             )
-        return GroupState(group.name, group.generation, members, tuple(rows))
+        return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))

@@ -66,4 +66,5 @@ def _members(state: MembersState) -> members.Members:
         ],
         joint=state.joint,
         last=state.last,
+        decided=state.decided,
     )

@@ -33,6 +33,10 @@ class Seen(Protocol):
     def is_alive(self, node: NodeId) -> bool:
         """Whether a member was heard lately, as far as a leader can know."""
 
+    @property
+    def are_decided(self) -> bool:
+        """Whether this replica leads, and knows that its members are committed."""
+
 
 class Changeable(Protocol):
     """What is needed of a replica (``node.Replica``). Everything is called on the loop."""
@@ -82,11 +86,15 @@ class MemberState(msgspec.Struct, frozen=True):
 
 
 class MembersState(msgspec.Struct, frozen=True):
-    """All members, the leader's last entry, and whether a change is under way."""
+    """All members, the leader's last entry, and whether a change is under way.
+
+    ``decided``: the leader knows that this is committed.
+    """
 
     members: tuple[MemberState, ...]
     joint: bool
     last: Index
+    decided: bool
 
 
 class MemberService:
@@ -150,6 +158,7 @@ class MemberService:
             tuple(self._member(membership, replica) for replica in membership.replicas),
             joint=membership.is_joint,
             last=self._replica.status().last,
+            decided=self._replica.members.are_decided,
         )
 
     def _member(self, membership: Membership, replica: ReplicaId) -> MemberState:

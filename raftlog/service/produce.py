@@ -23,7 +23,6 @@ from raftlog.base.errors import (
     RaftlogError,
     RecordTooLarge,
     Throttled,
-    WrongQueue,
 )
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BATCH_BYTES_MAX
@@ -35,6 +34,7 @@ from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
 from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
+from raftlog.service.read import no_queue
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
 from raftlog.wire.batch_header import BatchHeader, parse_stored_header, table_of
@@ -74,7 +74,11 @@ class ProduceService:
         """
         found = self._machine.queues.get(queue)
         if found is None:
-            self._look_again(queue, batch, reply, client)
+            look_again(
+                *(self._replica, self._machine, queue),
+                lambda: self.append(queue, batch, reply, client),
+                lambda error: self._refuse(error, reply),
+            )
             return
         if self._replica.disk_level is DiskLevel.FULL:
             self._refuse(disk_full("records"), reply)
@@ -115,29 +119,36 @@ class ProduceService:
         assert self._admission is not None, "quotas that nobody measures"
         return self._admission.refusal(client, topic, header.length, header.count)
 
-    def _look_again(self, queue: int, batch: Buffer, reply: OnReceipt, client: str) -> None:
-        """Say that there is no such queue only when that is certain.
-
-        A leader that was elected just now has not applied everything that is
-        committed: n1 creates a topic and dies, the first batch for it comes to
-        n2 before n2 has applied the creation.
-        """
-
-        def ready(error: RaftlogError | None) -> None:
-            if error is not None:
-                self._refuse(error, reply)
-            elif self._machine.queues.get(queue) is None:
-                self._refuse(WrongQueue(f"there is no queue {queue}"), reply)
-            else:
-                self.append(queue, batch, reply, client)
-
-        self._replica.read_index(ready)
-
     def _refuse(self, error: RaftlogError, reply: OnReceipt) -> None:
         self.refused += 1
         if isinstance(error, Throttled):
             self.hindered[error.code] += 1
         reply(error)
+
+
+def look_again(
+    replica: ShardReplica,
+    machine: BrokerMachine,
+    queue: int,
+    again: Callable[[], None],
+    refuse: Callable[[RaftlogError], None],
+) -> None:
+    """Say that there is no such queue only when that is certain; else do it ``again``.
+
+    A leader that was elected just now has not applied everything that is
+    committed: n1 creates a topic and dies, the first batch for it comes to
+    n2 before n2 has applied the creation.
+    """
+
+    def ready(error: RaftlogError | None) -> None:
+        if error is not None:
+            refuse(error)
+        elif machine.queues.get(queue) is None:
+            refuse(no_queue(queue))
+        else:
+            again()
+
+    replica.read_index(ready)
 
 
 def check_batch(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:

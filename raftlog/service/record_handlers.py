@@ -48,18 +48,22 @@ def read(service: ReadService, filters: FilterService, request: ClientRequest) -
             request.fail(outcome)
             return
         request.reply(
-            client.BatchesRead(
-                base_offsets=outcome.base_offsets,
-                lengths=map(len, outcome.batches),
-                start_offset=outcome.start_offset,
-                end_offset=outcome.end_offset,
-                applied=outcome.applied,
-            ),
+            _batches_read(outcome),
             outcome.batches,
         )
 
     reading = service.read(_read_request(message), answer)
     request.on_cancelled = reading.cancel
+
+
+def _batches_read(read: ReadResult) -> client.BatchesRead:
+    return client.BatchesRead(
+        base_offsets=read.base_offsets,
+        lengths=map(len, read.batches),
+        start_offset=read.start_offset,
+        end_offset=read.end_offset,
+        applied=read.applied,
+    )
 
 
 def _read_request(message: client.ReadBatches) -> ReadRequest:
@@ -84,19 +88,11 @@ def _read_filtered(
         if isinstance(outcome, RaftlogError):
             request.fail(outcome)
             return
-        read = outcome.read
-        request.reply(
-            client.BatchesRead(
-                base_offsets=read.base_offsets,
-                lengths=map(len, read.batches),
-                start_offset=read.start_offset,
-                end_offset=read.end_offset,
-                applied=read.applied,
-                matching=[client.MatchingRecords(numbers=found) for found in outcome.matching],
-                next_offset=outcome.next_offset,
-            ),
-            read.batches,
-        )
+        message = _batches_read(outcome.read)
+        message.next_offset = outcome.next_offset
+        for found in outcome.matching:
+            message.matching.add(numbers=found)
+        request.reply(message, outcome.read.batches)
 
     try:
         wanted = record_filter(message.filter.tags, message.filter.condition)

@@ -79,6 +79,8 @@ class DurableMark:
         """The last truncation."""
         self._file = file
         self._slot = 0
+        self._found: tuple[int, bytes] | None = None
+        """Where the newest claim was read, and its very bytes."""
 
     @classmethod
     def create(cls, files: Files, path: str) -> "DurableMark":
@@ -93,15 +95,29 @@ class DurableMark:
     def open(cls, files: Files, path: str) -> "DurableMark":
         """Read the better slot; a bad one counts as absent."""
         file = files.open(path, create=True)
-        slots = [_read(file, 0), _read(file, BLOCK_BYTES)]
+        slots = [_read(file, slot * BLOCK_BYTES) for slot in range(SLOTS)]
         found = [slot for slot in slots if slot is not None]
         if not found:
             return cls(file, None)
-        newest = max(found)
+        newest = max(found, key=lambda slot: slot[:2])
         mark = cls(file, newest[0])
-        mark.cut = max(cut for _, cut in found)
-        mark._slot = 1 if newest == slots[0] else 0
+        mark.cut = max(cut for _, cut, _ in found)
+        at = slots.index(newest)
+        mark._slot = at ^ 1
+        mark._found = at * BLOCK_BYTES, newest[2]
         return mark
+
+    def make_durable(self) -> None:
+        """Put what was read onto the disk, before anything is done because of it.
+
+        After kill -9 it may be in the page cache only. After a failed sync it may be there and
+        count as clean (ruling 2 d), so a sync alone does nothing: the same bytes are written in
+        the same place, which harms nothing if they are on the disk already.
+        """
+        if self._found is not None:
+            position, record = self._found
+            self._file.pwrite([record], position)
+        self.sync()
 
     def write(self, claim: Claim) -> None:
         """Put ``claim`` into the older slot. Not durable before ``sync``."""
@@ -123,7 +139,8 @@ class DurableMark:
         self._file.close()
 
 
-def _read(file: File, offset: int) -> tuple[Claim, Cut] | None:
+def _read(file: File, offset: int) -> tuple[Claim, Cut, bytes] | None:
+    """Return what a slot says, and its very bytes; None if it is bad."""
     try:
         data = file.pread(_SLOT.size + _CRC.size, offset)
     except OSError:
@@ -136,4 +153,5 @@ def _read(file: File, offset: int) -> tuple[Claim, Cut] | None:
     if magic != _MAGIC or version != _VERSION:
         return None
     truncation, reset = bool(flags & _TRUNCATION), bool(flags & _RESET)
-    return Claim(unit, 1, index, term, checksum, truncation, reset), (cut[0], Index(cut[1]))
+    claim = Claim(unit, 1, index, term, checksum, truncation, reset)
+    return claim, (cut[0], Index(cut[1])), data

@@ -4,6 +4,9 @@ from array import array
 from bisect import insort
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final
+
+from msgspec import structs
 
 from raftlog.base.entry import (
     HEADER_BYTES,
@@ -11,41 +14,109 @@ from raftlog.base.entry import (
     Entry,
     LogEnd,
     check_links,
+    parse_entry,
     parse_header,
 )
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index
 from raftlog.storage.entry_places import EntryPlaces
-from raftlog.storage.files import File
+from raftlog.storage.files import File, Files
 from raftlog.storage.performer import LogPerformer
 from raftlog.storage.scan import ZEROS
 from raftlog.storage.segment import Hole, Segment
+from raftlog.storage.span import load_places
 from raftlog.storage.unit import UNIT_BYTES, UNIT_MAGIC, Unit, encode_unit
 
+REWRITTEN_MAX: Final = 64
+"""Good entries that are written again so that what was lost before them has room."""
 
-def frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[Buffer] | None:
-    """Return what to write into the hole; None if these are not the lost entries, or not all.
+
+def filling(
+    files: Files, segment: Segment, hole: Hole, entries: Sequence[Entry]
+) -> tuple[Hole, Sequence[Entry], list[Buffer]] | None:
+    """Return the hole to fill, with what, and their bytes; None if these are not what was lost.
 
     The last one must have the hole's chain value: nothing may be put in place that does not
     prove itself, or a peer's uncommitted entry of another term could get there.
 
-    A tail, with nothing behind it, gets a unit head of its own: the unit before it may be older
-    than a truncation that these entries came after (``SegmentScan.forget_branch``).
+    A misdirected write may have put a copy of what follows the damage further forward, into the
+    place of what was lost::
+
+        was     | 6 | 7 | 8 | 9 | 10 |
+        is      | 6 | ?.. |9|  ..| 10 |        7 and 8 do not fit before that 9
+
+    Then the good entries behind are written again, too, as many as it takes.
     """
-    if len(entries) != hole.last - hole.first + 1:
+    if not _are_lost(hole, entries):
         return None
+    wider, whole = hole, list(entries)
+    places = load_places(files, segment)
+    for _ in range(REWRITTEN_MAX):
+        if not wider.length or sum([len(entry.frame) for entry in whole]) <= wider.length:
+            break
+        found = _with_next(segment, places, wider)
+        if found is None:
+            return None
+        wider, more = found
+        whole += more
+    else:
+        return None
+    if wider is not hole:
+        segment.holes = [wider if each is hole else each for each in segment.holes]
+        segment.index_fits = False
+    return wider, whole, _frames_for(segment, wider, whole)
+
+
+def _are_lost(hole: Hole, entries: Sequence[Entry]) -> bool:
+    if len(entries) != hole.last - hole.first + 1:
+        return False
     try:
         check_links(hole.before, entries)
     except CorruptFrame:
+        return False
+    return entries[-1].checksum == hole.checksum
+
+
+def _with_next(
+    segment: Segment, places: EntryPlaces, hole: Hole
+) -> tuple[Hole, list[Entry]] | None:
+    """Return the hole with the good entry behind it, and that; None if it is damaged, too."""
+    following = Index(hole.last + 1)
+    if following > segment.end.index:
+        # Nothing of this segment is behind it: what it takes may go beyond.
+        return structs.replace(hole, length=0, is_blank=False), []
+    if segment.hole_at(following) is not None:
         return None
-    if entries[-1].checksum != hole.checksum:
+    number = following - segment.first_index
+    start = places.positions[number]
+    end = segment.true_end_of(places.positions, following)
+    try:
+        entry = parse_entry(segment.file.pread(end - start, start), 0)
+    except (OSError, CorruptFrame):
         return None
+    if entry.checksum != places.checksums[number] or entry.index != following:
+        return None
+    wider = structs.replace(
+        hole,
+        last=following,
+        length=end - hole.position,
+        checksum=entry.checksum,
+        term=entry.term,
+        is_blank=False,
+    )
+    return wider, [entry]
+
+
+def _frames_for(segment: Segment, hole: Hole, entries: Sequence[Entry]) -> list[Buffer]:
+    """Return what to write into the hole, which has room for these entries.
+
+    A tail, with nothing behind it, gets a unit head of its own: the unit before it may be older
+    than a truncation that these entries came after (``SegmentScan.forget_branch``).
+    """
     frames: list[Buffer] = [entry.frame for entry in entries]
     total = sum(map(len, frames))
     tail = hole.last == segment.end.index and not segment.sealed
     heads, rest = divmod(hole.length - total, UNIT_BYTES) if hole.length else (int(tail), 0)
-    if heads < 0:
-        return None
     # A misdirected write may have put what follows further back than it was: zeros lead there.
     spare = [ZEROS[:rest]] if rest else []
     if not heads:

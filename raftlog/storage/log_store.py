@@ -26,7 +26,7 @@ from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_aft
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
-from raftlog.storage.holes import frames_for, hole_of, place, steps_of_blanking, steps_of_repair
+from raftlog.storage.holes import filling, hole_of, place, steps_of_blanking, steps_of_repair
 from raftlog.storage.loaded import LoadedSegments
 from raftlog.storage.performer import LaterFile, LogPerformer, fail_read
 from raftlog.storage.plan import StorePlan
@@ -241,16 +241,15 @@ class LogStore:
         None if they are not what was lost, or not all of it: the store decides
         by the chain, whoever sent them.
         """
-        if not entries:
-            return None
-        segment = self._segment_of(entries[0].index)
-        hole = self.hole(entries[0].index)
+        hole = self.hole(entries[0].index) if entries else None
         if hole is None:
             return None
+        segment = self._segment_of(hole.first)
         entries = entries[: hole.last - hole.first + 1]
-        frames = frames_for(segment, hole, entries)
-        if frames is None:
+        filled = filling(self.files, segment, hole, entries)
+        if filled is None:
             return None
+        hole, entries, frames = filled
         plan = self._new_plan()
         plan.repaired = (hole.first, hole.last)
         plan.steps = steps_of_repair(self._do, segment, hole, frames, self.options.segment_bytes)

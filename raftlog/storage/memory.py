@@ -35,7 +35,7 @@ class _Disk:
         self.base = LOG_ORIGIN
         self.entries: list[Entry] = []
         self.first_rows: list[ConfigurationRow] = []
-        """What a reset said of the members before the first entry."""
+        """What a reset, or what is trimmed, said of the members before the first entry."""
         self.state = HardState()
         self.sequence = 0
 
@@ -106,12 +106,9 @@ class MemoryLogStore:
 
     @property
     def configurations(self) -> list[ConfigurationRow]:
-        """Every configuration entry."""
-        return self._disk.first_rows + [
-            ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
-            for entry in self._entries
-            if entry.kind is EntryKind.CONFIGURATION
-        ]
+        """The newest configuration entry that was trimmed, and every later one."""
+        before = [row for row in self._disk.first_rows if row.index <= self._base.index]
+        return before[-1:] + _rows_of(self._entries)
 
     @property
     def faulty_count(self) -> int:
@@ -155,6 +152,7 @@ class MemoryLogStore:
         plan = self._new_plan()
         count = through - self._base.index
         if count > 0:
+            self._disk.first_rows += _rows_of(self._entries[:count])
             self._base = self._entries[count - 1].end
             del self._entries[:count]
             self._faulty = {index for index in self._faulty if index > through}
@@ -265,6 +263,14 @@ class MemoryLogStore:
         if self.durable_end.index > to:
             self.durable_end = self.end
         plan.steps.append(partial(self._disk.cut, to))
+
+
+def _rows_of(entries: Sequence[Entry]) -> list[ConfigurationRow]:
+    return [
+        ConfigurationRow(entry.index, entry.checksum, bytes(entry.body))
+        for entry in entries
+        if entry.kind is EntryKind.CONFIGURATION
+    ]
 
 
 class MemorySpan:

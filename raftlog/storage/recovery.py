@@ -68,9 +68,9 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
             not the one that was promised.
     """
     mark = DurableMark.open(files, mark_path)
-    # After kill -9 the newest claim may be in the page cache only. Acting on it (dropping what a
-    # truncation was to drop) and then losing it would turn the cut into damage.
-    mark.sync()
+    # Acting on it (dropping what a truncation was to drop) and then losing it would turn the
+    # cut into damage.
+    mark.make_durable()
     found = _Findings(files, log, mark)
     found.finish_reset()
     found.read_segments()

@@ -99,7 +99,7 @@ class Gate:
             raise GivenUp(
                 f"{sender} was given up with a lost majority, and this cluster went on without "
                 "what it may hold. Stop the node, move its directory away, and let it join as "
-                "new: raftlog node run --join"
+                f"new: raftlog node run --node {sender.node} --join"
             )
         self._check_promises(sender, message)
         self.on_admitted(sender)

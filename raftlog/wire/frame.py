@@ -119,6 +119,8 @@ class Method(IntEnum):
     QUOTA_REMOVE = 161
     QUOTA_LIST = 162
 
+    GROUP_SUBSCRIBE = 150
+
 
 class Flag(IntEnum):
     """What a frame is, beside its method. Plain ints: an ``IntFlag`` costs 1 µs for each ``&``."""

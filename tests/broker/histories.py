@@ -11,7 +11,7 @@ from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import dead_letter_parts
 from raftlog.broker.delays import CancelDelayed, Delay
 from raftlog.broker.flights import BLOCKED, Flight
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -34,6 +34,7 @@ from raftlog.broker.topics import (
 )
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
+from raftlog.wire.filters import RecordFilter
 from tests.broker.logs import FIRST, batch_of, delayed, entry_of, once, sent
 
 HOUR_MS = 3_600_000
@@ -64,7 +65,7 @@ class History:
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group, self._delete_group],
+            *[self._leave, self._delete_group, self._delete_group, self._subscribe],
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,
@@ -171,8 +172,24 @@ class History:
         return SetQuota(kind, name, self.random.randrange(3), 1)
 
     def _join(self) -> CommandValue:
-        topics = tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
-        return JoinGroup(self._group(), self._member(), topics, 1_000)
+        name = self._group()
+        group = self.machine.groups.get(name)
+        if group is not None and self.random.random() < 0.8:
+            known = group.subscription
+            return JoinGroup(name, self._member(), known.topics, 1_000, "", known.wanted)
+        return JoinGroup(name, self._member(), self._topics(), 1_000)
+
+    def _topics(self) -> tuple[str, ...]:
+        return tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
+
+    def _subscribe(self) -> CommandValue:
+        name = self._group()
+        group = self.machine.groups.get(name)
+        version = 0 if group is None else group.subscription.version
+        wanted = RecordFilter((), self.random.choice(("", "x = 1")))
+        return SetSubscription(
+            name, self._topics(), wanted, self.random.choice((0, version, version + 1))
+        )
 
     def _leave(self) -> CommandValue:
         return LeaveGroup(self._group(), self._member())

@@ -11,7 +11,7 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -32,6 +32,7 @@ from raftlog.broker.topics import (
     TopicChanges,
 )
 from raftlog.broker.trims import Trim
+from raftlog.wire.filters import RecordFilter
 
 HELD = ((7, 1, (5, 6)),)
 GOOD: list[CommandValue] = [
@@ -41,7 +42,8 @@ GOOD: list[CommandValue] = [
     MoveStart(1, 5),
     InitProducer(),
     FenceProducer(0, 1 << 16, 1),
-    JoinGroup("g", "m", ("t", "u"), 1_000, "café"),
+    JoinGroup("g", "m", ("t", "u"), 1_000, "café", RecordFilter(("a",), "x = 1")),
+    SetSubscription("g", ("t", "u"), RecordFilter(("a",), "x = 1"), 3),
     LeaveGroup("g", "m", expired=True),
     DeleteGroup("g"),
     ClaimQueue("g", 1, 3, "m"),
@@ -91,6 +93,11 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
         lambda: JoinGroup("g", "m", tuple(map(str, range(GROUP_TOPICS_MAX + 1))), 1_000),
         BadRequest,
     ),
+    "a topic twice": (lambda: SetSubscription("g", ("t", "t")), BadRequest),
+    "a long filter": (
+        lambda: SetSubscription("g", ("t",), RecordFilter((), "x" * 1025)),
+        BadRequest,
+    ),
     "a short session": (lambda: JoinGroup("g", "m", ("t",), 999), BadRequest),
     "a long session": (lambda: JoinGroup("g", "m", ("t",), SESSION_MS_MAX + 1), BadRequest),
     "a long client": (lambda: JoinGroup("g", "m", ("t",), 1_000, "c" * 128), BadRequest),
@@ -105,7 +112,10 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
         lambda: OpenQueueGroup("g" * 123, ("t",), QueueGroupChanges()),
         BadName,
     ),
-    "a topic twice": (lambda: OpenQueueGroup("g", ("t", "t"), QueueGroupChanges()), BadRequest),
+    "a queue-style group with a topic twice": (
+        lambda: OpenQueueGroup("g", ("t", "t"), QueueGroupChanges()),
+        BadRequest,
+    ),
     "no attempts": (
         lambda: OpenQueueGroup("g", ("t",), QueueGroupChanges(attempts_max=0)),
         BadRequest,

@@ -11,6 +11,7 @@ from raftlog.base.errors import (
     LimitReached,
     OffsetGoesBack,
     OffsetOutOfRange,
+    SubscriptionConflict,
     TopicNotFound,
     UnknownMember,
     WrongQueue,
@@ -34,8 +35,12 @@ from raftlog.broker.groups import (
     GroupLeft,
     JoinGroup,
     LeaveGroup,
+    SetSubscription,
+    Subscription,
+    SubscriptionSet,
 )
 from raftlog.broker.topics import AlterTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.wire.filters import EVERYTHING, record_filter
 from tests.broker.logs import Shard, append, batch_of
 
 SESSION_MS = 30_000
@@ -75,23 +80,27 @@ def test_every_queue_has_one_reader_and_nobody_has_two_more_than_another(
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-def test_members_share_out_each_topic_they_subscribe_to() -> None:
-    """A member gets nothing of a topic that it did not ask for."""
+def test_members_share_out_each_topic_of_the_group() -> None:
+    """Each topic by itself, in the order of names."""
     shard = Shard()
     orders = shard.topic("orders", queues=3)
     payments = shard.topic("payments", queues=2)
     shard(join("a", "payments", "orders"))
-    shard(join("b", "orders"))
+    shard(join("b", "orders", "payments"))
     assert shard.machine.groups.assignment("g", "a") == Assignment(
         2,
         (
             *((orders[0], "orders", 0), (orders[1], "orders", 1)),
-            *((payments[0], "payments", 0), (payments[1], "payments", 1)),
+            (payments[0], "payments", 0),
         ),
+        Subscription(("orders", "payments"), version=1),
     )
-    assert owned(shard, "b") == [orders[2]]
+    assert owned(shard, "b") == [orders[2], payments[1]]
     group = shard.machine.groups.find("g")
-    assert group.owners == dict.fromkeys([*orders[:2], *payments], "a") | {orders[2]: "b"}
+    assert group.owners == dict.fromkeys([*orders[:2], payments[0]], "a") | {
+        orders[2]: "b",
+        payments[1]: "b",
+    }
 
 
 # -- generations
@@ -101,7 +110,7 @@ def test_joining_again_unchanged_begins_no_generation() -> None:
     """A lost reply is asked for again; a rebalance for that would stop everybody."""
     shard = Shard()
     (queue,) = shard.topic()
-    expected = Assignment(1, ((queue, "orders", 0),))
+    expected = Assignment(1, ((queue, "orders", 0),), Subscription(("orders",), version=1))
     assert [shard(join("a")), shard(join("a"))] == [expected, expected]
     assert shard(join("a", client="new name")) == expected
     assert shard.machine.groups.find("g").members["a"].client == "new name"
@@ -117,8 +126,8 @@ def test_whatever_changes_who_reads_what_begins_a_generation() -> None:
     generations = []
     for command in (
         join("a"),
-        join("b", "orders", "payments"),
-        join("b", "payments"),
+        join("b"),
+        SetSubscription("g", ("payments", "orders")),
         AlterTopic("orders", TopicChanges(queues=2)),
         DeleteTopic("payments"),
         LeaveGroup("g", "a", expired=True),
@@ -129,7 +138,7 @@ def test_whatever_changes_who_reads_what_begins_a_generation() -> None:
     shard.topic("payments")
     generations.append(shard.machine.groups.find("g").generation)
     assert generations == [1, 2, 3, 4, 5, 6, 7]
-    assert len(owned(shard, "b")) == 1, "a topic that comes back is read again"
+    assert len(owned(shard, "b")) == 3, "a topic that comes back is read again"
 
 
 def test_what_concerns_nobody_begins_no_generation() -> None:
@@ -153,6 +162,60 @@ def test_a_member_needs_topics_that_are_there() -> None:
     shard.topic("orders")
     assert shard.refusal(join("a", "orders", "order")) is TopicNotFound
     assert shard.machine.groups.get("g") is None
+
+
+# -- subscriptions
+
+
+def test_a_member_that_wants_something_else_is_refused_with_both_shown() -> None:
+    """Each would read what the other one is to read, and pass over what it is not (#2836)."""
+    shard = Shard()
+    for topic in ("orders", "payments"):
+        shard.topic(topic)
+    paid = record_filter(["paid"], "amount > 5")
+    shard(JoinGroup("g", "a", ("orders",), SESSION_MS, "", paid))
+    assert isinstance(shard(JoinGroup("g", "b", ("orders",), SESSION_MS, "", paid)), Assignment)
+    for topics, wanted in (
+        (("orders", "payments"), paid),
+        (("payments",), paid),
+        (("orders",), EVERYTHING),
+        (("orders",), record_filter(["paid"])),
+    ):
+        outcome = shard(JoinGroup("g", "c", topics, SESSION_MS, "", wanted))
+        assert isinstance(outcome, SubscriptionConflict)
+        text = str(outcome)
+        assert "reads orders (tags paid; filter amount > 5), version 1;" in text
+        assert f"wants {', '.join(topics)} ({wanted})" in text
+    shard.all_of(LeaveGroup("g", "a"), LeaveGroup("g", "b"))
+    assert shard.refusal(join("a")) is SubscriptionConflict, "an empty group still has its own"
+    shard(DeleteGroup("g"))
+    assert isinstance(shard(join("a")), Assignment)
+
+
+def test_a_subscription_is_changed_by_one_command_that_may_be_asked_again() -> None:
+    """The version says which change; a lost reply is asked for again and changes nothing."""
+    shard = Shard()
+    for topic in ("orders", "payments"):
+        shard.topic(topic)
+    paid = record_filter(["paid"])
+    assert shard.refusal(SetSubscription("g", ("orders",))) is GroupNotFound
+    shard(join("a"))
+    change = SetSubscription("g", ("payments", "orders"), paid, version=1)
+    assert [shard(change), shard(change)] == [SubscriptionSet(2, 2)] * 2
+    assignment = shard.machine.groups.assignment("g", "a")
+    assert assignment.subscription == Subscription(("orders", "payments"), paid, 2)
+    assert len(assignment.queues) == 2
+    assert shard.refusal(join("b")) is SubscriptionConflict
+    assert isinstance(
+        shard(JoinGroup("g", "b", ("orders", "payments"), SESSION_MS, "", paid)), Assignment
+    )
+    other = SetSubscription("g", ("orders",), version=1)
+    assert shard.refusal(other) is SubscriptionConflict, "somebody has changed it meanwhile"
+    assert shard.refusal(SetSubscription("g", ("nowhere",))) is TopicNotFound
+    assert shard(SetSubscription("g", ("orders",))) == SubscriptionSet(3, 4)
+    shard.machine.take_regrouped()
+    shard(DeleteTopic("payments"))
+    assert shard.machine.take_regrouped() == set(), "the group does not read it any more"
 
 
 def test_groups_and_members_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

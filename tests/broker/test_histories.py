@@ -81,7 +81,15 @@ def test_the_histories_do_everything() -> None:
                 seen["duplicate"] += getattr(what, "duplicate", False)
     expected = [
         *("Appended", "duplicate", "Topic", "StartMoved", "ProducerBegun", "ProducerFenced"),
-        *("Assignment", "GroupLeft", "GroupDeleted", "QueueClaimed", "OffsetsCommitted"),
+        *(
+            "Assignment",
+            "SubscriptionSet",
+            "SubscriptionConflict",
+            "GroupLeft",
+            "GroupDeleted",
+            "QueueClaimed",
+            "OffsetsCommitted",
+        ),
         *("GroupSought", "Fenced", "UnknownProducer", "OutOfOrder", "DuplicateForgotten"),
         *("BadBatch", "BadRequest", "WrongQueue", "TopicNotFound", "TopicExists", "NotPermitted"),
         *("GroupNotFound", "GroupInUse", "UnknownMember", "OffsetGoesBack", "OffsetOutOfRange"),

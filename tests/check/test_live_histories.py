@@ -118,7 +118,7 @@ def test_a_run_without_its_faults_or_without_success_fails() -> None:
 
 def test_time_without_a_leader_ends_with_a_receipt_of_a_later_term() -> None:
     records = Records("orders")
-    for ended, term in ((1.0, 1), (2.1, 1), (2.5, 2), (9.5, 3)):
+    for ended, term in ((1.0, 1), (2.1, 1), (2.5, 2), (9.5, 3)):  # sent long before
         records.ok(records.begin(0, 0.5), ended, 0, 0, term)
     events = [
         Event("kill", 2.0, lost_term=1, kills=True),
@@ -127,4 +127,8 @@ def test_time_without_a_leader_ends_with_a_receipt_of_a_later_term() -> None:
         Event("kill", 9.9, lost_term=3, kills=True),
     ]
     assert leaderless_times(events, records) == {"kill": [0.5], "cut": [0.5]}
+    records.ok(records.begin(0, 9.6), 9.7, 0, 1, 3)
+    still = Event("pause", 9.55, lost_term=3)  # it leads on: the next term has another cause
+    records.ok(records.begin(0, 9.8), 20.0, 0, 2, 4)
+    assert leaderless_times([still], records) == {"kill": [], "cut": []}
     assert [quantile([1.0, 3.0, 2.0], share) for share in (0.0, 0.5, 0.99)] == [1.0, 2.0, 3.0]

@@ -6,13 +6,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from raftlog.base.errors import ConfigError, DamagedLog, RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.cli.app import main
-from raftlog.cli.cluster import as_data, show
+from raftlog.cli.cluster import as_data, missing_text, show
 from raftlog.cli.exits import Exit, exit_of
 from raftlog.cli.health import summary, watch_health
+from raftlog.server.cluster import LocalNodes
+from raftlog.server.config import load_config
 from raftlog.server.observation import ClusterView, NodeView
 from raftlog.server.pidfile import ProcessId
 from raftlog.storage.directory import form_cluster
@@ -120,6 +123,15 @@ def test_an_unknown_node_is_refused_before_anything_starts(
     assert "it names n1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["run", "format", "drain"])
+def test_a_node_that_is_not_named_can_be_chosen_from_the_message(
+    command: str, config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A command that is copied from a message may lack it."""
+    assert main(["node", command, "-c", str(config)]) == Exit.USAGE
+    assert "--node n1" in capsys.readouterr().err
+
+
 def test_a_node_without_a_formatted_directory_does_not_start(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +237,30 @@ def test_a_healthy_cluster_with_a_node_missing_says_so() -> None:
     assert summary(ClusterView((*HEALTHY.nodes, n3))) == "healthy: led by n1; no answer from n3"
 
 
+def test_who_is_down_already_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of three voters one may fail; one has."""
+    n3, voters = NodeId("n3"), (N1, N2, NodeId("n3"))
+    leader, follower = (structs.replace(each, voters=voters) for each in HEALTHY.nodes)
+    view = ClusterView((leader, follower, NodeView(n3, 0, "", problem="refused")))
+    show(view, {})
+
+    words = "3 voters (n1, n2, n3), of which n3 gives no answer, so no other may fail"
+    assert words in capsys.readouterr().out
+    assert summary(view) == f"healthy: led by n1; no answer from n3; {words}"
+    show(ClusterView((leader, follower, structs.replace(follower, node=n3))), {})
+    assert "3 voters (n1, n2, n3), 1 of them may fail" in capsys.readouterr().out
+
+
+def test_damage_is_shown_of_every_node(capsys: pytest.CaptureFixture[str]) -> None:
+    """A follower that repairs itself looked like any other."""
+    leader, follower = HEALTHY.nodes
+    show(ClusterView((leader, structs.replace(follower, damaged=2, repaired=1))), {})
+
+    shown = capsys.readouterr().out
+    assert "n2, shard 0: entries that are damaged: 2; entries and files repaired" in shown
+    assert "n1, shard 0:" not in shown
+
+
 def test_who_was_removed_or_learns_is_told_and_that_nobody_may_fail(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -248,6 +284,22 @@ def test_who_was_removed_or_learns_is_told_and_that_nobody_may_fail(
     assert [node["standing"] for node in nodes] == ["leader", "removed", "learner"]
 
 
+def test_a_removed_node_that_does_not_run_is_nothing_to_start(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The advice for one that is missed would bring it back in vain."""
+    gone = NodeView(N2, 0, "", problem="no node answers there", silent=True)
+    view = ClusterView(
+        (NodeView(N1, 0, "", "leader", term=3, leader=N1, voters=(N1,)), gone, gone)
+    )
+    show(view, {})
+
+    assert "removed, no answer" in capsys.readouterr().out
+    assert missing_text(view, LocalNodes(load_config(config))) == [
+        "n2: was removed from the cluster, and does not run"
+    ]
+
+
 def test_verify_of_a_good_directory_ends_with_0(
     directory: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,6 +308,14 @@ def test_verify_of_a_good_directory_ends_with_0(
 
     shown = json.loads(capsys.readouterr().out)
     assert (shown["damaged"], shown["node"], shown["shards"][0]["entries"]) == (False, "n1", 1)
+
+
+def test_verify_of_a_good_directory_says_so(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table of figures is no verdict."""
+    assert main(["log", "verify", str(directory)]) == Exit.DONE
+    assert f"{directory} is good" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("output", ["table", "json"])

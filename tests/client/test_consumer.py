@@ -9,6 +9,7 @@ import pytest
 
 from raftlog.base.errors import (
     BadBatch,
+    BadFilter,
     BadName,
     BadRequest,
     Closed,
@@ -18,6 +19,7 @@ from raftlog.base.errors import (
     OffsetGoesBack,
     OffsetOutOfRange,
     OutcomeUnknown,
+    SubscriptionConflict,
     TopicNotFound,
     Unavailable,
     WrongQueue,
@@ -25,6 +27,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Offset
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced, Skipped
+from raftlog.client.groups import GroupSubscription
 from raftlog.client.receipts import Message, StoredBatch
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
@@ -581,3 +584,90 @@ async def test_topics_that_cannot_be_asked_for_are_told() -> None:
         ):
             with pytest.raises(error):
                 client.consumer(group, topic)
+
+
+# -- subscriptions
+
+
+async def fill_numbered(client: Client, first: int, count: int) -> None:
+    """Store records with a header that counts, three in a batch, in queue 0."""
+    for at in range(first, first + count, 3):
+        records = [
+            Record(b"%d" % n, tag="odd" if n % 2 else "even", headers=[("n", b"%d" % n)])
+            for n in range(at, at + 3)
+        ]
+        await client.send_batch("orders", records, queue=0)
+
+
+async def test_a_filtered_group_commits_over_what_it_does_not_want() -> None:
+    """The group has no lag then, although most of it was never sent to it."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await fill_numbered(client, 0, 30)
+        options: dict[str, Any] = {"filter": "n BETWEEN 5 AND 12", "tags": ["odd"]}
+        async with client.consumer("billing", "orders", **options) as consumer:
+            found = await take(consumer, 4)
+            assert [message.offset for message in found] == [5, 7, 9, 11]
+            assert await consumer.poll(timeout=0.2) == []
+            await consumer.commit()
+            assert committed(cluster) == [30]
+        assert (await client.groups.describe("billing")).lag == 0
+        async with client.consumer("billing", "orders", **options) as consumer:
+            await fill_numbered(client, 30, 3)
+            assert await consumer.poll(timeout=1.3) == []
+        assert committed(cluster) == [33]
+
+
+async def test_a_message_that_is_not_finished_is_not_committed_by_what_follows_it() -> None:
+    """The stretch behind it is passed over when it is done, and not before."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await fill_numbered(client, 0, 9)
+        options: dict[str, Any] = {"filter": "n = 4", "commit_interval": 0.01}
+        consumer = client.consumer("billing", "orders", **options)
+        async with consumer:
+            assert [message.offset for message in await consumer.poll(9)] == [4]
+            await asyncio.sleep(0.1)
+            assert committed(cluster) != [9]
+            assert await consumer.poll(timeout=0.2) == []
+            await until(lambda: committed(cluster) == [9])
+
+
+async def test_a_consumer_with_another_subscription_is_refused() -> None:
+    """Both are shown, and what changes it."""
+    async with fake_cluster(orders=1, other=1) as cluster, Client(cluster.seeds) as client:
+        async with client.consumer("billing", "orders", filter="n > 1"):
+            with pytest.raises(SubscriptionConflict, match=r"filter n > 1.*wants orders \(no"):
+                await client.consumer("billing", "orders").__aenter__()
+            with pytest.raises(SubscriptionConflict):
+                await client.consumer("billing", "other", filter="n > 1").__aenter__()
+        with pytest.raises(BadFilter):
+            client.consumer("billing", "orders", filter="n >")
+
+
+async def test_running_consumers_take_over_another_subscription() -> None:
+    """They go on from what is committed; after an expiry they join with what they took over."""
+    async with fake_cluster(orders=1, other=1) as cluster, Client(cluster.seeds) as client:
+        await fill_numbered(client, 0, 6)
+        async with client.consumer("billing", "orders", filter="n < 3") as consumer:
+            assert [message.offset for message in await take(consumer, 3)] == [0, 1, 2]
+            assert await consumer.poll(timeout=0.2) == []
+            topics = ["other", "orders"]
+            assert await client.groups.subscribe("billing", topics, tags=["even"]) == 2
+            assert await client.groups.subscribe("billing", topics, tags=["even"]) == 2
+            with pytest.raises(SubscriptionConflict, match="at version 2"):
+                await client.groups.subscribe("billing", "orders", version=1)
+            await fill_numbered(client, 6, 3)
+            await client.send("other", b"o", tag="even")
+            found = await take(consumer, 3)
+            assert sorted((m.topic, m.offset) for m in found) == [
+                ("orders", 6),
+                ("orders", 8),
+                ("other", 0),
+            ]
+            await cluster.expire("billing", consumer.status.member)
+            await until(lambda: consumer.status.rejoins == 1)
+            await client.send("other", b"p", tag="even")
+            async with asyncio.timeout(5):
+                while (await anext(consumer)).value != b"p":
+                    pass
+        described = (await client.groups.describe("billing")).subscription
+        assert described == GroupSubscription(("orders", "other"), "", ("even",), 2)

@@ -10,6 +10,7 @@ from raftlog.base.errors import (
     Closed,
     NotCommitted,
     OutcomeUnknown,
+    ProtocolError,
     Retriable,
     Throttled,
     Unavailable,
@@ -18,6 +19,7 @@ from raftlog.base.errors import (
 from raftlog.client.channel import Channel
 from raftlog.client.client import Client
 from raftlog.client.routing import Router, ask_status
+from raftlog.testing.processes import free_ports
 from raftlog.wire.address import parse_address
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
@@ -194,3 +196,23 @@ async def test_a_node_that_says_nothing_is_told_from_one_that_is_not_there() -> 
         port = silent.getsockname()[1]
         with pytest.raises(Unavailable, match=r"it took longer than 0\.05 s$"):
             await Channel.connect("127.0.0.1", port, timeout_s=0.05)
+
+
+async def test_the_port_of_another_protocol_is_told_as_that() -> None:
+    """A gRPC server's first frame was read as one of 68,681,728 bytes."""
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"\x00\x00\x18\x04\x00\x00\x00\x00\x00" + bytes(64))
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        with pytest.raises(ProtocolError, match=r"another protocol .* not to listen.grpc"):
+            await ask_status(f"{host}:{port}")
+
+
+async def test_a_connection_that_is_refused_is_told_in_words() -> None:
+    """An errno and a tuple are for programmers."""
+    (port,) = free_ports(1)
+    with pytest.raises(Unavailable, match=rf"^no node answers at .*:{port}: connection refused$"):
+        await ask_status(f"127.0.0.1:{port}")

@@ -123,6 +123,43 @@ async def test_what_an_operator_made_of_a_node_outlasts_its_restart(
         await client.members.remove(N4)
     await restarted(node, "this node was removed from the cluster")
     assert await places(cluster, N4) == []
+    assert await ended(node) == 1
+    assert "move that directory away" in node.last_words()
+
+
+async def test_a_node_that_was_removed_while_it_was_down_ends_and_says_so(
+    cluster: LocalCluster,
+) -> None:
+    """Its own log says that it votes: it would stand for election for ever."""
+    node = cluster.join(new_address(N4))
+    await until_placed(cluster, N4, ["voter", "voter"])
+    async with cluster.client(timeout=PATIENCE_S) as client:
+        leaders = {each.node for each in await client.members.list() if each.leads}
+        if N4 in leaders:
+            await client.transfer_leader("n1")
+        node.kill()
+        await ended(node)
+        await client.members.remove(N4)
+    node.start()
+    assert await ended(node) == 1
+    assert "n4 was removed from the cluster with the directory" in node.last_words()
+    told = node.log.read_text()
+    assert told.count("pre-candidate in term") <= 4, told  # twice for each shard
+
+
+async def test_a_node_that_is_only_cut_off_or_behind_does_not_end(
+    cluster: LocalCluster,
+) -> None:
+    """A member without a leader: two of three are gone for longer than it looks for one."""
+    alone, *others = cluster.nodes.values()
+    for other in others:
+        await cluster.kill(other.node)
+    await asyncio.sleep(12 * LONGEST_ELECTION_S)
+    assert alone.running, alone.last_words()
+    for other in others:
+        other.start()
+    await cluster.ready()
+    assert alone.running
 
 
 async def until_it_knows(node: NodeProcess) -> None:

@@ -90,7 +90,9 @@ async def test_a_node_joins_the_leader_is_removed_and_another_one_killed(tmp_pat
             rows = await member(target, "remove", removed.node)
             assert set(rows) == set(voters) - {removed.node}
             await writer.more(200)
-            assert "was removed from the cluster" in removed.last_words()
+            target.own().nodes.pop(removed.node)
+            assert await ended(removed) == 1
+            assert "move that directory away" in removed.last_words()
 
             leader = await leader_of(target)
             assert leader.node != removed.node

@@ -32,6 +32,10 @@ def test_damage_is_found_by_a_scrub_and_repaired(tmp_path: Path) -> None:
                 await rot(cluster, node)
                 address = next(a for a in cluster.addresses if a.node == node)
                 found.append(await scrub_node(address.client, 0, 60.0))
+                told = cluster.nodes[node].log.read_text()
+                assert ("is damaged on this disk" in told, "no longer damaged" in told) == (
+                    True,
+                ) * 2
             reader = client.reader("orders")
             values = [(await anext(reader)).value or b"" for _ in range(RECORDS)]
             assert sorted(values) == [b"a value that is unique %04d" % n for n in range(RECORDS)]

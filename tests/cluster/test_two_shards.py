@@ -83,10 +83,10 @@ class Side:
             Method.TRANSFER, client.TransferLeader(), client.TransferStarted, repeats=True
         )
         async with asyncio.timeout(20):
-            while (await self.status()).leader == before:
+            while (leader := (await self.status()).leader) in ("", before):
                 self.router.channel = None
                 await asyncio.sleep(0.05)
-        return (await self.status()).leader
+        return leader
 
 
 @pytest_asyncio.fixture

@@ -96,7 +96,20 @@ def test_a_client_beyond_its_quota_waits(tmp_path: Path) -> None:
         assert run_example(seeded(program, cluster), tmp_path) == "nightly-job 50 True\n"
 
 
-@pytest.mark.parametrize("page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md"])
+def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:
+    """As a member of a group; another subscription and a bad filter are refused."""
+    (program,) = examples_of("filters.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert printed[:3] == ["1 b'of 250'", "2 b'of 30'", "refused"]
+    assert printed[3].endswith("!= is not understood; write <>")
+    assert printed[4].index("!") == printed[5].index("^")
+
+
+@pytest.mark.parametrize(
+    "page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md", "filters.md"]
+)
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Each in a shell of its own, one after the other."""
     directory = tmp_path / "cluster"

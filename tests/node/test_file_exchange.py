@@ -13,7 +13,9 @@ from raftlog.base.errors import StorageFailed, Unavailable
 from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import FILE_FETCH_READS_MAX
 from raftlog.node import file_exchange
+from raftlog.node.damage import Damage
 from raftlog.node.file_exchange import FileExchange
+from raftlog.node.outward import Outward
 from raftlog.raft.rpcs import FileChunk, FileMessage
 from raftlog.storage.shard_files import FileKind, FileName
 
@@ -33,15 +35,19 @@ class World:
         self.sent: list[tuple[NodeId, NodeId, FileMessage]] = []
         self.failures: list[Exception] = []
         self.told: list[Exception | None] = []
+        self.news: list[str] = []
         self.exchanges = {node: self._make(node) for node in NODES}
 
     def _make(self, node: NodeId) -> FileExchange:
         life = Life(self.queue, 0, WallClock(self.queue))
+        damage = Damage(Outward(self.failures.append))
+        damage.on_told = self.news.append
         made = FileExchange(
             *(self.disks[node].files(), "shard"),
             *(SimReader(self.queue, life, DiskPace(Random(1), 1_000)), life),
             send=lambda to, message: self._send(node, to, message),
             on_failed=self.failures.append,
+            damage=damage,
         )
         made.peers = [other for other in NODES if other != node]
         return made
@@ -90,6 +96,11 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def test_a_damaged_file_is_replaced(world: World) -> None:
     """Durably, under its own name."""
     assert world.fetch() == [None]
+    path = NAME.path("shard")
+    assert world.news == [
+        f"{path} is damaged, and asked of the other members",
+        f"{path} is no longer damaged: another member's is in its place",
+    ]
     assert world.content() == GOOD
 
 

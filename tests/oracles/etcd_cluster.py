@@ -15,9 +15,10 @@ from typing import Final
 import msgspec
 
 from raftlog.base.ids import WriteNumber
-from raftlog.base.membership import Membership
+from raftlog.base.membership import NOBODY, Membership
+from raftlog.raft.changes import ImpossibleStep, Place, Step
 from raftlog.raft.effects import ProposalRefused, Send
-from raftlog.raft.events import Propose, Tick, Transfer
+from raftlog.raft.events import Propose, SnapshotFetched, Tick, Transfer
 from raftlog.raft.rpcs import (
     AppendAccepted,
     AppendRejected,
@@ -27,12 +28,20 @@ from raftlog.raft.rpcs import (
     Message,
     PreVoteReply,
     PreVoteRequest,
+    SnapshotOffer,
     TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from tests.oracles.datadriven import Case
-from tests.oracles.etcd_node import ELECTION_TICKS, EtcdNode, Options, number_of
+from tests.oracles.etcd_node import (
+    ELECTION_TICKS,
+    Change,
+    Difference,
+    EtcdNode,
+    Options,
+    number_of,
+)
 from tests.oracles.transcript import (
     Shown,
     Transcript,
@@ -49,10 +58,17 @@ ROUNDS_MAX: Final = 10_000
 """A cluster that is not at rest after so many rounds is a bug."""
 IN_FLIGHT: Final = 256
 DROPPED_PROPOSAL: Final = "raft proposal dropped"
+IGNORED_CHANGE: Final = "ignoring conf change"
+PLACES: Final = {"v": Place.VOTER, "l": Place.LEARNER, "r": Place.NOWHERE}
+UPDATE: Final = "u"
+"""Passes a blob to etcd's application and changes nothing of the configuration."""
+TRANSITIONS: Final = {"auto", "implicit", "explicit"}
 OPTIONS: Final = {
     *("voters", "learners", "index", "inflight", "prevote", "checkquorum"),
     *("async-storage-writes", "read-only", "step-down-on-removal"),
 }
+SENDING: Final = {"stabilize", "process-ready", "process-append-thread"}
+"""Directives that show what is sent, unless the trace is silent."""
 KINDS: Final[dict[type, str]] = {
     PreVoteRequest: "MsgPreVote",
     PreVoteReply: "MsgPreVoteResp",
@@ -64,14 +80,13 @@ KINDS: Final[dict[type, str]] = {
     Heartbeat: "MsgHeartbeat",
     HeartbeatReply: "MsgHeartbeatResp",
     TimeoutNow: "MsgTimeoutNow",
+    SnapshotOffer: "MsgSnap",
 }
 
 
 class Lacking(Enum):
     """What a trace may ask for and this core does not have."""
 
-    MEMBERSHIP = "membership changes"
-    COMPACTION = "a log that begins later than a follower needs, and snapshots to help it"
     UNREACHABLE = "a report that a peer is unreachable"
     FORWARDING = "a proposal that a follower passes on"
     PRIVATE = "an interface that only etcd has"
@@ -83,10 +98,17 @@ class CannotApplyError(Exception):
     def __init__(self, lacking: Lacking, where: str) -> None:
         super().__init__(f"{where} needs {lacking.value}")
         self.lacking: Final = lacking
+        self.where: Final = where
 
 
 class DisagreementError(AssertionError):
     """Our cores did something else than the trace says."""
+
+    def __init__(self, where: str, what: str, outcome: str) -> None:
+        super().__init__(f"{where}: {what}: {outcome}")
+        self.where: Final = where
+        self.what: Final = what
+        self.outcome: Final = outcome
 
 
 class Mail(msgspec.Struct, frozen=True):
@@ -95,6 +117,8 @@ class Mail(msgspec.Struct, frozen=True):
     sender: int
     to: int
     content: Message | WriteNumber
+    snapshot: SnapshotFetched | None = None
+    """What is fetched if this offer of a snapshot is taken."""
 
 
 class EtcdCluster:
@@ -105,7 +129,11 @@ class EtcdCluster:
         self.nodes: dict[int, EtcdNode] = {}
         self._network: list[Mail] = []
         self._did = Transcript()
-        self._output = ""
+        self._formed_at = 0
+        self.differences: set[Difference] = set()
+        """What may show in what the current directive did."""
+        self._is_left_on_demand = False
+        """Whether a joint configuration was ever to be left only when that is proposed."""
 
     def run(self, case: Case) -> None:
         """Carry one directive out.
@@ -128,30 +156,38 @@ class EtcdCluster:
             "tick-election": lambda case: _tick(self._only(case), ELECTION_TICKS),
             "set-randomized-election-timeout": self._set_timeout,
             "transfer-leadership": self._transfer,
+            "propose-conf-change": self._propose_change,
+            "compact": self._compact,
+            "send-snapshot": self._send_snapshot,
             "raft-log": self._compare_log,
             "raft-state": self._compare_states,
             "status": self._compare_status,
         }
         lacking = {
-            "propose-conf-change": Lacking.MEMBERSHIP,
-            "compact": Lacking.COMPACTION,
-            "send-snapshot": Lacking.COMPACTION,
             "report-unreachable": Lacking.UNREACHABLE,
             "forget-leader": Lacking.PRIVATE,
         }.get(case.command)
         if lacking is not None:
             raise CannotApplyError(lacking, case.where)
         self._did = Transcript()
+        self.differences = set()
+        for node in self.nodes.values():
+            node.look_for_differences(anew=True)
         handlers[case.command](case)
+        self._note_differences()
         self._compare(case)
+
+    def _note_differences(self) -> None:
+        for node in self.nodes.values():
+            self.differences |= node.differences
+        if self._is_left_on_demand:
+            self.differences.add(Difference.LEFT_BY_ITSELF)
 
     # -- directives
 
     def _add_nodes(self, case: Case) -> None:
         if "disable-conf-change-validation" in case.arguments:
             raise CannotApplyError(Lacking.PRIVATE, case.where)
-        if self.nodes or not case.values("voters"):
-            raise CannotApplyError(Lacking.MEMBERSHIP, case.where)
         named = {name for name, values in case.arguments.items() if values is not None}
         if named - OPTIONS:
             raise CannotApplyError(Lacking.PRIVATE, case.where)
@@ -166,8 +202,47 @@ class EtcdCluster:
             check_quorum=case.value("checkquorum", "false") == "true",
             async_writes=case.value("async-storage-writes", "false") == "true",
         )
-        for number in range(1, int(case.names[0]) + 1):
-            self.nodes[number] = EtcdNode(number, membership, options)
+        if self.nodes and membership != NOBODY and options.index != self._formed_at:
+            raise CannotApplyError(Lacking.PRIVATE, case.where)
+        if not self.nodes:
+            self._formed_at = options.index
+        for number in range(len(self.nodes) + 1, len(self.nodes) + int(case.names[0]) + 1):
+            self.nodes[number] = EtcdNode(number, membership, options, self._formed_at)
+
+    def _propose_change(self, case: Case) -> None:
+        transition = case.value("transition", "auto")
+        assert transition in TRANSITIONS, f"{case.where}: unknown transition {transition}"
+        words = case.input.split()
+        steps = tuple(
+            Step(replica_id(int(word[1:])), PLACES[word[0]]) for word in words if word[0] != UPDATE
+        )
+        self._is_left_on_demand |= transition == "explicit"
+        is_joint = transition != "auto" or len(steps) > 1
+        node = self._only(case)
+        if node.core.leadership is None and DROPPED_PROPOSAL not in case.expected:
+            raise CannotApplyError(Lacking.FORWARDING, case.where)
+        try:
+            taken = bool(steps) and node.change(Change(steps, is_joint))
+        except ImpossibleStep:
+            taken = False
+        refused = DROPPED_PROPOSAL in case.expected or IGNORED_CHANGE in case.expected
+        _check(case, "a refused change", not taken, refused)
+        if IGNORED_CHANGE in case.expected:
+            node.step(Propose([[b""]]))  # takes the place of what was ignored
+
+    def _compact(self, case: Case) -> None:
+        node = self._only(case)
+        node.compact(int(case.names[1]))
+        self._compare_log(case)
+
+    def _send_snapshot(self, case: Case) -> None:
+        sender, to = (int(name) for name in case.names)
+        node = self.nodes[sender]
+        snapshot = node.snapshot()
+        offer = SnapshotOffer(node.core.term, snapshot.base.index)
+        mail = Mail(sender, to, offer, snapshot)
+        self._network.append(mail)
+        self._did.handled.append(self._spell(mail))
 
     def _propose(self, case: Case) -> None:
         node = self.nodes[int(case.names[0])]
@@ -241,7 +316,9 @@ class EtcdCluster:
 
     def _post(self, node: EtcdNode, sends: list[Send]) -> None:
         for send in sends:
-            mail = Mail(node.number, number_of(send.to), send.message)
+            is_offer = isinstance(send.message, SnapshotOffer)
+            snapshot = node.offered[send.to] if is_offer else None
+            mail = Mail(node.number, number_of(send.to), send.message, snapshot)
             self._network.append(mail)
             self._did.sent.append(self._spell(mail))
 
@@ -261,7 +338,10 @@ class EtcdCluster:
                 continue
             self._did.handled.append(self._spell(mail))
             if not drop and number in self.nodes:
-                self.nodes[number].receive(mail.sender, mail.content)
+                node = self.nodes[number]
+                node.receive(mail.sender, mail.content)
+                if node.fetch_from is not None and mail.snapshot is not None:
+                    node.install(mail.snapshot)
         return bool(taken) and number in self.nodes
 
     # -- comparing
@@ -271,13 +351,15 @@ class EtcdCluster:
         expected = read_transcript(case.expected, numbers[0] if numbers else 0)
         for number, shown in expected.nodes.items():
             did = self._did.of(number)
+            if shown.configuration is not None:
+                did.configuration = self.nodes[number].configuration()
             for field in Shown.__struct_fields__:
                 wanted = getattr(shown, field)
                 if wanted not in (None, []):
                     _check(case, f"{field} of {number}", getattr(did, field), wanted)
         if not self._messages:
             return
-        if any(shown != Shown() for shown in expected.nodes.values()) or expected.sent:
+        if case.command in SENDING and case.expected not in ("", "ok"):
             _check(case, "messages", _counted(self._did.sent), _counted(expected.sent))
         if case.command == "deliver-msgs" and expected.handled:
             _check(case, "deliveries", _counted(self._did.handled), _counted(expected.handled))
@@ -358,9 +440,10 @@ def _check(case: Case, what: str, ours: object, expected: object) -> None:
     if isinstance(ours, Counter) and isinstance(expected, Counter):
         extra, missing = sorted((ours - expected).elements()), sorted((expected - ours).elements())
         if extra or missing:
-            raise DisagreementError(f"{case.where}: {what}: ours only {extra}, missing {missing}")
+            outcome = f"ours only {extra}, missing {missing}"
+            raise DisagreementError(case.where, what, outcome)
     elif ours != expected:
-        raise DisagreementError(f"{case.where}: {what}: ours {ours}, expected {expected}")
+        raise DisagreementError(case.where, what, f"ours {ours}, expected {expected}")
 
 
 def _tick(node: EtcdNode, count: int) -> None:

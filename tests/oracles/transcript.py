@@ -26,6 +26,11 @@ import msgspec
 HEADING: Final = re.compile(r"> (\d+) (handling|receiving|processing)")
 SOFT_STATE: Final = re.compile(r"Lead:(\d+) State:State(\w+)")
 HARD_STATE: Final = re.compile(r"HardState Term:(\d+)(?: Vote:(\d+))? Commit:(\d+)")
+CONFIGURATION: Final = re.compile(
+    r"INFO (\d+) switched to configuration (.*?)(?: autoleave)?$", re.MULTILINE
+)
+CHANGE: Final = "change"
+"""How an entry that changes the members is spelled; what becomes of them is compared apart."""
 ENTRY: Final = re.compile(r'(\d+)/(\d+) (Entry\w+)(?: ("(?:[^"\\]|\\.)*"))?')
 MESSAGE: Final = re.compile(r"(?:dropped: )?(\w+)->(\w+) (Msg\w+) (.*)")
 HEAD: Final = re.compile(
@@ -47,6 +52,8 @@ class Shown(msgspec.Struct):
     commit: int | None = None
     entries: list[str] = []
     committed: list[str] = []
+    configuration: str | None = None
+    """The newest one that is committed, as far as it has changed."""
 
 
 class Transcript(msgspec.Struct):
@@ -95,7 +102,11 @@ def spell_message(
 def read_entries(text: str) -> list[str]:
     """Return the entries named in ``text``."""
     return [
-        spell_entry(int(found[1]), int(found[2]), found[4] or '""')
+        spell_entry(
+            int(found[1]),
+            int(found[2]),
+            CHANGE if found[3].startswith("EntryConfChange") else found[4] or '""',
+        )
         for found in ENTRY.finditer(text)
     ]
 
@@ -126,6 +137,8 @@ def read_transcript(text: str, default: int) -> Transcript:
     """Return what ``text`` says; what stands under no heading is about node ``default``."""
     said = Transcript()
     shown = said.of(default)
+    for found in CONFIGURATION.finditer(text):
+        said.of(int(found[1])).configuration = found[2]
     doing, section = "handling", ""
     for line in _statements(text):
         if heading := HEADING.match(line):

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -169,6 +170,47 @@ def test_a_node_that_runs_by_itself_is_left_alone_and_named(
     assert asyncio.run(nodes.down()) == ["n1"]
     assert nodes.elsewhere == ("n2",)
     assert processes.children[1].poll() is None
+
+
+def test_a_node_that_the_file_does_not_name_any_more_is_stopped_too(
+    config: Config, processes: Processes
+) -> None:
+    """``up`` has started it, and nobody else would ever end it."""
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
+    asyncio.run(nodes.up())
+    fewer = structs.replace(config, nodes={NodeId("n1"): config.find("n1")})
+
+    nodes = LocalNodes(fewer, spawn=processes.spawn, look=answers(processes.answering))
+    assert asyncio.run(nodes.down()) == ["n1", "n2"]
+    assert [child.wait() for child in processes.children] == [-signal.SIGTERM] * 2
+    assert not list(config.run_directory.glob("*.pid"))
+
+
+def test_a_node_that_has_ended_is_told_with_what_to_do(
+    config: Config, processes: Processes
+) -> None:
+    """A refused connection alone is no next step."""
+    n2, n3 = NodeId("n2"), NodeId("n3")
+    processes.code = "print('the disk is on fire', flush=True);" + IDLE
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(processes.answering))
+    asyncio.run(nodes.up())
+    while not last_line(nodes.log_path(n2)):
+        time.sleep(0.01)
+    silent = NodeView(n2, 0, "", problem="no node answers there", silent=True)
+    pid = processes.children[1].pid
+
+    assert nodes.why_missing(silent).startswith(f"it runs (pid {pid}), but no node answers there")
+    processes.children[1].kill()
+    processes.children[1].wait()
+    assert nodes.why_missing(silent) == (
+        f"it has ended (pid {pid}), and said last: the disk is on fire; start it: raftlog "
+        f"cluster up; its log: {nodes.log_path(n2)}"
+    )
+    assert nodes.why_missing(NodeView(n2, 0, "", problem="n9 answers there")) == "n9 answers there"
+    elsewhere = NodeView(n3, 0, "", problem="no node answers there", silent=True)
+    assert nodes.why_missing(elsewhere).endswith(
+        "start it: raftlog node run --node n3, or all of this machine: raftlog cluster up"
+    )
 
 
 def test_a_port_in_use_is_told_before_anything_is_made(

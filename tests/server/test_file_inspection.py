@@ -68,7 +68,7 @@ def test_every_flipped_bit_and_every_cut_is_damage(kept: Kept) -> None:
             (finding,) = kept.look().findings
             assert (finding.file, finding.verdict) == (path, "damage"), offset
             kept.disk.flip_bit(path, offset, offset % 8)
-    for size in (0, 10, 100):
+    for size in (0, 10, 40):
         cut = Kept()
         cut.disk.cut_file(cut.snapshot, size)
         cut.disk.cut_file(cut.ranges[-1], size)

@@ -83,6 +83,7 @@ def test_one_wiped_directory_of_a_cluster_is_never_formatted(tmp_path: Path) -> 
         form(config)
 
     assert "data/n1" in str(caught.value)
+    assert "joins as a learner: raftlog node run --node n2 --join" in str(caught.value)
     assert not (wiped / "node.meta").exists()
 
 

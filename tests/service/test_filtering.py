@@ -147,7 +147,8 @@ def test_at_the_end_a_match_is_waited_for_and_no_other_record_wakes_the_reader()
     it.ask(0, "a", wait_ns=SECOND)
     it.reader.run()
     assert it.answer().next_offset == 1, "what was passed over is told before a wait"
-    it.ask(1, "a", wait_ns=SECOND)
+    it.ask(1, "a", wait_ns=9 * SECOND)
+    it.world.scheduler.advance(2 * SECOND)
     it.store(batch("b"))
     it.reader.run()
     assert it.answers == []
@@ -155,7 +156,7 @@ def test_at_the_end_a_match_is_waited_for_and_no_other_record_wakes_the_reader()
     it.reader.run()
     found = it.answer()
     assert list(found.read.base_offsets) == [2]
-    it.ask(3, "a", wait_ns=SECOND)
+    it.ask(3, "a", wait_ns=9 * SECOND)
     it.store(batch("b"))
     it.reader.run()
     assert it.answers == []

@@ -1,10 +1,11 @@
 """Rot: marked and repaired below the watermark, cut above it, never served (storage.md 3)."""
 
+from contextlib import suppress
 from random import Random
 
 import pytest
 
-from chaos.sim.disk import CrashKind
+from chaos.sim.disk import CrashKind, Killed
 from raftlog.base.entry import HEADER_BYTES, Entry, EntryKind, seal
 from raftlog.base.errors import CorruptFrame, DamagedLog, StorageFailed
 from raftlog.base.ids import Index, Term
@@ -376,3 +377,69 @@ def test_what_follows_a_hole_may_lie_further_back_than_it_was(further: int) -> N
     logs.append(chain(1, after=entries[-1].end))
     assert read_all(logs.crash(CrashKind.LOSE))[:6] == entries
     assert logs.store.faulty_count == 0
+
+
+def moved_forward(moved: int, behind: int, into: int) -> tuple[Logs, list[Entry]]:
+    """Return a log that lost entries 3 to 5, into whose place a write of those behind went."""
+    logs, entries = Logs(), chain(5 + moved + behind)
+    logs.append_each(entries[:5])
+    logs.append(entries[5 : 5 + moved])
+    logs.append_each(entries[5 + moved :])
+    logs.sync_mark()
+    path, start = logs.place(entries[2])
+    _, at = logs.place(entries[4 + moved])
+    block = b"".join(bytes(entry.frame) for entry in entries[5 : 5 + moved])
+    logs.disk.zero(path, start, at + entries[4 + moved].size - start)
+    logs.disk.misplace(path, start + into, block)
+    logs.crash(CrashKind.LOSE)
+    return logs, entries
+
+
+@pytest.mark.parametrize("kind", list(CrashKind))
+@pytest.mark.parametrize("behind", [0, 1, 3])
+@pytest.mark.parametrize("moved", [1, 2, 3])
+@pytest.mark.parametrize("into", [0, 60, 100, 150])
+def test_what_follows_a_hole_may_lie_further_forward_than_it_was(
+    into: int, moved: int, behind: int, kind: CrashKind
+) -> None:
+    """There is no room for what was lost: it was fetched and refused for ever (seed 595).
+
+    The good entries behind are written again where they were, as many as it takes.
+    """
+    logs, entries = moved_forward(moved, behind, into)
+    store = logs.store
+    ((first, last),) = store.faulty_ranges()
+    assert first == 3
+    assert store.plan_repair(entries[2 : last - 1]) is None, "not all of them"
+    perform(store, store.plan_repair(entries[2:last]))
+    assert store.faulty_ranges() == []
+    assert read_all(store) == entries
+    assert read_all(logs.crash(kind)) == entries
+    more = chain(1, after=entries[-1].end)
+    logs.append(more)
+    assert read_all(logs.crash(kind)) == [*entries, *more]
+    assert logs.store.faulty_count == 0
+
+
+@pytest.mark.parametrize("moved", [1, 2, 3])
+def test_a_repair_that_writes_good_entries_again_and_is_cut_short_can_be_done_again(
+    moved: int,
+) -> None:
+    """Whatever a crash leaves is damage, and repaired."""
+    base, entries = moved_forward(moved, 0, 150)
+    assert base.store.faulty_ranges() == [(3, 5)], "the others are good, and there is no room"
+    for kind in CrashKind:
+        for operations in range(8):
+            logs = Logs(disk=base.disk.fork())
+            plan = logs.store.plan_repair(entries[2:5])
+            assert plan is not None
+            logs.disk.kill_after(operations)
+            with suppress(Killed):
+                plan.perform()
+            logs.disk.on_operation = None
+            store = logs.crash(kind, seed=operations)
+            assert store.end == entries[-1].end
+            for _ in range(3):
+                for first, last in store.faulty_ranges():
+                    perform(store, store.plan_repair(entries[first - 1 : last]))
+            assert read_all(store) == entries, f"{kind} at {operations}"

@@ -12,6 +12,7 @@ from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.log_store import StoreOptions
+from raftlog.storage.segment import first_index_of
 from raftlog.storage.unit import UNIT_BYTES
 from tests.storage.logs import DIRECTORY, Logs, chain, perform, read_all
 
@@ -135,6 +136,36 @@ def test_what_only_the_page_cache_has_is_written_again_before_it_is_promised() -
     store = logs.crash(CrashKind.LOSE)
     assert store.durable_end == second.end, "it was promised at the start before"
     assert store.faulty_count == 0, "promised from the page cache, and then it was gone"
+
+
+@pytest.mark.parametrize("kind", list(CrashKind))
+def test_a_cut_that_only_the_page_cache_knows_is_on_disk_before_it_is_finished(
+    kind: CrashKind,
+) -> None:
+    """The mark's own sync fails: the next start obeyed the cut, and a power cut forgot it.
+
+    Then entry 3 was missed, which nobody may have any more (seed 42 of another branch).
+    """
+    logs = Logs(StoreOptions(segment_bytes=400))
+    old = chain(3, size=100)
+    logs.append_each(old)
+    logs.sync_mark()
+    new = chain(1, after=old[1].end, term=2)
+    assert first_index_of(logs.place(old[2])[0]) == 3, "a segment goes, and nothing is cut"
+    plan = logs.store.plan([WriteEntries(logs.number(), Index(2), tuple(new))], Index(0))
+
+    def fail(call: str, path: str) -> None:
+        if call == "fdatasync" and path == MARK:
+            raise OSError(5, "simulated")
+
+    logs.disk.on_operation = fail
+    with pytest.raises(StorageFailed, match=r"durable\.mark"):
+        plan.perform()
+    logs.disk.on_operation = None
+    store = logs.crash(CrashKind.KEEP)
+    assert (store.end, store.faulty_count) == (old[1].end, 0)
+    store = logs.crash(kind)
+    assert (store.end, store.faulty_count) == (old[1].end, 0)
 
 
 def test_a_header_that_only_the_page_cache_has_is_written_again_before_the_log_begins_there() -> (

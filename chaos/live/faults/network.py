@@ -6,10 +6,13 @@ from typing import Final
 
 from chaos.check.client_history import Event
 from chaos.live.conditions import CLEAR, CUT, DEAF, MUTE, Condition, Way, slow
-from chaos.live.faults.fault import Do, Fault, Step, choose, mark_loss
+from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss
 from chaos.live.proxy import Proxy
 from chaos.live.world import World
 from raftlog.base.ids import NodeId
+
+CONNECT_S: Final = 5.0
+LOOK_S: Final = 0.05
 
 
 def _around(condition_of: Callable[[Random], Condition], *, door: bool) -> Do:
@@ -47,7 +50,7 @@ def _bytes_waiting(proxies: list[Proxy]) -> int:
 async def one_link(world: World, step: Step, event: Event, random: Random) -> None:
     """Two nodes can't reach each other; both reach everybody else."""
     cluster = world.cluster
-    one = await choose(world, random)
+    one = (await cluster.leader(WELL_S)).node  # followers have nothing to tell each other
     other = random.choice([name for name in cluster.names if name != one])
     event.target = f"{one} - {other}"
     proxies = [cluster.links[one, other], cluster.links[other, one]]
@@ -101,7 +104,10 @@ async def half_open(world: World, step: Step, event: Event, random: Random) -> N
     """A node's end of every connection is gone, and the other end is not told."""
     name = await choose(world, random)
     event.target = name
-    count = sum(proxy.forget() for proxy in world.cluster.proxies_of(name))
+    count, until = 0, world.now() + CONNECT_S
+    while not count and world.now() < until:  # it may be starting yet
+        count = sum(proxy.forget() for proxy in world.cluster.proxies_of(name))
+        await world.rest(LOOK_S)
     event.happened = count > 0
     event.note = f"{count} connections were half open"
     await world.rest(step.lasts_s)

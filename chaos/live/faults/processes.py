@@ -7,6 +7,7 @@ from typing import Final
 from chaos.check.client_history import Event
 from chaos.live.faults.fault import WELL_S, Fault, Step, choose, mark_loss
 from chaos.live.world import World
+from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
 from raftlog.server.draining import drain_node
 
@@ -99,7 +100,11 @@ async def transfer(world: World, step: Step, event: Event, random: Random) -> No
     target = random.choice([name for name in world.cluster.names if name != leader.node])
     event.target = f"{leader.node} to {target}"
     async with world.client() as client:
-        await client.transfer_leader(target)
+        try:
+            await client.transfer_leader(target)
+        except RaftlogError as error:  # a target that was just stopped is taken for drained
+            event.note = str(error)
+            return
     await _until_led_by_another(world, event, leader.term)
 
 

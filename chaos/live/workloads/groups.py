@@ -18,6 +18,7 @@ from raftlog.base.errors import RaftlogError
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
 from raftlog.client.ownership import Owned
+from raftlog.client.receipts import Message
 
 GROUP: Final = "billing"
 NAME: Final = "group_offsets"
@@ -117,10 +118,7 @@ class StreamGroup:
                 floors = self._floors()
                 messages = await consumer.poll(200, timeout=POLL_S)
                 self._heed(consumer, known, floors)
-                for message in messages:
-                    value = bytes(message.value or b"")
-                    records = world.records[ORDERS]
-                    self._seen.take(records, message.queue, message.offset, value)
+                self._take(messages)
                 is_over = world.now() >= until and not world.stopping.is_set()
                 if is_over and messages and world.random.random() < SLEEPERS:
                     await self._sleep(consumer)
@@ -129,6 +127,12 @@ class StreamGroup:
                     await self._commit(consumer)
                 if is_over:
                     return
+
+    def _take(self, messages: Sequence[Message]) -> None:
+        records = self._world.records[ORDERS]
+        for message in messages:
+            value = bytes(message.value or b"")
+            self._seen.take(records, message.queue, message.offset, value)
 
     async def _commit(self, consumer: Consumer) -> None:
         begun = dict(self._claims)
@@ -157,9 +161,13 @@ class StreamGroup:
         for task in consumer._tasks:
             task.cancel()
         await asyncio.gather(*consumer._tasks, return_exceptions=True)
-        mine = _uncommitted(consumer)
         await self._world.rest(ASLEEP_S)
+        # It reads on: what it commits is behind what the others have, so only the fence is left.
+        while len(messages := await consumer.poll(200, timeout=POLL_S)) == 200:
+            self._take(messages)
+        self._take(messages)
         begun = dict(self._claims)
+        mine = _uncommitted(consumer)
         lost = [each for each in mine if begun.get(each[0].place, 0) > each[1]]
         try:
             await consumer._ownership.commit({each[0].number: each[2] for each in lost})

@@ -19,6 +19,7 @@ from raftlog.testing.bench.latency import Latencies
 from raftlog.testing.bench.ledger import Values, number_of
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
+from raftlog.testing.bench.restarting import restart_all
 from raftlog.testing.bench.target import Figures, Target, make_report
 
 PENDING_DELAY = timedelta(days=10)
@@ -87,19 +88,8 @@ async def _pend(target: Target, topic: str, count: int, options: Options, say: S
 
 
 async def _restart(target: Target, topic: str, say: Say) -> float:
-    """End every node with SIGKILL, start all; return the time to the first acknowledgement."""
-    nodes = target.own().nodes.values()
-    for node in nodes:
-        node.kill()
-    for node in nodes:
-        node.wait()
-    say("  killed all; starting")
-    began = time.perf_counter()
-    for node in nodes:
-        node.start()
-    await target.ready(READY_S)
-    await target.client.send(topic, b"back")
-    seconds = time.perf_counter() - began
+    """Restart all nodes; return the seconds to the first acknowledgement."""
+    _, seconds = await restart_all(target, topic, say, READY_S)
     say(f"  first ack after {seconds:.2f} s")
     return seconds
 

@@ -7,7 +7,7 @@ from raftlog.base.limits import MIB
 from raftlog.testing.bench.filling import fill
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
-from raftlog.testing.bench.target import Figures, Target, compare, make_report
+from raftlog.testing.bench.target import READY_S, Figures, Target, compare, make_report
 
 IDLE_S = 3.0
 
@@ -25,18 +25,7 @@ async def run_restart(target: Target, options: Options, say: Say) -> Report:
 async def _restart(target: Target, topic: str, other: str, options: Options, say: Say) -> Report:
     ledger = await fill(target, topic, options, options.log_mib * MIB, say)
     await target.settled()
-    nodes = target.own().nodes.values()
-    for node in nodes:
-        node.kill()
-    for node in nodes:
-        node.wait()
-    say("  killed all; starting")
-    began = time.perf_counter()
-    for node in nodes:
-        node.start()
-    await target.ready()
-    await target.client.send(other, b"back")
-    seconds = time.perf_counter() - began
+    began, seconds = await restart_all(target, other, say)
     await target.settled()
     settled_s = time.perf_counter() - began
     use = await target.usage()
@@ -51,6 +40,28 @@ async def _restart(target: Target, topic: str, other: str, options: Options, say
         notes={"log_mib": options.log_mib, "all_caught_up_s": round(settled_s, 3)},
     )
     return make_report("restart", options, use, figures)
+
+
+async def restart_all(
+    target: Target, topic: str, say: Say, within_s: float = READY_S
+) -> tuple[float, float]:
+    """End every node with SIGKILL, start all, send to ``topic`` what shows that they serve.
+
+    Returns:
+        When the first process was started, and the seconds to the first acknowledgement.
+    """
+    nodes = target.own().nodes.values()
+    for node in nodes:
+        node.kill()
+    for node in nodes:
+        node.wait()
+    say("  killed all; starting")
+    began = time.perf_counter()
+    for node in nodes:
+        node.start()
+    await target.ready(within_s)
+    await target.client.send(topic, b"back")
+    return began, time.perf_counter() - began
 
 
 async def run_memory(target: Target, options: Options, say: Say) -> Report:

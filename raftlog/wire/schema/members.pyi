@@ -98,10 +98,13 @@ class Members(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     JOINT_FIELD_NUMBER: _builtins.int
     LAST_FIELD_NUMBER: _builtins.int
+    DECIDED_FIELD_NUMBER: _builtins.int
     joint: _builtins.bool
     """a change is under way"""
     last: _builtins.int
     """the leader's last entry"""
+    decided: _builtins.bool
+    """what is said here is committed, by a leader that knows it: no change is under way"""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___Member]: ...
     def __init__(
@@ -110,10 +113,11 @@ class Members(_message.Message):
         members: _abc.Iterable[Global___Member] | None = ...,
         joint: _builtins.bool = ...,
         last: _builtins.int = ...,
+        decided: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["joint", b"joint", "last", b"last", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided", b"decided", "joint", b"joint", "last", b"last", "members", b"members"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,88 @@
+"""Bugs of what groups read, as patches of the source: subscriptions and filters."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_GROUPS: Final = "raftlog.broker.groups"
+_GROUP_TESTS: Final = ("tests/broker/test_groups.py",)
+_FILTERING: Final = "raftlog.service.filtering"
+_FILTERING_TESTS: Final = ("tests/service/test_filtering.py",)
+
+GROUP_MUTANTS: Final = (
+    Mutant(
+        "member with another subscription let in",
+        _GROUPS,
+        (("            _check_same(group, subscription)\n", "            pass\n"),),
+        tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "subscription changed without a new generation",
+        _GROUPS,
+        (
+            (
+                "            self._subscribe(group)\n            self.begin_generation(group)\n",
+                "            self._subscribe(group)\n",
+            ),
+        ),
+        tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "late change of a subscription undoes a newer one",
+        _GROUPS,
+        (("if command.version not in (0, known.version):", "if command.version < 0:"),),
+        tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "not unknown is true",
+        "raftlog.wire.filter_conditions",
+        (("return None if found is None else not found", "return not found"),),
+        tests=("tests/wire/test_filters.py",),
+    ),
+    Mutant(
+        "record that can't be looked into passed over",
+        _FILTERING,
+        (
+            (
+                "            found.failed = error\n            break\n",
+                "            found.batches += 1\n            continue\n",
+            ),
+        ),
+        tests=_FILTERING_TESTS,
+        rulings=(11,),
+    ),
+    Mutant(
+        "matching record passed over when an answer is full",
+        _FILTERING,
+        (
+            (
+                (
+                    "                    return True\n"
+                    "                self._base_offsets.append(base)\n"
+                ),
+                (
+                    "                    numbers = []\n"
+                    "                self._base_offsets.append(base)\n"
+                ),
+            ),
+        ),
+        tests=_FILTERING_TESTS,
+    ),
+    Mutant(
+        "unfinished record committed with what is passed over",
+        "raftlog.client.ownership",
+        (
+            (
+                (
+                    "            if owned.done == owned.position:  # else what was handed out is "
+                    "not finished\n"
+                    "                owned.done = to\n"
+                    "            owned.position = to\n\n"
+                    "    async def"
+                ),
+                ("            owned.done = to\n            owned.position = to\n\n    async def"),
+            ),
+        ),
+        tests=("tests/client/test_consumer.py",),
+    ),
+)

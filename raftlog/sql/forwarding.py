@@ -1,0 +1,85 @@
+"""The relay's way to the cluster: one question each, asked until it is answered.
+
+Whatever is asked here is harmless to ask again: an append carries its producer, epoch
+and sequence, a fence its epoch, and a producer id that was drawn in vain costs nothing.
+"""
+
+from typing import Final, Protocol
+
+from raftlog.base.entry import Buffer
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog, Queues
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import client, producers
+
+TRY_S: Final = 5.0
+"""Of one call; the relay calls again."""
+
+
+class Forwarding(Protocol):
+    """What the relay asks of a cluster. Each raises a ``RaftlogError`` as the cluster does."""
+
+    async def queues(self, topic: str) -> Queues:
+        """Return the numbers of a topic's queues."""
+
+    def forget_queues(self, topic: str) -> None:
+        """Ask again the next time."""
+
+    async def draw_producer(self) -> int:
+        """Return a producer id that nobody has."""
+
+    async def fence(self, queue: int, producer: int, epoch: int) -> int:
+        """Begin an epoch; return how many records the epoch before it has stored."""
+
+    async def append(self, queue: int, batch: Buffer) -> int:
+        """Store a batch, once; return the offset of its first record."""
+
+
+class ClusterForwarding:
+    """By a client's own connections."""
+
+    def __init__(self, asker: Asker, catalog: Catalog) -> None:
+        self._asker: Final = asker
+        self._catalog: Final = catalog
+
+    async def queues(self, topic: str) -> Queues:
+        """Return the numbers of a topic's queues."""
+        return await self._catalog.find(topic, TRY_S)
+
+    def forget_queues(self, topic: str) -> None:
+        """Ask again the next time."""
+        self._catalog.forget(topic)
+
+    async def draw_producer(self) -> int:
+        """Return a producer id that nobody has."""
+        answer, _ = await self._asker.ask(
+            Method.PRODUCER_INIT,
+            producers.InitProducer(),
+            producers.ProducerBegun,
+            timeout_s=TRY_S,
+            repeats=True,
+        )
+        return answer.producer
+
+    async def fence(self, queue: int, producer: int, epoch: int) -> int:
+        """Begin an epoch; return how many records the epoch before it has stored."""
+        answer, _ = await self._asker.ask(
+            Method.PRODUCER_FENCE,
+            producers.FenceProducer(queue=queue, producer=producer, epoch=epoch),
+            producers.ProducerFenced,
+            timeout_s=TRY_S,
+            repeats=True,
+        )
+        return answer.next_sequence
+
+    async def append(self, queue: int, batch: Buffer) -> int:
+        """Store a batch, once; return the offset of its first record."""
+        answer, _ = await self._asker.ask(
+            Method.APPEND,
+            client.AppendBatch(queue=queue),
+            client.BatchAppended,
+            payload=(batch,),
+            timeout_s=TRY_S,
+            repeats=True,
+        )
+        return answer.base_offset
