@@ -15,13 +15,13 @@ What retention has passed, or whose topic or group went, is nobody's: it is not
 leased any more, and its row is swept away, a few with each entry.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from heapq import heappop, heappush
 from typing import Final
 
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
-from raftlog.base.limits import MESSAGES_IN_FLIGHT_MAX
+from raftlog.base.limits import LEASE_GRACE_MS, MESSAGES_IN_FLIGHT_MAX
 from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights, Key
 from raftlog.broker.lease_commands import (
     SCHEDULE,
@@ -40,6 +40,7 @@ from raftlog.broker.queue_groups import OpenQueueGroup, Poison, QueueGroup, Queu
 from raftlog.broker.queues import Queue, Queues
 from raftlog.broker.timetable import NEVER_MS, Timetable
 from raftlog.broker.topics import Topics
+from raftlog.broker.unread import Unread
 
 EXPIRED: Final = "the lease ended"
 
@@ -50,13 +51,17 @@ class Leasing:
     Attributes:
         groups: What holds for each.
         flights: What is in flight.
+        unread: What was never leased.
         due_ms: When the next lease ends, or earlier.
+        held_until_ms: Before this no lease ends: there is a new leader.
     """
 
     def __init__(self, topics: Topics, queues: Queues, timetable: Timetable) -> None:
         self.groups: Final = QueueGroups()
         self.flights: Final = Flights(timetable)
+        self.unread: Final = Unread(self.groups, topics, queues)
         self.due_ms = NEVER_MS
+        self.held_until_ms = 0
         self._topics = topics
         self._queues = queues
         self._timetable = timetable
@@ -64,8 +69,9 @@ class Leasing:
         """A heap of groups and queues whose first rows may be nobody's."""
         self._stirred: set[str] = set()
 
-    def loaded(self) -> None:
+    def loaded(self, held_until_ms: int) -> None:
         """Begin anew with the rows of a snapshot."""
+        self.held_until_ms = held_until_ms
         self._unswept[:] = sorted({(row[0], row[1]) for row in self.flights.table.rows})
         self._stirred.update(self.groups.table.rows)
         self.due_ms = 0
@@ -192,12 +198,12 @@ class Leasing:
         )
         told = keys_of(command.keys) if group.settings.fifo else None
         if room <= 0:
-            if not leased and next(self.unread(group), None) is not None:
+            if not leased and next(self.unread.queues(group), None) is not None:
                 raise self.too_many(group)
             return
         self.groups.table.touch(group.name)
         group.turn += 1
-        for queue, at in list(self.unread(group)):
+        for queue, at in list(self.unread.queues(group)):
             keys = None if told is None else told.get(queue.number, {})
             used = self._lease_from(group, queue, at, keys, command, due_ms, leased, room)
             room -= used
@@ -232,47 +238,21 @@ class Leasing:
                 left -= 1
             offset += 1
         if offset != at:
-            self._move(group, queue, at, offset)
+            self.unread.move(group, queue, at, offset)
         return offset - at
 
-    def _move(self, group: QueueGroup, queue: Queue, at: int, to: int) -> None:
-        cursor = self.groups.cursor(group, queue.number)
-        if cursor is None:
-            cursor = self.groups.begin(group, queue, queue.start_offset)
-        elif cursor.next < at:  # retention was faster than the group
-            group.expired += at - cursor.next
-        self.groups.cursors.touch((group.number, queue.number))
-        cursor.next = to
+    def ready(self, group: QueueGroup, now_ms: int, count: int) -> int:
+        """Return how many messages whoever asks now might get, at most about ``count``.
 
-    def unread(self, group: QueueGroup) -> Iterator[tuple[Queue, int]]:
-        """Yield the queues that have what the group never leased, and from where on.
-
-        Each time another one comes first.
+        It is one of those that wait, however many do: they are in no order that counts.
         """
-        numbers = [
-            number
-            for name in group.topics
-            if (topic := self._topics.get(name)) is not None and topic.settings.readable
-            for number in topic.queues
-        ]
-        first = group.turn % len(numbers) if numbers else 0
-        for number in numbers[first:] + numbers[:first]:
-            queue = self._queues.get(number)
-            assert queue is not None, f"queue {number} of no topic"
-            cursor = self.groups.cursor(group, number)
-            at = (
-                queue.start_offset
-                if cursor is None
-                else Offset(max(cursor.next, queue.start_offset))
-            )
-            if at < queue.end_offset:
-                yield queue, at
-
-    def is_ready(self, group: QueueGroup, now_ms: int) -> bool:
-        """Whether somebody who asks now would get a message."""
-        if self.flights.next_wait_ms(group.number) <= now_ms:
-            return True
-        return self.has_room(group) and next(self.unread(group), None) is not None
+        found = 1 if self.flights.next_wait_ms(group.number) <= now_ms else 0
+        if found < count and self.has_room(group):
+            for queue, at in self.unread.queues(group):
+                found += queue.end_offset - at
+                if found >= count:
+                    break
+        return found
 
     def has_room(self, group: QueueGroup) -> bool:
         """Whether one more message may be in flight."""
@@ -298,7 +278,7 @@ class Leasing:
             StaleLease: None of them is held under its handle.
         """
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=True)
+        found, stale = self._held(group, command.names, settled_is_well=True)
         for row in found:
             self.flights.finish(row, now_ms)
         self._stir(group)
@@ -307,7 +287,7 @@ class Leasing:
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=False)
+        found, stale = self._held(group, command.names, settled_is_well=False)
         due_ms = now_ms + command.lease_ms
         for row in found:
             self.flights.extend(row, due_ms)
@@ -319,19 +299,20 @@ class Leasing:
     def give_back(self, command: ReturnMessages, now_ms: int) -> Settled:
         """End leases without finishing the messages. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=False)
+        found, stale = self._held(group, command.names, settled_is_well=True)
         for row in found:
             if command.how == GiveBack.UNTRIED:
                 self.flights.table.touch((row.group, row.queue, row.offset))
                 row.attempts -= 1
             elif command.how == GiveBack.REJECT or row.attempts >= group.settings.attempts_max:
-                self._use_up(group, row, command.reason, now_ms)
+                self._use_up(group, row, command.reason, now_ms, row.handle)
                 continue
             delay_ms = command.delay_ms
             if delay_ms == SCHEDULE:
                 untried = command.how == GiveBack.UNTRIED
                 delay_ms = 0 if untried else group.retry_ms(row.attempts)
-            self.flights.put_back(row, WAITING, now_ms + delay_ms, command.reason)
+            due_ms = now_ms + delay_ms
+            self.flights.put_back(row, WAITING, due_ms, command.reason, row.handle)
         self._stir(group)
         return Settled(stale)
 
@@ -382,10 +363,25 @@ class Leasing:
 
     # -- what falls due
 
+    def hold(self, now_ms: int) -> None:
+        """Let no lease end for a while: its holder had no leader to tell that it works on."""
+        self.held_until_ms = now_ms + LEASE_GRACE_MS
+        self._note_end()
+
+    def _note_end(self) -> None:
+        end_ms = self.flights.next_end_ms
+        self.due_ms = end_ms if end_ms == NEVER_MS else max(end_ms, self.held_until_ms)
+
     def do_next(self, now_ms: int) -> bool:
         """Sweep one row away that is nobody's, or end one lease; return whether there was one."""
-        done = self._sweep_one(now_ms) if self._unswept else self._end_one(now_ms)
-        self.due_ms = 0 if self._unswept else self.flights.next_end_ms
+        if self._unswept:
+            done = self._sweep_one(now_ms)
+        else:
+            done = now_ms >= self.held_until_ms and self._end_one(now_ms)
+        if self._unswept:
+            self.due_ms = 0
+        else:
+            self._note_end()
         return done
 
     def _end_one(self, now_ms: int) -> bool:
@@ -439,19 +435,19 @@ class Leasing:
         group: QueueGroup,
         names: tuple[tuple[int, int, tuple[int, ...]], ...],
         *,
-        finished_is_well: bool,
+        settled_is_well: bool,
     ) -> tuple[list[Flight], tuple[tuple[int, int], ...]]:
         """Return what is held under its handle, and what is not.
 
-        What was finished is neither, where that is well: asked again, since the answer
-        was lost, an acknowledgement is the one that was made.
+        What was finished or given back is neither, where that is well: asked again, since
+        the answer was lost, an acknowledgement is the one that was made.
         """
         number = group.number
         rows = self.flights.table.rows
         found: dict[Key, Flight] = {}
         stale: list[tuple[int, int]] = []
         for handle, queue, offsets in names:
-            cursor = self.groups.cursors.get((number, queue)) if finished_is_well else None
+            cursor = self.groups.cursors.get((number, queue)) if settled_is_well else None
             finished = 0 if cursor is None else cursor.next
             for offset in offsets:
                 key = (number, queue, offset)
@@ -460,7 +456,8 @@ class Leasing:
                     if offset >= finished:
                         stale.append((queue, offset))
                 elif row.handle != handle:
-                    stale.append((queue, offset))
+                    if row.given_back_by != handle or not settled_is_well:
+                        stale.append((queue, offset))
                 else:
                     found[key] = row
         if stale and not found and len(stale) == sum(len(offsets) for _, _, offsets in names):
@@ -471,15 +468,17 @@ class Leasing:
             )
         return list(found.values()), tuple(stale)
 
-    def _use_up(self, group: QueueGroup, row: Flight, reason: str, now_ms: int) -> None:
-        """The attempts of a message are used up."""
+    def _use_up(
+        self, group: QueueGroup, row: Flight, reason: str, now_ms: int, handle: int = 0
+    ) -> None:
+        """The attempts of a message are used up, said by whoever held it under ``handle``."""
         match group.settings.poison:
             case Poison.SKIP:
                 self._skip(group, row, now_ms)
             case Poison.BLOCK:
-                self.flights.put_back(row, BLOCKED, now_ms, reason)
+                self.flights.put_back(row, BLOCKED, now_ms, reason, handle)
             case _:
-                self.flights.put_back(row, DEAD, now_ms, reason)
+                self.flights.put_back(row, DEAD, now_ms, reason, handle)
 
     def _skip(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
         self.flights.finish(row, now_ms)

@@ -136,6 +136,8 @@ class BrokerMachine:
         commands = decode(body)
         state = self.state
         state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
+        if entry.term != state.term:
+            state.new_leader(entry.term)
         if state.log_time_ms >= state.timetable.due_ms:
             state.timetable.pass_time(state.log_time_ms)
         outcomes: list[object] = []

@@ -6,7 +6,7 @@ a group is bound to is its topics; where it is in each queue is a *cursor*: ever
 offset before it was leased once, and is in flight or finished.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from enum import IntEnum
 from itertools import islice
 from typing import Annotated, Final
@@ -160,6 +160,7 @@ class QueueGroups:
         self._by_number: Final[dict[int, QueueGroup]] = {}
         self._readers: Final[dict[int, set[int]]] = {}
         """For each queue the groups that have a cursor in it."""
+        self._by_topic: Final[dict[str, set[str]]] = {}
 
     def load(self, groups: Iterable[QueueGroup], cursors: Iterable[Cursor]) -> None:
         """Start from a snapshot."""
@@ -167,8 +168,10 @@ class QueueGroups:
         self.cursors.load(((row.group, row.queue), row) for row in cursors)
         self._by_number.clear()
         self._readers.clear()
+        self._by_topic.clear()
         for group in self.table.rows.values():
             self._by_number[group.number] = group
+            self._bind(group)
         for number, queue in self.cursors.rows:
             self._readers.setdefault(queue, set()).add(number)
 
@@ -194,6 +197,10 @@ class QueueGroups:
     def after(self, name: str, count: int) -> list[QueueGroup]:
         """Return up to ``count`` groups whose names follow ``name``, in order."""
         return list(islice(self.table.after(name), count))
+
+    def of_topic(self, topic: str) -> Collection[str]:
+        """Return the names of the groups that read a topic."""
+        return self._by_topic.get(topic, ())
 
     def readers(self, queue: int) -> list[int]:
         """Return the groups that have a cursor in a queue, in the order of their numbers."""
@@ -237,18 +244,24 @@ class QueueGroups:
             group = QueueGroup(command.group, number, topics, settings)
             self.table.put(group.name, group)
             self._by_number[number] = group
+            self._bind(group)
             return group
         topics = tuple(sorted({*group.topics, *command.topics}))
         settings = _changed(group.settings, command.changes)
         if (topics, settings) != (group.topics, group.settings):
             self.table.touch(group.name)
             group.topics, group.settings = topics, settings
+            self._bind(group)
         return group
 
     def delete(self, name: str) -> tuple[QueueGroup, list[int]]:
         """Forget a group and its cursors; return it and the queues where they were."""
         group = self.table.delete(name)
         del self._by_number[group.number]
+        for topic in group.topics:
+            self._by_topic[topic].remove(name)
+            if not self._by_topic[topic]:
+                del self._by_topic[topic]
         queues = []
         for cursor in self.cursors.after((group.number, -1)):
             if cursor.group != group.number:
@@ -281,6 +294,10 @@ class QueueGroups:
         """Forget every cursor in a queue that was closed."""
         for number in sorted(self._readers.pop(queue, ())):
             self.cursors.delete((number, queue))
+
+    def _bind(self, group: QueueGroup) -> None:
+        for topic in group.topics:
+            self._by_topic.setdefault(topic, set()).add(group.name)
 
     def _unlink(self, number: int, queue: int) -> None:
         readers = self._readers[queue]

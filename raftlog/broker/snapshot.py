@@ -80,6 +80,9 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Up to here the log may have been forgotten."""
     cleared_ms: int = 0
     """When hidden batches of closed queues went last."""
+    term: int = 0
+    """Of the last entry with commands."""
+    leases_held_until_ms: int = 0
 
 
 class Snapshot(msgspec.Struct):

@@ -41,12 +41,14 @@ class BrokerState:
 
     Attributes:
         log_time_ms: The largest log time of an applied entry (ruling 8).
+        term: Of the last entry with commands.
         touched: The queues that got records, moved or went, until somebody takes note.
         tables: What a snapshot holds, in its order.
     """
 
     def __init__(self) -> None:
         self.log_time_ms = 0
+        self.term = 0
         self.touched: set[int] = set()
         self.timetable: Final = Timetable()
         self.queues: Final = Queues()
@@ -94,8 +96,14 @@ class BrokerState:
         """State that is in no table."""
         return Facts(
             *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
-            *(self.index.trimmed, self.hidden.cleared_ms),
+            *(self.index.trimmed, self.hidden.cleared_ms, self.term, self.leasing.held_until_ms),
         )
+
+    def new_leader(self, term: int) -> None:
+        """The entries of another leader begin."""
+        if self.term:  # else nothing happened before
+            self.leasing.hold(self.log_time_ms)
+        self.term = term
 
     def load(self, snapshot: Snapshot, ranges: Sequence[RangeSummary]) -> None:
         """Start from a snapshot and the ranges that lead to it.
@@ -104,7 +112,7 @@ class BrokerState:
         """
         facts = snapshot.facts
         self.touched.update(self.queues.table.rows)
-        self.log_time_ms = snapshot.log_time_ms
+        self.log_time_ms, self.term = snapshot.log_time_ms, facts.term
         self.queues.load(snapshot.queues, facts.next_queue)
         self.topics.load(snapshot.topics)
         self.producers.load(snapshot.producers, facts.heard)
@@ -112,7 +120,7 @@ class BrokerState:
         self.claims.load(snapshot.claims)
         self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
         self.leasing.flights.load(snapshot.flights)
-        self.leasing.loaded()
+        self.leasing.loaded(facts.leases_held_until_ms)
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)

@@ -13,12 +13,13 @@ from raftlog.base.errors import (
     Throttled,
     TopicNotFound,
 )
-from raftlog.base.ids import Offset
-from raftlog.base.limits import DUE_PER_ENTRY_MAX
+from raftlog.base.ids import Offset, Term
+from raftlog.base.limits import DUE_PER_ENTRY_MAX, LEASE_GRACE_MS
 from raftlog.broker import leasing, queue_groups
 from raftlog.broker.codec import write_command
 from raftlog.broker.commands import Command
 from raftlog.broker.dead_letters import DeadLetterStored
+from raftlog.broker.flights import DEAD, WAITING
 from raftlog.broker.groups import DeleteGroup, JoinGroup
 from raftlog.broker.lease_commands import (
     AckMessages,
@@ -83,6 +84,34 @@ def test_an_old_handle_is_told_so() -> None:
     assert queue.refusal(ExtendLeases(GROUP, held(A, 0), 5_000)) is StaleLease
     assert queue.refusal(ReturnMessages(GROUP, held(A, 0))) is StaleLease
     assert queue.ack(B, 0) == Settled()
+
+
+def test_giving_back_may_be_sent_again() -> None:
+    """Its answer may be lost, too; what is leased again since is somebody else's."""
+    queue = Queue(2, attempts_max=1)
+    queue.lease(A, 2)
+    for _ in range(2):
+        assert queue.give(A, 0, how=GiveBack.UNTRIED, delay_ms=5_000) == Settled()
+        assert queue.give(A, 1) == Settled()
+    assert (queue.state_of(0), queue.state_of(1)) == (WAITING, DEAD)
+    queue.bury(1)
+    assert queue.give(A, 1) == Settled(), "its letter is what came of it"
+    queue.pass_ms(5_000)
+    assert queue.lease(B) == [0]
+    assert queue.refusal(ReturnMessages(GROUP, held(A, 0))) is StaleLease
+
+
+def test_a_new_leader_lets_no_lease_end_at_once() -> None:
+    """Its holder may have had nobody to tell that it works on (ruling 25)."""
+    queue = Queue(1)
+    queue.lease(A)
+    queue.log_time_ms += 30_000
+    queue.term = Term(queue.term + 1)
+    queue.pass_ms(0)
+    queue.pass_ms(LEASE_GRACE_MS - 1)
+    assert queue.lease(B) == [], "it is A's still"
+    queue.pass_ms(1)
+    assert queue.lease(B) == [0]
 
 
 def test_a_message_that_was_never_leased_is_not_acknowledged() -> None:
@@ -369,10 +398,10 @@ def test_somebody_is_told_when_a_message_becomes_free() -> None:
     machine.leasing.take_stirred()
     queue.lease(A)
     assert machine.leasing.take_stirred() == set()
-    assert not machine.leasing.is_ready(queue.row, machine.log_time_ms)
+    assert not machine.leasing.ready(queue.row, machine.log_time_ms, 9)
     queue.pass_ms(30_000)
     assert machine.leasing.take_stirred() == {GROUP}
-    assert machine.leasing.is_ready(queue.row, machine.log_time_ms)
+    assert machine.leasing.ready(queue.row, machine.log_time_ms, 9)
 
 
 def test_leases_of_one_command_apply_in_one_entry_with_their_end() -> None:
