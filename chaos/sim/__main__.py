@@ -18,7 +18,7 @@ import msgspec
 from chaos.seeds.code import code_of_commit
 from chaos.seeds.ledger import Entry, append
 from chaos.sim.marks import REQUIRED, REQUIRED_FROM_SEEDS
-from chaos.sim.run import Run, Verdict, merge, run_config, run_quickly, verdict_of
+from chaos.sim.run import Run, Verdict, keep_what_stays, merge, run_config, run_quickly, verdict_of
 from chaos.sim.shrink import shrink
 from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.timeline import Timeline
@@ -52,7 +52,10 @@ def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
     # Spawned, not forked: each worker has a hash seed of its own, and must not care. Replaced
     # now and then: proposals are not seen by the garbage collector (they are many), so those
     # of a process that was killed keep its whole world in memory.
-    with get_context("spawn").Pool(jobs, maxtasksperchild=CHUNKS_EACH) as pool:
+    workers = get_context("spawn").Pool(
+        jobs, initializer=keep_what_stays, maxtasksperchild=CHUNKS_EACH
+    )
+    with workers as pool:
         yield from pool.imap(run_quickly, configs, chunksize=2)
 
 

@@ -77,6 +77,12 @@ def run_quickly(config: SeedConfig) -> Verdict:
         gc.collect()
 
 
+def keep_what_stays() -> None:
+    """Spare the garbage collector, after each run, what a process has for good: its modules."""
+    gc.collect()
+    gc.freeze()
+
+
 def verdict_of(run: "Run") -> Verdict:
     """Run it; perhaps somebody watches."""
     failure = invariant = None

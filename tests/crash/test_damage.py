@@ -12,7 +12,7 @@ from chaos.damage.runner import Swept, every_case, sample, sweep
 from chaos.damage.sweep import REFUSED, REPAIRED, SERVED, STOPPED, UNHARMED
 from chaos.sim.disk import CrashKind
 
-PER_GROUP = 10
+PER_GROUP = 5
 
 
 @pytest.fixture(scope="module")

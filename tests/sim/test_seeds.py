@@ -34,9 +34,9 @@ def test_two_hundred_seeds_break_nothing_and_reach_every_mark(
 
 
 @pytest.mark.timeout(300)
-def test_every_tenth_seed_run_again_has_the_same_digest(verdicts: list[Verdict]) -> None:
+def test_every_twentieth_seed_run_again_has_the_same_digest(verdicts: list[Verdict]) -> None:
     """The first run was in another process, with another hash seed."""
-    for verdict in verdicts[::10]:
+    for verdict in verdicts[::20]:
         assert run_seed(verdict.seed) == verdict
 
 
