@@ -101,7 +101,7 @@ class Shard:
         self.machine = BrokerMachine()
         self.entries: list[Entry] = []
         self.log_time_ms = 1_000
-        self.term = TERM
+        self.term = self.machine.state.term = TERM  # it is no new leader's first entry
 
     def all_of(self, *commands: CommandValue | Command) -> list[object]:
         """Apply one entry with these commands; return what each came to, or its error."""
