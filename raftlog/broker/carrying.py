@@ -49,6 +49,8 @@ from raftlog.broker.topics import (
     StartMoved,
     Topic,
 )
+from raftlog.broker.transactions import AnswerChecks, Decide, HalfStaged, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.broker.unique_appends import UniqueAppends
 
@@ -63,6 +65,7 @@ class Carrier:
         self.raw: Final[Mapping[int, RawCommand]] = {
             int(CommandType.APPEND_DELAYED): self._append_delayed,
             int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.STAGE_HALF): self._stage_half,
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
             int(CommandType.DEAD_LETTER): DeadLetters(state).store,
         }
@@ -117,18 +120,55 @@ class Carrier:
                 return TimePassed()
             case OpenQueueGroup():
                 return self._open_queue_group(command, place.id)
-            case ReceiveMessages():
-                return state.leasing.receive(command, state.log_time_ms)
-            case AckMessages():
-                return state.leasing.ack(command, state.log_time_ms)
-            case ExtendLeases():
-                return state.leasing.extend(command, state.log_time_ms)
-            case ReturnMessages():
-                return state.leasing.give_back(command, state.log_time_ms)
-            case DecideBlocked():
-                return state.leasing.decide(command, state.log_time_ms)
+            case (
+                ReceiveMessages()
+                | AckMessages()
+                | ExtendLeases()
+                | ReturnMessages()
+                | DecideBlocked()
+            ):
+                return self._lease(command)
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
+            case InitTransactor() | Decide() | ResolveTransaction() | AnswerChecks():
+                return self._transact(command, place)
+            case _:
+                assert_never(command)
+
+    def _lease(
+        self,
+        command: ReceiveMessages | AckMessages | ExtendLeases | ReturnMessages | DecideBlocked,
+    ) -> object:
+        leasing, now_ms = self._state.leasing, self._state.log_time_ms
+        match command:
+            case ReceiveMessages():
+                return leasing.receive(command, now_ms)
+            case AckMessages():
+                return leasing.ack(command, now_ms)
+            case ExtendLeases():
+                return leasing.extend(command, now_ms)
+            case ReturnMessages():
+                return leasing.give_back(command, now_ms)
+            case DecideBlocked():
+                return leasing.decide(command, now_ms)
+            case _:
+                assert_never(command)
+
+    def _transact(
+        self,
+        command: InitTransactor | Decide | ResolveTransaction | AnswerChecks,
+        place: CommandPlace,
+    ) -> object:
+        state, now_ms = self._state, self._state.log_time_ms
+        match command:
+            case InitTransactor():
+                return state.transactors.init(command, place.id, now_ms)
+            case Decide():
+                return state.transactions.decide(command, place, now_ms)
+            case ResolveTransaction():
+                return state.transactions.resolve(command, place, now_ms)
+            case AnswerChecks():
+                return state.transactions.answer(command, place, now_ms)
             case _:
                 assert_never(command)
 
@@ -181,6 +221,9 @@ class Carrier:
 
     def _append_delayed(self, place: CommandPlace, body: Buffer, length: int) -> Delayed:
         return self._state.delays.append(place, body, length, self._state.log_time_ms)
+
+    def _stage_half(self, place: CommandPlace, body: Buffer, length: int) -> HalfStaged:
+        return self._state.transactions.stage(place, body, length, self._state.log_time_ms)
 
     def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
         items = read_relocation(body, place.position, length)

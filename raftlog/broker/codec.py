@@ -30,6 +30,8 @@ from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
+from raftlog.broker.transactions import AnswerChecks, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 
 CommandValue = (
@@ -58,6 +60,10 @@ CommandValue = (
     | RemoveQuota
     | MoveConsumed
     | CancelDelayed
+    | InitTransactor
+    | Decide
+    | ResolveTransaction
+    | AnswerChecks
 )
 
 
@@ -91,6 +97,10 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     RemoveQuota: CommandType.REMOVE_QUOTA,
     MoveConsumed: CommandType.MOVE_CONSUMED,
     CancelDelayed: CommandType.CANCEL_DELAYED,
+    InitTransactor: CommandType.INIT_TRANSACTOR,
+    Decide: CommandType.DECIDE,
+    ResolveTransaction: CommandType.RESOLVE_TRANSACTION,
+    AnswerChecks: CommandType.ANSWER_CHECKS,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

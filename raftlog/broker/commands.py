@@ -77,6 +77,12 @@ class CommandType(IntEnum):
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    INIT_TRANSACTOR = 30
+    STAGE_HALF = 31
+    """A record batch that becomes visible when it is committed (``broker.transactions``)."""
+    DECIDE = 32
+    RESOLVE_TRANSACTION = 33
+    ANSWER_CHECKS = 34
     SET_SUBSCRIPTION = 50
     """What a group reads is another thing now (``broker.groups``)."""
     APPEND_ONCE = 60

@@ -14,6 +14,7 @@ from raftlog.broker.index import Postings
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import REMEMBERED_MAX
 from raftlog.broker.queues import Queue
+from raftlog.broker.transaction_invariants import check_transactions
 
 
 def check(machine: BrokerMachine) -> None:
@@ -29,6 +30,7 @@ def check(machine: BrokerMachine) -> None:
     check_flights(machine)
     check_hidden(machine)
     check_ids(machine)
+    check_transactions(machine)
 
 
 def check_topics(machine: BrokerMachine) -> None:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
+from raftlog.broker.decisions import Decisions
 from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
 from raftlog.broker.hidden import Hidden
@@ -24,6 +25,8 @@ from raftlog.broker.quotas import Quotas
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
+from raftlog.broker.transactions import Transactions
+from raftlog.broker.transactors import Transactors
 
 
 class StateTable(Protocol):
@@ -64,11 +67,18 @@ class BrokerState:
         )
         self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
         self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        self.transactors: Final = Transactors(self.timetable)
+        self.decisions: Final = Decisions(self.transactors, self.timetable)
+        self.transactions: Final = Transactions(
+            *(self.queues, self.hidden, self.hidden_appends),
+            *(self.transactors, self.decisions, self.timetable),
+        )
         self.quotas: Final = Quotas(self.topics)
         self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
         self.timetable.keep(
             *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids),
             self.leasing,
+            *(self.transactions, self.decisions, self.transactors),
         )
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
@@ -83,6 +93,9 @@ class BrokerState:
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
+            (TableId.TRANSACTORS, self.transactors.table),
+            (TableId.TRANSACTIONS, self.transactions.table),
+            (TableId.DECISIONS, self.decisions.table),
             (TableId.BUSINESS_IDS, self.ids.table),
             (TableId.SHORTENED_WINDOWS, self.ids.shortened),
             (TableId.QUOTAS, self.quotas.table),
@@ -125,6 +138,9 @@ class BrokerState:
         self.index.needs.load(snapshot.needs)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
         self.delays.load(snapshot.hidden, snapshot.cancelled)
+        self.transactors.load(snapshot.transactors)
+        self.decisions.load(snapshot.decisions)
+        self.transactions.load(snapshot.transactions)
         self.ids.load(snapshot.business_ids, snapshot.shortened_windows)
         self.quotas.load(snapshot.quotas)
         self.timetable.note(0)

@@ -32,10 +32,18 @@ from raftlog.broker.topics import (
     MoveStart,
     TopicChanges,
 )
+from raftlog.broker.transactions import (
+    AnswerChecks,
+    CheckAnswer,
+    Decide,
+    ResolveTransaction,
+    Transaction,
+)
+from raftlog.broker.transactors import InitTransactor, Transactor, number_of
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
-from tests.broker.logs import FIRST, batch_of, delayed, entry_of, once, sent
+from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -65,18 +73,24 @@ class History:
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group, self._delete_group, self._subscribe],
+            *[self._leave] * 4,
+            *[self._delete_group] * 3,
+            self._subscribe,
             *[self._claim] * 3,
             *[self._commit] * 4,
             self._seek,
             *[self._open] * 2,
             *[self._receive] * 5,
             *[self._ack] * 4,
-            *[self._extend, self._give_back, self._give_back, self._bury, self._decide],
+            *[self._extend, self._give_back, self._give_back, self._bury, self._settle_blocked],
             *[self._delay] * 6,
             *[self._cancel] * 2,
             *[self._relocate] * 2,
             *[self._trim] * 2,
+            *[self._init_transactor, self._resolve],
+            *[self._half] * 6,
+            *[self._decide] * 4,
+            *[self._answer] * 2,
         ]
 
     def run(self, entries: int) -> "History":
@@ -291,7 +305,7 @@ class History:
         parts = dead_letter_parts(*self.random.choice(dead), batch_of(b"dead"))
         return Command(CommandType.DEAD_LETTER, parts)
 
-    def _decide(self) -> CommandValue:
+    def _settle_blocked(self) -> CommandValue:
         rows = self.machine.leasing.flights.table.rows.values()
         blocked = [row for row in rows if row.handle == BLOCKED]
         row = self.random.choice(blocked) if blocked else self._flight()
@@ -341,6 +355,64 @@ class History:
     def _trim(self) -> CommandValue:
         free, _ = self.machine.free_through()
         return Trim(free + self.random.choice((0, 0, 0, 1)))
+
+    def _init_transactor(self) -> CommandValue:
+        return InitTransactor(self._member(), self._group())
+
+    def _transactor(self) -> Transactor:
+        rows = list(self.machine.state.transactors.table.rows.values())
+        return self.random.choice([*rows, Transactor(99, 99, "nobody", "g0", 1, 0, finished=[])])
+
+    def _number(self, owner: Transactor) -> int:
+        """One that was used, is next, or skips a few."""
+        return max(1, owner.next_number + self.random.choice((0, 0, 0, 2, -1, -1, -2, -5, -20)))
+
+    def _open_one(self) -> tuple[Transactor, Transaction] | None:
+        rows = list(self.machine.state.transactions.table.rows.values())
+        if not rows:
+            return None
+        row = self.random.choice(rows)
+        return self.machine.state.transactors.of(row.handle), row
+
+    def _half(self) -> Command:
+        owner = self._transactor()
+        epoch = max(0, owner.epoch + self.random.choice((0, 0, 0, 0, 0, -1, 1)))
+        values = [b"v"] * self.random.randrange(1, 4)
+        return half(owner.id, self._number(owner), epoch, self._queue(), values)
+
+    def _decide(self) -> CommandValue:
+        owner = self._transactor()
+        found = [
+            number_of(row.handle)
+            for row in self.machine.state.transactions.table.rows.values()
+            if owner.id != 99 and self.machine.state.transactors.of(row.handle) is owner
+        ]
+        numbers = [self.random.choice([self._number(owner), *found]) for _ in range(3)]
+        epoch = max(0, owner.epoch + self.random.choice((0, 0, 0, 0, 0, -1, 1)))
+        items = tuple((number, self.random.choice((1, 2))) for number in numbers)
+        return Decide(owner.id, epoch, items)
+
+    def _resolve(self) -> CommandValue:
+        found = self._open_one()
+        verdict = self.random.choice((1, 2))
+        if found is None or self.random.random() < 0.3:
+            owner = self._transactor()
+            return ResolveTransaction(owner.id, self._number(owner), verdict)
+        return ResolveTransaction(found[0].id, number_of(found[1].handle), verdict)
+
+    def _answer(self) -> CommandValue:
+        found = self._open_one()
+        if found is None:
+            owner = self._transactor()
+            return AnswerChecks(self._group(), (CheckAnswer(owner.id, 1, 1, 0),))
+        owner, row = found
+        group = self.random.choice((owner.group, owner.group, owner.group, self._group()))
+        verdict = self.random.choice((0, 0, 0, 0, 1, 2))
+        items = [
+            CheckAnswer(owner.id, number_of(row.handle), row.checks + more, verdict)
+            for more in self.random.choice(((1,), (0,), (1, 1, 2), range(1, 16)))
+        ]
+        return AnswerChecks(group, tuple(items))
 
     def _garbage(self) -> Command:
         """Bytes that no client makes: damaged commands, and noise."""

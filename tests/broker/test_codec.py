@@ -31,6 +31,8 @@ from raftlog.broker.topics import (
     MoveStart,
     TopicChanges,
 )
+from raftlog.broker.transactions import AnswerChecks, CheckAnswer, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 from raftlog.wire.filters import RecordFilter
 
@@ -61,6 +63,10 @@ GOOD: list[CommandValue] = [
     RemoveQuota("topic", "t"),
     MoveConsumed(1, 5),
     CancelDelayed(1, 5 << 16, 1_000),
+    InitTransactor("billing", "payments"),
+    Decide(1 << 16, 1, ((1, 1), (2, 2))),
+    ResolveTransaction(1 << 16, 1, 2),
+    AnswerChecks("payments", (CheckAnswer(1 << 16, 1, 1, 0),)),
 ]
 
 
@@ -75,11 +81,16 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
     batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
-    others = {*batches, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER, CommandType.RAW}
+    batches |= {CommandType.STAGE_HALF, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER}
+    others = {*batches, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 
 BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
+    "a transactor without a name": (lambda: InitTransactor("", "g"), BadName),
+    "a transactor with a system name": (lambda: InitTransactor("%t", "g"), BadName),
+    "transaction 0": (lambda: Decide(1, 1, ((0, 1),)), BadRequest),
+    "no such verdict": (lambda: ResolveTransaction(1, 1, 3), BadRequest),
     "a topic without queues": (lambda: CreateTopic("t", TopicChanges(queues=0)), BadRequest),
     "negative retention": (lambda: AlterTopic("t", TopicChanges(retention_ms=-1)), BadRequest),
     "a long name": (lambda: DeleteTopic("t" * 128), BadRequest),

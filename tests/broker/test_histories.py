@@ -95,6 +95,8 @@ def test_the_histories_do_everything() -> None:
         *("GroupNotFound", "GroupInUse", "UnknownMember", "OffsetGoesBack", "OffsetOutOfRange"),
         *("QueueGroup", "Leased", "Settled", "StaleLease", "DeadLetterStored", "GroupStyle"),
         *("Delayed", "CancelEnded", "Relocated", "LogTrimmed", "TrimRefused", "BadDelay"),
+        *("TransactorBegun", "HalfStaged", "DecisionsMade", "ChecksAnswered", "Decided"),
+        *("UnknownTransactor", "TransactionNotFound", "TransactionDecided"),
     ]
     assert {name: seen[name] for name in expected if seen[name] < 3} == {}
 

@@ -89,7 +89,7 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
         *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "LEARNERS", "PROPOSALS"),
         *("RPCS", "TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS"),
         *("CHARACTERS", "DUE", "TAGS", "READS", "IDS", "QUOTAS", "CURSORS", "KEYS", "ATTEMPTS"),
-        *("DELAYS",),
+        *("DELAYS", "TRANSACTIONS", "TRANSACTORS", "DECISIONS", "INTERVALS", "CHECKS"),
     )
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 
