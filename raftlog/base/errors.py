@@ -21,6 +21,7 @@
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
+        GroupStyle  StaleLease
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -65,7 +66,9 @@ from raftlog.base.group_errors import (
     Fenced,
     GroupInUse,
     GroupNotFound,
+    GroupStyle,
     OffsetGoesBack,
+    StaleLease,
     SubscriptionConflict,
     UnknownMember,
 )
@@ -95,6 +98,7 @@ __all__ = [
     "GivenUp",
     "GroupInUse",
     "GroupNotFound",
+    "GroupStyle",
     "IncompatibleFormat",
     "OffsetGoesBack",
     "Outcome",
@@ -104,6 +108,7 @@ __all__ = [
     "Refused",
     "Retriable",
     "RolledBack",
+    "StaleLease",
     "StorageError",
     "StorageFailed",
     "SubscriptionConflict",

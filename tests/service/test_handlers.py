@@ -19,9 +19,11 @@ from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.status import (
     NodeFacts,
@@ -30,6 +32,7 @@ from raftlog.service.status import (
     node_status,
     service_counters,
 )
+from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
@@ -99,9 +102,14 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         topics=world.topics,
         producers=ProducerService(world.replica),
         quotas=QuotaService(world.replica, machine, Admission(machine, scheduler)),
-        groups=GroupService(world.replica, machine, sessions),
+        groups=GroupService(
+            *(world.replica, machine, sessions, UnreadTimes(machine, ranges)),
+            world.scheduler.wall_ms,
+        ),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
+        leases=LeaseService(world.replica, machine),
+        receiving=ReceiveService(world.service, FakeReader()),
         members=MemberService(world.replica),
         status=status,
         space=lambda: log_space(Footprint(machine, scheduler).space()),
