@@ -77,6 +77,10 @@ class LiveNode(NodeProcess):
             return {}
         return msgspec.json.decode(line, type=dict[str, int]) if line else {}
 
+    async def set_clock(self, shift_ms: int) -> dict[str, int]:
+        """Set the wall clock so much ahead, or right; return how often it was read wrong."""
+        return await self.order({"clock": shift_ms})
+
     def why(self) -> str:
         """Say how the process ended, and the reason that it gave."""
         reasons = [line for line in self.last_words().splitlines() if "stopping: " in line]

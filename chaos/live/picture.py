@@ -21,6 +21,7 @@ GROUPS: Final = {
     "network": "#2563eb",
     "power": "#111827",
     "disk": "#9333ea",
+    "clock": "#ca8a04",
     "members": "#16a34a",
     "promises": "#ea580c",
 }

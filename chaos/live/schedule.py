@@ -43,7 +43,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "leaders": Scenario("leaders are killed, cut off, paused", ("kill", "cut-off", "pause")),
     "power": Scenario("power fails, at one node and at all", ("power", "power-all", "kill")),
     "network": Scenario("links of every kind", _of("network")),
-    "disks": Scenario("slow, full, sick and rotten disks", _of("disk")),
+    "disks": Scenario("slow, full, sick, rotten and old disks", _of("disk")),
+    "clocks": Scenario("clocks jump while leaders are lost", ("clock-jump", "kill", "cut-off")),
     "members": Scenario("members change while others fail", (*_of("members"), "kill", "cut-off")),
     "promises": Scenario(
         "power fails between a promise and the disk", ("promise-ack", "promise-vote"), 90.0
@@ -82,7 +83,7 @@ def draw(seed: int, kinds: Sequence[str]) -> Iterator[Step]:
         step = _step(random, cards.pop(0), PAUSE_S)
         cards = cards or _shuffled(random, kinds)
         if _shares(step.kind) and random.random() < PAIRS:
-            other = next((kind for kind in cards if _shares(kind)), None)
+            other = next((kind for kind in cards if _shares(kind) and kind != step.kind), None)
             if other is not None:
                 cards.remove(other)
                 beside = _step(random, other, BESIDE_S)

@@ -85,7 +85,7 @@ def test_scenarios_name_faults_that_exist_and_leave_none_out() -> None:
 def test_faults_are_named_by_kind_or_by_group() -> None:
     assert kinds_of(["kill", "power", "kill"]) == ("kill", "power")
     assert kinds_of(["network"]) == SCENARIOS["network"].kinds
-    with pytest.raises(ValueError, match="groups are disk, members"):
+    with pytest.raises(ValueError, match="groups are clock, disk, members"):
         kinds_of(["earthquake"])
 
 

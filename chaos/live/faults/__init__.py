@@ -2,13 +2,15 @@
 
 from typing import Final
 
-from chaos.live.faults import disks, members, network, processes, promises
+from chaos.live.faults import backups, clocks, disks, members, network, processes, promises
 from chaos.live.faults.fault import Fault
 
 FAULTS: Final[dict[str, Fault]] = {
     **processes.FAULTS,
     **network.FAULTS,
     **disks.FAULTS,
+    **backups.FAULTS,
+    **clocks.FAULTS,
     **members.FAULTS,
     **promises.FAULTS,
 }
