@@ -15,7 +15,7 @@ from chaos.check.faults_happened import check_happened
 from chaos.check.leaderless_time import leaderless_times, quantile
 from chaos.live.cluster import LiveCluster
 from chaos.live.faults import FAULTS
-from chaos.live.faults.fault import WELL_S, Step, strike
+from chaos.live.faults.fault import WELL_S, Step, strike_both
 from chaos.live.schedule import draw
 from chaos.live.verdict import Plan, Pulse, Verdict
 from chaos.live.workloads import EVERYBODY
@@ -117,8 +117,8 @@ async def _break(
             missed = _missed(world)
             if not missed or world.now() >= plan.time_s + EXTRA_S:
                 return
-            step = msgspec.structs.replace(step, kind=missed[0])
-        striking = asyncio.ensure_future(strike(world, step, FAULTS[step.kind]))
+            step = msgspec.structs.replace(step, kind=missed[0], beside=None)
+        striking = asyncio.ensure_future(strike_both(world, step, FAULTS))
         try:
             while not (await asyncio.wait([striking], timeout=LOOK_S))[0]:
                 if plan.mutant and world.anomalies:
@@ -147,7 +147,6 @@ async def _end(
     world: World, workloads: list[Workload], working: list["asyncio.Task[None]"]
 ) -> None:
     """Heal everything, let the clients finish, and wait for what is left."""
-    world.cluster.clear()
     for node in world.cluster.nodes.values():
         if not node.running:
             node.begin()
