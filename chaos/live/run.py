@@ -19,7 +19,7 @@ from chaos.live.faults.fault import WELL_S, Step, strike_both
 from chaos.live.schedule import draw
 from chaos.live.verdict import Plan, Pulse, Verdict
 from chaos.live.workloads import EVERYBODY
-from chaos.live.workloads.workload import ORDERS, TOPICS, Workload, read_logs
+from chaos.live.workloads.workload import ID_WINDOW_S, ORDERS, TOPICS, Workload, read_logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.server.comparison import compare_directories
@@ -59,7 +59,7 @@ async def _run(plan: Plan, cluster: LiveCluster, tell: Tell) -> Verdict:
     world = World(cluster, plan.seed)
     async with world.client() as client:
         for topic, queues in TOPICS.items():
-            await client.topics.create(topic, queues=queues)
+            await client.topics.create(topic, queues=queues, id_window=ID_WINDOW_S)
     workloads = [make(world) for make in EVERYBODY.values()]
     watching = asyncio.create_task(_watch(world, tell))
     working = [asyncio.create_task(each.run()) for each in workloads]
