@@ -93,11 +93,8 @@ def draw(seed: int, kinds: Sequence[str]) -> Iterator[Step]:
 
 
 def _shuffled(random: Random, kinds: Sequence[str]) -> list[str]:
-    more = [FAULTS[kind].weight - 1 for kind in kinds]
-    return [
-        *random.sample(list(kinds), len(kinds)),
-        *random.sample(list(kinds), sum(more), counts=more),
-    ]
+    more = [kind for kind in kinds for _ in range(FAULTS[kind].weight - 1)]
+    return [*random.sample(list(kinds), len(kinds)), *random.sample(more, len(more))]
 
 
 def _shares(kind: str) -> bool:

@@ -182,3 +182,9 @@ def test_the_page_of_several_runs_sums_them_up_and_has_each() -> None:
     for part in ("1,240", "--schedules 2", verdict.plan.line, other.plan.line, "2 anomalies"):
         assert part in text
     assert text.count("<svg") == 2
+
+
+def test_a_schedule_of_one_kind_goes_on_and_on() -> None:
+    """Also of a kind that comes no more often than others."""
+    for kind in FAULTS:
+        assert [step.kind for step in islice(draw(1, [kind]), 3)] == [kind] * 3
