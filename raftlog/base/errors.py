@@ -21,6 +21,7 @@
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
+        GroupStyle  StaleLease
         UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
         ForeignTransaction
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
@@ -67,7 +68,9 @@ from raftlog.base.group_errors import (
     Fenced,
     GroupInUse,
     GroupNotFound,
+    GroupStyle,
     OffsetGoesBack,
+    StaleLease,
     SubscriptionConflict,
     UnknownMember,
 )
@@ -105,6 +108,7 @@ __all__ = [
     "GivenUp",
     "GroupInUse",
     "GroupNotFound",
+    "GroupStyle",
     "IncompatibleFormat",
     "OffsetGoesBack",
     "Outcome",
@@ -114,6 +118,7 @@ __all__ = [
     "Refused",
     "Retriable",
     "RolledBack",
+    "StaleLease",
     "StorageError",
     "StorageFailed",
     "SubscriptionConflict",

@@ -3,7 +3,8 @@
 MessagePack arrays of the values in ``topics``, ``producers``, ``groups`` and
 ``claims``. Whoever proposes reads what it has written with ``read_command``,
 the function that apply uses; so what is malformed is refused before it is in
-the log, and what is in the log all the same has a refusal as its outcome.
+the log, and what is in the log all the same has a refusal as its outcome. What
+carries a batch is not MessagePack: the batch must lie in the log as it is.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,15 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
 from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
@@ -41,6 +50,12 @@ CommandValue = (
     | SetSubscription
     | Trim
     | PassTime
+    | OpenQueueGroup
+    | ReceiveMessages
+    | AckMessages
+    | ExtendLeases
+    | ReturnMessages
+    | DecideBlocked
     | SetQuota
     | RemoveQuota
     | MoveConsumed
@@ -72,6 +87,12 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     SetSubscription: CommandType.SET_SUBSCRIPTION,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
+    OpenQueueGroup: CommandType.OPEN_QUEUE_GROUP,
+    ReceiveMessages: CommandType.RECEIVE_MESSAGES,
+    AckMessages: CommandType.ACK_MESSAGES,
+    ExtendLeases: CommandType.EXTEND_LEASES,
+    ReturnMessages: CommandType.RETURN_MESSAGES,
+    DecideBlocked: CommandType.DECIDE_BLOCKED,
     SetQuota: CommandType.SET_QUOTA,
     RemoveQuota: CommandType.REMOVE_QUOTA,
     MoveConsumed: CommandType.MOVE_CONSUMED,

@@ -64,6 +64,14 @@ class CommandType(IntEnum):
     """The log forgets a prefix (``broker.trims``)."""
     PASS_TIME = 16
     """Something is due, and nothing else comes (``broker.timetable``)."""
+    OPEN_QUEUE_GROUP = 40
+    RECEIVE_MESSAGES = 41
+    ACK_MESSAGES = 42
+    EXTEND_LEASES = 43
+    RETURN_MESSAGES = 44
+    DEAD_LETTER = 45
+    """The leader has read a dead message, and stores it (``broker.dead_letters``)."""
+    DECIDE_BLOCKED = 46
     APPEND_DELAYED = 20
     """A record batch that becomes visible later (``broker.delays``)."""
     CANCEL_DELAYED = 21

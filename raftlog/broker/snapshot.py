@@ -31,10 +31,12 @@ from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.decisions import DecidedRow
 from raftlog.broker.delays import CancelledBatch
+from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
 from raftlog.broker.hidden import HiddenBatch
 from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
+from raftlog.broker.queue_groups import Cursor, QueueGroup
 from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
@@ -63,6 +65,9 @@ class TableId(IntEnum):
     HIDDEN = 10
     RANGE_NEEDS = 11
     CANCELLED = 12
+    QUEUE_GROUPS = 20
+    CURSORS = 21
+    FLIGHTS = 22
     TRANSACTORS = 15
     TRANSACTIONS = 16
     DECISIONS = 17
@@ -81,6 +86,9 @@ class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     """Up to here the log may have been forgotten."""
     cleared_ms: int = 0
     """When hidden batches of closed queues went last."""
+    term: int = 0
+    """Of the last entry with commands."""
+    leases_held_until_ms: int = 0
 
 
 class Snapshot(msgspec.Struct):
@@ -95,6 +103,9 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    queue_groups: list[QueueGroup] = msgspec.field(default_factory=list)
+    cursors: list[Cursor] = msgspec.field(default_factory=list)
+    flights: list[Flight] = msgspec.field(default_factory=list)
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
@@ -272,6 +283,9 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.DECISIONS: _Rows(DecidedRow, lambda snapshot: snapshot.decisions),
     TableId.BUSINESS_IDS: _Rows(BusinessId, lambda snapshot: snapshot.business_ids),
     TableId.QUOTAS: _Rows(Quota, lambda snapshot: snapshot.quotas),
+    TableId.QUEUE_GROUPS: _Rows(QueueGroup, lambda snapshot: snapshot.queue_groups),
+    TableId.CURSORS: _Rows(Cursor, lambda snapshot: snapshot.cursors),
+    TableId.FLIGHTS: _Rows(Flight, lambda snapshot: snapshot.flights),
     TableId.SHORTENED_WINDOWS: _Rows(ShortenedWindow, lambda snapshot: snapshot.shortened_windows),
 }
 

@@ -16,6 +16,7 @@ from raftlog.cli.options import (
 )
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
 from raftlog.cli.positions import read_position, show_position
+from raftlog.cli.quantities import show_elapsed
 from raftlog.cli.seeking import Move, carry_out, plan_moves, topics_of
 from raftlog.wire.filters import record_filter
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Consumer groups: lag, members, positions.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
-COLUMNS: Final = ("topic", "queue", "committed", "start", "end", "lag", "owner")
+COLUMNS: Final = ("topic", "queue", "committed", "start", "end", "lag", "age", "owner")
 
 
 @app.command("list")
@@ -68,7 +69,10 @@ def describe(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show a group's members, and for each queue what is committed and how far that is behind."""
+    """Show a group's members, and for each queue what is committed and how far that is behind.
+
+    The lag is in records, and as the age of the oldest one.
+    """
 
     async def use(client: "Client") -> "GroupInfo":
         return await client.groups.describe(name)
@@ -206,6 +210,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
         "group": group.name,
         "generation": group.generation,
         "lag": group.lag,
+        "lag_ms": group.lag_time // timedelta(milliseconds=1),
         "subscription": {
             "topics": group.subscription.topics,
             "filter": group.subscription.filter,
@@ -230,6 +235,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
                 "start": each.start_offset,
                 "end": each.end_offset,
                 "lag": each.lag,
+                "lag_ms": each.lag_time // timedelta(milliseconds=1),
             }
             for each in group.queues
         ],
@@ -264,7 +270,11 @@ def _show(group: "GroupInfo") -> None:
     print_table(
         COLUMNS,
         [
-            (q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}", q.owner)
+            (
+                *(q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}"),
+                show_elapsed(q.lag_time) if q.lag else None,
+                q.owner,
+            )
             for q in group.queues
         ],
         f"group {group.name}: generation {group.generation}, {group.lag:,} records behind",

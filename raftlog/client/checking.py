@@ -151,8 +151,8 @@ class Checking:
         return verdict
 
 
-WIRE: Final[Mapping[Verdict, "transactions.Verdict.ValueType"]] = {
-    Verdict.COMMIT: transactions.VERDICT_COMMIT,
-    Verdict.ROLLBACK: transactions.VERDICT_ROLLBACK,
-    Verdict.UNKNOWN: transactions.VERDICT_UNKNOWN,
+WIRE: Final[Mapping[Verdict, "transactions.Fate.ValueType"]] = {
+    Verdict.COMMIT: transactions.FATE_COMMIT,
+    Verdict.ROLLBACK: transactions.FATE_ROLLBACK,
+    Verdict.UNKNOWN: transactions.FATE_UNKNOWN,
 }

@@ -24,7 +24,7 @@ from raftlog.client.consumer_status import ConsumerStatus, OwnedQueue, Rebalance
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.fetching import Inbox
 from raftlog.client.membership import Membership
-from raftlog.client.ownership import Owned, Ownership
+from raftlog.client.ownership import Owned, Ownership, lost_queue
 from raftlog.client.receipts import Message, StoredBatch
 from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.schema import groups
@@ -147,8 +147,9 @@ class Consumer:
         """Commit everything that was handed out; or, of the queue of ``message``, up to it.
 
         Raises:
-            Fenced, UnknownMember: The queue is somebody else's now: what was not committed
-                is handed out there. The consumer itself goes on with what it owns.
+            Fenced, UnknownMember: A queue is somebody else's now, or was for a while, or a
+                seek moved it: what was not committed is handed out again there. Whatever
+                else was handed out is committed, and the consumer goes on with what it owns.
             OffsetGoesBack: A later message of that queue is committed already.
             Unavailable: No leader within the client's timeout; it may be committed.
 
@@ -158,18 +159,24 @@ class Consumer:
         if message is None:
             for owned in self._handed:
                 owned.done = owned.position
-            await self._commit(self._ownership.finished())
-            for owned in self._handed:
-                if owned.is_lost:
-                    raise _lost(owned.topic, owned.place)
+            refused = await self._commit(self._ownership.finished())
+            for owned in refused:
+                owned.told = owned.handed
+            dropped = self._ownership.take_dropped()
+            if refused:
+                raise next(iter(refused.values()))
+            if dropped:
+                raise lost_queue(dropped[0].topic, dropped[0].place)
             return
-        for number, owned in self._ownership.queues.items():
+        for owned in self._ownership.queues.values():
             if (owned.topic, owned.place) == (message.topic, message.queue):
-                await self._commit({number: message.offset + 1})
+                if message.offset >= owned.handed:
+                    break  # it was handed out before the queue was lost, or moved by a seek
+                refused = await self._commit({owned: message.offset + 1})
+                if refused:
+                    raise refused[owned]
                 return
-        raise Fenced(
-            f"queue {message.queue} of topic {message.topic!r} is not this consumer's now"
-        )
+        raise lost_queue(message.topic, message.queue)
 
     async def events(self) -> AsyncIterator[Rebalanced | Skipped]:
         """Yield what happens from now on: new assignments, and skips. Ends with the consumer.
@@ -232,7 +239,7 @@ class Consumer:
         with suppress(RaftlogError, TimeoutError):  # then it is handed out again, to another
             async with asyncio.timeout(CLOSE_S):
                 if self._subscription.auto_commit:
-                    await self._ownership.commit(self._ownership.finished())
+                    await self._ownership.commit_each(self._ownership.finished())
         with suppress(RaftlogError):  # then the session ends by itself
             await self._membership.leave(CLOSE_S)
 
@@ -266,7 +273,7 @@ class Consumer:
             if source is not None and not source.is_lost:
                 message = self._open_next(source)
                 if message is not None:
-                    source.position = message.offset + 1
+                    source.position = source.handed = message.offset + 1
                     self._handed.add(source)
                     return message
                 batch = next(self._batches, None)
@@ -343,12 +350,12 @@ class Consumer:
                 listener.get_nowait()
             listener.put_nowait(event)
 
-    async def _commit(self, offsets: Mapping[int, int]) -> None:
-        try:
-            await self._ownership.commit(offsets)
-        except (Fenced, UnknownMember):
+    async def _commit(self, offsets: Mapping[Owned, int]) -> dict[Owned, RaftlogError]:
+        """Commit; return what was refused, after having asked who owns it now."""
+        refused = await self._ownership.commit_each(offsets)
+        if any(isinstance(error, Fenced | UnknownMember) for error in refused.values()):
             self._membership.nudge()
-            raise
+        return refused
 
     async def _commit_finished(self) -> None:
         """Commit from time to time what is finished."""
@@ -358,16 +365,10 @@ class Consumer:
             if not finished:
                 continue
             try:
-                await self._commit(finished)
-            except RaftlogError as error:  # what is owned now, a new generation will say
+                for error in (await self._commit(finished)).values():
+                    self._trouble = error  # what is owned now, a new generation will say
+            except RaftlogError as error:
                 self._trouble = error
-
-
-def _lost(topic: str, place: int) -> Fenced:
-    return Fenced(
-        f"queue {place} of topic {topic!r} is not this consumer's any more: what it did not "
-        "commit is handed out again, to the new owner"
-    )
 
 
 def _nobody(_: object) -> None:

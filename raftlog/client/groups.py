@@ -46,6 +46,8 @@ class GroupQueue(msgspec.Struct, frozen=True):
     committed: int | None
     start_offset: int
     end_offset: int
+    lag_time: timedelta = timedelta(0)
+    """How long the oldest of the records that it is behind has been there."""
 
     @property
     def lag(self) -> int:
@@ -76,6 +78,11 @@ class GroupInfo(msgspec.Struct, frozen=True):
     def lag(self) -> int:
         """Records that it is behind, over all queues."""
         return sum(queue.lag for queue in self.queues)
+
+    @property
+    def lag_time(self) -> timedelta:
+        """How long the oldest record that it is behind has been there."""
+        return max((queue.lag_time for queue in self.queues), default=timedelta(0))
 
 
 class Groups:
@@ -140,6 +147,7 @@ class Groups:
                     None if queue.committed < 0 else queue.committed,
                     queue.start_offset,
                     queue.end_offset,
+                    _age(queue.unread_ms, answer.now_ms),
                 )
                 for queue in answer.queues
             ),
@@ -270,6 +278,10 @@ class Groups:
         except GroupNotFound:
             if not missing_ok:
                 raise
+
+
+def _age(stored_ms: int, now_ms: int) -> timedelta:
+    return timedelta(milliseconds=max(0, now_ms - stored_ms) if stored_ms else 0)
 
 
 def _budget(timeout: Duration | None) -> float | None:

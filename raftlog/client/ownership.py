@@ -38,13 +38,15 @@ class Owned:
         generation: In which it was claimed.
         position: Offset of the next record to hand out.
         done: Everything below it was handed out and is finished.
+        handed: Offset after the last message that was handed out; 0: none was.
+        told: Up to there its user knows that it was lost.
         committed: What the group has committed, as far as known; None: nothing ever.
         is_lost: It is somebody else's; what was read of it is not handed out any more.
     """
 
     __slots__ = (
-        *("committed", "done", "fetch", "generation", "is_lost", "number"),
-        *("place", "position", "topic"),
+        *("committed", "done", "fetch", "generation", "handed", "is_lost", "number"),
+        *("place", "position", "told", "topic"),
     )
 
     def __init__(self, topic: str, place: int, number: int, generation: int) -> None:
@@ -54,6 +56,8 @@ class Owned:
         self.generation = generation
         self.position = 0
         self.done = 0
+        self.handed = 0
+        self.told = 0
         self.committed: int | None = None
         self.is_lost = False
         self.fetch: Fetch | None = None
@@ -87,6 +91,8 @@ class Ownership:
     ) -> None:
         self.queues: dict[int, Owned] = {}
         """By number."""
+        self._dropped: dict[int, Owned] = {}
+        """By number, what was lost with messages that were handed out and not committed."""
         self._asker = asker
         self._catalog = catalog
         self._inbox = inbox
@@ -133,25 +139,13 @@ class Ownership:
 
     async def _prove(self) -> set[int]:
         """Commit in the old generation; return the queues that nobody else had meanwhile."""
-        proved: set[int] = set()
-        if not self.queues:
-            return proved
-        offsets = {}
-        for number, owned in self.queues.items():
+        offsets: dict[Owned, int] = {}
+        for owned in self.queues.values():
             offset = owned.done if self._subscription.auto_commit else owned.committed
             if offset is not None:
-                offsets[number] = offset
-        try:
-            await self.commit(offsets)
-        except NOT_OWNED:
-            for number, offset in offsets.items():  # all or none: which of them is it?
-                try:
-                    await self.commit({number: offset})
-                except NOT_OWNED:
-                    continue
-                proved.add(number)
-            return proved
-        return proved | set(offsets)
+                offsets[owned] = offset
+        refused = await self.commit_each(offsets)
+        return {owned.number for owned in offsets if owned not in refused}
 
     async def _claim(
         self, queue: groups.AssignedQueue, generation: int, kept: Iterable[int]
@@ -195,6 +189,8 @@ class Ownership:
 
     def _lose(self, owned: Owned) -> None:
         owned.is_lost = True
+        if owned.handed > max(owned.committed or 0, owned.told):
+            self._dropped[owned.number] = owned
         if owned.fetch is not None:
             owned.fetch.stop()
 
@@ -206,27 +202,54 @@ class Ownership:
 
     # -- commits
 
-    def finished(self) -> dict[int, int]:
-        """Return what is finished and not committed, by queue's number."""
+    def finished(self) -> dict[Owned, int]:
+        """Return what is finished and not committed."""
         return {
-            number: owned.done
-            for number, owned in self.queues.items()
-            if owned.done != owned.committed
+            owned: owned.done for owned in self.queues.values() if owned.done != owned.committed
         }
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
+    def take_dropped(self) -> list[Owned]:
+        """Return what was lost with messages that were not committed, once."""
+        dropped, self._dropped = self._dropped, {}
+        return list(dropped.values())
+
+    async def commit_each(self, offsets: Mapping[Owned, int]) -> dict[Owned, RaftlogError]:
+        """Commit offsets as ``commit``, but where one is refused still the others.
+
+        Returns:
+            What was refused, and why.
+
+        Raises:
+            RaftlogError: Not all of it is certain to be committed; ask again.
+        """
+        try:
+            await self.commit(offsets)
+        except NOT_OWNED as error:
+            if len(offsets) == 1:
+                return dict.fromkeys(offsets, error)
+        else:
+            return {}
+        refused: dict[Owned, RaftlogError] = {}
+        for owned, offset in offsets.items():  # all or none: which of them is it?
+            try:
+                await self.commit({owned: offset})
+            except NOT_OWNED as error:
+                refused[owned] = error
+        return refused
+
+    async def commit(self, offsets: Mapping[Owned, int]) -> None:
         """Commit offsets of owned queues, in the generations in which they were claimed.
 
         Raises:
-            Fenced, UnknownMember: A queue is somebody else's now.
+            Fenced, UnknownMember: A queue is somebody else's now, perhaps only since this waits.
             RaftlogError: Nothing of it is certain to be committed; ask again.
         """
         async with self._committing:  # so that none overtakes a later one
             by_generation: dict[int, list[tuple[Owned, int]]] = {}
-            for number, offset in offsets.items():
-                owned = self.queues.get(number)
-                if owned is not None:
-                    by_generation.setdefault(owned.generation, []).append((owned, offset))
+            for owned, offset in offsets.items():
+                if owned.is_lost:
+                    raise lost_queue(owned.topic, owned.place)
+                by_generation.setdefault(owned.generation, []).append((owned, offset))
             for generation, rows in by_generation.items():
                 await self._asker.ask(
                     Method.GROUP_COMMIT,
@@ -243,6 +266,7 @@ class Ownership:
                 )
                 for owned, offset in rows:
                     owned.committed = offset
+                    owned.done = max(owned.done, offset)
 
     # -- what fetches report
 
@@ -271,3 +295,11 @@ class Ownership:
         except RaftlogError:
             return None
         return None if fetch.number in queues else WrongQueue(f"{fetch.topic!r} has other queues")
+
+
+def lost_queue(topic: str, place: int) -> Fenced:
+    """Return what a commit for a queue is answered with that is not owned any more."""
+    return Fenced(
+        f"queue {place} of topic {topic!r} is not this consumer's any more: what it did not "
+        "commit is handed out again, to the new owner"
+    )

@@ -31,7 +31,8 @@ from raftlog.broker.transactions import (
     Transaction,
 )
 from raftlog.node.ports import Scheduler, Timer
-from raftlog.service.passing_time import NS_PER_MS, PassingTime
+from raftlog.service.log_time import NS_PER_MS
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.ports import ShardReplica, StoredBodies
 from raftlog.service.proposing import Reply, propose
 from raftlog.service.transactions import OpenRow, open_row

@@ -188,9 +188,11 @@ def _description(state: GroupState) -> groups.GroupDescription:
                 committed=NOTHING_COMMITTED if row.committed is None else row.committed,
                 start_offset=row.start_offset,
                 end_offset=row.end_offset,
+                unread_ms=state.unread_ms.get(row.queue, 0),
             )
             for row in state.queues
         ],
+        now_ms=state.now_ms,
         subscription=_subscription(state.subscription),
     )
 

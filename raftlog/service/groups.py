@@ -1,8 +1,12 @@
 """Consumer groups: members come and go by commits; groups are looked at linearizably.
 
+A group's lag is told in records and as a time (``unread``): how long the oldest record that it
+has not committed has been there.
+
 That a member *lives* is no state (ruling 25): see ``sessions``.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -26,6 +30,7 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.sessions import Sessions
+from raftlog.service.unread import UnreadTimes
 from raftlog.wire.filters import EVERYTHING, RecordFilter
 
 PAGE_MAX: Final = 500
@@ -46,9 +51,14 @@ class GroupQueue(msgspec.Struct, frozen=True, gc=False):
     end_offset: Offset
 
     @property
+    def first_unread(self) -> Offset:
+        """Offset of the first record that was not committed as read; the end if there is none."""
+        return max(self.committed or self.start_offset, self.start_offset)
+
+    @property
     def lag(self) -> int:
         """Records that are there to be read and were not committed as read."""
-        return self.end_offset - max(self.committed or self.start_offset, self.start_offset)
+        return self.end_offset - self.first_unread
 
 
 class GroupState(msgspec.Struct, frozen=True):
@@ -60,6 +70,10 @@ class GroupState(msgspec.Struct, frozen=True):
     members: tuple[Member, ...]
     """In the order of their ids, whichever replica answers."""
     queues: tuple[GroupQueue, ...]
+    unread_ms: Mapping[int, int] = {}
+    """For each queue with a lag, when its first unread record was stored."""
+    now_ms: int = 0
+    """What time it was, for those."""
 
     @property
     def lag(self) -> int:
@@ -77,10 +91,19 @@ class Page(msgspec.Struct, frozen=True):
 class GroupService:
     """The consumer groups of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        replica: ShardReplica,
+        machine: BrokerMachine,
+        sessions: Sessions,
+        unread: UnreadTimes,
+        wall_ms: Callable[[], int],
+    ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
         self._sessions: Final = sessions
+        self._unread: Final = unread
+        self._wall_ms: Final = wall_ms
 
     def join(
         self,
@@ -138,13 +161,24 @@ class GroupService:
     def describe(self, name: str, reply: Reply[GroupState]) -> None:
         """Tell a group's members, queues and lag; ``GroupNotFound`` if there is none."""
 
-        def answer() -> GroupState | RaftlogError:
+        def ready(error: RaftlogError | None) -> None:
+            if error is not None:
+                reply(error)
+                return
             group = self._machine.groups.get(name)
             if group is None:
-                return GroupNotFound(f"there is no consumer group {name!r}")
-            return self._state(group)
+                reply(GroupNotFound(f"there is no consumer group {name!r}"))
+                return
+            state = self._state(group)
+            now_ms = max(self._wall_ms(), self._machine.log_time_ms)
 
-        look(self._replica, answer, reply)
+            def found(times: Mapping[int, int]) -> None:
+                reply(msgspec.structs.replace(state, unread_ms=times, now_ms=now_ms))
+
+            behind = ((row.queue, row.first_unread) for row in state.queues if row.lag)
+            self._unread.find(behind, found)
+
+        self._replica.read_index(ready)
 
     def list(self, after: str, count_max: int, reply: Reply[Page]) -> None:
         """Tell the groups whose names come after ``after``, at most ``count_max`` (0: 500).

@@ -9,9 +9,11 @@ from typing import Final
 
 from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sessions import Sessions
@@ -28,6 +30,8 @@ class Reign:
         time: PassingTime,
         relocating: Relocating,
         checks: CheckService,
+        receiving: ReceiveService,
+        burying: Burying,
     ) -> None:
         self._sessions: Final = sessions
         self._heartbeats: Final = heartbeats
@@ -35,6 +39,8 @@ class Reign:
         self._time: Final = time
         self._relocating: Final = relocating
         self._checks: Final = checks
+        self._receiving: Final = receiving
+        self._burying: Final = burying
         self._term: Term = TERM_ZERO
         """The term in which this node leads; 0: it does not."""
 
@@ -50,6 +56,7 @@ class Reign:
             self._time.begin()
             self._relocating.begin()
             self._checks.begin()
+            self._burying.begin()
         else:
             self.stop()
 
@@ -61,7 +68,9 @@ class Reign:
         self._time.end()
         self._relocating.end()
         self._checks.end()
+        self._burying.end()
         self._heartbeats.leadership_lost()
+        self._receiving.leadership_lost()
 
     def counters(self) -> Mapping[str, int]:
         """Return what was counted."""
@@ -75,4 +84,9 @@ class Reign:
             "checks_asked": self._checks.asked,
             "checks_waiting_size": len(self._checks.waiting),
             "relocated_batches": self._relocating.relocated,
+            "receives": self._receiving.receives,
+            "receives_waiting_size": self._receiving.waiting,
+            "messages_leased": self._receiving.messages,
+            "batches_picked_from": self._receiving.bodies.picked,
+            "dead_letters_stored": self._burying.buried,
         }

@@ -23,6 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
+from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
@@ -35,12 +36,14 @@ from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.install_source import InstallSource
 from raftlog.service.installing import Installer
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
@@ -57,6 +60,7 @@ from raftlog.service.status import (
 from raftlog.service.topics import TopicService
 from raftlog.service.transactions import TransactionService
 from raftlog.service.trimming import LogTrimming
+from raftlog.service.unread import UnreadTimes
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.snapshot_store import KEPT, SnapshotStore
@@ -120,18 +124,16 @@ class BrokerShard:
         produce = ProduceService(replica, machine, admission)
         bodies = BodyReader(replica.store, reader, replica)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
-        filters = FilterService(read, reader)
+        filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
-        time = PassingTime(replica, machine, scheduler)
+        time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
+        receiving, burying = ReceiveService(read, reader), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
-        reign = Reign(sessions, heartbeats, retention, time, relocating, checks)
-        footprint = Footprint(machine, scheduler)
-
-        def stop() -> None:
-            reign.stop()
-            ranges.stop()
+        reign = Reign(
+            *(sessions, heartbeats, retention, time, relocating), *(checks, receiving, burying)
+        )
 
         def counted() -> dict[str, int]:
             used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
@@ -149,15 +151,17 @@ class BrokerShard:
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),
-            groups=GroupService(replica, machine, sessions),
+            groups=GroupService(replica, machine, sessions, unread, scheduler.wall_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
+            leases=LeaseService(replica, machine),
+            receiving=receiving,
             members=MemberService(replica),
             status=lambda: _status(replica, facts, counted(), machine),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
-            stop=stop,
+            stop=partial(_stop, reign, ranges),
             durability=durability,
             drain=DrainService(replica),
             scrub=replica.upkeep.scrubber.scrub_now,
@@ -282,6 +286,11 @@ def _status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),
     )
+
+
+def _stop(reign: Reign, ranges: SealedRanges) -> None:
+    reign.stop()
+    ranges.stop()
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:

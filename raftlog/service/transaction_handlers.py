@@ -19,7 +19,7 @@ from raftlog.broker.transactions import (
 from raftlog.broker.transactors import TransactorBegun
 from raftlog.service.answers import answer_with
 from raftlog.service.checks import CheckService, DueCheck
-from raftlog.service.passing_time import NS_PER_MS
+from raftlog.service.log_time import NS_PER_MS
 from raftlog.service.ports import ClientRequest
 from raftlog.service.transactions import HalfToStage, OpenPage, OpenRow, TransactionService
 from raftlog.wire.schema import status, transactions
@@ -178,9 +178,9 @@ def _decided(outcome: Decided | CheckCounted | CommandRefused) -> transactions.T
             )
 
 
-def _verdict(decision: Decision) -> "transactions.Verdict.ValueType":
+def _verdict(decision: Decision) -> "transactions.Fate.ValueType":
     assert decision in {Decision.COMMITTED, Decision.ROLLED_BACK}, f"{decision!r} was decided"
-    return cast("transactions.Verdict.ValueType", int(decision))
+    return cast("transactions.Fate.ValueType", int(decision))
 
 
 def _check(due: DueCheck) -> transactions.Check:

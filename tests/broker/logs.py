@@ -71,9 +71,11 @@ def once(
     return Command(CommandType.APPEND_ONCE, append_parts(queue, batch))
 
 
-def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:
+def entry_of(
+    at: int, *commands: Command, log_time_ms: int | None = None, term: Term = TERM
+) -> Entry:
     body = envelope(at if log_time_ms is None else log_time_ms, commands)
-    return seal(EntryKind.COMMANDS, TERM, Index(at), CHAIN_ORIGIN, body)
+    return seal(EntryKind.COMMANDS, term, Index(at), CHAIN_ORIGIN, body)
 
 
 def stored_at(offset: int, count: int, at: int, *, duplicate: bool = False) -> Appended:
@@ -112,6 +114,7 @@ class Shard:
         self.machine = BrokerMachine()
         self.entries: list[Entry] = []
         self.log_time_ms = 1_000
+        self.term = self.machine.state.term = TERM  # it is no new leader's first entry
 
     def all_of(self, *commands: CommandValue | Command) -> list[object]:
         """Apply one entry with these commands; return what each came to, or its error."""
@@ -119,7 +122,8 @@ class Shard:
             command if isinstance(command, Command) else write_command(command)
             for command in commands
         ]
-        entry = entry_of(len(self.entries) + 1, *raw, log_time_ms=self.log_time_ms)
+        at, time_ms = len(self.entries) + 1, self.log_time_ms
+        entry = entry_of(at, *raw, log_time_ms=time_ms, term=self.term)
         self.entries.append(entry)
         return [
             outcome.error if isinstance(outcome, CommandRefused) else outcome

@@ -93,6 +93,7 @@ def test_the_histories_do_everything() -> None:
         *("GroupSought", "Fenced", "UnknownProducer", "OutOfOrder", "DuplicateForgotten"),
         *("BadBatch", "BadRequest", "WrongQueue", "TopicNotFound", "TopicExists", "NotPermitted"),
         *("GroupNotFound", "GroupInUse", "UnknownMember", "OffsetGoesBack", "OffsetOutOfRange"),
+        *("QueueGroup", "Leased", "Settled", "StaleLease", "DeadLetterStored", "GroupStyle"),
         *("Delayed", "CancelEnded", "Relocated", "LogTrimmed", "TrimRefused", "BadDelay"),
         *("TransactorBegun", "HalfStaged", "DecisionsMade", "ChecksAnswered", "Decided"),
         *("UnknownTransactor", "TransactionNotFound", "TransactionDecided"),

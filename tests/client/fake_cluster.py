@@ -31,6 +31,7 @@ from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
@@ -38,9 +39,11 @@ from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
 from raftlog.service.transactions import TransactionService
+from raftlog.service.unread import UnreadTimes
 from raftlog.transport.gate import Gate
 from raftlog.transport.server import ClientServer, Request
 from raftlog.wire.frame import Method
@@ -160,9 +163,14 @@ class FakeCluster:
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),
-            groups=GroupService(self.replica, self.machine, sessions),
+            groups=GroupService(
+                *(self.replica, self.machine, sessions, UnreadTimes(self.machine, nothing)),
+                scheduler.wall_ms,
+            ),
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
+            leases=LeaseService(self.replica, self.machine),
+            receiving=ReceiveService(read, _Reader()),
             members=MemberService(self.replica),
             status=client.NodeStatus,
             transfer=self._transfer,

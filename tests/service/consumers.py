@@ -1,5 +1,7 @@
 """A shard with consumer groups for the tests of everything about them."""
 
+from typing import cast
+
 from raftlog.base.errors import RaftlogError
 from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
 from raftlog.broker.groups import Assignment, GroupDeleted, GroupLeft
@@ -7,8 +9,10 @@ from raftlog.broker.topics import TopicChanges
 from raftlog.service.claims import ClaimService
 from raftlog.service.groups import GroupService, GroupState, Page
 from raftlog.service.heartbeats import Beating, Heartbeat, HeartbeatService
+from raftlog.service.ports import StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.sessions import Sessions
+from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
 
@@ -37,7 +41,11 @@ class Consumers:
         self.scheduler = FakeScheduler()
         self.machine = self.replica.machine
         self.sessions = Sessions(self.replica, self.machine, self.scheduler)
-        self.groups = GroupService(self.replica, self.machine, self.sessions)
+        self.groups = GroupService(
+            *(self.replica, self.machine, self.sessions),
+            UnreadTimes(self.machine, cast("StoredRanges", None)),
+            self.scheduler.wall_ms,
+        )
         self.claims = ClaimService(self.replica, self.machine)
         self.heartbeats = HeartbeatService(
             self.replica, self.machine, self.sessions, self.scheduler

@@ -20,10 +20,12 @@ from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.status import (
     NodeFacts,
@@ -33,6 +35,7 @@ from raftlog.service.status import (
     service_counters,
 )
 from raftlog.service.transactions import TransactionService
+from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
@@ -107,9 +110,14 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         topics=world.topics,
         producers=ProducerService(world.replica),
         quotas=QuotaService(world.replica, machine, Admission(machine, scheduler)),
-        groups=GroupService(world.replica, machine, sessions),
+        groups=GroupService(
+            *(world.replica, machine, sessions, UnreadTimes(machine, ranges)),
+            world.scheduler.wall_ms,
+        ),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
+        leases=LeaseService(world.replica, machine),
+        receiving=ReceiveService(world.service, FakeReader()),
         members=MemberService(world.replica),
         status=status,
         space=lambda: log_space(Footprint(machine, scheduler).space()),

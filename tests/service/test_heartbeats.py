@@ -6,13 +6,16 @@ from raftlog.base.errors import NotLeader, UnknownMember
 from raftlog.base.ids import NodeId
 from raftlog.broker.groups import Assignment
 from raftlog.broker.topics import TopicChanges
+from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import MS, SECOND, SESSION_MS, Consumers
-from tests.service.test_read import FakeBodies, FakeRanges
+from tests.service.fakes import FakeReader
+from tests.service.test_read import FakeBodies, FakeRanges, read_service
 
 
 @pytest.fixture
@@ -144,7 +147,11 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     bodies = FakeBodies(world.replica)
     relocating = Relocating(world.replica, world.machine, bodies, world.scheduler)
     checks = CheckService(world.replica, world.machine, bodies, passing, world.scheduler)
-    reign = Reign(world.sessions, world.heartbeats, retention, passing, relocating, checks)
+    read = read_service(world.replica, world.scheduler)
+    reign = Reign(
+        *(world.sessions, world.heartbeats, retention, passing, relocating),
+        *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+    )
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")
     reign.stop()

@@ -4,13 +4,16 @@ import pytest
 
 from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import Consumers
-from tests.service.test_read import FakeBodies, FakeRanges
+from tests.service.fakes import FakeReader
+from tests.service.test_read import FakeBodies, FakeRanges, read_service
 
 
 class World:
@@ -26,8 +29,11 @@ class World:
         bodies, scheduler = FakeBodies(replica), self.consumers.scheduler
         relocating = Relocating(replica, machine, bodies, scheduler)
         checks = CheckService(replica, machine, bodies, passing, scheduler)
-        sessions, heartbeats = self.consumers.sessions, self.consumers.heartbeats
-        self.reign = Reign(sessions, heartbeats, retention, passing, relocating, checks)
+        read = read_service(replica, self.consumers.scheduler)
+        self.reign = Reign(
+            *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
+            *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+        )
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:
         """Change the role; return how many sessions and how many timers there are."""

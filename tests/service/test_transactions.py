@@ -23,9 +23,9 @@ from raftlog.wire.requests import EXCHANGES
 from raftlog.wire.schema import transactions
 from tests.service.test_handlers import FakeRequest, served
 
-COMMIT = transactions.VERDICT_COMMIT
-ROLLBACK = transactions.VERDICT_ROLLBACK
-UNKNOWN = transactions.VERDICT_UNKNOWN
+COMMIT = transactions.FATE_COMMIT
+ROLLBACK = transactions.FATE_ROLLBACK
+UNKNOWN = transactions.FATE_UNKNOWN
 NS = 1_000_000
 
 

@@ -497,6 +497,7 @@ class GroupQueue(_message.Message):
     COMMITTED_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
+    UNREAD_MS_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     topic: _builtins.str
     place: _builtins.int
@@ -506,6 +507,8 @@ class GroupQueue(_message.Message):
     """-1: none"""
     start_offset: _builtins.int
     end_offset: _builtins.int
+    unread_ms: _builtins.int
+    """when the first unread record was stored, at the latest; 0: none is"""
     def __init__(
         self,
         *,
@@ -516,10 +519,11 @@ class GroupQueue(_message.Message):
         committed: _builtins.int = ...,
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
+        unread_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "end_offset", b"end_offset", "owner", b"owner", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "end_offset", b"end_offset", "owner", b"owner", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic", "unread_ms", b"unread_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -534,8 +538,11 @@ class GroupDescription(_message.Message):
     MEMBERS_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     generation: _builtins.int
+    now_ms: _builtins.int
+    """the time at the leader: less unread_ms it is the lag as a time"""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]: ...
     @_builtins.property
@@ -552,10 +559,11 @@ class GroupDescription(_message.Message):
         members: _abc.Iterable[Global___GroupMember] | None = ...,
         queues: _abc.Iterable[Global___GroupQueue] | None = ...,
         subscription: Global___Subscription | None = ...,
+        now_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "members", b"members", "queues", b"queues", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "members", b"members", "now_ms", b"now_ms", "queues", b"queues", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

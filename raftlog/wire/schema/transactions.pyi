@@ -21,24 +21,24 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _Verdict:
+class _Fate:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _VerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict.ValueType], _builtins.type):
+class _FateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fate.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    VERDICT_UNKNOWN: _Verdict.ValueType  # 0
+    FATE_UNKNOWN: _Fate.ValueType  # 0
     """as an answer to a check: it is asked again later"""
-    VERDICT_COMMIT: _Verdict.ValueType  # 1
-    VERDICT_ROLLBACK: _Verdict.ValueType  # 2
+    FATE_COMMIT: _Fate.ValueType  # 1
+    FATE_ROLLBACK: _Fate.ValueType  # 2
 
-class Verdict(_Verdict, metaclass=_VerdictEnumTypeWrapper): ...
+class Fate(_Fate, metaclass=_FateEnumTypeWrapper): ...
 
-VERDICT_UNKNOWN: Verdict.ValueType  # 0
+FATE_UNKNOWN: Fate.ValueType  # 0
 """as an answer to a check: it is asked again later"""
-VERDICT_COMMIT: Verdict.ValueType  # 1
-VERDICT_ROLLBACK: Verdict.ValueType  # 2
-Global___Verdict: _TypeAlias = Verdict  # noqa: Y015
+FATE_COMMIT: Fate.ValueType  # 1
+FATE_ROLLBACK: Fate.ValueType  # 2
+Global___Fate: _TypeAlias = Fate  # noqa: Y015
 
 @_typing.final
 class InitTransactor(_message.Message):
@@ -216,12 +216,12 @@ class Decision(_message.Message):
     NUMBER_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
     number: _builtins.int
-    verdict: Global___Verdict.ValueType
+    verdict: Global___Fate.ValueType
     def __init__(
         self,
         *,
         number: _builtins.int = ...,
-        verdict: Global___Verdict.ValueType = ...,
+        verdict: Global___Fate.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -273,7 +273,7 @@ class TransactionDecided(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     CHECKS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
-    verdict: Global___Verdict.ValueType
+    verdict: Global___Fate.ValueType
     queue: _builtins.int
     base_offset: _builtins.int
     """committed: where its records are"""
@@ -290,7 +290,7 @@ class TransactionDecided(_message.Message):
     def __init__(
         self,
         *,
-        verdict: Global___Verdict.ValueType = ...,
+        verdict: Global___Fate.ValueType = ...,
         queue: _builtins.int = ...,
         base_offset: _builtins.int = ...,
         count: _builtins.int = ...,
@@ -445,14 +445,14 @@ class CheckAnswer(_message.Message):
     transactor: _builtins.int
     number: _builtins.int
     check: _builtins.int
-    verdict: Global___Verdict.ValueType
+    verdict: Global___Fate.ValueType
     def __init__(
         self,
         *,
         transactor: _builtins.int = ...,
         number: _builtins.int = ...,
         check: _builtins.int = ...,
-        verdict: Global___Verdict.ValueType = ...,
+        verdict: Global___Fate.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
@@ -496,14 +496,14 @@ class ResolveTransaction(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     transactor: _builtins.int
     number: _builtins.int
-    verdict: Global___Verdict.ValueType
+    verdict: Global___Fate.ValueType
     """not unknown"""
     def __init__(
         self,
         *,
         transactor: _builtins.int = ...,
         number: _builtins.int = ...,
-        verdict: Global___Verdict.ValueType = ...,
+        verdict: Global___Fate.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
