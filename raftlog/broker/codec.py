@@ -16,9 +16,15 @@ from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
 from raftlog.broker.trims import Trim
@@ -37,6 +43,7 @@ CommandValue = (
     | CommitOffsets
     | SeekGroup
     | SetSubscription
+    | ReleaseQueues
     | Trim
     | PassTime
     | SetQuota
@@ -64,6 +71,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
     SetSubscription: CommandType.SET_SUBSCRIPTION,
+    ReleaseQueues: CommandType.RELEASE_QUEUES,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
     SetQuota: CommandType.SET_QUOTA,

@@ -36,6 +36,7 @@ from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
+from raftlog.broker.shares import Share
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
 
@@ -60,6 +61,7 @@ class TableId(IntEnum):
     HIDDEN = 10
     RANGE_NEEDS = 11
     CANCELLED = 12
+    SHARES = 25
     BUSINESS_IDS = 30
     SHORTENED_WINDOWS = 31
     QUOTAS = 32
@@ -89,6 +91,7 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    shares: list[Share] = msgspec.field(default_factory=list)
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
@@ -255,6 +258,7 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.GROUPS: _Rows(GroupRow, lambda snapshot: snapshot.groups),
     TableId.MEMBERS: _Rows(Member, lambda snapshot: snapshot.members),
     TableId.CLAIMS: _Rows(Claim, lambda snapshot: snapshot.claims),
+    TableId.SHARES: _Rows(Share, lambda snapshot: snapshot.shares),
     TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
     TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
     TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),

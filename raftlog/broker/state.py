@@ -72,6 +72,7 @@ class BrokerState:
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
+            (TableId.SHARES, self.groups.shares.table),
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
@@ -103,6 +104,7 @@ class BrokerState:
         self.topics.load(snapshot.topics)
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
+        self.groups.shares.load(snapshot.shares)
         self.claims.load(snapshot.claims)
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)

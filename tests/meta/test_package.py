@@ -88,7 +88,7 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
     counts = (
         *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "LEARNERS", "PROPOSALS"),
         *("RPCS", "TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS"),
-        *("CHARACTERS", "DUE", "TAGS", "READS", "IDS", "QUOTAS"),
+        *("CHARACTERS", "DUE", "SHARES", "TAGS", "READS", "IDS", "QUOTAS"),
     )
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 
