@@ -4,10 +4,10 @@ from typing import Annotated
 
 import msgspec
 
+from raftlog.base.assignors import RANGE, check_assignor
 from raftlog.base.errors import BadRequest
 from raftlog.base.limits import GROUP_TOPICS_MAX, SESSION_MS_MAX, SESSION_MS_MIN
 from raftlog.base.names import check_name
-from raftlog.broker.assignment import RANGE, check_assignor
 from raftlog.broker.shares import AssignedQueue
 from raftlog.broker.values import Count, Name
 from raftlog.wire.filters import EVERYTHING, RecordFilter

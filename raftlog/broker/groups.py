@@ -21,6 +21,7 @@ from typing import Final
 
 import msgspec
 
+from raftlog.base.assignors import COOPERATIVE, RANGE
 from raftlog.base.errors import (
     Fenced,
     GroupInUse,
@@ -34,7 +35,7 @@ from raftlog.base.limits import (
     GROUPS_MAX,
     MEMBERS_MAX,
 )
-from raftlog.broker.assignment import COOPERATIVE, RANGE, places_of
+from raftlog.broker.assignment import places_of
 from raftlog.broker.group_commands import (
     Assignment,
     DeleteGroup,

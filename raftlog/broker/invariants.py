@@ -6,9 +6,9 @@ Costs a walk over everything, so no running node calls it.
 from collections import Counter
 from collections.abc import Sequence
 
+from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.ids import Offset
 from raftlog.base.limits import BUSINESS_IDS_MAX
-from raftlog.broker.assignment import COOPERATIVE
 from raftlog.broker.groups import Group
 from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from random import Random
 
+from raftlog.base.assignors import ASSIGNORS
 from raftlog.base.entry import Entry
 from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
-from raftlog.broker.assignment import ASSIGNORS
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType
