@@ -17,6 +17,7 @@ from chaos.sim.faults import Fault
 from chaos.sim.lease_faults import LeaseFaults
 from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network_faults import NetworkFaults
+from chaos.sim.old_backups import OldBackups
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import POWER_CUTS, ProcessFaults
 from chaos.sim.wiped_disks import dispensable, wipe_one
@@ -41,7 +42,9 @@ class Nemesis:
         self._random: Random = stream(cluster.config.seed, "nemesis")
         self._over = False
         self._operator = Operator(cluster, self._random)
-        self._strikers = [concern(cluster, self._random) for concern in _CONCERNS]
+        backups = OldBackups(cluster, self._random)
+        backups.on_renewed = self._invite
+        self._strikers = [concern(cluster, self._random) for concern in _CONCERNS] + [backups]
         self._acts: dict[Fault, Callable[[], None]] = {
             Fault.MEMBERS: self._operator.act,
             Fault.WIPED: self._wipe,
@@ -89,6 +92,13 @@ class Nemesis:
             cluster.marks["reboots"] += 1
             cluster.end(machine, self._random.choice(POWER_CUTS))
             cluster.restart_later(machine)
+            self._operator.invite()
+
+    def _invite(self) -> None:
+        """Bring a new directory home, whether faults go on or not."""
+        if self._over:
+            self._operator.bring_home()
+        else:
             self._operator.invite()
 
     def _wipe(self) -> None:

@@ -21,6 +21,9 @@
         BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
+        GroupStyle  StaleLease
+        UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
+        ForeignTransaction
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -65,7 +68,9 @@ from raftlog.base.group_errors import (
     Fenced,
     GroupInUse,
     GroupNotFound,
+    GroupStyle,
     OffsetGoesBack,
+    StaleLease,
     SubscriptionConflict,
     UnknownMember,
 )
@@ -78,6 +83,13 @@ from raftlog.base.peer_errors import (
     WrongCluster,
     WrongIdentity,
     WrongVersion,
+)
+from raftlog.base.transaction_errors import (
+    ForeignTransaction,
+    TransactionDecided,
+    TransactionForgotten,
+    TransactionNotFound,
+    UnknownTransactor,
 )
 
 # What is imported is a part of the tree too.
@@ -92,9 +104,11 @@ __all__ = [
     "Diverged",
     "FaultyEntry",
     "Fenced",
+    "ForeignTransaction",
     "GivenUp",
     "GroupInUse",
     "GroupNotFound",
+    "GroupStyle",
     "IncompatibleFormat",
     "OffsetGoesBack",
     "Outcome",
@@ -104,10 +118,15 @@ __all__ = [
     "Refused",
     "Retriable",
     "RolledBack",
+    "StaleLease",
     "StorageError",
     "StorageFailed",
     "SubscriptionConflict",
+    "TransactionDecided",
+    "TransactionForgotten",
+    "TransactionNotFound",
     "UnknownMember",
+    "UnknownTransactor",
     "WritesLost",
     "WrongCluster",
     "WrongIdentity",

@@ -104,11 +104,49 @@ PRODUCER_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
 """A producer that was silent for so long, in log time, is forgotten (ruling 9)."""
 DUE_PER_ENTRY_MAX: Final = 1_000
 """What is due at an entry's log time is done before it, at most so many items (ruling 8)."""
+QUEUE_GROUPS_MAX: Final = 10_000
+CURSORS_MAX: Final = 200_000
+"""Queues of all queue-style groups together."""
+MESSAGES_IN_FLIGHT_MAX: Final = 500_000
+"""Messages of all queue-style groups that are leased, wait for a retry or for their turn, or
+are to become dead letters."""
+GROUP_MESSAGES_IN_FLIGHT_MAX: Final = 100_000
+"""The same of one group: the most that its own limit may be."""
+MESSAGES_PER_RECEIVE_MAX: Final = 1_000
+"""Messages leased by one command."""
+KEYS_PER_RECEIVE_MAX: Final = 4_000
+"""Messages whose keys one command tells, so that they stay in order by key."""
+MESSAGES_PER_SETTLING_MAX: Final = 10_000
+"""Messages acknowledged, extended or given back by one command."""
+LEASE_TERM_MS_MIN: Final = 1_000
+LEASE_TERM_MS_MAX: Final = 12 * 3_600_000
+LEASE_GRACE_MS: Final = 5_000
+"""No lease ends so soon after there is a new leader (ruling 25)."""
+RETRY_DELAY_MS_MAX: Final = 24 * 3_600_000
+RETRY_DELAYS_MAX: Final = 64
+ATTEMPTS_MAX: Final = 1_000
+REASON_CHARACTERS_MAX: Final = 200
+"""Why a message was given back; what is longer is cut by the client."""
 DELAYED_ROWS_MAX: Final = 2_000_000
 """Delayed batches that are pending, or were cancelled before they were due."""
 DELAY_MS_MAX: Final = 40 * 24 * 3600 * 1000
 CANCELLED_KNOWN_MS: Final = 3600 * 1000
 """So long after it was due a cancelled batch is known as that, in log time."""
+OPEN_TRANSACTIONS_MAX: Final = 1_000_000
+"""Half messages that were not decided."""
+TRANSACTORS_MAX: Final = 10_000
+TRANSACTOR_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
+"""A transactor that was silent for so long, and has nothing open, is forgotten."""
+DECISIONS_MAX: Final = 200_000
+DECISIONS_KNOWN_MS: Final = 600_000
+"""So long a decided transaction is known with its outcome, in log time."""
+DECISIONS_PER_COMMAND_MAX: Final = 1_000
+FINISHED_INTERVALS_MAX: Final = 256
+"""Of one transactor's numbers; beyond it the lowest gap closes."""
+CHECK_FIRST_MS: Final = 6_000
+CHECK_AGAIN_MS: Final = 30_000
+CHECKS_MAX: Final = 15
+"""Checks that were answered with "unknown"; then the transaction is parked."""
 SESSION_MS_MIN: Final = 1_000
 SESSION_MS_MAX: Final = 3_600_000
 STALENESS_MS_MAX: Final = 24 * 3_600_000

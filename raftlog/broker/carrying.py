@@ -7,7 +7,10 @@ them is put together here.
 from collections.abc import Mapping
 from typing import Final, assert_never
 
+import msgspec
+
 from raftlog.base.entry import Buffer
+from raftlog.base.errors import GroupStyle
 from raftlog.base.ids import Index
 from raftlog.broker.claims import (
     ClaimQueue,
@@ -18,8 +21,10 @@ from raftlog.broker.claims import (
 )
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.commands import CommandType
+from raftlog.broker.dead_letters import DeadLetters
 from raftlog.broker.delays import CancelDelayed, Delayed
 from raftlog.broker.group_commands import (
+    Assignment,
     DeleteGroup,
     GroupDeleted,
     JoinGroup,
@@ -27,8 +32,16 @@ from raftlog.broker.group_commands import (
     SetSubscription,
 )
 from raftlog.broker.hiding import RawCommand
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.shares import ReleaseQueues
@@ -44,6 +57,8 @@ from raftlog.broker.topics import (
     StartMoved,
     Topic,
 )
+from raftlog.broker.transactions import AnswerChecks, Decide, HalfStaged, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.broker.unique_appends import UniqueAppends
 
@@ -58,7 +73,9 @@ class Carrier:
         self.raw: Final[Mapping[int, RawCommand]] = {
             int(CommandType.APPEND_DELAYED): self._append_delayed,
             int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.STAGE_HALF): self._stage_half,
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
+            int(CommandType.DEAD_LETTER): DeadLetters(state).store,
         }
         """What holds batches, and so is not decoded as a whole."""
 
@@ -85,7 +102,7 @@ class Carrier:
             case FenceProducer():
                 return self._fence(command)
             case JoinGroup():
-                return state.groups.join(command)
+                return self._join(command)
             case LeaveGroup():
                 return state.groups.leave(command)
             case SetSubscription():
@@ -110,8 +127,57 @@ class Carrier:
                 return self._move_consumed(command)
             case PassTime():
                 return TimePassed()
+            case OpenQueueGroup():
+                return self._open_queue_group(command, place.id)
+            case (
+                ReceiveMessages()
+                | AckMessages()
+                | ExtendLeases()
+                | ReturnMessages()
+                | DecideBlocked()
+            ):
+                return self._lease(command)
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
+            case InitTransactor() | Decide() | ResolveTransaction() | AnswerChecks():
+                return self._transact(command, place)
+            case _:
+                assert_never(command)
+
+    def _lease(
+        self,
+        command: ReceiveMessages | AckMessages | ExtendLeases | ReturnMessages | DecideBlocked,
+    ) -> object:
+        leasing, now_ms = self._state.leasing, self._state.log_time_ms
+        match command:
+            case ReceiveMessages():
+                return leasing.receive(command, now_ms)
+            case AckMessages():
+                return leasing.ack(command, now_ms)
+            case ExtendLeases():
+                return leasing.extend(command, now_ms)
+            case ReturnMessages():
+                return leasing.give_back(command, now_ms)
+            case DecideBlocked():
+                return leasing.decide(command, now_ms)
+            case _:
+                assert_never(command)
+
+    def _transact(
+        self,
+        command: InitTransactor | Decide | ResolveTransaction | AnswerChecks,
+        place: CommandPlace,
+    ) -> object:
+        state, now_ms = self._state, self._state.log_time_ms
+        match command:
+            case InitTransactor():
+                return state.transactors.init(command, place.id, now_ms)
+            case Decide():
+                return state.transactions.decide(command, place, now_ms)
+            case ResolveTransaction():
+                return state.transactions.resolve(command, place, now_ms)
+            case AnswerChecks():
+                return state.transactions.answer(command, place, now_ms)
             case _:
                 assert_never(command)
 
@@ -142,6 +208,7 @@ class Carrier:
         for number in topic.queues:
             state.producers.forget_queue(number)
             state.claims.forget_queue(number)
+            state.leasing.forget_queue(number)
             state.index.close(number)
             state.hidden.close(number)
             state.touched.add(number)
@@ -162,12 +229,16 @@ class Carrier:
     def _move_start(self, command: MoveStart) -> StartMoved:
         queue = self._state.queues.move_start(command.queue, command.start)
         self._state.touched.add(queue.number)
+        self._state.leasing.start_moved(queue.number)
         return StartMoved(queue.start_offset)
 
     # -- hidden batches
 
     def _append_delayed(self, place: CommandPlace, body: Buffer, length: int) -> Delayed:
         return self._state.delays.append(place, body, length, self._state.log_time_ms)
+
+    def _stage_half(self, place: CommandPlace, body: Buffer, length: int) -> HalfStaged:
+        return self._state.transactions.stage(place, body, length, self._state.log_time_ms)
 
     def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
         items = read_relocation(body, place.position, length)
@@ -179,7 +250,17 @@ class Carrier:
         self._state.queues.find(command.queue)
         return self._state.producers.fence(command, self._state.log_time_ms)
 
+    def _join(self, command: JoinGroup) -> Assignment:
+        if self._state.leasing.groups.get(command.group) is not None:
+            raise GroupStyle(f"group {command.group!r} is queue-style: it has no members")
+        return self._state.groups.join(command)
+
     def _delete_group(self, command: DeleteGroup) -> GroupDeleted:
+        leasing = self._state.leasing
+        if leasing.groups.get(command.group) is not None:
+            leasing.check_delete(command.group)
+            leasing.delete(command.group)
+            return GroupDeleted()
         deleted = self._state.groups.delete(command)
         self._state.claims.forget_group(command.group)
         return deleted
@@ -191,12 +272,24 @@ class Carrier:
         return self._state.claims.claim(command)
 
     def _seek(self, command: SeekGroup) -> GroupSought:
+        if self._state.leasing.groups.get(command.group) is not None:
+            raise GroupStyle(
+                f"group {command.group!r} is queue-style: each of its messages goes its own way"
+            )
         group = self._state.groups.find(command.group)
         self._state.claims.check_seek(command)
         queues = [queue for queue, _ in command.offsets]
         generation = self._state.groups.begin_anew(group, queues)
         self._state.claims.seek(command, generation)
         return GroupSought(generation)
+
+    # -- queue-style groups
+
+    def _open_queue_group(self, command: OpenQueueGroup, number: int) -> QueueGroup:
+        if self._state.groups.get(command.group) is not None:
+            raise GroupStyle(f"group {command.group!r} is stream-style: it has members")
+        group = self._state.leasing.open(command, number)
+        return msgspec.structs.replace(group)  # as it is now
 
     # -- the log
 

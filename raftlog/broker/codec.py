@@ -3,7 +3,8 @@
 MessagePack arrays of the values in ``topics``, ``producers``, ``groups`` and
 ``claims``. Whoever proposes reads what it has written with ``read_command``,
 the function that apply uses; so what is malformed is refused before it is in
-the log, and what is in the log all the same has a refusal as its outcome.
+the log, and what is in the log all the same has a refusal as its outcome. What
+carries a batch is not MessagePack: the batch must lie in the log as it is.
 """
 
 from collections.abc import Mapping
@@ -22,11 +23,21 @@ from raftlog.broker.group_commands import (
     LeaveGroup,
     SetSubscription,
 )
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
+from raftlog.broker.transactions import AnswerChecks, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 
 CommandValue = (
@@ -46,10 +57,20 @@ CommandValue = (
     | ReleaseQueues
     | Trim
     | PassTime
+    | OpenQueueGroup
+    | ReceiveMessages
+    | AckMessages
+    | ExtendLeases
+    | ReturnMessages
+    | DecideBlocked
     | SetQuota
     | RemoveQuota
     | MoveConsumed
     | CancelDelayed
+    | InitTransactor
+    | Decide
+    | ResolveTransaction
+    | AnswerChecks
 )
 
 
@@ -74,10 +95,20 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     ReleaseQueues: CommandType.RELEASE_QUEUES,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
+    OpenQueueGroup: CommandType.OPEN_QUEUE_GROUP,
+    ReceiveMessages: CommandType.RECEIVE_MESSAGES,
+    AckMessages: CommandType.ACK_MESSAGES,
+    ExtendLeases: CommandType.EXTEND_LEASES,
+    ReturnMessages: CommandType.RETURN_MESSAGES,
+    DecideBlocked: CommandType.DECIDE_BLOCKED,
     SetQuota: CommandType.SET_QUOTA,
     RemoveQuota: CommandType.REMOVE_QUOTA,
     MoveConsumed: CommandType.MOVE_CONSUMED,
     CancelDelayed: CommandType.CANCEL_DELAYED,
+    InitTransactor: CommandType.INIT_TRANSACTOR,
+    Decide: CommandType.DECIDE,
+    ResolveTransaction: CommandType.RESOLVE_TRANSACTION,
+    AnswerChecks: CommandType.ANSWER_CHECKS,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -64,11 +64,25 @@ class CommandType(IntEnum):
     """The log forgets a prefix (``broker.trims``)."""
     PASS_TIME = 16
     """Something is due, and nothing else comes (``broker.timetable``)."""
+    OPEN_QUEUE_GROUP = 40
+    RECEIVE_MESSAGES = 41
+    ACK_MESSAGES = 42
+    EXTEND_LEASES = 43
+    RETURN_MESSAGES = 44
+    DEAD_LETTER = 45
+    """The leader has read a dead message, and stores it (``broker.dead_letters``)."""
+    DECIDE_BLOCKED = 46
     APPEND_DELAYED = 20
     """A record batch that becomes visible later (``broker.delays``)."""
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    INIT_TRANSACTOR = 30
+    STAGE_HALF = 31
+    """A record batch that becomes visible when it is committed (``broker.transactions``)."""
+    DECIDE = 32
+    RESOLVE_TRANSACTION = 33
+    ANSWER_CHECKS = 34
     SET_SUBSCRIPTION = 50
     """What a group reads is another thing now (``broker.groups``)."""
     RELEASE_QUEUES = 51

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.ids import Offset
 from raftlog.base.limits import BUSINESS_IDS_MAX
+from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight
 from raftlog.broker.groups import Group
 from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings
@@ -16,6 +17,7 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import REMEMBERED_MAX
 from raftlog.broker.queues import Queue
 from raftlog.broker.shares import balance
+from raftlog.broker.transaction_invariants import check_transactions
 
 
 def check(machine: BrokerMachine) -> None:
@@ -28,8 +30,10 @@ def check(machine: BrokerMachine) -> None:
     check_offsets(machine)
     check_producers(machine)
     check_groups(machine)
+    check_flights(machine)
     check_hidden(machine)
     check_ids(machine)
+    check_transactions(machine)
 
 
 def check_topics(machine: BrokerMachine) -> None:
@@ -179,6 +183,37 @@ def check_groups(machine: BrokerMachine) -> None:
         queue = machine.queues.get(claim.queue)
         assert queue is not None, f"{claim} of no queue"
         assert claim.committed is None or 0 <= claim.committed <= queue.end_offset, f"{claim}"
+
+
+def check_flights(machine: BrokerMachine) -> None:
+    """What is in flight was leased once, and is in the one state that its row says.
+
+    By key, all before the last one of a line is finished: the first is out, the rest is parked.
+    """
+    leasing = machine.leasing
+    flights = leasing.flights
+    lines: dict[tuple[int, int, int], list[Flight]] = {}
+    rows: dict[int, int] = {}
+    for row in flights.table.after(None):
+        rows[row.group] = rows.get(row.group, 0) + 1
+        assert row.handle > 0 or row.handle in (WAITING, PARKED, DEAD, BLOCKED), f"{row}"
+        assert (row.attempts > 0) or row.handle in (WAITING, PARKED), f"{row} was never leased"
+        cursor = leasing.groups.cursors.get((row.group, row.queue))
+        if cursor is not None:  # else its queue or group has gone, and it is swept soon
+            assert row.offset < cursor.next, f"{row} is not before {cursor}"
+        if row.key:
+            lines.setdefault((row.group, row.queue, row.key), []).append(row)
+    for line in lines.values():
+        states = [row.handle for row in line]
+        assert states[0] != PARKED, f"nobody goes first: {line}"
+        assert set(states[1:]) <= {PARKED}, f"out of order: {line}"
+    for number, count in rows.items():
+        assert flights.tally(number).rows == count, f"group {number} has {count} in flight"
+    for cursor in leasing.groups.cursors.after(None):
+        queue = machine.queues.get(cursor.queue)
+        assert queue is not None, f"{cursor} in no queue"
+        assert 0 <= cursor.next <= queue.end_offset, f"{cursor} in {queue}"
+        assert leasing.groups.numbered(cursor.group) is not None, f"{cursor} of no group"
 
 
 def check_ids(machine: BrokerMachine) -> None:

@@ -59,6 +59,7 @@ class BrokerMachine:
         queues: To be looked at: ``get``, ``find``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
+        leasing: To be looked at: queue-style groups, and what they have in flight.
         delays: To be looked at: ``pending``, ``soon``.
         hidden: To be looked at: ``get``, ``of_queue``, ``in_range``.
         producers: For invariants alone.
@@ -73,6 +74,7 @@ class BrokerMachine:
         self.topics: Final = self.state.topics
         self.groups: Final = self.state.groups
         self.claims: Final = self.state.claims
+        self.leasing: Final = self.state.leasing
         self.producers: Final = self.state.producers
         self.delays: Final = self.state.delays
         self.hidden: Final = self.state.hidden
@@ -134,6 +136,8 @@ class BrokerMachine:
         commands = decode(body)
         state = self.state
         state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
+        if entry.term != state.term:
+            state.new_leader(entry.term)
         if state.log_time_ms >= state.timetable.due_ms:
             state.timetable.pass_time(state.log_time_ms)
         outcomes: list[object] = []

@@ -9,7 +9,16 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
-K = TypeVar("K", int, str, tuple[int, int], tuple[int, str], tuple[str, int], tuple[str, str])
+K = TypeVar(
+    "K",
+    int,
+    str,
+    tuple[int, int],
+    tuple[int, str],
+    tuple[str, int],
+    tuple[str, str],
+    tuple[int, int, int],
+)
 
 BLOCK_KEYS: Final = 512
 """A block is divided when it has twice as many."""

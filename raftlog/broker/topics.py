@@ -179,11 +179,18 @@ class Topics:
         """
         if self.table.get(command.name) is not None:
             raise TopicExists(f"there is a topic {command.name!r} already")
+        return self.make(command.name, _changed(TopicSettings(), command.changes))
+
+    def make(self, name: str, settings: TopicSettings) -> Topic:
+        """Make a topic of a name that none has: also one of the system's.
+
+        Raises:
+            LimitReached: Too many topics or queues.
+        """
         if len(self.table) >= TOPICS_MAX:
             raise LimitReached(f"there are {len(self.table)} topics; {TOPICS_MAX} may be")
-        settings = _changed(TopicSettings(), command.changes)
-        numbers = self._open(command.name, range(settings.queues))
-        return self._put(Topic(command.name, settings, numbers))
+        numbers = self._open(name, range(settings.queues))
+        return self._put(Topic(name, settings, numbers))
 
     def alter(self, command: AlterTopic) -> Topic:
         """Change settings.

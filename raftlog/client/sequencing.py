@@ -65,7 +65,7 @@ from raftlog.client.parcels import (
 )
 
 __all__ = [
-    "IN_FLIGHT_MAX",
+    "MESSAGES_IN_FLIGHT_MAX",
     "UNNUMBERED",
     "Action",
     "Fence",
@@ -79,14 +79,14 @@ __all__ = [
     "Stored",
 ]
 
-IN_FLIGHT_MAX: Final = 64
+MESSAGES_IN_FLIGHT_MAX: Final = 64
 """Unsettled batches of one producer in one queue; a broker remembers as many (ruling 9)."""
 
 
 class Sequencer(Generic[P]):
     """The batches of one producer for one queue. Nothing is sent before the first ``resume``."""
 
-    def __init__(self, in_flight_max: int = IN_FLIGHT_MAX) -> None:
+    def __init__(self, in_flight_max: int = MESSAGES_IN_FLIGHT_MAX) -> None:
         self.epoch = 0
         self.in_flight_max: Final = in_flight_max
         self._next = 0

@@ -16,6 +16,7 @@ from raftlog.raft.effects import RoleChanged
 from raftlog.service import (
     delay_handlers,
     group_handlers,
+    lease_handlers,
     member_handlers,
     producer_handlers,
     quota_handlers,
@@ -29,12 +30,14 @@ from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.groups import GroupService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.ports import ClientRequest
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.topics import TopicService
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
@@ -57,6 +60,8 @@ class ShardService(msgspec.Struct, frozen=True):
     groups: GroupService
     claims: ClaimService
     heartbeats: HeartbeatService
+    leases: LeaseService
+    receiving: ReceiveService
     members: MemberService
     status: Callable[[], client.NodeStatus]
     transfer: Callable[[NodeId | None], RaftlogError | None]
@@ -80,6 +85,7 @@ class ClientHandlers:
     def __init__(self, shards: Mapping[ShardId, ShardService]) -> None:
         self._shards = shards
         with_, groups, members = self._with, group_handlers, member_handlers
+        leases = lease_handlers
         self.by_method: Final[Mapping[int, Handler]] = {
             Method.APPEND: self._append,
             Method.READ: self._read,
@@ -119,6 +125,15 @@ class ClientHandlers:
             Method.DELAYED_APPEND: self._append_delayed,
             Method.DELAYED_CANCEL: with_(lambda shard: shard.delays, delay_handlers.cancel),
             Method.DELAYED_LIST: with_(lambda shard: shard.delays, delay_handlers.list_),
+            Method.QUEUE_OPEN: with_(lambda shard: shard.leases, leases.open_),
+            Method.QUEUE_RECEIVE: with_(lambda shard: shard.receiving, leases.receive),
+            Method.QUEUE_ACK: with_(lambda shard: shard.leases, leases.ack),
+            Method.QUEUE_EXTEND: with_(lambda shard: shard.leases, leases.extend),
+            Method.QUEUE_RETURN: with_(lambda shard: shard.leases, leases.give_back),
+            Method.QUEUE_DECIDE: with_(lambda shard: shard.leases, leases.decide),
+            Method.QUEUE_DESCRIBE: with_(lambda shard: shard.leases, leases.describe),
+            Method.QUEUE_LIST: with_(lambda shard: shard.leases, leases.list_),
+            Method.QUEUE_IN_FLIGHT: with_(lambda shard: shard.leases, leases.in_flight),
         }
 
     def _with(

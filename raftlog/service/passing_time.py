@@ -19,9 +19,9 @@ from raftlog.broker.codec import write_command
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.timetable import NEVER_MS, PassTime
 from raftlog.node.ports import Scheduler, Timer
+from raftlog.service.log_time import NS_PER_MS, LogTime
 from raftlog.service.ports import ShardReplica
 
-NS_PER_MS: Final = 1_000_000
 RETRY_NS: Final = 100_000_000
 """After a refusal, for there is no room or the log is behind, it is proposed again."""
 WAIT_MS_MAX: Final = 3_600_000
@@ -41,8 +41,7 @@ class PassingTime:
         self._leads = False
         self._waits = False
         """Whether a proposal is under way."""
-        self._time_ms = 0
-        self._at_ns = 0
+        self._time: Final = LogTime(machine, scheduler)
         self._due_ms = NEVER_MS
         self._timer: Timer | None = None
         self.proposed = 0
@@ -52,7 +51,7 @@ class PassingTime:
         """This node leads."""
         self.end()
         self._leads = True
-        self._note_time()
+        self._time.begin()
         if self._machine.next_due_ms != NEVER_MS:
             self._propose()
 
@@ -68,16 +67,11 @@ class PassingTime:
             self._timer.cancel()
             self._timer = None
 
-    def _note_time(self) -> None:
-        self._time_ms = self._machine.log_time_ms
-        self._at_ns = self._scheduler.now_ns()
-
     def _applied(self, _index: Index) -> None:
         if not self._leads:
             return
         machine = self._machine
-        if machine.log_time_ms != self._time_ms:
-            self._note_time()
+        self._time.note()
         if machine.next_due_ms <= machine.log_time_ms:
             self._propose()
         elif machine.next_due_ms != self._due_ms:
@@ -90,14 +84,12 @@ class PassingTime:
         if due_ms == NEVER_MS or self._waits:
             return
         self._due_ms = due_ms
-        left_ns = min(due_ms - self._time_ms, WAIT_MS_MAX) * NS_PER_MS
-        passed_ns = self._scheduler.now_ns() - self._at_ns
-        self._timer = self._scheduler.call_later(max(0, left_ns - passed_ns), self._wake)
+        left_ns = min(self._time.left_ns(due_ms), WAIT_MS_MAX * NS_PER_MS)
+        self._timer = self._scheduler.call_later(left_ns, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        now_ms = self._time_ms + (self._scheduler.now_ns() - self._at_ns) // NS_PER_MS
-        if self._machine.next_due_ms <= now_ms:
+        if self._machine.next_due_ms <= self._time.now_ms():
             self._propose()
         else:
             self._arm()

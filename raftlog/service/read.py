@@ -59,7 +59,10 @@ assert READ_BATCHES_MAX * 15 < FRAME_HEADER_BYTES_MAX
 
 
 class ReadRequest(msgspec.Struct, frozen=True, gc=False):
-    """Read ``queue`` from ``offset``, about ``bytes_max``; wait for records up to ``wait_ns``."""
+    """Read ``queue`` from ``offset``, about ``bytes_max``; wait for records up to ``wait_ns``.
+
+    No batch that begins at ``until`` or behind it, but at least one.
+    """
 
     queue: int
     offset: Offset
@@ -68,6 +71,7 @@ class ReadRequest(msgspec.Struct, frozen=True, gc=False):
     session_applied: Index = Index(0)
     staleness_ns: int | None = None
     """What was committed so long ago is in it; None: whatever is applied here."""
+    until: int | None = None
 
 
 class ReadResult(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +115,8 @@ class ReadService:
         self.scheduler: Final = scheduler
         self.waiting: Final[Waiting[int]] = Waiting(scheduler)
         self.reads = 0
+        self.on_touched: Callable[[set[int]], None] = lambda _queues: None
+        """Told which queues have new records, or moved, or went."""
         self.freshness: Final = Freshness(replica, scheduler)
         replica.on_applied(self._applied)
         replica.on_repaired(lambda: self.waiting.wake(REPAIR))
@@ -141,6 +147,8 @@ class ReadService:
             for queue in touched:
                 waiting.wake(queue)
             waiting.wake(PROGRESS)
+        if touched:
+            self.on_touched(touched)
 
 
 class Reading:
@@ -292,22 +300,28 @@ class Reading:
 
     def _serve(self, queue: Queue, postings: Postings) -> None:
         first = postings.find(self._request.offset)
+        limit = len(postings)
+        until = self._request.until
+        if until is not None and until - 1 < postings.end_offset:
+            limit = postings.find(Offset(until - 1)) + 1
         bytes_max = min(max(self._request.bytes_max, 1), READ_BYTES_MAX)
         if self._service.replica.tail(postings.index_at(first)) is None:
-            after = self._reach(postings, first, min(bytes_max, READ_SPAN_BYTES_MAX))
+            after = self._reach(postings, first, limit, min(bytes_max, READ_SPAN_BYTES_MAX))
             after = self._below_memory(postings, first, after)
             self._service.bodies.read(
                 [Place(Index(index), *at) for index, *at in postings.places(first, after)],
                 lambda batches, error: self._on_batches(queue, postings, first, batches, error),
             )
             return
-        batches = self._from_memory(postings, first, self._reach(postings, first, bytes_max))
+        batches = self._from_memory(
+            postings, first, self._reach(postings, first, limit, bytes_max)
+        )
         self._on_batches(queue, postings, first, batches, None)
 
     @staticmethod
-    def _reach(postings: Postings, first: int, bytes_max: int) -> int:
+    def _reach(postings: Postings, first: int, limit: int, bytes_max: int) -> int:
         """Return where a run of about ``bytes_max`` from ``first`` ends; at least one batch."""
-        limit = min(len(postings), first + READ_BATCHES_MAX)
+        limit = min(limit, first + READ_BATCHES_MAX)
         after = first
         size = 0
         for _, _, length in postings.places(first, limit):

@@ -9,8 +9,10 @@ from typing import Final
 
 from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.burying import Burying
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from raftlog.service.sessions import Sessions
@@ -26,12 +28,16 @@ class Reign:
         retention: RetentionService,
         time: PassingTime,
         relocating: Relocating,
+        receiving: ReceiveService,
+        burying: Burying,
     ) -> None:
         self._sessions: Final = sessions
         self._heartbeats: Final = heartbeats
         self._retention: Final = retention
         self._time: Final = time
         self._relocating: Final = relocating
+        self._receiving: Final = receiving
+        self._burying: Final = burying
         self._term: Term = TERM_ZERO
         """The term in which this node leads; 0: it does not."""
 
@@ -46,6 +52,7 @@ class Reign:
             self._retention.begin()
             self._time.begin()
             self._relocating.begin()
+            self._burying.begin()
         else:
             self.stop()
 
@@ -56,7 +63,9 @@ class Reign:
         self._retention.end()
         self._time.end()
         self._relocating.end()
+        self._burying.end()
         self._heartbeats.leadership_lost()
+        self._receiving.leadership_lost()
 
     def counters(self) -> Mapping[str, int]:
         """Return what was counted."""
@@ -68,4 +77,9 @@ class Reign:
             "starts_moved": self._retention.moves,
             "time_entries": self._time.proposed,
             "relocated_batches": self._relocating.relocated,
+            "receives": self._receiving.receives,
+            "receives_waiting_size": self._receiving.waiting,
+            "messages_leased": self._receiving.messages,
+            "batches_picked_from": self._receiving.bodies.picked,
+            "dead_letters_stored": self._burying.buried,
         }

@@ -23,6 +23,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
+from raftlog.service.burying import Burying
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
@@ -34,12 +35,14 @@ from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.install_source import InstallSource
 from raftlog.service.installing import Installer
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
@@ -123,8 +126,9 @@ class BrokerShard:
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
-        time = PassingTime(replica, machine, scheduler)
-        reign = Reign(sessions, heartbeats, retention, time, relocating)
+        time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
+        receiving, burying = ReceiveService(read, reader), Burying(read, reader)
+        reign = Reign(*(sessions, heartbeats, retention, time, relocating), receiving, burying)
         footprint = Footprint(machine, scheduler)
 
         def stop() -> None:
@@ -145,11 +149,11 @@ class BrokerShard:
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),
-            groups=GroupService(
-                *(replica, machine, sessions, UnreadTimes(machine, ranges), scheduler.wall_ms)
-            ),
+            groups=GroupService(replica, machine, sessions, unread, scheduler.wall_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
+            leases=LeaseService(replica, machine),
+            receiving=receiving,
             members=MemberService(replica),
             status=lambda: _status(replica, facts, counted()),
             space=lambda: log_space(footprint.space()),

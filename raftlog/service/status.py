@@ -118,6 +118,8 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "claims_size": len(machine.claims.table),
         "hidden_size": len(machine.hidden),
         "delayed_size": len(machine.delays),
+        "queue_groups_size": len(machine.leasing.groups.table),
+        "in_flight_size": len(machine.leasing.flights.table),
         "delayed_cancelled_size": len(machine.delays.cancelled),
         "business_ids_size": len(machine.state.ids.table),
     }

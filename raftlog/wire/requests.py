@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, delays, groups, members, producers, quotas, topics
+from raftlog.wire.schema import client, delays, groups, leases, members, producers, quotas, topics
 
 M = TypeVar("M", bound=Message)
 
@@ -57,12 +57,22 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.DELAYED_APPEND: Exchange(delays.AppendDelayed, delays.BatchDelayed, changes=True),
     Method.DELAYED_CANCEL: Exchange(delays.CancelDelayed, delays.DelayedCancelled),
     Method.DELAYED_LIST: Exchange(delays.ListDelayed, delays.DelayedListed),
+    Method.QUEUE_OPEN: Exchange(leases.OpenQueueGroup, leases.QueueGroupDescription),
+    Method.QUEUE_RECEIVE: Exchange(leases.ReceiveMessages, leases.MessagesReceived),
+    Method.QUEUE_ACK: Exchange(leases.AckMessages, leases.MessagesSettled),
+    Method.QUEUE_EXTEND: Exchange(leases.ExtendLeases, leases.MessagesSettled),
+    Method.QUEUE_RETURN: Exchange(leases.ReturnMessages, leases.MessagesSettled),
+    Method.QUEUE_DECIDE: Exchange(leases.DecideBlocked, leases.MessagesSettled, changes=True),
+    Method.QUEUE_DESCRIBE: Exchange(leases.DescribeQueueGroup, leases.QueueGroupDescription),
+    Method.QUEUE_LIST: Exchange(leases.ListQueueGroups, leases.QueueGroupsListed),
+    Method.QUEUE_IN_FLIGHT: Exchange(leases.ListInFlight, leases.InFlightListed),
     Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
-under the same member) counts as looking: its caller asks again."""
+under the same member, a lease under the same handle, an ack) counts as looking: its caller asks
+again."""
 
 BROKER: Final = "Broker"
 """The gRPC service that offers the same to any language (``broker.proto``)."""
@@ -103,6 +113,15 @@ RPCS: Final[Mapping[str, Method]] = {
     "AppendLater": Method.DELAYED_APPEND,
     "CancelLater": Method.DELAYED_CANCEL,
     "ListLater": Method.DELAYED_LIST,
+    "OpenQueue": Method.QUEUE_OPEN,
+    "Receive": Method.QUEUE_RECEIVE,
+    "Ack": Method.QUEUE_ACK,
+    "Extend": Method.QUEUE_EXTEND,
+    "Return": Method.QUEUE_RETURN,
+    "Decide": Method.QUEUE_DECIDE,
+    "QueueDescribe": Method.QUEUE_DESCRIBE,
+    "QueueList": Method.QUEUE_LIST,
+    "QueueInFlight": Method.QUEUE_IN_FLIGHT,
     "QuotaSet": Method.QUOTA_SET,
     "QuotaRemove": Method.QUOTA_REMOVE,
     "QuotaList": Method.QUOTA_LIST,

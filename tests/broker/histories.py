@@ -9,7 +9,9 @@ from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.dead_letters import dead_letter_parts
 from raftlog.broker.delays import CancelDelayed, Delay
+from raftlog.broker.flights import BLOCKED, Flight
 from raftlog.broker.group_commands import (
     DeleteGroup,
     JoinGroup,
@@ -17,8 +19,16 @@ from raftlog.broker.group_commands import (
     SetSubscription,
 )
 from raftlog.broker.groups import Member
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
 from raftlog.broker.shares import ReleaseQueues, Share
@@ -30,10 +40,18 @@ from raftlog.broker.topics import (
     MoveStart,
     TopicChanges,
 )
+from raftlog.broker.transactions import (
+    AnswerChecks,
+    CheckAnswer,
+    Decide,
+    ResolveTransaction,
+    Transaction,
+)
+from raftlog.broker.transactors import InitTransactor, Transactor, number_of
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
-from tests.broker.logs import FIRST, delayed, entry_of, once, sent
+from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -41,6 +59,7 @@ NAMES = [f"t{number}" for number in range(4)]
 KEPT = "kept"
 """A topic of one queue that is made first and never deleted: something always gets through."""
 GROUPS = [f"g{number}" for number in range(3)]
+QUEUE_GROUPS = [f"q{number}" for number in range(3)]
 MEMBERS = [f"m{number}" for number in range(4)]
 PRODUCERS = [number << 16 for number in range(1, 4)]
 KINDS = [int(kind) for kind in CommandType if kind is not CommandType.APPEND_BATCH]
@@ -62,15 +81,25 @@ class History:
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group, self._delete_group, self._subscribe],
+            *[self._leave] * 4,
+            *[self._delete_group] * 3,
+            *[self._subscribe] * 2,
             *[self._claim] * 3,
             *[self._release] * 2,
-            *[self._commit] * 4,
+            *[self._commit] * 5,
             self._seek,
+            *[self._open] * 2,
+            *[self._receive] * 5,
+            *[self._ack] * 4,
+            *[self._extend, self._give_back, self._give_back, self._bury, self._settle_blocked],
             *[self._delay] * 6,
             *[self._cancel] * 2,
             *[self._relocate] * 2,
             *[self._trim] * 2,
+            *[self._init_transactor, self._resolve, self._resolve],
+            *[self._half] * 6,
+            *[self._decide] * 4,
+            *[self._answer] * 2,
         ]
 
     def run(self, entries: int) -> "History":
@@ -215,7 +244,7 @@ class History:
         return ReleaseQueues(row.group, row.owner, ((row.queue, revoked),), life)
 
     def _delete_group(self) -> CommandValue:
-        return DeleteGroup(self._group())
+        return DeleteGroup(self.random.choice([*GROUPS, *QUEUE_GROUPS[:1]]))
 
     def _group(self) -> str:
         return self.random.choice(GROUPS)
@@ -232,7 +261,8 @@ class History:
         member = self._some_member()
         group = self.machine.groups.get(member.group)
         life = self.random.choice((0, member.life, member.life))
-        if group is not None and self.random.random() < 0.7:  # one of its own
+        is_member = group is not None and member.id in group.members
+        if group is not None and is_member and self.random.random() < 0.7:  # one of its own
             assigned = group.assignment(member.id).queues
             if assigned:
                 queue = self.random.choice(assigned)
@@ -257,6 +287,76 @@ class History:
             return SeekGroup(self._group(), ((99, 0),))
         offset = self.random.randrange(queue.start_offset, queue.end_offset + 1)
         return SeekGroup(self._group(), ((queue.number, offset),))
+
+    # -- queue-style groups
+
+    def _open(self) -> CommandValue:
+        topics = self.random.sample([*NAMES, KEPT], self.random.randrange(3))
+        changes = QueueGroupChanges(
+            lease_ms=self.random.choice((None, 1_000, 60_000)),
+            attempts_max=self.random.choice((None, 1, 2)),
+            retry_ms=self.random.choice((None, (0,), (5, 50))),
+            in_flight_max=self.random.choice((None, 3, 20)),
+            fifo=self.random.choice((None, None, None, True, False)),
+            poison=self.random.choice((None, 0, 0, 1, 2)),
+        )
+        group = self.random.choice([*QUEUE_GROUPS] * 8 + GROUPS)
+        return OpenQueueGroup(group, tuple(topics), changes, self.random.random() < 0.2)
+
+    def _queue_group(self) -> str:
+        return self.random.choice(QUEUE_GROUPS)
+
+    def _receive(self) -> CommandValue:
+        keys = tuple(
+            (number, first, tuple(self.random.randrange(3) for _ in range(6)))
+            for number, queue in self.machine.queues.table.rows.items()
+            for first in range(queue.start_offset, queue.end_offset, 6)
+        )
+        handles = [row.handle for row in self.machine.leasing.flights.table.rows.values()]
+        known = [handle for handle in handles if handle > 0]
+        again = known and self.random.random() < 0.2
+        handle = self.random.choice(known) if again else self.random.randrange(1, 1 << 40)
+        return ReceiveMessages(
+            *(self._queue_group(), handle, self.random.randrange(1, 6)),
+            *(self.random.choice((None, 1_000, 100_000)), keys),
+        )
+
+    def _flight(self) -> Flight:
+        rows = list(self.machine.leasing.flights.table.rows.values())
+        if not rows or self.random.random() < 0.1:
+            return Flight(0, FIRST, self.random.randrange(9), 1, 0, 7)
+        return self.random.choice(rows)
+
+    def _names(self) -> tuple[str, tuple[tuple[int, int, tuple[int, ...]], ...]]:
+        row = self._flight()
+        group = self.machine.leasing.groups.numbered(row.group)
+        handle = max(1, row.handle + self.random.choice((0, 0, 0, 0, 1)))
+        more = () if self.random.random() < 0.7 else (self.random.randrange(9),)
+        name = self._queue_group() if group is None else group.name
+        return name, ((handle, row.queue, (row.offset, *more)),)
+
+    def _ack(self) -> CommandValue:
+        return AckMessages(*self._names())
+
+    def _extend(self) -> CommandValue:
+        return ExtendLeases(*self._names(), self.random.choice((1_000, 2_000_000)))
+
+    def _give_back(self) -> CommandValue:
+        how = self.random.randrange(3)
+        return ReturnMessages(*self._names(), how, self.random.choice((-1, 0, 9)), "so")
+
+    def _bury(self) -> Command:
+        dead = sorted(self.machine.leasing.flights.dead) or [(0, 1, 1)]
+        parts = dead_letter_parts(*self.random.choice(dead), batch_of(b"dead"))
+        return Command(CommandType.DEAD_LETTER, parts)
+
+    def _settle_blocked(self) -> CommandValue:
+        rows = self.machine.leasing.flights.table.rows.values()
+        blocked = [row for row in rows if row.handle == BLOCKED]
+        row = self.random.choice(blocked) if blocked else self._flight()
+        group = self.machine.leasing.groups.numbered(row.group)
+        name = self._queue_group() if group is None else group.name
+        return DecideBlocked(name, row.queue, row.offset, self.random.randrange(3))
 
     def _delay(self) -> Command:
         ms = self.random.choice((0, 1, 60, 5 * HOUR_MS, 5 * HOUR_MS, 72 * HOUR_MS, 41 * DAY_MS))
@@ -300,6 +400,64 @@ class History:
     def _trim(self) -> CommandValue:
         free, _ = self.machine.free_through()
         return Trim(free + self.random.choice((0, 0, 0, 1)))
+
+    def _init_transactor(self) -> CommandValue:
+        return InitTransactor(self._member(), self._group())
+
+    def _transactor(self) -> Transactor:
+        rows = list(self.machine.state.transactors.table.rows.values())
+        return self.random.choice([*rows, Transactor(99, 99, "nobody", "g0", 1, 0, finished=[])])
+
+    def _number(self, owner: Transactor) -> int:
+        """One that was used, is next, or skips a few."""
+        return max(1, owner.next_number + self.random.choice((0, 0, 0, 2, -1, -1, -2, -5, -20)))
+
+    def _open_one(self) -> tuple[Transactor, Transaction] | None:
+        rows = list(self.machine.state.transactions.table.rows.values())
+        if not rows:
+            return None
+        row = self.random.choice(rows)
+        return self.machine.state.transactors.of(row.handle), row
+
+    def _half(self) -> Command:
+        owner = self._transactor()
+        epoch = max(0, owner.epoch + self.random.choice((0, 0, 0, 0, 0, -1, 1)))
+        values = [b"v"] * self.random.randrange(1, 4)
+        return half(owner.id, self._number(owner), epoch, self._queue(), values)
+
+    def _decide(self) -> CommandValue:
+        owner = self._transactor()
+        found = [
+            number_of(row.handle)
+            for row in self.machine.state.transactions.table.rows.values()
+            if owner.id != 99 and self.machine.state.transactors.of(row.handle) is owner
+        ]
+        numbers = [self.random.choice([self._number(owner), *found]) for _ in range(3)]
+        epoch = max(0, owner.epoch + self.random.choice((0, 0, 0, 0, 0, -1, 1)))
+        items = tuple((number, self.random.choice((1, 2))) for number in numbers)
+        return Decide(owner.id, epoch, items)
+
+    def _resolve(self) -> CommandValue:
+        found = self._open_one()
+        verdict = self.random.choice((1, 2))
+        if found is None or self.random.random() < 0.3:
+            owner = self._transactor()
+            return ResolveTransaction(owner.id, self._number(owner), verdict)
+        return ResolveTransaction(found[0].id, number_of(found[1].handle), verdict)
+
+    def _answer(self) -> CommandValue:
+        found = self._open_one()
+        if found is None:
+            owner = self._transactor()
+            return AnswerChecks(self._group(), (CheckAnswer(owner.id, 1, 1, 0),))
+        owner, row = found
+        group = self.random.choice((owner.group, owner.group, owner.group, self._group()))
+        verdict = self.random.choice((0, 0, 0, 0, 1, 2))
+        items = [
+            CheckAnswer(owner.id, number_of(row.handle), row.checks + more, verdict)
+            for more in self.random.choice(((1,), (0,), (1, 1, 2), range(1, 16)))
+        ]
+        return AnswerChecks(group, tuple(items))
 
     def _garbage(self) -> Command:
         """Bytes that no client makes: damaged commands, and noise."""

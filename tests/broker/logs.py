@@ -15,6 +15,7 @@ from raftlog.broker.delays import Delay, delayed_parts
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
+from raftlog.broker.transactions import half_parts
 from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
 
 TERM = Term(2)
@@ -41,6 +42,18 @@ def delayed(
     return Command(CommandType.APPEND_DELAYED, delayed_parts(queue, delay, batch))
 
 
+def half(
+    transactor: int,
+    number: int,
+    epoch: int = 1,
+    queue: int = FIRST,
+    values: Sequence[bytes] = (b"half",),
+) -> Command:
+    """A message that is visible when its transaction is committed."""
+    batch = encode_columns(values, timestamp_ms=5)
+    return Command(CommandType.STAGE_HALF, half_parts(transactor, number, epoch, queue, batch))
+
+
 def sent(
     queue: int, producer: int, sequence: int, count: int = 1, *, epoch: int = 0, known: int = 0
 ) -> Command:
@@ -58,9 +71,11 @@ def once(
     return Command(CommandType.APPEND_ONCE, append_parts(queue, batch))
 
 
-def entry_of(at: int, *commands: Command, log_time_ms: int | None = None) -> Entry:
+def entry_of(
+    at: int, *commands: Command, log_time_ms: int | None = None, term: Term = TERM
+) -> Entry:
     body = envelope(at if log_time_ms is None else log_time_ms, commands)
-    return seal(EntryKind.COMMANDS, TERM, Index(at), CHAIN_ORIGIN, body)
+    return seal(EntryKind.COMMANDS, term, Index(at), CHAIN_ORIGIN, body)
 
 
 def stored_at(offset: int, count: int, at: int, *, duplicate: bool = False) -> Appended:
@@ -99,6 +114,7 @@ class Shard:
         self.machine = BrokerMachine()
         self.entries: list[Entry] = []
         self.log_time_ms = 1_000
+        self.term = self.machine.state.term = TERM  # it is no new leader's first entry
 
     def all_of(self, *commands: CommandValue | Command) -> list[object]:
         """Apply one entry with these commands; return what each came to, or its error."""
@@ -106,7 +122,8 @@ class Shard:
             command if isinstance(command, Command) else write_command(command)
             for command in commands
         ]
-        entry = entry_of(len(self.entries) + 1, *raw, log_time_ms=self.log_time_ms)
+        at, time_ms = len(self.entries) + 1, self.log_time_ms
+        entry = entry_of(at, *raw, log_time_ms=time_ms, term=self.term)
         self.entries.append(entry)
         return [
             outcome.error if isinstance(outcome, CommandRefused) else outcome

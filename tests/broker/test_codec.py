@@ -17,7 +17,15 @@ from raftlog.broker.group_commands import (
     LeaveGroup,
     SetSubscription,
 )
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    ReceiveMessages,
+    ReturnMessages,
+)
 from raftlog.broker.producers import FenceProducer, InitProducer
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
@@ -29,9 +37,12 @@ from raftlog.broker.topics import (
     MoveStart,
     TopicChanges,
 )
+from raftlog.broker.transactions import AnswerChecks, CheckAnswer, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 from raftlog.wire.filters import RecordFilter
 
+HELD = ((7, 1, (5, 6)),)
 GOOD: list[CommandValue] = [
     CreateTopic("t", TopicChanges(queues=1, retention_ms=0)),
     AlterTopic("t", TopicChanges(readable=False)),
@@ -50,10 +61,20 @@ GOOD: list[CommandValue] = [
     SeekGroup("g", ((1, 5),)),
     Trim(7),
     PassTime(),
+    OpenQueueGroup("g", ("t",), QueueGroupChanges(retry_ms=(0, 5), fifo=True), from_end=True),
+    ReceiveMessages("g", 7, 10, 5_000, ((1, 5, (0, (1 << 64) - 1)),)),
+    AckMessages("g", HELD),
+    ExtendLeases("g", HELD, 5_000),
+    ReturnMessages("g", HELD, 1, 0, "why"),
+    DecideBlocked("g", 1, 5, 2),
     SetQuota("client", "*", 5, 6),
     RemoveQuota("topic", "t"),
     MoveConsumed(1, 5),
     CancelDelayed(1, 5 << 16, 1_000),
+    InitTransactor("billing", "payments"),
+    Decide(1 << 16, 1, ((1, 1), (2, 2))),
+    ResolveTransaction(1 << 16, 1, 2),
+    AnswerChecks("payments", (CheckAnswer(1 << 16, 1, 1, 0),)),
 ]
 
 
@@ -68,11 +89,16 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
     batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
-    others = {*batches, CommandType.APPEND_ONCE, CommandType.RAW}
+    batches |= {CommandType.STAGE_HALF, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER}
+    others = {*batches, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 
 BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
+    "a transactor without a name": (lambda: InitTransactor("", "g"), BadName),
+    "a transactor with a system name": (lambda: InitTransactor("%t", "g"), BadName),
+    "transaction 0": (lambda: Decide(1, 1, ((0, 1),)), BadRequest),
+    "no such verdict": (lambda: ResolveTransaction(1, 1, 3), BadRequest),
     "a topic without queues": (lambda: CreateTopic("t", TopicChanges(queues=0)), BadRequest),
     "negative retention": (lambda: AlterTopic("t", TopicChanges(retention_ms=-1)), BadRequest),
     "a long name": (lambda: DeleteTopic("t" * 128), BadRequest),
@@ -108,6 +134,40 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
         lambda: SeekGroup("g", tuple((at, 0) for at in range(OFFSETS_PER_COMMAND_MAX + 1))),
         BadRequest,
     ),
+    "a group whose dead letters had no name": (
+        lambda: OpenQueueGroup("g" * 123, ("t",), QueueGroupChanges()),
+        BadName,
+    ),
+    "a queue-style group with a topic twice": (
+        lambda: OpenQueueGroup("g", ("t", "t"), QueueGroupChanges()),
+        BadRequest,
+    ),
+    "no attempts": (
+        lambda: OpenQueueGroup("g", ("t",), QueueGroupChanges(attempts_max=0)),
+        BadRequest,
+    ),
+    "no schedule": (
+        lambda: OpenQueueGroup("g", ("t",), QueueGroupChanges(retry_ms=())),
+        BadRequest,
+    ),
+    "another policy": (
+        lambda: OpenQueueGroup("g", ("t",), QueueGroupChanges(poison=3)),
+        BadRequest,
+    ),
+    "nobody's lease": (lambda: ReceiveMessages("g", 0, 10), BadRequest),
+    "nothing to lease": (lambda: ReceiveMessages("g", 1, 0), BadRequest),
+    "too much to lease": (lambda: ReceiveMessages("g", 1, 1_001), BadRequest),
+    "a short lease": (lambda: ReceiveMessages("g", 1, 1, 999), BadRequest),
+    "a long lease": (lambda: ExtendLeases("g", HELD, 12 * 3_600_000 + 1), BadRequest),
+    "too many keys": (
+        lambda: ReceiveMessages("g", 1, 1, None, ((1, 0, (1,) * 4_001),)),
+        BadRequest,
+    ),
+    "too many messages": (lambda: AckMessages("g", ((1, 1, (0,) * 10_001),)), BadRequest),
+    "a negative delay": (lambda: ReturnMessages("g", HELD, 0, -2), BadRequest),
+    "a huge delay": (lambda: ReturnMessages("g", HELD, 0, 24 * 3_600_000 + 1), BadRequest),
+    "a long reason": (lambda: ReturnMessages("g", HELD, 0, 0, "y" * 201), BadRequest),
+    "another verdict": (lambda: DecideBlocked("g", 1, 1, 3), BadRequest),
 }
 
 

@@ -32,12 +32,14 @@ from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
 from raftlog.service.unread import UnreadTimes
@@ -159,6 +161,8 @@ class FakeCluster:
             ),
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
+            leases=LeaseService(self.replica, self.machine),
+            receiving=ReceiveService(read, _Reader()),
             members=MemberService(self.replica),
             status=client.NodeStatus,
             transfer=self._transfer,

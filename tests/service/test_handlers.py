@@ -19,9 +19,11 @@ from raftlog.service.footprint import Footprint
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
+from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.status import (
     NodeFacts,
@@ -106,6 +108,8 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         ),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
+        leases=LeaseService(world.replica, machine),
+        receiving=ReceiveService(world.service, FakeReader()),
         members=MemberService(world.replica),
         status=status,
         space=lambda: log_space(Footprint(machine, scheduler).space()),

@@ -9,12 +9,15 @@ from raftlog.broker.group_commands import (
     Subscription,
 )
 from raftlog.broker.topics import TopicChanges
+from raftlog.service.burying import Burying
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import MS, SECOND, SESSION_MS, Consumers
-from tests.service.test_read import FakeBodies, FakeRanges
+from tests.service.fakes import FakeReader
+from tests.service.test_read import FakeBodies, FakeRanges, read_service
 
 
 @pytest.fixture
@@ -150,7 +153,11 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     relocating = Relocating(
         world.replica, world.machine, FakeBodies(world.replica), world.scheduler
     )
-    reign = Reign(world.sessions, world.heartbeats, retention, passing, relocating)
+    read = read_service(world.replica, world.scheduler)
+    reign = Reign(
+        *(world.sessions, world.heartbeats, retention, passing, relocating),
+        *(ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+    )
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")
     reign.stop()

@@ -73,6 +73,12 @@ class FakeRanges:
         self.loads.append((summary, done))
 
 
+def read_service(replica: FakeReplica, scheduler: FakeScheduler) -> ReadService:
+    """Return one whose files answer nothing: everything is in memory."""
+    bodies, ranges = FakeBodies(replica), FakeRanges()
+    return ReadService(replica, replica.machine, bodies, ranges, scheduler)
+
+
 class World:
     """One shard with everything round a ``ReadService``, and a topic: that is entry 1."""
 

@@ -4,12 +4,15 @@ import pytest
 
 from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
+from raftlog.service.burying import Burying
 from raftlog.service.passing_time import PassingTime
+from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
 from raftlog.service.relocating import Relocating
 from raftlog.service.retention import RetentionService
 from tests.service.consumers import Consumers
-from tests.service.test_read import FakeBodies, FakeRanges
+from tests.service.fakes import FakeReader
+from tests.service.test_read import FakeBodies, FakeRanges, read_service
 
 
 class World:
@@ -23,8 +26,10 @@ class World:
         retention = RetentionService(replica, machine, FakeRanges(), self.consumers.scheduler)
         passing = PassingTime(replica, machine, self.consumers.scheduler)
         relocating = Relocating(replica, machine, FakeBodies(replica), self.consumers.scheduler)
+        read = read_service(replica, self.consumers.scheduler)
         self.reign = Reign(
-            self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating
+            *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
+            *(ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
         )
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:

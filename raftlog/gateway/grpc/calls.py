@@ -2,8 +2,8 @@
 
 A frame has the record batches beside its message; gRPC has only the message,
 so they lie in the ``batch`` of ``AppendBatch`` and ``AppendDelayed`` and in
-``BatchesRead.batches``. They are taken out before a handler sees the request and
-put in after it has answered.
+``BatchesRead.batches`` and ``MessagesReceived.batches``. They are taken out before a
+handler sees the request and put in after it has answered.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ShardId
-from raftlog.wire.schema import client, delays
+from raftlog.wire.schema import client, delays, leases
 
 Answer = tuple[Message, Sequence[Buffer]]
 """A reply and its payload, as a handler gave them."""
@@ -94,6 +94,8 @@ def put_payload(message: Message, payload: Sequence[Buffer]) -> None:
     """Put into a reply what a frame has beside it."""
     if isinstance(message, client.BatchesRead):
         message.batches.extend(_cut(payload, message.lengths))
+    elif isinstance(message, leases.MessagesReceived):
+        message.batches.extend(_cut(payload, [each.length for each in message.leased]))
     else:
         assert not payload, f"a {type(message).__name__} has no room for a payload"
 

@@ -1,0 +1,493 @@
+"""Leasing: what a group's commands do to its messages in flight.
+
+::
+
+    receive  --> what waits and may be leased again, longest due first
+             --> then what was never leased, queue after queue, from the cursors
+    ack      --> finished            give back --> waits, or its attempts are used up
+    end of a lease (timetable)   --> as given back, without a wait
+
+An attempt counts when it begins, so a handler that takes its process down with it
+can't be tried for ever. A message whose attempts are used up becomes what the
+group's policy says; until its dead letter is stored it is in flight.
+
+What retention has passed, or whose topic or group went, is nobody's: it is not
+leased any more, and its row is swept away, a few with each entry.
+"""
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+from typing import Final
+
+from raftlog.base.errors import GroupInUse, StaleLease, Throttled
+from raftlog.base.ids import Offset
+from raftlog.base.limits import LEASE_GRACE_MS, MESSAGES_IN_FLIGHT_MAX
+from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights, Key
+from raftlog.broker.lease_commands import (
+    SCHEDULE,
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    GiveBack,
+    Leased,
+    ReceiveMessages,
+    ReturnMessages,
+    Settled,
+    Verdict,
+    keys_of,
+)
+from raftlog.broker.queue_groups import OpenQueueGroup, Poison, QueueGroup, QueueGroups
+from raftlog.broker.queues import Queue, Queues
+from raftlog.broker.timetable import NEVER_MS, Timetable
+from raftlog.broker.topics import Topics
+from raftlog.broker.unread import Unread
+
+EXPIRED: Final = "the lease ended"
+
+
+class Leasing:
+    """The queue-style groups of one shard at work. What falls due: ends of leases, and sweeping.
+
+    Attributes:
+        groups: What holds for each.
+        flights: What is in flight.
+        unread: What was never leased.
+        due_ms: When the next lease ends, or earlier.
+        held_until_ms: Before this no lease ends: there is a new leader.
+    """
+
+    def __init__(self, topics: Topics, queues: Queues, timetable: Timetable) -> None:
+        self.groups: Final = QueueGroups()
+        self.flights: Final = Flights(timetable)
+        self.unread: Final = Unread(self.groups, topics, queues)
+        self.due_ms = NEVER_MS
+        self.held_until_ms = 0
+        self._topics = topics
+        self._queues = queues
+        self._timetable = timetable
+        self._unswept: Final[list[tuple[int, int]]] = []
+        """A heap of groups and queues whose first rows may be nobody's."""
+        self._stirred: set[str] = set()
+
+    def loaded(self, held_until_ms: int) -> None:
+        """Begin anew with the rows of a snapshot."""
+        self.held_until_ms = held_until_ms
+        self._unswept[:] = sorted({(row[0], row[1]) for row in self.flights.table.rows})
+        self._stirred.update(self.groups.table.rows)
+        self.due_ms = 0
+
+    def take_stirred(self) -> set[str]:
+        """Return the groups in which a message may have become free since the last call."""
+        stirred, self._stirred = self._stirred, set()
+        return stirred
+
+    # -- groups
+
+    def open(self, command: OpenQueueGroup, number: int) -> QueueGroup:
+        """Make a group, or change it.
+
+        Raises:
+            TopicNotFound: It names a topic that does not exist.
+            LimitReached: Too many groups, topics or queues.
+            GroupInUse: What is in flight has no order yet, or another one.
+            BadRequest: A new group without a topic.
+        """
+        before = self.groups.get(command.group)
+        in_flight = 0 if before is None else self.flights.tally(before.number).rows
+        self.groups.check_room(command, in_flight)
+        known = () if before is None else before.topics
+        queues = [
+            self._queues.find(number)
+            for name in sorted(command.topics)
+            for number in self._topics.find(name).queues
+        ]
+        unread = [
+            queue
+            for queue in queues
+            if before is None or self.groups.cursor(before, queue.number) is None
+        ]
+        self.groups.check_cursors(len(unread))
+        group = self.groups.open(command, number)
+        for queue in unread:
+            # A queue that was added to a topic which is read already was always meant.
+            skips = command.from_end and queue.topic not in known
+            self.groups.begin(group, queue, queue.end_offset if skips else queue.start_offset)
+        self._stirred.add(group.name)
+        return group
+
+    def check_delete(self, name: str) -> None:
+        """Check that nobody works for a group.
+
+        Raises:
+            GroupNotFound: There is none.
+            GroupInUse: Messages are leased, or are to become dead letters.
+        """
+        tally = self.flights.tally(self.groups.find(name).number)
+        if tally.leased or tally.dead:
+            raise GroupInUse(
+                f"group {name!r} has {tally.leased} messages leased, and {tally.dead} on their "
+                "way to its dead letters"
+            )
+
+    def delete(self, name: str) -> None:
+        """Forget a group, its cursors and what waits for it."""
+        group, queues = self.groups.delete(name)
+        self._sweep((group.number, queue) for queue in queues)
+
+    def forget_queue(self, queue: int) -> None:
+        """Forget where groups are in a queue that was closed."""
+        self._sweep((group, queue) for group in self.groups.readers(queue))
+        self.groups.forget_queue(queue)
+
+    def start_moved(self, queue: int) -> None:
+        """Retention has passed some of a queue."""
+        self._sweep((group, queue) for group in self.groups.readers(queue))
+
+    def finished_through(self, queue: int) -> Offset | None:
+        """Return up to where all groups of a queue have finished; None: no group reads it."""
+        through: int | None = None
+        for number in self.groups.readers(queue):
+            row = self.flights.oldest(number, queue)
+            at = self.groups.cursors.rows[number, queue].next if row is None else row.offset
+            through = at if through is None else min(through, at)
+        return None if through is None else Offset(through)
+
+    # -- leases
+
+    def receive(self, command: ReceiveMessages, now_ms: int) -> Leased:
+        """Lease messages.
+
+        Raises:
+            GroupNotFound: There is no such group.
+            Throttled: There are messages, and too many are in flight.
+        """
+        group = self.groups.find(command.group)
+        flights = self.flights
+        number, handle = group.number, command.handle
+        held = flights.granted(number, handle)
+        if held:  # asked again, since the answer was lost
+            rows = [flights.table.rows[key] for key in held]
+            return Leased(tuple(map(_message, rows)), min(row.due_ms for row in rows))
+        due_ms = now_ms + (command.lease_ms or group.settings.lease_ms)
+        leased: list[tuple[int, int, int]] = []
+        while len(leased) < command.count:
+            row = flights.take_waiting(number, now_ms)
+            if row is None:
+                break
+            if not self._is_nobodys(row):
+                flights.lease(row, handle, due_ms)
+                leased.append(_message(row))
+        if len(leased) < command.count:
+            self._lease_new(group, command, due_ms, leased)
+        if leased:
+            flights.note_end(number, handle, due_ms)
+            self.due_ms = min(self.due_ms, due_ms)
+        return Leased(tuple(leased), due_ms)
+
+    def _lease_new(
+        self,
+        group: QueueGroup,
+        command: ReceiveMessages,
+        due_ms: int,
+        leased: list[tuple[int, int, int]],
+    ) -> None:
+        """Lease from the cursors on, into ``leased``."""
+        room = min(
+            group.settings.in_flight_max - self.flights.tally(group.number).rows,
+            MESSAGES_IN_FLIGHT_MAX - len(self.flights.table),
+        )
+        told = keys_of(command.keys) if group.settings.fifo else None
+        if room <= 0:
+            if not leased and next(self.unread.queues(group), None) is not None:
+                raise self.too_many(group)
+            return
+        self.groups.table.touch(group.name)
+        group.turn += 1
+        for queue, at in list(self.unread.queues(group)):
+            keys = None if told is None else told.get(queue.number, {})
+            used = self._lease_from(group, queue, at, keys, command, due_ms, leased, room)
+            room -= used
+            if room <= 0 or len(leased) >= command.count:
+                return
+
+    def _lease_from(
+        self,
+        group: QueueGroup,
+        queue: Queue,
+        at: int,
+        keys: dict[int, int] | None,
+        command: ReceiveMessages,
+        due_ms: int,
+        leased: list[tuple[int, int, int]],
+        room: int,
+    ) -> int:
+        """Lease from one queue; return how many more are in flight."""
+        flights, number, handle = self.flights, group.number, command.handle
+        left = command.count - len(leased)
+        offset = at
+        end = queue.end_offset
+        while offset < end and offset - at < room and left:
+            hash_ = 0
+            if keys is not None:
+                told = keys.get(offset)
+                if told is None:
+                    break
+                hash_ = told
+            if flights.begin((number, queue.number, offset), handle, due_ms, hash_):
+                leased.append((queue.number, offset, 1))
+                left -= 1
+            offset += 1
+        if offset != at:
+            self.unread.move(group, queue, at, offset)
+        return offset - at
+
+    def ready(self, group: QueueGroup, now_ms: int, count: int) -> int:
+        """Return how many messages whoever asks now might get, at most about ``count``.
+
+        It is one of those that wait, however many do: they are in no order that counts.
+        """
+        found = 1 if self.flights.next_wait_ms(group.number) <= now_ms else 0
+        if found < count and self.has_room(group):
+            for queue, at in self.unread.queues(group):
+                found += queue.end_offset - at
+                if found >= count:
+                    break
+        return found
+
+    def has_room(self, group: QueueGroup) -> bool:
+        """Whether one more message may be in flight."""
+        return (
+            self.flights.tally(group.number).rows < group.settings.in_flight_max
+            and len(self.flights.table) < MESSAGES_IN_FLIGHT_MAX
+        )
+
+    def too_many(self, group: QueueGroup) -> Throttled:
+        """Return why a group with unread messages gets none."""
+        rows = self.flights.tally(group.number).rows
+        return Throttled(
+            f"group {group.name!r} has {rows} messages in flight; "
+            f"{group.settings.in_flight_max} may be, and {MESSAGES_IN_FLIGHT_MAX} of all groups",
+            1.0,
+        )
+
+    def ack(self, command: AckMessages, now_ms: int) -> Settled:
+        """Finish messages.
+
+        Raises:
+            GroupNotFound: There is no such group.
+            StaleLease: None of them is held under its handle.
+        """
+        group = self.groups.find(command.group)
+        found, stale = self._held(group, command.names, settled_is_well=True)
+        for row in found:
+            self.flights.finish(row, now_ms)
+        self._stir(group)
+        return Settled(stale)
+
+    def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
+        """Let leases end later. Raises as ``ack``."""
+        group = self.groups.find(command.group)
+        found, stale = self._held(group, command.names, settled_is_well=False)
+        due_ms = now_ms + command.lease_ms
+        for row in found:
+            self.flights.extend(row, due_ms)
+        for handle in {row.handle: None for row in found}:
+            self.flights.note_end(group.number, handle, due_ms)
+        self.due_ms = min(self.due_ms, self.flights.next_end_ms)
+        return Settled(stale)
+
+    def give_back(self, command: ReturnMessages, now_ms: int) -> Settled:
+        """End leases without finishing the messages. Raises as ``ack``."""
+        group = self.groups.find(command.group)
+        found, stale = self._held(group, command.names, settled_is_well=True)
+        for row in found:
+            if command.how == GiveBack.UNTRIED:
+                self.flights.table.touch((row.group, row.queue, row.offset))
+                row.attempts -= 1
+            elif command.how == GiveBack.REJECT or row.attempts >= group.settings.attempts_max:
+                self._use_up(group, row, command.reason, now_ms, row.handle)
+                continue
+            delay_ms = command.delay_ms
+            if delay_ms == SCHEDULE:
+                untried = command.how == GiveBack.UNTRIED
+                delay_ms = 0 if untried else group.retry_ms(row.attempts)
+            due_ms = now_ms + delay_ms
+            self.flights.put_back(row, WAITING, due_ms, command.reason, row.handle)
+        self._stir(group)
+        return Settled(stale)
+
+    def decide(self, command: DecideBlocked, now_ms: int) -> Settled:
+        """Let a blocked message go on.
+
+        Raises:
+            GroupNotFound: There is no such group.
+            StaleLease: The message is not blocked.
+        """
+        group = self.groups.find(command.group)
+        row = self.flights.get((group.number, command.queue, command.offset))
+        if row is None or row.handle != BLOCKED:
+            raise StaleLease(
+                f"message {command.offset} of queue {command.queue} is not blocked in group "
+                f"{group.name!r}"
+            )
+        match command.verdict:
+            case Verdict.RETRY:
+                self.flights.table.touch((row.group, row.queue, row.offset))
+                row.attempts = 0
+                self.flights.put_back(row, WAITING, now_ms, row.reason)
+            case Verdict.SKIP:
+                self._skip(group, row, now_ms)
+            case _:
+                self.flights.put_back(row, DEAD, now_ms, row.reason)
+        self._stir(group)
+        return Settled()
+
+    def dead_row(self, group: int, queue: int, offset: int) -> tuple[QueueGroup, Flight]:
+        """Return a message that is to become a dead letter, and whose.
+
+        Raises:
+            StaleLease: It is not, or not any more.
+        """
+        found = self.groups.numbered(group)
+        row = self.flights.get((group, queue, offset))
+        if found is None or row is None or row.handle != DEAD or self._is_nobodys(row):
+            raise StaleLease(f"message {offset} of queue {queue} is not to become a dead letter")
+        return found, row
+
+    def bury(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
+        """The dead letter is stored: the message is finished."""
+        self.flights.finish(row, now_ms)
+        self.groups.table.touch(group.name)
+        group.dead_letters += 1
+        self._stir(group)
+
+    # -- what falls due
+
+    def hold(self, now_ms: int) -> None:
+        """Let no lease end for a while: its holder had no leader to tell that it works on."""
+        self.held_until_ms = now_ms + LEASE_GRACE_MS
+        self._note_end()
+
+    def _note_end(self) -> None:
+        end_ms = self.flights.next_end_ms
+        self.due_ms = end_ms if end_ms == NEVER_MS else max(end_ms, self.held_until_ms)
+
+    def do_next(self, now_ms: int) -> bool:
+        """Sweep one row away that is nobody's, or end one lease; return whether there was one."""
+        if self._unswept:
+            done = self._sweep_one(now_ms)
+        else:
+            done = now_ms >= self.held_until_ms and self._end_one(now_ms)
+        if self._unswept:
+            self.due_ms = 0
+        else:
+            self._note_end()
+        return done
+
+    def _end_one(self, now_ms: int) -> bool:
+        row = self.flights.next_ended(now_ms)
+        if row is None:
+            return False
+        group = self.groups.numbered(row.group)
+        if group is None or self._is_nobodys(row):
+            self.flights.finish(row, now_ms)
+        elif row.attempts >= group.settings.attempts_max:
+            self._use_up(group, row, EXPIRED, now_ms)
+        else:
+            self.flights.put_back(row, WAITING, row.due_ms, EXPIRED)
+        if group is not None:
+            self._stir(group)
+        return True
+
+    def _sweep(self, pairs: Iterable[tuple[int, int]]) -> None:
+        for pair in pairs:
+            heappush(self._unswept, pair)
+        if self._unswept:
+            self.due_ms = 0
+            self._timetable.note(0)
+
+    def _sweep_one(self, now_ms: int) -> bool:
+        while self._unswept:
+            row = self.flights.oldest(*self._unswept[0])
+            if row is not None and self._is_nobodys(row):
+                group = self.groups.numbered(row.group)
+                if group is not None:
+                    self.groups.table.touch(group.name)
+                    group.expired += 1
+                    self._stir(group)
+                self.flights.finish(row, now_ms)
+                return True
+            heappop(self._unswept)
+        return False
+
+    # -- inside
+
+    def _is_nobodys(self, row: Flight) -> bool:
+        queue = self._queues.get(row.queue)
+        return (
+            queue is None
+            or row.offset < queue.start_offset
+            or self.groups.numbered(row.group) is None
+        )
+
+    def _held(
+        self,
+        group: QueueGroup,
+        names: tuple[tuple[int, int, tuple[int, ...]], ...],
+        *,
+        settled_is_well: bool,
+    ) -> tuple[list[Flight], tuple[tuple[int, int], ...]]:
+        """Return what is held under its handle, and what is not.
+
+        What was finished or given back is neither, where that is well: asked again, since
+        the answer was lost, an acknowledgement is the one that was made.
+        """
+        number = group.number
+        rows = self.flights.table.rows
+        found: dict[Key, Flight] = {}
+        stale: list[tuple[int, int]] = []
+        for handle, queue, offsets in names:
+            cursor = self.groups.cursors.get((number, queue)) if settled_is_well else None
+            finished = 0 if cursor is None else cursor.next
+            for offset in offsets:
+                key = (number, queue, offset)
+                row = rows.get(key)
+                if row is None:
+                    if offset >= finished:
+                        stale.append((queue, offset))
+                elif row.handle != handle:
+                    if row.given_back_by != handle or not settled_is_well:
+                        stale.append((queue, offset))
+                else:
+                    found[key] = row
+        if stale and not found and len(stale) == sum(len(offsets) for _, _, offsets in names):
+            queue, offset = stale[0]
+            raise StaleLease(
+                f"message {offset} of queue {queue} is not leased to you (any more) in group "
+                f"{group.name!r}"
+            )
+        return list(found.values()), tuple(stale)
+
+    def _use_up(
+        self, group: QueueGroup, row: Flight, reason: str, now_ms: int, handle: int = 0
+    ) -> None:
+        """The attempts of a message are used up, said by whoever held it under ``handle``."""
+        match group.settings.poison:
+            case Poison.SKIP:
+                self._skip(group, row, now_ms)
+            case Poison.BLOCK:
+                self.flights.put_back(row, BLOCKED, now_ms, reason, handle)
+            case _:
+                self.flights.put_back(row, DEAD, now_ms, reason, handle)
+
+    def _skip(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
+        self.flights.finish(row, now_ms)
+        self.groups.table.touch(group.name)
+        group.skipped += 1
+
+    def _stir(self, group: QueueGroup) -> None:
+        self._stirred.add(group.name)
+
+
+def _message(row: Flight) -> tuple[int, int, int]:
+    return row.queue, row.offset, row.attempts

@@ -1,0 +1,419 @@
+"""Receiving for queue-style groups: long polls that lease messages when there are some.
+
+::
+
+    receive --> messages are there   --> propose ReceiveMessages --> leased --> bodies --> answer
+            --> none                 --> stand in the group's line; apply wakes it
+
+Who came first gets the next message, and no more are woken than there are messages for: each
+lease is a commit. A request that is asked again (its answer was lost, its connection broke)
+finds its messages under its handle. What was leased for somebody who has gone is given back,
+as nobody tried it.
+
+With order by key the leader reads the keys of what comes next and tells them to the machine,
+which never looks into a payload; then one request of a group is proposed at a time.
+"""
+
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from raftlog.base.errors import BadRequest, GroupNotFound, NotLeader, RaftlogError, Throttled
+from raftlog.base.ids import Index
+from raftlog.base.limits import FETCH_WAIT_NS_MAX, MESSAGES_PER_RECEIVE_MAX, PENDING_READS_MAX
+from raftlog.broker.codec import write_command
+from raftlog.broker.lease_commands import (
+    GiveBack,
+    KeyRuns,
+    Leased,
+    ReceiveMessages,
+    ReturnMessages,
+)
+from raftlog.broker.queue_groups import QueueGroup
+from raftlog.broker.timetable import NEVER_MS
+from raftlog.node.ports import Reader, Timer
+from raftlog.service.fifo_keys import FifoKeys
+from raftlog.service.leased_bodies import Gathered, LeasedBodies, Message
+from raftlog.service.log_time import LogTime
+from raftlog.service.proposing import Reply, propose, propose_unheard
+from raftlog.service.read import ReadService
+
+PAUSE_NS: Final = 2_000_000
+"""Who got nothing although something seemed to be there looks again after so long."""
+
+
+class Receive(msgspec.Struct, frozen=True, gc=False):
+    """Lease up to ``count`` messages under ``handle``; wait for the first up to ``wait_ns``."""
+
+    group: str
+    handle: int
+    count: int
+    wait_ns: int = 0
+    lease_ms: int | None = None
+
+
+class Received(msgspec.Struct, frozen=True):
+    """Leased messages with their bodies, and how long the leases are."""
+
+    gathered: Gathered
+    lease_ms: int
+
+
+class _Line:
+    """Those that wait for the messages of one group, and those that are being served."""
+
+    __slots__ = (
+        "is_served",
+        "pause_until_ns",
+        "proposals",
+        "proposed",
+        "timer",
+        "timer_ns",
+        "waiting",
+    )
+
+    def __init__(self) -> None:
+        self.waiting: deque[Receiving] = deque()
+        self.proposals = 0
+        self.proposed = 0
+        """Messages that they ask for."""
+        self.timer: Timer | None = None
+        self.timer_ns = 0
+        self.pause_until_ns = 0
+        self.is_served = False
+        """Whether somebody is in the middle of it: proposals may be refused at once."""
+
+
+class ReceiveService:
+    """Receives for the queue-style groups of one shard, while this node leads it."""
+
+    def __init__(self, read: ReadService, reader: Reader) -> None:
+        self.replica: Final = read.replica
+        self.machine: Final = read.machine
+        self.scheduler: Final = read.scheduler
+        self.bodies: Final = LeasedBodies(read, reader)
+        self._keys: Final = FifoKeys(read, reader)
+        self._time: Final = LogTime(read.machine, read.scheduler)
+        self._lines: Final[dict[str, _Line]] = {}
+        self._by_handle: Final[dict[tuple[str, int], Receiving]] = {}
+        self.waiting = 0
+        self.receives = 0
+        self.messages = 0
+        read.on_touched = self._touched
+        read.replica.on_applied(self._applied)
+
+    def receive(self, request: Receive, reply: Reply[Received]) -> "Receiving":
+        """Start one; ``reply`` may be called before this returns.
+
+        ``GroupNotFound``, ``BadRequest`` (count, handle, length of the lease), ``Throttled``
+        (too many messages are in flight, or too many wait), ``NotLeader``.
+        """
+        self.receives += 1
+        receiving = Receiving(self, request, reply)
+        before = self._by_handle.get(receiving.key)
+        if before is not None:
+            before.superseded()
+        try:
+            write_command(receiving.command(()))
+        except BadRequest as error:
+            receiving.end(error)
+            return receiving
+        if not self.replica.leads:
+            receiving.end(NotLeader(self.replica.leader))
+        elif self.waiting >= PENDING_READS_MAX:
+            receiving.end(Throttled(f"{self.waiting} requests wait for messages already", 1.0))
+        elif self.machine.leasing.groups.get(request.group) is None:
+            self._make_sure(receiving)
+        else:
+            self._by_handle[receiving.key] = receiving
+            self._begin(receiving)
+        return receiving
+
+    def leadership_lost(self) -> None:
+        """Somebody else leads, or nobody: who waits asks there."""
+        for line in list(self._lines.values()):
+            while line.waiting:
+                line.waiting[0].end(NotLeader(self.replica.leader))
+
+    # -- for ``Receiving``
+
+    def forget(self, receiving: "Receiving") -> None:
+        """It has ended."""
+        if self._by_handle.get(receiving.key) is receiving:
+            del self._by_handle[receiving.key]
+        line = self._lines.get(receiving.request.group)
+        if line is not None:
+            if receiving.stands_in_line:
+                receiving.stands_in_line = False
+                line.waiting.remove(receiving)
+                self.waiting -= 1
+            self._tidy(receiving.request.group, line)
+
+    def proposed(self, receiving: "Receiving", outcome: Leased | RaftlogError) -> None:
+        """A proposal has ended."""
+        name = receiving.request.group
+        line = self._lines[name]
+        line.proposals -= 1
+        line.proposed -= receiving.request.count
+        if isinstance(outcome, Leased) and not outcome.messages:
+            line.pause_until_ns = self.scheduler.now_ns() + PAUSE_NS
+            if not receiving.has_ended:
+                self._stand(receiving, line, first=True)
+        self._serve(name, line)
+
+    # -- inside
+
+    def _begin(self, receiving: "Receiving") -> None:
+        name = receiving.request.group
+        line = self._lines.setdefault(name, _Line())
+        group = self.machine.leasing.groups.find(name)
+        if self.machine.leasing.flights.granted(group.number, receiving.request.handle):
+            self._propose(group, line, receiving)  # asked again: it has them already
+            return
+        self._stand(receiving, line, first=False)
+        self._serve(name, line)
+        receiving.arm()
+
+    def _stand(self, receiving: "Receiving", line: _Line, *, first: bool) -> None:
+        if first:
+            line.waiting.appendleft(receiving)
+        else:
+            line.waiting.append(receiving)
+        receiving.stands_in_line = True
+        self.waiting += 1
+
+    def _make_sure(self, receiving: "Receiving") -> None:
+        """Say that there is no such group only when that is certain: this leader may be new."""
+        name = receiving.request.group
+
+        def ready(error: RaftlogError | None) -> None:
+            if receiving.has_ended:
+                return
+            if error is not None:
+                receiving.end(error)
+            elif self.machine.leasing.groups.get(name) is None:
+                receiving.end(GroupNotFound(f"there is no queue-style group {name!r}"))
+            else:
+                self._by_handle[receiving.key] = receiving
+                self._begin(receiving)
+
+        self.replica.read_index(ready)
+
+    def _touched(self, queues: set[int]) -> None:
+        """There are new records in some queues, or they moved, or went."""
+        if not self._lines:
+            return
+        machine = self.machine
+        topics = {row.topic for number in queues if (row := machine.queues.get(number))}
+        self._wake({name for topic in topics for name in machine.leasing.groups.of_topic(topic)})
+
+    def _applied(self, _index: Index) -> None:
+        self._wake(self.machine.leasing.take_stirred())
+
+    def _wake(self, names: set[str]) -> None:
+        self._time.note()
+        for name in names & self._lines.keys():
+            line = self._lines[name]
+            line.pause_until_ns = 0
+            self._serve(name, line)
+
+    def _serve(self, name: str, line: _Line) -> None:
+        """Propose for those who wait, as long as there is something for them."""
+        leasing = self.machine.leasing
+        group = leasing.groups.get(name)
+        if group is None:
+            while line.waiting:
+                line.waiting[0].end(GroupNotFound(f"queue-style group {name!r} was deleted"))
+            self._tidy(name, line)
+            return
+        if line.is_served:
+            return
+        line.is_served = True
+        now_ns = self.scheduler.now_ns()
+        while line.waiting and line.pause_until_ns <= now_ns:
+            if line.proposals and group.settings.fifo:
+                break
+            now_ms = self._time.now_ms()
+            if leasing.ready(group, now_ms, line.proposed + 1) <= line.proposed:
+                break
+            receiving = line.waiting.popleft()
+            receiving.stands_in_line = False
+            self.waiting -= 1
+            self._propose(group, line, receiving)
+        line.is_served = False
+        self._arm(name, line, group, now_ns)
+        self._tidy(name, line)
+
+    def _propose(self, group: QueueGroup, line: _Line, receiving: "Receiving") -> None:
+        line.proposals += 1
+        line.proposed += receiving.request.count
+        if group.settings.fifo:
+            self._keys.tell(group, receiving.request.count, receiving.propose)
+        else:
+            receiving.propose(())
+
+    def _arm(self, name: str, line: _Line, group: QueueGroup, now_ns: int) -> None:
+        """Look again when what waits may be leased, or after a pause."""
+        at_ns = line.pause_until_ns if line.pause_until_ns > now_ns else 0
+        if line.waiting and not at_ns:
+            wait_ms = self.machine.leasing.flights.next_wait_ms(group.number)
+            if wait_ms != NEVER_MS and not line.proposals:
+                at_ns = now_ns + max(self._time.left_ns(wait_ms), PAUSE_NS)
+        if not line.waiting:
+            at_ns = 0
+        if line.timer is not None and line.timer_ns == at_ns:
+            return
+        if line.timer is not None:
+            line.timer.cancel()
+            line.timer = None
+        if at_ns:
+            line.timer_ns = at_ns
+
+            def wake() -> None:
+                line.timer = None
+                self._serve(name, line)
+
+            line.timer = self.scheduler.call_later(at_ns - now_ns, wake)
+
+    def _tidy(self, name: str, line: _Line) -> None:
+        if not line.waiting and not line.proposals:
+            if line.timer is not None:
+                line.timer.cancel()
+                line.timer = None
+            if self._lines.get(name) is line:
+                del self._lines[name]
+
+
+class Receiving:
+    """One request under way."""
+
+    __slots__ = (
+        "_deadline_ns",
+        "_is_superseded",
+        "_reply",
+        "_service",
+        "_timer",
+        "has_ended",
+        "key",
+        "request",
+        "stands_in_line",
+    )
+
+    def __init__(self, service: ReceiveService, request: Receive, reply: Reply[Received]) -> None:
+        self.request = request
+        self.key = (request.group, request.handle)
+        self.has_ended = False
+        self.stands_in_line = False
+        self._is_superseded = False
+        self._service = service
+        self._reply = reply
+        self._timer: Timer | None = None
+        wait_ns = min(max(request.wait_ns, 0), FETCH_WAIT_NS_MAX)
+        self._deadline_ns = service.scheduler.now_ns() + wait_ns
+
+    def command(self, keys: KeyRuns) -> ReceiveMessages:
+        """Return the command.
+
+        Raises:
+            BadRequest: There can be none for such a request.
+        """
+        request = self.request
+        count = min(request.count, MESSAGES_PER_RECEIVE_MAX)
+        return ReceiveMessages(request.group, request.handle, count, request.lease_ms, keys)
+
+    def propose(self, keys: KeyRuns | RaftlogError) -> None:
+        """Lease, now that there is something, whose keys are these (or can't be told)."""
+        service = self._service
+
+        def leased(outcome: Leased | RaftlogError) -> None:
+            if self.has_ended:
+                if isinstance(outcome, Leased) and not self._is_superseded:
+                    self._give_back([*outcome.messages])
+            elif isinstance(outcome, RaftlogError):
+                self.end(outcome)
+            elif outcome.messages:
+                service.messages += len(outcome.messages)
+                service.bodies.find(outcome.messages, self._gathered)
+            elif service.scheduler.now_ns() >= self._deadline_ns:
+                self._end_empty()
+            service.proposed(self, outcome)
+
+        if isinstance(keys, RaftlogError):
+            leased(keys)
+        else:
+            propose(service.replica, lambda: self.command(keys), Leased, leased)
+
+    def arm(self) -> None:
+        """End the wait in time."""
+        if self.has_ended or not self.stands_in_line:
+            return
+        left_ns = self._deadline_ns - self._service.scheduler.now_ns()
+        if left_ns <= 0:
+            self._end_empty()
+        else:
+            self._timer = self._service.scheduler.call_later(left_ns, self._expire)
+
+    def cancel(self) -> None:
+        """Nobody wants the answer any more; ``reply`` is not called."""
+        if not self.has_ended:
+            self._finish()
+
+    def superseded(self) -> None:
+        """The same was asked again: that one is answered."""
+        self._is_superseded = True
+        self.cancel()
+
+    def end(self, answer: Received | RaftlogError) -> None:
+        """Answer."""
+        self._finish()
+        self._reply(answer)
+
+    def _end_empty(self) -> None:
+        self.end(Received(Gathered([], []), 0))
+
+    def _finish(self) -> None:
+        self.has_ended = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._service.forget(self)
+
+    def _expire(self) -> None:
+        self._timer = None
+        if self.stands_in_line:  # else a proposal is under way, and ends soon
+            self._end_empty()
+
+    def _gathered(self, found: Gathered) -> None:
+        if self.has_ended:
+            if not self._is_superseded:
+                self._give_back([*found.left, *_messages_of(found)])
+            return
+        self._give_back(found.left)
+        if found.error is not None and not found.batches:
+            self.end(found.error)
+            return
+        group = self._service.machine.leasing.groups.get(self.request.group)
+        group_ms = 0 if group is None else group.settings.lease_ms
+        self.end(Received(found, self.request.lease_ms or group_ms))
+
+    def _give_back(self, messages: list[Message]) -> None:
+        """End leases of what nobody gets."""
+        if not messages:
+            return
+        by_queue: dict[int, list[int]] = {}
+        for queue, offset, _ in messages:
+            by_queue.setdefault(queue, []).append(offset)
+        names = tuple(
+            (self.request.handle, queue, tuple(offsets)) for queue, offsets in by_queue.items()
+        )
+        value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED)
+        propose_unheard(self._service.replica, value)
+
+
+def _messages_of(found: Gathered) -> list[Message]:
+    return [
+        (batch.queue, batch.base_offset + number, 0)
+        for batch in found.batches
+        for number in batch.numbers
+    ]

@@ -1,0 +1,338 @@
+"""Receiving: who waits is served in turn, as soon as there is something, and never twice."""
+
+import pytest
+
+from raftlog.base.errors import (
+    BadRequest,
+    GroupNotFound,
+    NotLeader,
+    RaftlogError,
+    Throttled,
+)
+from raftlog.base.ids import Offset
+from raftlog.broker.invariants import check
+from raftlog.broker.lease_commands import AckMessages, Settled
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.service import receiving
+from raftlog.service.burying import Burying, Fact
+from raftlog.service.leases import LeaseService, QueueGroupState
+from raftlog.service.proposing import propose
+from raftlog.service.read import ReadRequest, ReadResult
+from raftlog.service.receiving import Receive, Received, ReceiveService, Receiving
+from raftlog.wire.batch import Batch, encode_columns
+from tests.service.fakes import FakeReader
+from tests.service.test_read import World as ReadWorld
+
+SECOND = 1_000_000_000
+GROUP = "work"
+A, B, C = 11, 12, 13
+
+
+class World(ReadWorld):
+    """A topic of one queue, a group over it, and a leader."""
+
+    def __init__(self, **changes: object) -> None:
+        super().__init__()
+        self.reader = FakeReader()
+        self.receiving = ReceiveService(self.service, self.reader)
+        self.burying = Burying(self.service, self.reader)
+        self.leases = LeaseService(self.replica, self.replica.machine)
+        self.told: dict[int, list[Received | RaftlogError]] = {}
+        self.settled: list[Settled | RaftlogError] = []
+        self.open(**changes)
+
+    def open(self, **changes: object) -> QueueGroupState | RaftlogError:
+        told: list[QueueGroupState | RaftlogError] = []
+        made = QueueGroupChanges(**changes)  # type: ignore[arg-type]
+        self.leases.open(lambda: OpenQueueGroup(GROUP, ("first",), made), told.append)
+        if self.replica.proposed:
+            self.replica.commit()
+        return told[0]
+
+    def send(self, *values: bytes, keys: list[bytes | None] | None = None) -> None:
+        self.store(encode_columns(values, keys, timestamp_ms=5))
+
+    def receive(self, handle: int, count: int = 1, *, wait_s: float = 5.0) -> Receiving:
+        answers = self.told.setdefault(handle, [])
+        request = Receive(GROUP, handle, count, int(wait_s * SECOND))
+        return self.receiving.receive(request, answers.append)
+
+    def turn(self) -> None:
+        """Let everything happen that is under way."""
+        for _ in range(9):
+            if self.replica.proposed:
+                self.replica.commit()
+            self.reader.run()
+            self.bodies.answer()
+        check(self.replica.machine)
+
+    def offsets(self, handle: int) -> list[int]:
+        """Return what was received under a handle; its record's value is its offset."""
+        (answer,) = self.told.pop(handle)
+        assert isinstance(answer, Received), answer
+        found = []
+        for leased in answer.gathered.batches:
+            records = list(Batch(leased.batch).records())
+            if not leased.picked:
+                records = [records[number] for number in leased.numbers]
+            offsets = [leased.base_offset + number for number in leased.numbers]
+            assert [record.value for record in records] == [b"%d" % at for at in offsets]
+            found += offsets
+        return found
+
+    def ack(self, handle: int, *offsets: int) -> None:
+        propose(
+            self.replica,
+            lambda: AckMessages(GROUP, ((handle, self.queue, offsets),)),
+            Settled,
+            self.settled.append,
+        )
+        self.turn()
+
+    def pass_ms(self, ms: int) -> None:
+        """Let the clocks go on; no entry comes by itself."""
+        self.replica.log_time_ms += ms
+        self.scheduler.advance(ms * 1_000_000)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_what_is_there_is_given_at_once(world: World) -> None:
+    """With its attempts, and how long the lease is."""
+    world.send(b"0", b"1", b"2")
+    world.receive(A, 2)
+    world.turn()
+    (answer,) = world.told[A]
+    assert isinstance(answer, Received)
+    assert answer.lease_ms == 30_000
+    assert [batch.attempts for batch in answer.gathered.batches] == [[1, 1]]
+    assert world.offsets(A) == [0, 1]
+
+
+def test_who_waits_is_woken_by_the_next_message_in_turn(world: World) -> None:
+    """One message wakes one of them: each lease is a commit."""
+    world.receive(A)
+    world.receive(B)
+    assert (world.replica.proposed, world.receiving.waiting) == (0, 2)
+    world.send(b"0")
+    assert (world.replica.proposed, world.receiving.waiting) == (1, 1)
+    world.turn()
+    assert world.offsets(A) == [0]
+    assert world.told[B] == []
+    world.send(b"1")
+    world.turn()
+    assert world.offsets(B) == [1]
+    assert (world.receiving.waiting, world.scheduler.armed) == (0, 0)
+
+
+def test_a_wait_ends_in_time_with_nothing(world: World) -> None:
+    """And at once for who does not wait."""
+    world.receive(A, wait_s=0)
+    assert world.offsets(A) == []
+    world.receive(A, wait_s=1)
+    world.scheduler.advance(SECOND)
+    assert world.offsets(A) == []
+    assert (world.receiving.waiting, world.scheduler.armed) == (0, 0)
+
+
+def test_a_retry_is_received_when_its_time_has_come(world: World) -> None:
+    """Although no entry comes then."""
+    world.open(retry_ms=(700,))
+    world.send(b"0")
+    world.receive(A)
+    world.turn()
+    world.leases.give_back(
+        GROUP, ((A, world.queue, (0,)),), world.settled.append, how=0, reason="no"
+    )
+    world.turn()
+    world.receive(B)
+    world.pass_ms(600)
+    assert world.replica.proposed == 0
+    world.pass_ms(101)
+    world.turn()
+    assert world.offsets(B) == [0]
+
+
+def test_who_got_nothing_waits_on_and_first(world: World) -> None:
+    """The log's clock may be a little behind ours."""
+    world.open(retry_ms=(700,))
+    world.send(b"0")
+    world.receive(A)
+    world.turn()
+    world.leases.give_back(GROUP, ((A, world.queue, (0,)),), world.settled.append, how=0)
+    world.turn()
+    world.receive(B)
+    world.receive(C)
+    world.scheduler.advance(700_000_000)
+    world.replica.log_time_ms += 698
+    world.replica.commit()
+    assert world.told[B] == []
+    assert world.replica.proposed == 0, "it does not ask again and again"
+    world.pass_ms(2)
+    world.turn()
+    assert world.offsets(B) == [0]
+    assert world.told[C] == []
+
+
+def test_asked_again_with_its_handle_it_gets_the_same(world: World) -> None:
+    """Also while the first request is under way; that one is never answered."""
+    world.send(b"0", b"1", b"2")
+    world.receive(A, 2)
+    world.told.clear()
+    world.receive(A, 2)
+    world.turn()
+    assert world.offsets(A) == [0, 1]
+    world.receive(A, 2)
+    world.turn()
+    assert world.offsets(A) == [0, 1]
+
+
+def test_what_is_leased_for_nobody_is_given_back_untried(world: World) -> None:
+    """Its consumer has gone before it was answered."""
+    world.send(b"0")
+    world.receive(A).cancel()
+    world.receive(B, wait_s=0)
+    world.turn()
+    world.receive(C)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    assert [batch.attempts for batch in answer.gathered.batches] == [[1]]
+    assert world.told[A] == []
+
+
+def test_more_than_an_answer_holds_is_given_back(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the next one's."""
+    monkeypatch.setattr("raftlog.service.leased_bodies.READ_BYTES_MAX", 300)
+    for at in range(6):
+        world.send(b"%d" % at)
+    world.receive(A, 6)
+    world.turn()
+    got = world.offsets(A)
+    assert 0 < len(got) < 6
+    world.receive(B, 6)
+    world.turn()
+    assert world.offsets(B)[0] == len(got)
+
+
+def test_of_a_large_batch_only_what_is_leased_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else who takes one message at a time would get all of them with each."""
+    monkeypatch.setattr("raftlog.service.leased_bodies.PICKED_FROM_BYTES", 100)
+    world.send(*(b"%d" % at for at in range(50)))
+    for handle in (A, B):
+        world.receive(handle)
+        world.turn()
+    assert world.receiving.bodies.picked == 2
+    (answer,) = world.told[B]
+    assert isinstance(answer, Received)
+    assert len(answer.gathered.batches[0].batch) < 100
+    assert (world.offsets(A), world.offsets(B)) == ([0], [1])
+
+
+def test_order_by_key_is_told_from_the_payload() -> None:
+    """A key whose message is out holds back the rest of its own, and nobody else's."""
+    world = World(fifo=True)
+    world.send(b"0", b"1", b"2", b"3", keys=[b"a", b"a", b"b", None])
+    world.receive(A, 10)
+    world.receive(B, 10)
+    world.turn()
+    assert world.offsets(A) == [0, 2, 3]
+    assert world.told[B] == []
+    world.ack(A, 0)
+    world.turn()
+    assert world.offsets(B) == [1]
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        (Receive(GROUP, 0, 1), BadRequest),
+        (Receive(GROUP, A, 0), BadRequest),
+        (Receive(GROUP, A, 1, lease_ms=1), BadRequest),
+    ],
+)
+def test_what_is_wrong_is_refused(
+    world: World, request_: Receive, expected: type[RaftlogError]
+) -> None:
+    """At once, and never in the log."""
+    answers: list[Received | RaftlogError] = []
+    world.receiving.receive(request_, answers.append)
+    assert type(answers[0]) is expected
+    assert world.replica.proposed == 0
+
+
+def test_an_unknown_group_is_one_only_when_that_is_certain(world: World) -> None:
+    """This leader may not have applied its making."""
+    answers: list[Received | RaftlogError] = []
+    world.receiving.receive(Receive("none", A, 1, SECOND), answers.append)
+    assert answers == []
+    world.replica.confirm()
+    assert isinstance(answers[0], GroupNotFound)
+
+
+def test_a_follower_serves_nobody_and_who_waits_is_told(world: World) -> None:
+    """Whoever leads now serves them."""
+    world.receive(A)
+    world.receive(B)
+    world.replica.leads = False
+    world.receiving.leadership_lost()
+    world.receive(C)
+    assert all(isinstance(world.told[each][0], NotLeader) for each in (A, B, C))
+    assert (world.receiving.waiting, world.scheduler.armed) == (0, 0)
+
+
+def test_many_that_are_refused_at_once_are_all_told(world: World) -> None:
+    """Without one call in another for each of them."""
+    for handle in range(1, 2_000):
+        world.receive(handle)
+    world.replica.refusal = NotLeader(None)
+    world.replica.machine.leasing._stir(world.replica.machine.leasing.groups.find(GROUP))
+    world.append.append(world.queue, encode_columns([b"v"] * 2_000, timestamp_ms=1), unheard)
+    world.replica.refusal = None
+    world.send(*[b"v"] * 2_000)
+    world.turn()
+    assert all(len(answers) == 1 for answers in world.told.values())
+
+
+def unheard(_outcome: object) -> None:
+    """Nobody waits for it."""
+
+
+def test_too_many_that_wait_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bound for every table."""
+    monkeypatch.setattr(receiving, "PENDING_READS_MAX", 1)
+    world.receive(A)
+    world.receive(B)
+    assert isinstance(world.told[B][0], Throttled)
+
+
+def test_a_consumer_that_never_acks_leaves_its_messages_to_others(world: World) -> None:
+    """When its lease ends, and as a dead letter when all attempts were such."""
+    world.open(attempts_max=2)
+    world.burying.begin()
+    world.send(b"0")
+    for handle in (A, B):
+        world.receive(handle)
+        world.turn()
+        assert world.offsets(handle) == [0]
+        world.pass_ms(30_000)
+        world.replica.commit()
+    world.turn()
+    topic = world.replica.machine.topics.find("%DLQ%work")
+    found: list[ReadResult | RaftlogError] = []
+    world.service.read(ReadRequest(topic.queues[0], Offset(0), 1_000), found.append)
+    (read,) = found
+    assert isinstance(read, ReadResult)
+    (letter,) = Batch(read.batches[0]).records()
+    headers = dict(letter.headers)
+    assert letter.value == b"0"
+    assert (headers[Fact.TOPIC], headers[Fact.ATTEMPTS]) == (b"first", b"2")
+    assert headers[Fact.REASON] == b"the lease ended"
+    assert world.burying.buried == 1
