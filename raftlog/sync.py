@@ -19,11 +19,11 @@ what the method of the same name says in ``raftlog.client``.
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from raftlog.base.errors import Closed, RaftlogError
 from raftlog.client import client as aio
@@ -35,55 +35,18 @@ from raftlog.client import producer as aio_producer
 from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
 from raftlog.client import topics as aio_topics
+from raftlog.client.blocking import Face as _Face
+from raftlog.client.blocking import blocking as _blocking
+from raftlog.client.blocking import on_loop as _on_loop
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
 
-A = TypeVar("A")
 R = TypeVar("R")
-P = ParamSpec("P")
 CHUNK: Final = 100
 """Messages that cross from the loop's thread at once."""
 IDLE_S: Final = 1.0
-
-
-class _Face(Generic[A]):
-    """The blocking face of an object that lives on the thread's loop."""
-
-    def __init__(self, thread: LoopThread, inner: A) -> None:
-        self._thread = thread
-        self._inner = inner
-
-
-def _blocking(
-    method: Callable[Concatenate[A, P], Awaitable[R]],
-) -> Callable[Concatenate[_Face[A], P], R]:
-    """Return ``method``, waiting for its result."""
-
-    @wraps(method)
-    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def work() -> R:
-            return await method(face._inner, *args, **kwargs)
-
-        return face._thread.run(work())
-
-    return call
-
-
-def _on_loop(
-    method: Callable[Concatenate[A, P], R],
-) -> Callable[Concatenate[_Face[A], P], R]:
-    """Return ``method``, which awaits nothing, called on the loop."""
-
-    @wraps(method)
-    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def work() -> R:
-            return method(face._inner, *args, **kwargs)
-
-        return face._thread.run(work())
-
-    return call
 
 
 class Topics(_Face[aio_topics.Topics]):
