@@ -31,9 +31,11 @@ from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
 from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
+from raftlog.client import messages as aio_messages
 from raftlog.client import producer as aio_producer
 from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
+from raftlog.client import search as aio_search
 from raftlog.client import topics as aio_topics
 from raftlog.client.blocking import Face as _Face
 from raftlog.client.blocking import blocking as _blocking
@@ -83,6 +85,45 @@ class Quotas(_Face[aio_quotas.Quotas]):
     set = _blocking(aio_quotas.Quotas.set)
     remove = _blocking(aio_quotas.Quotas.remove)
     list = _blocking(aio_quotas.Quotas.list)
+
+
+class Search(_Face[aio_search.Search]):
+    """A search: an iterator over what matches; for one thread at a time."""
+
+    def __init__(self, thread: LoopThread, inner: aio_search.Search) -> None:
+        super().__init__(thread, inner)
+        self._chunk: deque[Message] = deque()
+
+    step = _blocking(aio_search.Search.step)
+
+    def __iter__(self) -> Self:
+        """Iterate over what matches."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next record that matches; see the asynchronous ``__anext__``."""
+        while not self._chunk:
+            found = self.step()
+            if found is None:
+                raise StopIteration
+            self._chunk.extend(found)
+        return self._chunk.popleft()
+
+    @property
+    def progress(self) -> aio_search.SearchProgress:
+        """How far it is."""
+        return self._inner.progress
+
+
+class Messages(_Face[aio_messages.Messages]):
+    """The messages of a cluster."""
+
+    _search = _on_loop(aio_messages.Messages.search)
+
+    @wraps(aio_messages.Messages.search)
+    def search(self, topic: str, **options: Any) -> Search:
+        """Look for records; ``on_progress`` is called on the client's own thread."""
+        return Search(self._thread, self._search(topic, **options))
 
 
 class Members(_Face[aio_members.Members]):
@@ -367,6 +408,11 @@ class Client(_Face[aio.Client]):
     def quotas(self) -> Quotas:
         """Set, remove and list quotas of clients and topics."""
         return Quotas(self._thread, self._inner._quotas)
+
+    @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        return Messages(self._thread, self._inner._messages)
 
     @property
     def groups(self) -> Groups:
