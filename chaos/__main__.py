@@ -21,6 +21,7 @@ from chaos.live.faults import FAULTS
 from chaos.live.page import page, series_page
 from chaos.live.run import run
 from chaos.live.schedule import SCENARIOS, kinds_of
+from chaos.live.shim import compiler
 from chaos.live.verdict import Plan, Series, Verdict, plans_of
 from chaos.live.view import View, print_series, print_summary
 from chaos.mutants.patches import MUTANTS
@@ -57,6 +58,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--faults", default="", help="kinds or groups instead: power,kill,network")
     one.add_argument("--nodes", type=int, choices=(3, 5), default=3)
+    one.add_argument(
+        *("--shim",), action="store_true", help="power fails beneath the normal file layer; gcc"
+    )
     one.add_argument("--mutant", default="", help="a planted bug, by its name")
     one.add_argument("--report", type=Path, help="where the page goes: build/chaos-NAME-SEED.html")
     one.add_argument("--keep", action="store_true", help="keep the files if something is wrong")
@@ -72,11 +76,16 @@ def _plan(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Plan:
         parser.error(str(error))
     if given.mutant and given.mutant not in {mutant.name for mutant in MUTANTS}:
         parser.error(f"no mutant {given.mutant!r}; docs/reference/planted-bugs.md has them")
+    if given.shim:
+        kinds = tuple(kind for kind in kinds if not FAULTS[kind].needs_layer)
+        if not kinds or compiler() is None:
+            parser.error("--shim: no gcc is found" if kinds else "--shim: none of these faults")
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     return Plan(
         *(given.name, seed, given.time or scenario.time_s, given.nodes, kinds),
         mutant=given.mutant,
         faults=named,
+        shim=given.shim,
     )
 
 
