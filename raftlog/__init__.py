@@ -6,7 +6,7 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``);
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``);
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
 """
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from raftlog import errors as errors
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
+    from raftlog.client.handing_over import Sharing as Sharing
     from raftlog.client.later import DELAY_LEVELS as DELAY_LEVELS
     from raftlog.client.later import CancelOutcome as CancelOutcome
     from raftlog.client.later import DelayedReceipt as DelayedReceipt
@@ -50,6 +51,7 @@ _HOMES: Final = {
     "Receipt": "raftlog.client.receipts",
     "Record": "raftlog.wire.batch",
     "Settings": "raftlog.embedded",
+    "Sharing": "raftlog.client.handing_over",
     "StateMachine": "raftlog.embedded",
     "StoredBatch": "raftlog.client.receipts",
 }
@@ -70,6 +72,7 @@ __all__ = [
     "Receipt",
     "Record",
     "Settings",
+    "Sharing",
     "StateMachine",
     "StoredBatch",
     "errors",

@@ -25,7 +25,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
 
-from raftlog.base.errors import Closed, RaftlogError
+from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
@@ -300,14 +300,21 @@ class Consumer(_Face[aio_consumer.Consumer]):
             return
         last = dict(self._finished)
         last.update({(each.topic, each.queue): each for each in self._handed})
+        refused: RaftlogError | None = None
         for each in last.values():
-            self._thread.run(self._inner.commit(each))
+            try:
+                self._thread.run(self._inner.commit(each))
+            except (Fenced, UnknownMember) as error:  # the others are committed all the same
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        self._thread.run(aio_consumer.tell_lost(self._inner))
 
-    def events(self) -> Iterator[aio_consumer.Rebalanced | aio_consumer.Skipped]:
+    def events(self) -> Iterator[aio_consumer.Event]:
         """Yield what happens from now on; take them in a thread of their own."""
         events = self._inner.events()
 
-        async def more() -> aio_consumer.Rebalanced | aio_consumer.Skipped | None:
+        async def more() -> aio_consumer.Event | None:
             return await anext(events, None)
 
         while (event := self._thread.run(more())) is not None:

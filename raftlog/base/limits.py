@@ -91,6 +91,8 @@ GROUP_TOPICS_MAX: Final = 100
 MEMBERS_MAX: Final = 100_000
 """Members of all groups together."""
 CLAIMS_MAX: Final = 200_000
+SHARES_MAX: Final = 200_000
+"""Queues of all sticky and cooperative groups together."""
 OFFSETS_PER_COMMAND_MAX: Final = 10_000
 """Queues in one commit of offsets or one seek."""
 NAME_CHARACTERS_MAX: Final = 127

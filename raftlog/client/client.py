@@ -31,6 +31,7 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
+from raftlog.client.handing_over import Sharing
 from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
@@ -341,6 +342,7 @@ class Client:
         staleness: Duration | None = None,
         filter: str = "",  # noqa: A002  (what everybody calls it)
         tags: Sequence[str] = (),
+        sharing: Sharing | None = None,
     ) -> Consumer:
         """Return a member of a consumer group; it joins when it is entered or first asked.
 
@@ -363,6 +365,7 @@ class Client:
                 others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
                 them for all members, also those that run.
             tags: Only records with one of these tags; none: whatever the tag.
+            sharing: How it takes part in the group: assignor, fixed name, hooks.
 
         Raises:
             BadFilter: The filter does not parse; the text shows where.
@@ -372,10 +375,11 @@ class Client:
         """
         self._check()
         asker = self._asker.with_staleness(staleness_seconds(staleness))
+        sharing = sharing or Sharing()
         subscription = Subscription(
             group,
             (topics,) if isinstance(topics, str) else tuple(topics),
-            secrets.token_hex(8),
+            sharing.member or secrets.token_hex(8),
             self._client_id,
             start,
             on_lost,
@@ -383,8 +387,11 @@ class Client:
             seconds(commit_interval),
             seconds(session),
             record_filter(tags, filter),
+            sharing.assignor,
+            is_static=bool(sharing.member),
         )
-        return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
+        parts = (asker, self._catalog, subscription, sharing)
+        return self._own(Consumer(*parts, buffer_bytes=buffer_bytes))
 
     def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,

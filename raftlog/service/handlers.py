@@ -111,6 +111,7 @@ class ClientHandlers:
             Method.GROUP_CLAIM: with_(lambda shard: shard.claims, groups.claim),
             Method.GROUP_COMMIT: with_(lambda shard: shard.claims, groups.commit),
             Method.GROUP_SEEK: with_(lambda shard: shard.claims, groups.seek),
+            Method.GROUP_RELEASE: with_(lambda shard: shard.claims, groups.release),
             Method.GROUP_SUBSCRIBE: with_(lambda shard: shard.groups, groups.subscribe),
             Method.GROUP_DESCRIBE: with_(lambda shard: shard.groups, groups.describe),
             Method.GROUP_LIST: with_(lambda shard: shard.groups, groups.list_),

@@ -131,6 +131,7 @@ class Method(IntEnum):
     QUOTA_LIST = 162
 
     GROUP_SUBSCRIBE = 150
+    GROUP_RELEASE = 151
 
 
 class Flag(IntEnum):

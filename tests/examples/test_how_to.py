@@ -51,9 +51,15 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(asynchronous, cluster), tmp_path).splitlines()
         of_thread = run_example(seeded(synchronous, cluster), tmp_path)
+        (example,) = examples_of("share-a-group.md")
+        shared = run_example(seeded(example, cluster), tmp_path).splitlines()
 
     assert printed == ["receipt orders 0 fsync", "consumed 1003", "read 1003"]
     assert of_thread == "0 0\n"
+    assert shared == [
+        *("assigned: [0, 1]", "revoked: [1]"),
+        *("10 handed out, 10 of them different", "revoked: [0]"),
+    ]
 
 
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
