@@ -18,10 +18,10 @@ import asyncio
 import os
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar, Unpack
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import Closed, WrongLoop
@@ -36,6 +36,8 @@ from raftlog.client.members import Members
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
+from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
+from raftlog.client.queue_groups import GroupOptions, QueueGroups, opening_of
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
@@ -48,7 +50,7 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
 OnLost = Literal["error", "skip"]
-P = TypeVar("P", Producer, Consumer, Reader)
+P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader)
 
 
 class Client:
@@ -87,7 +89,7 @@ class Client:
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._parts: set[Producer | Consumer | Reader] = set()
+        self._parts: set[Producer | Consumer | QueueConsumer | Reader] = set()
         self._producer: Producer | None = None
         self._is_closed = False
         self._topics = Topics(self._asker, self._catalog)
@@ -95,6 +97,7 @@ class Client:
         self._members = Members(self._asker, self._router_of)
         self._delayed = DelayedMessages(self._asker, self._catalog)
         self._quotas = Quotas(self._asker)
+        self._queue_groups = QueueGroups(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -150,6 +153,12 @@ class Client:
         """List, describe, seek and delete consumer groups."""
         self._check()
         return self._groups
+
+    @property
+    def queue_groups(self) -> QueueGroups:
+        """Look at queue-style groups."""
+        self._check()
+        return self._queue_groups
 
     @property
     def delayed(self) -> DelayedMessages:
@@ -385,6 +394,28 @@ class Client:
             record_filter(tags, filter),
         )
         return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
+
+    def queue_consumer(
+        self,
+        group: str,
+        topics: str | Sequence[str] = (),
+        *,
+        limit: Duration | None = 600.0,
+        on_event: Callable[[HandlerEvent], None] | None = None,
+        **options: Unpack[GroupOptions],
+    ) -> QueueConsumer:
+        """Return a consumer of a queue-style group: each message is leased and settled by itself.
+
+        Args:
+            group: The group; it is made when a consumer of it is entered first.
+            topics: What it is to read, too; none: what it reads.
+            limit: Seconds after which a handler is reported and its lease not kept; None: never.
+            on_event: Told of handlers that fail or are overdue; None: they are logged.
+            options: What is to hold for the group from now on: see ``GroupOptions``.
+        """
+        self._check()
+        opening = opening_of(group, topics, options)
+        return self._own(QueueConsumer(self._asker, opening, limit=limit, on_event=on_event))
 
     def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,
