@@ -178,7 +178,7 @@ def test_events_reach_a_thread() -> None:
         seen: list[Any] = []
         thread = threading.Thread(target=lambda: seen.extend(consumer.events()))
         thread.start()
-        while not consumer._inner._listeners:
+        while not consumer.inner._listeners:
             threading.Event().wait(0.001)
         with consumer:
             pass
@@ -310,13 +310,13 @@ def test_what_came_to_an_interrupted_wait_is_handed_out_by_the_next(
         source_of(client, who) as source,
     ):
         client.send_batch("orders", [Record(b"x")] * 5)
-        run = client._thread.run
+        run = client.thread.run
 
         def interrupted(work: Any) -> None:
             run(work)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(client._thread, "run", interrupted)
+        monkeypatch.setattr(client.thread, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(source)
         monkeypatch.undo()
@@ -328,11 +328,11 @@ def test_a_record_does_not_go_with_the_error_behind_it() -> None:
     with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
         client.send("orders", b"x", queue=0)
         with client.reader("orders") as reader:
-            inbox = reader._inner._inbox
+            inbox = reader.inner._inbox
             while not inbox.has_items:
                 threading.Event().wait(0.001)
             fetch = next(each for each in inbox._fetches if each.place == 1)
-            client._thread.run(put(inbox, fetch, OffsetOutOfRange(0, 1, 2)))
+            client.thread.run(put(inbox, fetch, OffsetOutOfRange(0, 1, 2)))
             assert next(reader).offset == 0
             for _ in range(2):
                 with pytest.raises(OffsetOutOfRange):
@@ -351,3 +351,25 @@ def run_all(calls: list[Callable[[], None]]) -> None:
         thread.start()
     for thread in threads:
         thread.join(20)
+
+
+def test_a_thread_handles_leased_messages() -> None:
+    """By hand and in a pool of threads."""
+    with cluster(orders=1) as shard, sync.Client(shard.seeds) as client:
+        for number in range(4):
+            client.send("orders", b"%d" % number)
+        with client.queue_consumer("work", "orders", retry=[0]) as consumer:
+            first, second = consumer.receive(2)
+            with first.process() as message:
+                assert message.attempts == 1
+            with pytest.raises(ValueError, match="no"), second.process():
+                raise ValueError("no")
+            seen: list[bytes | None] = []
+
+            def handle(message: sync.QueueMessage) -> None:
+                seen.append(message.value)
+                if len(seen) == 3:
+                    threading.Thread(target=consumer.close).start()
+
+            consumer.run(handle, concurrency=2)
+            assert sorted(value or b"" for value in seen) == [b"1", b"2", b"3"]
