@@ -12,6 +12,7 @@ INPUT ?=
 LEDGER ?=
 MUTANT ?=
 TIME ?= 10m
+SCHEDULES ?= 1
 SEED ?=
 
 BIN := $(VENV)/bin
@@ -68,8 +69,8 @@ status: install ## Who leads, and how far each node is
 stop: install ## Stop the cluster; its data stays
 	$(BIN)/raftlog cluster down --config $(CONFIG)
 
-chaos: install ## Break a cluster of real processes for TIME (10m), from SEED; a report
-	$(BIN)/python -m chaos run all --time $(TIME) $(if $(SEED),--seed $(SEED))
+chaos: install ## Break a cluster of real processes for TIME (10m) in SCHEDULES (1), from SEED; a report
+	$(BIN)/python -m chaos run all --time $(TIME) --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
 chaos-minute: install ## The same for a minute, with one fault of each group
 	$(BIN)/python -m chaos run verify --seed 1

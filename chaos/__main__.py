@@ -18,11 +18,11 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.live.faults import FAULTS
-from chaos.live.page import page
+from chaos.live.page import page, series_page
 from chaos.live.run import run
 from chaos.live.schedule import SCENARIOS, kinds_of
-from chaos.live.verdict import Plan, Verdict
-from chaos.live.view import View, print_summary
+from chaos.live.verdict import Plan, Series, Verdict, plans_of
+from chaos.live.view import View, print_series, print_summary
 from chaos.mutants.patches import MUTANTS
 from raftlog.base.errors import RaftlogError
 
@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("name", choices=list(SCENARIOS), metavar="NAME", help=", ".join(SCENARIOS))
     one.add_argument("--seed", type=int, help="which schedule; without it, any")
     one.add_argument("--time", type=seconds_of, help="how long: 90s, 10m, 5h")
+    one.add_argument(
+        *("--schedules",), type=int, default=1, help="divide the time into so many runs; default 1"
+    )
     one.add_argument("--faults", default="", help="kinds or groups instead: power,kill,network")
     one.add_argument("--nodes", type=int, choices=(3, 5), default=3)
     one.add_argument("--mutant", default="", help="a planted bug, by its name")
@@ -90,10 +93,10 @@ def _list(console: Console) -> None:
         console.print(table)
 
 
-def _write_page(verdict: Verdict, path: Path | None) -> Path:
-    path = path or Path("build") / f"chaos-{verdict.plan.name}-{verdict.plan.seed}.html"
+def _write_page(text: str, plan: Plan, path: Path | None) -> Path:
+    path = path or Path("build") / f"chaos-{plan.name}-{plan.seed}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(verdict), "utf-8")
+    path.write_text(text, "utf-8")
     return path
 
 
@@ -117,20 +120,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _list(console)
         return 0
     plan = _plan(parser, given)
-    try:
-        with View(plan, console) as view:
-            verdict = asyncio.run(_until_told(run(plan, view.tell, keep=given.keep)))
-    except RaftlogError as error:
-        console.print(f"the run could not be made: {error}")
-        return 1
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        return INTERRUPTED
-    print_summary(verdict, console)
-    console.print(f"report: {_write_page(verdict, given.report)}", soft_wrap=True)
-    if verdict.is_interrupted:
-        return INTERRUPTED
-    return 1 if verdict.anomalies else 0
+    if given.schedules < 1 or plan.time_s / given.schedules < 1:
+        parser.error(f"{plan.time_s:g} s can't be divided into {given.schedules} schedules")
+    plans = plans_of(plan, given.schedules)
+    verdicts, code = _run_all(plans, console, keep=given.keep)
+    if not verdicts:
+        return code
+    series = Series(tuple(plans), tuple(verdicts))
+    if len(plans) == 1:
+        text = page(verdicts[0])
+    else:
+        print_series(series, console)
+        text = series_page(series)
+    console.print(f"report: {_write_page(text, plan, given.report)}", soft_wrap=True)
+    return code or (1 if series.anomalies else 0)
+
+
+def _run_all(plans: Sequence[Plan], console: Console, *, keep: bool) -> tuple[list[Verdict], int]:
+    """Run one after the other; return what was made, and the exit code if that was not all."""
+    verdicts: list[Verdict] = []
+    for plan in plans:
+        try:
+            with View(plan, console) as view:
+                verdict = asyncio.run(_until_told(run(plan, view.tell, keep=keep)))
+        except RaftlogError as error:
+            console.print(f"the run could not be made: {error}")
+            return verdicts, 1
+        except KeyboardInterrupt:
+            console.print("interrupted")
+            return verdicts, INTERRUPTED
+        verdicts.append(verdict)
+        print_summary(verdict, console)
+        if verdict.is_interrupted:
+            return verdicts, INTERRUPTED
+    return verdicts, 0
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``), and ``QueueConsumer`` with its ``QueueMessage``,
-  ``Reject`` and ``Retry``;
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``), and ``QueueConsumer`` with its
+  ``QueueMessage``, ``Reject`` and ``Retry``;
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
 """
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from raftlog import errors as errors
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
+    from raftlog.client.handing_over import Sharing as Sharing
     from raftlog.client.later import DELAY_LEVELS as DELAY_LEVELS
     from raftlog.client.later import CancelOutcome as CancelOutcome
     from raftlog.client.later import DelayedReceipt as DelayedReceipt
@@ -59,6 +60,7 @@ _HOMES: Final = {
     "Reject": "raftlog.client.queue_message",
     "Retry": "raftlog.client.queue_message",
     "Settings": "raftlog.embedded",
+    "Sharing": "raftlog.client.handing_over",
     "StateMachine": "raftlog.embedded",
     "StoredBatch": "raftlog.client.receipts",
 }
@@ -83,6 +85,7 @@ __all__ = [
     "Reject",
     "Retry",
     "Settings",
+    "Sharing",
     "StateMachine",
     "StoredBatch",
     "errors",

@@ -25,20 +25,23 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from raftlog.base.errors import Closed, RaftlogError
+from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
 from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
+from raftlog.client import messages as aio_messages
 from raftlog.client import producer as aio_producer
 from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
+from raftlog.client import search as aio_search
 from raftlog.client import topics as aio_topics
+from raftlog.client.blocking import Face as _Face
+from raftlog.client.blocking import blocking as _blocking
+from raftlog.client.blocking import on_loop as _on_loop
 from raftlog.client.blocking_queues import QueueConsumer, QueueGroups
-from raftlog.client.blocking_queues import QueueMessage as QueueMessage
 from raftlog.client.durations import Duration
-from raftlog.client.faces import Face, blocking, on_loop
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
@@ -49,78 +52,117 @@ CHUNK: Final = 100
 IDLE_S: Final = 1.0
 
 
-class Topics(Face[aio_topics.Topics]):
+class Topics(_Face[aio_topics.Topics]):
     """The topics of a cluster."""
 
-    create = blocking(aio_topics.Topics.create)
-    alter = blocking(aio_topics.Topics.alter)
-    delete = blocking(aio_topics.Topics.delete)
-    describe = blocking(aio_topics.Topics.describe)
-    offsets = blocking(aio_topics.Topics.offsets)
-    list = blocking(aio_topics.Topics.list)
+    create = _blocking(aio_topics.Topics.create)
+    alter = _blocking(aio_topics.Topics.alter)
+    delete = _blocking(aio_topics.Topics.delete)
+    describe = _blocking(aio_topics.Topics.describe)
+    offsets = _blocking(aio_topics.Topics.offsets)
+    list = _blocking(aio_topics.Topics.list)
 
 
-class Groups(Face[aio_groups.Groups]):
+class Groups(_Face[aio_groups.Groups]):
     """The consumer groups of a cluster."""
 
-    list = blocking(aio_groups.Groups.list)
-    describe = blocking(aio_groups.Groups.describe)
-    subscribe = blocking(aio_groups.Groups.subscribe)
-    seek = blocking(aio_groups.Groups.seek)
-    delete = blocking(aio_groups.Groups.delete)
+    list = _blocking(aio_groups.Groups.list)
+    describe = _blocking(aio_groups.Groups.describe)
+    subscribe = _blocking(aio_groups.Groups.subscribe)
+    seek = _blocking(aio_groups.Groups.seek)
+    delete = _blocking(aio_groups.Groups.delete)
 
 
-class DelayedMessages(Face[aio_later.DelayedMessages]):
+class DelayedMessages(_Face[aio_later.DelayedMessages]):
     """The delayed messages of a cluster."""
 
-    cancel = blocking(aio_later.DelayedMessages.cancel)
-    list = blocking(aio_later.DelayedMessages.list)
+    cancel = _blocking(aio_later.DelayedMessages.cancel)
+    list = _blocking(aio_later.DelayedMessages.list)
 
 
-class Quotas(Face[aio_quotas.Quotas]):
+class Quotas(_Face[aio_quotas.Quotas]):
     """The quotas of a cluster."""
 
-    set = blocking(aio_quotas.Quotas.set)
-    remove = blocking(aio_quotas.Quotas.remove)
-    list = blocking(aio_quotas.Quotas.list)
+    set = _blocking(aio_quotas.Quotas.set)
+    remove = _blocking(aio_quotas.Quotas.remove)
+    list = _blocking(aio_quotas.Quotas.list)
 
 
-class Members(Face[aio_members.Members]):
+class Search(_Face[aio_search.Search]):
+    """A search: an iterator over what matches; for one thread at a time."""
+
+    def __init__(self, thread: LoopThread, inner: aio_search.Search) -> None:
+        super().__init__(thread, inner)
+        self._chunk: deque[Message] = deque()
+
+    step = _blocking(aio_search.Search.step)
+
+    def __iter__(self) -> Self:
+        """Iterate over what matches."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next record that matches; see the asynchronous ``__anext__``."""
+        while not self._chunk:
+            found = self.step()
+            if found is None:
+                raise StopIteration
+            self._chunk.extend(found)
+        return self._chunk.popleft()
+
+    @property
+    def progress(self) -> aio_search.SearchProgress:
+        """How far it is."""
+        return self._inner.progress
+
+
+class Messages(_Face[aio_messages.Messages]):
+    """The messages of a cluster."""
+
+    _search = _on_loop(aio_messages.Messages.search)
+
+    @wraps(aio_messages.Messages.search)
+    def search(self, topic: str, **options: Any) -> Search:
+        """Look for records; ``on_progress`` is called on the client's own thread."""
+        return Search(self._thread, self._search(topic, **options))
+
+
+class Members(_Face[aio_members.Members]):
     """The nodes of a cluster."""
 
-    list = blocking(aio_members.Members.list)
-    add = blocking(aio_members.Members.add)
-    promote = blocking(aio_members.Members.promote)
-    demote = blocking(aio_members.Members.demote)
-    remove = blocking(aio_members.Members.remove)
-    prefer = blocking(aio_members.Members.prefer)
+    list = _blocking(aio_members.Members.list)
+    add = _blocking(aio_members.Members.add)
+    promote = _blocking(aio_members.Members.promote)
+    demote = _blocking(aio_members.Members.demote)
+    remove = _blocking(aio_members.Members.remove)
+    prefer = _blocking(aio_members.Members.prefer)
 
 
-class Producer(Face[aio_producer.Producer]):
+class Producer(_Face[aio_producer.Producer]):
     """A producer; any thread may send. Each thread's records stay in order."""
 
-    send = blocking(aio_producer.Producer.send)
-    send_batch = blocking(aio_producer.Producer.send_batch)
-    send_later = blocking(aio_producer.Producer.send_later)
-    oneway = on_loop(aio_producer.Producer.oneway)
-    ready = blocking(aio_producer.Producer.ready)
-    flush = blocking(aio_producer.Producer.flush)
-    resolve = blocking(aio_producer.Producer.resolve)
-    close = blocking(aio_producer.Producer.aclose)
+    send = _blocking(aio_producer.Producer.send)
+    send_batch = _blocking(aio_producer.Producer.send_batch)
+    send_later = _blocking(aio_producer.Producer.send_later)
+    oneway = _on_loop(aio_producer.Producer.oneway)
+    ready = _blocking(aio_producer.Producer.ready)
+    flush = _blocking(aio_producer.Producer.flush)
+    resolve = _blocking(aio_producer.Producer.resolve)
+    close = _blocking(aio_producer.Producer.aclose)
 
     @wraps(aio_producer.Producer.post)
     def post(self, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Receipt]:
         """Send without waiting; the future is a thread's."""
 
         async def work() -> concurrent.futures.Future[Receipt]:
-            return _for_threads(self.inner.post(*args, **kwargs))
+            return _for_threads(self._inner.post(*args, **kwargs))
 
-        return self.thread.run(work())
+        return self._thread.run(work())
 
     @property
     def status(self) -> ProducerStatus:
         """What it holds, and what hinders it."""
-        return self.inner.status
+        return self._inner.status
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -136,14 +178,14 @@ class Producer(Face[aio_producer.Producer]):
         self.close(flush=kind is None or issubclass(kind, Exception))
 
 
-class Reader(Face[aio_reader.Reader]):
+class Reader(_Face[aio_reader.Reader]):
     """A reader; for one thread at a time."""
 
     def __init__(self, thread: LoopThread, inner: aio_reader.Reader) -> None:
         super().__init__(thread, inner)
         self._chunk: deque[Message] = deque()
 
-    close = blocking(aio_reader.Reader.aclose)
+    close = _blocking(aio_reader.Reader.aclose)
 
     def __iter__(self) -> Self:
         """Iterate over messages."""
@@ -152,7 +194,7 @@ class Reader(Face[aio_reader.Reader]):
     def __next__(self) -> Message:
         """Return the next message; see the asynchronous ``__anext__``."""
         if not self._chunk:
-            self.thread.run(self._fill())
+            self._thread.run(self._fill())
         if not self._chunk:
             raise StopIteration
         return self._chunk.popleft()
@@ -160,42 +202,42 @@ class Reader(Face[aio_reader.Reader]):
     async def _fill(self) -> None:
         """Fill the chunk, on the loop: what came to an interrupted wait is there for the next."""
         with suppress(StopAsyncIteration):
-            self._chunk.append(await anext(self.inner))
+            self._chunk.append(await anext(self._inner))
             with suppress(RaftlogError):  # the next one who asks is told
-                self._chunk.extend(await self.inner.poll(CHUNK - 1, timeout=0))
+                self._chunk.extend(await self._inner.poll(CHUNK - 1, timeout=0))
 
     def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
         """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
 
         async def fill() -> None:
-            self._chunk.extend(await self.inner.poll(count, timeout=timeout))
+            self._chunk.extend(await self._inner.poll(count, timeout=timeout))
 
         if not self._chunk:
-            self.thread.run(fill())
+            self._thread.run(fill())
         return [self._chunk.popleft() for _ in range(min(count, len(self._chunk)))]
 
     def batches(self) -> Iterator[StoredBatch]:
         """Yield the stored batches: no object for each record."""
-        batches = self.inner.batches()
+        batches = self._inner.batches()
 
         async def more() -> StoredBatch | None:
             return await anext(batches, None)
 
-        while (batch := self.thread.run(more())) is not None:
+        while (batch := self._thread.run(more())) is not None:
             yield batch
 
     @property
     def status(self) -> aio_reader.ReaderStatus:
         """How far it is; up to 100 messages may be on their way to the iteration."""
-        return self.inner.status
+        return self._inner.status
 
     def __enter__(self) -> Self:
         """Find the start."""
 
         async def enter() -> None:
-            await self.inner.__aenter__()
+            await self._inner.__aenter__()
 
-        self.thread.run(enter())
+        self._thread.run(enter())
         return self
 
     def __exit__(
@@ -208,7 +250,7 @@ class Reader(Face[aio_reader.Reader]):
         self.close()
 
 
-class Consumer(Face[aio_consumer.Consumer]):
+class Consumer(_Face[aio_consumer.Consumer]):
     """A member of a group; for one thread at a time.
 
     Messages cross from the loop's thread by the hundred. What this thread has not
@@ -237,21 +279,21 @@ class Consumer(Face[aio_consumer.Consumer]):
             if self._is_closed:
                 raise StopIteration
             self._finished.clear()  # the next poll says so of all of them
-            self.thread.run(self._fill(CHUNK, IDLE_S))
+            self._thread.run(self._fill(CHUNK, IDLE_S))
         message = self._chunk.popleft()
         self._handed.append(message)
         return message
 
     async def _fill(self, count: int, timeout: Duration) -> None:
         """Fill the chunk, on the loop: what came to an interrupted wait is there for the next."""
-        self._chunk.extend(await self.inner.poll(count, timeout=timeout))
+        self._chunk.extend(await self._inner.poll(count, timeout=timeout))
 
     def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
         """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
         self._finish()
         if not self._chunk:
             self._finished.clear()
-            self.thread.run(self._fill(count, timeout))
+            self._thread.run(self._fill(count, timeout))
         found = [self._chunk.popleft() for _ in range(min(count, len(self._chunk)))]
         self._handed.extend(found)
         return found
@@ -259,43 +301,50 @@ class Consumer(Face[aio_consumer.Consumer]):
     def commit(self, message: Message | None = None) -> None:
         """Commit everything that was handed out; or, of a queue, up to ``message``."""
         if message is not None:
-            self.thread.run(self.inner.commit(message))
+            self._thread.run(self._inner.commit(message))
             return
         last = dict(self._finished)
         last.update({(each.topic, each.queue): each for each in self._handed})
+        refused: RaftlogError | None = None
         for each in last.values():
-            self.thread.run(self.inner.commit(each))
+            try:
+                self._thread.run(self._inner.commit(each))
+            except (Fenced, UnknownMember) as error:  # the others are committed all the same
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        self._thread.run(aio_consumer.tell_lost(self._inner))
 
-    def events(self) -> Iterator[aio_consumer.Rebalanced | aio_consumer.Skipped]:
+    def events(self) -> Iterator[aio_consumer.Event]:
         """Yield what happens from now on; take them in a thread of their own."""
-        events = self.inner.events()
+        events = self._inner.events()
 
-        async def more() -> aio_consumer.Rebalanced | aio_consumer.Skipped | None:
+        async def more() -> aio_consumer.Event | None:
             return await anext(events, None)
 
-        while (event := self.thread.run(more())) is not None:
+        while (event := self._thread.run(more())) is not None:
             yield event
 
     @property
     def status(self) -> aio_consumer.ConsumerStatus:
         """What it reads, and what hinders it."""
-        return self.inner.status
+        return self._inner.status
 
     def close(self) -> None:
         """Commit what is finished (with ``auto_commit``), leave the group, close."""
         if self._is_closed:
             return
         self._is_closed = True
-        self.thread.run(self._leave())
+        self._thread.run(self._leave())
 
     async def _leave(self) -> None:
         if self._auto_commit:
             for message in self._finished.values():
                 try:
-                    await self.inner.commit(message)
+                    await self._inner.commit(message)
                 except RaftlogError:
                     break  # it is handed out again, to somebody else
-        await self.inner.aclose()
+        await self._inner.aclose()
 
     def _finish(self) -> None:
         for message in self._handed:
@@ -306,9 +355,9 @@ class Consumer(Face[aio_consumer.Consumer]):
         """Join, and wait for the first assignment."""
 
         async def enter() -> None:
-            await self.inner.__aenter__()
+            await self._inner.__aenter__()
 
-        self.thread.run(enter())
+        self._thread.run(enter())
         return self
 
     def __exit__(
@@ -321,7 +370,7 @@ class Consumer(Face[aio_consumer.Consumer]):
         self.close()
 
 
-class Client(Face[aio.Client]):
+class Client(_Face[aio.Client]):
     """A client of one cluster, for threads: see ``raftlog.Client``.
 
     A client that is not closed keeps its thread until the program ends.
@@ -338,78 +387,83 @@ class Client(Face[aio.Client]):
         inner = aio.Client(seeds, timeout=timeout, cluster=cluster, client_id=client_id)
         super().__init__(LoopThread(), inner)
 
-    status = blocking(aio.Client.status)
-    transfer_leader = blocking(aio.Client.transfer_leader)
-    send = blocking(aio.Client.send)
-    send_batch = blocking(aio.Client.send_batch)
-    send_later = blocking(aio.Client.send_later)
-    resolve = blocking(aio.Client.resolve)
-    _producer = on_loop(aio.Client.producer)
-    _consumer = on_loop(aio.Client.consumer)
-    _queue_consumer = on_loop(aio.Client.queue_consumer)
-    _reader = on_loop(aio.Client.reader)
+    status = _blocking(aio.Client.status)
+    transfer_leader = _blocking(aio.Client.transfer_leader)
+    send = _blocking(aio.Client.send)
+    send_batch = _blocking(aio.Client.send_batch)
+    send_later = _blocking(aio.Client.send_later)
+    resolve = _blocking(aio.Client.resolve)
+    _producer = _on_loop(aio.Client.producer)
+    _consumer = _on_loop(aio.Client.consumer)
+    _queue_consumer = _on_loop(aio.Client.queue_consumer)
+    _reader = _on_loop(aio.Client.reader)
 
     @property
     def topics(self) -> Topics:
         """Create, alter, delete, list and describe topics."""
-        return Topics(self.thread, self.inner._topics)
+        return Topics(self._thread, self._inner._topics)
 
     @property
     def queue_groups(self) -> QueueGroups:
         """Look at queue-style groups."""
-        return QueueGroups(self.thread, self.inner._queue_groups)
+        return QueueGroups(self._thread, self._inner._queue_groups)
 
     @property
     def delayed(self) -> DelayedMessages:
         """List and cancel messages that are not visible yet."""
-        return DelayedMessages(self.thread, self.inner._delayed)
+        return DelayedMessages(self._thread, self._inner._delayed)
 
     @property
     def members(self) -> Members:
         """See, add, promote, demote and remove nodes of the cluster."""
-        return Members(self.thread, self.inner._members)
+        return Members(self._thread, self._inner._members)
 
     @property
     def quotas(self) -> Quotas:
         """Set, remove and list quotas of clients and topics."""
-        return Quotas(self.thread, self.inner._quotas)
+        return Quotas(self._thread, self._inner._quotas)
+
+    @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        return Messages(self._thread, self._inner._messages)
 
     @property
     def groups(self) -> Groups:
         """List, describe, seek and delete consumer groups."""
-        return Groups(self.thread, self.inner._groups)
+        return Groups(self._thread, self._inner._groups)
 
     @wraps(aio.Client.producer)
     def producer(self, **options: Any) -> Producer:
         """Return a producer of its own name."""
-        return Producer(self.thread, self._producer(**options))
+        return Producer(self._thread, self._producer(**options))
 
     @wraps(aio.Client.consumer)
     def consumer(self, group: str, topics: str | Sequence[str], **options: Any) -> Consumer:
         """Return a member of a consumer group."""
         inner = self._consumer(group, topics, **options)
-        return Consumer(self.thread, inner, auto_commit=options.get("auto_commit", True))
+        return Consumer(self._thread, inner, auto_commit=options.get("auto_commit", True))
 
     @wraps(aio.Client.queue_consumer)
     def queue_consumer(
         self, group: str, topics: str | Sequence[str] = (), **options: Any
     ) -> QueueConsumer:
         """Return a consumer of a queue-style group."""
-        return QueueConsumer(self.thread, self._queue_consumer(group, topics, **options))
+        return QueueConsumer(self._thread, self._queue_consumer(group, topics, **options))
 
     @wraps(aio.Client.reader)
     def reader(self, topic: str, **options: Any) -> Reader:
         """Return a reader of a topic."""
-        return Reader(self.thread, self._reader(topic, **options))
+        return Reader(self._thread, self._reader(topic, **options))
 
     def close(self) -> None:
         """Close, with all producers, consumers and readers, and end the thread. Idempotent."""
-        if self.thread.is_closed or self.thread.is_elsewhere:
+        if self._thread.is_closed or self._thread.is_elsewhere:
             return
         try:
-            self.thread.run(self.inner.aclose())
+            self._thread.run(self._inner.aclose())
         finally:
-            self.thread.close()
+            self._thread.close()
 
     def __enter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""

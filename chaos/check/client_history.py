@@ -105,6 +105,7 @@ class Event(msgspec.Struct):
         note: That proof, or why there is none.
         lost_term: If it took the leader away: the term that ended.
         kills: Whether connections were reset by it; else they fell silent.
+        beside: Whether something else was wrong at the same time.
     """
 
     kind: str
@@ -115,3 +116,4 @@ class Event(msgspec.Struct):
     note: str = ""
     lost_term: int = 0
     kills: bool = False
+    beside: bool = False

@@ -7,25 +7,32 @@ judged here: on a machine that does other things, too, a bar says more about tho
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Final
 
 from chaos.check.client_history import Event, Outcome, Records
 
+BESIDE: Final = "loss beside another fault"
+
 
 def leaderless_times(events: Sequence[Event], records: Records) -> dict[str, list[float]]:
-    """Return the seconds after each loss: ``kill`` where connections were reset, else ``cut``."""
+    """Return the seconds after each loss: ``kill`` where connections were reset, else ``cut``.
+
+    Beside another fault a majority may be away, which no election shortens: told by itself.
+    """
     acks = sorted(
         (records.ended[number], records.terms[number], records.began[number])
         for number, outcome in enumerate(records.outcomes)
         if outcome == Outcome.OK
     )
     moments = [ended for ended, _, _ in acks]
-    found: dict[str, list[float]] = {"kill": [], "cut": []}
+    found: dict[str, list[float]] = {"kill": [], "cut": [], BESIDE: []}
     for event in events:
         if not event.lost_term:
             continue
         for ended, term, began in acks[bisect_left(moments, event.at) :]:
             if term > event.lost_term:
-                found["kill" if event.kills else "cut"].append(ended - event.at)
+                kind = "kill" if event.kills else "cut"
+                found[BESIDE if event.beside else kind].append(ended - event.at)
                 break
             if began > event.at:
                 break

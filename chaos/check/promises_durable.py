@@ -33,6 +33,12 @@ class DurableState:
         self.votes: dict[Term, NodeId] = {}
         self._note_vote()
 
+    def copy(self) -> "DurableState":
+        """Return what goes on by itself."""
+        copy = DurableState(self.hard_state, self.log.copy())
+        copy.votes.update(self.votes)
+        return copy
+
     def performed(self, write: SaveHardState | WriteEntries) -> None:
         """Take in that ``write`` is on disk."""
         match write:

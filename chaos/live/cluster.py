@@ -7,7 +7,8 @@ Everything is below one directory, made for the run and removed after it. A node
 import asyncio
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 import msgspec
 
 from chaos.live.bad_files import Trouble
-from chaos.live.conditions import CLEAR, Condition
+from chaos.live.conditions import CLEAR, Condition, combined
 from chaos.live.node import SOCKET, TROUBLES
 from chaos.live.proxy import Proxy
 from raftlog.base.errors import RaftlogError, Unavailable
@@ -76,6 +77,10 @@ class LiveNode(NodeProcess):
             return {}
         return msgspec.json.decode(line, type=dict[str, int]) if line else {}
 
+    async def set_clock(self, shift_ms: int) -> dict[str, int]:
+        """Set the wall clock so much ahead, or right; return how often it was read wrong."""
+        return await self.order({"clock": shift_ms})
+
     def why(self) -> str:
         """Say how the process ended, and the reason that it gave."""
         reasons = [line for line in self.last_words().splitlines() if "stopping: " in line]
@@ -120,6 +125,9 @@ class LiveCluster:
             if one != other
         }
         """By who dials and who is dialled."""
+        self._wrong: Final[dict[Proxy, list[Condition]]] = {
+            proxy: [] for proxy in self.links.values()
+        }
         self.doors: Final = {address.node: Proxy(address.client) for address in self.addresses}
         self.view = ClusterView(())
         """As it was seen last."""
@@ -213,32 +221,51 @@ class LiveCluster:
 
     # -- links
 
-    def between(self, one: NodeId, other: NodeId, condition: Condition) -> None:
-        """Set how everything is that goes from ``one`` to ``other``, whoever has dialled.
+    @contextmanager
+    def between(self, one: NodeId, other: NodeId, condition: Condition) -> Iterator[None]:
+        """Everything that goes from ``one`` to ``other`` is so meanwhile, whoever has dialled.
 
-        ``condition.there`` is the way from ``one`` to ``other``.
+        ``condition.there`` is the way from ``one`` to ``other``. What else is wrong with these
+        links stays wrong.
         """
-        self.links[one, other].set(condition)
         turned = Condition(condition.back, condition.there, condition.refuses)
-        self.links[other, one].set(turned)
+        links = ((self.links[one, other], condition), (self.links[other, one], turned))
+        for proxy, each in links:
+            self._wrong[proxy].append(each)
+            proxy.set(combined(self._wrong[proxy]))
+        try:
+            yield
+        finally:
+            for proxy, each in links:
+                self._wrong[proxy].remove(each)
+                proxy.set(combined(self._wrong[proxy]))
 
-    def around(self, node: NodeId, condition: Condition, *, door: bool = False) -> None:
-        """Set all of a node's links; ``there`` is the way to it. ``door``: its clients' too."""
-        for other in self.names:
-            if other != node:
-                self.between(other, node, condition)
-        if door:
-            self.doors[node].set(condition)
+    @contextmanager
+    def around(self, node: NodeId, condition: Condition, *, door: bool = False) -> Iterator[None]:
+        """All links of a node are so meanwhile; ``there`` is the way to it.
+
+        ``door``: its clients' too.
+        """
+        with ExitStack() as stack:
+            for other in self.names:
+                if other != node:
+                    stack.enter_context(self.between(other, node, condition))
+            if door:
+                stack.enter_context(self._at_the_door(node, condition))
+            yield
+
+    @contextmanager
+    def _at_the_door(self, node: NodeId, condition: Condition) -> Iterator[None]:
+        self.doors[node].set(condition)  # one fault at a time has a node, and so its door
+        try:
+            yield
+        finally:
+            self.doors[node].set(CLEAR)
 
     def proxies_of(self, node: NodeId) -> list[Proxy]:
         """Return every proxy between a node and anybody."""
         links = [proxy for pair, proxy in self.links.items() if node in pair]
         return [*links, self.doors[node]]
-
-    def clear(self) -> None:
-        """All links are good again."""
-        for proxy in self._proxies():
-            proxy.set(CLEAR)
 
     # -- directories
 

@@ -1,5 +1,7 @@
 """How a link is at the moment: what happens to bytes on their way, each way by itself."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 
@@ -32,6 +34,22 @@ DEAF = Condition(there=Way(cut=True))
 """The target hears nothing and is heard."""
 MUTE = Condition(back=Way(cut=True))
 """The target hears everything and is not heard."""
+
+
+def combined(conditions: Sequence[Condition]) -> Condition:
+    """Return how a link is with which all of this is wrong at once."""
+    ways = ([each.there for each in conditions], [each.back for each in conditions])
+    there, back = map(_worst, ways)
+    return Condition(there, back, any(each.refuses for each in conditions))
+
+
+def _worst(ways: Sequence[Way]) -> Way:
+    rates = [each.bytes_per_s for each in ways if each.bytes_per_s]
+    return Way(
+        any(each.cut for each in ways),
+        sum(each.delay_s for each in ways),
+        min(rates, default=0),
+    )
 
 
 def slow(delay_s: float, bytes_per_s: int = 0) -> Condition:

@@ -2,8 +2,8 @@
 
 In no wheel. The product has no switch for this: the files that it opens are replaced here, and so
 is, for a planted bug, the source of a module (ruling 37); MUTANT is "" for the product as it is.
-In DIRECTORY are the socket by which the suite says what happens to the disk, and what is kept
-aside.
+In DIRECTORY are the socket by which the suite says what happens to the disk and to the clock, and
+what is kept aside.
 Nothing of raftlog may be imported before the hook is installed.
 """
 
@@ -22,6 +22,7 @@ from chaos.mutants.hook import install
 from chaos.mutants.patches import find
 
 if TYPE_CHECKING:
+    from chaos.live.bad_clock import BadClock
     from chaos.live.bad_files import Disk
 
 SOCKET: Final = "disk.sock"
@@ -35,6 +36,7 @@ def main() -> None:
     place, mutant, *arguments = sys.argv[1:]
     if mutant:
         install(find(mutant))
+    from chaos.live.bad_clock import BadClock  # noqa: PLC0415  (after the hook)
     from chaos.live.bad_files import BadFiles, Disk, Trouble  # noqa: PLC0415  (after the hook)
     from raftlog.storage import directory  # noqa: PLC0415
 
@@ -44,34 +46,41 @@ def main() -> None:
     if (troubles := Path(place) / TROUBLES).exists():
         disk.set(msgspec.json.decode(troubles.read_bytes(), type=list[Trouble]))
         troubles.unlink()
+    clock = BadClock()
+    clock.install()
     path = Path(place) / SOCKET
     path.unlink(missing_ok=True)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(str(path))
     listening.listen()
-    Thread(target=_serve, args=(listening, disk), daemon=True).start()
+    Thread(target=_serve, args=(listening, disk, clock), daemon=True).start()
     sys.argv = ["raftlog", *arguments]
     from raftlog.__main__ import main as raftlog  # noqa: PLC0415
 
     sys.exit(raftlog())
 
 
-def _serve(listening: socket.socket, disk: "Disk") -> None:
+def _serve(listening: socket.socket, disk: "Disk", clock: "BadClock") -> None:
     while True:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
             for line in stream:
-                stream.write(msgspec.json.encode(_obey(msgspec.json.decode(line), disk)) + b"\n")
+                stream.write(
+                    msgspec.json.encode(_obey(msgspec.json.decode(line), disk, clock)) + b"\n"
+                )
                 stream.flush()
 
 
-def _obey(order: dict[str, object], disk: "Disk") -> dict[str, int]:
+def _obey(order: dict[str, object], disk: "Disk", clock: "BadClock") -> dict[str, int]:
     from chaos.live.bad_files import Trouble  # noqa: PLC0415  (after the hook)
 
     match order:
         case {"troubles": list(troubles)}:
             disk.set(msgspec.convert(troubles, list[Trouble]))
             return dict(disk.hits)
+        case {"clock": int(shift_ms)}:
+            clock.set(shift_ms)
+            return {"reads": clock.reads}
         case {"hits": _}:
             return dict(disk.hits)
         case {"power": str(kind), "seed": int(seed), "report": str(report)}:

@@ -1,31 +1,17 @@
-"""The report: one HTML file that needs nothing else, with a picture of the run.
-
-From top to bottom on one axis of time: faults, who led, how much was acknowledged, how fast.
-"""
+"""The report: one HTML file that needs nothing else, of one run or of several in a row."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Final
 
-from chaos.check.leaderless_time import quantile
-from chaos.live.faults import FAULTS
-from chaos.live.verdict import Verdict
-from chaos.live.world import Sight
+from chaos.check.client_history import Anomaly, Event
+from chaos.check.leaderless_time import told
+from chaos.live.faults import FAULTS, MISSING
+from chaos.live.picture import picture
+from chaos.live.totals import LEADERLESS_BARS, RECORDS, RECORDS_BAR, TOTALS, happened
+from chaos.live.verdict import Series, Verdict
 
-WIDTH: Final = 1100
-LEFT: Final = 90
-ROW: Final = 20
-GRAPH: Final = 90
-COLOURS: Final = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2")
-GROUPS: Final = {
-    "process": "#dc2626",
-    "network": "#2563eb",
-    "power": "#111827",
-    "disk": "#9333ea",
-    "members": "#16a34a",
-    "promises": "#ea580c",
-}
 _STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:1140px;margin:2em auto;padding:0 1em;color:#111}
 h1{font-size:1.5em;margin-bottom:.2em} h2{font-size:1.1em;margin-top:1.6em}
@@ -38,32 +24,97 @@ details{margin:.3em 0} summary{cursor:pointer}
 
 
 def page(verdict: Verdict) -> str:
-    """Return the whole document."""
-    plan = verdict.plan
-    good = not verdict.anomalies and not verdict.is_interrupted
-    word = "no anomaly" if good else f"{len(verdict.anomalies)} anomalies"
-    if verdict.is_interrupted:
-        word = "interrupted: nothing was compared"
-    title = f"Chaos run {plan.name}, seed {plan.seed}"
+    """Return the whole document of one run."""
+    title = f"Chaos run {verdict.plan.name}, seed {verdict.plan.seed}"
     parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>",
-        f"<style>{_STYLE}</style><h1>{escape(title)}: ",
-        f"<span class={'good' if good else 'bad'}>{escape(word)}</span></h1>",
-        f"<p>{plan.nodes} nodes, {verdict.seconds:.0f} s. Again: <code>{escape(plan.line)}</code>",
-        *_counts(verdict),
-        "<h2>What happened when</h2>",
-        *_picture(verdict),
-        "<h2>Anomalies</h2>",
-        *(_anomalies(verdict) if verdict.anomalies else ("<p class=good>None.",)),
-        "<h2>Faults</h2>",
-        *_faults(verdict),
+        *_head(title, verdict.anomalies, is_interrupted=verdict.is_interrupted),
+        f"<p>{verdict.plan.nodes} nodes, {verdict.seconds:.0f} s. ",
+        f"Again: <code>{escape(verdict.plan.line)}</code>",
+        *_run(verdict),
     ]
     return "\n".join(parts) + "\n"
 
 
+def series_page(series: Series) -> str:
+    """Return the whole document of several runs: what they come to, then each."""
+    plan = series.plans[0]
+    made, due = len(series.verdicts), len(series.plans)
+    title = f"Chaos runs {plan.name}, {due} schedules from seed {plan.seed}"
+    parts = [
+        *_head(title, series.anomalies, is_interrupted=series.is_interrupted),
+        f"<p>{plan.nodes} nodes, {made} of {due} schedules, {series.seconds:.0f} s. ",
+        f"Again: <code>{escape(series.line)}</code>",
+        "<h2>In all</h2>",
+        *_totals(series.counts, series.acked, with_bars=series.is_held_to_bars),
+        *_leaderless(series.leaderless_s, with_bars=series.is_held_to_bars),
+        "<h2>Anomalies</h2>",
+        *_anomalies(series.anomalies),
+        "<h2>Faults</h2>",
+        *_faults([event for each in series.verdicts for event in each.events], plan.kinds),
+        "<h2>Schedules</h2>",
+    ]
+    for each in series.verdicts:
+        good = "good" if not each.anomalies else "bad"
+        line = f"seed {each.plan.seed}: {each.acked:,} acknowledged, {each.seconds:.0f} s, "
+        parts.append(f"<details><summary class={good}>{line}{_word(each.anomalies)}</summary>")
+        parts += [f"<p>Again: <code>{escape(each.plan.line)}</code>", *_run(each), "</details>"]
+    return "\n".join(parts) + "\n"
+
+
+def _head(title: str, anomalies: Sequence[Anomaly], *, is_interrupted: bool) -> Iterator[str]:
+    good = not anomalies and not is_interrupted
+    word = "interrupted: not all was compared" if is_interrupted else _word(anomalies)
+    yield f"<!doctype html><html lang=en><meta charset=utf-8><title>{escape(title)}</title>"
+    yield f"<style>{_STYLE}</style><h1>{escape(title)}: "
+    yield f"<span class={'good' if good else 'bad'}>{escape(word)}</span></h1>"
+
+
+def _word(anomalies: Sequence[Anomaly]) -> str:
+    return f"{len(anomalies)} anomalies" if anomalies else "no anomaly"
+
+
+def _run(verdict: Verdict) -> Iterator[str]:
+    yield "<h2>Counts</h2>"
+    yield from _totals(happened(verdict.events, verdict.plan.nodes), verdict.acked)
+    yield from _leaderless(verdict.leaderless_s)
+    yield from _counts(verdict)
+    yield "<h2>What happened when</h2>"
+    yield from picture(verdict)
+    yield "<h2>Anomalies</h2>"
+    yield from _anomalies(verdict.anomalies)
+    if verdict.kept:
+        yield f"<p>The cluster's files: <code>{escape(str(verdict.kept))}</code>"
+    yield "<h2>Faults</h2>"
+    yield from _faults(verdict.events, verdict.plan.kinds)
+    yield "<details><summary>Each of them</summary><table>"
+    for event in verdict.events:
+        cells = (event.kind, event.target, "" if event.happened else "did not happen", event.note)
+        yield f"<tr><td class=n>{event.at:.2f} s<td class=n>{event.until - event.at:.2f} s"
+        yield "".join(f"<td>{escape(cell)}" for cell in cells)
+    yield "</table></details>"
+
+
+def _totals(counts: Mapping[str, int], acked: int, *, with_bars: bool = False) -> Iterator[str]:
+    rows = [(total.name, counts.get(total.name, 0), total.bar) for total in TOTALS]
+    yield "<table>"
+    for name, count, bar in (*rows, (RECORDS, acked, RECORDS_BAR)):
+        due = f"<td>of at least {bar:,}" if with_bars else ""
+        yield f"<tr><td>{escape(name)}<td class=n>{count:,}{due}"
+    yield "</table>"
+
+
+def _leaderless(times: Mapping[str, list[float]], *, with_bars: bool = False) -> Iterator[str]:
+    yield "<table>"
+    for kind, values in times.items():
+        bars = LEADERLESS_BARS.get(kind) if with_bars else None
+        due = f"<td>of at most {bars[0]:g} s and {bars[1]:g} s" if bars else ""
+        yield f"<tr><td>no leader after a {kind}, {len(values)} times"
+        yield f"<td class=n>{told(values) if values else ''}{due}"
+    yield "</table>"
+
+
 def _counts(verdict: Verdict) -> Iterator[str]:
     rows = {
-        "records acknowledged": verdict.acked,
         "records refused for good": verdict.failed,
         "records whose sender knows nothing": verdict.unknown,
         "records read back and compared": verdict.stored,
@@ -72,128 +123,28 @@ def _counts(verdict: Verdict) -> Iterator[str]:
         **verdict.done,
         **verdict.notes,
     }
-    yield "<h2>Counts</h2><table>"
+    yield "<table>"
     for name, count in rows.items():
         yield f"<tr><td>{escape(name)}<td class=n>{count:,}"
-    for kind, values in verdict.leaderless_s.items():
-        if values:
-            told = ", ".join(
-                f"p{int(share * 100)} {quantile(values, share):.2f} s" for share in (0.5, 0.99)
-            )
-            yield f"<tr><td>no leader after a {kind}, {len(values)} times<td class=n>{told}"
     yield "</table>"
 
 
-def _anomalies(verdict: Verdict) -> Iterator[str]:
-    for anomaly in verdict.anomalies:
+def _anomalies(anomalies: Sequence[Anomaly]) -> Iterator[str]:
+    if not anomalies:
+        yield "<p class=good>None."
+    for anomaly in anomalies:
         yield f"<details open><summary class=bad>{escape(anomaly.check)}: {escape(anomaly.text)}"
         yield f"</summary><pre>{escape(chr(10).join(anomaly.evidence))}</pre></details>"
-    if verdict.kept:
-        yield f"<p>The cluster's files: <code>{escape(str(verdict.kept))}</code>"
 
 
-def _faults(verdict: Verdict) -> Iterator[str]:
-    tried = Counter(event.kind for event in verdict.events)
-    happened = Counter(event.kind for event in verdict.events if event.happened)
+def _faults(events: Sequence[Event], planned: Sequence[str]) -> Iterator[str]:
+    """Every kind there is: what did not happen is listed too, with 0 (ruling 28)."""
+    tried = Counter(event.kind for event in events)
+    came = Counter(event.kind for event in events if event.happened)
     yield "<table><tr><th>fault<th>what it is<th>tried<th>happened"
     for kind, fault in FAULTS.items():
-        if kind in verdict.plan.kinds:
-            yield f"<tr><td>{kind}<td>{escape(fault.text)}<td class=n>{tried[kind]}"
-            yield f"<td class=n>{happened[kind]}"
-    yield "</table><details><summary>Each of them</summary><table>"
-    for event in verdict.events:
-        cells = (event.kind, event.target, "" if event.happened else "did not happen", event.note)
-        yield f"<tr><td class=n>{event.at:.2f} s<td class=n>{event.until - event.at:.2f} s"
-        yield "".join(f"<td>{escape(cell)}" for cell in cells)
-    yield "</table></details>"
-
-
-# -- the picture
-
-
-def _picture(verdict: Verdict) -> Iterator[str]:
-    scale = (WIDTH - LEFT) / max(verdict.seconds, 1.0)
-    groups = [name for name in GROUPS if any(_group(each.kind) == name for each in verdict.events)]
-    leaders = len(groups) * ROW + 10
-    acked = leaders + ROW + 15
-    late = acked + GRAPH + 20
-    axis = late + GRAPH + 15
-    yield f'<svg viewBox="0 0 {WIDTH} {axis + 15}" width="100%" role="img">'
-    for place, group in enumerate(groups):
-        yield f"<text x=0 y={place * ROW + 14}>{group}</text>"
-        for event in verdict.events:
-            if _group(event.kind) == group:
-                width = max(2.0, (event.until - event.at) * scale)
-                told = f"{event.at:.1f} s: {event.kind} {event.target}. {event.note}"
-                yield (
-                    f"<rect x={LEFT + event.at * scale:.1f} y={place * ROW + 3} width={width:.1f} "
-                    f'height={ROW - 6} fill="{GROUPS[group]}" '
-                    f"opacity={0.85 if event.happened else 0.25}>"
-                    f"<title>{escape(told)}</title></rect>"
-                )
-    yield f"<text x=0 y={leaders + 14}>leader</text>"
-    yield from _leaders(verdict, scale, leaders)
-    yield from _graph("acked / s", _rates(verdict), acked, scale, verdict.seconds)
-    yield from _graph(
-        "p99, ms",
-        [(each.at, each.p99_ms) for each in verdict.pulses],
-        late,
-        scale,
-        verdict.seconds,
-    )
-    for tick in range(11):
-        at = verdict.seconds * tick / 10
-        yield f"<text x={LEFT + at * scale - 8:.0f} y={axis + 10}>{at:.0f} s</text>"
-    yield "</svg><p class=key>"
-    for name, colour in zip(_names(verdict), COLOURS, strict=False):
-        yield f'<span style="color:{colour}">&#9632; {name} leads</span>'
-    yield '<span style="color:#9ca3af">&#9632; nobody leads</span>'
-
-
-def _group(kind: str) -> str:
-    return FAULTS[kind].group
-
-
-def _names(verdict: Verdict) -> list[str]:
-    return [f"n{number + 1}" for number in range(verdict.plan.nodes)]
-
-
-def _leaders(verdict: Verdict, scale: float, y: int) -> Iterator[str]:
-    colours = dict(zip(_names(verdict), COLOURS, strict=False))
-    for began, until, leader, term in _reigns(verdict.sights, verdict.seconds):
-        yield (
-            f"<rect x={LEFT + began * scale:.1f} y={y + 3} width={(until - began) * scale:.1f} "
-            f'height={ROW - 6} fill="{colours.get(leader, "#9ca3af")}">'
-            f"<title>{escape(leader or 'nobody')}, term {term}, from {began:.1f} s</title></rect>"
-        )
-
-
-def _reigns(sights: Sequence[Sight], seconds: float) -> Iterator[tuple[float, float, str, int]]:
-    """Join what was seen of one leader in one term."""
-    began: Sight | None = None
-    for sight in sights:
-        if began is None:
-            began = sight
-        elif (sight.leader, sight.term) != (began.leader, began.term):
-            yield began.at, sight.at, began.leader, began.term
-            began = sight
-    if began is not None:
-        yield began.at, seconds, began.leader, began.term
-
-
-def _rates(verdict: Verdict) -> list[tuple[float, float]]:
-    width = verdict.pulses[1].at if len(verdict.pulses) > 1 else 1.0
-    return [(each.at, each.acked / width) for each in verdict.pulses]
-
-
-def _graph(
-    name: str, values: list[tuple[float, float]], y: int, scale: float, seconds: float
-) -> Iterator[str]:
-    top = max((value for _, value in values), default=0.0) or 1.0
-    points = " ".join(
-        f"{LEFT + at * scale:.1f},{y + GRAPH - value / top * GRAPH:.1f}" for at, value in values
-    )
-    right = LEFT + seconds * scale
-    yield f"<text x=0 y={y + 12}>{name}</text><text x=0 y={y + 27}>max {top:,.0f}</text>"
-    yield f'<line x1={LEFT} y1={y + GRAPH} x2={right:.0f} y2={y + GRAPH} stroke="#d1d5db"/>'
-    yield f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.3"/>'
+        yield f"<tr><td>{kind}<td>{escape(fault.text)}<td class=n>{tried[kind]}"
+        yield f"<td class=n>{came[kind]}<td>{'' if kind in planned else 'not planned'}"
+    for kind, text in MISSING.items():
+        yield f"<tr><td>{kind}<td>{escape(text)}<td class=n>0<td class=n>0<td>there is none"
+    yield "</table>"

@@ -15,11 +15,11 @@ from chaos.check.faults_happened import check_happened
 from chaos.check.leaderless_time import leaderless_times, quantile
 from chaos.live.cluster import LiveCluster
 from chaos.live.faults import FAULTS
-from chaos.live.faults.fault import WELL_S, Step, strike
+from chaos.live.faults.fault import WELL_S, Step, strike_both
 from chaos.live.schedule import draw
 from chaos.live.verdict import Plan, Pulse, Verdict
 from chaos.live.workloads import EVERYBODY
-from chaos.live.workloads.workload import ORDERS, TOPICS, Workload, read_logs
+from chaos.live.workloads.workload import ID_WINDOW_S, ORDERS, TOPICS, Workload, read_logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.server.comparison import compare_directories
@@ -59,7 +59,7 @@ async def _run(plan: Plan, cluster: LiveCluster, tell: Tell) -> Verdict:
     world = World(cluster, plan.seed)
     async with world.client() as client:
         for topic, queues in TOPICS.items():
-            await client.topics.create(topic, queues=queues)
+            await client.topics.create(topic, queues=queues, id_window=ID_WINDOW_S)
     workloads = [make(world) for make in EVERYBODY.values()]
     watching = asyncio.create_task(_watch(world, tell))
     working = [asyncio.create_task(each.run()) for each in workloads]
@@ -117,8 +117,8 @@ async def _break(
             missed = _missed(world)
             if not missed or world.now() >= plan.time_s + EXTRA_S:
                 return
-            step = msgspec.structs.replace(step, kind=missed[0])
-        striking = asyncio.ensure_future(strike(world, step, FAULTS[step.kind]))
+            step = msgspec.structs.replace(step, kind=missed[0], beside=None)
+        striking = asyncio.ensure_future(strike_both(world, step, FAULTS))
         try:
             while not (await asyncio.wait([striking], timeout=LOOK_S))[0]:
                 if plan.mutant and world.anomalies:
@@ -147,7 +147,6 @@ async def _end(
     world: World, workloads: list[Workload], working: list["asyncio.Task[None]"]
 ) -> None:
     """Heal everything, let the clients finish, and wait for what is left."""
-    world.cluster.clear()
     for node in world.cluster.nodes.values():
         if not node.running:
             node.begin()

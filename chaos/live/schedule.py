@@ -16,6 +16,10 @@ from chaos.live.faults.fault import Step
 
 PAUSE_S: Final = (0.3, 1.5)
 LASTS_S: Final = (0.2, 4.0)
+BESIDE_S: Final = (0.0, 1.5)
+"""How long after one fault has begun another begins beside it."""
+PAIRS: Final = 0.3
+"""How often that is so."""
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -39,7 +43,8 @@ SCENARIOS: Final[dict[str, Scenario]] = {
     "leaders": Scenario("leaders are killed, cut off, paused", ("kill", "cut-off", "pause")),
     "power": Scenario("power fails, at one node and at all", ("power", "power-all", "kill")),
     "network": Scenario("links of every kind", _of("network")),
-    "disks": Scenario("slow, full, sick and rotten disks", _of("disk")),
+    "disks": Scenario("slow, full, sick, rotten and old disks", _of("disk")),
+    "clocks": Scenario("clocks jump while leaders are lost", ("clock-jump", "kill", "cut-off")),
     "members": Scenario("members change while others fail", (*_of("members"), "kill", "cut-off")),
     "promises": Scenario(
         "power fails between a promise and the disk", ("promise-ack", "promise-vote"), 90.0
@@ -69,16 +74,55 @@ def kinds_of(names: Sequence[str]) -> tuple[str, ...]:
 def draw(seed: int, kinds: Sequence[str]) -> Iterator[Step]:
     """Yield steps without end, the same ones for the same seed and kinds.
 
-    Each kind comes once, in some order, before weights decide: a short run has them all.
+    Each kind comes once, in some order, so a short run has them all; then what has more weight
+    as often more, so a long one has enough of it; and so on. Some come two at a time.
     """
     random = Random(f"schedule {seed}")
-    first = random.sample(list(kinds), len(kinds))
-    weights = [FAULTS[kind].weight for kind in kinds]
+    cards = _shuffled(random, kinds)
     while True:
-        kind = first.pop() if first else random.choices(list(kinds), weights)[0]
-        yield Step(
-            kind,
-            round(random.uniform(*PAUSE_S), 3),
-            round(random.uniform(*LASTS_S), 3),
-            random.getrandbits(32),
-        )
+        step = _step(random, cards.pop(0), PAUSE_S)
+        cards = cards or _shuffled(random, kinds)
+        if _shares(step.kind) and random.random() < PAIRS:
+            other = next((kind for kind in cards if _shares(kind) and kind != step.kind), None)
+            if other is not None:
+                cards.remove(other)
+                beside = _step(random, other, BESIDE_S)
+                step = msgspec.structs.replace(step, beside=beside)
+                cards = cards or _shuffled(random, kinds)
+        yield step
+
+
+def _shuffled(random: Random, kinds: Sequence[str]) -> list[str]:
+    more = [kind for kind in kinds for _ in range(FAULTS[kind].weight - 1)]
+    return [*random.sample(list(kinds), len(kinds)), *random.sample(more, len(more))]
+
+
+def _shares(kind: str) -> bool:
+    return not FAULTS[kind].alone
+
+
+def _step(random: Random, kind: str, after_s: tuple[float, float]) -> Step:
+    return Step(
+        kind,
+        round(random.uniform(*after_s), 3),
+        round(random.uniform(*LASTS_S), 3),
+        random.getrandbits(32),
+    )
+
+
+def within(steps: Iterator[Step], time_s: float) -> Iterator[Step]:
+    """Yield the steps that a run of ``time_s`` comes to, taking as long as they do about."""
+    for step in steps:
+        both = _takes_s(step)
+        if step.beside is not None:
+            both = max(both, step.after_s + _takes_s(step.beside))
+        time_s -= both
+        if time_s < 0:
+            return
+        yield step
+        if step.beside is not None:
+            yield step.beside
+
+
+def _takes_s(step: Step) -> float:
+    return step.after_s + step.lasts_s + FAULTS[step.kind].takes_s

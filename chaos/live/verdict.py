@@ -1,10 +1,12 @@
-"""What a run comes to: everything that a report shows, as one value."""
+"""What a run comes to: everything that a report shows, as one value; and several in a row."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from chaos.check.client_history import Anomaly, Event
+from chaos.live.totals import HOUR_S, SCHEDULES, check_bars, happened, of_all
 from chaos.live.world import Sight
 
 
@@ -23,7 +25,14 @@ class Plan(msgspec.Struct, frozen=True):
     @property
     def line(self) -> str:
         """Return the command that does the same again."""
-        parts = [f"python -m chaos run {self.name} --seed {self.seed} --time {self.time_s:g}s"]
+        return self.line_of(1)
+
+    def line_of(self, schedules: int) -> str:
+        """Return the command for several of these in a row, of which this is the first."""
+        time_s = self.time_s * schedules
+        parts = [f"python -m chaos run {self.name} --seed {self.seed} --time {time_s:g}s"]
+        if schedules > 1:
+            parts.append(f"--schedules {schedules}")
         parts.append(f"--nodes {self.nodes}")
         if self.faults:
             parts.append(f"--faults {','.join(self.faults)}")
@@ -61,3 +70,71 @@ class Verdict(msgspec.Struct, frozen=True):
     kept: Path | None = None
     """Where the cluster's files are, if something was wrong."""
     is_interrupted: bool = False
+
+
+class Series(msgspec.Struct, frozen=True):
+    """Several runs, one after the other, with seeds one after the other."""
+
+    plans: tuple[Plan, ...]
+    verdicts: tuple[Verdict, ...]
+    """Of those that were made; fewer if it was interrupted."""
+
+    @property
+    def line(self) -> str:
+        """Return the command that does the same again."""
+        return self.plans[0].line_of(len(self.plans))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return the totals of what happened."""
+        return of_all([happened(each.events, each.plan.nodes) for each in self.verdicts])
+
+    @property
+    def acked(self) -> int:
+        """How many records were acknowledged."""
+        return sum(each.acked for each in self.verdicts)
+
+    @property
+    def seconds(self) -> float:
+        """How long all of it took."""
+        return sum(each.seconds for each in self.verdicts)
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether some of it was not done."""
+        return len(self.verdicts) < len(self.plans) or any(
+            each.is_interrupted for each in self.verdicts
+        )
+
+    @property
+    def is_held_to_bars(self) -> bool:
+        """Whether it was an hour of everything, that has to have enough of each."""
+        planned_s = sum(plan.time_s for plan in self.plans)
+        first = self.plans[0]
+        is_all = first.name == "all" and not first.faults and not first.mutant
+        return is_all and planned_s >= HOUR_S and len(self.plans) >= SCHEDULES
+
+    @property
+    def anomalies(self) -> tuple[Anomaly, ...]:
+        """What was wrong in any run, and in all of them together."""
+        found = [anomaly for each in self.verdicts for anomaly in each.anomalies]
+        if self.is_held_to_bars and not self.is_interrupted:
+            found += check_bars(self.counts, self.acked)
+        return tuple(found)
+
+    @property
+    def leaderless_s(self) -> dict[str, list[float]]:
+        """Return the seconds after each loss, of all runs."""
+        kinds = dict.fromkeys(kind for each in self.verdicts for kind in each.leaderless_s)
+        return {
+            kind: [value for each in self.verdicts for value in each.leaderless_s.get(kind, ())]
+            for kind in kinds
+        }
+
+
+def plans_of(plan: Plan, schedules: int) -> Sequence[Plan]:
+    """Divide a plan into as many runs, each with a seed of its own."""
+    return [
+        msgspec.structs.replace(plan, seed=plan.seed + number, time_s=plan.time_s / schedules)
+        for number in range(schedules)
+    ]

@@ -1,6 +1,7 @@
 """What a person sees while a run goes on, and the summary after it."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -9,9 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from chaos.check.client_history import Event
+from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import leaderless_times, told
-from chaos.live.verdict import Plan, Verdict
+from chaos.live.faults import MISSING
+from chaos.live.totals import RECORDS, RECORDS_BAR, TOTALS
+from chaos.live.verdict import Plan, Series, Verdict
 from chaos.live.workloads.workload import ORDERS
 from chaos.live.world import World
 
@@ -52,6 +55,7 @@ class View:
             self._live.update(_picture(self._plan, world))
             return
         over = [event for event in world.events if event.until]
+        over.sort(key=lambda event: event.until)
         for event in over[self._told_events :]:
             self._say(_line(event), "default")
         for each in world.anomalies[self._told_anomalies :]:
@@ -81,8 +85,8 @@ def _picture(plan: Plan, world: World) -> Group:
         f"{kind} {len(values)}: {told(values)}" for kind, values in lost.items() if values
     )
     head = f"{world.now():6.1f} of {plan.time_s:g} s   acked {world.acked:,}   seed {plan.seed}"
-    current = world.current
-    fault = f"now: {current.kind} {current.target}" if current else "now: nothing is wrong"
+    current = [f"{event.kind} {event.target}" for event in world.current]
+    fault = f"now: {', '.join(current) or 'nothing is wrong'}"
     past = [_line(event) for event in world.events[-EVENTS_SHOWN:]]
     wrong = [Text(f"  {each.check}: {each.text}", style="red") for each in world.anomalies[-5:]]
     return Group(
@@ -101,14 +105,7 @@ def _line(event: Event) -> str:
 
 def print_summary(verdict: Verdict, console: Console) -> None:
     """Print what a run has come to."""
-    happened = Counter(event.kind for event in verdict.events if event.happened)
-    tried = Counter(event.kind for event in verdict.events)
-    table = Table(box=None, padding=(0, 2))
-    for heading in ("fault", "tried", "happened"):
-        table.add_column(heading, justify="left" if heading == "fault" else "right")
-    for kind in sorted(tried):
-        table.add_row(kind, str(tried[kind]), str(happened[kind]))
-    console.print(table)
+    _print_faults(verdict.events, verdict.plan.kinds, console)
     console.print(
         f"{verdict.acked:,} records acked, {verdict.failed:,} refused, {verdict.unknown:,} "
         f"unknown; {verdict.stored:,} stored, read back and compared; "
@@ -117,17 +114,57 @@ def print_summary(verdict: Verdict, console: Console) -> None:
     )
     for name, count in {**verdict.done, **verdict.notes}.items():
         console.print(f"  {name}: {count:,}")
-    for kind, values in verdict.leaderless_s.items():
-        if values:
-            console.print(f"no leader after a {kind}, {len(values)} times: {told(values)}")
+    _print_leaderless(verdict.leaderless_s, console)
     if verdict.is_interrupted:
         console.print(Text("interrupted: nothing was compared", style="yellow"))
-    for anomaly in verdict.anomalies:
-        console.print(Text(f"ANOMALY {anomaly.check}: {anomaly.text}", style="bold red"))
-        for line in anomaly.evidence[:EVIDENCE_SHOWN]:
-            console.print(Text(f"    {line}", style="red"))
+    _print_anomalies(verdict.anomalies, console)
     if not verdict.anomalies and not verdict.is_interrupted:
         console.print(Text("no anomaly", style="bold green"))
     if verdict.kept:
         console.print(f"the cluster's files: {verdict.kept}")
     console.print(f"again: {verdict.plan.line}", soft_wrap=True)
+
+
+def print_series(series: Series, console: Console) -> None:
+    """Print what several runs have come to."""
+    console.print(Text(f"in all, {len(series.verdicts)} schedules:", style="bold"))
+    events = [event for each in series.verdicts for event in each.events]
+    _print_faults(events, series.plans[0].kinds, console)
+    bars = {total.name: total.bar for total in TOTALS}
+    for name, count in {**series.counts, RECORDS: series.acked}.items():
+        due = f" of at least {bars.get(name, RECORDS_BAR):,}" if series.is_held_to_bars else ""
+        console.print(f"  {name}: {count:,}{due}")
+    _print_leaderless(series.leaderless_s, console)
+    _print_anomalies(series.anomalies, console)
+    if series.is_interrupted:
+        console.print(Text("interrupted: not all of it was run", style="yellow"))
+    elif not series.anomalies:
+        console.print(Text("no anomaly in any", style="bold green"))
+    console.print(f"again: {series.line}", soft_wrap=True)
+
+
+def _print_faults(events: Sequence[Event], planned: Sequence[str], console: Console) -> None:
+    """Of every kind that was planned; what never happened is shown with 0."""
+    happened = Counter(event.kind for event in events if event.happened)
+    tried = Counter(event.kind for event in events)
+    table = Table(box=None, padding=(0, 2))
+    for heading in ("fault", "tried", "happened"):
+        table.add_column(heading, justify="left" if heading == "fault" else "right")
+    for kind in sorted({*planned, *tried}):
+        table.add_row(kind, str(tried[kind]), str(happened[kind]))
+    for kind in MISSING:
+        table.add_row(f"{kind} (there is none)", "0", "0")
+    console.print(table)
+
+
+def _print_leaderless(times: Mapping[str, list[float]], console: Console) -> None:
+    for kind, values in times.items():
+        if values:
+            console.print(f"no leader after a {kind}, {len(values)} times: {told(values)}")
+
+
+def _print_anomalies(anomalies: Sequence[Anomaly], console: Console) -> None:
+    for anomaly in anomalies:
+        console.print(Text(f"ANOMALY {anomaly.check}: {anomaly.text}", style="bold red"))
+        for line in anomaly.evidence[:EVIDENCE_SHOWN]:
+            console.print(Text(f"    {line}", style="red"))

@@ -44,8 +44,9 @@ class World:
         self.sights: Final[list[Sight]] = []
         self.stopping = asyncio.Event()
         """Nobody sends anything new."""
-        self.current: Event | None = None
-        """The fault that is going on."""
+        self.current: Final[list[Event]] = []
+        """The faults that are going on: one, or two."""
+        self._taken: Final[list[tuple[Event, NodeId]]] = []
         self._began = time.monotonic()
         self._leaders = OneLeaderPerTerm()
 
@@ -57,6 +58,20 @@ class World:
     def acked(self) -> int:
         """How many records were acknowledged so far."""
         return sum(each.count(Outcome.OK) for each in self.records.values())
+
+    def take(self, event: Event, *nodes: NodeId) -> None:
+        """A fault has these nodes until it is over: no other one hits them meanwhile."""
+        self._taken.extend((event, node) for node in nodes)
+
+    def free(self) -> list[NodeId]:
+        """Return the nodes that no fault has."""
+        taken = {node for _, node in self._taken}
+        return [node for node in self.cluster.names if node not in taken]
+
+    def over(self, event: Event) -> None:
+        """A fault is over; its nodes are free."""
+        self.current.remove(event)
+        self._taken[:] = [each for each in self._taken if each[0] is not event]
 
     def client(self, *, timeout_s: float = CALL_S) -> Client:
         """Return a client behind the proxies."""

@@ -190,6 +190,22 @@ MEMBER_MUTANTS: Final = (
         tests=("tests/transport/test_gate.py",),
     ),
     Mutant(
+        "a directory older than its promises is let in",
+        "raftlog.transport.gate",
+        (
+            (
+                "                if incarnation != message.incarnation and (",
+                "                if 0 and (",
+            ),
+        ),
+    ),
+    Mutant(
+        "who was no member yet when it said hello is never remembered",
+        "raftlog.transport.gate",
+        (("        if sender not in self._promised:\n", "        if 0:\n"),),
+        tests=("tests/transport/test_gate.py",),
+    ),
+    Mutant(
         "only the directory that the log names is answered",
         "raftlog.transport.mesh",
         (("    directories.update(proven)\n", ""),),

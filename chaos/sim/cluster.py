@@ -5,7 +5,7 @@ left, make a new state machine and a new replica. Ending one is a kill, with
 the power cut or without.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Final
@@ -13,10 +13,13 @@ from typing import Final
 from chaos.check.liveness import ReplicaView
 from chaos.check.log_model import Mark
 from chaos.check.log_time import LogTime
+from chaos.check.promises_durable import DurableState
 from chaos.check.violation import Violation
 from chaos.sim.clocks import WallClock, true_ms
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from chaos.sim.events import MS_NS, EventQueue, stream
+from chaos.sim.faults import Fault
+from chaos.sim.hellos import Hellos
 from chaos.sim.network import Network
 from chaos.sim.observer import Observer
 from chaos.sim.process import (
@@ -32,7 +35,14 @@ from chaos.sim.promises import check_disk_behind
 from chaos.sim.states import BrokerState, HistoryState, State
 from chaos.sim.swarm import SeedConfig
 from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
-from raftlog.base.errors import ApplyFailed, DamagedLog, FaultyEntry, StorageFailed, WritesLost
+from raftlog.base.errors import (
+    ApplyFailed,
+    DamagedLog,
+    FaultyEntry,
+    RolledBack,
+    StorageFailed,
+    WritesLost,
+)
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import Write
@@ -90,6 +100,12 @@ class Cluster:
         self.wrong_clocks = frozenset(
             stream(config.seed, "clocks").sample(names, config.wrong_clocks)
         )
+        self.on_renewed: Callable[[], None] = lambda: None
+        """Told when a node has a new directory, which is no member yet."""
+        self.on_rolled_back: Callable[[Machine], None] = lambda _: None
+        """Told of a node whose directory a peer has found older than its promises."""
+        goes_back = Fault.OLD_BACKUP in config.periods_ns
+        self._hellos = Hellos(CLUSTER) if goes_back else None
         victims = stream(config.seed, "victims").sample(names, config.victims)
         for name in victims:
             self.machines[name].victim = True
@@ -135,7 +151,6 @@ class Cluster:
         assert machine.process is None, f"{machine.node} runs on its disk"
         self._directories += 1
         machine.disk.wipe()
-        machine.disk.on_operation = machine.disk.read_error = None
         machine.id = format_learner(
             *(DATA, CLUSTER, machine.node),
             options=self._formatting,
@@ -147,6 +162,16 @@ class Cluster:
         machine.in_flight = []
         self.network.forget(machine.node)
         self.observer.renewed(machine.node)
+        self.on_renewed()
+
+    def put_back(self, machine: Machine, backup: SimDisk, durable: DurableState) -> None:
+        """Put an old copy of its directory under a node that does not run."""
+        assert machine.process is None, f"{machine.node} runs on its disk"
+        machine.disk.put_back(backup)
+        machine.in_flight = []
+        # What it said last came before its connections closed, or never.
+        self.network.forget(machine.node)
+        self.observer.goes_back(machine.node, durable)
 
     # -- processes
 
@@ -228,7 +253,7 @@ class Cluster:
             writer=writer,
             reader=reader,
             peers=SimPeers(
-                life, machine.space, lambda to, message: self._send(machine, to, message)
+                *(life, store, machine.space), lambda to, message: self._send(machine, to, message)
             ),
             random=Random(random.getrandbits(64)),
             space=machine.space,
@@ -241,7 +266,7 @@ class Cluster:
         self.observer.restarts(node, replica, in_flight, seen)
         self.marks["starts"] += 1
         machine.in_flight = []
-        machine.process = Process(life, replica, state, writer)
+        machine.process = Process(life, replica, state, writer, self.marks["starts"])
         replica.on_failed = lambda error: self._failed(machine, error)
         state.serve(replica, reader, life, replica.fail)
         replica.start()
@@ -403,6 +428,8 @@ class Cluster:
         process = self.machines[to].process
         if process is None:
             return
+        if self._hellos is not None and not self._is_let_in(sender, to, message):
+            return
         replica = self.machines[sender].id
         heard = type(message) is AppendRequest and len(message.entries) > 2
         if not process.life.hindered:  # its arrival is a turn of its own
@@ -413,6 +440,22 @@ class Cluster:
         if heard:
             process.life.call_soon(lambda: process.replica.heard(replica))
         process.life.call_soon(lambda: process.replica.receive(replica, message))
+
+    def _is_let_in(self, sender: NodeId, to: NodeId, message: PeerMessage) -> bool:
+        assert self._hellos is not None, "nobody says hello in this run"
+        speaks = self.machines[sender]
+        process = speaks.process
+
+        def found_out() -> None:
+            if speaks.process is process:
+                self.on_rolled_back(speaks)
+
+        try:
+            self._hellos.admit(speaks, self.machines[to], message)
+        except RolledBack:
+            self.queue.after(0, found_out)
+            return False
+        return True
 
     # -- looking on
 

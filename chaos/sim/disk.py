@@ -269,11 +269,15 @@ class SimDisk:
 
     def wipe(self) -> None:
         """Lose everything: a new, empty disk."""
+        self.put_back(SimDisk())
+
+    def put_back(self, backup: "SimDisk") -> None:
+        """Hold what ``backup`` holds; nothing is armed."""
+        copy = backup.fork()
         self.generation += 1
-        self._names.clear()
-        self._durable_names.clear()
-        self._unsynced_names.clear()
-        self._directories.clear()
+        self.on_operation = self.read_error = None
+        self._names, self._durable_names = copy._names, copy._durable_names
+        self._unsynced_names, self._directories = copy._unsynced_names, copy._directories
 
     def _inodes(self) -> list[_Inode]:
         changes = [change for _, changes, _ in self._unsynced_names for change in changes]

@@ -56,6 +56,8 @@ REQUIRED: Final = (
     "never: not_stored",
     "no room",
     "not committed",
+    "old backups found out",
+    "old backups put back",
     "partitions",
     "pauses",
     "power cuts",

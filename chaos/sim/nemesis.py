@@ -17,6 +17,7 @@ from chaos.sim.faults import Fault
 from chaos.sim.lease_faults import LeaseFaults
 from chaos.sim.lost_majority import lose_majority
 from chaos.sim.network_faults import NetworkFaults
+from chaos.sim.old_backups import OldBackups
 from chaos.sim.operator import Operator
 from chaos.sim.process_faults import POWER_CUTS, ProcessFaults
 from chaos.sim.wiped_disks import dispensable, wipe_one
@@ -30,6 +31,7 @@ _CONCERNS: Final = (
     ClockFaults,
     LeaseFaults,
     WishFaults,
+    OldBackups,
 )
 
 
@@ -41,6 +43,7 @@ class Nemesis:
         self._random: Random = stream(cluster.config.seed, "nemesis")
         self._over = False
         self._operator = Operator(cluster, self._random)
+        cluster.on_renewed = self._operator.invite
         self._strikers = [concern(cluster, self._random) for concern in _CONCERNS]
         self._acts: dict[Fault, Callable[[], None]] = {
             Fault.MEMBERS: self._operator.act,
@@ -89,12 +92,9 @@ class Nemesis:
             cluster.marks["reboots"] += 1
             cluster.end(machine, self._random.choice(POWER_CUTS))
             cluster.restart_later(machine)
-            self._operator.invite()
 
     def _wipe(self) -> None:
-        if wipe_one(self._cluster, self._random):
-            self._operator.invite()
+        wipe_one(self._cluster, self._random)
 
     def _lose_majority(self) -> None:
-        if lose_majority(self._cluster, self._random):
-            self._operator.invite()
+        lose_majority(self._cluster, self._random)

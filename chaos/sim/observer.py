@@ -120,6 +120,13 @@ class Observer:
         self._issued[node] = []
         self._monotone.renewed(node)
 
+    def goes_back(self, node: NodeId, durable: DurableState) -> None:
+        """Take in that an old copy of ``node``'s directory was put back: it has forgotten more."""
+        self._logs[node] = durable.log.copy()
+        self._durable[node] = durable.copy()
+        self._issued[node] = []
+        self._monotone.renewed(node)
+
     def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
         """Take in that ``entry`` was written to a stopped node's log by hand."""
         durable = self._durable[node]

@@ -26,6 +26,7 @@ from raftlog.node.ports import Plan
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace
 from raftlog.raft.rpcs import PeerMessage
+from raftlog.storage.log_store import LogStore
 from raftlog.storage.plan import StorePlan
 
 T = TypeVar("T")
@@ -208,9 +209,14 @@ class SimPeers:
     """The links of one process. Implements ``node.ports.Peers``."""
 
     def __init__(
-        self, life: Life, space: NodeSpace, send: Callable[[NodeId, PeerMessage], None]
+        self,
+        life: Life,
+        store: LogStore,
+        space: NodeSpace,
+        send: Callable[[NodeId, PeerMessage], None],
     ) -> None:
         self._life = life
+        self._store = store
         self._space = space
         self._send = send
 
@@ -218,13 +224,17 @@ class SimPeers:
         """Hand a message to the network, unless this process is gone."""
         if self._life.ended:
             return
-        self._send(to, with_facts_of_node(message, self._space, self._life.wall_ms))
+        self._send(to, with_facts_of_node(message, self._store, self._space, self._life.wall_ms))
 
 
 class Process:
     """A process that runs: its life, its replica, its state machine."""
 
-    def __init__(self, life: Life, replica: Replica, state: State, writer: "SimWriter") -> None:
+    def __init__(
+        self, life: Life, replica: Replica, state: State, writer: "SimWriter", run: int = 0
+    ) -> None:
+        self.run: Final = run
+        """Which of all processes of the simulation this is."""
         self.life = life
         self.replica = replica
         self.state = state

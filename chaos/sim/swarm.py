@@ -31,6 +31,8 @@ WIPED_SHARE: Final = 0.2
 WIPED_SHARE_TRIMMED: Final = 0.6
 """Seeds in which a replica may lose its disk, of those in which none is damaged, nor a majority
 lost; and of those with trims, where it can't be built again from the log alone."""
+BACKUPS_SHARE: Final = 0.3
+"""Seeds in which an old copy of a directory may be put back, of those without other losses."""
 LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
@@ -208,16 +210,22 @@ def _with_trims(config: SeedConfig) -> SeedConfig:
 
 
 def _with_wipes(config: SeedConfig, share: float) -> SeedConfig:
-    """Let replicas lose their disks in a share of the seeds in which they lose nothing else."""
+    """Let disks be lost, or go back, in a share of the seeds in which nothing else is lost."""
     loses = config.victims or config.os_cache or Fault.MAJORITY_LOST in config.periods_ns
-    if loses or config.nodes < 3 or stream(config.seed, "wiped").random() >= share:
+    if loses or config.nodes < 3:
         return config
-    period_ns = (
-        (8 if is_big(config.seed) else 1) * MS_NS * draw_period_ms(config.seed, Fault.WIPED)
-    )
+    if stream(config.seed, "wiped").random() < share:
+        return _with_loss(config, Fault.WIPED)
+    if stream(config.seed, "backups").random() < BACKUPS_SHARE:
+        return _with_loss(config, Fault.OLD_BACKUP)
+    return config
+
+
+def _with_loss(config: SeedConfig, fault: Fault) -> SeedConfig:
+    period_ns = (8 if is_big(config.seed) else 1) * MS_NS * draw_period_ms(config.seed, fault)
     return msgspec.structs.replace(
         config,
-        periods_ns={**config.periods_ns, Fault.WIPED: period_ns},
+        periods_ns={**config.periods_ns, fault: period_ns},
         heal_majority=False,  # whoever is left may be needed
     )
 

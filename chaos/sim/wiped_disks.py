@@ -32,14 +32,14 @@ def wipe_one(cluster: Cluster, random: Random) -> bool:
 
 def dispensable(cluster: Cluster) -> list[Machine]:
     """Return the machines one of which may be wiped now."""
-    leader = _leader(cluster)
+    leader = newest_leader(cluster)
     if leader is None or not _is_whole(cluster, leader):
         return []
     machines = cluster.machines.values()
     return [machine for machine in machines if _is_dispensable(cluster, leader, machine)]
 
 
-def _leader(cluster: Cluster) -> Process | None:
+def newest_leader(cluster: Cluster) -> Process | None:
     """Return the newest leader."""
     leading = [
         machine.process

@@ -22,6 +22,8 @@
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         GroupStyle  StaleLease
+        UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
+        ForeignTransaction
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -82,6 +84,13 @@ from raftlog.base.peer_errors import (
     WrongIdentity,
     WrongVersion,
 )
+from raftlog.base.transaction_errors import (
+    ForeignTransaction,
+    TransactionDecided,
+    TransactionForgotten,
+    TransactionNotFound,
+    UnknownTransactor,
+)
 
 # What is imported is a part of the tree too.
 __all__ = [
@@ -95,6 +104,7 @@ __all__ = [
     "Diverged",
     "FaultyEntry",
     "Fenced",
+    "ForeignTransaction",
     "GivenUp",
     "GroupInUse",
     "GroupNotFound",
@@ -112,7 +122,11 @@ __all__ = [
     "StorageError",
     "StorageFailed",
     "SubscriptionConflict",
+    "TransactionDecided",
+    "TransactionForgotten",
+    "TransactionNotFound",
     "UnknownMember",
+    "UnknownTransactor",
     "WritesLost",
     "WrongCluster",
     "WrongIdentity",

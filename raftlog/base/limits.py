@@ -91,6 +91,8 @@ GROUP_TOPICS_MAX: Final = 100
 MEMBERS_MAX: Final = 100_000
 """Members of all groups together."""
 CLAIMS_MAX: Final = 200_000
+SHARES_MAX: Final = 200_000
+"""Queues of all sticky and cooperative groups together."""
 OFFSETS_PER_COMMAND_MAX: Final = 10_000
 """Queues in one commit of offsets or one seek."""
 NAME_CHARACTERS_MAX: Final = 127
@@ -130,6 +132,21 @@ DELAYED_ROWS_MAX: Final = 2_000_000
 DELAY_MS_MAX: Final = 40 * 24 * 3600 * 1000
 CANCELLED_KNOWN_MS: Final = 3600 * 1000
 """So long after it was due a cancelled batch is known as that, in log time."""
+OPEN_TRANSACTIONS_MAX: Final = 1_000_000
+"""Half messages that were not decided."""
+TRANSACTORS_MAX: Final = 10_000
+TRANSACTOR_FORGOTTEN_MS: Final = 7 * 24 * 3600 * 1000
+"""A transactor that was silent for so long, and has nothing open, is forgotten."""
+DECISIONS_MAX: Final = 200_000
+DECISIONS_KNOWN_MS: Final = 600_000
+"""So long a decided transaction is known with its outcome, in log time."""
+DECISIONS_PER_COMMAND_MAX: Final = 1_000
+FINISHED_INTERVALS_MAX: Final = 256
+"""Of one transactor's numbers; beyond it the lowest gap closes."""
+CHECK_FIRST_MS: Final = 6_000
+CHECK_AGAIN_MS: Final = 30_000
+CHECKS_MAX: Final = 15
+"""Checks that were answered with "unknown"; then the transaction is parked."""
 SESSION_MS_MIN: Final = 1_000
 SESSION_MS_MAX: Final = 3_600_000
 STALENESS_MS_MAX: Final = 24 * 3_600_000

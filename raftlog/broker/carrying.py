@@ -12,12 +12,18 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import GroupStyle
 from raftlog.base.ids import Index
-from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
+from raftlog.broker.claims import (
+    ClaimQueue,
+    CommitOffsets,
+    GroupSought,
+    QueueClaimed,
+    SeekGroup,
+)
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.commands import CommandType
 from raftlog.broker.dead_letters import DeadLetters
 from raftlog.broker.delays import CancelDelayed, Delayed
-from raftlog.broker.groups import (
+from raftlog.broker.group_commands import (
     Assignment,
     DeleteGroup,
     GroupDeleted,
@@ -38,9 +44,11 @@ from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun,
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
+    DEFAULT_QUEUES,
     AlterTopic,
     CreateTopic,
     DeleteTopic,
@@ -49,6 +57,8 @@ from raftlog.broker.topics import (
     StartMoved,
     Topic,
 )
+from raftlog.broker.transactions import AnswerChecks, Decide, HalfStaged, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.broker.unique_appends import UniqueAppends
 
@@ -63,6 +73,7 @@ class Carrier:
         self.raw: Final[Mapping[int, RawCommand]] = {
             int(CommandType.APPEND_DELAYED): self._append_delayed,
             int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.STAGE_HALF): self._stage_half,
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
             int(CommandType.DEAD_LETTER): DeadLetters(state).store,
         }
@@ -96,11 +107,12 @@ class Carrier:
                 return state.groups.leave(command)
             case SetSubscription():
                 return state.groups.subscribe(command)
+            case ReleaseQueues():
+                return state.groups.release(command)
             case DeleteGroup():
                 return self._delete_group(command)
             case ClaimQueue():
-                state.groups.check_member(command.group, command.member)
-                return state.claims.claim(command)
+                return self._claim(command)
             case CommitOffsets():
                 return state.claims.commit(command)
             case SeekGroup():
@@ -117,30 +129,73 @@ class Carrier:
                 return TimePassed()
             case OpenQueueGroup():
                 return self._open_queue_group(command, place.id)
-            case ReceiveMessages():
-                return state.leasing.receive(command, state.log_time_ms)
-            case AckMessages():
-                return state.leasing.ack(command, state.log_time_ms)
-            case ExtendLeases():
-                return state.leasing.extend(command, state.log_time_ms)
-            case ReturnMessages():
-                return state.leasing.give_back(command, state.log_time_ms)
-            case DecideBlocked():
-                return state.leasing.decide(command, state.log_time_ms)
+            case (
+                ReceiveMessages()
+                | AckMessages()
+                | ExtendLeases()
+                | ReturnMessages()
+                | DecideBlocked()
+            ):
+                return self._lease(command)
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
+            case InitTransactor() | Decide() | ResolveTransaction() | AnswerChecks():
+                return self._transact(command, place)
+            case _:
+                assert_never(command)
+
+    def _lease(
+        self,
+        command: ReceiveMessages | AckMessages | ExtendLeases | ReturnMessages | DecideBlocked,
+    ) -> object:
+        leasing, now_ms = self._state.leasing, self._state.log_time_ms
+        match command:
+            case ReceiveMessages():
+                return leasing.receive(command, now_ms)
+            case AckMessages():
+                return leasing.ack(command, now_ms)
+            case ExtendLeases():
+                return leasing.extend(command, now_ms)
+            case ReturnMessages():
+                return leasing.give_back(command, now_ms)
+            case DecideBlocked():
+                return leasing.decide(command, now_ms)
+            case _:
+                assert_never(command)
+
+    def _transact(
+        self,
+        command: InitTransactor | Decide | ResolveTransaction | AnswerChecks,
+        place: CommandPlace,
+    ) -> object:
+        state, now_ms = self._state, self._state.log_time_ms
+        match command:
+            case InitTransactor():
+                return state.transactors.init(command, place.id, now_ms)
+            case Decide():
+                return state.transactions.decide(command, place, now_ms)
+            case ResolveTransaction():
+                return state.transactions.resolve(command, place, now_ms)
+            case AnswerChecks():
+                return state.transactions.answer(command, place, now_ms)
             case _:
                 assert_never(command)
 
     # -- topics
 
     def _create_topic(self, command: CreateTopic) -> Topic:
+        if self._state.topics.get(command.name) is None:
+            queues = command.changes.queues or DEFAULT_QUEUES
+            self._state.groups.check_more_queues(command.name, queues)
         topic = self._state.topics.create(command)
         self._state.groups.topic_changed(topic.name)
         return topic
 
     def _alter_topic(self, command: AlterTopic) -> Topic:
         before = self._state.topics.get(command.name)
+        if before is not None:
+            more = (command.changes.queues or 0) - len(before.queues)
+            self._state.groups.check_more_queues(before.name, max(0, more))
         topic = self._state.topics.alter(command)
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
@@ -182,6 +237,9 @@ class Carrier:
     def _append_delayed(self, place: CommandPlace, body: Buffer, length: int) -> Delayed:
         return self._state.delays.append(place, body, length, self._state.log_time_ms)
 
+    def _stage_half(self, place: CommandPlace, body: Buffer, length: int) -> HalfStaged:
+        return self._state.transactions.stage(place, body, length, self._state.log_time_ms)
+
     def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
         items = read_relocation(body, place.position, length)
         return relocate(self._state.hidden, items, place.index, self._state.log_time_ms)
@@ -207,6 +265,12 @@ class Carrier:
         self._state.claims.forget_group(command.group)
         return deleted
 
+    def _claim(self, command: ClaimQueue) -> QueueClaimed:
+        self._state.groups.check_claim(
+            *(command.group, command.queue, command.generation, command.member, command.life)
+        )
+        return self._state.claims.claim(command)
+
     def _seek(self, command: SeekGroup) -> GroupSought:
         if self._state.leasing.groups.get(command.group) is not None:
             raise GroupStyle(
@@ -214,7 +278,8 @@ class Carrier:
             )
         group = self._state.groups.find(command.group)
         self._state.claims.check_seek(command)
-        generation = self._state.groups.begin_generation(group)
+        queues = [queue for queue, _ in command.offsets]
+        generation = self._state.groups.begin_anew(group, queues)
         self._state.claims.seek(command, generation)
         return GroupSought(generation)
 

@@ -17,7 +17,12 @@ from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -28,8 +33,11 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
+from raftlog.broker.transactions import AnswerChecks, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 
 CommandValue = (
@@ -46,6 +54,7 @@ CommandValue = (
     | CommitOffsets
     | SeekGroup
     | SetSubscription
+    | ReleaseQueues
     | Trim
     | PassTime
     | OpenQueueGroup
@@ -58,6 +67,10 @@ CommandValue = (
     | RemoveQuota
     | MoveConsumed
     | CancelDelayed
+    | InitTransactor
+    | Decide
+    | ResolveTransaction
+    | AnswerChecks
 )
 
 
@@ -79,6 +92,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
     SetSubscription: CommandType.SET_SUBSCRIPTION,
+    ReleaseQueues: CommandType.RELEASE_QUEUES,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
     OpenQueueGroup: CommandType.OPEN_QUEUE_GROUP,
@@ -91,6 +105,10 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     RemoveQuota: CommandType.REMOVE_QUOTA,
     MoveConsumed: CommandType.MOVE_CONSUMED,
     CancelDelayed: CommandType.CANCEL_DELAYED,
+    InitTransactor: CommandType.INIT_TRANSACTOR,
+    Decide: CommandType.DECIDE,
+    ResolveTransaction: CommandType.RESOLVE_TRANSACTION,
+    AnswerChecks: CommandType.ANSWER_CHECKS,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -77,8 +77,16 @@ class CommandType(IntEnum):
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    INIT_TRANSACTOR = 30
+    STAGE_HALF = 31
+    """A record batch that becomes visible when it is committed (``broker.transactions``)."""
+    DECIDE = 32
+    RESOLVE_TRANSACTION = 33
+    ANSWER_CHECKS = 34
     SET_SUBSCRIPTION = 50
     """What a group reads is another thing now (``broker.groups``)."""
+    RELEASE_QUEUES = 51
+    """A member has finished with queues that have an heir (``broker.shares``)."""
     APPEND_ONCE = 60
     """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
     SET_QUOTA = 61

@@ -55,6 +55,8 @@ class Holder(IntEnum):
 
     TIMER = 1
     """``broker.delays``; ``held`` is when it is due, in log time."""
+    TRANSACTION = 2
+    """``broker.transactions``; ``held`` is the handle of the transaction."""
 
 
 class HiddenBatch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):

@@ -29,6 +29,7 @@ from raftlog.base.ids import Index
 from raftlog.broker.business_ids import BusinessId, ShortenedWindow
 from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.decisions import DecidedRow
 from raftlog.broker.delays import CancelledBatch
 from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
@@ -38,8 +39,11 @@ from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queue_groups import Cursor, QueueGroup
 from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
+from raftlog.broker.shares import Share
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
+from raftlog.broker.transactions import Transaction
+from raftlog.broker.transactors import Transactor
 
 SNAPSHOT_MAGIC: Final = 0x5453_4C52  # "RLST"
 SNAPSHOT_VERSION: Final = 1
@@ -62,9 +66,13 @@ class TableId(IntEnum):
     HIDDEN = 10
     RANGE_NEEDS = 11
     CANCELLED = 12
+    SHARES = 25
     QUEUE_GROUPS = 20
     CURSORS = 21
     FLIGHTS = 22
+    TRANSACTORS = 15
+    TRANSACTIONS = 16
+    DECISIONS = 17
     BUSINESS_IDS = 30
     SHORTENED_WINDOWS = 31
     QUOTAS = 32
@@ -97,12 +105,16 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    shares: list[Share] = msgspec.field(default_factory=list)
     queue_groups: list[QueueGroup] = msgspec.field(default_factory=list)
     cursors: list[Cursor] = msgspec.field(default_factory=list)
     flights: list[Flight] = msgspec.field(default_factory=list)
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
+    transactors: list[Transactor] = msgspec.field(default_factory=list)
+    transactions: list[Transaction] = msgspec.field(default_factory=list)
+    decisions: list[DecidedRow] = msgspec.field(default_factory=list)
     business_ids: list[BusinessId] = msgspec.field(default_factory=list)
     shortened_windows: list[ShortenedWindow] = msgspec.field(default_factory=list)
     quotas: list[Quota] = msgspec.field(default_factory=list)
@@ -266,9 +278,13 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.GROUPS: _Rows(GroupRow, lambda snapshot: snapshot.groups),
     TableId.MEMBERS: _Rows(Member, lambda snapshot: snapshot.members),
     TableId.CLAIMS: _Rows(Claim, lambda snapshot: snapshot.claims),
+    TableId.SHARES: _Rows(Share, lambda snapshot: snapshot.shares),
     TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
     TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
     TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),
+    TableId.TRANSACTORS: _Rows(Transactor, lambda snapshot: snapshot.transactors),
+    TableId.TRANSACTIONS: _Rows(Transaction, lambda snapshot: snapshot.transactions),
+    TableId.DECISIONS: _Rows(DecidedRow, lambda snapshot: snapshot.decisions),
     TableId.BUSINESS_IDS: _Rows(BusinessId, lambda snapshot: snapshot.business_ids),
     TableId.QUOTAS: _Rows(Quota, lambda snapshot: snapshot.quotas),
     TableId.QUEUE_GROUPS: _Rows(QueueGroup, lambda snapshot: snapshot.queue_groups),

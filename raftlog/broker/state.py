@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
+from raftlog.broker.decisions import Decisions
 from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
 from raftlog.broker.hidden import Hidden
@@ -24,6 +25,8 @@ from raftlog.broker.quotas import Quotas
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
+from raftlog.broker.transactions import Transactions
+from raftlog.broker.transactors import Transactors
 
 
 class StateTable(Protocol):
@@ -64,11 +67,18 @@ class BrokerState:
         )
         self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
         self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        self.transactors: Final = Transactors(self.timetable)
+        self.decisions: Final = Decisions(self.transactors, self.timetable)
+        self.transactions: Final = Transactions(
+            *(self.queues, self.hidden, self.hidden_appends),
+            *(self.transactors, self.decisions, self.timetable),
+        )
         self.quotas: Final = Quotas(self.topics)
         self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
         self.timetable.keep(
             *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids),
             self.leasing,
+            *(self.transactions, self.decisions, self.transactors),
         )
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
@@ -77,12 +87,16 @@ class BrokerState:
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
+            (TableId.SHARES, self.groups.shares.table),
             (TableId.QUEUE_GROUPS, self.leasing.groups.table),
             (TableId.CURSORS, self.leasing.groups.cursors),
             (TableId.FLIGHTS, self.leasing.flights.table),
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
+            (TableId.TRANSACTORS, self.transactors.table),
+            (TableId.TRANSACTIONS, self.transactions.table),
+            (TableId.DECISIONS, self.decisions.table),
             (TableId.BUSINESS_IDS, self.ids.table),
             (TableId.SHORTENED_WINDOWS, self.ids.shortened),
             (TableId.QUOTAS, self.quotas.table),
@@ -117,6 +131,7 @@ class BrokerState:
         self.topics.load(snapshot.topics)
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
+        self.groups.shares.load(snapshot.shares)
         self.claims.load(snapshot.claims)
         self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
         self.leasing.flights.load(snapshot.flights)
@@ -125,6 +140,9 @@ class BrokerState:
         self.index.needs.load(snapshot.needs)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
         self.delays.load(snapshot.hidden, snapshot.cancelled)
+        self.transactors.load(snapshot.transactors)
+        self.decisions.load(snapshot.decisions)
+        self.transactions.load(snapshot.transactions)
         self.ids.load(snapshot.business_ids, snapshot.shortened_windows)
         self.quotas.load(snapshot.quotas)
         self.timetable.note(0)

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from raftlog.base.assignors import RANGE
 from raftlog.cli.connection import ask
 from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
+    AssignorOption,
     ConnectOption,
     FilterOption,
     TagOption,
@@ -16,6 +18,7 @@ from raftlog.cli.options import (
 )
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
 from raftlog.cli.positions import read_position, show_position
+from raftlog.cli.quantities import show_elapsed
 from raftlog.cli.seeking import Move, carry_out, plan_moves, topics_of
 from raftlog.wire.filters import record_filter
 
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Consumer groups: lag, members, positions.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
-COLUMNS: Final = ("topic", "queue", "committed", "start", "end", "lag", "owner")
+COLUMNS: Final = ("topic", "queue", "committed", "start", "end", "lag", "age", "owner")
 
 
 @app.command("list")
@@ -68,7 +71,10 @@ def describe(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show a group's members, and for each queue what is committed and how far that is behind."""
+    """Show a group's members, and for each queue what is committed and how far that is behind.
+
+    The lag is in records, and as the age of the oldest one.
+    """
 
     async def use(client: "Client") -> "GroupInfo":
         return await client.groups.describe(name)
@@ -88,6 +94,7 @@ def subscribe(
     ],
     condition: FilterOption = "",
     tag: TagOption = None,
+    assignor: AssignorOption = "",
     version: Annotated[
         int,
         typer.Option(min=0, help="Only if its subscription is at this version; 0: whichever."),
@@ -103,7 +110,7 @@ def subscribe(
 
     async def use(client: "Client") -> int:
         return await client.groups.subscribe(
-            name, topics, filter=condition, tags=tag or (), version=version
+            *(name, topics), filter=condition, tags=tag or (), version=version, assignor=assignor
         )
 
     now = ask(connect, timeout, use)
@@ -206,11 +213,13 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
         "group": group.name,
         "generation": group.generation,
         "lag": group.lag,
+        "lag_ms": group.lag_time // timedelta(milliseconds=1),
         "subscription": {
             "topics": group.subscription.topics,
             "filter": group.subscription.filter,
             "tags": group.subscription.tags,
             "version": group.subscription.version,
+            "assignor": group.subscription.assignor,
         },
         "members": [
             {
@@ -218,6 +227,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
                 "client": each.client_id,
                 "topics": each.topics,
                 "session_ms": each.session // timedelta(milliseconds=1),
+                "static": each.is_static,
             }
             for each in group.members
         ],
@@ -226,10 +236,12 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
                 "topic": each.topic,
                 "queue": each.queue,
                 "owner": each.owner,
+                "heir": each.heir,
                 "committed": each.committed,
                 "start": each.start_offset,
                 "end": each.end_offset,
                 "lag": each.lag,
+                "lag_ms": each.lag_time // timedelta(milliseconds=1),
             }
             for each in group.queues
         ],
@@ -264,7 +276,11 @@ def _show(group: "GroupInfo") -> None:
     print_table(
         COLUMNS,
         [
-            (q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}", q.owner)
+            (
+                *(q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}"),
+                show_elapsed(q.lag_time) if q.lag else None,
+                q.owner if q.heir is None else f"{q.owner} (then {q.heir})",
+            )
             for q in group.queues
         ],
         f"group {group.name}: generation {group.generation}, {group.lag:,} records behind",
@@ -272,8 +288,10 @@ def _show(group: "GroupInfo") -> None:
     found = group.subscription
     wanted = record_filter(found.tags, found.filter)
     typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}")
+    if found.assignor != RANGE:
+        typer.echo(f"shares its queues out: {found.assignor}")
     for each in group.members:
         named = f" ({each.client_id})" if each.client_id else ""
-        typer.echo(f"member {each.member}{named}")
+        typer.echo(f"member {each.member}{named}{', static' if each.is_static else ''}")
     if not group.members:
         typer.echo("no members: nobody reads for it now")

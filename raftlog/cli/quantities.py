@@ -126,6 +126,17 @@ def show_retention(duration: timedelta | None) -> str:
     return f"{milliseconds}ms"
 
 
+def show_elapsed(duration: timedelta) -> str:
+    """Write how long something took or is ago, for people: its two largest units."""
+    seconds = int(duration.total_seconds())
+    if seconds < 1:
+        return f"{duration.total_seconds():.1f}s"
+    for name, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
+        if seconds >= size:
+            return f"{seconds // size}{name} {seconds % size // part}{smaller}"
+    return f"{seconds // 60}m {seconds % 60}s" if seconds >= 60 else f"{seconds}s"
+
+
 def show_about(size: int) -> str:
     """Write a size for people: rounded, in the unit that they would choose."""
     for name, unit in (("TiB", "tib"), ("GiB", "gib"), ("MiB", "mib"), ("KiB", "kib")):

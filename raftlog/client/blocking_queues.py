@@ -9,8 +9,8 @@ from typing import Self
 from raftlog.client import queue_consumer as aio
 from raftlog.client import queue_groups as aio_groups
 from raftlog.client import queue_message as aio_message
+from raftlog.client.blocking import Face, blocking
 from raftlog.client.durations import Duration
-from raftlog.client.faces import Face, blocking
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Message
 
@@ -33,26 +33,26 @@ class QueueMessage(Face[aio_message.QueueMessage]):
     @property
     def message(self) -> Message:
         """The record as any reader gets it."""
-        return self.inner.message
+        return self._inner.message
 
     @property
     def value(self) -> bytes | None:
         """Its value, or None."""
-        return self.inner.value
+        return self._inner.value
 
     @property
     def key(self) -> bytes | None:
         """Its key, or None."""
-        return self.inner.key
+        return self._inner.key
 
     @property
     def attempts(self) -> int:
         """How often it was leased, this time included."""
-        return self.inner.attempts
+        return self._inner.attempts
 
     def process(self, *, limit: Duration | None = None) -> "Processing":
         """Handle it in ``with``: its lease is kept, and at the end it is settled."""
-        return Processing(self, self.inner.process(limit=limit))
+        return Processing(self, self._inner.process(limit=limit))
 
 
 class Processing:
@@ -68,7 +68,7 @@ class Processing:
         async def enter() -> None:
             await self._inner.__aenter__()
 
-        self._message.thread.run(enter())
+        self._message._thread.run(enter())
         return self._message
 
     def __exit__(
@@ -78,7 +78,7 @@ class Processing:
         trace: TracebackType | None,
     ) -> bool:
         """Settle the message, if the handler has not."""
-        return self._message.thread.run(self._inner.__aexit__(kind, error, trace))
+        return self._message._thread.run(self._inner.__aexit__(kind, error, trace))
 
 
 class QueueConsumer(Face[aio.QueueConsumer]):
@@ -91,8 +91,8 @@ class QueueConsumer(Face[aio.QueueConsumer]):
 
     def receive(self, count: int = 1, *, wait: Duration | None = None) -> list[QueueMessage]:
         """Return up to ``count`` messages, leased to this consumer."""
-        found = self.thread.run(self.inner.receive(count, wait=wait))
-        return [QueueMessage(self.thread, each) for each in found]
+        found = self._thread.run(self._inner.receive(count, wait=wait))
+        return [QueueMessage(self._thread, each) for each in found]
 
     def run(self, handler: Callable[[QueueMessage], None], *, concurrency: int = 8) -> None:
         """Give messages to ``handler``, in ``concurrency`` threads, until it is closed.
@@ -102,23 +102,23 @@ class QueueConsumer(Face[aio.QueueConsumer]):
         with ThreadPoolExecutor(concurrency, "raftlog-handler") as pool:
 
             async def handle(message: aio_message.QueueMessage) -> None:
-                face = QueueMessage(self.thread, message)
+                face = QueueMessage(self._thread, message)
                 await asyncio.get_running_loop().run_in_executor(pool, handler, face)
 
-            self.thread.run(self.inner.run(handle, concurrency=concurrency))
+            self._thread.run(self._inner.run(handle, concurrency=concurrency))
 
     @property
     def status(self) -> aio.QueueConsumerStatus:
         """What it does, and what hinders it."""
-        return self.inner.status
+        return self._inner.status
 
     def __enter__(self) -> Self:
         """Make the group, or change what was said of it."""
 
         async def enter() -> None:
-            await self.inner.__aenter__()
+            await self._inner.__aenter__()
 
-        self.thread.run(enter())
+        self._thread.run(enter())
         return self
 
     def __exit__(

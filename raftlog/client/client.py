@@ -31,9 +31,11 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
 from raftlog.client.groups import Groups
+from raftlog.client.handing_over import Sharing
 from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
-from raftlog.client.node_status import NodeStatus, read_status
+from raftlog.client.messages import Messages
+from raftlog.client.node_status import NodeStatus, leader_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
 from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
@@ -41,7 +43,7 @@ from raftlog.client.queue_groups import GroupOptions, QueueGroups, opening_of
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
-from raftlog.client.routing import LEADS, Router
+from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
@@ -98,6 +100,7 @@ class Client:
         self._delayed = DelayedMessages(self._asker, self._catalog)
         self._quotas = Quotas(self._asker)
         self._queue_groups = QueueGroups(self._asker)
+        self._messages = Messages(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -178,6 +181,12 @@ class Client:
         self._check()
         return self._quotas
 
+    @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        self._check()
+        return self._messages
+
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
 
@@ -185,20 +194,7 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            answer, _ = await self._asker.ask(
-                Method.STATUS,
-                messages.GetStatus(space=True),
-                messages.NodeStatus,
-                timeout_s=timeout_s,
-            )
-            channel = self._router.leader
-            if answer.role == LEADS or channel is None:
-                return read_status(answer)
-            self._router.demote(channel)  # it led until a moment ago
-            timeout_s = deadline - asyncio.get_running_loop().time()
+        return await leader_status(self._asker, None if timeout is None else seconds(timeout))
 
     async def transfer_leader(
         self, target: str | None = None, *, timeout: Duration | None = None
@@ -212,12 +208,10 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        await self._asker.ask(
-            Method.TRANSFER,
-            messages.TransferLeader(target=target or ""),
-            messages.TransferStarted,
-            timeout_s=None if timeout is None else seconds(timeout),
-        )
+        timeout_s = None if timeout is None else seconds(timeout)
+        asked = messages.TransferLeader(target=target or "")
+        answer = messages.TransferStarted
+        await self._asker.ask(Method.TRANSFER, asked, answer, timeout_s=timeout_s)
 
     # -- sending
 
@@ -350,6 +344,7 @@ class Client:
         staleness: Duration | None = None,
         filter: str = "",  # noqa: A002  (what everybody calls it)
         tags: Sequence[str] = (),
+        sharing: Sharing | None = None,
     ) -> Consumer:
         """Return a member of a consumer group; it joins when it is entered or first asked.
 
@@ -372,6 +367,7 @@ class Client:
                 others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
                 them for all members, also those that run.
             tags: Only records with one of these tags; none: whatever the tag.
+            sharing: How it takes part in the group: assignor, fixed name, hooks.
 
         Raises:
             BadFilter: The filter does not parse; the text shows where.
@@ -381,10 +377,11 @@ class Client:
         """
         self._check()
         asker = self._asker.with_staleness(staleness_seconds(staleness))
+        sharing = sharing or Sharing()
         subscription = Subscription(
             group,
             (topics,) if isinstance(topics, str) else tuple(topics),
-            secrets.token_hex(8),
+            sharing.member or secrets.token_hex(8),
             self._client_id,
             start,
             on_lost,
@@ -392,8 +389,11 @@ class Client:
             seconds(commit_interval),
             seconds(session),
             record_filter(tags, filter),
+            sharing.assignor,
+            is_static=bool(sharing.member),
         )
-        return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
+        parts = (asker, self._catalog, subscription, sharing)
+        return self._own(Consumer(*parts, buffer_bytes=buffer_bytes))
 
     def queue_consumer(
         self,
@@ -407,11 +407,11 @@ class Client:
         """Return a consumer of a queue-style group: each message is leased and settled by itself.
 
         Args:
-            group: The group; it is made when a consumer of it is entered first.
-            topics: What it is to read, too; none: what it reads.
+            group: The group; entering a consumer makes it.
+            topics: What it is to read, too.
             limit: Seconds after which a handler is reported and its lease not kept; None: never.
             on_event: Told of handlers that fail or are overdue; None: they are logged.
-            options: What is to hold for the group from now on: see ``GroupOptions``.
+            options: What is to hold for the group from now on: ``GroupOptions``.
         """
         self._check()
         opening = opening_of(group, topics, options)

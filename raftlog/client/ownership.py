@@ -1,9 +1,9 @@
 """The queues that a member of a group owns: claimed, read ahead, committed (ruling 12).
 
-Owning begins with a claim. In a new generation every queue is claimed again; what
-the member had read of one goes on where it was only if nobody else had the queue
-meanwhile. That is proved by a commit in the *old* generation: it succeeds only as
-long as nobody claimed the queue since, and no seek took it away.
+Owning begins with a claim, in the generation since which the queue is this member's. Where
+that one is new the queue is claimed again; what the member had read of it goes on where it was
+only if nobody else had the queue meanwhile. That is proved by a commit in the *old* generation:
+it succeeds only as long as nobody claimed the queue since, and no seek took it away.
 """
 
 import asyncio
@@ -38,13 +38,16 @@ class Owned:
         generation: In which it was claimed.
         position: Offset of the next record to hand out.
         done: Everything below it was handed out and is finished.
+        handed: Offset after the last message that was handed out; 0: none was.
+        told: Up to there its user knows that it was lost.
         committed: What the group has committed, as far as known; None: nothing ever.
         is_lost: It is somebody else's; what was read of it is not handed out any more.
+        revoked: In which generation somebody else became its heir; 0: nobody is.
     """
 
     __slots__ = (
-        *("committed", "done", "fetch", "generation", "is_lost", "number"),
-        *("place", "position", "topic"),
+        *("committed", "done", "fetch", "generation", "handed", "is_lost", "number"),
+        *("place", "position", "revoked", "told", "topic"),
     )
 
     def __init__(self, topic: str, place: int, number: int, generation: int) -> None:
@@ -54,8 +57,11 @@ class Owned:
         self.generation = generation
         self.position = 0
         self.done = 0
+        self.handed = 0
+        self.told = 0
         self.committed: int | None = None
         self.is_lost = False
+        self.revoked = 0
         self.fetch: Fetch | None = None
 
     @property
@@ -87,6 +93,12 @@ class Ownership:
     ) -> None:
         self.queues: dict[int, Owned] = {}
         """By number."""
+        self.life = 0
+        """Of a static member."""
+        self._fresh: list[Owned] = []
+        """Claimed, and not given away by ``change`` yet: nothing is read of them."""
+        self._dropped: dict[int, Owned] = {}
+        """By number, what was lost with messages that were handed out and not committed."""
         self._asker = asker
         self._catalog = catalog
         self._inbox = inbox
@@ -104,66 +116,94 @@ class Ownership:
 
     async def change(
         self,
-        generation: int,
         assigned: Sequence[groups.AssignedQueue],
         wanted: RecordFilter = EVERYTHING,
-    ) -> None:
-        """Own exactly what is assigned in ``generation``, as far as it can be claimed.
+    ) -> list[Owned]:
+        """Own exactly what is assigned, as far as it can be claimed.
 
         With another filter than before every queue is read anew from what is committed.
+
+        Returns:
+            What is to be read from now on: ``begin`` does.
 
         Raises:
             UnknownMember: The group has expired this member.
             Fenced: There is a newer generation already.
             RaftlogError: Claims could not be made in time; call it again.
         """
-        kept = await self._prove()
+        since = {queue.queue: queue.since for queue in assigned}
+        revoked = {queue.queue for queue in assigned if queue.revoked}
+        kept = await self._prove(
+            owned for owned in self.queues.values() if owned.generation != since.get(owned.number)
+        )
         if wanted != self._wanted:
             self._wanted = wanted
             self.lose_all()
-        numbers = {queue.queue for queue in assigned}
-        for number in [number for number in self.queues if number not in numbers]:
-            self._lose(self.queues.pop(number))
+        gone = [owned for owned in self.queues.values() if _is_gone(owned, since, revoked)]
+        self.let_go(gone)
+        news = [queue for queue in assigned if self._is_to_be_claimed(queue)]
         results = await asyncio.gather(
-            *(self._claim(queue, generation, kept) for queue in assigned), return_exceptions=True
+            *(self._claim(queue, kept) for queue in news), return_exceptions=True
         )
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise failures[0]
+        gained, self._fresh = self._fresh, []
+        return [owned for owned in gained if not owned.is_lost]
 
-    async def _prove(self) -> set[int]:
+    def _is_to_be_claimed(self, queue: groups.AssignedQueue) -> bool:
+        owned = self.queues.get(queue.queue)
+        if queue.revoked:  # it is to be released: what is not owned is not begun
+            return False
+        return owned is None or owned.generation != queue.since
+
+    def begin(self, queues: Iterable[Owned]) -> None:
+        """Read queues ahead, from where they are."""
+        for owned in queues:
+            if not owned.is_lost and not owned.revoked and owned.fetch is None:
+                owned.fetch = Fetch(
+                    self._asker.fetches,
+                    self._inbox,
+                    (owned.topic, owned.place, owned.number),
+                    owned.position,
+                    skips=self._subscription.on_lost == "skip",
+                    told=Told(self._is_gone, self._skipped, self._passed),
+                    wanted=self._wanted,
+                )
+
+    def pause(self, owned: Owned, revoked: int) -> None:
+        """Hand out no more of a queue that has an heir."""
+        owned.revoked = revoked
+        if owned.fetch is not None:
+            owned.fetch.stop()
+            owned.fetch = None
+
+    def let_go(self, queues: Iterable[Owned]) -> None:
+        """Queues were released: they are their heirs'."""
+        for owned in queues:
+            if self.queues.get(owned.number) is owned:
+                self._lose(self.queues.pop(owned.number))
+
+    async def _prove(self, queues: Iterable[Owned]) -> set[int]:
         """Commit in the old generation; return the queues that nobody else had meanwhile."""
-        proved: set[int] = set()
-        if not self.queues:
-            return proved
-        offsets = {}
-        for number, owned in self.queues.items():
+        offsets: dict[Owned, int] = {}
+        for owned in queues:
             offset = owned.done if self._subscription.auto_commit else owned.committed
             if offset is not None:
-                offsets[number] = offset
-        try:
-            await self.commit(offsets)
-        except NOT_OWNED:
-            for number, offset in offsets.items():  # all or none: which of them is it?
-                try:
-                    await self.commit({number: offset})
-                except NOT_OWNED:
-                    continue
-                proved.add(number)
-            return proved
-        return proved | set(offsets)
+                offsets[owned] = offset
+        refused = await self.commit_each(offsets)
+        return {owned.number for owned in offsets if owned not in refused}
 
-    async def _claim(
-        self, queue: groups.AssignedQueue, generation: int, kept: Iterable[int]
-    ) -> None:
+    async def _claim(self, queue: groups.AssignedQueue, kept: Iterable[int]) -> None:
         try:
             answer, _ = await self._asker.ask(
                 Method.GROUP_CLAIM,
                 groups.ClaimQueue(
                     group=self._subscription.group,
                     member=self._subscription.member,
-                    generation=generation,
+                    generation=queue.since,
                     queue=queue.queue,
+                    life=self.life,
                 ),
                 groups.QueueClaimed,
             )
@@ -172,29 +212,23 @@ class Ownership:
         committed = None if answer.committed < 0 else answer.committed
         owned = self.queues.get(queue.queue)
         if owned is not None and (queue.queue in kept or committed is owned.committed is None):
-            owned.generation = generation
+            owned.generation = queue.since
             return
         if owned is not None:
             self._lose(owned)
-        owned = Owned(queue.topic, queue.place, queue.queue, generation)
+        owned = Owned(queue.topic, queue.place, queue.queue, queue.since)
         first = (
             answer.start_offset if self._subscription.start == "earliest" else answer.end_offset
         )
         owned.position = owned.done = first if committed is None else committed
         owned.committed = committed
         self.queues[queue.queue] = owned
-        owned.fetch = Fetch(
-            self._asker.fetches,
-            self._inbox,
-            (queue.topic, queue.place, queue.queue),
-            owned.position,
-            skips=self._subscription.on_lost == "skip",
-            told=Told(self._is_gone, self._skipped, self._passed),
-            wanted=self._wanted,
-        )
+        self._fresh.append(owned)
 
     def _lose(self, owned: Owned) -> None:
         owned.is_lost = True
+        if owned.handed > max(owned.committed or 0, owned.told):
+            self._dropped[owned.number] = owned
         if owned.fetch is not None:
             owned.fetch.stop()
 
@@ -206,27 +240,54 @@ class Ownership:
 
     # -- commits
 
-    def finished(self) -> dict[int, int]:
-        """Return what is finished and not committed, by queue's number."""
+    def finished(self) -> dict[Owned, int]:
+        """Return what is finished and not committed."""
         return {
-            number: owned.done
-            for number, owned in self.queues.items()
-            if owned.done != owned.committed
+            owned: owned.done for owned in self.queues.values() if owned.done != owned.committed
         }
 
-    async def commit(self, offsets: Mapping[int, int]) -> None:
+    def take_dropped(self) -> list[Owned]:
+        """Return what was lost with messages that were not committed, once."""
+        dropped, self._dropped = self._dropped, {}
+        return list(dropped.values())
+
+    async def commit_each(self, offsets: Mapping[Owned, int]) -> dict[Owned, RaftlogError]:
+        """Commit offsets as ``commit``, but where one is refused still the others.
+
+        Returns:
+            What was refused, and why.
+
+        Raises:
+            RaftlogError: Not all of it is certain to be committed; ask again.
+        """
+        try:
+            await self.commit(offsets)
+        except NOT_OWNED as error:
+            if len(offsets) == 1:
+                return dict.fromkeys(offsets, error)
+        else:
+            return {}
+        refused: dict[Owned, RaftlogError] = {}
+        for owned, offset in offsets.items():  # all or none: which of them is it?
+            try:
+                await self.commit({owned: offset})
+            except NOT_OWNED as error:
+                refused[owned] = error
+        return refused
+
+    async def commit(self, offsets: Mapping[Owned, int]) -> None:
         """Commit offsets of owned queues, in the generations in which they were claimed.
 
         Raises:
-            Fenced, UnknownMember: A queue is somebody else's now.
+            Fenced, UnknownMember: A queue is somebody else's now, perhaps only since this waits.
             RaftlogError: Nothing of it is certain to be committed; ask again.
         """
         async with self._committing:  # so that none overtakes a later one
             by_generation: dict[int, list[tuple[Owned, int]]] = {}
-            for number, offset in offsets.items():
-                owned = self.queues.get(number)
-                if owned is not None:
-                    by_generation.setdefault(owned.generation, []).append((owned, offset))
+            for owned, offset in offsets.items():
+                if owned.is_lost:
+                    raise lost_queue(owned.topic, owned.place)
+                by_generation.setdefault(owned.generation, []).append((owned, offset))
             for generation, rows in by_generation.items():
                 await self._asker.ask(
                     Method.GROUP_COMMIT,
@@ -238,11 +299,13 @@ class Ownership:
                             groups.QueueOffset(queue=owned.number, offset=offset)
                             for owned, offset in rows
                         ],
+                        life=self.life,
                     ),
                     groups.OffsetsCommitted,
                 )
                 for owned, offset in rows:
                     owned.committed = offset
+                    owned.done = max(owned.done, offset)
 
     # -- what fetches report
 
@@ -271,3 +334,18 @@ class Ownership:
         except RaftlogError:
             return None
         return None if fetch.number in queues else WrongQueue(f"{fetch.topic!r} has other queues")
+
+
+def _is_gone(owned: Owned, since: Mapping[int, int], revoked: set[int]) -> bool:
+    """Whether a queue is not this member's any more, or its claim is over for good."""
+    if owned.number in revoked:
+        return owned.generation != since[owned.number]
+    return owned.number not in since
+
+
+def lost_queue(topic: str, place: int) -> Fenced:
+    """Return what a commit for a queue is answered with that is not owned any more."""
+    return Fenced(
+        f"queue {place} of topic {topic!r} is not this consumer's any more: what it did not "
+        "commit is handed out again, to the new owner"
+    )

@@ -25,7 +25,7 @@ from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
 from raftlog.node.world import ReplicaOptions, World
-from raftlog.raft.rpcs import AppendAccepted, PeerMessage
+from raftlog.raft.rpcs import PeerMessage
 from raftlog.storage.cached_writes import CachedWrites, newest_named, refuse_unless_alone
 from raftlog.storage.directory import DataDirectory
 from raftlog.storage.log_store import LogStore, StoreOptions
@@ -58,12 +58,7 @@ class ShardPeers:
 
     def send(self, to: NodeId, message: PeerMessage) -> None:
         """Queue ``message``; never blocks, never raises."""
-        if type(message) is AppendAccepted:
-            # How far the disk's promises go, so that an older directory is found out (ruling 16).
-            _, unit = self._store.durable_promises
-            message = AppendAccepted(message.term, message.matched, unit)
-        else:
-            message = with_facts_of_node(message, self._space, self._wall_ms)
+        message = with_facts_of_node(message, self._store, self._space, self._wall_ms)
         self._send(to, self._shard, message)
 
 

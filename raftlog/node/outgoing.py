@@ -3,13 +3,19 @@
 from collections.abc import Callable
 
 from raftlog.node.space import NodeSpace
-from raftlog.raft.rpcs import HeartbeatReply, PeerMessage, VoteReply
+from raftlog.raft.rpcs import AppendAccepted, HeartbeatReply, PeerMessage, VoteReply
+from raftlog.storage.log_store import LogStore
 
 
 def with_facts_of_node(
-    message: PeerMessage, space: NodeSpace, wall_ms: Callable[[], int]
+    message: PeerMessage, store: LogStore, space: NodeSpace, wall_ms: Callable[[], int]
 ) -> PeerMessage:
-    """Return ``message`` with this node's disk level and wall clock, if it carries them."""
+    """Return ``message`` with what it carries of the disk's promises and level, and of the clock.
+
+    The promises, so that an older directory is found out (ruling 16).
+    """
+    if type(message) is AppendAccepted:
+        return AppendAccepted(message.term, message.matched, store.durable_promises[1])
     if type(message) is HeartbeatReply:
         return HeartbeatReply(
             *(message.term, message.round, space.level, wall_ms()),

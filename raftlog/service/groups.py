@@ -1,32 +1,36 @@
 """Consumer groups: members come and go by commits; groups are looked at linearizably.
 
+A group's lag is told in records and as a time (``unread``): how long the oldest record that it
+has not committed has been there.
+
 That a member *lives* is no state (ruling 25): see ``sessions``.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
 
 from raftlog.base.errors import GroupNotFound, RaftlogError
 from raftlog.base.ids import Offset
-from raftlog.broker.groups import (
+from raftlog.broker.group_commands import (
     Assignment,
     DeleteGroup,
-    Group,
     GroupDeleted,
     GroupLeft,
     JoinGroup,
     LeaveGroup,
-    Member,
     SetSubscription,
     Subscription,
     SubscriptionSet,
 )
+from raftlog.broker.groups import Group, Member
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.sessions import Sessions
-from raftlog.wire.filters import EVERYTHING, RecordFilter
+from raftlog.service.unread import UnreadTimes
+from raftlog.wire.filters import RecordFilter
 
 PAGE_MAX: Final = 500
 """Rows in one answer to a list."""
@@ -44,11 +48,18 @@ class GroupQueue(msgspec.Struct, frozen=True, gc=False):
     committed: Offset | None
     start_offset: Offset
     end_offset: Offset
+    heir: str = ""
+    """Who gets it once the owner has released it."""
+
+    @property
+    def first_unread(self) -> Offset:
+        """Offset of the first record that was not committed as read; the end if there is none."""
+        return max(self.committed or self.start_offset, self.start_offset)
 
     @property
     def lag(self) -> int:
         """Records that are there to be read and were not committed as read."""
-        return self.end_offset - max(self.committed or self.start_offset, self.start_offset)
+        return self.end_offset - self.first_unread
 
 
 class GroupState(msgspec.Struct, frozen=True):
@@ -60,6 +71,10 @@ class GroupState(msgspec.Struct, frozen=True):
     members: tuple[Member, ...]
     """In the order of their ids, whichever replica answers."""
     queues: tuple[GroupQueue, ...]
+    unread_ms: Mapping[int, int] = {}
+    """For each queue with a lag, when its first unread record was stored."""
+    now_ms: int = 0
+    """What time it was, for those."""
 
     @property
     def lag(self) -> int:
@@ -77,26 +92,35 @@ class Page(msgspec.Struct, frozen=True):
 class GroupService:
     """The consumer groups of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        replica: ShardReplica,
+        machine: BrokerMachine,
+        sessions: Sessions,
+        unread: UnreadTimes,
+        wall_ms: Callable[[], int],
+    ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
         self._sessions: Final = sessions
+        self._unread: Final = unread
+        self._wall_ms: Final = wall_ms
 
     def join(
         self,
         group: str,
         member: str,
-        topics: tuple[str, ...],
+        wanted: Subscription,
         reply: Reply[Assignment],
         *,
         session_ms: int,
         client: str = "",
-        wanted: RecordFilter = EVERYTHING,
+        life: int = 0,
     ) -> None:
         """Become a member; asking again is harmless.
 
-        ``BadName``, ``BadRequest`` (session, topics), ``TopicNotFound``,
-        ``SubscriptionConflict`` or ``LimitReached`` if not.
+        ``BadName``, ``BadRequest`` (session, topics, assignor), ``TopicNotFound``,
+        ``SubscriptionConflict``, ``Fenced`` (life) or ``LimitReached`` if not.
         """
 
         def joined(outcome: Assignment | RaftlogError) -> None:
@@ -105,7 +129,10 @@ class GroupService:
             reply(outcome)
 
         def make() -> JoinGroup:
-            return JoinGroup(group, member, topics, session_ms, client, wanted)
+            return JoinGroup(
+                *(group, member, wanted.topics, session_ms, client),
+                *(wanted.wanted, wanted.assignor, life),
+            )
 
         propose(self._replica, make, Assignment, joined)
 
@@ -115,6 +142,7 @@ class GroupService:
         topics: tuple[str, ...],
         wanted: RecordFilter,
         version: int,
+        assignor: str,
         reply: Reply[SubscriptionSet],
     ) -> None:
         """Change what a group reads; asking again is harmless.
@@ -123,13 +151,15 @@ class GroupService:
         version than the one that is to be replaced.
         """
         propose(
-            *(self._replica, lambda: SetSubscription(group, topics, wanted, version)),
+            *(self._replica, lambda: SetSubscription(group, topics, wanted, version, assignor)),
             *(SubscriptionSet, reply),
         )
 
-    def leave(self, group: str, member: str, reply: Reply[GroupLeft]) -> None:
-        """Be a member no more; harmless if it is none."""
-        propose(self._replica, lambda: LeaveGroup(group, member), GroupLeft, reply)
+    def leave(self, group: str, member: str, reply: Reply[GroupLeft], *, life: int = 0) -> None:
+        """Be a member no more; harmless if it is none, or a later process runs as it."""
+        propose(
+            *(self._replica, lambda: LeaveGroup(group, member, life=life), GroupLeft, reply),
+        )
 
     def delete(self, group: str, reply: Reply[GroupDeleted]) -> None:
         """Forget a group and its offsets; ``GroupInUse`` if it has members."""
@@ -138,13 +168,24 @@ class GroupService:
     def describe(self, name: str, reply: Reply[GroupState]) -> None:
         """Tell a group's members, queues and lag; ``GroupNotFound`` if there is none."""
 
-        def answer() -> GroupState | RaftlogError:
+        def ready(error: RaftlogError | None) -> None:
+            if error is not None:
+                reply(error)
+                return
             group = self._machine.groups.get(name)
             if group is None:
-                return GroupNotFound(f"there is no consumer group {name!r}")
-            return self._state(group)
+                reply(GroupNotFound(f"there is no consumer group {name!r}"))
+                return
+            state = self._state(group)
+            now_ms = max(self._wall_ms(), self._machine.log_time_ms)
 
-        look(self._replica, answer, reply)
+            def found(times: Mapping[int, int]) -> None:
+                reply(msgspec.structs.replace(state, unread_ms=times, now_ms=now_ms))
+
+            behind = ((row.queue, row.first_unread) for row in state.queues if row.lag)
+            self._unread.find(behind, found)
+
+        self._replica.read_index(ready)
 
     def list(self, after: str, count_max: int, reply: Reply[Page]) -> None:
         """Tell the groups whose names come after ``after``, at most ``count_max`` (0: 500).
@@ -168,7 +209,7 @@ class GroupService:
 
     def _state(self, group: Group) -> GroupState:
         claims = dict(self._machine.claims.of_group(group.name))
-        owners = group.owners
+        owners, shares = group.owners, self._machine.groups.shares.of_group(group.name)
         members = tuple(member for _, member in sorted(group.members.items()))
         rows = []
         for number in sorted(claims.keys() | owners.keys()):
@@ -185,6 +226,7 @@ class GroupService:
                     None if claim is None else claim.committed,
                     queue.start_offset,
                     queue.end_offset,
+                    shares[number].heir if number in shares else "",
                 )
             )
         return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))

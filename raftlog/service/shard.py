@@ -58,6 +58,7 @@ from raftlog.service.status import (
 )
 from raftlog.service.topics import TopicService
 from raftlog.service.trimming import LogTrimming
+from raftlog.service.unread import UnreadTimes
 from raftlog.storage.files import Files
 from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.snapshot_store import KEPT, SnapshotStore
@@ -125,7 +126,7 @@ class BrokerShard:
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
-        time = PassingTime(replica, machine, scheduler)
+        time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader), Burying(read, reader)
         reign = Reign(*(sessions, heartbeats, retention, time, relocating), receiving, burying)
         footprint = Footprint(machine, scheduler)
@@ -148,7 +149,7 @@ class BrokerShard:
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),
-            groups=GroupService(replica, machine, sessions),
+            groups=GroupService(replica, machine, sessions, unread, scheduler.wall_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             leases=LeaseService(replica, machine),

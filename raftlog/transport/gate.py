@@ -116,6 +116,15 @@ class Gate:
                 "correct the addresses, or see whether the directory was replaced"
             )
 
+    def remember(self, sender: ReplicaId, message: hello.Hello) -> None:
+        """Take in what a hello promised whose sender is a member by now, and was none then.
+
+        A node that is new, or far behind, learns of members from the log, long after they said
+        hello; and who joins says hello before it is one.
+        """
+        if sender not in self._promised:
+            self._check_promises(sender, message)
+
     def note_unit(self, sender: ReplicaId, shard: ShardId, unit: int) -> None:
         """Remember that ``sender`` has said that write unit ``unit`` is durable there.
 

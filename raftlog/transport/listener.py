@@ -42,6 +42,8 @@ class AcceptedConnection(FramedConnection):
         self.listener: Final = listener
         self.is_proven = False
         self.sender: ReplicaId | None = None
+        self.said: hello.Hello | None = None
+        """How it said hello."""
         self.purpose = 0
         self._seen_bytes = -1
 
@@ -71,6 +73,7 @@ class AcceptedConnection(FramedConnection):
         gate = self.listener.gate
         message = parse_header(hello.Hello, frame.header)
         self.sender = gate.admit(message, self.listener.purposes)
+        self.said = message
         self.purpose = message.purpose
         self.is_proven = True
         self.decoder.prove()

@@ -31,10 +31,14 @@ class _PeerConnection(AcceptedConnection):
     def proven_frame_received(self, frame: Frame) -> None:
         """Pass a message on."""
         assert self.sender is not None, "a peer without a name"
+        assert self.said is not None, "a peer without a hello"
+        gate = self._server.gate
+        if self.sender not in gate.promised:
+            gate.remember(self.sender, self.said)
         message = decode_message(frame)
         shard = ShardId(frame.shard)
         if isinstance(message, AppendAccepted):
-            self._server.gate.note_unit(self.sender, shard, message.unit)
+            gate.note_unit(self.sender, shard, message.unit)
         self._server.messages += 1
         self._server.on_message(self.sender, shard, message)
 

@@ -7,7 +7,17 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, delays, groups, leases, members, producers, quotas, topics
+from raftlog.wire.schema import (
+    client,
+    delays,
+    groups,
+    leases,
+    members,
+    producers,
+    quotas,
+    search,
+    topics,
+)
 
 M = TypeVar("M", bound=Message)
 
@@ -43,6 +53,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.GROUP_CLAIM: Exchange(groups.ClaimQueue, groups.QueueClaimed),
     Method.GROUP_COMMIT: Exchange(groups.CommitOffsets, groups.OffsetsCommitted),
     Method.GROUP_SEEK: Exchange(groups.SeekGroup, groups.GroupSought, changes=True),
+    Method.GROUP_RELEASE: Exchange(groups.ReleaseQueues, groups.QueuesReleased),
     Method.GROUP_SUBSCRIBE: Exchange(groups.SetSubscription, groups.SubscriptionSet),
     Method.GROUP_DESCRIBE: Exchange(groups.DescribeGroup, groups.GroupDescription),
     Method.GROUP_LIST: Exchange(groups.ListGroups, groups.GroupsListed),
@@ -68,6 +79,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
+    Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack) counts as looking: its caller asks
@@ -98,6 +110,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "Claim": Method.GROUP_CLAIM,
     "Commit": Method.GROUP_COMMIT,
     "Seek": Method.GROUP_SEEK,
+    "Release": Method.GROUP_RELEASE,
     "GroupSubscribe": Method.GROUP_SUBSCRIBE,
     "GroupDescribe": Method.GROUP_DESCRIBE,
     "GroupList": Method.GROUP_LIST,
@@ -123,6 +136,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "QuotaSet": Method.QUOTA_SET,
     "QuotaRemove": Method.QUOTA_REMOVE,
     "QuotaList": Method.QUOTA_LIST,
+    "Search": Method.SEARCH,
 }
 """Which method each rpc of that service is."""
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from random import Random
 
+from raftlog.base.assignors import ASSIGNORS
 from raftlog.base.entry import Entry
 from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
@@ -11,7 +12,13 @@ from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import dead_letter_parts
 from raftlog.broker.delays import CancelDelayed, Delay
 from raftlog.broker.flights import BLOCKED, Flight
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
+from raftlog.broker.groups import Member
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -24,6 +31,7 @@ from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
+from raftlog.broker.shares import ReleaseQueues, Share
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -32,10 +40,18 @@ from raftlog.broker.topics import (
     MoveStart,
     TopicChanges,
 )
+from raftlog.broker.transactions import (
+    AnswerChecks,
+    CheckAnswer,
+    Decide,
+    ResolveTransaction,
+    Transaction,
+)
+from raftlog.broker.transactors import InitTransactor, Transactor, number_of
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
-from tests.broker.logs import FIRST, batch_of, delayed, entry_of, once, sent
+from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -65,18 +81,25 @@ class History:
             *[self._create, self._alter, self._delete, self._move],
             *[InitProducer, self._fence, self._fence, self._garbage],
             *[self._join] * 3,
-            *[self._leave, self._delete_group, self._delete_group, self._subscribe],
+            *[self._leave] * 4,
+            *[self._delete_group] * 3,
+            *[self._subscribe] * 2,
             *[self._claim] * 3,
-            *[self._commit] * 4,
+            *[self._release] * 2,
+            *[self._commit] * 5,
             self._seek,
             *[self._open] * 2,
             *[self._receive] * 5,
             *[self._ack] * 4,
-            *[self._extend, self._give_back, self._give_back, self._bury, self._decide],
+            *[self._extend, self._give_back, self._give_back, self._bury, self._settle_blocked],
             *[self._delay] * 6,
             *[self._cancel] * 2,
             *[self._relocate] * 2,
             *[self._trim] * 2,
+            *[self._init_transactor, self._resolve, self._resolve],
+            *[self._half] * 6,
+            *[self._decide] * 4,
+            *[self._answer] * 2,
         ]
 
     def run(self, entries: int) -> "History":
@@ -176,8 +199,17 @@ class History:
         group = self.machine.groups.get(name)
         if group is not None and self.random.random() < 0.8:
             known = group.subscription
-            return JoinGroup(name, self._member(), known.topics, 1_000, "", known.wanted)
-        return JoinGroup(name, self._member(), self._topics(), 1_000)
+            return JoinGroup(
+                *(name, self._member(), known.topics, 1_000, "", known.wanted),
+                life=self._life(),
+            )
+        assignor = self.random.choice(("", *ASSIGNORS))
+        return JoinGroup(
+            *(name, self._member(), self._topics(), 1_000), assignor=assignor, life=self._life()
+        )
+
+    def _life(self) -> int:
+        return self.random.choice((0, 0, 0, 1, 2))
 
     def _topics(self) -> tuple[str, ...]:
         return tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
@@ -188,11 +220,28 @@ class History:
         version = 0 if group is None else group.subscription.version
         wanted = RecordFilter((), self.random.choice(("", "x = 1")))
         return SetSubscription(
-            name, self._topics(), wanted, self.random.choice((0, version, version + 1))
+            *(name, self._topics(), wanted, self.random.choice((0, version, version + 1))),
+            self.random.choice(("", *ASSIGNORS)),
         )
 
     def _leave(self) -> CommandValue:
-        return LeaveGroup(self._group(), self._member())
+        member = self._some_member()
+        return LeaveGroup(member.group, member.id, life=self.random.choice((0, member.life)))
+
+    def _some_member(self) -> Member:
+        members = list(self.machine.groups.members.rows.values())
+        if not members:
+            return Member(self._group(), self._member(), 1_000, "")
+        return self.random.choice(members)
+
+    def _release(self) -> CommandValue:
+        """Mostly one that was revoked."""
+        rows = list(self.machine.groups.shares.table.rows.values())
+        row = self.random.choice(rows) if rows else Share(self._group(), FIRST, "m", 1)
+        member = self.machine.groups.members.get((row.group, row.owner))
+        revoked = max(0, row.revoked + self.random.choice((0, 0, 0, -1)))
+        life = 0 if member is None else member.life
+        return ReleaseQueues(row.group, row.owner, ((row.queue, revoked),), life)
 
     def _delete_group(self) -> CommandValue:
         return DeleteGroup(self.random.choice([*GROUPS, *QUEUE_GROUPS[:1]]))
@@ -209,8 +258,17 @@ class History:
         return max(0, generation + self.random.choice((0, 0, 0, -1, 1)))
 
     def _claim(self) -> CommandValue:
-        group = self._group()
-        return ClaimQueue(group, self._queue(), self._generation(group), self._member())
+        member = self._some_member()
+        group = self.machine.groups.get(member.group)
+        life = self.random.choice((0, member.life, member.life))
+        is_member = group is not None and member.id in group.members
+        if group is not None and is_member and self.random.random() < 0.7:  # one of its own
+            assigned = group.assignment(member.id).queues
+            if assigned:
+                queue = self.random.choice(assigned)
+                return ClaimQueue(group.name, queue.queue, queue.since, member.id, life)
+        generation = self._generation(member.group)
+        return ClaimQueue(member.group, self._queue(), generation, self._member(), life)
 
     def _commit(self) -> CommandValue:
         claims = list(self.machine.claims.table.rows.values())
@@ -220,7 +278,8 @@ class History:
         offset = (claim.committed or 0) + self.random.choice((0, 1, 2, -1))
         offsets = ((claim.queue, max(0, offset)),)
         member = claim.member or self._member()
-        return CommitOffsets(claim.group, member, claim.generation, offsets)
+        life = self.random.choice((0, claim.life, claim.life))
+        return CommitOffsets(claim.group, member, claim.generation, offsets, life)
 
     def _seek(self) -> CommandValue:
         queue = self.machine.queues.get(self._queue())
@@ -291,7 +350,7 @@ class History:
         parts = dead_letter_parts(*self.random.choice(dead), batch_of(b"dead"))
         return Command(CommandType.DEAD_LETTER, parts)
 
-    def _decide(self) -> CommandValue:
+    def _settle_blocked(self) -> CommandValue:
         rows = self.machine.leasing.flights.table.rows.values()
         blocked = [row for row in rows if row.handle == BLOCKED]
         row = self.random.choice(blocked) if blocked else self._flight()
@@ -341,6 +400,64 @@ class History:
     def _trim(self) -> CommandValue:
         free, _ = self.machine.free_through()
         return Trim(free + self.random.choice((0, 0, 0, 1)))
+
+    def _init_transactor(self) -> CommandValue:
+        return InitTransactor(self._member(), self._group())
+
+    def _transactor(self) -> Transactor:
+        rows = list(self.machine.state.transactors.table.rows.values())
+        return self.random.choice([*rows, Transactor(99, 99, "nobody", "g0", 1, 0, finished=[])])
+
+    def _number(self, owner: Transactor) -> int:
+        """One that was used, is next, or skips a few."""
+        return max(1, owner.next_number + self.random.choice((0, 0, 0, 2, -1, -1, -2, -5, -20)))
+
+    def _open_one(self) -> tuple[Transactor, Transaction] | None:
+        rows = list(self.machine.state.transactions.table.rows.values())
+        if not rows:
+            return None
+        row = self.random.choice(rows)
+        return self.machine.state.transactors.of(row.handle), row
+
+    def _half(self) -> Command:
+        owner = self._transactor()
+        epoch = max(0, owner.epoch + self.random.choice((0, 0, 0, 0, 0, -1, 1)))
+        values = [b"v"] * self.random.randrange(1, 4)
+        return half(owner.id, self._number(owner), epoch, self._queue(), values)
+
+    def _decide(self) -> CommandValue:
+        owner = self._transactor()
+        found = [
+            number_of(row.handle)
+            for row in self.machine.state.transactions.table.rows.values()
+            if owner.id != 99 and self.machine.state.transactors.of(row.handle) is owner
+        ]
+        numbers = [self.random.choice([self._number(owner), *found]) for _ in range(3)]
+        epoch = max(0, owner.epoch + self.random.choice((0, 0, 0, 0, 0, -1, 1)))
+        items = tuple((number, self.random.choice((1, 2))) for number in numbers)
+        return Decide(owner.id, epoch, items)
+
+    def _resolve(self) -> CommandValue:
+        found = self._open_one()
+        verdict = self.random.choice((1, 2))
+        if found is None or self.random.random() < 0.3:
+            owner = self._transactor()
+            return ResolveTransaction(owner.id, self._number(owner), verdict)
+        return ResolveTransaction(found[0].id, number_of(found[1].handle), verdict)
+
+    def _answer(self) -> CommandValue:
+        found = self._open_one()
+        if found is None:
+            owner = self._transactor()
+            return AnswerChecks(self._group(), (CheckAnswer(owner.id, 1, 1, 0),))
+        owner, row = found
+        group = self.random.choice((owner.group, owner.group, owner.group, self._group()))
+        verdict = self.random.choice((0, 0, 0, 0, 1, 2))
+        items = [
+            CheckAnswer(owner.id, number_of(row.handle), row.checks + more, verdict)
+            for more in self.random.choice(((1,), (0,), (1, 1, 2), range(1, 16)))
+        ]
+        return AnswerChecks(group, tuple(items))
 
     def _garbage(self) -> Command:
         """Bytes that no client makes: damaged commands, and noise."""

@@ -15,6 +15,7 @@ from raftlog.broker.delays import Delay, delayed_parts
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
+from raftlog.broker.transactions import half_parts
 from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
 
 TERM = Term(2)
@@ -39,6 +40,18 @@ def delayed(
     """An append that becomes visible later."""
     batch = encode_columns(values, timestamp_ms=5, producer=by)
     return Command(CommandType.APPEND_DELAYED, delayed_parts(queue, delay, batch))
+
+
+def half(
+    transactor: int,
+    number: int,
+    epoch: int = 1,
+    queue: int = FIRST,
+    values: Sequence[bytes] = (b"half",),
+) -> Command:
+    """A message that is visible when its transaction is committed."""
+    batch = encode_columns(values, timestamp_ms=5)
+    return Command(CommandType.STAGE_HALF, half_parts(transactor, number, epoch, queue, batch))
 
 
 def sent(

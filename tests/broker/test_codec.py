@@ -11,7 +11,12 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -22,6 +27,7 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import (
     AlterTopic,
@@ -31,6 +37,8 @@ from raftlog.broker.topics import (
     MoveStart,
     TopicChanges,
 )
+from raftlog.broker.transactions import AnswerChecks, CheckAnswer, Decide, ResolveTransaction
+from raftlog.broker.transactors import InitTransactor
 from raftlog.broker.trims import Trim
 from raftlog.wire.filters import RecordFilter
 
@@ -43,7 +51,9 @@ GOOD: list[CommandValue] = [
     InitProducer(),
     FenceProducer(0, 1 << 16, 1),
     JoinGroup("g", "m", ("t", "u"), 1_000, "café", RecordFilter(("a",), "x = 1")),
-    SetSubscription("g", ("t", "u"), RecordFilter(("a",), "x = 1"), 3),
+    JoinGroup("g", "m", ("t",), 1_000, assignor="sticky", life=7),
+    SetSubscription("g", ("t", "u"), RecordFilter(("a",), "x = 1"), 3, "cooperative"),
+    ReleaseQueues("g", "m", ((1, 5), (2, 6)), 7),
     LeaveGroup("g", "m", expired=True),
     DeleteGroup("g"),
     ClaimQueue("g", 1, 3, "m"),
@@ -61,6 +71,10 @@ GOOD: list[CommandValue] = [
     RemoveQuota("topic", "t"),
     MoveConsumed(1, 5),
     CancelDelayed(1, 5 << 16, 1_000),
+    InitTransactor("billing", "payments"),
+    Decide(1 << 16, 1, ((1, 1), (2, 2))),
+    ResolveTransaction(1 << 16, 1, 2),
+    AnswerChecks("payments", (CheckAnswer(1 << 16, 1, 1, 0),)),
 ]
 
 
@@ -75,11 +89,16 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
 def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
     batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
-    others = {*batches, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER, CommandType.RAW}
+    batches |= {CommandType.STAGE_HALF, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER}
+    others = {*batches, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 
 
 BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
+    "a transactor without a name": (lambda: InitTransactor("", "g"), BadName),
+    "a transactor with a system name": (lambda: InitTransactor("%t", "g"), BadName),
+    "transaction 0": (lambda: Decide(1, 1, ((0, 1),)), BadRequest),
+    "no such verdict": (lambda: ResolveTransaction(1, 1, 3), BadRequest),
     "a topic without queues": (lambda: CreateTopic("t", TopicChanges(queues=0)), BadRequest),
     "negative retention": (lambda: AlterTopic("t", TopicChanges(retention_ms=-1)), BadRequest),
     "a long name": (lambda: DeleteTopic("t" * 128), BadRequest),
@@ -94,6 +113,13 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
         BadRequest,
     ),
     "a topic twice": (lambda: SetSubscription("g", ("t", "t")), BadRequest),
+    "no assignor": (lambda: JoinGroup("g", "m", ("t",), 1_000, assignor="best"), BadRequest),
+    "a new assignor that is none": (
+        lambda: SetSubscription("g", ("t",), assignor="Range"),
+        BadRequest,
+    ),
+    "a queue released twice": (lambda: ReleaseQueues("g", "m", ((1, 5), (1, 6))), BadRequest),
+    "nothing released": (lambda: ReleaseQueues("g", "m", ()), BadRequest),
     "a long filter": (
         lambda: SetSubscription("g", ("t",), RecordFilter((), "x" * 1025)),
         BadRequest,

@@ -20,7 +20,10 @@ from raftlog.broker.codec import write_command
 from raftlog.broker.commands import Command
 from raftlog.broker.dead_letters import DeadLetterStored
 from raftlog.broker.flights import DEAD, WAITING
-from raftlog.broker.groups import DeleteGroup, JoinGroup
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+)
 from raftlog.broker.lease_commands import (
     AckMessages,
     ExtendLeases,

@@ -24,13 +24,16 @@ def committed(shell: Shell, name: str) -> dict[int, int | None]:
 
 
 def test_describe_tells_the_lag(shell: Shell, name: str) -> None:
-    """In records, for each queue and for all."""
+    """In records and as a time, for each queue and for all."""
     group = shell.json("group", "describe", name)
 
     assert (group["group"], group["lag"], group["members"]) == (name, 7, [])
     assert sum(queue["lag"] for queue in group["queues"]) == 7
     assert {(queue["start"], queue["end"]) for queue in group["queues"]} == {(0, 5)}
+    assert 0 < group["lag_ms"] < 600_000
+    assert max(queue["lag_ms"] for queue in group["queues"]) == group["lag_ms"]
     text = shell.text("group", "describe", name)
+    assert " age " in text
     assert ", 7 records behind\n" in text
     assert "no members" in text
 

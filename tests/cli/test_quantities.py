@@ -12,6 +12,7 @@ from raftlog.cli.quantities import (
     read_retention,
     read_size,
     read_staleness,
+    show_elapsed,
     show_retention,
     show_size,
 )
@@ -115,3 +116,15 @@ def test_a_shown_size_is_read_as_itself(size: int) -> None:
     """Likewise."""
     assert read_size(show_size(size)) == size
     assert read_size(show_size(0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0.0, "0.0s"), (0.44, "0.4s"), (59.9, "59s"), (60, "1m 0s"), (3_661, "1h 1m")),
+        *((86_399, "23h 59m"), (90_000, "1d 1h")),
+    ],
+)
+def test_what_has_passed_is_shown_in_two_units(seconds: float, text: str) -> None:
+    """Nobody needs the minutes of days."""
+    assert show_elapsed(timedelta(seconds=seconds)) == text

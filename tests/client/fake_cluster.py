@@ -17,7 +17,9 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
 from raftlog.broker.codec import CommandValue, write_command
-from raftlog.broker.groups import LeaveGroup
+from raftlog.broker.group_commands import (
+    LeaveGroup,
+)
 from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
@@ -40,6 +42,7 @@ from raftlog.service.read import ReadService
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
+from raftlog.service.unread import UnreadTimes
 from raftlog.transport.gate import Gate
 from raftlog.transport.server import ClientServer, Request
 from raftlog.wire.frame import Method
@@ -152,7 +155,10 @@ class FakeCluster:
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),
-            groups=GroupService(self.replica, self.machine, sessions),
+            groups=GroupService(
+                *(self.replica, self.machine, sessions, UnreadTimes(self.machine, nothing)),
+                scheduler.wall_ms,
+            ),
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
             leases=LeaseService(self.replica, self.machine),

@@ -20,6 +20,7 @@ from raftlog.base.errors import (
     TopicNotFound,
     WrongLoop,
 )
+from raftlog.client.blocking_queues import QueueMessage
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced
 from raftlog.client.fetching import Fetch, Inbox
@@ -178,7 +179,7 @@ def test_events_reach_a_thread() -> None:
         seen: list[Any] = []
         thread = threading.Thread(target=lambda: seen.extend(consumer.events()))
         thread.start()
-        while not consumer.inner._listeners:
+        while not consumer._inner._listeners:
             threading.Event().wait(0.001)
         with consumer:
             pass
@@ -310,13 +311,13 @@ def test_what_came_to_an_interrupted_wait_is_handed_out_by_the_next(
         source_of(client, who) as source,
     ):
         client.send_batch("orders", [Record(b"x")] * 5)
-        run = client.thread.run
+        run = client._thread.run
 
         def interrupted(work: Any) -> None:
             run(work)
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(client.thread, "run", interrupted)
+        monkeypatch.setattr(client._thread, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             next(source)
         monkeypatch.undo()
@@ -328,11 +329,11 @@ def test_a_record_does_not_go_with_the_error_behind_it() -> None:
     with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
         client.send("orders", b"x", queue=0)
         with client.reader("orders") as reader:
-            inbox = reader.inner._inbox
+            inbox = reader._inner._inbox
             while not inbox.has_items:
                 threading.Event().wait(0.001)
             fetch = next(each for each in inbox._fetches if each.place == 1)
-            client.thread.run(put(inbox, fetch, OffsetOutOfRange(0, 1, 2)))
+            client._thread.run(put(inbox, fetch, OffsetOutOfRange(0, 1, 2)))
             assert next(reader).offset == 0
             for _ in range(2):
                 with pytest.raises(OffsetOutOfRange):
@@ -366,7 +367,7 @@ def test_a_thread_handles_leased_messages() -> None:
                 raise ValueError("no")
             seen: list[bytes | None] = []
 
-            def handle(message: sync.QueueMessage) -> None:
+            def handle(message: QueueMessage) -> None:
                 seen.append(message.value)
                 if len(seen) == 3:
                     threading.Thread(target=consumer.close).start()

@@ -3,14 +3,17 @@
 from itertools import islice
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from chaos.__main__ import main, seconds_of
 from chaos.check.client_history import Anomaly, Event
-from chaos.live.faults import FAULTS
-from chaos.live.page import GROUPS, page
-from chaos.live.schedule import SCENARIOS, draw, kinds_of
-from chaos.live.verdict import Plan, Pulse, Verdict
+from chaos.live.faults import FAULTS, MISSING
+from chaos.live.page import page, series_page
+from chaos.live.picture import GROUPS
+from chaos.live.schedule import SCENARIOS, draw, kinds_of, within
+from chaos.live.totals import HOUR_S, SCHEDULES, TOTALS, check_bars, happened, planned
+from chaos.live.verdict import Plan, Pulse, Series, Verdict, plans_of
 from chaos.live.world import Sight
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +28,52 @@ def test_one_seed_is_one_schedule() -> None:
 
 def test_every_kind_comes_before_any_comes_again() -> None:
     kinds = tuple(FAULTS)
-    assert {step.kind for step in islice(draw(1, kinds), len(kinds))} == set(kinds)
+    steps = within(draw(1, kinds), 1e6)
+    assert {step.kind for step in islice(steps, len(kinds))} == set(kinds)
+
+
+def test_what_needs_the_cluster_whole_comes_alone() -> None:
+    for step in islice(draw(2, tuple(FAULTS)), 500):
+        if step.beside is not None:
+            assert not FAULTS[step.kind].alone
+            assert not FAULTS[step.beside.kind].alone
+            assert step.beside.beside is None
+
+
+def test_every_schedule_of_six_minutes_plans_its_share_of_an_hour_and_more() -> None:
+    for seed in range(200):
+        steps = within(draw(seed, tuple(FAULTS)), HOUR_S / SCHEDULES)
+        counts = planned(steps, 3)
+        for total in TOTALS:
+            assert counts[total.name] * SCHEDULES >= total.bar, (seed, total.name)
+
+
+def event(kind: str, target: str = "n1") -> Event:
+    return Event(kind, 1.0, target, 2.0, happened=True)
+
+
+def test_an_hour_that_had_too_little_of_something_is_not_good() -> None:
+    events = [event("kill")] * 197 + [event("kill-most")] + [event("cut-off")] * 60
+    events += [event("pause")] * 60 + [event("power")] * 30 + [event("power-all")] * 10
+    events += [event("bit-flip")] * 20 + [event("demote")] * 6
+    counts = happened(events, 3)
+    assert counts["kills"] == 199
+    (wrong,) = check_bars(counts, 1_000_000)
+    assert wrong.text == "199 kills, and 200 are due in an hour"
+    assert check_bars(happened([*events, event("kill")], 3), 1_000_000) == []
+    assert len(check_bars(counts, 999_999)) == 2
+
+
+def test_a_plan_is_divided_into_schedules_with_seeds_of_their_own() -> None:
+    plan = Plan("all", 5, 3600.0, 3, tuple(FAULTS))
+    plans = plans_of(plan, 10)
+    assert [each.seed for each in plans] == list(range(5, 15))
+    series = Series(tuple(plans), ())
+    assert series.line == "python -m chaos run all --seed 5 --time 3600s --schedules 10 --nodes 3"
+    assert series.is_held_to_bars
+    assert series.is_interrupted
+    named = msgspec.structs.replace(plan, faults=("kill",))
+    assert not Series(tuple(plans_of(named, 10)), ()).is_held_to_bars
 
 
 def test_scenarios_name_faults_that_exist_and_leave_none_out() -> None:
@@ -37,7 +85,7 @@ def test_scenarios_name_faults_that_exist_and_leave_none_out() -> None:
 def test_faults_are_named_by_kind_or_by_group() -> None:
     assert kinds_of(["kill", "power", "kill"]) == ("kill", "power")
     assert kinds_of(["network"]) == SCENARIOS["network"].kinds
-    with pytest.raises(ValueError, match="groups are disk, members"):
+    with pytest.raises(ValueError, match="groups are clock, disk, members"):
         kinds_of(["earthquake"])
 
 
@@ -56,7 +104,13 @@ def test_what_is_no_time(text: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "nothing"], ["run", "all", "--faults", "x"], ["run", "all", "--mutant", "x"], []],
+    [
+        ["run", "nothing"],
+        ["run", "all", "--faults", "x"],
+        ["run", "all", "--mutant", "x"],
+        ["run", "all", "--schedules", "0"],
+        [],
+    ],
 )
 def test_a_wrong_command_line_is_refused(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -75,9 +129,9 @@ def test_the_page_of_the_suite_names_every_scenario_and_fault() -> None:
     assert all(f"| `{name}` |" in text for name in (*SCENARIOS, *FAULTS))
 
 
-def test_the_page_of_a_run_has_all_of_it_and_needs_nothing_else() -> None:
+def a_verdict() -> Verdict:
     plan = Plan("all", 3, 10.0, 3, ("kill", "power"))
-    verdict = Verdict(
+    return Verdict(
         plan=plan,
         seconds=10.0,
         acked=1234,
@@ -93,8 +147,44 @@ def test_the_page_of_a_run_has_all_of_it_and_needs_nothing_else() -> None:
         entries_compared=77,
         anomalies=(Anomaly("kept_records", "1 x lost & gone", ("offset <7>",)),),
     )
+
+
+def test_the_page_of_a_run_has_all_of_it_and_needs_nothing_else() -> None:
+    verdict = a_verdict()
     text = page(verdict)
-    for part in ("1,234", plan.line, "lost &amp; gone", "offset &lt;7&gt;", "n2, term 2", "<svg"):
+    for part in (
+        "1,234",
+        verdict.plan.line,
+        "lost &amp; gone",
+        "offset &lt;7&gt;",
+        "n2, term 2",
+        "<svg",
+    ):
         assert part in text
     assert "&lt;SIGKILL&gt;" in text
     assert not [each for each in ("http:", "https:", "src=", "href=", "@import") if each in text]
+
+
+def test_what_did_not_happen_is_listed_with_nought() -> None:
+    text = page(a_verdict())
+    row = "<tr><td>{}<td>{}<td class=n>0\n<td class=n>0<td>{}"
+    assert row.format("power", FAULTS["power"].text, "\n") in text
+    assert row.format("wipe", FAULTS["wipe"].text, "not planned") in text
+    assert all(f"<tr><td>{kind}<td>" in text for kind in MISSING)
+
+
+def test_the_page_of_several_runs_sums_them_up_and_has_each() -> None:
+    verdict = a_verdict()
+    other = msgspec.structs.replace(
+        verdict, plan=msgspec.structs.replace(verdict.plan, seed=4), acked=6
+    )
+    text = series_page(Series((verdict.plan, other.plan), (verdict, other)))
+    for part in ("1,240", "--schedules 2", verdict.plan.line, other.plan.line, "2 anomalies"):
+        assert part in text
+    assert text.count("<svg") == 2
+
+
+def test_a_schedule_of_one_kind_goes_on_and_on() -> None:
+    """Also of a kind that comes no more often than others."""
+    for kind in FAULTS:
+        assert [step.kind for step in islice(draw(1, [kind]), 3)] == [kind] * 3

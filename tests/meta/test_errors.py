@@ -8,7 +8,13 @@ HOMES = (
     home.__name__,
     *(
         f"raftlog.base.{name}"
-        for name in ("disk_errors", "error_root", "group_errors", "peer_errors")
+        for name in (
+            "disk_errors",
+            "error_root",
+            "group_errors",
+            "peer_errors",
+            "transaction_errors",
+        )
     ),
 )
 

@@ -1,14 +1,23 @@
 """A shard with consumer groups for the tests of everything about them."""
 
+from typing import cast
+
 from raftlog.base.errors import RaftlogError
 from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
-from raftlog.broker.groups import Assignment, GroupDeleted, GroupLeft
+from raftlog.broker.group_commands import (
+    Assignment,
+    GroupDeleted,
+    GroupLeft,
+    Subscription,
+)
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.claims import ClaimService
 from raftlog.service.groups import GroupService, GroupState, Page
 from raftlog.service.heartbeats import Beating, Heartbeat, HeartbeatService
+from raftlog.service.ports import StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.sessions import Sessions
+from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
 
@@ -37,7 +46,11 @@ class Consumers:
         self.scheduler = FakeScheduler()
         self.machine = self.replica.machine
         self.sessions = Sessions(self.replica, self.machine, self.scheduler)
-        self.groups = GroupService(self.replica, self.machine, self.sessions)
+        self.groups = GroupService(
+            *(self.replica, self.machine, self.sessions),
+            UnreadTimes(self.machine, cast("StoredRanges", None)),
+            self.scheduler.wall_ms,
+        )
         self.claims = ClaimService(self.replica, self.machine)
         self.heartbeats = HeartbeatService(
             self.replica, self.machine, self.sessions, self.scheduler
@@ -77,23 +90,29 @@ class Consumers:
         *topics: str,
         session_ms: int = SESSION_MS,
         group: str = "billing",
+        assignor: str = "",
+        life: int = 0,
     ) -> Assignment:
         """Join, successfully."""
         names = topics or ("orders",)
-        self.groups.join(group, member, names, self.answers.append, session_ms=session_ms)
+        self.groups.join(
+            *(group, member, Subscription(names, assignor=assignor), self.answers.append),
+            session_ms=session_ms,
+            life=life,
+        )
         self.replica.commit()
         assignment = self.told()
         assert isinstance(assignment, Assignment), assignment
         return assignment
 
-    def beat(self, member: str, generation: int, wait_ns: int = 0) -> Beating:
+    def beat(self, member: str, generation: int, wait_ns: int = 0, life: int = 0) -> Beating:
         """Send a heartbeat of a member."""
-        heartbeat = Heartbeat("billing", member, generation, wait_ns)
+        heartbeat = Heartbeat("billing", member, generation, wait_ns, life)
         return self.heartbeats.heartbeat(heartbeat, self.answers.append)
 
-    def claim(self, member: str, generation: int, queue: int) -> Answer:
+    def claim(self, member: str, generation: int, queue: int, life: int = 0) -> Answer:
         """Claim a queue; return what was told."""
-        self.claims.claim("billing", member, generation, queue, self.answers.append)
+        self.claims.claim("billing", member, generation, queue, self.answers.append, life=life)
         self.replica.commit()
         return self.told()
 

@@ -215,8 +215,16 @@ def test_a_group_s_life(world: World) -> None:
     rows = [(row.queue, row.topic, row.place, row.owner) for row in described.queues]
     assert rows == [(first, "orders", 0, "m1"), (second, "orders", 1, "m1")]
     assert [(row.committed, row.end_offset) for row in described.queues] == [(1, 1), (-1, 0)]
+    assert [row.unread_ms for row in described.queues] == [0, 0]
+    world.append(first, Producer())
+    described = world.get(
+        Method.GROUP_DESCRIBE, groups.DescribeGroup(group="billing"), groups.GroupDescription
+    )
+    stored_ms = world.shard.replica.log_time_ms
+    assert [row.unread_ms for row in described.queues] == [stored_ms, 0]
+    assert described.now_ms >= stored_ms
     listed = world.get(Method.GROUP_LIST, groups.ListGroups(), groups.GroupsListed)
-    row = groups.GroupSummary(group="billing", generation=joined.generation, members=1)
+    row = groups.GroupSummary(group="billing", generation=joined.generation, members=1, lag=1)
     assert (list(listed.groups), listed.more) == ([row], False)
 
     seek = groups.SeekGroup(group="billing", offsets=[groups.QueueOffset(queue=first)])

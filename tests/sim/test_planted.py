@@ -10,6 +10,7 @@ import chaos.sim.cluster as simulated
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.events import SECOND_NS
+from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
 from chaos.sim.swarm import draw_config
 from raftlog.base.entry import Entry, LogEnd, seal
@@ -32,11 +33,13 @@ class Blind:
         return lambda *_args, **_named: None
 
 
-def quiet_cluster(*, watched: bool = False) -> Cluster:
+def quiet_cluster(*, watched: bool = False, goes_back: bool = False) -> Cluster:
     """Return three nodes without a fault, running, with some entries."""
     config = msgspec.structs.replace(
         draw_config(0), nodes=3, periods_ns={}, broker=None, victims=0, segment_bytes=64 * 1024
     )
+    if goes_back:  # somebody strikes by hand; who runs says hello before
+        config = msgspec.structs.replace(config, periods_ns={Fault.OLD_BACKUP: 1})
     cluster = Cluster(config)
     if not watched:
         cluster.observer = Blind()  # type: ignore[assignment]

@@ -83,3 +83,26 @@ def test_who_was_given_up_is_not_listened_to() -> None:
         greet(one, N2)
     again = ReplicaId(N2.node, DirectoryId("3" * 32))
     assert greet(one, again) == again
+
+
+def test_who_is_a_member_later_is_remembered_then() -> None:
+    """n1 was new, or far behind: it learned from the log who its peers are (ruling 16)."""
+    one = Gate(CLUSTER, N1, (Membership((N1,)),))
+    said = hello.Hello.FromString(
+        peer_hello(
+            Sender(CLUSTER, N2, 1),
+            hello.PURPOSE_CONTROL,
+            (N1.node, N1.directory),
+            (Promise(SHARD, 7, 100),),
+        )
+    )
+    assert one.admit(said, PEERS) == N2
+    one.remember(N2, said)
+    assert one.promised == {}
+    one.follow((Membership((N1, N2)),))
+    one.remember(N2, said)
+    one.note_unit(N2, SHARD, 500)
+    one.remember(N2, said)
+    assert one.promised == {N2: (1, {SHARD: (7, 500)})}
+    with pytest.raises(RolledBack):
+        greet(one, N2, Promise(SHARD, 7, 300), run=2)

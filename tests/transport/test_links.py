@@ -305,12 +305,19 @@ async def test_a_directory_older_than_its_promises_is_refused() -> None:
 
 
 @pytest.mark.asyncio
-async def test_a_promise_is_known_from_the_answer_that_gave_it() -> None:
-    """n1 said hello at unit 100, promised up to 500, and is put back to 300 (ruling 16)."""
+@pytest.mark.parametrize("known", [MEMBERS, (Membership((N2,)),)])
+async def test_a_promise_is_known_from_the_answer_that_gave_it(
+    known: tuple[Membership, ...],
+) -> None:
+    """n1 said hello at unit 100, promised up to 500, and is put back to 300 (ruling 16).
+
+    Perhaps n2 learned after the hello that n1 is a member.
+    """
     inbox = Inbox()
-    server = await serve(inbox)
+    server = await serve(inbox, gate=Gate(CLUSTER, N2, known))
     before = link_to(server.port, inbox, promises=(Promise(SHARD, 7, 100),))
     await inbox.until(lambda: inbox.opened)
+    server.gate.follow(MEMBERS)
     before.send(N2.node, SHARD, AppendAccepted(Term(4), Index(9), 500))
     await inbox.until(lambda: inbox.messages)
     await before.close()

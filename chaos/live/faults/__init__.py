@@ -2,13 +2,21 @@
 
 from typing import Final
 
-from chaos.live.faults import disks, members, network, processes, promises
+from chaos.live.faults import backups, clocks, disks, members, network, processes, promises
 from chaos.live.faults.fault import Fault
 
 FAULTS: Final[dict[str, Fault]] = {
     **processes.FAULTS,
     **network.FAULTS,
     **disks.FAULTS,
+    **backups.FAULTS,
+    **clocks.FAULTS,
     **members.FAULTS,
     **promises.FAULTS,
 }
+
+MISSING: Final[dict[str, str]] = {
+    "power-shim": "power fails beneath the normal file layer, by a preload shim",
+    "segment-loss": "single pieces of one TCP connection are lost, or overtake each other",
+}
+"""Mechanisms that this suite does not have: named in every report, with 0 (ruling 28)."""

@@ -17,7 +17,7 @@ MET_S: Final = 5.0
 
 async def power(world: World, step: Step, event: Event, random: Random) -> None:
     """One node loses its power."""
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     node = world.cluster.nodes[name]
     await mark_loss(world, event, name, kills=True)
     kind = random.choice(KINDS)
@@ -49,7 +49,7 @@ def _sick(*troubles: Trouble) -> Do:
     """The disk of one node fails until the node ends, or has met it."""
 
     async def do(world: World, step: Step, event: Event, random: Random) -> None:
-        name = await choose(world, random)
+        name = await choose(world, random, event)
         node = world.cluster.nodes[name]
         event.target = name
         node.excused = True
@@ -93,7 +93,7 @@ async def read_error(world: World, step: Step, event: Event, random: Random) -> 
     """Reads of a node's log fail: it starts on that disk, and heals from its peers."""
     del step
     await world.cluster.settled(WELL_S)
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     node = world.cluster.nodes[name]
     event.target = name
     node.kill()
@@ -141,16 +141,19 @@ async def bit_flip(world: World, step: Step, event: Event, random: Random) -> No
 
 FAULTS: Final = {
     "power": Fault("power", "one node loses its power", power, weight=4),
-    "power-all": Fault("power", "all nodes lose their power at once", power_all, weight=2),
-    "sync-error": Fault("disk", "EIO of a sync", _sick(Trouble("sync", "EIO", times=1)), 1),
-    "write-error": Fault("disk", "EIO of a write", _sick(Trouble("write", "EIO", times=1)), 1),
-    "no-space": Fault("disk", "ENOSPC of writes", _sick(Trouble("write", "ENOSPC", times=3)), 1),
+    "power-all": Fault(
+        "power", "all nodes lose their power at once", power_all, weight=2, alone=True
+    ),
+    "sync-error": Fault("disk", "EIO of a sync", _sick(Trouble("sync", "EIO", times=1))),
+    "write-error": Fault("disk", "EIO of a write", _sick(Trouble("write", "EIO", times=1))),
+    "no-space": Fault("disk", "ENOSPC of writes", _sick(Trouble("write", "ENOSPC", times=3))),
     "slow-disk": Fault(
         "disk",
         "syncs and writes take long",
         _sick(Trouble("sync", delay_s=0.15), Trouble("write", delay_s=0.01)),
-        1,
     ),
-    "read-error": Fault("disk", "EIO of reads of the log", read_error, 1),
-    "bit-flip": Fault("disk", "bits rot in the log of a stopped node", bit_flip, 1),
+    "read-error": Fault("disk", "EIO of reads of the log", read_error, takes_s=6.0, alone=True),
+    "bit-flip": Fault(
+        "disk", "bits rot in the log of a stopped node", bit_flip, takes_s=6.0, alone=True
+    ),
 }

@@ -1,10 +1,14 @@
 """What a fault is: it hits, lasts, is repaired, and shows that it happened.
 
+Two may go on at a time, on different nodes: then a majority may be away for a while, and comes
+back. Those that need the cluster whole, or take most of it, come alone.
+
 The fault atlas (ruling 16): what silently takes back something durable hits one replica, and only
 while everything committed is on a majority without it. Such faults wait for ``settled`` first.
 """
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Final
 
@@ -27,12 +31,14 @@ class Step(msgspec.Struct, frozen=True):
         after_s: How long the cluster is left alone before.
         lasts_s: How long it lasts, if it is one that lasts.
         seed: Draws everything else: whom it hits, which bytes.
+        beside: Another one, ``after_s`` after this one has begun.
     """
 
     kind: str
     after_s: float
     lasts_s: float
     seed: int
+    beside: "Step | None" = None
 
 
 Do = Callable[[World, Step, Event, Random], Awaitable[None]]
@@ -46,16 +52,22 @@ class Fault(msgspec.Struct, frozen=True):
     """What ``--faults`` names."""
     text: str
     do: Do
-    weight: int = 2
+    weight: int = 1
     """How often a random schedule has it, beside others."""
-    nodes_min: int = 3
+    takes_s: float = 1.0
+    """How long it takes about, beside what a step lasts: to wait, to repair, to be whole."""
+    alone: bool = False
+    """Nothing else is wrong meanwhile."""
 
 
 async def strike(world: World, step: Step, fault: Fault) -> Event:
     """Do what one step says, and note it."""
     event = Event(step.kind, world.now())
     world.events.append(event)
-    world.current = event
+    world.current.append(event)
+    if len(world.current) > 1:
+        for each in world.current:
+            each.beside = True
     try:
         await fault.do(world, step, event, Random(step.seed))
     except RaftlogError as error:
@@ -63,15 +75,31 @@ async def strike(world: World, step: Step, fault: Fault) -> Event:
         world.saw("heals", f"{step.kind} on {event.target or 'nobody'}: {error}")
     finally:
         event.until = world.now()
-        world.current = None
+        world.over(event)
     return event
 
 
-async def choose(world: World, random: Random) -> NodeId:
-    """Choose whom to hit: as often the leader as anybody else."""
+async def strike_both(world: World, step: Step, faults: Mapping[str, Fault]) -> None:
+    """Do what a step says, and what is beside it."""
+    striking = [strike(world, step, faults[step.kind])]
+    if step.beside is not None:
+        striking.append(_strike_later(world, step.beside, faults[step.beside.kind]))
+    await asyncio.gather(*striking)
+
+
+async def _strike_later(world: World, step: Step, fault: Fault) -> Event:
+    await world.rest(step.after_s)
+    return await strike(world, step, fault)
+
+
+async def choose(world: World, random: Random, event: Event) -> NodeId:
+    """Choose whom to hit, and take it: as often the leader as anybody else."""
     leader = (await world.cluster.leader(WELL_S)).node
-    others = [node for node in world.cluster.names if node != leader]
-    return leader if random.random() < 0.5 else random.choice(others)
+    free = world.free()
+    others = [node for node in free if node != leader]
+    name = leader if leader in free and random.random() < 0.5 else random.choice(others)
+    world.take(event, name)
+    return name
 
 
 async def mark_loss(world: World, event: Event, node: NodeId, *, kills: bool) -> None:
@@ -81,4 +109,5 @@ async def mark_loss(world: World, event: Event, node: NodeId, *, kills: bool) ->
     event.target = event.target or node
     if leader is not None and leader.node == node:
         event.lost_term = leader.term
+        event.beside = event.beside or bool(world.cluster.view.missing)
         event.kills = kills

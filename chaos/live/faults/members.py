@@ -11,7 +11,8 @@ from chaos.live.world import World
 async def demote(world: World, step: Step, event: Event, random: Random) -> None:
     """A voter, perhaps the leader, becomes a learner for a while."""
     await world.cluster.settled(WELL_S)
-    name = random.choice(world.cluster.names)
+    name = random.choice(world.free())
+    world.take(event, name)
     event.target = name
     async with world.client(timeout_s=WELL_S) as client:
         rows = await client.members.demote(name)
@@ -43,6 +44,6 @@ async def wipe(world: World, step: Step, event: Event, random: Random) -> None:
 
 
 FAULTS: Final = {
-    "demote": Fault("members", "a voter is a learner for a while", demote, 1),
-    "wipe": Fault("members", "a disk is replaced by an empty one", wipe, 1),
+    "demote": Fault("members", "a voter is a learner for a while", demote, takes_s=3.0),
+    "wipe": Fault("members", "a disk is replaced by an empty one", wipe, takes_s=6.0, alone=True),
 }

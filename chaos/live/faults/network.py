@@ -1,6 +1,7 @@
 """Links that are cut, deaf, slow, reset and half open."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from random import Random
 from typing import Final
 
@@ -20,18 +21,15 @@ def _around(condition_of: Callable[[Random], Condition], *, door: bool) -> Do:
 
     async def do(world: World, step: Step, event: Event, random: Random) -> None:
         cluster = world.cluster
-        name = await choose(world, random)
+        name = await choose(world, random, event)
         condition = condition_of(random)
         if condition.there.cut or condition.back.cut:
             await mark_loss(world, event, name, kills=False)
         event.target = name
         carried = _bytes_waiting(cluster.proxies_of(name))
-        cluster.around(name, condition, door=door)
-        try:
+        with cluster.around(name, condition, door=door):
             await world.rest(step.lasts_s)
             _prove(event, cluster.proxies_of(name), carried)
-        finally:
-            cluster.clear()
 
     return do
 
@@ -51,23 +49,23 @@ async def one_link(world: World, step: Step, event: Event, random: Random) -> No
     """Two nodes can't reach each other; both reach everybody else."""
     cluster = world.cluster
     one = (await cluster.leader(WELL_S)).node  # followers have nothing to tell each other
-    other = random.choice([name for name in cluster.names if name != one])
+    others = [name for name in cluster.names if name != one]
+    other = random.choice([name for name in others if name in world.free()] or others)
     event.target = f"{one} - {other}"
     proxies = [cluster.links[one, other], cluster.links[other, one]]
     before = _bytes_waiting(proxies)
-    cluster.between(one, other, random.choice((CUT, DEAF, MUTE)))
-    try:
+    with cluster.between(one, other, random.choice((CUT, DEAF, MUTE))):
         await world.rest(step.lasts_s)
         _prove(event, proxies, before)
-    finally:
-        cluster.clear()
 
 
 async def halves(world: World, step: Step, event: Event, random: Random) -> None:
     """A minority is cut off, together."""
     cluster = world.cluster
-    minority = random.sample(cluster.names, (len(cluster.names) - 1) // 2)
     leader = await cluster.leader()
+    free = world.free()
+    minority = random.sample(free, min(len(free), (len(cluster.names) - 1) // 2))
+    world.take(event, *minority)
     await mark_loss(world, event, leader.node, kills=False)
     if leader.node not in minority:
         event.lost_term = 0
@@ -79,18 +77,16 @@ async def halves(world: World, step: Step, event: Event, random: Random) -> None
         cluster.links[pair] for one, other in pairs for pair in ((one, other), (other, one))
     ]
     before = _bytes_waiting(proxies)
-    for one, other in pairs:
-        cluster.between(one, other, CUT)
-    try:
+    with ExitStack() as cuts:
+        for one, other in pairs:
+            cuts.enter_context(cluster.between(one, other, CUT))
         await world.rest(step.lasts_s)
         _prove(event, proxies, before)
-    finally:
-        cluster.clear()
 
 
 async def reset(world: World, step: Step, event: Event, random: Random) -> None:
     """All connections of a node are reset, again and again for a moment."""
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     event.target = name
     count = 0
     for _ in range(random.randint(1, 5)):
@@ -102,7 +98,7 @@ async def reset(world: World, step: Step, event: Event, random: Random) -> None:
 
 async def half_open(world: World, step: Step, event: Event, random: Random) -> None:
     """A node's end of every connection is gone, and the other end is not told."""
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     event.target = name
     count, until = 0, world.now() + CONNECT_S
     while not count and world.now() < until:  # it may be starting yet
@@ -132,7 +128,7 @@ def _one_way_late(random: Random) -> Condition:
 
 
 FAULTS: Final = {
-    "cut-off": Fault("network", "a node reaches nobody", _around(_always(CUT), door=True), 3),
+    "cut-off": Fault("network", "a node reaches nobody", _around(_always(CUT), door=True), 4),
     "cut-peers": Fault(
         "network", "a node reaches clients but no peer", _around(_always(CUT), door=False)
     ),
@@ -144,7 +140,7 @@ FAULTS: Final = {
     "late-one-way": Fault(
         "network", "what a node gets is late", _around(_one_way_late, door=True)
     ),
-    "thin": Fault("network", "a node's links are thin", _around(_thin, door=False), 1),
+    "thin": Fault("network", "a node's links are thin", _around(_thin, door=False)),
     "reset": Fault("network", "a node's connections are reset", reset),
     "half-open": Fault("network", "a node's connections are half open", half_open),
 }

@@ -22,7 +22,7 @@ async def _back(world: World, *names: NodeId) -> None:
 
 async def kill(world: World, step: Step, event: Event, random: Random) -> None:
     """SIGKILL."""
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     node = world.cluster.nodes[name]
     await mark_loss(world, event, name, kills=True)
     node.kill()
@@ -49,7 +49,7 @@ async def kill_most(world: World, step: Step, event: Event, random: Random) -> N
 
 async def pause(world: World, step: Step, event: Event, random: Random) -> None:
     """SIGSTOP, later SIGCONT: its connections stay open and silent."""
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     node = world.cluster.nodes[name]
     await mark_loss(world, event, name, kills=False)
     node.pause()
@@ -65,7 +65,7 @@ async def pause(world: World, step: Step, event: Event, random: Random) -> None:
 async def restart(world: World, step: Step, event: Event, random: Random) -> None:
     """SIGTERM, then started again."""
     del step
-    name = await choose(world, random)
+    name = await choose(world, random, event)
     event.target = name
     await _restart(world, event, name)
 
@@ -138,11 +138,15 @@ def _address(world: World, name: NodeId) -> str:
 
 
 FAULTS: Final = {
-    "kill": Fault("process", "SIGKILL of one node", kill, weight=6),
-    "kill-most": Fault("process", "SIGKILL of a majority at once", kill_most, weight=1),
-    "pause": Fault("process", "a node stands still (SIGSTOP)", pause, weight=3),
-    "restart": Fault("process", "a node is stopped and started", restart, weight=1),
-    "rolling-restart": Fault("process", "all nodes, one after the other", rolling_restart, 1),
-    "transfer": Fault("process", "the leader hands over", transfer, weight=1),
-    "drain": Fault("process", "the leader is drained for a while", drain, weight=1),
+    "kill": Fault("process", "SIGKILL of one node", kill, weight=18),
+    "kill-most": Fault(
+        "process", "SIGKILL of a majority at once", kill_most, weight=2, alone=True
+    ),
+    "pause": Fault("process", "a node stands still (SIGSTOP)", pause, weight=7),
+    "restart": Fault("process", "a node is stopped and started", restart),
+    "rolling-restart": Fault(
+        "process", "all nodes, one after the other", rolling_restart, takes_s=15.0, alone=True
+    ),
+    "transfer": Fault("process", "the leader hands over", transfer),
+    "drain": Fault("process", "the leader is drained for a while", drain, takes_s=2.0, alone=True),
 }

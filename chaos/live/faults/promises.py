@@ -5,6 +5,7 @@ before it is durable. Chance meets that window seldom, so it is held open here.
 """
 
 import asyncio
+from contextlib import ExitStack
 from random import Random
 from typing import Final
 
@@ -37,18 +38,18 @@ async def acknowledged(world: World, step: Step, event: Event, random: Random) -
     needed = len(cluster.names) // 2
     promisers, away = others[:needed], others[needed:]
     event.target = f"{', '.join(promisers)} and {leader.node}"
-    for name in away:
-        cluster.around(name, CUT, door=True)
-    for name in promisers:
-        await cluster.nodes[name].trouble([Trouble("sync", delay_s=HELD_S)])
-    await asyncio.sleep(ACKS_S)
-    cuts = (cluster.nodes[name].cut_power("lose", step.seed) for name in promisers)
-    cluster.nodes[leader.node].kill()
-    found = await asyncio.gather(*cuts)
-    await cluster.nodes[leader.node].ended()
-    event.happened = all(each.get("unsynced") for each in found)
-    event.note = f"unsynced: {[each.get('unsynced') for each in found]}"
-    cluster.clear()
+    with ExitStack() as cuts_off:
+        for name in away:
+            cuts_off.enter_context(cluster.around(name, CUT, door=True))
+        for name in promisers:
+            await cluster.nodes[name].trouble([Trouble("sync", delay_s=HELD_S)])
+        await asyncio.sleep(ACKS_S)
+        cuts = (cluster.nodes[name].cut_power("lose", step.seed) for name in promisers)
+        cluster.nodes[leader.node].kill()
+        found = await asyncio.gather(*cuts)
+        await cluster.nodes[leader.node].ended()
+        event.happened = all(each.get("unsynced") for each in found)
+        event.note = f"unsynced: {[each.get('unsynced') for each in found]}"
     for name in promisers:
         cluster.nodes[name].begin()
     await _led_without(world, leader.node, leader.term)
@@ -108,7 +109,13 @@ async def _led_without(world: World, gone: NodeId, term: int) -> None:
 
 FAULTS: Final = {
     "promise-ack": Fault(
-        "promises", "power fails between an acknowledgement and the disk", acknowledged, 1
+        "promises",
+        "power fails between an acknowledgement and the disk",
+        acknowledged,
+        takes_s=8.0,
+        alone=True,
     ),
-    "promise-vote": Fault("promises", "power fails between a vote and the disk", voted, 1),
+    "promise-vote": Fault(
+        "promises", "power fails between a vote and the disk", voted, takes_s=10.0, alone=True
+    ),
 }

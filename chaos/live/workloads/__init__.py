@@ -6,8 +6,10 @@ A new one is a class with the methods of ``workload.Workload``, and a line in ``
 from collections.abc import Callable
 from typing import Final
 
+from chaos.live.workloads.delayed import Delayed
 from chaos.live.workloads.groups import StreamGroup
 from chaos.live.workloads.idempotent import IdempotentProducers
+from chaos.live.workloads.ids import BusinessIds
 from chaos.live.workloads.plain import PlainProducer
 from chaos.live.workloads.readers import Readers
 from chaos.live.workloads.workload import Workload
@@ -18,4 +20,6 @@ EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
     "plain": PlainProducer,
     "readers": Readers,
     "groups": StreamGroup,
+    "delayed": Delayed,
+    "ids": BusinessIds,
 }

@@ -9,8 +9,12 @@ from raftlog.client.client import Client
 
 ORDERS: Final = "orders"
 NOTES: Final = "notes"
-TOPICS: Final = {ORDERS: 4, NOTES: 2}
+REMINDERS: Final = "reminders"
+PAYMENTS: Final = "payments"
+TOPICS: Final = {ORDERS: 4, NOTES: 2, REMINDERS: 2, PAYMENTS: 2}
 """Every topic of a run, and how many queues it has."""
+ID_WINDOW_S: Final = 7 * 24 * 3600
+"""How long ids are remembered: longer than any run."""
 DRAIN_S: Final = 90.0
 
 Logs = Mapping[str, Mapping[int, Sequence[bytes]]]

@@ -44,6 +44,7 @@ from raftlog.base.errors import (
     Throttled,
     TopicExists,
     TopicNotFound,
+    TransactionNotFound,
     Unavailable,
     WrongQueue,
 )
@@ -79,6 +80,7 @@ CODES: Final[Mapping[type[RaftlogError], grpc.StatusCode]] = {
     TopicNotFound: _Code.NOT_FOUND,
     GroupNotFound: _Code.NOT_FOUND,
     MemberNotFound: _Code.NOT_FOUND,
+    TransactionNotFound: _Code.NOT_FOUND,
     TopicExists: _Code.ALREADY_EXISTS,
     MemberExists: _Code.ALREADY_EXISTS,
     DuplicateForgotten: _Code.ALREADY_EXISTS,

@@ -1,4 +1,4 @@
-"""The blocking face of what lives on the loop of a thread: what ``raftlog.sync`` is made of."""
+"""Blocking faces of what lives on a loop: how ``raftlog.sync`` is made of ``raftlog.client``."""
 
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -15,8 +15,8 @@ class Face(Generic[A]):
     """The blocking face of an object that lives on the thread's loop."""
 
     def __init__(self, thread: LoopThread, inner: A) -> None:
-        self.thread = thread
-        self.inner = inner
+        self._thread = thread
+        self._inner = inner
 
 
 def blocking(
@@ -27,9 +27,9 @@ def blocking(
     @wraps(method)
     def call(face: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
         async def work() -> R:
-            return await method(face.inner, *args, **kwargs)
+            return await method(face._inner, *args, **kwargs)
 
-        return face.thread.run(work())
+        return face._thread.run(work())
 
     return call
 
@@ -42,8 +42,8 @@ def on_loop(
     @wraps(method)
     def call(face: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
         async def work() -> R:
-            return method(face.inner, *args, **kwargs)
+            return method(face._inner, *args, **kwargs)
 
-        return face.thread.run(work())
+        return face._thread.run(work())
 
     return call

@@ -1,0 +1,38 @@
+"""Errors of transactions. Part of the tree in ``errors``."""
+
+from raftlog.base.error_root import Refused
+
+
+class UnknownTransactor(Refused):
+    """Nobody has this transactor id: it was silent for too long, or never began."""
+
+    code = "unknown_transactor"
+    hint = "begin again under the same name; what was open is still checked and can be resolved"
+
+
+class TransactionNotFound(Refused):
+    """No transaction has this number: it was never opened."""
+
+    code = "transaction_not_found"
+    hint = "stage its message first; a roll-back needs none"
+
+
+class TransactionDecided(Refused):
+    """The transaction was decided, and not in this way."""
+
+    code = "transaction_decided"
+    hint = "what was decided first stands"
+
+
+class TransactionForgotten(Refused):
+    """The transaction was decided so long ago that nobody knows how."""
+
+    code = "transaction_forgotten"
+    hint = "read the topic to see whether the message is there"
+
+
+class ForeignTransaction(Refused):
+    """The transaction belongs to another group."""
+
+    code = "foreign_transaction"
+    hint = "only members of the transactor's own group answer its checks"
