@@ -40,6 +40,7 @@ from raftlog.client import topics as aio_topics
 from raftlog.client.blocking import Face as _Face
 from raftlog.client.blocking import blocking as _blocking
 from raftlog.client.blocking import on_loop as _on_loop
+from raftlog.client.blocking_queues import QueueConsumer, QueueGroups
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
@@ -394,12 +395,18 @@ class Client(_Face[aio.Client]):
     resolve = _blocking(aio.Client.resolve)
     _producer = _on_loop(aio.Client.producer)
     _consumer = _on_loop(aio.Client.consumer)
+    _queue_consumer = _on_loop(aio.Client.queue_consumer)
     _reader = _on_loop(aio.Client.reader)
 
     @property
     def topics(self) -> Topics:
         """Create, alter, delete, list and describe topics."""
         return Topics(self._thread, self._inner._topics)
+
+    @property
+    def queue_groups(self) -> QueueGroups:
+        """Look at queue-style groups."""
+        return QueueGroups(self._thread, self._inner._queue_groups)
 
     @property
     def delayed(self) -> DelayedMessages:
@@ -436,6 +443,13 @@ class Client(_Face[aio.Client]):
         """Return a member of a consumer group."""
         inner = self._consumer(group, topics, **options)
         return Consumer(self._thread, inner, auto_commit=options.get("auto_commit", True))
+
+    @wraps(aio.Client.queue_consumer)
+    def queue_consumer(
+        self, group: str, topics: str | Sequence[str] = (), **options: Any
+    ) -> QueueConsumer:
+        """Return a consumer of a queue-style group."""
+        return QueueConsumer(self._thread, self._queue_consumer(group, topics, **options))
 
     @wraps(aio.Client.reader)
     def reader(self, topic: str, **options: Any) -> Reader:

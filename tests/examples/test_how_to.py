@@ -62,6 +62,17 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     ]
 
 
+def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
+    """Five jobs: one fails once, one can't be handled at all."""
+    (example,) = examples_of("queue-groups.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    done = sorted(f"done: b'job {number}' attempt 1" for number in range(3))
+    assert sorted(printed[:-1]) == [*done, "done: b'job 4' attempt 2"]
+    assert printed[-1] == "dead letter: b'job 3' b'no such account'"
+
+
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
     """Against three processes, by their own clocks."""
     (example,) = examples_of("delayed-messages.md")

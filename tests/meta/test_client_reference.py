@@ -15,6 +15,8 @@ from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.messages import Messages
 from raftlog.client.producer import Producer
+from raftlog.client.queue_groups import QueueGroups
+from raftlog.client.queue_message import QueueMessage
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
@@ -25,6 +27,8 @@ CLASSES: Final = (
     Client,
     Producer,
     Consumer,
+    QueueMessage,
+    QueueGroups,
     Reader,
     Topics,
     Groups,
