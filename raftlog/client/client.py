@@ -34,6 +34,7 @@ from raftlog.client.groups import Groups
 from raftlog.client.handing_over import Sharing
 from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
+from raftlog.client.messages import Messages
 from raftlog.client.node_status import NodeStatus, read_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
@@ -96,6 +97,7 @@ class Client:
         self._members = Members(self._asker, self._router_of)
         self._delayed = DelayedMessages(self._asker, self._catalog)
         self._quotas = Quotas(self._asker)
+        self._messages = Messages(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -169,6 +171,12 @@ class Client:
         """Set, remove and list quotas of clients and topics."""
         self._check()
         return self._quotas
+
+    @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        self._check()
+        return self._messages
 
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.

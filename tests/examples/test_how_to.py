@@ -113,8 +113,30 @@ def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:
     assert printed[4].index("!") == printed[5].index("^")
 
 
+def test_a_program_finds_messages(tmp_path: Path) -> None:
+    """By a key, until it has enough; and by place alone."""
+    (program,) = examples_of("find-messages.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert [line.split(maxsplit=1)[1] for line in printed[:3]] == [
+        "b'42 EUR'",
+        "b'142 EUR'",
+        "b'242 EUR'",
+    ]
+    assert printed[3:] == ["3 found", "first of queue 3 0"]
+
+
 @pytest.mark.parametrize(
-    "page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md", "filters.md"]
+    "page",
+    [
+        "topics.md",
+        "pub-and-sub.md",
+        "store-once.md",
+        "quotas.md",
+        "filters.md",
+        "find-messages.md",
+    ],
 )
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Each in a shell of its own, one after the other."""
