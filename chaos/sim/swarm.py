@@ -14,7 +14,7 @@ import msgspec
 from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
 from chaos.sim.network import NetworkConfig
-from raftlog.base.assignors import ASSIGNORS
+from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
 
@@ -341,7 +341,8 @@ def _draw_sharing(config: BrokerConfig | None, random: Random) -> BrokerConfig |
         return config
     return msgspec.structs.replace(
         config,
-        assignors=tuple(random.choice(("", *ASSIGNORS)) for _ in config.groups),
+        assignors=tuple(random.choice(("", *ASSIGNORS, COOPERATIVE)) for _ in config.groups),
+        members=max(2, config.members),
         static_members=random.choice((0, 0, 1, 2)),
     )
 
