@@ -128,6 +128,12 @@ ROWS: Final = (
         (at_most("p99_ratio", 2.0, "x quiet"),),
     ),
     Row(
+        "a follower is paused, then slow, 1000 sends/s of 1 KiB meanwhile",
+        "lag",
+        {"size": 1024, "rate": 1_000},
+        (at_most("p99_ratio", 1.5, "x healthy"),),
+    ),
+    Row(
         "delayed: 5000 deliveries/s with 1 000 000 pending of 100 B, restart with them",
         "delayed",
         {"size": 100, "rate": 5_000},

@@ -29,6 +29,7 @@ QUICK: Lengths = {
     "failover": {"count": 5},
     "restart": {"log_mib": 128},
     "rejoin": {"log_mib": 256, "duration_s": 5.0},
+    "lag": {"duration_s": 5.0},
     "delayed": {"count": 50_000, "duration_s": 5.0},
     "memory": {},
 }
@@ -39,6 +40,7 @@ FULL: Lengths = {
     "failover": {"count": 20},
     "restart": {"log_mib": 1024},
     "rejoin": {"log_mib": 1024, "duration_s": 20.0},
+    "lag": {"duration_s": 20.0},
     "delayed": {"count": 1_000_000, "duration_s": 20.0},
     "memory": {},
 }

@@ -100,6 +100,8 @@ class Cluster:
         self.wrong_clocks = frozenset(
             stream(config.seed, "clocks").sample(names, config.wrong_clocks)
         )
+        self.on_renewed: Callable[[], None] = lambda: None
+        """Told when a node has a new directory, which is no member yet."""
         self.on_rolled_back: Callable[[Machine], None] = lambda _: None
         """Told of a node whose directory a peer has found older than its promises."""
         goes_back = Fault.OLD_BACKUP in config.periods_ns
@@ -160,6 +162,7 @@ class Cluster:
         machine.in_flight = []
         self.network.forget(machine.node)
         self.observer.renewed(machine.node)
+        self.on_renewed()
 
     def put_back(self, machine: Machine, backup: SimDisk, durable: DurableState) -> None:
         """Put an old copy of its directory under a node that does not run."""

@@ -31,6 +31,7 @@ _CONCERNS: Final = (
     ClockFaults,
     LeaseFaults,
     WishFaults,
+    OldBackups,
 )
 
 
@@ -42,9 +43,8 @@ class Nemesis:
         self._random: Random = stream(cluster.config.seed, "nemesis")
         self._over = False
         self._operator = Operator(cluster, self._random)
-        backups = OldBackups(cluster, self._random)
-        backups.on_renewed = self._invite
-        self._strikers = [concern(cluster, self._random) for concern in _CONCERNS] + [backups]
+        cluster.on_renewed = self._operator.invite
+        self._strikers = [concern(cluster, self._random) for concern in _CONCERNS]
         self._acts: dict[Fault, Callable[[], None]] = {
             Fault.MEMBERS: self._operator.act,
             Fault.WIPED: self._wipe,
@@ -92,19 +92,9 @@ class Nemesis:
             cluster.marks["reboots"] += 1
             cluster.end(machine, self._random.choice(POWER_CUTS))
             cluster.restart_later(machine)
-            self._operator.invite()
-
-    def _invite(self) -> None:
-        """Bring a new directory home, whether faults go on or not."""
-        if self._over:
-            self._operator.bring_home()
-        else:
-            self._operator.invite()
 
     def _wipe(self) -> None:
-        if wipe_one(self._cluster, self._random):
-            self._operator.invite()
+        wipe_one(self._cluster, self._random)
 
     def _lose_majority(self) -> None:
-        if lose_majority(self._cluster, self._random):
-            self._operator.invite()
+        lose_majority(self._cluster, self._random)

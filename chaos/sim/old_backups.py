@@ -10,7 +10,6 @@ one. If nobody remembers, because all have started since or it had promised noth
 goes on with what it has, and must do no harm.
 """
 
-from collections.abc import Callable
 from random import Random
 from typing import Final
 
@@ -42,8 +41,6 @@ class OldBackups(Striker):
 
     def __init__(self, cluster: Cluster, random: Random) -> None:
         super().__init__(cluster, random)
-        self.on_renewed: Callable[[], None] = lambda: None
-        """Told when a node has a new directory, which is no member yet."""
         self._backup: Backup | None = None
         cluster.on_rolled_back = self._found_out
 
@@ -89,4 +86,3 @@ class OldBackups(Striker):
         self.cluster.end(machine, CrashKind.KEEP)
         self.cluster.renew(machine)
         self.cluster.restart_later(machine)
-        self.on_renewed()

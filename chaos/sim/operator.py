@@ -27,6 +27,8 @@ class Operator:
         self._cluster = cluster
         self._random = random
         self._brings_home = False
+        self._asks = False
+        """Whether it asks again and again, until all are home."""
 
     def act(self) -> None:
         """Ask for one change of a node drawn at random."""
@@ -50,19 +52,22 @@ class Operator:
         self._ask(leader, change)
 
     def bring_home(self) -> None:
-        """The faults are over: ask until every replica is a voter."""
+        """The faults are over: ask until every replica is a voter, as soon as may be."""
         self._brings_home = True
-        self._ask_for_one()
-        if not self.is_home:
-            self._cluster.queue.after(PAUSE_NS, self.bring_home)
+        self.invite()
 
     def invite(self) -> None:
-        """Some came back with new directories while faults go on: ask until all vote."""
-        if self._brings_home:
-            return
+        """Somebody has come with a new directory: ask until all vote, also while faults go on."""
+        if not self._asks:
+            self._asks = True
+            self._ask_again()
+
+    def _ask_again(self) -> None:
         self._ask_for_one()
-        if not self.is_home:
-            self._cluster.queue.after(INVITATION_NS, self.invite)
+        self._asks = not self.is_home
+        if self._asks:
+            pause_ns = PAUSE_NS if self._brings_home else INVITATION_NS
+            self._cluster.queue.after(pause_ns, self._ask_again)
 
     def _ask_for_one(self) -> None:
         """Ask for the next change that brings a replica closer to voting."""

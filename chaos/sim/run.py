@@ -230,18 +230,18 @@ class Run:
         It says so, and takes no part; that is a stop, and right only where damage was done.
         """
         for machine in self.cluster.up():
-            process = machine.process
-            if process is None or not machine.victim:
+            if not machine.victim:
                 continue
-            upkeep = process.replica.upkeep
 
-            def why_not(machine: Machine = machine, upkeep: Upkeep = upkeep) -> str | None:
-                if upkeep.waits_for_terms and not upkeep.alarms.raised:
+            def why_not(machine: Machine = machine) -> str | None:
+                upkeep = _upkeep_of(machine)
+                if upkeep is not None and upkeep.waits_for_terms and not upkeep.alarms.raised:
                     return f"{machine.node} waits for terms and does not say so"
                 return None
 
             demand(self.cluster.queue, why_not, HEAL_NS)  # it may have just been started
-            if not upkeep.waits_for_terms:
+            upkeep = _upkeep_of(machine)  # perhaps another process's than before: it was stopping
+            if upkeep is None or not upkeep.waits_for_terms:
                 continue
             self.cluster.marks["terms hidden for ever"] += 1
             machine.stays_down = True
@@ -315,3 +315,7 @@ def merge(verdicts: list[Verdict]) -> Counter[str]:
     for verdict in verdicts:
         reached.update(mark for mark, count in verdict.marks.items() if count)
     return reached
+
+
+def _upkeep_of(machine: Machine) -> Upkeep | None:
+    return machine.process.replica.upkeep if machine.process is not None else None

@@ -161,6 +161,17 @@ def rejoin(
 
 
 @app.command()
+def lag(
+    size: Size = 1024,
+    rate: Annotated[int, typer.Option(min=1, help="Sends a second, all the time.")] = 1_000,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds of each part.")] = 20.0,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Pause a follower, then slow it down; times of the sends meanwhile, against healthy ones."""
+    _run("lag", output, size=size, rate=rate, duration_s=duration)
+
+
+@app.command()
 def delayed(
     size: Size = 100,
     pending: Annotated[int, typer.Option(min=1, help="Records that stay pending.")] = 1_000_000,

@@ -34,6 +34,8 @@ class Scrubber:
 
     Attributes:
         files: Set by the service: what to look at besides the log.
+        on_looked: Told after each look at the log. Where entries lie is found out by reading a
+            whole segment: damage may be known then that is in none of the entries asked for.
         rest_ns: The time between two passes.
         passes: Finished passes since the start.
         bytes: Bytes of entries that were looked at.
@@ -51,6 +53,7 @@ class Scrubber:
         self._fast = False
         self._stopped = False
         self.files: Callable[[], Sequence[Check]] = lambda: ()
+        self.on_looked: Callable[[], None] = lambda: None
         self.rest_ns = SCRUB_REST_NS
         self.rate = SCRUB_BYTES_PER_S
         self.passes = 0
@@ -102,6 +105,7 @@ class Scrubber:
             if isinstance(error, FaultyEntry):
                 self.found += 1
                 self._next = self._after_damage(first)
+            self.on_looked()
             self._pause(size, self._look_at_log)
 
         self._reader.read_idly(first, last, looked, SCRUB_SPAN_BYTES)

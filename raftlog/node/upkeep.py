@@ -82,6 +82,7 @@ class Upkeep:
             on_changed=self._changed,
         )
         self.scrubber = Scrubber(store, self.reader, scheduler)
+        self.scrubber.on_looked = self.repairer.begin
         self._stopped = False
         self.waits_for_terms = store.terms_in_doubt
         self.on_terms_known: Callable[[], None] = lambda: None

@@ -55,6 +55,16 @@ def test_damage_that_nobody_has_read_is_found(entry: int) -> None:
     assert RepairRequest(Index(entry), Index(entry)) in [message for _, message in node.sent]
 
 
+def test_damage_that_a_look_at_other_entries_has_shown_is_asked_for() -> None:
+    """Nothing is written meanwhile, and what was asked for is good (seed 3041)."""
+    node = scrubbing()
+    node.replica.start()
+    node.run(SECOND_NS // 2)
+    node.store.mark_faulty(Index(20))
+    node.run(SECOND_NS)
+    assert RepairRequest(Index(20), Index(20)) in [message for _, message in node.sent]
+
+
 def test_it_keeps_to_its_rate() -> None:
     """Ten KiB a second: forty take four."""
     node = scrubbing()

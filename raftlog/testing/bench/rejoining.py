@@ -8,9 +8,8 @@
               on at the same rate until it is a voter that has applied what the others have
     quiet     once more: what the machine does besides is in both halves
 
-Sends leave by the clock, whether earlier ones were answered or not, so a stall is
-seen by everybody who would have sent during it. At the end the directories of the
-leader and of the node are compared byte by byte, and the sends are read back.
+At the end the directories of the leader and of the node are compared byte by byte, and the sends
+are read back.
 """
 
 import asyncio
@@ -28,9 +27,9 @@ from raftlog.client.shard_members import VOTER
 from raftlog.server.comparison import compare_directories
 from raftlog.testing.bench.filling import fill
 from raftlog.testing.bench.latency import Latencies
-from raftlog.testing.bench.ledger import Ledger, Values
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.report import Options, Report
+from raftlog.testing.bench.steady_load import SteadyLoad
 from raftlog.testing.bench.target import BEHIND_MAX, Figures, Target, compare, make_report
 from raftlog.wire.schema import client as messages
 
@@ -38,58 +37,12 @@ TRIMMED_S = 60.0
 SYNCED_S = 600.0
 WARM_UP_S = 1.0
 POLL_S = 0.1
-UNDER_WAY_MAX = 10_000
-"""Sends that nobody has answered: then something else is wrong than a few slow ones."""
-
-
-class _Load:
-    """Sends at a steady rate; who measures says where the latencies go."""
-
-    def __init__(self, target: Target, topic: str, options: Options) -> None:
-        self._target = target
-        self._topic = topic
-        self._rate = options.rate
-        values = Values(options.size)
-        self._values = values
-        self.ledger = Ledger(values.make)
-        self.latencies = Latencies()
-        self._under_way: set[asyncio.Task[None]] = set()
-        self._over = False
-
-    async def run(self) -> None:
-        """Send until ``end``, then wait for the answers."""
-        began = time.perf_counter()
-        sent = 0
-        while not self._over:
-            due = int((time.perf_counter() - began) * self._rate)
-            if len(self._under_way) > UNDER_WAY_MAX:
-                raise Unavailable(
-                    f"{UNDER_WAY_MAX} sends are not answered; ask for a lower --rate"
-                )
-            for _ in range(sent, due):
-                task = asyncio.create_task(self._send())
-                self._under_way.add(task)
-                task.add_done_callback(self._under_way.discard)
-            sent = max(sent, due)
-            await asyncio.sleep(0.001)
-        await asyncio.gather(*self._under_way)
-
-    def end(self) -> None:
-        """Send nothing more."""
-        self._over = True
-
-    async def _send(self) -> None:
-        number, latencies = self.ledger.begin(), self.latencies
-        began = time.perf_counter()
-        receipt = await self._target.client.send(self._topic, self._values.make(number))
-        latencies.add(time.perf_counter() - began)
-        self.ledger.acked(number, receipt.offset, receipt.queue)
 
 
 async def run_rejoin(target: Target, options: Options, say: Say) -> Report:
     """Wipe a follower under load, bring it back, compare."""
     async with _trimmed_topic(target, options, say), target.topics() as (topic,):
-        load = _Load(target, topic, options)
+        load = SteadyLoad(target, topic, options)
         before = await target.usage()
         began = time.perf_counter()
         sending = asyncio.create_task(load.run())
@@ -160,7 +113,7 @@ class _Measured(msgspec.Struct):
     log_bytes: int = 0
 
 
-async def _measure(target: Target, load: _Load, options: Options, say: Say) -> _Measured:
+async def _measure(target: Target, load: SteadyLoad, options: Options, say: Say) -> _Measured:
     leader = await _leader(target)
     names = target.own().nodes
     node = next(name for name in sorted(names) if name != leader.node)

@@ -1,16 +1,16 @@
 """What a run is asked for, and what it reports (ruling 35)."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
 from raftlog.base.errors import Refused
 from raftlog.base.limits import BATCH_RECORDS_MAX, QUEUES_MAX
 
-SCENARIOS = ("send", "consume", "embedded", "failover", "restart", "rejoin", "delayed", "memory")
 Scenario = Literal[
-    "send", "consume", "embedded", "failover", "restart", "rejoin", "delayed", "memory"
+    "send", "consume", "embedded", "failover", "restart", "rejoin", "lag", "delayed", "memory"
 ]
+SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,7 +29,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         mode: How the leader is lost: ``kill`` or ``cut``.
         source: Where a consumer's records come from: ``memory`` or ``disk``.
         log_mib: Size of the log of ``restart``, ``rejoin`` and of ``consume`` from disk.
-        rate: Sends a second while a node joins anew, or deliveries of ``delayed``.
+        rate: Sends a second while a node joins anew or lags, or deliveries of ``delayed``.
     """
 
     size: int = 100

@@ -5,6 +5,7 @@ from raftlog.testing.bench.consuming import run_consume
 from raftlog.testing.bench.delaying import run_delayed
 from raftlog.testing.bench.embedded import run_embedded
 from raftlog.testing.bench.failover import run_failover
+from raftlog.testing.bench.lagging import run_lag
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.rejoining import run_rejoin
 from raftlog.testing.bench.report import SCENARIOS, Options, Report
@@ -18,10 +19,11 @@ ON_A_CLUSTER = {
     "failover": run_failover,
     "restart": run_restart,
     "rejoin": run_rejoin,
+    "lag": run_lag,
     "delayed": run_delayed,
     "memory": run_memory,
 }
-OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "delayed", "memory"})
+OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "lag", "delayed", "memory"})
 assert {*ON_A_CLUSTER, "embedded"} == set(SCENARIOS)
 
 
