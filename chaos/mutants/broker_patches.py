@@ -187,7 +187,7 @@ BROKER_MUTANTS: Final = (
         (
             (
                 "        if before is None:\n            self.begin_generation(group)\n",
-                "",
+                "        if before is None:\n            pass\n",
             ),
         ),
     ),

@@ -177,11 +177,9 @@ class Shares:
         found = False
         for queue, revoked in command.queues:
             row = self.table.get((command.group, queue))
-            if (
-                row is not None
-                and revoked
-                and (row.owner, row.revoked) == (*(command.member, revoked),)
-            ):
+            if row is None or not row.revoked or row.owner != command.member:
+                continue
+            if row.revoked == revoked:
                 self._hand_over(row, row.heir, generation)
                 found = True
         return found
