@@ -6,7 +6,9 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Verdict``, ``UndecidedMessage``);
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``, ``Verdict``,
+  ``UndecidedMessage``), and ``QueueConsumer`` with its
+  ``QueueMessage``, ``Reject`` and ``Retry``;
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
 """
@@ -20,10 +22,15 @@ if TYPE_CHECKING:
     from raftlog.client.checking import Verdict as Verdict
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
+    from raftlog.client.handing_over import Sharing as Sharing
     from raftlog.client.later import DELAY_LEVELS as DELAY_LEVELS
     from raftlog.client.later import CancelOutcome as CancelOutcome
     from raftlog.client.later import DelayedReceipt as DelayedReceipt
     from raftlog.client.producer import Producer as Producer
+    from raftlog.client.queue_consumer import QueueConsumer as QueueConsumer
+    from raftlog.client.queue_message import QueueMessage as QueueMessage
+    from raftlog.client.queue_message import Reject as Reject
+    from raftlog.client.queue_message import Retry as Retry
     from raftlog.client.reader import Reader as Reader
     from raftlog.client.receipts import BatchReceipt as BatchReceipt
     from raftlog.client.receipts import Message as Message
@@ -47,11 +54,16 @@ _HOMES: Final = {
     "Message": "raftlog.client.receipts",
     "Position": "raftlog.embedded",
     "Producer": "raftlog.client.producer",
+    "QueueConsumer": "raftlog.client.queue_consumer",
+    "QueueMessage": "raftlog.client.queue_message",
     "RaftLog": "raftlog.embedded",
     "Reader": "raftlog.client.reader",
     "Receipt": "raftlog.client.receipts",
     "Record": "raftlog.wire.batch",
+    "Reject": "raftlog.client.queue_message",
+    "Retry": "raftlog.client.queue_message",
     "Settings": "raftlog.embedded",
+    "Sharing": "raftlog.client.handing_over",
     "StateMachine": "raftlog.embedded",
     "StoredBatch": "raftlog.client.receipts",
     "UndecidedMessage": "raftlog.client.checking",
@@ -69,11 +81,16 @@ __all__ = [
     "Message",
     "Position",
     "Producer",
+    "QueueConsumer",
+    "QueueMessage",
     "RaftLog",
     "Reader",
     "Receipt",
     "Record",
+    "Reject",
+    "Retry",
     "Settings",
+    "Sharing",
     "StateMachine",
     "StoredBatch",
     "UndecidedMessage",

@@ -19,54 +19,93 @@ what the method of the same name says in ``raftlog.client``.
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
-from raftlog.base.errors import Closed, RaftlogError
+from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
+from raftlog.client import messages as aio_messages
 from raftlog.client import producer as aio_producer
 from raftlog.client import reader as aio_reader
-from raftlog.client.checking import UndecidedMessage, Verdict
-from raftlog.client.durations import Duration
-from raftlog.client.faces import (
+from raftlog.client import search as aio_search
+from raftlog.client.blocking import Face as _Face
+from raftlog.client.blocking import blocking as _blocking
+from raftlog.client.blocking import on_loop as _on_loop
+from raftlog.client.blocking_admin import (
     DelayedMessages,
-    Face,
     Groups,
     Members,
     Quotas,
     Topics,
     Transactions,
-    blocking,
-    on_loop,
 )
-from raftlog.client.half_faces import TransactionalProducer
+from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
+from raftlog.client.blocking_queues import QueueConsumer, QueueGroups
+from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
 
-A = TypeVar("A")
 R = TypeVar("R")
-P = ParamSpec("P")
 CHUNK: Final = 100
 """Messages that cross from the loop's thread at once."""
 IDLE_S: Final = 1.0
 
 
-class Producer(Face[aio_producer.Producer]):
+class Search(_Face[aio_search.Search]):
+    """A search: an iterator over what matches; for one thread at a time."""
+
+    def __init__(self, thread: LoopThread, inner: aio_search.Search) -> None:
+        super().__init__(thread, inner)
+        self._chunk: deque[Message] = deque()
+
+    step = _blocking(aio_search.Search.step)
+
+    def __iter__(self) -> Self:
+        """Iterate over what matches."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next record that matches; see the asynchronous ``__anext__``."""
+        while not self._chunk:
+            found = self.step()
+            if found is None:
+                raise StopIteration
+            self._chunk.extend(found)
+        return self._chunk.popleft()
+
+    @property
+    def progress(self) -> aio_search.SearchProgress:
+        """How far it is."""
+        return self._inner.progress
+
+
+class Messages(_Face[aio_messages.Messages]):
+    """The messages of a cluster."""
+
+    _search = _on_loop(aio_messages.Messages.search)
+
+    @wraps(aio_messages.Messages.search)
+    def search(self, topic: str, **options: Any) -> Search:
+        """Look for records; ``on_progress`` is called on the client's own thread."""
+        return Search(self._thread, self._search(topic, **options))
+
+
+class Producer(_Face[aio_producer.Producer]):
     """A producer; any thread may send. Each thread's records stay in order."""
 
-    send = blocking(aio_producer.Producer.send)
-    send_batch = blocking(aio_producer.Producer.send_batch)
-    send_later = blocking(aio_producer.Producer.send_later)
-    oneway = on_loop(aio_producer.Producer.oneway)
-    ready = blocking(aio_producer.Producer.ready)
-    flush = blocking(aio_producer.Producer.flush)
-    resolve = blocking(aio_producer.Producer.resolve)
-    close = blocking(aio_producer.Producer.aclose)
+    send = _blocking(aio_producer.Producer.send)
+    send_batch = _blocking(aio_producer.Producer.send_batch)
+    send_later = _blocking(aio_producer.Producer.send_later)
+    oneway = _on_loop(aio_producer.Producer.oneway)
+    ready = _blocking(aio_producer.Producer.ready)
+    flush = _blocking(aio_producer.Producer.flush)
+    resolve = _blocking(aio_producer.Producer.resolve)
+    close = _blocking(aio_producer.Producer.aclose)
 
     @wraps(aio_producer.Producer.post)
     def post(self, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Receipt]:
@@ -96,14 +135,14 @@ class Producer(Face[aio_producer.Producer]):
         self.close(flush=kind is None or issubclass(kind, Exception))
 
 
-class Reader(Face[aio_reader.Reader]):
+class Reader(_Face[aio_reader.Reader]):
     """A reader; for one thread at a time."""
 
     def __init__(self, thread: LoopThread, inner: aio_reader.Reader) -> None:
         super().__init__(thread, inner)
         self._chunk: deque[Message] = deque()
 
-    close = blocking(aio_reader.Reader.aclose)
+    close = _blocking(aio_reader.Reader.aclose)
 
     def __iter__(self) -> Self:
         """Iterate over messages."""
@@ -168,7 +207,7 @@ class Reader(Face[aio_reader.Reader]):
         self.close()
 
 
-class Consumer(Face[aio_consumer.Consumer]):
+class Consumer(_Face[aio_consumer.Consumer]):
     """A member of a group; for one thread at a time.
 
     Messages cross from the loop's thread by the hundred. What this thread has not
@@ -223,14 +262,21 @@ class Consumer(Face[aio_consumer.Consumer]):
             return
         last = dict(self._finished)
         last.update({(each.topic, each.queue): each for each in self._handed})
+        refused: RaftlogError | None = None
         for each in last.values():
-            self._thread.run(self._inner.commit(each))
+            try:
+                self._thread.run(self._inner.commit(each))
+            except (Fenced, UnknownMember) as error:  # the others are committed all the same
+                refused = refused or error
+        if refused is not None:
+            raise refused
+        self._thread.run(aio_consumer.tell_lost(self._inner))
 
-    def events(self) -> Iterator[aio_consumer.Rebalanced | aio_consumer.Skipped]:
+    def events(self) -> Iterator[aio_consumer.Event]:
         """Yield what happens from now on; take them in a thread of their own."""
         events = self._inner.events()
 
-        async def more() -> aio_consumer.Rebalanced | aio_consumer.Skipped | None:
+        async def more() -> aio_consumer.Event | None:
             return await anext(events, None)
 
         while (event := self._thread.run(more())) is not None:
@@ -281,7 +327,7 @@ class Consumer(Face[aio_consumer.Consumer]):
         self.close()
 
 
-class Client(Face[aio.Client]):
+class Client(_Face[aio.Client]):
     """A client of one cluster, for threads: see ``raftlog.Client``.
 
     A client that is not closed keeps its thread until the program ends.
@@ -298,21 +344,27 @@ class Client(Face[aio.Client]):
         inner = aio.Client(seeds, timeout=timeout, cluster=cluster, client_id=client_id)
         super().__init__(LoopThread(), inner)
 
-    status = blocking(aio.Client.status)
-    transfer_leader = blocking(aio.Client.transfer_leader)
-    send = blocking(aio.Client.send)
-    send_batch = blocking(aio.Client.send_batch)
-    send_later = blocking(aio.Client.send_later)
-    resolve = blocking(aio.Client.resolve)
-    _producer = on_loop(aio.Client.producer)
-    _transactional_producer = on_loop(aio.Client.transactional_producer)
-    _consumer = on_loop(aio.Client.consumer)
-    _reader = on_loop(aio.Client.reader)
+    status = _blocking(aio.Client.status)
+    transfer_leader = _blocking(aio.Client.transfer_leader)
+    send = _blocking(aio.Client.send)
+    send_batch = _blocking(aio.Client.send_batch)
+    send_later = _blocking(aio.Client.send_later)
+    resolve = _blocking(aio.Client.resolve)
+    _producer = _on_loop(aio.Client.producer)
+    _transactional_producer = _on_loop(aio.Client.transactional_producer)
+    _consumer = _on_loop(aio.Client.consumer)
+    _queue_consumer = _on_loop(aio.Client.queue_consumer)
+    _reader = _on_loop(aio.Client.reader)
 
     @property
     def topics(self) -> Topics:
         """Create, alter, delete, list and describe topics."""
         return Topics(self._thread, self._inner._topics)
+
+    @property
+    def queue_groups(self) -> QueueGroups:
+        """Look at queue-style groups."""
+        return QueueGroups(self._thread, self._inner._queue_groups)
 
     @property
     def delayed(self) -> DelayedMessages:
@@ -330,6 +382,11 @@ class Client(Face[aio.Client]):
         return Quotas(self._thread, self._inner._quotas)
 
     @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        return Messages(self._thread, self._inner._messages)
+
+    @property
     def groups(self) -> Groups:
         """List, describe, seek and delete consumer groups."""
         return Groups(self._thread, self._inner._groups)
@@ -345,30 +402,23 @@ class Client(Face[aio.Client]):
         return Transactions(self._thread, self._inner._transactions)
 
     @wraps(aio.Client.transactional_producer)
-    def transactional_producer(
-        self,
-        name: str,
-        *,
-        group: str,
-        checker: Callable[[UndecidedMessage], Verdict] | None = None,
-        timeout: Duration | None = None,
-    ) -> TransactionalProducer:
+    def transactional_producer(self, name: str, **options: Any) -> TransactionalProducer:
         """Return a producer of half messages; its checker runs in threads of its own."""
-
-        async def check(message: UndecidedMessage) -> Verdict:
-            assert checker is not None, "nobody else is asked"
-            return await asyncio.to_thread(checker, message)
-
-        inner = self._transactional_producer(
-            name, group=group, checker=None if checker is None else check, timeout=timeout
-        )
-        return TransactionalProducer(self._thread, inner)
+        options["checker"] = checking_in_threads(options.get("checker"))
+        return TransactionalProducer(self._thread, self._transactional_producer(name, **options))
 
     @wraps(aio.Client.consumer)
     def consumer(self, group: str, topics: str | Sequence[str], **options: Any) -> Consumer:
         """Return a member of a consumer group."""
         inner = self._consumer(group, topics, **options)
         return Consumer(self._thread, inner, auto_commit=options.get("auto_commit", True))
+
+    @wraps(aio.Client.queue_consumer)
+    def queue_consumer(
+        self, group: str, topics: str | Sequence[str] = (), **options: Any
+    ) -> QueueConsumer:
+        """Return a consumer of a queue-style group."""
+        return QueueConsumer(self._thread, self._queue_consumer(group, topics, **options))
 
     @wraps(aio.Client.reader)
     def reader(self, topic: str, **options: Any) -> Reader:

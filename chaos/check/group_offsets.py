@@ -25,6 +25,7 @@ class Owner(msgspec.Struct, frozen=True, gc=False):
 
     generation: int
     member: str
+    life: int = 0
 
 
 class GroupOffsets:
@@ -41,13 +42,19 @@ class GroupOffsets:
     # -- in the order of the log
 
     def claimed(
-        self, group: str, queue: int, generation: int, member: str, committed: int | None
+        self,
+        group: str,
+        queue: int,
+        generation: int,
+        member: str,
+        committed: int | None,
+        life: int = 0,
     ) -> None:
         """Take in that a claim was granted, with this committed offset.
 
         Raises:
-            Violation: A newer claim exists, another member has this generation's,
-                or the offset is not the committed one.
+            Violation: A newer claim exists, another member (or a later life of it) has this
+                generation's, or the offset is not the committed one.
         """
         key = (group, queue)
         owner = self._owners.get(key)
@@ -55,15 +62,18 @@ class GroupOffsets:
         if owner is not None:
             fenced = generation < owner.generation
             taken = generation == owner.generation and owner.member not in ("", member)
-            if fenced or taken:
+            older = generation == owner.generation and life < owner.life
+            if fenced or taken or older:
                 raise Violation(NAME, f"{who}: claims what {owner} has")
         if committed != self.committed.get(key):
             raise Violation(
                 NAME, f"{who}: is told {committed}, committed is {self.committed.get(key)}"
             )
-        self._owners[key] = Owner(generation, member)
+        self._owners[key] = Owner(generation, member, life)
 
-    def commits(self, group: str, queue: int, generation: int, member: str, offset: int) -> None:
+    def commits(
+        self, group: str, queue: int, generation: int, member: str, offset: int, life: int = 0
+    ) -> None:
         """Take in that a commit counted.
 
         Raises:
@@ -72,7 +82,7 @@ class GroupOffsets:
         """
         key = (group, queue)
         who = f"{member} of {group}, generation {generation}, queue {queue}"
-        if self._owners.get(key) != Owner(generation, member):
+        if self._owners.get(key) != Owner(generation, member, life):
             raise Violation(NAME, f"{who}: commits what {self._owners.get(key)} owns")
         before = self.committed.get(key, 0)
         if offset < before:

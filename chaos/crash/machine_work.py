@@ -21,7 +21,9 @@ from raftlog.broker.appends import append_parts
 from raftlog.broker.claims import ClaimQueue, CommitOffsets
 from raftlog.broker.codec import write_command
 from raftlog.broker.commands import Command, CommandType, envelope
-from raftlog.broker.groups import JoinGroup
+from raftlog.broker.group_commands import (
+    JoinGroup,
+)
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.broker.topics import CreateTopic, TopicChanges

@@ -154,7 +154,7 @@ BROKER_MUTANTS: Final = (
         _CLAIMS,
         (
             (
-                "            _check_fence(claim, command.generation, command.member)\n",
+                "            _check_fence(claim, command)\n",
                 "",
             ),
         ),
@@ -165,10 +165,7 @@ BROKER_MUTANTS: Final = (
         _CLAIMS,
         (
             (
-                (
-                    "            _check_fence(claim, command.generation, command.member, "
-                    "free=NOBODY)\n"
-                ),
+                "            _check_fence(claim, command, free=NOBODY)\n",
                 "",
             ),
         ),
@@ -190,7 +187,7 @@ BROKER_MUTANTS: Final = (
         (
             (
                 "        if before is None:\n            self.begin_generation(group)\n",
-                "",
+                "        if before is None:\n            pass\n",
             ),
         ),
     ),

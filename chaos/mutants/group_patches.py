@@ -6,6 +6,8 @@ from chaos.mutants.mutant import Mutant
 
 _GROUPS: Final = "raftlog.broker.groups"
 _GROUP_TESTS: Final = ("tests/broker/test_groups.py",)
+_SHARES: Final = "raftlog.broker.shares"
+_SHARE_TESTS: Final = ("tests/broker/test_shares.py",)
 _FILTERING: Final = "raftlog.service.filtering"
 _FILTERING_TESTS: Final = ("tests/service/test_filtering.py",)
 
@@ -32,6 +34,43 @@ GROUP_MUTANTS: Final = (
         _GROUPS,
         (("if command.version not in (0, known.version):", "if command.version < 0:"),),
         tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "heir owns a queue before its release",
+        _SHARES,
+        (("elif cooperative and row.owner in now:", "elif cooperative and not row.owner:"),),
+    ),
+    Mutant(
+        "late release takes what was given back",
+        _SHARES,
+        (("            if row.revoked == revoked:\n", "            if revoked:\n"),),
+        tests=_SHARE_TESTS,
+    ),
+    Mutant(
+        "sticky assignment forgets who had what",
+        "raftlog.broker.assignment",
+        (('held.get(owners.get(queue, ""), free).append', "free.append"),),
+        tests=_SHARE_TESTS,
+    ),
+    Mutant(
+        "queue of another member claimed",
+        _SHARES,
+        (("if (row.owner, row.since) != (member, generation):", "if row is None:"),),
+        tests=_SHARE_TESTS,
+        rulings=(12,),
+    ),
+    Mutant(
+        "earlier life of a static member not fenced",
+        "raftlog.broker.claims",
+        (("and command.life < claim.life:", "and command.life < 0:"),),
+        tests=_SHARE_TESTS,
+        rulings=(12,),
+    ),
+    Mutant(
+        "replaced process leaves for its successor",
+        _GROUPS,
+        (("member is not None and member.life == command.life:", "member is not None:"),),
+        tests=_SHARE_TESTS,
     ),
     Mutant(
         "not unknown is true",

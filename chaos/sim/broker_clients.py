@@ -5,9 +5,10 @@ from random import Random
 
 from chaos.sim.administrator import Administrator
 from chaos.sim.client_world import ClientWorld
-from chaos.sim.consumers import GroupMember, QueueReader
+from chaos.sim.consumers import QueueReader
 from chaos.sim.events import EventQueue
 from chaos.sim.facts import Facts
+from chaos.sim.group_members import GroupMember
 from chaos.sim.process import Process
 from chaos.sim.producers import IdempotentProducer, PlainProducer
 from chaos.sim.swarm import BrokerConfig
@@ -32,7 +33,10 @@ class BrokerClients:
         self._producers: list[IdempotentProducer] = []
         self._readers = [QueueReader(world, f"reader-{n}") for n in range(config.readers)]
         self._members = [
-            GroupMember(world, f"{group}-{n}", group, config.topics)
+            GroupMember(
+                *(world, f"{group}-{n}", group, config.topics),
+                is_static=n < config.static_members,
+            )
             for group in config.groups
             for n in range(config.members)
         ]

@@ -19,6 +19,7 @@ from chaos.check.delayed_delivery import DelayedDelivery, Pending
 from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
 from chaos.check.group_offsets import GroupOffsets
+from chaos.check.hand_overs import HandOvers
 from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
@@ -42,10 +43,18 @@ from raftlog.broker.delays import (
     Cancellation,
     Delayed,
 )
-from raftlog.broker.groups import Assignment, DeleteGroup, GroupDeleted, JoinGroup
+from raftlog.broker.group_commands import (
+    Assignment,
+    DeleteGroup,
+    GroupDeleted,
+    GroupLeft,
+    JoinGroup,
+    LeaveGroup,
+)
 from raftlog.broker.producers import FenceProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.relocations import Relocated, read_relocation
+from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -67,6 +76,8 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.MOVE_START, MoveStart),
         (CommandType.MOVE_CONSUMED, MoveConsumed),
         (CommandType.FENCE_PRODUCER, FenceProducer),
+        (CommandType.LEAVE_GROUP, LeaveGroup),
+        (CommandType.RELEASE_QUEUES, ReleaseQueues),
         (CommandType.JOIN_GROUP, JoinGroup),
         (CommandType.DELETE_GROUP, DeleteGroup),
         (CommandType.CLAIM_QUEUE, ClaimQueue),
@@ -97,6 +108,7 @@ class Facts:
         self.staleness = BoundedStaleness()
         self.groups = GroupOffsets()
         self.assignments = Assignments()
+        self.hand_overs = HandOvers()
         self.delayed = DelayedDelivery()
         self.ids = BusinessIds()
         self.topics: dict[str, Topic] = {}
@@ -248,7 +260,6 @@ class Facts:
             self.delayed.told_unknown(key, command.due_ms, self._log_time_ms)
 
     def _carried_out(self, command: msgspec.Struct, outcome: object) -> None:
-        groups = self.groups
         match command, outcome:
             case ((CreateTopic() | AlterTopic()), Topic()):
                 self._topic_changed(outcome)
@@ -269,8 +280,14 @@ class Facts:
                     for each in outcome.remembered
                 ]
                 self.fences.fenced(producer, queue, epoch, outcome.next_sequence, remembered)
+            case _:
+                self._group_changed(command, outcome)
+
+    def _group_changed(self, command: msgspec.Struct, outcome: object) -> None:
+        groups = self.groups
+        match command, outcome:
             case JoinGroup(group=group, member=member), Assignment(generation=generation):
-                assigned = [queue for queue, _, _ in outcome.queues]
+                assigned = [each.queue for each in outcome.queues]
                 self.assignments.told(group, generation, member, assigned)
             case DeleteGroup(group=group), GroupDeleted():
                 self.marks["groups deleted"] += 1
@@ -278,13 +295,21 @@ class Facts:
             case ClaimQueue(), QueueClaimed(committed=committed):
                 self.marks["claims"] += 1
                 groups.claimed(
-                    *(command.group, command.queue, command.generation, command.member, committed)
+                    *(command.group, command.queue, command.generation, command.member),
+                    *(committed, command.life),
                 )
+                self.hand_overs.claimed(command.group, command.queue, command.member)
+            case LeaveGroup(group=group, member=member), GroupLeft():
+                self.hand_overs.left(group, member)
+            case ReleaseQueues(group=group, member=member), QueuesReleased():
+                self.marks["queues released"] += 1
+                self.hand_overs.released(group, member, (queue for queue, _ in command.queues))
             case CommitOffsets(), OffsetsCommitted():
                 self.marks["group commits"] += 1
                 for queue, offset in command.offsets:
                     groups.commits(
-                        *(command.group, queue, command.generation, command.member, offset)
+                        *(command.group, queue, command.generation, command.member, offset),
+                        command.life,
                     )
             case SeekGroup(group=group), GroupSought(generation=generation):
                 self.marks["seeks"] += 1

@@ -14,6 +14,7 @@ import msgspec
 from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
 from chaos.sim.network import NetworkConfig
+from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
 
@@ -96,6 +97,10 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     """So many different business ids are used; 0: none."""
     until_consumed: bool = False
     """Whether topics forget what every group has committed."""
+    assignors: tuple[str, ...] = ()
+    """How each group shares its queues out; none: by range."""
+    static_members: int = 0
+    """So many members of each group have a fixed name."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -279,7 +284,10 @@ def _draw_config(seed: int) -> SeedConfig:
         drift_ppm=random.choice((0, 0, 200, 20_000, 50_000)),
         # A shard that was made smaller may need everybody who is left.
         heal_majority=not damaged and random.random() < 0.3 and not changing and not losing,
-        broker=_draw_broker(stream(seed, "broker"), stream(seed, "later"), 4 if big else 1),
+        broker=_draw_sharing(
+            _draw_broker(stream(seed, "broker"), stream(seed, "later"), 4 if big else 1),
+            stream(seed, "sharing"),
+        ),
     )
 
 
@@ -324,6 +332,18 @@ def _draw_broker(random: Random, later: Random, quiet: int) -> BrokerConfig | No
         administration_per_s=random.choice((0.2, 1, 3)) / quiet,
         delayed=later.choice((0.0, 0.1, 0.5)),
         cancels=later.choice((0.1, 0.5)),
+    )
+
+
+def _draw_sharing(config: BrokerConfig | None, random: Random) -> BrokerConfig | None:
+    """Draw how groups share their queues out, and who has a fixed name."""
+    if config is None or not config.groups:
+        return config
+    return msgspec.structs.replace(
+        config,
+        assignors=tuple(random.choice(("", *ASSIGNORS, COOPERATIVE)) for _ in config.groups),
+        members=max(2, config.members),
+        static_members=random.choice((0, 0, 1, 2)),
     )
 
 

@@ -4,7 +4,7 @@ from raftlog.base.error_root import Refused
 
 
 class Fenced(Refused):
-    """A newer epoch of this producer, or generation of this group, has taken over."""
+    """A newer epoch of this producer, generation of this group or process has taken over."""
 
     code = "fenced"
     hint = "stop: somebody else goes on; a consumer joins its group again"
@@ -25,7 +25,7 @@ class UnknownMember(Refused):
 
 
 class SubscriptionConflict(Refused):
-    """The group reads something else. The text shows both."""
+    """The group reads something else, or shares it out otherwise. The text shows both."""
 
     code = "subscription_conflict"
     hint = "read what the group reads, or change that for all: raftlog group subscribe"

@@ -12,12 +12,18 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import GroupStyle
 from raftlog.base.ids import Index
-from raftlog.broker.claims import ClaimQueue, CommitOffsets, GroupSought, SeekGroup
+from raftlog.broker.claims import (
+    ClaimQueue,
+    CommitOffsets,
+    GroupSought,
+    QueueClaimed,
+    SeekGroup,
+)
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.commands import CommandType
 from raftlog.broker.dead_letters import DeadLetters
 from raftlog.broker.delays import CancelDelayed, Delayed
-from raftlog.broker.groups import (
+from raftlog.broker.group_commands import (
     Assignment,
     DeleteGroup,
     GroupDeleted,
@@ -38,9 +44,11 @@ from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun,
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
+    DEFAULT_QUEUES,
     AlterTopic,
     CreateTopic,
     DeleteTopic,
@@ -99,11 +107,12 @@ class Carrier:
                 return state.groups.leave(command)
             case SetSubscription():
                 return state.groups.subscribe(command)
+            case ReleaseQueues():
+                return state.groups.release(command)
             case DeleteGroup():
                 return self._delete_group(command)
             case ClaimQueue():
-                state.groups.check_member(command.group, command.member)
-                return state.claims.claim(command)
+                return self._claim(command)
             case CommitOffsets():
                 return state.claims.commit(command)
             case SeekGroup():
@@ -175,12 +184,18 @@ class Carrier:
     # -- topics
 
     def _create_topic(self, command: CreateTopic) -> Topic:
+        if self._state.topics.get(command.name) is None:
+            queues = command.changes.queues or DEFAULT_QUEUES
+            self._state.groups.check_more_queues(command.name, queues)
         topic = self._state.topics.create(command)
         self._state.groups.topic_changed(topic.name)
         return topic
 
     def _alter_topic(self, command: AlterTopic) -> Topic:
         before = self._state.topics.get(command.name)
+        if before is not None:
+            more = (command.changes.queues or 0) - len(before.queues)
+            self._state.groups.check_more_queues(before.name, max(0, more))
         topic = self._state.topics.alter(command)
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
@@ -250,6 +265,12 @@ class Carrier:
         self._state.claims.forget_group(command.group)
         return deleted
 
+    def _claim(self, command: ClaimQueue) -> QueueClaimed:
+        self._state.groups.check_claim(
+            *(command.group, command.queue, command.generation, command.member, command.life)
+        )
+        return self._state.claims.claim(command)
+
     def _seek(self, command: SeekGroup) -> GroupSought:
         if self._state.leasing.groups.get(command.group) is not None:
             raise GroupStyle(
@@ -257,7 +278,8 @@ class Carrier:
             )
         group = self._state.groups.find(command.group)
         self._state.claims.check_seek(command)
-        generation = self._state.groups.begin_generation(group)
+        queues = [queue for queue, _ in command.offsets]
+        generation = self._state.groups.begin_anew(group, queues)
         self._state.claims.seek(command, generation)
         return GroupSought(generation)
 

@@ -48,6 +48,7 @@ class ClaimQueue(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
     queue: QueueNumber
     generation: Count
     member: str
+    life: Count = 0
 
     def __post_init__(self) -> None:
         """Refuse a name that no group or member can have: ``BadName``."""
@@ -65,6 +66,7 @@ class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     member: Name
     generation: Count
     offsets: Offsets
+    life: Count = 0
 
     def __post_init__(self) -> None:
         """Refuse who is nobody (``BadName``), and a queue that is named twice (``BadRequest``)."""
@@ -115,6 +117,8 @@ class Claim(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fals
     generation: int
     member: str
     committed: Offset | None = None
+    life: int = 0
+    """Of a static member; a commit of an earlier one is fenced."""
 
 
 class Claims:
@@ -170,9 +174,10 @@ class Claims:
                 Claim(command.group, command.queue, command.generation, command.member)
             )
         else:
-            _check_fence(claim, command.generation, command.member, free=NOBODY)
+            _check_fence(claim, command, free=NOBODY)
             self.table.touch((command.group, command.queue))
             claim.generation, claim.member = command.generation, command.member
+        claim.life = command.life
         return QueueClaimed(claim.committed, queue.start_offset, queue.end_offset)
 
     def commit(self, command: CommitOffsets) -> OffsetsCommitted:
@@ -194,7 +199,9 @@ class Claims:
                     f"queue {number} was not claimed for group {command.group!r} in generation "
                     f"{command.generation}"
                 )
-            _check_fence(claim, command.generation, command.member)
+            _check_fence(claim, command)
+            if command.life > claim.life:
+                raise UnknownMember(f"queue {number} was not claimed in life {command.life}")
             if offset > queue.end_offset:
                 raise OffsetOutOfRange(offset, queue.start_offset, queue.end_offset)
             if claim.committed is not None and offset < claim.committed:
@@ -232,6 +239,7 @@ class Claims:
                 claim = self._put(Claim(*key, generation, NOBODY))
             self.table.touch(key)
             claim.generation, claim.member = generation, NOBODY
+            claim.life = 0
             claim.committed = Offset(offset)
 
     def forget_group(self, group: str) -> None:
@@ -261,8 +269,11 @@ class Claims:
             raise LimitReached(f"groups have claims to {len(self.table)} queues; {CLAIMS_MAX} may")
 
 
-def _check_fence(claim: Claim, generation: int, member: str, free: str | None = None) -> None:
-    """Raise ``Fenced`` unless the claim is of an earlier generation, ``member``'s or ``free``."""
+def _check_fence(
+    claim: Claim, command: ClaimQueue | CommitOffsets, free: str | None = None
+) -> None:
+    """Raise ``Fenced`` unless the claim is of an earlier generation or life, or ``free``."""
+    generation, member = command.generation, command.member
     if generation < claim.generation:
         raise Fenced(
             f"generation {generation} is over: queue {claim.queue} was claimed in "
@@ -271,4 +282,9 @@ def _check_fence(claim: Claim, generation: int, member: str, free: str | None = 
     if generation == claim.generation and claim.member not in (member, free):
         raise Fenced(
             f"queue {claim.queue} is {claim.member or 'nobody'}'s in generation {generation}"
+        )
+    if generation == claim.generation and command.life < claim.life:
+        raise Fenced(
+            f"a later process runs as member {member!r}: queue {claim.queue} was claimed in life "
+            f"{claim.life}, and this one is {command.life}"
         )

@@ -17,7 +17,12 @@ from raftlog.base.errors import BadRequest, Refused
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -28,6 +33,7 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveConsumed, MoveStart
 from raftlog.broker.transactions import AnswerChecks, Decide, ResolveTransaction
@@ -48,6 +54,7 @@ CommandValue = (
     | CommitOffsets
     | SeekGroup
     | SetSubscription
+    | ReleaseQueues
     | Trim
     | PassTime
     | OpenQueueGroup
@@ -85,6 +92,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     CommitOffsets: CommandType.COMMIT_OFFSETS,
     SeekGroup: CommandType.SEEK_GROUP,
     SetSubscription: CommandType.SET_SUBSCRIPTION,
+    ReleaseQueues: CommandType.RELEASE_QUEUES,
     Trim: CommandType.TRIM,
     PassTime: CommandType.PASS_TIME,
     OpenQueueGroup: CommandType.OPEN_QUEUE_GROUP,

@@ -85,6 +85,8 @@ class CommandType(IntEnum):
     ANSWER_CHECKS = 34
     SET_SUBSCRIPTION = 50
     """What a group reads is another thing now (``broker.groups``)."""
+    RELEASE_QUEUES = 51
+    """A member has finished with queues that have an heir (``broker.shares``)."""
     APPEND_ONCE = 60
     """As ``APPEND_BATCH``, of a record that has a business id (``broker.unique_appends``)."""
     SET_QUOTA = 61

@@ -5,19 +5,25 @@ it; a member with another one is refused, and ``SetSubscription`` alone changes 
 two members of a group ever disagree about what it reads.
 
 Every change of members, queues or subscription begins a *generation* with a new assignment,
-made in apply. Heartbeats are not state: the leader's service counts them and
+made in apply (``assignment``, ``shares``).
+
+A *static* member has a fixed name, and each process that runs as it a *life*: a number that is
+higher than those of the processes before it. The newest one takes the member over, with all
+its queues and without a generation; the others are fenced.
+ Heartbeats are not state: the leader's service counts them and
 proposes ``LeaveGroup`` for a member that has been silent (ruling 25).
 """
 
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
+from raftlog.base.assignors import COOPERATIVE, RANGE
 from raftlog.base.errors import (
-    BadRequest,
+    Fenced,
     GroupInUse,
     GroupNotFound,
     LimitReached,
@@ -26,118 +32,25 @@ from raftlog.base.errors import (
 )
 from raftlog.base.limits import (
     GROUP_MEMBERS_MAX,
-    GROUP_TOPICS_MAX,
     GROUPS_MAX,
     MEMBERS_MAX,
-    SESSION_MS_MAX,
-    SESSION_MS_MIN,
 )
-from raftlog.base.names import check_name
 from raftlog.broker.assignment import places_of
+from raftlog.broker.group_commands import (
+    Assignment,
+    DeleteGroup,
+    GroupDeleted,
+    GroupLeft,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+    Subscription,
+    SubscriptionSet,
+)
+from raftlog.broker.shares import AssignedQueue, QueuesReleased, ReleaseQueues, Shares
 from raftlog.broker.table import Table
 from raftlog.broker.topics import Topics
-from raftlog.broker.values import Count, Name
-from raftlog.wire.filters import EVERYTHING, RecordFilter
-
-_Topics = Annotated[tuple[Name, ...], msgspec.Meta(min_length=1, max_length=GROUP_TOPICS_MAX)]
-
-
-class JoinGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Become a member. Outcome: ``Assignment``.
-
-    The member's id is drawn by the client, so that asking again is harmless:
-    a member that joins again unchanged begins no generation.
-    """
-
-    group: str
-    member: str
-    topics: _Topics
-    session_ms: Annotated[int, msgspec.Meta(ge=SESSION_MS_MIN, le=SESSION_MS_MAX)]
-    client: Name = ""
-    wanted: RecordFilter = EVERYTHING
-
-    def __post_init__(self) -> None:
-        """Refuse a name that no group or member can have, and a topic named twice."""
-        check_name(self.group, "group")
-        check_name(self.member, "member")
-        if len(set(self.topics)) != len(self.topics):
-            raise BadRequest(f"member {self.member!r} names a topic twice")
-
-
-class SetSubscription(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Change what a group reads, for all its members. Outcome: ``SubscriptionSet``.
-
-    Harmless when it is asked again: what the group reads already changes nothing.
-    """
-
-    group: Name
-    topics: _Topics
-    wanted: RecordFilter = EVERYTHING
-    version: Count = 0
-    """Which version it is to replace; 0: whichever there is."""
-
-    def __post_init__(self) -> None:
-        """Refuse a topic named twice."""
-        if len(set(self.topics)) != len(self.topics):
-            raise BadRequest("a subscription names a topic twice")
-
-
-class LeaveGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """A member left, or was silent for too long. Outcome: ``GroupLeft``, also if it was none."""
-
-    group: Name
-    member: Name
-    expired: bool = False
-
-
-class DeleteGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Forget a group without members, and its offsets. Outcome: ``GroupDeleted``."""
-
-    group: Name
-
-
-class Subscription(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What a group reads. A part of its row.
-
-    Attributes:
-        topics: In the order of names. One may have been deleted meanwhile, and may come back.
-        wanted: Which of their records.
-        version: Raised by every change; 0: nobody has said yet what the group reads.
-    """
-
-    topics: tuple[str, ...] = ()
-    wanted: RecordFilter = EVERYTHING
-    version: int = 0
-
-    def __str__(self) -> str:
-        """Show it to people."""
-        return f"{', '.join(self.topics)} ({self.wanted})"
-
-
-class Assignment(msgspec.Struct, frozen=True):
-    """What one member reads in one generation: (queue, topic, place in the topic)."""
-
-    generation: int
-    queues: tuple[tuple[int, str, int], ...]
-    subscription: Subscription = Subscription()
-
-
-class SubscriptionSet(msgspec.Struct, frozen=True, gc=False):
-    """The group reads what was asked for, in this version and from this generation on."""
-
-    version: int
-    generation: int
-
-
-class GroupLeft(msgspec.Struct, frozen=True, gc=False):
-    """The member is none (any more)."""
-
-
-class GroupDeleted(msgspec.Struct, frozen=True, gc=False):
-    """The group is forgotten."""
-
-
-# -- behaviour
+from raftlog.wire.filters import RecordFilter
 
 
 class Member(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -147,6 +60,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
     id: str
     session_ms: int
     client: str
+    life: int = 0
 
 
 class GroupRow(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -165,24 +79,38 @@ class Group:
         subscription: What it reads.
     """
 
-    __slots__ = ("_ids", "_topics", "generation", "members", "name", "subscription")
+    __slots__ = ("_ids", "_shares", "_topics", "generation", "members", "name", "subscription")
 
-    def __init__(self, row: GroupRow, topics: Topics) -> None:
+    def __init__(self, row: GroupRow, topics: Topics, shares: Shares) -> None:
         self.name: Final = row.name
         self.generation = row.generation
         self.subscription = row.subscription
         self.members: Final[dict[str, Member]] = {}
         self._topics: Final = topics
+        self._shares: Final = shares
         self._ids: Final[list[str]] = []
         """Of the members, in order."""
 
     @property
+    def is_ranged(self) -> bool:
+        """Whether its assignment follows from members and topics, and is no state."""
+        return self.subscription.assignor == RANGE
+
+    @property
+    def queues(self) -> list[int]:
+        """Numbers of the queues that it reads, topic by topic."""
+        topics = (self._topics.get(name) for name in self.subscription.topics)
+        return [queue for topic in topics if topic is not None for queue in topic.queues]
+
+    @property
     def owners(self) -> Mapping[int, str]:
         """Which member reads which queue, by queue number."""
+        if not self.is_ranged:
+            return {queue: row.owner for queue, row in self._shares.of_group(self.name).items()}
         owned: dict[int, str] = {}
         for member in self.members:
-            for queue, _, _ in self.assignment(member).queues:
-                owned[queue] = member
+            for each in self.assignment(member).queues:
+                owned[each.queue] = member
         return owned
 
     def assignment(self, member: str) -> Assignment:
@@ -193,14 +121,35 @@ class Group:
         """
         if member not in self.members:
             raise UnknownMember(f"{member!r} is no member of group {self.name!r}; join again")
-        queues: list[tuple[int, str, int]] = []
+        queues = self._ranges(member) if self.is_ranged else self._shared(member)
+        return Assignment(self.generation, tuple(queues), self.subscription)
+
+    def _ranges(self, member: str) -> Iterable[AssignedQueue]:
         position = bisect_left(self._ids, member)
         for name in self.subscription.topics:
             topic = self._topics.get(name)
             if topic is not None:
-                places = places_of(position, members=len(self._ids), queues=len(topic.queues))
-                queues.extend((topic.queues[place], name, place) for place in places)
-        return Assignment(self.generation, tuple(queues), self.subscription)
+                for place in places_of(position, members=len(self._ids), queues=len(topic.queues)):
+                    yield AssignedQueue(topic.queues[place], name, place, self.generation)
+
+    def _shared(self, member: str) -> list[AssignedQueue]:
+        found = []
+        for row in self._shares.of_member(self.name, member):
+            queue = self._topics.queues.find(row.queue)
+            found.append(
+                AssignedQueue(row.queue, queue.topic, queue.place, row.since, row.revoked)
+            )
+        return sorted(found, key=lambda each: (each.topic, each.place))
+
+    def share_out(self) -> None:
+        """Share its queues out, in the generation that begins."""
+        if self.is_ranged:
+            self._shares.forget(self.name)
+            return
+        cooperative = self.subscription.assignor == COOPERATIVE
+        self._shares.share_out(
+            *(self.name, self.queues, self._ids, self.generation), cooperative=cooperative
+        )
 
     def put(self, member: Member) -> None:
         """Add a member, or note what it changed."""
@@ -230,6 +179,7 @@ class Groups:
         self.members: Final[Table[tuple[str, str], Member]] = Table()
         self.last_deleted = 0
         """The highest generation of a deleted group."""
+        self.shares: Final = Shares()
         self._topics = topics
         self._subscribed: Final[dict[str, set[str]]] = {}
         """For each topic the groups that subscribe to it."""
@@ -239,7 +189,7 @@ class Groups:
         self, groups: Iterable[GroupRow], members: Iterable[Member], last_deleted: int
     ) -> None:
         """Start from a snapshot."""
-        self.table.load((row.name, Group(row, self._topics)) for row in groups)
+        self.table.load((row.name, Group(row, self._topics, self.shares)) for row in groups)
         self.members.load(((row.group, row.id), row) for row in members)
         self._subscribed.clear()
         for group in self.table.rows.values():
@@ -278,15 +228,28 @@ class Groups:
             raise UnknownMember(f"there is no group {name!r} any more; join again")
         return group.assignment(member)
 
-    def check_member(self, name: str, member: str) -> None:
+    def check_member(self, name: str, member: str, life: int) -> Group:
         """Check that it is a member now: a late claim must not outlive its group.
 
         Raises:
             UnknownMember: It is none, or there is no such group.
+            Fenced: Another process runs as this member.
         """
         group = self.table.get(name)
-        if group is None or member not in group.members:
+        row = None if group is None else group.members.get(member)
+        if group is None or row is None or life > row.life:
             raise UnknownMember(f"{member!r} is no member of group {name!r}; join again")
+        _check_life(row, life)
+        return group
+
+    def check_claim(self, name: str, queue: int, generation: int, member: str, life: int) -> None:
+        """Check that a claim may be: of a member, and of a queue that is its own.
+
+        Raises:
+            UnknownMember, Fenced: As ``check_member``; or it is somebody else's queue.
+        """
+        if not self.check_member(name, member, life).is_ranged:
+            self.shares.check_claim(name, queue, generation, member)
 
     def take_regrouped(self) -> set[str]:
         """Return the groups whose generation has changed, or that went, since the last call."""
@@ -298,27 +261,36 @@ class Groups:
 
         Raises:
             TopicNotFound: It subscribes to a topic that does not exist.
-            SubscriptionConflict: The group reads something else.
-            LimitReached: Too many groups or members.
+            SubscriptionConflict: The group reads something else, or shares it out otherwise.
+            Fenced: A later process runs as this member.
+            LimitReached: Too many groups, members or queues.
         """
-        subscription = self._subscription(command.topics, command.wanted, version=1)
+        subscription = self._subscription(command.topics, command.wanted, 1, command.assignor)
         group = self.table.get(command.group)
         before = None if group is None else group.members.get(command.member)
+        if before is not None:
+            _check_life(before, command.life)
         if group is not None:
             _check_same(group, subscription)
         if before is None:
             self._check_room(command.group, group)
+            self._check_shares(group, subscription if group is None else group.subscription)
         if group is None:
-            row = GroupRow(command.group, self.last_deleted, subscription)
-            group = Group(row, self._topics)
+            first = msgspec.structs.replace(subscription, assignor=command.assignor or RANGE)
+            row = GroupRow(command.group, self.last_deleted, first)
+            group = Group(row, self._topics, self.shares)
             self.table.put(group.name, group)
             self._subscribe(group)
-        member = Member(command.group, command.member, command.session_ms, command.client)
+        member = Member(
+            *(command.group, command.member, command.session_ms, command.client, command.life)
+        )
         if before != member:
             self.members.put((group.name, member.id), member)
             group.put(member)
         if before is None:
             self.begin_generation(group)
+        elif before.life != member.life:  # whoever waits as the process before learns of it
+            self._regrouped.add(group.name)
         return group.assignment(command.member)
 
     def subscribe(self, command: SetSubscription) -> SubscriptionSet:
@@ -331,13 +303,15 @@ class Groups:
         """
         group = self.find(command.group)
         known = group.subscription
-        wanted = self._subscription(command.topics, command.wanted, version=known.version + 1)
-        if (wanted.topics, wanted.wanted) != (known.topics, known.wanted):
+        assignor = command.assignor or known.assignor
+        wanted = self._subscription(command.topics, command.wanted, known.version + 1, assignor)
+        if _reads(wanted) != _reads(known):
             if command.version not in (0, known.version):
                 raise SubscriptionConflict(
                     f"group {group.name!r} is at version {known.version} of its subscription, "
                     f"not {command.version}; it reads {known}"
                 )
+            self._check_shares(group, wanted)
             self._unsubscribe(group)
             self.table.touch(group.name)
             group.subscription = wanted
@@ -348,7 +322,8 @@ class Groups:
     def leave(self, command: LeaveGroup) -> GroupLeft:
         """Let a member go, if it is one."""
         group = self.table.get(command.group)
-        if group is not None and command.member in group.members:
+        member = None if group is None else group.members.get(command.member)
+        if group is not None and member is not None and member.life == command.life:
             group.remove(command.member)
             self.members.delete((command.group, command.member))
             self.begin_generation(group)
@@ -370,16 +345,48 @@ class Groups:
         self._regrouped.add(group.name)
         return GroupDeleted()
 
+    def release(self, command: ReleaseQueues) -> QueuesReleased:
+        """Give queues that a member has finished with to their heirs.
+
+        Raises:
+            UnknownMember, Fenced: As ``check_member``.
+        """
+        group = self.check_member(command.group, command.member, command.life)
+        if self.shares.release(command, group.generation + 1):
+            self._next_generation(group)
+        return QueuesReleased(group.generation)
+
     def begin_generation(self, group: Group) -> int:
-        """Begin a generation, so that whoever read in an earlier one is fenced."""
+        """Begin a generation with a new assignment."""
+        self._next_generation(group)
+        group.share_out()
+        return group.generation
+
+    def begin_anew(self, group: Group, queues: Iterable[int]) -> int:
+        """Begin a generation in which ``queues`` are claimed again: a seek has moved them."""
+        self._next_generation(group)
+        self.shares.claim_anew(group.name, queues, group.generation)
+        return group.generation
+
+    def _next_generation(self, group: Group) -> None:
         self.table.touch(group.name)
         group.generation += 1
         self._regrouped.add(group.name)
-        return group.generation
 
     def readers_of(self, topic: str) -> set[str]:
         """Return the groups with members that read a topic."""
         return set(self._subscribed.get(topic, ()))
+
+    def check_more_queues(self, topic: str, count: int) -> None:
+        """Check that the readers of a topic can share out so many more queues.
+
+        Raises:
+            LimitReached: They can't.
+        """
+        readers = (self.table.rows[name] for name in self._subscribed.get(topic, ()))
+        self.shares.check_room(
+            count * sum(not group.is_ranged and bool(group.members) for group in readers)
+        )
 
     def topic_changed(self, topic: str) -> None:
         """A topic came, went or has more queues: its readers share it out anew."""
@@ -396,11 +403,18 @@ class Groups:
         if len(self.members) >= MEMBERS_MAX:
             raise LimitReached(f"the groups have {MEMBERS_MAX} members, all they may have")
 
+    def _check_shares(self, group: Group | None, wanted: Subscription) -> None:
+        if wanted.assignor in ("", RANGE):
+            return
+        queues = sum(len(self._topics.find(name).queues) for name in wanted.topics)
+        before = 0 if group is None else len(self.shares.of_group(group.name))
+        self.shares.check_room(queues - before)
+
     def _subscription(
-        self, topics: Iterable[str], wanted: RecordFilter, version: int
+        self, topics: Iterable[str], wanted: RecordFilter, version: int, assignor: str
     ) -> Subscription:
         names = tuple(sorted(self._topics.find(name).name for name in topics))
-        return Subscription(names, wanted, version)
+        return Subscription(names, wanted, version, assignor)
 
     def _subscribe(self, group: Group) -> None:
         for topic in group.subscription.topics:
@@ -416,8 +430,21 @@ class Groups:
 
 def _check_same(group: Group, asked: Subscription) -> None:
     known = group.subscription
-    if (asked.topics, asked.wanted) != (known.topics, known.wanted):
+    assignor = asked.assignor or known.assignor
+    if _reads(msgspec.structs.replace(asked, assignor=assignor)) != _reads(known):
         raise SubscriptionConflict(
             f"group {group.name!r} reads {known}, version {known.version}; this member wants "
             f"{asked}"
+        )
+
+
+def _reads(subscription: Subscription) -> tuple[tuple[str, ...], RecordFilter, str]:
+    return subscription.topics, subscription.wanted, subscription.assignor
+
+
+def _check_life(member: Member, life: int) -> None:
+    if life < member.life:
+        raise Fenced(
+            f"a later process runs as member {member.id!r} of group {member.group!r}: life "
+            f"{member.life}, and this one is {life}"
         )

@@ -6,14 +6,17 @@ Costs a walk over everything, so no running node calls it.
 from collections import Counter
 from collections.abc import Sequence
 
+from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.ids import Offset
 from raftlog.base.limits import BUSINESS_IDS_MAX
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight
+from raftlog.broker.groups import Group
 from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import REMEMBERED_MAX
 from raftlog.broker.queues import Queue
+from raftlog.broker.shares import balance
 from raftlog.broker.transaction_invariants import check_transactions
 
 
@@ -140,6 +143,25 @@ def check_hidden(machine: BrokerMachine) -> None:
         assert state.hidden.get((cancelled.queue, cancelled.id)) is None, f"{cancelled} is pending"
 
 
+def check_shares(machine: BrokerMachine, group: Group) -> None:
+    """What members own is theirs, evenly shared out, and an heir's time comes or has an end."""
+    rows = machine.groups.shares.of_group(group.name)
+    if group.is_ranged or not group.members:
+        assert not rows, f"{group.name} has {rows} although its assignment is no state"
+        return
+    for row in rows.values():
+        assert row.owner in group.members, f"{row} is nobody's"
+        assert 0 < row.since <= group.generation, f"{row} is not begun in {group.generation}"
+        assert bool(row.heir) == bool(row.revoked), f"{row}"
+        if row.heir:
+            assert group.subscription.assignor == COOPERATIVE, f"{row} waits for nothing"
+            assert row.heir in group.members, f"{row} waits for nobody"
+            assert row.heir != row.owner, f"{row} waits for itself"
+            assert row.revoked <= group.generation, f"{row}"
+    counts = balance(rows, group.members)
+    assert counts[-1] - counts[0] <= 1, f"{group.name} is shared out as {counts}"
+
+
 def check_groups(machine: BrokerMachine) -> None:
     """Each queue of a subscribed topic has one owner, who subscribes to it; claims fit queues."""
     for group in machine.groups.table.after(None):
@@ -156,6 +178,7 @@ def check_groups(machine: BrokerMachine) -> None:
             queue = machine.queues.get(number)
             assert queue is not None, f"{member} owns queue {number}, which is none"
             assert queue.topic in group.subscription.topics, f"{member} did not ask for {queue}"
+        check_shares(machine, group)
     for claim in machine.claims.table.after(None):
         queue = machine.queues.get(claim.queue)
         assert queue is not None, f"{claim} of no queue"

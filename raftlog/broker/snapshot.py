@@ -39,6 +39,7 @@ from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queue_groups import Cursor, QueueGroup
 from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
+from raftlog.broker.shares import Share
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
 from raftlog.broker.transactions import Transaction
@@ -65,6 +66,7 @@ class TableId(IntEnum):
     HIDDEN = 10
     RANGE_NEEDS = 11
     CANCELLED = 12
+    SHARES = 25
     QUEUE_GROUPS = 20
     CURSORS = 21
     FLIGHTS = 22
@@ -103,6 +105,7 @@ class Snapshot(msgspec.Struct):
     groups: list[GroupRow] = msgspec.field(default_factory=list)
     members: list[Member] = msgspec.field(default_factory=list)
     claims: list[Claim] = msgspec.field(default_factory=list)
+    shares: list[Share] = msgspec.field(default_factory=list)
     queue_groups: list[QueueGroup] = msgspec.field(default_factory=list)
     cursors: list[Cursor] = msgspec.field(default_factory=list)
     flights: list[Flight] = msgspec.field(default_factory=list)
@@ -275,6 +278,7 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.GROUPS: _Rows(GroupRow, lambda snapshot: snapshot.groups),
     TableId.MEMBERS: _Rows(Member, lambda snapshot: snapshot.members),
     TableId.CLAIMS: _Rows(Claim, lambda snapshot: snapshot.claims),
+    TableId.SHARES: _Rows(Share, lambda snapshot: snapshot.shares),
     TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
     TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
     TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),

@@ -87,6 +87,7 @@ class BrokerState:
             (TableId.GROUPS, self.groups.table),
             (TableId.MEMBERS, self.groups.members),
             (TableId.CLAIMS, self.claims.table),
+            (TableId.SHARES, self.groups.shares.table),
             (TableId.QUEUE_GROUPS, self.leasing.groups.table),
             (TableId.CURSORS, self.leasing.groups.cursors),
             (TableId.FLIGHTS, self.leasing.flights.table),
@@ -130,6 +131,7 @@ class BrokerState:
         self.topics.load(snapshot.topics)
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
+        self.groups.shares.load(snapshot.shares)
         self.claims.load(snapshot.claims)
         self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
         self.leasing.flights.load(snapshot.flights)

@@ -131,7 +131,7 @@ class Topics:
 
     def __init__(self, queues: Queues) -> None:
         self.table: Final[Table[str, Topic]] = Table()
-        self._queues = queues
+        self.queues: Final = queues
 
     def load(self, rows: Iterable[Topic]) -> None:
         """Start from a snapshot."""
@@ -217,7 +217,7 @@ class Topics:
         """
         topic = self.find(command.name)
         for number in topic.queues:
-            self._queues.close(number)
+            self.queues.close(number)
         return self.table.delete(topic.name)
 
     def _open(self, name: str, places: range) -> tuple[int, ...]:
@@ -225,12 +225,12 @@ class Topics:
             raise LimitReached(
                 f"{places.stop} queues for topic {name!r}; it may have {TOPIC_QUEUES_MAX}"
             )
-        self._queues.check_room(len(places))
-        return self._queues.open(name, places)
+        self.queues.check_room(len(places))
+        return self.queues.open(name, places)
 
     def _put(self, topic: Topic) -> Topic:
         settings = topic.settings
-        self._queues.permit(topic.queues, readable=settings.readable, writable=settings.writable)
+        self.queues.permit(topic.queues, readable=settings.readable, writable=settings.writable)
         self.table.put(topic.name, topic)
         return topic
 

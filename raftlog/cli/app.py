@@ -25,6 +25,7 @@ from raftlog.cli import (
     node,
     pub,
     quota,
+    search,
     sub,
     topic,
     transactions,
@@ -42,6 +43,7 @@ app.command()(dev.dev)
 app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
+app.command()(search.search)
 app.add_typer(delayed.app, name="delayed")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")

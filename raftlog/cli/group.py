@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Final, cast
 
 import typer
 
+from raftlog.base.assignors import RANGE
 from raftlog.cli.connection import ask
 from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
+    AssignorOption,
     ConnectOption,
     FilterOption,
     TagOption,
@@ -92,6 +94,7 @@ def subscribe(
     ],
     condition: FilterOption = "",
     tag: TagOption = None,
+    assignor: AssignorOption = "",
     version: Annotated[
         int,
         typer.Option(min=0, help="Only if its subscription is at this version; 0: whichever."),
@@ -107,7 +110,7 @@ def subscribe(
 
     async def use(client: "Client") -> int:
         return await client.groups.subscribe(
-            name, topics, filter=condition, tags=tag or (), version=version
+            *(name, topics), filter=condition, tags=tag or (), version=version, assignor=assignor
         )
 
     now = ask(connect, timeout, use)
@@ -216,6 +219,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
             "filter": group.subscription.filter,
             "tags": group.subscription.tags,
             "version": group.subscription.version,
+            "assignor": group.subscription.assignor,
         },
         "members": [
             {
@@ -223,6 +227,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
                 "client": each.client_id,
                 "topics": each.topics,
                 "session_ms": each.session // timedelta(milliseconds=1),
+                "static": each.is_static,
             }
             for each in group.members
         ],
@@ -231,6 +236,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
                 "topic": each.topic,
                 "queue": each.queue,
                 "owner": each.owner,
+                "heir": each.heir,
                 "committed": each.committed,
                 "start": each.start_offset,
                 "end": each.end_offset,
@@ -273,7 +279,7 @@ def _show(group: "GroupInfo") -> None:
             (
                 *(q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}"),
                 show_elapsed(q.lag_time) if q.lag else None,
-                q.owner,
+                q.owner if q.heir is None else f"{q.owner} (then {q.heir})",
             )
             for q in group.queues
         ],
@@ -282,8 +288,10 @@ def _show(group: "GroupInfo") -> None:
     found = group.subscription
     wanted = record_filter(found.tags, found.filter)
     typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}")
+    if found.assignor != RANGE:
+        typer.echo(f"shares its queues out: {found.assignor}")
     for each in group.members:
         named = f" ({each.client_id})" if each.client_id else ""
-        typer.echo(f"member {each.member}{named}")
+        typer.echo(f"member {each.member}{named}{', static' if each.is_static else ''}")
     if not group.members:
         typer.echo("no members: nobody reads for it now")

@@ -126,6 +126,15 @@ FilterOption = Annotated[
         show_default=False,
     ),
 ]
+AssignorOption = Annotated[
+    str,
+    typer.Option(
+        "--assignor",
+        metavar="NAME",
+        help="How the group shares its queues out: range, sticky or cooperative. Else as it does.",
+        show_default=False,
+    ),
+]
 TagOption = Annotated[
     list[str] | None,
     typer.Option(

@@ -19,6 +19,7 @@ from raftlog.cli.formats import DEFAULT_FORMAT, Fields, read_format
 from raftlog.cli.ndjson import record_line
 from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
+    AssignorOption,
     ConnectOption,
     FilterOption,
     TagOption,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from raftlog.cli.positions import Position
     from raftlog.client.client import Client
     from raftlog.client.consumer import Consumer
+    from raftlog.client.handing_over import Sharing
 
 POLL_RECORDS: Final = 500
 POLL_S: Final = 0.5
@@ -47,6 +49,15 @@ StalenessOption = Annotated[
         parser=parsed(read_staleness),
         help="Read from followers, which may be behind: what was acknowledged so long ago is "
         "there, like 5s; 0s: everything. Else from the leader.",
+        show_default=False,
+    ),
+]
+MemberOption = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="With --group: a fixed name. Started again within 10 s, it goes on with its "
+        "queues, and no other member notices.",
         show_default=False,
     ),
 ]
@@ -92,6 +103,8 @@ def sub(
             show_default=False,
         ),
     ] = None,
+    assignor: AssignorOption = "",
+    member: MemberOption = "",
     condition: FilterOption = "",
     tag: TagOption = None,
     staleness: StalenessOption = None,
@@ -103,6 +116,7 @@ def sub(
     """Write the records of TOPIC to stdout; -o json: one object a line."""
     position = cast("Position", start)
     _check(position, queue, group, form, output)
+    sharing = _sharing(group, assignor, member)
     render = record_line if output is Output.JSON else read_format(form or DEFAULT_FORMAT)
     wanted = record_filter(tag or (), condition)
     run = _Subscription(topic, render, count, wanted, is_following=follow, staleness=staleness)
@@ -111,7 +125,7 @@ def sub(
         if group is None:
             await run.read(client, position, queue)
         else:
-            await run.consume(client, group, position)
+            await run.consume(client, group, position, sharing)
 
     try:
         ask(connect, timeout, use)
@@ -131,6 +145,17 @@ def _check(
             "a group goes on where it was, and begins at earliest or latest; to set where it is: "
             "raftlog group seek"
         )
+
+
+def _sharing(group: str | None, assignor: str, member: str) -> "Sharing":
+    from raftlog.client.handing_over import Sharing  # noqa: PLC0415  (an SDK, where one is used)
+
+    if group is None and (assignor or member):
+        raise typer.BadParameter("--assignor and --member are of a group: give --group, too")
+    try:
+        return Sharing(assignor, member)
+    except ValueError as error:
+        raise BadRequest(str(error)) from None
 
 
 class _Subscription:
@@ -195,7 +220,9 @@ class _Subscription:
                 "at or before it"
             )
 
-    async def consume(self, client: "Client", group: str, position: "Position") -> None:
+    async def consume(
+        self, client: "Client", group: str, position: "Position", sharing: "Sharing | None" = None
+    ) -> None:
         """Write what the group has not done yet, and commit it once it is written."""
         start: Literal["earliest", "latest"] = LATEST if position == LATEST else EARLIEST
         idle = 0
@@ -208,6 +235,7 @@ class _Subscription:
             staleness=self._staleness,
             filter=self._wanted.condition,
             tags=self._wanted.tags,
+            sharing=sharing,
         ) as consumer:
             while self._left > 0:
                 messages = await consumer.poll(self._left, timeout=POLL_S)

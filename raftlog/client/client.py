@@ -18,43 +18,43 @@ import asyncio
 import os
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar, Unpack
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import Closed, WrongLoop
 from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.client.administration import Administration
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.checking import Checker
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
-from raftlog.client.groups import Groups
 from raftlog.client.halves import TransactionalProducer
-from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
-from raftlog.client.members import Members
-from raftlog.client.node_status import NodeStatus, read_status
+from raftlog.client.handing_over import Sharing
+from raftlog.client.later import DelayedReceipt, DelayLike
+from raftlog.client.node_status import NodeStatus, leader_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
-from raftlog.client.quotas import Quotas
+from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
+from raftlog.client.queue_groups import GroupOptions, opening_of
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
-from raftlog.client.routing import LEADS, Router
+from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
-from raftlog.client.topics import Topics
-from raftlog.client.transactions import Transactions
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
 OnLost = Literal["error", "skip"]
-P = TypeVar("P", Producer, Consumer, Reader, TransactionalProducer)
+P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader, TransactionalProducer)
+Part = Producer | Consumer | QueueConsumer | Reader | TransactionalProducer
 
 
-class Client:
+class Client(Administration):
     """A client of one cluster. Used with ``async with``; bound to one loop.
 
     Args:
@@ -90,15 +90,10 @@ class Client:
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._parts: set[Producer | Consumer | Reader | TransactionalProducer] = set()
+        self._parts: set[Part] = set()
         self._producer: Producer | None = None
         self._is_closed = False
-        self._topics = Topics(self._asker, self._catalog)
-        self._groups = Groups(self._asker, self._catalog)
-        self._members = Members(self._asker, self._router_of)
-        self._delayed = DelayedMessages(self._asker, self._catalog)
-        self._quotas = Quotas(self._asker)
-        self._transactions = Transactions(self._asker)
+        super().__init__(self._asker, self._catalog, self._router_of)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -143,42 +138,6 @@ class Client:
 
     # -- administration
 
-    @property
-    def topics(self) -> Topics:
-        """Create, alter, delete, list and describe topics."""
-        self._check()
-        return self._topics
-
-    @property
-    def groups(self) -> Groups:
-        """List, describe, seek and delete consumer groups."""
-        self._check()
-        return self._groups
-
-    @property
-    def delayed(self) -> DelayedMessages:
-        """List and cancel messages that are not visible yet."""
-        self._check()
-        return self._delayed
-
-    @property
-    def members(self) -> Members:
-        """See, add, promote, demote and remove nodes of the cluster."""
-        self._check()
-        return self._members
-
-    @property
-    def quotas(self) -> Quotas:
-        """Set, remove and list quotas of clients and topics."""
-        self._check()
-        return self._quotas
-
-    @property
-    def transactions(self) -> Transactions:
-        """List half messages that nobody decided, and decide them by hand."""
-        self._check()
-        return self._transactions
-
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
 
@@ -186,20 +145,7 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            answer, _ = await self._asker.ask(
-                Method.STATUS,
-                messages.GetStatus(space=True),
-                messages.NodeStatus,
-                timeout_s=timeout_s,
-            )
-            channel = self._router.leader
-            if answer.role == LEADS or channel is None:
-                return read_status(answer)
-            self._router.demote(channel)  # it led until a moment ago
-            timeout_s = deadline - asyncio.get_running_loop().time()
+        return await leader_status(self._asker, None if timeout is None else seconds(timeout))
 
     async def transfer_leader(
         self, target: str | None = None, *, timeout: Duration | None = None
@@ -213,12 +159,10 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        await self._asker.ask(
-            Method.TRANSFER,
-            messages.TransferLeader(target=target or ""),
-            messages.TransferStarted,
-            timeout_s=None if timeout is None else seconds(timeout),
-        )
+        timeout_s = None if timeout is None else seconds(timeout)
+        asked = messages.TransferLeader(target=target or "")
+        answer = messages.TransferStarted
+        await self._asker.ask(Method.TRANSFER, asked, answer, timeout_s=timeout_s)
 
     # -- sending
 
@@ -372,6 +316,7 @@ class Client:
         staleness: Duration | None = None,
         filter: str = "",  # noqa: A002  (what everybody calls it)
         tags: Sequence[str] = (),
+        sharing: Sharing | None = None,
     ) -> Consumer:
         """Return a member of a consumer group; it joins when it is entered or first asked.
 
@@ -394,6 +339,7 @@ class Client:
                 others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
                 them for all members, also those that run.
             tags: Only records with one of these tags; none: whatever the tag.
+            sharing: How it takes part in the group: assignor, fixed name, hooks.
 
         Raises:
             BadFilter: The filter does not parse; the text shows where.
@@ -403,10 +349,11 @@ class Client:
         """
         self._check()
         asker = self._asker.with_staleness(staleness_seconds(staleness))
+        sharing = sharing or Sharing()
         subscription = Subscription(
             group,
             (topics,) if isinstance(topics, str) else tuple(topics),
-            secrets.token_hex(8),
+            sharing.member or secrets.token_hex(8),
             self._client_id,
             start,
             on_lost,
@@ -414,8 +361,33 @@ class Client:
             seconds(commit_interval),
             seconds(session),
             record_filter(tags, filter),
+            sharing.assignor,
+            is_static=bool(sharing.member),
         )
-        return self._own(Consumer(asker, self._catalog, subscription, buffer_bytes=buffer_bytes))
+        parts = (asker, self._catalog, subscription, sharing)
+        return self._own(Consumer(*parts, buffer_bytes=buffer_bytes))
+
+    def queue_consumer(
+        self,
+        group: str,
+        topics: str | Sequence[str] = (),
+        *,
+        limit: Duration | None = 600.0,
+        on_event: Callable[[HandlerEvent], None] | None = None,
+        **options: Unpack[GroupOptions],
+    ) -> QueueConsumer:
+        """Return a consumer of a queue-style group: each message is leased and settled by itself.
+
+        Args:
+            group: The group; entering a consumer makes it.
+            topics: What it is to read, too.
+            limit: Seconds after which a handler is reported and its lease not kept; None: never.
+            on_event: Told of handlers that fail or are overdue; None: they are logged.
+            options: What is to hold for the group from now on: ``GroupOptions``.
+        """
+        self._check()
+        opening = opening_of(group, topics, options)
+        return self._own(QueueConsumer(self._asker, opening, limit=limit, on_event=on_event))
 
     def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,

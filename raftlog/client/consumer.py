@@ -12,7 +12,7 @@ takes; another commits what is finished from time to time.
 
 import asyncio
 import warnings
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,16 +20,34 @@ from typing import Any, Final, Self
 from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember, WrongLoop
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.consumer_status import ConsumerStatus, OwnedQueue, Rebalanced, Skipped
+from raftlog.client.consumer_status import (
+    ConsumerStatus,
+    OwnedQueue,
+    Rebalanced,
+    Released,
+    Skipped,
+)
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.fetching import Inbox
+from raftlog.client.handing_over import HandingOver, Places, Sharing, places_of
 from raftlog.client.membership import Membership
 from raftlog.client.ownership import Owned, Ownership, lost_queue
 from raftlog.client.receipts import Message, StoredBatch
 from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.schema import groups
 
-__all__ = ["Consumer", "ConsumerStatus", "OwnedQueue", "Rebalanced", "Skipped"]
+__all__ = [
+    "Consumer",
+    "ConsumerStatus",
+    "Event",
+    "OwnedQueue",
+    "Rebalanced",
+    "Released",
+    "Sharing",
+    "Skipped",
+]
+
+Event = Rebalanced | Released | Skipped
 
 EVENTS_MAX: Final = 256
 """Events that nobody has taken yet; beyond it the oldest are forgotten."""
@@ -49,6 +67,7 @@ class Consumer:
         asker: Asker,
         catalog: Catalog,
         subscription: Subscription,
+        sharing: Sharing,
         *,
         buffer_bytes: int,
     ) -> None:
@@ -61,6 +80,13 @@ class Consumer:
         self._membership = Membership(
             asker, subscription, on_assignment=self._assign, on_trouble=self._on_trouble
         )
+        self._handing_over = HandingOver(
+            *(asker, subscription, self._ownership, sharing),
+            on_released=self._on_released,
+            on_trouble=self._on_trouble,
+            on_failure=self._on_failed_hook,
+        )
+        self._failed_hook: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._assigned: asyncio.Future[None] = self._loop.create_future()
         self._failure: RaftlogError | None = None
@@ -69,7 +95,7 @@ class Consumer:
         self._messages: Iterator[Message] = iter(())
         self._source: Owned | None = None
         self._handed: set[Owned] = set()
-        self._listeners: set[asyncio.Queue[Rebalanced | Skipped | None]] = set()
+        self._listeners: set[asyncio.Queue[Event | None]] = set()
         self._is_closed = False
         self.on_closed: Callable[[Any], None] = _nobody
 
@@ -162,6 +188,7 @@ class Consumer:
             refused = await self._commit(self._ownership.finished())
             for owned in refused:
                 owned.told = owned.handed
+            self._handing_over.progress()
             dropped = self._ownership.take_dropped()
             if refused:
                 raise next(iter(refused.values()))
@@ -173,17 +200,18 @@ class Consumer:
                 if message.offset >= owned.handed:
                     break  # it was handed out before the queue was lost, or moved by a seek
                 refused = await self._commit({owned: message.offset + 1})
+                self._handing_over.progress()
                 if refused:
                     raise refused[owned]
                 return
         raise lost_queue(message.topic, message.queue)
 
-    async def events(self) -> AsyncIterator[Rebalanced | Skipped]:
-        """Yield what happens from now on: new assignments, and skips. Ends with the consumer.
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield what happens from now on: assignments, releases, skips. Ends with the consumer.
 
         At most 256 wait for being taken; then the oldest are forgotten.
         """
-        queue: asyncio.Queue[Rebalanced | Skipped | None] = asyncio.Queue()
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._listeners.add(queue)
         try:
             while not self._is_closed and (event := await queue.get()) is not None:
@@ -219,6 +247,7 @@ class Consumer:
             return
         self._stop()
         await asyncio.gather(*self._tasks, self._inbox.ended(), return_exceptions=True)
+        await self._handing_over.aclose()
         if self._tasks:
             await self._part()
 
@@ -236,12 +265,16 @@ class Consumer:
 
     async def _part(self) -> None:
         """The last commit, and the farewell; both are worth a few seconds and no more."""
+        failed_before = self._failed_hook
+        await self._handing_over.parting()
         with suppress(RaftlogError, TimeoutError):  # then it is handed out again, to another
             async with asyncio.timeout(CLOSE_S):
                 if self._subscription.auto_commit:
                     await self._ownership.commit_each(self._ownership.finished())
         with suppress(RaftlogError):  # then the session ends by itself
             await self._membership.leave(CLOSE_S)
+        if self._failed_hook is not None and self._failed_hook is not failed_before:
+            raise self._failed_hook
 
     # -- inside
 
@@ -257,12 +290,16 @@ class Consumer:
             raise WrongLoop("this consumer is bound to another event loop, thread or process")
         if self._is_closed and not self._tasks:
             raise Closed("the consumer was closed")
+        if self._failed_hook is not None:
+            raise self._failed_hook
 
     def _finish(self) -> None:
         """What was handed out is finished."""
         for owned in self._handed:
             owned.done = owned.position
         self._handed.clear()
+        if self._handing_over.is_busy:
+            self._handing_over.progress()
 
     def _take(self) -> Message | None:
         """Return the next message, if it is here already."""
@@ -270,7 +307,7 @@ class Consumer:
             return None
         while True:
             source = self._source
-            if source is not None and not source.is_lost:
+            if source is not None and not source.is_lost and not source.revoked:
                 message = self._open_next(source)
                 if message is not None:
                     source.position = source.handed = message.offset + 1
@@ -303,6 +340,8 @@ class Consumer:
         if self._failure is not None:
             raise self._failure
         await self._inbox.arrival()
+        if self._failed_hook is not None:
+            raise self._failed_hook
         return True
 
     async def _be_member(self) -> None:
@@ -317,26 +356,48 @@ class Consumer:
                 self._assigned.set_result(None)
 
     async def _assign(self, assignment: groups.GroupAssignment) -> None:
-        before = self._places()
+        before = set(self._ownership.queues.values())
+        self._ownership.life = self._membership.life
+        gained: list[Owned] = []
         try:
             wanted = wanted_of(assignment.subscription)
-            await self._ownership.change(assignment.generation, assignment.queues, wanted)
+            gained = await self._ownership.change(assignment.queues, wanted)
         finally:
-            after = self._places()
+            lost = [owned for owned in before if owned.is_lost and not owned.revoked]
+            self._handing_over.lost(lost)
+        revoked = [each for each in assignment.queues if each.revoked]
+        if self._source is not None and self._source.number in {each.queue for each in revoked}:
+            self._source = None  # what was read ahead of it is read again if it comes back
+        self._handing_over.revoked(revoked)
+        self._take_back(assignment.queues)
+        self._handing_over.assigned(gained)
         self._trouble = None
         if not self._assigned.done():
             self._assigned.set_result(None)
+        was, after = set(places_of(before)), set(places_of(self._ownership.queues.values()))
         self._tell(
             Rebalanced(
-                assignment.generation,
-                tuple(sorted(after)),
-                tuple(sorted(after - before)),
-                tuple(sorted(before - after)),
+                *(assignment.generation, tuple(sorted(after))),
+                *(tuple(sorted(after - was)), tuple(sorted(was - after))),
+                tuple((each.topic, each.place) for each in revoked),
             )
         )
 
-    def _places(self) -> set[tuple[str, int]]:
-        return {(each.topic, each.place) for each in self._ownership.queues.values()}
+    def _take_back(self, queues: Iterable[groups.AssignedQueue]) -> None:
+        """Go on with what was to go to another member, and is not any more."""
+        for queue in queues:
+            owned = self._ownership.queues.get(queue.queue)
+            if owned is not None and owned.revoked and not queue.revoked:
+                owned.revoked = 0
+                self._ownership.begin([owned])
+        self._handing_over.progress()
+
+    def _on_released(self, places: Places) -> None:
+        self._tell(Released(places))
+
+    def _on_failed_hook(self, error: Exception) -> None:
+        self._failed_hook = error
+        self._inbox.poke()
 
     def _on_trouble(self, error: RaftlogError) -> None:
         self._trouble = error
@@ -344,7 +405,7 @@ class Consumer:
     def _on_skip(self, owned: Owned, offset: int, to: int) -> None:
         self._tell(Skipped(owned.topic, owned.place, offset, to))
 
-    def _tell(self, event: Rebalanced | Skipped) -> None:
+    def _tell(self, event: Event) -> None:
         for listener in self._listeners:
             if listener.qsize() >= EVENTS_MAX:
                 listener.get_nowait()
@@ -369,6 +430,17 @@ class Consumer:
                     self._trouble = error  # what is owned now, a new generation will say
             except RaftlogError as error:
                 self._trouble = error
+
+
+async def tell_lost(consumer: Consumer) -> None:
+    """Say that queues were lost before what was handed out of them was committed: once.
+
+    Raises:
+        Fenced: They were.
+    """
+    dropped = consumer._ownership.take_dropped()
+    if dropped:
+        raise lost_queue(dropped[0].topic, dropped[0].place)
 
 
 def _nobody(_: object) -> None:

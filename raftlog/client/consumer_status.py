@@ -12,6 +12,14 @@ class Rebalanced(msgspec.Struct, frozen=True):
     queues: tuple[tuple[str, int], ...]
     gained: tuple[tuple[str, int], ...]
     lost: tuple[tuple[str, int], ...]
+    revoked: tuple[tuple[str, int], ...] = ()
+    """What is to go to another member as soon as it is finished here (cooperative)."""
+
+
+class Released(msgspec.Struct, frozen=True):
+    """Revoked queues were finished here and released: another member has them now."""
+
+    queues: tuple[tuple[str, int], ...]
 
 
 class Skipped(msgspec.Struct, frozen=True):

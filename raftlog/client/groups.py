@@ -29,16 +29,23 @@ class GroupSummary(msgspec.Struct, frozen=True):
 
 
 class GroupMember(msgspec.Struct, frozen=True):
-    """A member: its id, the client's name for people, what it subscribes to."""
+    """A member: its id, the client's name for people, what it subscribes to.
+
+    ``is_static``: its id is a fixed name, and outlives the process.
+    """
 
     member: str
     client_id: str
     topics: tuple[str, ...]
     session: timedelta
+    is_static: bool = False
 
 
 class GroupQueue(msgspec.Struct, frozen=True):
-    """A queue of a group: who reads it, and how far. ``committed`` is None if nothing was."""
+    """A queue of a group: who reads it, and how far. ``committed`` is None if nothing was.
+
+    ``heir`` is the member that gets it once its owner has finished (cooperative groups).
+    """
 
     topic: str
     queue: int
@@ -48,6 +55,7 @@ class GroupQueue(msgspec.Struct, frozen=True):
     end_offset: int
     lag_time: timedelta = timedelta(0)
     """How long the oldest of the records that it is behind has been there."""
+    heir: str | None = None
 
     @property
     def lag(self) -> int:
@@ -57,12 +65,13 @@ class GroupQueue(msgspec.Struct, frozen=True):
 
 
 class GroupSubscription(msgspec.Struct, frozen=True):
-    """What a group reads; ``version`` is raised by every change."""
+    """What a group reads, and how it is shared out; ``version`` is raised by every change."""
 
     topics: tuple[str, ...]
     filter: str
     tags: tuple[str, ...]
     version: int
+    assignor: str = "range"
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
@@ -136,6 +145,7 @@ class Groups:
                     member.client,
                     tuple(member.topics),
                     timedelta(milliseconds=member.session_ms),
+                    bool(member.life),
                 )
                 for member in answer.members
             ),
@@ -148,6 +158,7 @@ class Groups:
                     queue.start_offset,
                     queue.end_offset,
                     _age(queue.unread_ms, answer.now_ms),
+                    queue.heir or None,
                 )
                 for queue in answer.queues
             ),
@@ -156,6 +167,7 @@ class Groups:
                 answer.subscription.filter.condition,
                 tuple(answer.subscription.filter.tags),
                 answer.subscription.version,
+                answer.subscription.assignor,
             ),
         )
 
@@ -167,6 +179,7 @@ class Groups:
         filter: str = "",  # noqa: A002  (what everybody calls it)
         tags: Sequence[str] = (),
         version: int = 0,
+        assignor: str = "",
         timeout: Duration | None = None,
     ) -> int:
         """Change what a group reads, for all its members; return the new version.
@@ -181,12 +194,14 @@ class Groups:
             filter: A condition over headers; "": none.
             tags: Tags; none: whatever the tag.
             version: Which version it is to replace; 0: whichever there is.
+            assignor: "range", "sticky" or "cooperative"; "": as before.
             timeout: Seconds for all of it.
 
         Raises:
             GroupNotFound, TopicNotFound: There is none of that name.
             SubscriptionConflict: It is at another version.
             BadFilter: The filter does not parse; the text shows where.
+            BadRequest: There is no such assignor.
         """
         wanted = record_filter(tags, filter)
         answer, _ = await self._asker.ask(
@@ -196,6 +211,7 @@ class Groups:
                 topics=(topics,) if isinstance(topics, str) else topics,
                 filter=client.RecordFilter(tags=wanted.tags, condition=wanted.condition),
                 version=version,
+                assignor=assignor,
             ),
             groups.SubscriptionSet,
             timeout_s=_budget(timeout),

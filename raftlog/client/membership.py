@@ -20,7 +20,7 @@ from raftlog.base.errors import (
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
 from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, groups
+from raftlog.wire.schema import client, groups, producers
 
 BEATS_PER_SESSION: Final = 3
 BEAT_WAIT_S_MAX: Final = 5.0
@@ -47,14 +47,18 @@ class Membership:
     ) -> None:
         self.generation = 0
         """Of the last assignment; 0 before the first."""
+        self.life = 0
+        """Of a static member; 0: it is none."""
         self.rejoins = 0
         """How often the group had expired this member."""
+        self._is_replaced = False
         self._beat: asyncio.Task[groups.GroupAssignment] | None = None
         self._is_nudged = False
         self._asker = asker
         self._subscription = subscription
         self._asked = (subscription.topics, subscription.wanted)
         """With what it joins: a change of the group's subscription is taken over."""
+        self._assignor = subscription.assignor
         self._on_assignment = on_assignment
         self._on_trouble = on_trouble
 
@@ -62,9 +66,12 @@ class Membership:
         """Be a member until this is cancelled.
 
         Raises:
+            Fenced: A later process runs as this static member.
             Refused: The group, or a topic, can't be joined (BadName, TopicNotFound, ..).
             PeerRefused: No node wants this client.
         """
+        if self._subscription.is_static:
+            self.life = await self._draw_life()
         assignment: groups.GroupAssignment | None = await self._join()
         while True:
             try:
@@ -79,6 +86,8 @@ class Membership:
                 self.rejoins += 1
                 assignment = await self._join()
             except Fenced as error:  # a newer generation has begun: hear of it
+                if self._is_replaced:
+                    raise
                 self._on_trouble(error)
                 assignment = None
                 await asyncio.sleep(RETRY_PAUSE_S)
@@ -91,9 +100,15 @@ class Membership:
     def _take_over(self, subscription: groups.Subscription) -> None:
         if subscription.version:
             self._asked = (tuple(subscription.topics), wanted_of(subscription))
+            self._assignor = subscription.assignor
 
     async def leave(self, timeout_s: float) -> None:
-        """Leave, so that the others need not wait for the session to end."""
+        """Leave, so that the others need not wait for the session to end.
+
+        A static member stays: whoever is started under its name goes on with its queues.
+        """
+        if self._subscription.is_static:
+            return
         await self._asker.ask(
             Method.GROUP_LEAVE,
             groups.LeaveGroup(group=self._subscription.group, member=self._subscription.member),
@@ -110,12 +125,17 @@ class Membership:
             session_ms=int(self._subscription.session_s * 1000),
             client=self._subscription.client_id,
             filter=client.RecordFilter(tags=wanted.tags, condition=wanted.condition),
+            assignor=self._assignor,
+            life=self.life,
         )
         while True:
             try:
                 answer, _ = await self._asker.ask(
                     Method.GROUP_JOIN, request, groups.GroupAssignment
                 )
+            except Fenced:
+                self._is_replaced = True
+                raise
             except (Refused, PeerRefused):
                 raise
             except RaftlogError as error:
@@ -123,6 +143,22 @@ class Membership:
                 await asyncio.sleep(RETRY_PAUSE_S)
             else:
                 return answer
+
+    async def _draw_life(self) -> int:
+        """Draw a number that is higher than those of all processes that have begun before."""
+        while True:
+            try:
+                answer, _ = await self._asker.ask(
+                    *(Method.PRODUCER_INIT, producers.InitProducer(), producers.ProducerBegun),
+                    repeats=True,
+                )
+            except (Refused, PeerRefused):
+                raise
+            except RaftlogError as error:
+                self._on_trouble(error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            else:
+                return answer.producer
 
     def nudge(self) -> None:
         """Something says that there is another generation: ask at once."""
@@ -142,6 +178,9 @@ class Membership:
                 if not self._is_nudged or (own is not None and own.cancelling()):
                     raise
                 self._is_nudged = False
+            except Fenced:
+                self._is_replaced = True
+                raise
             except (Refused, PeerRefused):
                 raise
             except RaftlogError as error:
@@ -160,6 +199,7 @@ class Membership:
                 member=self._subscription.member,
                 generation=generation,
                 wait_ms=int(wait_s * 1000),
+                life=self.life,
             ),
             groups.GroupAssignment,
             timeout_s=max(wait_s, self._asker.timeout_s),

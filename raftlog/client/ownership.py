@@ -1,9 +1,9 @@
 """The queues that a member of a group owns: claimed, read ahead, committed (ruling 12).
 
-Owning begins with a claim. In a new generation every queue is claimed again; what
-the member had read of one goes on where it was only if nobody else had the queue
-meanwhile. That is proved by a commit in the *old* generation: it succeeds only as
-long as nobody claimed the queue since, and no seek took it away.
+Owning begins with a claim, in the generation since which the queue is this member's. Where
+that one is new the queue is claimed again; what the member had read of it goes on where it was
+only if nobody else had the queue meanwhile. That is proved by a commit in the *old* generation:
+it succeeds only as long as nobody claimed the queue since, and no seek took it away.
 """
 
 import asyncio
@@ -42,11 +42,12 @@ class Owned:
         told: Up to there its user knows that it was lost.
         committed: What the group has committed, as far as known; None: nothing ever.
         is_lost: It is somebody else's; what was read of it is not handed out any more.
+        revoked: In which generation somebody else became its heir; 0: nobody is.
     """
 
     __slots__ = (
         *("committed", "done", "fetch", "generation", "handed", "is_lost", "number"),
-        *("place", "position", "told", "topic"),
+        *("place", "position", "revoked", "told", "topic"),
     )
 
     def __init__(self, topic: str, place: int, number: int, generation: int) -> None:
@@ -60,6 +61,7 @@ class Owned:
         self.told = 0
         self.committed: int | None = None
         self.is_lost = False
+        self.revoked = 0
         self.fetch: Fetch | None = None
 
     @property
@@ -91,6 +93,10 @@ class Ownership:
     ) -> None:
         self.queues: dict[int, Owned] = {}
         """By number."""
+        self.life = 0
+        """Of a static member."""
+        self._fresh: list[Owned] = []
+        """Claimed, and not given away by ``change`` yet: nothing is read of them."""
         self._dropped: dict[int, Owned] = {}
         """By number, what was lost with messages that were handed out and not committed."""
         self._asker = asker
@@ -110,54 +116,94 @@ class Ownership:
 
     async def change(
         self,
-        generation: int,
         assigned: Sequence[groups.AssignedQueue],
         wanted: RecordFilter = EVERYTHING,
-    ) -> None:
-        """Own exactly what is assigned in ``generation``, as far as it can be claimed.
+    ) -> list[Owned]:
+        """Own exactly what is assigned, as far as it can be claimed.
 
         With another filter than before every queue is read anew from what is committed.
+
+        Returns:
+            What is to be read from now on: ``begin`` does.
 
         Raises:
             UnknownMember: The group has expired this member.
             Fenced: There is a newer generation already.
             RaftlogError: Claims could not be made in time; call it again.
         """
-        kept = await self._prove()
+        since = {queue.queue: queue.since for queue in assigned}
+        revoked = {queue.queue for queue in assigned if queue.revoked}
+        kept = await self._prove(
+            owned for owned in self.queues.values() if owned.generation != since.get(owned.number)
+        )
         if wanted != self._wanted:
             self._wanted = wanted
             self.lose_all()
-        numbers = {queue.queue for queue in assigned}
-        for number in [number for number in self.queues if number not in numbers]:
-            self._lose(self.queues.pop(number))
+        gone = [owned for owned in self.queues.values() if _is_gone(owned, since, revoked)]
+        self.let_go(gone)
+        news = [queue for queue in assigned if self._is_to_be_claimed(queue)]
         results = await asyncio.gather(
-            *(self._claim(queue, generation, kept) for queue in assigned), return_exceptions=True
+            *(self._claim(queue, kept) for queue in news), return_exceptions=True
         )
         failures = [result for result in results if isinstance(result, BaseException)]
         if failures:
             raise failures[0]
+        gained, self._fresh = self._fresh, []
+        return [owned for owned in gained if not owned.is_lost]
 
-    async def _prove(self) -> set[int]:
+    def _is_to_be_claimed(self, queue: groups.AssignedQueue) -> bool:
+        owned = self.queues.get(queue.queue)
+        if queue.revoked:  # it is to be released: what is not owned is not begun
+            return False
+        return owned is None or owned.generation != queue.since
+
+    def begin(self, queues: Iterable[Owned]) -> None:
+        """Read queues ahead, from where they are."""
+        for owned in queues:
+            if not owned.is_lost and not owned.revoked and owned.fetch is None:
+                owned.fetch = Fetch(
+                    self._asker.fetches,
+                    self._inbox,
+                    (owned.topic, owned.place, owned.number),
+                    owned.position,
+                    skips=self._subscription.on_lost == "skip",
+                    told=Told(self._is_gone, self._skipped, self._passed),
+                    wanted=self._wanted,
+                )
+
+    def pause(self, owned: Owned, revoked: int) -> None:
+        """Hand out no more of a queue that has an heir."""
+        owned.revoked = revoked
+        if owned.fetch is not None:
+            owned.fetch.stop()
+            owned.fetch = None
+
+    def let_go(self, queues: Iterable[Owned]) -> None:
+        """Queues were released: they are their heirs'."""
+        for owned in queues:
+            if self.queues.get(owned.number) is owned:
+                self._lose(self.queues.pop(owned.number))
+
+    async def _prove(self, queues: Iterable[Owned]) -> set[int]:
         """Commit in the old generation; return the queues that nobody else had meanwhile."""
         offsets: dict[Owned, int] = {}
-        for owned in self.queues.values():
+        for owned in queues:
             offset = owned.done if self._subscription.auto_commit else owned.committed
             if offset is not None:
                 offsets[owned] = offset
         refused = await self.commit_each(offsets)
         return {owned.number for owned in offsets if owned not in refused}
 
-    async def _claim(
-        self, queue: groups.AssignedQueue, generation: int, kept: Iterable[int]
-    ) -> None:
+    async def _claim(self, queue: groups.AssignedQueue, kept: Iterable[int]) -> None:
         try:
             answer, _ = await self._asker.ask(
                 Method.GROUP_CLAIM,
                 groups.ClaimQueue(
                     group=self._subscription.group,
                     member=self._subscription.member,
-                    generation=generation,
+                    generation=queue.since,
                     queue=queue.queue,
+                    life=self.life,
                 ),
                 groups.QueueClaimed,
             )
@@ -166,26 +212,18 @@ class Ownership:
         committed = None if answer.committed < 0 else answer.committed
         owned = self.queues.get(queue.queue)
         if owned is not None and (queue.queue in kept or committed is owned.committed is None):
-            owned.generation = generation
+            owned.generation = queue.since
             return
         if owned is not None:
             self._lose(owned)
-        owned = Owned(queue.topic, queue.place, queue.queue, generation)
+        owned = Owned(queue.topic, queue.place, queue.queue, queue.since)
         first = (
             answer.start_offset if self._subscription.start == "earliest" else answer.end_offset
         )
         owned.position = owned.done = first if committed is None else committed
         owned.committed = committed
         self.queues[queue.queue] = owned
-        owned.fetch = Fetch(
-            self._asker.fetches,
-            self._inbox,
-            (queue.topic, queue.place, queue.queue),
-            owned.position,
-            skips=self._subscription.on_lost == "skip",
-            told=Told(self._is_gone, self._skipped, self._passed),
-            wanted=self._wanted,
-        )
+        self._fresh.append(owned)
 
     def _lose(self, owned: Owned) -> None:
         owned.is_lost = True
@@ -261,6 +299,7 @@ class Ownership:
                             groups.QueueOffset(queue=owned.number, offset=offset)
                             for owned, offset in rows
                         ],
+                        life=self.life,
                     ),
                     groups.OffsetsCommitted,
                 )
@@ -295,6 +334,13 @@ class Ownership:
         except RaftlogError:
             return None
         return None if fetch.number in queues else WrongQueue(f"{fetch.topic!r} has other queues")
+
+
+def _is_gone(owned: Owned, since: Mapping[int, int], revoked: set[int]) -> bool:
+    """Whether a queue is not this member's any more, or its claim is over for good."""
+    if owned.number in revoked:
+        return owned.generation != since[owned.number]
+    return owned.number not in since
 
 
 def lost_queue(topic: str, place: int) -> Fenced:

@@ -21,6 +21,8 @@ class Subscription(msgspec.Struct, frozen=True):
         commit_interval_s: Seconds between such commits.
         session_s: Silent for so many seconds, the group expires the member.
         wanted: Which records of the topics.
+        assignor: How the group shares its queues out; "": as it does.
+        is_static: Whether the member's id is its name, whichever process runs as it.
     """
 
     group: str
@@ -33,6 +35,8 @@ class Subscription(msgspec.Struct, frozen=True):
     commit_interval_s: float = 1.0
     session_s: float = 10.0
     wanted: RecordFilter = EVERYTHING
+    assignor: str = ""
+    is_static: bool = False
 
     def __post_init__(self) -> None:
         """Check it."""

@@ -11,7 +11,7 @@ leave, and its group be deleted, in entries before the claim's.
 
 from typing import Final
 
-from raftlog.base.errors import RaftlogError, UnknownMember
+from raftlog.base.errors import Fenced, RaftlogError, UnknownMember
 from raftlog.broker.claims import (
     ClaimQueue,
     CommitOffsets,
@@ -21,6 +21,7 @@ from raftlog.broker.claims import (
     SeekGroup,
 )
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, propose
 
@@ -36,33 +37,42 @@ class ClaimService:
         self._machine: Final = machine
 
     def claim(
-        self, group: str, member: str, generation: int, queue: int, reply: Reply[QueueClaimed]
+        self,
+        group: str,
+        member: str,
+        generation: int,
+        queue: int,
+        reply: Reply[QueueClaimed],
+        *,
+        life: int = 0,
     ) -> None:
         """Own a queue.
 
         ``UnknownMember`` for who is none, or of a generation that has not begun;
-        ``Fenced`` if a newer generation or another member owns the queue.
+        ``Fenced`` if a newer generation or another member owns the queue, or a later
+        process runs as this member.
         """
 
         def make() -> ClaimQueue:
-            return ClaimQueue(group, queue, generation, member)
+            return ClaimQueue(group, queue, generation, member, life)
 
         def sure(error: RaftlogError | None) -> None:
-            error = error or self._refusal(group, member, generation)
+            error = error or self._refusal(group, member, generation, life)
             if error is None:
                 propose(self._replica, make, QueueClaimed, reply)
             else:
                 reply(error)
 
-        if self._refusal(group, member, generation) is None:
+        if self._refusal(group, member, generation, life) is None:
             propose(self._replica, make, QueueClaimed, reply)
         else:  # a new leader may not have applied the member's join yet
             self._replica.read_index(sure)
 
-    def _refusal(self, name: str, member: str, generation: int) -> UnknownMember | None:
-        group = self._machine.groups.get(name)
-        if group is None or member not in group.members:
-            return UnknownMember(f"{member!r} is no member of group {name!r}; join again")
+    def _refusal(self, name: str, member: str, generation: int, life: int) -> RaftlogError | None:
+        try:
+            group = self._machine.groups.check_member(name, member, life)
+        except (UnknownMember, Fenced) as error:
+            return error
         if generation > group.generation:
             return UnknownMember(
                 f"generation {generation} of group {name!r} has not begun: it is in "
@@ -77,6 +87,8 @@ class ClaimService:
         generation: int,
         offsets: Offsets,
         reply: Reply[OffsetsCommitted],
+        *,
+        life: int = 0,
     ) -> None:
         """Note offsets, all or none.
 
@@ -85,8 +97,20 @@ class ClaimService:
         committed.
         """
         propose(
-            *(self._replica, lambda: CommitOffsets(group, member, generation, offsets)),
+            *(self._replica, lambda: CommitOffsets(group, member, generation, offsets, life)),
             *(OffsetsCommitted, reply),
+        )
+
+    def release(
+        self, group: str, member: str, queues: Offsets, life: int, reply: Reply[QueuesReleased]
+    ) -> None:
+        """Let the heirs of revoked queues have them; asking again is harmless.
+
+        ``UnknownMember`` for who is none, ``Fenced`` if a later process runs as this member.
+        """
+        propose(
+            *(self._replica, lambda: ReleaseQueues(group, member, queues, life)),
+            *(QueuesReleased, reply),
         )
 
     def seek(self, group: str, offsets: Offsets, reply: Reply[GroupSought]) -> None:

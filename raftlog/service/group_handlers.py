@@ -5,13 +5,14 @@ from typing import Final, cast
 
 from raftlog.base.errors import BadFilter
 from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
-from raftlog.broker.groups import (
+from raftlog.broker.group_commands import (
     Assignment,
     GroupDeleted,
     GroupLeft,
     Subscription,
     SubscriptionSet,
 )
+from raftlog.broker.shares import QueuesReleased
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.claims import ClaimService, Offsets
 from raftlog.service.groups import GroupService, GroupState, Page
@@ -29,11 +30,12 @@ def join(service: GroupService, request: ClientRequest) -> None:
     wanted = _wanted(message.filter, request)
     if wanted is not None:
         service.join(
-            *(message.group, message.member, tuple(message.topics)),
+            *(message.group, message.member),
+            Subscription(tuple(message.topics), wanted, assignor=message.assignor),
             answer_with(request, _assignment),
             session_ms=message.session_ms,
             client=message.client,
-            wanted=wanted,
+            life=message.life,
         )
 
 
@@ -47,7 +49,7 @@ def subscribe(service: GroupService, request: ClientRequest) -> None:
     wanted = _wanted(message.filter, request)
     if wanted is not None:
         service.subscribe(
-            *(message.group, tuple(message.topics), wanted, message.version),
+            *(message.group, tuple(message.topics), wanted, message.version, message.assignor),
             answer_with(request, done),
         )
 
@@ -66,6 +68,7 @@ def _subscription(found: Subscription) -> groups.Subscription:
         topics=found.topics,
         filter=client.RecordFilter(tags=found.wanted.tags, condition=found.wanted.condition),
         version=found.version,
+        assignor=found.assignor,
     )
 
 
@@ -73,7 +76,10 @@ def heartbeat(service: HeartbeatService, request: ClientRequest) -> None:
     """Say that a member lives; wait for a new generation."""
     message = cast("groups.HeartbeatGroup", request.message)
     beating = service.heartbeat(
-        Heartbeat(message.group, message.member, message.generation, message.wait_ms * 1_000_000),
+        Heartbeat(
+            *(message.group, message.member, message.generation),
+            *(message.wait_ms * 1_000_000, message.life),
+        ),
         answer_with(request, _assignment),
     )
     request.on_cancelled = beating.cancel
@@ -86,7 +92,7 @@ def leave(service: GroupService, request: ClientRequest) -> None:
         return groups.GroupLeft()
 
     message = cast("groups.LeaveGroup", request.message)
-    service.leave(message.group, message.member, answer_with(request, left))
+    service.leave(*(message.group, message.member, answer_with(request, left)), life=message.life)
 
 
 def claim(service: ClaimService, request: ClientRequest) -> None:
@@ -103,6 +109,7 @@ def claim(service: ClaimService, request: ClientRequest) -> None:
     service.claim(
         *(message.group, message.member, message.generation, message.queue),
         answer_with(request, claimed),
+        life=message.life,
     )
 
 
@@ -116,6 +123,21 @@ def commit(service: ClaimService, request: ClientRequest) -> None:
     service.commit(
         *(message.group, message.member, message.generation, _offsets(message.offsets)),
         answer_with(request, committed),
+        life=message.life,
+    )
+
+
+def release(service: ClaimService, request: ClientRequest) -> None:
+    """Let go of revoked queues."""
+
+    def released(outcome: QueuesReleased) -> groups.QueuesReleased:
+        return groups.QueuesReleased(generation=outcome.generation)
+
+    message = cast("groups.ReleaseQueues", request.message)
+    queues = tuple((row.queue, row.revoked) for row in message.queues)
+    service.release(
+        *(message.group, message.member, queues, message.life),
+        answer_with(request, released),
     )
 
 
@@ -159,8 +181,14 @@ def _assignment(outcome: Assignment) -> groups.GroupAssignment:
     return groups.GroupAssignment(
         generation=outcome.generation,
         queues=[
-            groups.AssignedQueue(queue=queue, topic=topic, place=place)
-            for queue, topic, place in outcome.queues
+            groups.AssignedQueue(
+                queue=row.queue,
+                topic=row.topic,
+                place=row.place,
+                since=row.since,
+                revoked=row.revoked,
+            )
+            for row in outcome.queues
         ],
         subscription=_subscription(outcome.subscription),
     )
@@ -176,6 +204,7 @@ def _description(state: GroupState) -> groups.GroupDescription:
                 client=row.client,
                 topics=state.subscription.topics,
                 session_ms=row.session_ms,
+                life=row.life,
             )
             for row in state.members
         ],
@@ -188,6 +217,7 @@ def _description(state: GroupState) -> groups.GroupDescription:
                 committed=NOTHING_COMMITTED if row.committed is None else row.committed,
                 start_offset=row.start_offset,
                 end_offset=row.end_offset,
+                heir=row.heir,
                 unread_ms=state.unread_ms.get(row.queue, 0),
             )
             for row in state.queues

@@ -13,25 +13,24 @@ import msgspec
 
 from raftlog.base.errors import GroupNotFound, RaftlogError
 from raftlog.base.ids import Offset
-from raftlog.broker.groups import (
+from raftlog.broker.group_commands import (
     Assignment,
     DeleteGroup,
-    Group,
     GroupDeleted,
     GroupLeft,
     JoinGroup,
     LeaveGroup,
-    Member,
     SetSubscription,
     Subscription,
     SubscriptionSet,
 )
+from raftlog.broker.groups import Group, Member
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.sessions import Sessions
 from raftlog.service.unread import UnreadTimes
-from raftlog.wire.filters import EVERYTHING, RecordFilter
+from raftlog.wire.filters import RecordFilter
 
 PAGE_MAX: Final = 500
 """Rows in one answer to a list."""
@@ -49,6 +48,8 @@ class GroupQueue(msgspec.Struct, frozen=True, gc=False):
     committed: Offset | None
     start_offset: Offset
     end_offset: Offset
+    heir: str = ""
+    """Who gets it once the owner has released it."""
 
     @property
     def first_unread(self) -> Offset:
@@ -109,17 +110,17 @@ class GroupService:
         self,
         group: str,
         member: str,
-        topics: tuple[str, ...],
+        wanted: Subscription,
         reply: Reply[Assignment],
         *,
         session_ms: int,
         client: str = "",
-        wanted: RecordFilter = EVERYTHING,
+        life: int = 0,
     ) -> None:
         """Become a member; asking again is harmless.
 
-        ``BadName``, ``BadRequest`` (session, topics), ``TopicNotFound``,
-        ``SubscriptionConflict`` or ``LimitReached`` if not.
+        ``BadName``, ``BadRequest`` (session, topics, assignor), ``TopicNotFound``,
+        ``SubscriptionConflict``, ``Fenced`` (life) or ``LimitReached`` if not.
         """
 
         def joined(outcome: Assignment | RaftlogError) -> None:
@@ -128,7 +129,10 @@ class GroupService:
             reply(outcome)
 
         def make() -> JoinGroup:
-            return JoinGroup(group, member, topics, session_ms, client, wanted)
+            return JoinGroup(
+                *(group, member, wanted.topics, session_ms, client),
+                *(wanted.wanted, wanted.assignor, life),
+            )
 
         propose(self._replica, make, Assignment, joined)
 
@@ -138,6 +142,7 @@ class GroupService:
         topics: tuple[str, ...],
         wanted: RecordFilter,
         version: int,
+        assignor: str,
         reply: Reply[SubscriptionSet],
     ) -> None:
         """Change what a group reads; asking again is harmless.
@@ -146,13 +151,15 @@ class GroupService:
         version than the one that is to be replaced.
         """
         propose(
-            *(self._replica, lambda: SetSubscription(group, topics, wanted, version)),
+            *(self._replica, lambda: SetSubscription(group, topics, wanted, version, assignor)),
             *(SubscriptionSet, reply),
         )
 
-    def leave(self, group: str, member: str, reply: Reply[GroupLeft]) -> None:
-        """Be a member no more; harmless if it is none."""
-        propose(self._replica, lambda: LeaveGroup(group, member), GroupLeft, reply)
+    def leave(self, group: str, member: str, reply: Reply[GroupLeft], *, life: int = 0) -> None:
+        """Be a member no more; harmless if it is none, or a later process runs as it."""
+        propose(
+            *(self._replica, lambda: LeaveGroup(group, member, life=life), GroupLeft, reply),
+        )
 
     def delete(self, group: str, reply: Reply[GroupDeleted]) -> None:
         """Forget a group and its offsets; ``GroupInUse`` if it has members."""
@@ -202,7 +209,7 @@ class GroupService:
 
     def _state(self, group: Group) -> GroupState:
         claims = dict(self._machine.claims.of_group(group.name))
-        owners = group.owners
+        owners, shares = group.owners, self._machine.groups.shares.of_group(group.name)
         members = tuple(member for _, member in sorted(group.members.items()))
         rows = []
         for number in sorted(claims.keys() | owners.keys()):
@@ -219,6 +226,7 @@ class GroupService:
                     None if claim is None else claim.committed,
                     queue.start_offset,
                     queue.end_offset,
+                    shares[number].heir if number in shares else "",
                 )
             )
         return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))

@@ -90,13 +90,13 @@ class ClientHandlers:
     def __init__(self, shards: Mapping[ShardId, ShardService]) -> None:
         self._shards = shards
         with_, groups, members = self._with, group_handlers, member_handlers
-        halves = transaction_handlers
         leases = lease_handlers
         self.by_method: Final[Mapping[int, Handler]] = {
             Method.APPEND: self._append,
             Method.READ: self._read,
             Method.END_OFFSET: with_(lambda shard: shard.read, record_handlers.end_offset),
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
+            Method.SEARCH: with_(lambda shard: shard.filters, record_handlers.search),
             Method.STATUS: with_(lambda shard: shard, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
             Method.DRAIN: self._drain,
@@ -117,6 +117,7 @@ class ClientHandlers:
             Method.GROUP_CLAIM: with_(lambda shard: shard.claims, groups.claim),
             Method.GROUP_COMMIT: with_(lambda shard: shard.claims, groups.commit),
             Method.GROUP_SEEK: with_(lambda shard: shard.claims, groups.seek),
+            Method.GROUP_RELEASE: with_(lambda shard: shard.claims, groups.release),
             Method.GROUP_SUBSCRIBE: with_(lambda shard: shard.groups, groups.subscribe),
             Method.GROUP_DESCRIBE: with_(lambda shard: shard.groups, groups.describe),
             Method.GROUP_LIST: with_(lambda shard: shard.groups, groups.list_),
@@ -127,13 +128,7 @@ class ClientHandlers:
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
             Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
-            Method.TRANSACTOR_INIT: with_(lambda shard: shard.transactions, halves.init),
-            Method.HALVES_STAGE: self._with_durability(halves.stage),
-            Method.TRANSACTIONS_DECIDE: self._with_durability(halves.decide),
-            Method.TRANSACTION_LIST: with_(lambda shard: shard.transactions, halves.list_),
-            Method.TRANSACTION_RESOLVE: with_(lambda shard: shard.transactions, halves.resolve),
-            Method.CHECKS_POLL: with_(lambda shard: shard.checks, halves.poll),
-            Method.CHECKS_ANSWER: with_(lambda shard: shard.checks, halves.answer),
+            **self._of_transactions(),
             Method.DELAYED_APPEND: self._append_delayed,
             Method.DELAYED_CANCEL: with_(lambda shard: shard.delays, delay_handlers.cancel),
             Method.DELAYED_LIST: with_(lambda shard: shard.delays, delay_handlers.list_),
@@ -159,6 +154,18 @@ class ClientHandlers:
                 handle(use_cases(shard), request)
 
         return handler
+
+    def _of_transactions(self) -> Mapping[int, Handler]:
+        with_, halves = self._with, transaction_handlers
+        return {
+            Method.TRANSACTOR_INIT: with_(lambda shard: shard.transactions, halves.init),
+            Method.HALVES_STAGE: self._with_durability(halves.stage),
+            Method.TRANSACTIONS_DECIDE: self._with_durability(halves.decide),
+            Method.TRANSACTION_LIST: with_(lambda shard: shard.transactions, halves.list_),
+            Method.TRANSACTION_RESOLVE: with_(lambda shard: shard.transactions, halves.resolve),
+            Method.CHECKS_POLL: with_(lambda shard: shard.checks, halves.poll),
+            Method.CHECKS_ANSWER: with_(lambda shard: shard.checks, halves.answer),
+        }
 
     def _with_durability(
         self, handle: Callable[[TransactionService, str, ClientRequest], None]

@@ -6,6 +6,7 @@
        leader is at 6        --> the assignment of 6, at once
        leader is at 5        --> waits; woken by apply when 6 begins, else ends in time
        not a member          --> UnknownMember: join again
+       in an earlier life    --> Fenced: another process runs as this member now
        this node follows     --> NotLeader: it keeps no sessions
 
 What a heartbeat is told never goes back: a leader that has not applied yet what
@@ -17,9 +18,11 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import NotLeader, RaftlogError, Throttled, UnknownMember
+from raftlog.base.errors import Fenced, NotLeader, RaftlogError, Throttled, UnknownMember
 from raftlog.base.ids import Index
-from raftlog.broker.groups import Assignment
+from raftlog.broker.group_commands import (
+    Assignment,
+)
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.ports import Scheduler
 from raftlog.service.ports import ShardReplica
@@ -38,6 +41,7 @@ class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     member: str
     generation: int
     wait_ns: int = 0
+    life: int = 0
 
 
 OnAssignment = Callable[[Assignment | RaftlogError], None]
@@ -124,10 +128,15 @@ class Beating:
         group = service.machine.groups.get(beat.group)
         member = group.members.get(beat.member) if group is not None else None
         known = group is not None and member is not None and group.generation >= beat.generation
+        known = known and member is not None and member.life >= beat.life
         if not known and not self._is_sure:
             self._make_sure()
-        elif group is None or member is None:
+        elif group is None or member is None or member.life < beat.life:
             self._end(UnknownMember(f"{beat.member!r} is no member of {beat.group!r}; join again"))
+        elif member.life > beat.life:
+            self._end(
+                Fenced(f"a later process runs as member {beat.member!r} of group {beat.group!r}")
+            )
         else:
             if self._waiter is None:  # woken is not heard
                 service.sessions.heard(beat.group, beat.member, member.session_ms)

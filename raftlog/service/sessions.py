@@ -19,7 +19,9 @@ at when it is due, and put back for as long as the member has left.
 from heapq import heappop, heappush
 from typing import Final
 
-from raftlog.broker.groups import LeaveGroup
+from raftlog.broker.group_commands import (
+    LeaveGroup,
+)
 from raftlog.broker.machine import BrokerMachine
 from raftlog.node.ports import Scheduler, Timer
 from raftlog.service.ports import ShardReplica
@@ -171,7 +173,7 @@ class Sessions:
         until_ns = max(session.heard_ns, self._since_ns) + session_ns
         if until_ns <= now_ns:
             self.expired += 1
-            propose_unheard(self._replica, LeaveGroup(name, member, expired=True))
+            propose_unheard(self._replica, LeaveGroup(name, member, expired=True, life=row.life))
             # If nothing comes of it, it is proposed again after another session.
             until_ns = now_ns + session_ns
         self._wait_until(until_ns, name, member, session)

@@ -15,6 +15,7 @@ from raftlog.wire.schema import (
     members,
     producers,
     quotas,
+    search,
     topics,
     transactions,
 )
@@ -53,6 +54,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.GROUP_CLAIM: Exchange(groups.ClaimQueue, groups.QueueClaimed),
     Method.GROUP_COMMIT: Exchange(groups.CommitOffsets, groups.OffsetsCommitted),
     Method.GROUP_SEEK: Exchange(groups.SeekGroup, groups.GroupSought, changes=True),
+    Method.GROUP_RELEASE: Exchange(groups.ReleaseQueues, groups.QueuesReleased),
     Method.GROUP_SUBSCRIBE: Exchange(groups.SetSubscription, groups.SubscriptionSet),
     Method.GROUP_DESCRIBE: Exchange(groups.DescribeGroup, groups.GroupDescription),
     Method.GROUP_LIST: Exchange(groups.ListGroups, groups.GroupsListed),
@@ -91,6 +93,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
+    Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack, a transaction's decision) counts as
@@ -121,6 +124,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "Claim": Method.GROUP_CLAIM,
     "Commit": Method.GROUP_COMMIT,
     "Seek": Method.GROUP_SEEK,
+    "Release": Method.GROUP_RELEASE,
     "GroupSubscribe": Method.GROUP_SUBSCRIBE,
     "GroupDescribe": Method.GROUP_DESCRIBE,
     "GroupList": Method.GROUP_LIST,
@@ -153,6 +157,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "QuotaSet": Method.QUOTA_SET,
     "QuotaRemove": Method.QUOTA_REMOVE,
     "QuotaList": Method.QUOTA_LIST,
+    "Search": Method.SEARCH,
 }
 """Which method each rpc of that service is."""
 

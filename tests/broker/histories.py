@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from random import Random
 
+from raftlog.base.assignors import ASSIGNORS
 from raftlog.base.entry import Entry
 from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
@@ -11,7 +12,13 @@ from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import dead_letter_parts
 from raftlog.broker.delays import CancelDelayed, Delay
 from raftlog.broker.flights import BLOCKED, Flight
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
+from raftlog.broker.groups import Member
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -24,6 +31,7 @@ from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
+from raftlog.broker.shares import ReleaseQueues, Share
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -75,9 +83,10 @@ class History:
             *[self._join] * 3,
             *[self._leave] * 4,
             *[self._delete_group] * 3,
-            self._subscribe,
+            *[self._subscribe] * 2,
             *[self._claim] * 3,
-            *[self._commit] * 4,
+            *[self._release] * 2,
+            *[self._commit] * 5,
             self._seek,
             *[self._open] * 2,
             *[self._receive] * 5,
@@ -87,7 +96,7 @@ class History:
             *[self._cancel] * 2,
             *[self._relocate] * 2,
             *[self._trim] * 2,
-            *[self._init_transactor, self._resolve],
+            *[self._init_transactor, self._resolve, self._resolve],
             *[self._half] * 6,
             *[self._decide] * 4,
             *[self._answer] * 2,
@@ -190,8 +199,17 @@ class History:
         group = self.machine.groups.get(name)
         if group is not None and self.random.random() < 0.8:
             known = group.subscription
-            return JoinGroup(name, self._member(), known.topics, 1_000, "", known.wanted)
-        return JoinGroup(name, self._member(), self._topics(), 1_000)
+            return JoinGroup(
+                *(name, self._member(), known.topics, 1_000, "", known.wanted),
+                life=self._life(),
+            )
+        assignor = self.random.choice(("", *ASSIGNORS))
+        return JoinGroup(
+            *(name, self._member(), self._topics(), 1_000), assignor=assignor, life=self._life()
+        )
+
+    def _life(self) -> int:
+        return self.random.choice((0, 0, 0, 1, 2))
 
     def _topics(self) -> tuple[str, ...]:
         return tuple(self.random.sample([*NAMES, KEPT], self.random.randrange(1, 3)))
@@ -202,11 +220,28 @@ class History:
         version = 0 if group is None else group.subscription.version
         wanted = RecordFilter((), self.random.choice(("", "x = 1")))
         return SetSubscription(
-            name, self._topics(), wanted, self.random.choice((0, version, version + 1))
+            *(name, self._topics(), wanted, self.random.choice((0, version, version + 1))),
+            self.random.choice(("", *ASSIGNORS)),
         )
 
     def _leave(self) -> CommandValue:
-        return LeaveGroup(self._group(), self._member())
+        member = self._some_member()
+        return LeaveGroup(member.group, member.id, life=self.random.choice((0, member.life)))
+
+    def _some_member(self) -> Member:
+        members = list(self.machine.groups.members.rows.values())
+        if not members:
+            return Member(self._group(), self._member(), 1_000, "")
+        return self.random.choice(members)
+
+    def _release(self) -> CommandValue:
+        """Mostly one that was revoked."""
+        rows = list(self.machine.groups.shares.table.rows.values())
+        row = self.random.choice(rows) if rows else Share(self._group(), FIRST, "m", 1)
+        member = self.machine.groups.members.get((row.group, row.owner))
+        revoked = max(0, row.revoked + self.random.choice((0, 0, 0, -1)))
+        life = 0 if member is None else member.life
+        return ReleaseQueues(row.group, row.owner, ((row.queue, revoked),), life)
 
     def _delete_group(self) -> CommandValue:
         return DeleteGroup(self.random.choice([*GROUPS, *QUEUE_GROUPS[:1]]))
@@ -223,8 +258,17 @@ class History:
         return max(0, generation + self.random.choice((0, 0, 0, -1, 1)))
 
     def _claim(self) -> CommandValue:
-        group = self._group()
-        return ClaimQueue(group, self._queue(), self._generation(group), self._member())
+        member = self._some_member()
+        group = self.machine.groups.get(member.group)
+        life = self.random.choice((0, member.life, member.life))
+        is_member = group is not None and member.id in group.members
+        if group is not None and is_member and self.random.random() < 0.7:  # one of its own
+            assigned = group.assignment(member.id).queues
+            if assigned:
+                queue = self.random.choice(assigned)
+                return ClaimQueue(group.name, queue.queue, queue.since, member.id, life)
+        generation = self._generation(member.group)
+        return ClaimQueue(member.group, self._queue(), generation, self._member(), life)
 
     def _commit(self) -> CommandValue:
         claims = list(self.machine.claims.table.rows.values())
@@ -234,7 +278,8 @@ class History:
         offset = (claim.committed or 0) + self.random.choice((0, 1, 2, -1))
         offsets = ((claim.queue, max(0, offset)),)
         member = claim.member or self._member()
-        return CommitOffsets(claim.group, member, claim.generation, offsets)
+        life = self.random.choice((0, claim.life, claim.life))
+        return CommitOffsets(claim.group, member, claim.generation, offsets, life)
 
     def _seek(self) -> CommandValue:
         queue = self.machine.queues.get(self._queue())

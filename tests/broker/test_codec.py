@@ -11,7 +11,12 @@ from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, read_command, write_command
 from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import CancelDelayed
-from raftlog.broker.groups import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import (
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+    SetSubscription,
+)
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -22,6 +27,7 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
+from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import (
     AlterTopic,
@@ -45,7 +51,9 @@ GOOD: list[CommandValue] = [
     InitProducer(),
     FenceProducer(0, 1 << 16, 1),
     JoinGroup("g", "m", ("t", "u"), 1_000, "café", RecordFilter(("a",), "x = 1")),
-    SetSubscription("g", ("t", "u"), RecordFilter(("a",), "x = 1"), 3),
+    JoinGroup("g", "m", ("t",), 1_000, assignor="sticky", life=7),
+    SetSubscription("g", ("t", "u"), RecordFilter(("a",), "x = 1"), 3, "cooperative"),
+    ReleaseQueues("g", "m", ((1, 5), (2, 6)), 7),
     LeaveGroup("g", "m", expired=True),
     DeleteGroup("g"),
     ClaimQueue("g", 1, 3, "m"),
@@ -105,6 +113,13 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
         BadRequest,
     ),
     "a topic twice": (lambda: SetSubscription("g", ("t", "t")), BadRequest),
+    "no assignor": (lambda: JoinGroup("g", "m", ("t",), 1_000, assignor="best"), BadRequest),
+    "a new assignor that is none": (
+        lambda: SetSubscription("g", ("t",), assignor="Range"),
+        BadRequest,
+    ),
+    "a queue released twice": (lambda: ReleaseQueues("g", "m", ((1, 5), (1, 6))), BadRequest),
+    "nothing released": (lambda: ReleaseQueues("g", "m", ()), BadRequest),
     "a long filter": (
         lambda: SetSubscription("g", ("t",), RecordFilter((), "x" * 1025)),
         BadRequest,

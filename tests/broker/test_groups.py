@@ -28,7 +28,7 @@ from raftlog.broker.claims import (
     QueueClaimed,
     SeekGroup,
 )
-from raftlog.broker.groups import (
+from raftlog.broker.group_commands import (
     Assignment,
     DeleteGroup,
     GroupDeleted,
@@ -39,6 +39,7 @@ from raftlog.broker.groups import (
     Subscription,
     SubscriptionSet,
 )
+from raftlog.broker.shares import AssignedQueue
 from raftlog.broker.topics import AlterTopic, DeleteTopic, MoveStart, TopicChanges
 from raftlog.wire.filters import EVERYTHING, record_filter
 from tests.broker.logs import Shard, append, batch_of
@@ -63,7 +64,7 @@ def start_of(committed: int | None, end: int) -> QueueClaimed:
 
 
 def owned(shard: Shard, member: str, group: str = "g") -> list[int]:
-    return [queue for queue, _, _ in shard.machine.groups.assignment(group, member).queues]
+    return [each.queue for each in shard.machine.groups.assignment(group, member).queues]
 
 
 # -- assignment
@@ -90,8 +91,9 @@ def test_members_share_out_each_topic_of_the_group() -> None:
     assert shard.machine.groups.assignment("g", "a") == Assignment(
         2,
         (
-            *((orders[0], "orders", 0), (orders[1], "orders", 1)),
-            (payments[0], "payments", 0),
+            AssignedQueue(orders[0], "orders", 0, 2),
+            AssignedQueue(orders[1], "orders", 1, 2),
+            AssignedQueue(payments[0], "payments", 0, 2),
         ),
         Subscription(("orders", "payments"), version=1),
     )
@@ -110,7 +112,9 @@ def test_joining_again_unchanged_begins_no_generation() -> None:
     """A lost reply is asked for again; a rebalance for that would stop everybody."""
     shard = Shard()
     (queue,) = shard.topic()
-    expected = Assignment(1, ((queue, "orders", 0),), Subscription(("orders",), version=1))
+    expected = Assignment(
+        1, (AssignedQueue(queue, "orders", 0, 1),), Subscription(("orders",), version=1)
+    )
     assert [shard(join("a")), shard(join("a"))] == [expected, expected]
     assert shard(join("a", client="new name")) == expected
     assert shard.machine.groups.find("g").members["a"].client == "new name"
@@ -184,7 +188,7 @@ def test_a_member_that_wants_something_else_is_refused_with_both_shown() -> None
         outcome = shard(JoinGroup("g", "c", topics, SESSION_MS, "", wanted))
         assert isinstance(outcome, SubscriptionConflict)
         text = str(outcome)
-        assert "reads orders (tags paid; filter amount > 5), version 1;" in text
+        assert "reads orders (tags paid; filter amount > 5), range, version 1;" in text
         assert f"wants {', '.join(topics)} ({wanted})" in text
     shard.all_of(LeaveGroup("g", "a"), LeaveGroup("g", "b"))
     assert shard.refusal(join("a")) is SubscriptionConflict, "an empty group still has its own"

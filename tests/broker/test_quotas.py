@@ -6,7 +6,12 @@ from raftlog.base.errors import BadName, BadRequest, LimitReached, TopicNotFound
 from raftlog.broker import quotas
 from raftlog.broker.claims import ClaimQueue, CommitOffsets
 from raftlog.broker.codec import write_command
-from raftlog.broker.groups import Assignment, DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.group_commands import (
+    Assignment,
+    DeleteGroup,
+    JoinGroup,
+    LeaveGroup,
+)
 from raftlog.broker.quotas import ANY_CLIENT, Quota, QuotaRemoved, RemoveQuota, SetQuota
 from raftlog.broker.topics import (
     AlterTopic,

@@ -96,6 +96,23 @@ def test_a_group_may_read_from_followers(shell: Shell, topic: str) -> None:
     assert values(shell, topic, *bounded) == [4, 5, 6, 7, 8, 9]
 
 
+def test_a_group_shares_its_queues_out_as_it_is_told(shell: Shell, topic: str) -> None:
+    """And a member may have a fixed name."""
+    name = f"c-{topic}"
+    options = ("--group", name, "--assignor", "cooperative", "--member", "desk-1", "--count", "3")
+    assert len(values(shell, topic, *options)) == 3
+    described = shell.json("group", "describe", name)
+    assert described["subscription"]["assignor"] == "cooperative"
+    assert [(each["member"], each["static"]) for each in described["members"]] == [
+        ("desk-1", True)
+    ]
+    text = shell.text("group", "describe", name)
+    assert "shares its queues out: cooperative\n" in text
+    assert "member desk-1" in text
+    told = shell.json("group", "subscribe", name, topic, "--assignor", "sticky")
+    assert told == {"group": name, "version": 2}
+
+
 def test_a_group_may_begin_at_the_end(shell: Shell, topic: str) -> None:
     """Where nothing was committed."""
     assert values(shell, topic, "--group", f"l-{topic}", "--from", "latest") == []
@@ -162,6 +179,8 @@ def test_a_member_that_joins_does_not_end_the_others(
         (["orders", "--format", "%x"], Exit.USAGE, "'%x' at position 1, which means nothing"),
         (["orders", "--format", "%v", "-o", "json"], Exit.USAGE, "leave out -o json"),
         (["orders", "--group", "g", "--queue", "0"], Exit.USAGE, "leave out --queue"),
+        (["orders", "--member", "m"], Exit.USAGE, "give --group"),
+        (["orders", "--group", "g", "--assignor", "best"], Exit.FAILED, "no assignor"),
         (["orders", "--group", "g", "--from", "5"], Exit.USAGE, "raftlog group seek"),
         (["orders", "--group", "no good"], Exit.FAILED, "'-', not 'no good'; choose"),
         (["orders", "--staleness", "5"], Exit.USAGE, "'5' is no duration; write one like 500ms"),

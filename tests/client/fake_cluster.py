@@ -17,7 +17,9 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import NotLeader, RaftlogError
 from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
 from raftlog.broker.codec import CommandValue, write_command
-from raftlog.broker.groups import LeaveGroup
+from raftlog.broker.group_commands import (
+    LeaveGroup,
+)
 from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler

@@ -51,9 +51,26 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(asynchronous, cluster), tmp_path).splitlines()
         of_thread = run_example(seeded(synchronous, cluster), tmp_path)
+        (example,) = examples_of("share-a-group.md")
+        shared = run_example(seeded(example, cluster), tmp_path).splitlines()
 
     assert printed == ["receipt orders 0 fsync", "consumed 1003", "read 1003"]
     assert of_thread == "0 0\n"
+    assert shared == [
+        *("assigned: [0, 1]", "revoked: [1]"),
+        *("10 handed out, 10 of them different", "revoked: [0]"),
+    ]
+
+
+def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
+    """Five jobs: one fails once, one can't be handled at all."""
+    (example,) = examples_of("queue-groups.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    done = sorted(f"done: b'job {number}' attempt 1" for number in range(3))
+    assert sorted(printed[:-1]) == [*done, "done: b'job 4' attempt 2"]
+    assert printed[-1] == "dead letter: b'job 3' b'no such account'"
 
 
 def test_a_half_message_is_committed_and_another_rolled_back(tmp_path: Path) -> None:
@@ -118,8 +135,30 @@ def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:
     assert printed[4].index("!") == printed[5].index("^")
 
 
+def test_a_program_finds_messages(tmp_path: Path) -> None:
+    """By a key, until it has enough; and by place alone."""
+    (program,) = examples_of("find-messages.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert [line.split(maxsplit=1)[1] for line in printed[:3]] == [
+        "b'42 EUR'",
+        "b'142 EUR'",
+        "b'242 EUR'",
+    ]
+    assert printed[3:] == ["3 found", "first of queue 3 0"]
+
+
 @pytest.mark.parametrize(
-    "page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md", "filters.md"]
+    "page",
+    [
+        "topics.md",
+        "pub-and-sub.md",
+        "store-once.md",
+        "quotas.md",
+        "filters.md",
+        "find-messages.md",
+    ],
 )
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Each in a shell of its own, one after the other."""

@@ -15,9 +15,13 @@ from raftlog.client.groups import Groups
 from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
+from raftlog.client.messages import Messages
 from raftlog.client.producer import Producer
+from raftlog.client.queue_groups import QueueGroups
+from raftlog.client.queue_message import QueueMessage
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
+from raftlog.client.search import Search
 from raftlog.client.topics import Topics
 from raftlog.client.transactions import OpenTransaction, Transactions
 
@@ -29,12 +33,16 @@ CLASSES: Final = (
     Half,
     Transactions,
     Consumer,
+    QueueMessage,
+    QueueGroups,
     Reader,
     Topics,
     Groups,
     DelayedMessages,
     Members,
     Quotas,
+    Messages,
+    Search,
 )
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
@@ -50,7 +58,8 @@ def section(name: str) -> str:
 def shown(kind: type[Any]) -> list[str]:
     """Return what the reference shows of a class: names, with their parameters."""
     names = []
-    for name, member in vars(kind).items():
+    members = [pair for owner in (*kind.__bases__, kind) for pair in vars(owner).items()]
+    for name, member in members:
         if name.startswith("_"):
             continue
         if isinstance(member, property):

@@ -88,7 +88,18 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
     counts = (
         *("MESSAGES", "COMMANDS", "RECORDS", "CONNECTION", "VOTERS", "LEARNERS", "PROPOSALS"),
         *("RPCS", "TOPICS", "QUEUES", "ROWS", "GROUPS", "MEMBERS", "CLAIMS", "OFFSETS"),
-        *("CHARACTERS", "DUE", "TAGS", "READS", "IDS", "QUOTAS", "CURSORS", "KEYS", "ATTEMPTS"),
+        *(
+            "CHARACTERS",
+            "DUE",
+            "SHARES",
+            "TAGS",
+            "READS",
+            "IDS",
+            "QUOTAS",
+            "CURSORS",
+            "KEYS",
+            "ATTEMPTS",
+        ),
         *("DELAYS", "TRANSACTIONS", "TRANSACTORS", "DECISIONS", "INTERVALS", "CHECKS"),
     )
     found = {name: value for name, value in vars(limits).items() if name.isupper()}

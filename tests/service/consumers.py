@@ -4,7 +4,12 @@ from typing import cast
 
 from raftlog.base.errors import RaftlogError
 from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
-from raftlog.broker.groups import Assignment, GroupDeleted, GroupLeft
+from raftlog.broker.group_commands import (
+    Assignment,
+    GroupDeleted,
+    GroupLeft,
+    Subscription,
+)
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.claims import ClaimService
 from raftlog.service.groups import GroupService, GroupState, Page
@@ -85,23 +90,29 @@ class Consumers:
         *topics: str,
         session_ms: int = SESSION_MS,
         group: str = "billing",
+        assignor: str = "",
+        life: int = 0,
     ) -> Assignment:
         """Join, successfully."""
         names = topics or ("orders",)
-        self.groups.join(group, member, names, self.answers.append, session_ms=session_ms)
+        self.groups.join(
+            *(group, member, Subscription(names, assignor=assignor), self.answers.append),
+            session_ms=session_ms,
+            life=life,
+        )
         self.replica.commit()
         assignment = self.told()
         assert isinstance(assignment, Assignment), assignment
         return assignment
 
-    def beat(self, member: str, generation: int, wait_ns: int = 0) -> Beating:
+    def beat(self, member: str, generation: int, wait_ns: int = 0, life: int = 0) -> Beating:
         """Send a heartbeat of a member."""
-        heartbeat = Heartbeat("billing", member, generation, wait_ns)
+        heartbeat = Heartbeat("billing", member, generation, wait_ns, life)
         return self.heartbeats.heartbeat(heartbeat, self.answers.append)
 
-    def claim(self, member: str, generation: int, queue: int) -> Answer:
+    def claim(self, member: str, generation: int, queue: int, life: int = 0) -> Answer:
         """Claim a queue; return what was told."""
-        self.claims.claim("billing", member, generation, queue, self.answers.append)
+        self.claims.claim("billing", member, generation, queue, self.answers.append, life=life)
         self.replica.commit()
         return self.told()
 

@@ -17,7 +17,11 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
-from raftlog.broker.groups import GroupDeleted, GroupLeft
+from raftlog.broker.group_commands import (
+    GroupDeleted,
+    GroupLeft,
+    Subscription,
+)
 from raftlog.service import groups
 from raftlog.service.groups import GroupState, Page
 from tests.service.consumers import SESSION_MS, Answer, Consumers
@@ -48,9 +52,9 @@ def test_the_queues_of_a_topic_are_shared_out_among_the_members(world: Consumers
     """In the order of their ids; asking again changes nothing."""
     first, second = world.queues()
     alone = world.join("m1")
-    assert [queue for queue, _, _ in alone.queues] == [first, second]
+    assert [each.queue for each in alone.queues] == [first, second]
     shared = world.join("m0")
-    assert [queue for queue, _, _ in shared.queues] == [first]
+    assert [each.queue for each in shared.queues] == [first]
     assert shared.generation > alone.generation
     assert world.join("m0") == shared
 
@@ -70,14 +74,18 @@ BAD_JOINS: dict[str, tuple[str, str, tuple[str, ...], int, type[RaftlogError]]] 
 def test_a_malformed_join_is_refused_before_it_is_proposed(world: Consumers, case: str) -> None:
     """What apply would refuse for its form alone never gets into the log."""
     group, member, topics, session_ms, expected = BAD_JOINS[case]
-    world.groups.join(group, member, topics, world.answers.append, session_ms=session_ms)
+    world.groups.join(
+        group, member, Subscription(topics), world.answers.append, session_ms=session_ms
+    )
     assert isinstance(world.told(), expected)
     assert world.replica.proposed == 0
 
 
 def test_a_topic_that_does_not_exist_cannot_be_subscribed_to(world: Consumers) -> None:
     """A consumer of a misspelt topic would wait for ever."""
-    world.groups.join("billing", "m1", ("oders",), world.answers.append, session_ms=SESSION_MS)
+    world.groups.join(
+        "billing", "m1", Subscription(("oders",)), world.answers.append, session_ms=SESSION_MS
+    )
     world.replica.commit()
     error = world.told()
     assert isinstance(error, TopicNotFound)
@@ -116,7 +124,9 @@ def test_a_claim_of_a_member_whose_join_is_applied_meanwhile_holds(world: Consum
     """n1 commits the join and dies; the member claims at n2 before n2 has applied it."""
     first, _ = world.queues()
     world.claims.claim("billing", "m1", 1, first, world.answers.append)
-    world.groups.join("billing", "m1", ("orders",), lambda _: None, session_ms=SESSION_MS)
+    world.groups.join(
+        "billing", "m1", Subscription(("orders",)), lambda _: None, session_ms=SESSION_MS
+    )
     world.replica.commit()
     world.replica.confirm()
     world.replica.commit()

@@ -4,7 +4,10 @@ import pytest
 
 from raftlog.base.errors import NotLeader, UnknownMember
 from raftlog.base.ids import NodeId
-from raftlog.broker.groups import Assignment
+from raftlog.broker.group_commands import (
+    Assignment,
+    Subscription,
+)
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
@@ -39,7 +42,7 @@ def test_a_generation_that_the_member_does_not_know_is_told_at_once(world: Consu
     assignment = world.told()
     assert isinstance(assignment, Assignment)
     assert assignment.generation == generation
-    assert [queue for queue, _, _ in assignment.queues] == [first]
+    assert [each.queue for each in assignment.queues] == [first]
 
 
 def test_a_new_generation_ends_the_wait(world: Consumers) -> None:
@@ -47,7 +50,9 @@ def test_a_new_generation_ends_the_wait(world: Consumers) -> None:
     generation = world.join("m1").generation
     world.beat("m1", generation, wait_ns=SECOND)
     assert world.answers == []
-    world.groups.join("billing", "m2", ("orders",), lambda _: None, session_ms=SESSION_MS)
+    world.groups.join(
+        "billing", "m2", Subscription(("orders",)), lambda _: None, session_ms=SESSION_MS
+    )
     world.replica.commit()
     assert generation_told(world) == generation + 1
     assert len(world.heartbeats.waiting) == 0
@@ -68,7 +73,9 @@ def test_another_group_s_generation_wakes_nobody(world: Consumers) -> None:
     """Ten thousand idle groups cost a busy one nothing."""
     generation = world.join("m1").generation
     world.beat("m1", generation, wait_ns=SECOND)
-    world.groups.join("other", "m1", ("orders",), lambda _: None, session_ms=SESSION_MS)
+    world.groups.join(
+        "other", "m1", Subscription(("orders",)), lambda _: None, session_ms=SESSION_MS
+    )
     world.replica.commit()
     assert (world.answers, len(world.heartbeats.waiting)) == ([], 1)
 

@@ -5,7 +5,9 @@ import pytest
 from raftlog.base.errors import Unavailable
 from raftlog.broker import index
 from raftlog.broker.claims import ClaimQueue, CommitOffsets
-from raftlog.broker.groups import JoinGroup
+from raftlog.broker.group_commands import (
+    JoinGroup,
+)
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import retention

@@ -32,6 +32,8 @@ class JoinGroup(_message.Message):
     SESSION_MS_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    ASSIGNOR_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     member: _builtins.str
     """drawn by the client, so that asking again is harmless"""
@@ -39,6 +41,12 @@ class JoinGroup(_message.Message):
     """silent for so long: expired"""
     client: _builtins.str
     """a name for people"""
+    assignor: _builtins.str
+    """range, sticky or cooperative; empty: the group's, at first range"""
+    life: _builtins.int
+    """Of a static member: a number that rises with each process of this name, as the one of
+    ProducerBegun does. The newest takes its queues over; the others are fenced. 0: not static.
+    """
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -52,10 +60,12 @@ class JoinGroup(_message.Message):
         session_ms: _builtins.int = ...,
         client: _builtins.str = ...,
         filter: _client_pb2.RecordFilter | None = ...,
+        assignor: _builtins.str = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "filter", b"filter", "group", b"group", "member", b"member", "session_ms", b"session_ms", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "client", b"client", "filter", b"filter", "group", b"group", "life", b"life", "member", b"member", "session_ms", b"session_ms", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -68,8 +78,10 @@ class Subscription(_message.Message):
     TOPICS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ASSIGNOR_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """raised by every change"""
+    assignor: _builtins.str
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -80,10 +92,11 @@ class Subscription(_message.Message):
         topics: _abc.Iterable[_builtins.str] | None = ...,
         filter: _client_pb2.RecordFilter | None = ...,
         version: _builtins.int = ...,
+        assignor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "topics", b"topics", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "filter", b"filter", "topics", b"topics", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -96,20 +109,30 @@ class AssignedQueue(_message.Message):
     QUEUE_FIELD_NUMBER: _builtins.int
     TOPIC_FIELD_NUMBER: _builtins.int
     PLACE_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     topic: _builtins.str
     place: _builtins.int
     """which of the topic's queues, from 0"""
+    since: _builtins.int
+    """claim it in this generation, once, and commit in it"""
+    revoked: _builtins.int
+    """In which generation another member became its heir (cooperative): finish, commit, and
+    release it. 0: none is.
+    """
     def __init__(
         self,
         *,
         queue: _builtins.int = ...,
         topic: _builtins.str = ...,
         place: _builtins.int = ...,
+        since: _builtins.int = ...,
+        revoked: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place", "queue", b"queue", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place", "queue", b"queue", "revoked", b"revoked", "since", b"since", "topic", b"topic"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -156,9 +179,12 @@ class SetSubscription(_message.Message):
     TOPICS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    ASSIGNOR_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     version: _builtins.int
     """which one it replaces; 0: whichever there is"""
+    assignor: _builtins.str
+    """empty: as before"""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -170,10 +196,11 @@ class SetSubscription(_message.Message):
         topics: _abc.Iterable[_builtins.str] | None = ...,
         filter: _client_pb2.RecordFilter | None = ...,
         version: _builtins.int = ...,
+        assignor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group", b"group", "topics", b"topics", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "filter", b"filter", "group", b"group", "topics", b"topics", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -213,10 +240,12 @@ class HeartbeatGroup(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     WAIT_MS_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     member: _builtins.str
     generation: _builtins.int
     wait_ms: _builtins.int
+    life: _builtins.int
     def __init__(
         self,
         *,
@@ -224,10 +253,11 @@ class HeartbeatGroup(_message.Message):
         member: _builtins.str = ...,
         generation: _builtins.int = ...,
         wait_ms: _builtins.int = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "member", b"member", "wait_ms", b"wait_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "life", b"life", "member", b"member", "wait_ms", b"wait_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,17 +269,20 @@ class LeaveGroup(_message.Message):
 
     GROUP_FIELD_NUMBER: _builtins.int
     MEMBER_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     member: _builtins.str
+    life: _builtins.int
     def __init__(
         self,
         *,
         group: _builtins.str = ...,
         member: _builtins.str = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "member", b"member"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "life", b"life", "member", b"member"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -280,10 +313,12 @@ class ClaimQueue(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     QUEUE_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     member: _builtins.str
     generation: _builtins.int
     queue: _builtins.int
+    life: _builtins.int
     def __init__(
         self,
         *,
@@ -291,10 +326,11 @@ class ClaimQueue(_message.Message):
         member: _builtins.str = ...,
         generation: _builtins.int = ...,
         queue: _builtins.int = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "member", b"member", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "life", b"life", "member", b"member", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -358,9 +394,11 @@ class CommitOffsets(_message.Message):
     MEMBER_FIELD_NUMBER: _builtins.int
     GENERATION_FIELD_NUMBER: _builtins.int
     OFFSETS_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     member: _builtins.str
     generation: _builtins.int
+    life: _builtins.int
     @_builtins.property
     def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueOffset]: ...
     def __init__(
@@ -370,10 +408,11 @@ class CommitOffsets(_message.Message):
         member: _builtins.str = ...,
         generation: _builtins.int = ...,
         offsets: _abc.Iterable[Global___QueueOffset] | None = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "member", b"member", "offsets", b"offsets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "life", b"life", "member", b"member", "offsets", b"offsets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -393,6 +432,81 @@ class OffsetsCommitted(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OffsetsCommitted: _TypeAlias = OffsetsCommitted  # noqa: Y015
+
+@_typing.final
+class RevokedQueue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    REVOKED_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    revoked: _builtins.int
+    """as it was assigned: another revocation is not meant"""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        revoked: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queue", b"queue", "revoked", b"revoked"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokedQueue: _TypeAlias = RevokedQueue  # noqa: Y015
+
+@_typing.final
+class ReleaseQueues(_message.Message):
+    """The member has finished with queues that were revoked: their heirs get them. Harmless when it
+    is asked again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    QUEUES_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    member: _builtins.str
+    life: _builtins.int
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevokedQueue]: ...
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        member: _builtins.str = ...,
+        queues: _abc.Iterable[Global___RevokedQueue] | None = ...,
+        life: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "life", b"life", "member", b"member", "queues", b"queues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseQueues: _TypeAlias = ReleaseQueues  # noqa: Y015
+
+@_typing.final
+class QueuesReleased(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GENERATION_FIELD_NUMBER: _builtins.int
+    generation: _builtins.int
+    def __init__(
+        self,
+        *,
+        generation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueuesReleased: _TypeAlias = QueuesReleased  # noqa: Y015
 
 @_typing.final
 class SeekGroup(_message.Message):
@@ -465,9 +579,12 @@ class GroupMember(_message.Message):
     CLIENT_FIELD_NUMBER: _builtins.int
     TOPICS_FIELD_NUMBER: _builtins.int
     SESSION_MS_FIELD_NUMBER: _builtins.int
+    LIFE_FIELD_NUMBER: _builtins.int
     member: _builtins.str
     client: _builtins.str
     session_ms: _builtins.int
+    life: _builtins.int
+    """of a static member; 0: it is none"""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -477,10 +594,11 @@ class GroupMember(_message.Message):
         client: _builtins.str = ...,
         topics: _abc.Iterable[_builtins.str] | None = ...,
         session_ms: _builtins.int = ...,
+        life: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "member", b"member", "session_ms", b"session_ms", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["client", b"client", "life", b"life", "member", b"member", "session_ms", b"session_ms", "topics", b"topics"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -497,6 +615,7 @@ class GroupQueue(_message.Message):
     COMMITTED_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
+    HEIR_FIELD_NUMBER: _builtins.int
     UNREAD_MS_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     topic: _builtins.str
@@ -507,6 +626,8 @@ class GroupQueue(_message.Message):
     """-1: none"""
     start_offset: _builtins.int
     end_offset: _builtins.int
+    heir: _builtins.str
+    """member that gets it once the owner has released it; empty: nobody"""
     unread_ms: _builtins.int
     """when the first unread record was stored, at the latest; 0: none is"""
     def __init__(
@@ -519,11 +640,12 @@ class GroupQueue(_message.Message):
         committed: _builtins.int = ...,
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
+        heir: _builtins.str = ...,
         unread_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "end_offset", b"end_offset", "owner", b"owner", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic", "unread_ms", b"unread_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "end_offset", b"end_offset", "heir", b"heir", "owner", b"owner", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic", "unread_ms", b"unread_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

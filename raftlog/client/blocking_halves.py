@@ -1,11 +1,14 @@
 """Half messages for threads (``raftlog.sync``)."""
 
+import asyncio
+from collections.abc import Callable
 from functools import wraps
 from types import TracebackType
 from typing import Any, Self
 
 from raftlog.client import halves as aio_halves
-from raftlog.client.faces import Face, blocking, on_loop
+from raftlog.client.blocking import Face, blocking, on_loop
+from raftlog.client.checking import Checker, UndecidedMessage, Verdict
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Receipt
 
@@ -85,3 +88,16 @@ class TransactionalProducer(Face[aio_halves.TransactionalProducer]):
     ) -> None:
         """Close."""
         self.close()
+
+
+def checking_in_threads(
+    checker: Callable[[UndecidedMessage], Verdict] | None,
+) -> Checker | None:
+    """Return a checker that blocks no loop."""
+    if checker is None:
+        return None
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        return await asyncio.to_thread(checker, message)
+
+    return check
