@@ -6,7 +6,8 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``), and ``QueueConsumer`` with its
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``, ``Verdict``,
+  ``UndecidedMessage``), and ``QueueConsumer`` with its
   ``QueueMessage``, ``Reject`` and ``Retry``;
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from raftlog import errors as errors
+    from raftlog.client.checking import UndecidedMessage as UndecidedMessage
+    from raftlog.client.checking import Verdict as Verdict
     from raftlog.client.client import Client as Client
     from raftlog.client.consumer import Consumer as Consumer
     from raftlog.client.handing_over import Sharing as Sharing
@@ -63,6 +66,8 @@ _HOMES: Final = {
     "Sharing": "raftlog.client.handing_over",
     "StateMachine": "raftlog.embedded",
     "StoredBatch": "raftlog.client.receipts",
+    "UndecidedMessage": "raftlog.client.checking",
+    "Verdict": "raftlog.client.checking",
 }
 
 __all__ = [
@@ -88,6 +93,8 @@ __all__ = [
     "Sharing",
     "StateMachine",
     "StoredBatch",
+    "UndecidedMessage",
+    "Verdict",
     "errors",
 ]
 

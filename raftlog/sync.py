@@ -28,18 +28,22 @@ from typing import Any, Final, Self, TypeVar
 from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
-from raftlog.client import groups as aio_groups
-from raftlog.client import later as aio_later
-from raftlog.client import members as aio_members
 from raftlog.client import messages as aio_messages
 from raftlog.client import producer as aio_producer
-from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
 from raftlog.client import search as aio_search
-from raftlog.client import topics as aio_topics
 from raftlog.client.blocking import Face as _Face
 from raftlog.client.blocking import blocking as _blocking
 from raftlog.client.blocking import on_loop as _on_loop
+from raftlog.client.blocking_admin import (
+    DelayedMessages,
+    Groups,
+    Members,
+    Quotas,
+    Topics,
+    Transactions,
+)
+from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
 from raftlog.client.blocking_queues import QueueConsumer, QueueGroups
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
@@ -50,42 +54,6 @@ R = TypeVar("R")
 CHUNK: Final = 100
 """Messages that cross from the loop's thread at once."""
 IDLE_S: Final = 1.0
-
-
-class Topics(_Face[aio_topics.Topics]):
-    """The topics of a cluster."""
-
-    create = _blocking(aio_topics.Topics.create)
-    alter = _blocking(aio_topics.Topics.alter)
-    delete = _blocking(aio_topics.Topics.delete)
-    describe = _blocking(aio_topics.Topics.describe)
-    offsets = _blocking(aio_topics.Topics.offsets)
-    list = _blocking(aio_topics.Topics.list)
-
-
-class Groups(_Face[aio_groups.Groups]):
-    """The consumer groups of a cluster."""
-
-    list = _blocking(aio_groups.Groups.list)
-    describe = _blocking(aio_groups.Groups.describe)
-    subscribe = _blocking(aio_groups.Groups.subscribe)
-    seek = _blocking(aio_groups.Groups.seek)
-    delete = _blocking(aio_groups.Groups.delete)
-
-
-class DelayedMessages(_Face[aio_later.DelayedMessages]):
-    """The delayed messages of a cluster."""
-
-    cancel = _blocking(aio_later.DelayedMessages.cancel)
-    list = _blocking(aio_later.DelayedMessages.list)
-
-
-class Quotas(_Face[aio_quotas.Quotas]):
-    """The quotas of a cluster."""
-
-    set = _blocking(aio_quotas.Quotas.set)
-    remove = _blocking(aio_quotas.Quotas.remove)
-    list = _blocking(aio_quotas.Quotas.list)
 
 
 class Search(_Face[aio_search.Search]):
@@ -125,17 +93,6 @@ class Messages(_Face[aio_messages.Messages]):
     def search(self, topic: str, **options: Any) -> Search:
         """Look for records; ``on_progress`` is called on the client's own thread."""
         return Search(self._thread, self._search(topic, **options))
-
-
-class Members(_Face[aio_members.Members]):
-    """The nodes of a cluster."""
-
-    list = _blocking(aio_members.Members.list)
-    add = _blocking(aio_members.Members.add)
-    promote = _blocking(aio_members.Members.promote)
-    demote = _blocking(aio_members.Members.demote)
-    remove = _blocking(aio_members.Members.remove)
-    prefer = _blocking(aio_members.Members.prefer)
 
 
 class Producer(_Face[aio_producer.Producer]):
@@ -394,6 +351,7 @@ class Client(_Face[aio.Client]):
     send_later = _blocking(aio.Client.send_later)
     resolve = _blocking(aio.Client.resolve)
     _producer = _on_loop(aio.Client.producer)
+    _transactional_producer = _on_loop(aio.Client.transactional_producer)
     _consumer = _on_loop(aio.Client.consumer)
     _queue_consumer = _on_loop(aio.Client.queue_consumer)
     _reader = _on_loop(aio.Client.reader)
@@ -437,6 +395,17 @@ class Client(_Face[aio.Client]):
     def producer(self, **options: Any) -> Producer:
         """Return a producer of its own name."""
         return Producer(self._thread, self._producer(**options))
+
+    @property
+    def transactions(self) -> Transactions:
+        """List half messages that nobody decided, and decide them by hand."""
+        return Transactions(self._thread, self._inner._transactions)
+
+    @wraps(aio.Client.transactional_producer)
+    def transactional_producer(self, name: str, **options: Any) -> TransactionalProducer:
+        """Return a producer of half messages; its checker runs in threads of its own."""
+        options["checker"] = checking_in_threads(options.get("checker"))
+        return TransactionalProducer(self._thread, self._transactional_producer(name, **options))
 
     @wraps(aio.Client.consumer)
     def consumer(self, group: str, topics: str | Sequence[str], **options: Any) -> Consumer:

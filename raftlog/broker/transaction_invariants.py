@@ -40,7 +40,7 @@ def check_transactions(machine: BrokerMachine) -> None:
         assert not row.parked or row.checks == CHECKS_MAX, f"{row} was not checked enough"
         assert 0 < number < owner.next_number, f"{row} is not before {owner.next_number}"
         if row.checks < CHECKS_MAX:
-            assert state.transactions.next_check_ms <= row.next_ms, f"{row} is not checked"
+            assert state.transactions.next_check_ms() <= row.next_ms, f"{row} is not checked"
         elif not row.parked:
             assert state.transactions.due_ms <= row.next_ms, f"{row} is not parked"
             assert state.timetable.due_ms <= row.next_ms, "nobody looks at the timetable"

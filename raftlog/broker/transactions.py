@@ -149,6 +149,13 @@ class Transaction(msgspec.Struct, array_like=True, forbid_unknown_fields=True, g
     parked: bool = False
 
 
+class PagePlace(msgspec.Struct, frozen=True, gc=False):
+    """Where a walk through the open transactions is: in which of its orders, and behind what."""
+
+    which: int = 0
+    order: int = 0
+
+
 def half_parts(
     transactor: int, number: int, epoch: int, queue: int, batch: Buffer
 ) -> tuple[Buffer, Buffer]:
@@ -187,6 +194,7 @@ class Transactions:
         self._timetable: Final = timetable
         self._waiting: SortedKeys[int] = SortedKeys()
         self._parking: SortedKeys[int] = SortedKeys()
+        self._parked: SortedKeys[int] = SortedKeys()
         hidden.tell_of_lost(Holder.TRANSACTION, self._lost)
 
     def load(self, rows: Iterable[Transaction]) -> None:
@@ -194,6 +202,7 @@ class Transactions:
         self.table.load((row.handle, row) for row in rows)
         found = [row for row in self.table.rows.values() if not row.parked]
         self.parked = len(self.table) - len(found)
+        self._parked = SortedKeys(_order_of(row) for row in self.table.rows.values() if row.parked)
         self._waiting = SortedKeys(_order_of(row) for row in found if row.checks < CHECKS_MAX)
         self._parking = SortedKeys(_order_of(row) for row in found if row.checks >= CHECKS_MAX)
         self._set_due()
@@ -361,6 +370,7 @@ class Transactions:
     def _close(self, row: Transaction) -> None:
         self.table.delete(row.handle)
         if row.parked:
+            self._parked.remove(_order_of(row))
             self.parked -= 1
         else:
             order = self._waiting if row.checks < CHECKS_MAX else self._parking
@@ -392,6 +402,7 @@ class Transactions:
             handle = order & (1 << _HANDLE_BITS) - 1
             self.table.touch(handle)
             self.table.rows[handle].parked = True
+            self._parked.add(order)
             self.parked += 1
         self._set_due()
         return is_due
@@ -406,10 +417,30 @@ class Transactions:
         owner = self._transactors.table.get(transactor)
         return None if owner is None else self.table.rows.get(owner.handle(number))
 
-    @property
-    def next_check_ms(self) -> int:
-        """When a member is to be asked next, in log time; ``NEVER_MS``: nothing waits."""
-        order = self._waiting.first()
+    def page(self, after: PagePlace, count: int) -> tuple[list[Transaction], PagePlace | None]:
+        """Return up to ``count`` open ones behind ``after``, and where to go on; None: it ends.
+
+        First the parked ones, then those that will be, then those that wait for a check.
+        """
+        found: list[Transaction] = []
+        orders = (self._parked, self._parking, self._waiting)
+        place = after
+        for which in range(after.which, len(orders)):
+            if which != place.which:
+                place = PagePlace(which, 0)
+            for order in orders[which].after(place.order):
+                if len(found) == count:
+                    return found, place
+                found.append(self.table.rows[order & (1 << _HANDLE_BITS) - 1])
+                place = PagePlace(which, order)
+        return found, None
+
+    def next_check_ms(self, after: int = 0) -> int:
+        """When a member is to be asked next, in log time; ``NEVER_MS``: nothing waits.
+
+        ``after``: as of ``to_check``; 0: whether or not it was asked about already.
+        """
+        order = next(self._waiting.after(after), None)
         return NEVER_MS if order is None else order >> _HANDLE_BITS
 
     def to_check(self, through_ms: int, after: int, count: int) -> tuple[list[Transaction], int]:

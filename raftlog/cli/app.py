@@ -28,6 +28,7 @@ from raftlog.cli import (
     search,
     sub,
     topic,
+    transactions,
 )
 from raftlog.cli.exits import Exit, exit_of, sentence
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -44,6 +45,7 @@ app.command()(pub.pub)
 app.command()(sub.sub)
 app.command()(search.search)
 app.add_typer(delayed.app, name="delayed")
+app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")
 app.add_typer(quota.app, name="quota")
 app.add_typer(leader.app, name="leader")

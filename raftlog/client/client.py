@@ -26,36 +26,35 @@ from typing import Literal, Self, TypeVar, Unpack
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import Closed, WrongLoop
 from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.client.administration import Administration
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
+from raftlog.client.checking import Checker
 from raftlog.client.consumer import Consumer
 from raftlog.client.durations import Duration, seconds, staleness_seconds
-from raftlog.client.groups import Groups
+from raftlog.client.halves import TransactionalProducer
 from raftlog.client.handing_over import Sharing
-from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
-from raftlog.client.members import Members
-from raftlog.client.messages import Messages
+from raftlog.client.later import DelayedReceipt, DelayLike
 from raftlog.client.node_status import NodeStatus, leader_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
 from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
-from raftlog.client.queue_groups import GroupOptions, QueueGroups, opening_of
-from raftlog.client.quotas import Quotas
+from raftlog.client.queue_groups import GroupOptions, opening_of
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
-from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
 OnLost = Literal["error", "skip"]
-P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader)
+P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader, TransactionalProducer)
+Part = Producer | Consumer | QueueConsumer | Reader | TransactionalProducer
 
 
-class Client:
+class Client(Administration):
     """A client of one cluster. Used with ``async with``; bound to one loop.
 
     Args:
@@ -91,16 +90,10 @@ class Client:
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._parts: set[Producer | Consumer | QueueConsumer | Reader] = set()
+        self._parts: set[Part] = set()
         self._producer: Producer | None = None
         self._is_closed = False
-        self._topics = Topics(self._asker, self._catalog)
-        self._groups = Groups(self._asker, self._catalog)
-        self._members = Members(self._asker, self._router_of)
-        self._delayed = DelayedMessages(self._asker, self._catalog)
-        self._quotas = Quotas(self._asker)
-        self._queue_groups = QueueGroups(self._asker)
-        self._messages = Messages(self._asker)
+        super().__init__(self._asker, self._catalog, self._router_of)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -144,48 +137,6 @@ class Client:
                 await router.aclose()
 
     # -- administration
-
-    @property
-    def topics(self) -> Topics:
-        """Create, alter, delete, list and describe topics."""
-        self._check()
-        return self._topics
-
-    @property
-    def groups(self) -> Groups:
-        """List, describe, seek and delete consumer groups."""
-        self._check()
-        return self._groups
-
-    @property
-    def queue_groups(self) -> QueueGroups:
-        """Look at queue-style groups."""
-        self._check()
-        return self._queue_groups
-
-    @property
-    def delayed(self) -> DelayedMessages:
-        """List and cancel messages that are not visible yet."""
-        self._check()
-        return self._delayed
-
-    @property
-    def members(self) -> Members:
-        """See, add, promote, demote and remove nodes of the cluster."""
-        self._check()
-        return self._members
-
-    @property
-    def quotas(self) -> Quotas:
-        """Set, remove and list quotas of clients and topics."""
-        self._check()
-        return self._quotas
-
-    @property
-    def messages(self) -> Messages:
-        """Search for single messages."""
-        self._check()
-        return self._messages
 
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
@@ -326,6 +277,27 @@ class Client:
                 buffer_records=buffer_records,
                 buffer_bytes=buffer_bytes,
             )
+        )
+
+    def transactional_producer(
+        self,
+        name: str,
+        *,
+        group: str,
+        checker: Checker | None = None,
+        timeout: Duration | None = None,
+    ) -> TransactionalProducer:
+        """Return a producer of half messages: visible only once their local work is done.
+
+        Args:
+            name: Outlives the process: whoever begins under it again fences the one before.
+            group: Whose members are asked about what was not decided.
+            checker: Says what became of any transaction of the group. None: is not asked.
+            timeout: Seconds that a call is tried; without it, the client's.
+        """
+        self._check()
+        return self._own(
+            TransactionalProducer(self._asker, self._catalog, name, group, checker, timeout)
         )
 
     # -- receiving

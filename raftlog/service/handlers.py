@@ -22,7 +22,9 @@ from raftlog.service import (
     quota_handlers,
     record_handlers,
     topic_handlers,
+    transaction_handlers,
 )
+from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService, drain
@@ -39,6 +41,7 @@ from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.topics import TopicService
+from raftlog.service.transactions import TransactionService
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
@@ -51,6 +54,8 @@ class ShardService(msgspec.Struct, frozen=True):
 
     produce: ProduceService
     delays: DelayService
+    transactions: TransactionService
+    checks: CheckService
     read: ReadService
     filters: FilterService
     find: FindService
@@ -123,6 +128,7 @@ class ClientHandlers:
             Method.MEMBER_DEMOTE: with_(lambda shard: shard.members, members.demote),
             Method.MEMBER_REMOVE: with_(lambda shard: shard.members, members.remove),
             Method.LEADER_PREFER: with_(lambda shard: shard.members, members.prefer),
+            **self._of_transactions(),
             Method.DELAYED_APPEND: self._append_delayed,
             Method.DELAYED_CANCEL: with_(lambda shard: shard.delays, delay_handlers.cancel),
             Method.DELAYED_LIST: with_(lambda shard: shard.delays, delay_handlers.list_),
@@ -146,6 +152,30 @@ class ClientHandlers:
             shard = self._shard(request)
             if shard is not None:
                 handle(use_cases(shard), request)
+
+        return handler
+
+    def _of_transactions(self) -> Mapping[int, Handler]:
+        with_, halves = self._with, transaction_handlers
+        return {
+            Method.TRANSACTOR_INIT: with_(lambda shard: shard.transactions, halves.init),
+            Method.HALVES_STAGE: self._with_durability(halves.stage),
+            Method.TRANSACTIONS_DECIDE: self._with_durability(halves.decide),
+            Method.TRANSACTION_LIST: with_(lambda shard: shard.transactions, halves.list_),
+            Method.TRANSACTION_RESOLVE: with_(lambda shard: shard.transactions, halves.resolve),
+            Method.CHECKS_POLL: with_(lambda shard: shard.checks, halves.poll),
+            Method.CHECKS_ANSWER: with_(lambda shard: shard.checks, halves.answer),
+        }
+
+    def _with_durability(
+        self, handle: Callable[[TransactionService, str, ClientRequest], None]
+    ) -> Handler:
+        """Return the handler of what is answered with what it means to be stored."""
+
+        def handler(request: ClientRequest) -> None:
+            shard = self._shard(request)
+            if shard is not None:
+                handle(shard.transactions, shard.durability, request)
 
         return handler
 

@@ -61,6 +61,16 @@ class PassingTime:
         self._reign += 1
         self._disarm()
 
+    @property
+    def now_ms(self) -> int:
+        """What log time is about now: that of the last entry, and what has passed since."""
+        return self._time.now_ms()
+
+    def pass_now(self) -> None:
+        """Something waits for log time to pass that apply does not do by itself."""
+        if self._leads:
+            self._propose()
+
     def _disarm(self) -> None:
         self._due_ms = NEVER_MS
         if self._timer is not None:

@@ -10,6 +10,7 @@ from typing import Final
 from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.burying import Burying
+from raftlog.service.checks import CheckService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.receiving import ReceiveService
@@ -28,6 +29,7 @@ class Reign:
         retention: RetentionService,
         time: PassingTime,
         relocating: Relocating,
+        checks: CheckService,
         receiving: ReceiveService,
         burying: Burying,
     ) -> None:
@@ -36,6 +38,7 @@ class Reign:
         self._retention: Final = retention
         self._time: Final = time
         self._relocating: Final = relocating
+        self._checks: Final = checks
         self._receiving: Final = receiving
         self._burying: Final = burying
         self._term: Term = TERM_ZERO
@@ -52,6 +55,7 @@ class Reign:
             self._retention.begin()
             self._time.begin()
             self._relocating.begin()
+            self._checks.begin()
             self._burying.begin()
         else:
             self.stop()
@@ -63,6 +67,7 @@ class Reign:
         self._retention.end()
         self._time.end()
         self._relocating.end()
+        self._checks.end()
         self._burying.end()
         self._heartbeats.leadership_lost()
         self._receiving.leadership_lost()
@@ -76,6 +81,8 @@ class Reign:
             "sessions_expired": self._sessions.expired,
             "starts_moved": self._retention.moves,
             "time_entries": self._time.proposed,
+            "checks_asked": self._checks.asked,
+            "checks_waiting_size": len(self._checks.waiting),
             "relocated_batches": self._relocating.relocated,
             "receives": self._receiving.receives,
             "receives_waiting_size": self._receiving.waiting,

@@ -24,6 +24,7 @@ from raftlog.node.scrub import Check
 from raftlog.service.admission import Admission
 from raftlog.service.bodies import BodyReader
 from raftlog.service.burying import Burying
+from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
@@ -57,6 +58,7 @@ from raftlog.service.status import (
     service_counters,
 )
 from raftlog.service.topics import TopicService
+from raftlog.service.transactions import TransactionService
 from raftlog.service.trimming import LogTrimming
 from raftlog.service.unread import UnreadTimes
 from raftlog.storage.files import Files
@@ -122,18 +124,16 @@ class BrokerShard:
         produce = ProduceService(replica, machine, admission)
         bodies = BodyReader(replica.store, reader, replica)
         read = ReadService(replica, machine, bodies, ranges, scheduler)
-        filters = FilterService(read, reader)
+        filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         retention = kept.retention(machine, scheduler)
         relocating = Relocating(replica, machine, bodies, scheduler)
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader), Burying(read, reader)
-        reign = Reign(*(sessions, heartbeats, retention, time, relocating), receiving, burying)
-        footprint = Footprint(machine, scheduler)
-
-        def stop() -> None:
-            reign.stop()
-            ranges.stop()
+        checks = CheckService(replica, machine, bodies, time, scheduler)
+        reign = Reign(
+            *(sessions, heartbeats, retention, time, relocating), *(checks, receiving, burying)
+        )
 
         def counted() -> dict[str, int]:
             used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
@@ -143,6 +143,8 @@ class BrokerShard:
         return ShardService(
             produce=produce,
             delays=DelayService(replica, machine, admission),
+            transactions=TransactionService(replica, machine, admission),
+            checks=checks,
             read=read,
             filters=filters,
             find=find,
@@ -155,11 +157,11 @@ class BrokerShard:
             leases=LeaseService(replica, machine),
             receiving=receiving,
             members=MemberService(replica),
-            status=lambda: _status(replica, facts, counted()),
+            status=lambda: _status(replica, facts, counted(), machine),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
-            stop=stop,
+            stop=partial(_stop, reign, ranges),
             durability=durability,
             drain=DrainService(replica),
             scrub=replica.upkeep.scrubber.scrub_now,
@@ -270,11 +272,25 @@ class _Kept(msgspec.Struct, frozen=True):
         }
 
 
-def _status(replica: Replica, facts: NodeFacts, counters: Mapping[str, int]) -> client.NodeStatus:
+def _status(
+    replica: Replica, facts: NodeFacts, counters: Mapping[str, int], machine: BrokerMachine
+) -> client.NodeStatus:
+    alarms = list(replica.upkeep.alarms.raised)
+    parked = machine.state.transactions.parked
+    if parked:
+        alarms.append(
+            f"{parked} half messages are parked: no checker could say what became of them; "
+            "decide each: raftlog transactions list --parked"
+        )
     return node_status(
         *(facts, replica.status(), replica.core.membership, counters),
-        *(replica.upkeep.alarms.raised, replica.members.drained),
+        *(alarms, replica.members.drained),
     )
+
+
+def _stop(reign: Reign, ranges: SealedRanges) -> None:
+    reign.stop()
+    ranges.stop()
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:

@@ -121,5 +121,9 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "queue_groups_size": len(machine.leasing.groups.table),
         "in_flight_size": len(machine.leasing.flights.table),
         "delayed_cancelled_size": len(machine.delays.cancelled),
+        "transactors_size": len(machine.state.transactors.table),
+        "transactions_open_size": len(machine.state.transactions),
+        "transactions_parked_size": machine.state.transactions.parked,
+        "decisions_size": len(machine.state.decisions.table),
         "business_ids_size": len(machine.state.ids.table),
     }

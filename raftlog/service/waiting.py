@@ -60,6 +60,10 @@ class Waiting(Generic[K]):
         """Whether another one must be refused rather than wait."""
         return self._count >= PENDING_READS_MAX
 
+    def has(self, key: K) -> bool:
+        """Whether a request waits under ``key``."""
+        return key in self._waiters
+
     def add(self, key: K, delay_ns: int, wake: Callable[[bool], None]) -> Waiter[K]:
         """Call ``wake(expired)`` once: when the key is woken, or after ``delay_ns``."""
         waiter = Waiter(self, key, wake)

@@ -17,6 +17,7 @@ from raftlog.wire.schema import (
     quotas,
     search,
     topics,
+    transactions,
 )
 
 M = TypeVar("M", bound=Message)
@@ -67,6 +68,19 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.DELAYED_APPEND: Exchange(delays.AppendDelayed, delays.BatchDelayed, changes=True),
     Method.DELAYED_CANCEL: Exchange(delays.CancelDelayed, delays.DelayedCancelled),
     Method.DELAYED_LIST: Exchange(delays.ListDelayed, delays.DelayedListed),
+    Method.TRANSACTOR_INIT: Exchange(transactions.InitTransactor, transactions.TransactorBegun),
+    Method.HALVES_STAGE: Exchange(transactions.StageHalves, transactions.HalvesStaged),
+    Method.TRANSACTIONS_DECIDE: Exchange(
+        transactions.DecideTransactions, transactions.TransactionsDecided
+    ),
+    Method.CHECKS_POLL: Exchange(transactions.PollChecks, transactions.ChecksDue),
+    Method.CHECKS_ANSWER: Exchange(transactions.AnswerChecks, transactions.TransactionsDecided),
+    Method.TRANSACTION_LIST: Exchange(
+        transactions.ListTransactions, transactions.TransactionsListed
+    ),
+    Method.TRANSACTION_RESOLVE: Exchange(
+        transactions.ResolveTransaction, transactions.TransactionDecided
+    ),
     Method.QUEUE_OPEN: Exchange(leases.OpenQueueGroup, leases.QueueGroupDescription),
     Method.QUEUE_RECEIVE: Exchange(leases.ReceiveMessages, leases.MessagesReceived),
     Method.QUEUE_ACK: Exchange(leases.AckMessages, leases.MessagesSettled),
@@ -82,8 +96,8 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
-under the same member, a lease under the same handle, an ack) counts as looking: its caller asks
-again."""
+under the same member, a lease under the same handle, an ack, a transaction's decision) counts as
+looking: its caller asks again."""
 
 BROKER: Final = "Broker"
 """The gRPC service that offers the same to any language (``broker.proto``)."""
@@ -124,6 +138,13 @@ RPCS: Final[Mapping[str, Method]] = {
     "AppendLater": Method.DELAYED_APPEND,
     "CancelLater": Method.DELAYED_CANCEL,
     "ListLater": Method.DELAYED_LIST,
+    "InitTransactions": Method.TRANSACTOR_INIT,
+    "StageHalf": Method.HALVES_STAGE,
+    "TransactionDecide": Method.TRANSACTIONS_DECIDE,
+    "PollCheck": Method.CHECKS_POLL,
+    "AnswerCheck": Method.CHECKS_ANSWER,
+    "TransactionList": Method.TRANSACTION_LIST,
+    "TransactionResolve": Method.TRANSACTION_RESOLVE,
     "OpenQueue": Method.QUEUE_OPEN,
     "Receive": Method.QUEUE_RECEIVE,
     "Ack": Method.QUEUE_ACK,

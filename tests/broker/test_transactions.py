@@ -172,14 +172,14 @@ def test_checks_count_when_answered_once_and_end_in_parking(world: World) -> Non
     """It is never dropped: somebody resolves it."""
     state = world.machine.state.transactions
     world.stage(1)
-    assert state.next_check_ms == world.log_time_ms + CHECK_FIRST_MS
+    assert state.next_check_ms() == world.log_time_ms + CHECK_FIRST_MS
     for number in range(1, CHECKS_MAX + 1):
         world.later(CHECK_AGAIN_MS)
         assert state.to_check(world.log_time_ms, 0, 10)[0]
         assert world.answer(1, number) == CheckCounted(number)
         assert world.answer(1, number) == CheckCounted(number)
         assert world.answer(1, number + 2) is BadRequest
-    assert state.next_check_ms == NEVER_MS
+    assert state.next_check_ms() == NEVER_MS
     world.later(CHECK_AGAIN_MS - 1)
     assert state.parked == 0
     world.later(1)
@@ -204,7 +204,7 @@ def test_a_burst_that_was_decided_leaves_nothing_to_check(world: World) -> None:
     for number in range(1, 50):
         world.stage(number)
     world(Decide(world.id, 1, tuple((number, COMMIT) for number in range(1, 50))))
-    assert world.machine.state.transactions.next_check_ms == NEVER_MS
+    assert world.machine.state.transactions.next_check_ms() == NEVER_MS
     assert world.end == 49
 
 

@@ -24,6 +24,7 @@ from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.admission import Admission
+from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.filtering import FilterService
@@ -34,6 +35,7 @@ from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
@@ -42,6 +44,7 @@ from raftlog.service.read import ReadService
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
+from raftlog.service.transactions import TransactionService
 from raftlog.service.unread import UnreadTimes
 from raftlog.transport.gate import Gate
 from raftlog.transport.server import ClientServer, Request
@@ -146,12 +149,19 @@ class FakeCluster:
         read = ReadService(
             self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
         )
+        time = self.time = PassingTime(self.replica, self.machine, scheduler)
+        bodies = cast("StoredBodies", None)  # they are in memory, too
+        checks = self.checks = CheckService(self.replica, self.machine, bodies, time, scheduler)
+        time.begin()
+        checks.begin()
         self.service = ShardService(
             produce=ProduceService(self.replica, self.machine, admission),
             quotas=QuotaService(self.replica, self.machine, admission),
             read=read,
             filters=FilterService(read, _Reader()),
             delays=DelayService(self.replica, self.machine, admission),
+            transactions=TransactionService(self.replica, self.machine, admission),
+            checks=checks,
             find=FindService(self.replica, self.machine, nothing),
             topics=TopicService(self.replica, self.machine, Footprint(self.machine, scheduler)),
             producers=ProducerService(self.replica),

@@ -73,6 +73,17 @@ def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     assert printed[-1] == "dead letter: b'job 3' b'no such account'"
 
 
+def test_a_half_message_is_committed_and_another_rolled_back(tmp_path: Path) -> None:
+    """Against three processes."""
+    (example,) = examples_of("half-messages.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    assert printed == [
+        *("committed at offset 0", "rolled back: no money", "0 open", "b'order-7' b'paid'")
+    ]
+
+
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
     """Against three processes, by their own clocks."""
     (example,) = examples_of("delayed-messages.md")

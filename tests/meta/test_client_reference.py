@@ -9,8 +9,10 @@ import msgspec
 import pytest
 
 from raftlog import BatchReceipt, Client, DelayedReceipt, Message, Receipt, Record, StoredBatch
+from raftlog.client.checking import UndecidedMessage
 from raftlog.client.consumer import Consumer
 from raftlog.client.groups import Groups
+from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.messages import Messages
@@ -21,11 +23,15 @@ from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
 from raftlog.client.topics import Topics
+from raftlog.client.transactions import OpenTransaction, Transactions
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
 CLASSES: Final = (
     Client,
     Producer,
+    TransactionalProducer,
+    Half,
+    Transactions,
     Consumer,
     QueueMessage,
     QueueGroups,
@@ -38,7 +44,10 @@ CLASSES: Final = (
     Messages,
     Search,
 )
-VALUES: Final = (Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch)
+VALUES: Final = (
+    *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
+    *(OpenTransaction, UndecidedMessage),
+)
 
 
 def section(name: str) -> str:
@@ -49,7 +58,8 @@ def section(name: str) -> str:
 def shown(kind: type[Any]) -> list[str]:
     """Return what the reference shows of a class: names, with their parameters."""
     names = []
-    for name, member in vars(kind).items():
+    members = [pair for owner in (*kind.__bases__, kind) for pair in vars(owner).items()]
+    for name, member in members:
         if name.startswith("_"):
             continue
         if isinstance(member, property):

@@ -11,6 +11,7 @@ from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, S
 from raftlog.base.membership import Membership
 from raftlog.raft.config import CoreStatus
 from raftlog.service.admission import Admission
+from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
 from raftlog.service.filtering import FilterService
@@ -21,6 +22,7 @@ from raftlog.service.handlers import ClientHandlers, ShardService
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
+from raftlog.service.passing_time import PassingTime
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
 from raftlog.service.receiving import ReceiveService
@@ -32,6 +34,7 @@ from raftlog.service.status import (
     node_status,
     service_counters,
 )
+from raftlog.service.transactions import TransactionService
 from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
@@ -93,10 +96,15 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
 
     machine, ranges, scheduler = world.replica.machine, world.ranges, world.scheduler
     sessions = Sessions(world.replica, machine, scheduler)
+    time = PassingTime(world.replica, machine, scheduler)
+    checks = CheckService(world.replica, machine, world.bodies, time, scheduler)
+    checks.begin()
     service = ShardService(
         produce=world.append,
         read=world.service,
         delays=DelayService(world.replica, machine),
+        transactions=TransactionService(world.replica, machine),
+        checks=checks,
         filters=filters,
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,

@@ -10,6 +10,7 @@ from raftlog.broker.group_commands import (
 )
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.burying import Burying
+from raftlog.service.checks import CheckService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
@@ -150,13 +151,13 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     generation = world.join("m1").generation
     retention = RetentionService(world.replica, world.machine, FakeRanges(), world.scheduler)
     passing = PassingTime(world.replica, world.machine, world.scheduler)
-    relocating = Relocating(
-        world.replica, world.machine, FakeBodies(world.replica), world.scheduler
-    )
+    bodies = FakeBodies(world.replica)
+    relocating = Relocating(world.replica, world.machine, bodies, world.scheduler)
+    checks = CheckService(world.replica, world.machine, bodies, passing, world.scheduler)
     read = read_service(world.replica, world.scheduler)
     reign = Reign(
         *(world.sessions, world.heartbeats, retention, passing, relocating),
-        *(ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+        *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
     )
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")

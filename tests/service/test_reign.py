@@ -5,6 +5,7 @@ import pytest
 from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.burying import Burying
+from raftlog.service.checks import CheckService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
@@ -25,11 +26,13 @@ class World:
         replica, machine = self.consumers.replica, self.consumers.machine
         retention = RetentionService(replica, machine, FakeRanges(), self.consumers.scheduler)
         passing = PassingTime(replica, machine, self.consumers.scheduler)
-        relocating = Relocating(replica, machine, FakeBodies(replica), self.consumers.scheduler)
+        bodies, scheduler = FakeBodies(replica), self.consumers.scheduler
+        relocating = Relocating(replica, machine, bodies, scheduler)
+        checks = CheckService(replica, machine, bodies, passing, scheduler)
         read = read_service(replica, self.consumers.scheduler)
         self.reign = Reign(
             *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
-            *(ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+            *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
         )
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:

@@ -1,9 +1,9 @@
 """One rpc as the handlers see it, and what is different from a frame: the payload.
 
 A frame has the record batches beside its message; gRPC has only the message,
-so they lie in the ``batch`` of ``AppendBatch`` and ``AppendDelayed`` and in
-``BatchesRead.batches`` and ``MessagesReceived.batches``. They are taken out before a
-handler sees the request and put in after it has answered.
+so they lie in the ``batch`` of ``AppendBatch`` and ``AppendDelayed``, in the ``batches`` of
+``StageHalves``, ``BatchesRead``, ``MessagesReceived`` and ``ChecksDue``. They are taken out
+before a handler sees the request and put in after it has answered.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ShardId
-from raftlog.wire.schema import client, delays, leases
+from raftlog.wire.schema import client, delays, leases, transactions
 
 Answer = tuple[Message, Sequence[Buffer]]
 """A reply and its payload, as a handler gave them."""
@@ -83,6 +83,12 @@ class Call:
 
 def take_payload(message: Message) -> Buffer:
     """Take out of a request what a frame has beside it."""
+    if isinstance(message, transactions.StageHalves):
+        for half, each in zip(message.halves, message.batches, strict=False):
+            half.length = len(each)
+        whole = b"".join(message.batches)
+        message.ClearField("batches")
+        return whole
     if not isinstance(message, client.AppendBatch | delays.AppendDelayed):
         return b""
     batch = message.batch
@@ -94,6 +100,8 @@ def put_payload(message: Message, payload: Sequence[Buffer]) -> None:
     """Put into a reply what a frame has beside it."""
     if isinstance(message, client.BatchesRead):
         message.batches.extend(_cut(payload, message.lengths))
+    elif isinstance(message, transactions.ChecksDue):
+        message.batches.extend(_cut(payload, [check.length for check in message.checks]))
     elif isinstance(message, leases.MessagesReceived):
         message.batches.extend(_cut(payload, [each.length for each in message.leased]))
     else:

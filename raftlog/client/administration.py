@@ -1,0 +1,81 @@
+"""What a client administrates: one property for each kind of thing that a cluster has."""
+
+from collections.abc import Callable
+
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.groups import Groups
+from raftlog.client.later import DelayedMessages
+from raftlog.client.members import Members
+from raftlog.client.messages import Messages
+from raftlog.client.queue_groups import QueueGroups
+from raftlog.client.quotas import Quotas
+from raftlog.client.routing import Router
+from raftlog.client.topics import Topics
+from raftlog.client.transactions import Transactions
+
+
+class Administration:
+    """The administration of a cluster, as a part of ``Client``."""
+
+    def __init__(self, asker: Asker, catalog: Catalog, router_of: Callable[[int], Router]) -> None:
+        self._topics = Topics(asker, catalog)
+        self._groups = Groups(asker, catalog)
+        self._members = Members(asker, router_of)
+        self._delayed = DelayedMessages(asker, catalog)
+        self._quotas = Quotas(asker)
+        self._queue_groups = QueueGroups(asker)
+        self._messages = Messages(asker)
+        self._transactions = Transactions(asker)
+
+    def _check(self) -> None:
+        """Refuse a closed client, and another loop than its own."""
+        raise NotImplementedError
+
+    @property
+    def topics(self) -> Topics:
+        """Create, alter, delete, list and describe topics."""
+        self._check()
+        return self._topics
+
+    @property
+    def groups(self) -> Groups:
+        """List, describe, seek and delete consumer groups."""
+        self._check()
+        return self._groups
+
+    @property
+    def queue_groups(self) -> QueueGroups:
+        """Look at queue-style groups."""
+        self._check()
+        return self._queue_groups
+
+    @property
+    def delayed(self) -> DelayedMessages:
+        """List and cancel messages that are not visible yet."""
+        self._check()
+        return self._delayed
+
+    @property
+    def members(self) -> Members:
+        """See, add, promote, demote and remove nodes of the cluster."""
+        self._check()
+        return self._members
+
+    @property
+    def quotas(self) -> Quotas:
+        """Set, remove and list quotas of clients and topics."""
+        self._check()
+        return self._quotas
+
+    @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        self._check()
+        return self._messages
+
+    @property
+    def transactions(self) -> Transactions:
+        """List half messages that nobody decided, and decide them by hand."""
+        self._check()
+        return self._transactions

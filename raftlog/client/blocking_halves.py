@@ -1,0 +1,103 @@
+"""Half messages for threads (``raftlog.sync``)."""
+
+import asyncio
+from collections.abc import Callable
+from functools import wraps
+from types import TracebackType
+from typing import Any, Self
+
+from raftlog.client import halves as aio_halves
+from raftlog.client.blocking import Face, blocking, on_loop
+from raftlog.client.checking import Checker, UndecidedMessage, Verdict
+from raftlog.client.loop_thread import LoopThread
+from raftlog.client.receipts import Receipt
+
+
+class Half(Face[aio_halves.Half]):
+    """A half message: stored, visible to nobody, to be decided once."""
+
+    commit = blocking(aio_halves.Half.commit)
+    rollback = blocking(aio_halves.Half.rollback)
+    leave = on_loop(aio_halves.Half.leave)
+
+    @property
+    def transaction(self) -> str:
+        """What it is decided by from elsewhere: ``client.transactions``."""
+        return self._inner.transaction
+
+    @property
+    def receipt(self) -> Receipt | None:
+        """Where it is, once it was committed."""
+        return self._inner.receipt
+
+
+class HalfTransaction:
+    """``with`` round the local work: commits at its end, rolls back if it raises."""
+
+    def __init__(self, thread: LoopThread, inner: aio_halves.HalfTransaction) -> None:
+        self._thread = thread
+        self._inner = inner
+
+    def __enter__(self) -> Half:
+        """Store the half message."""
+        return Half(self._thread, self._thread.run(self._inner.__aenter__()))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit, or roll back and let the error pass."""
+        self._thread.run(self._inner.__aexit__(kind, error, trace))
+
+
+class TransactionalProducer(Face[aio_halves.TransactionalProducer]):
+    """A producer of half messages; any thread may use it."""
+
+    close = blocking(aio_halves.TransactionalProducer.aclose)
+    _half = blocking(aio_halves.TransactionalProducer.half)
+    _transaction = on_loop(aio_halves.TransactionalProducer.transaction)
+    _begin = blocking(aio_halves.TransactionalProducer.__aenter__)
+
+    @wraps(aio_halves.TransactionalProducer.half)
+    def half(self, *args: Any, **kwargs: Any) -> Half:
+        """Store one record that nobody sees before it is committed."""
+        return Half(self._thread, self._half(*args, **kwargs))
+
+    @wraps(aio_halves.TransactionalProducer.transaction)
+    def transaction(self, *args: Any, **kwargs: Any) -> HalfTransaction:
+        """Return ``with``: a half message before it, its commit after."""
+        return HalfTransaction(self._thread, self._transaction(*args, **kwargs))
+
+    @property
+    def status(self) -> aio_halves.HalfStatus:
+        """How often it was asked to check, and what hinders it."""
+        return self._inner.status
+
+    def __enter__(self) -> Self:
+        """Begin under the name, and answer checks from now on."""
+        self._begin()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()
+
+
+def checking_in_threads(
+    checker: Callable[[UndecidedMessage], Verdict] | None,
+) -> Checker | None:
+    """Return a checker that blocks no loop."""
+    if checker is None:
+        return None
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        return await asyncio.to_thread(checker, message)
+
+    return check

@@ -1,0 +1,306 @@
+"""Half messages: sent before the local work, visible only if that is done.
+
+::
+
+    async def check(message):                        # asked if nobody decided
+        return Verdict.COMMIT if await db.is_paid(message.key) else Verdict.ROLLBACK
+
+    async with client.transactional_producer("billing-1", group="billing", checker=check) as p:
+        async with p.transaction("orders", b"paid", key=b"7") as half:
+            await db.pay("7")                        # raises: rolled back
+        print(half.receipt)                          # else committed
+
+A transaction has a number, and a decision of it is asked again as often as one likes: the
+first answer stands. So a commit whose answer was lost is not lost.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import (
+    OutcomeUnknown,
+    Retriable,
+    Unavailable,
+    WrongLoop,
+    WrongQueue,
+)
+from raftlog.base.ids import Index, Offset, Term
+from raftlog.client.asking import Asker
+from raftlog.client.catalog import Catalog
+from raftlog.client.checking import Checker, Checking, Verdict
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.half_dispatch import HalfDispatch, ToStage
+from raftlog.client.packing import HeadersLike, encode_records, place_of_key, record_of
+from raftlog.client.receipts import Receipt
+from raftlog.client.starting import no_queue
+
+T = TypeVar("T")
+
+
+class HalfStatus(msgspec.Struct, frozen=True, gc=False):
+    """What a transactional producer has done.
+
+    Attributes:
+        checks: How often its checker was asked.
+        checker_failures: How often it raised.
+        trouble: What hinders it: the last error of the checker, or of asking for checks.
+    """
+
+    checks: int
+    checker_failures: int
+    trouble: BaseException | None
+
+
+class Half:
+    """A half message: stored, visible to nobody, to be decided once.
+
+    Attributes:
+        topic: Its topic.
+        queue: The place of its queue in the topic, from 0.
+        transaction: What it is decided by from elsewhere: ``client.transactions``.
+        receipt: Where it is, once it was committed.
+    """
+
+    def __init__(self, dispatch: HalfDispatch, topic: str, queue: int, number: int) -> None:
+        self._dispatch = dispatch
+        self._number = number
+        self._is_left = False
+        self.topic = topic
+        self.queue = queue
+        self.transaction = f"{dispatch.transactor}.{number}"
+        self.receipt: Receipt | None = None
+        self.is_rolled_back = False
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known here what became of it, or that a checker is to say."""
+        return self.receipt is not None or self.is_rolled_back or self._is_left
+
+    async def commit(self, *, timeout: Duration | None = None) -> Receipt:
+        """Make it visible, once; asked again, the receipt is the same.
+
+        Raises:
+            OutcomeUnknown: No answer in time; commit again, or leave it to the checker.
+            TransactionDecided: It was rolled back: by a checker, or by hand.
+            Fenced: Another process has taken over the producer's name; the checker decides.
+        """
+        answer = await self._dispatch.decide(self._number, Verdict.COMMIT, timeout)
+        self.receipt = Receipt(
+            *(self.topic, self.queue, Offset(answer.base_offset), Term(answer.term)),
+            *(Index(answer.index), self._dispatch.durability),
+        )
+        return self.receipt
+
+    async def rollback(self, *, timeout: Duration | None = None) -> None:
+        """Forget it: nobody will ever see it. Raises as ``commit``."""
+        await self._dispatch.decide(self._number, Verdict.ROLLBACK, timeout)
+        self.is_rolled_back = True
+
+    def give_up(self) -> None:
+        """Roll back without waiting for the answer."""
+        self.is_rolled_back = True
+        self._dispatch.give_up(self._number)
+
+    def leave(self) -> None:
+        """Decide nothing: the checker will be asked."""
+        self._is_left = True
+
+
+class HalfTransaction:
+    """``async with`` round the local work: commits at its end, rolls back if it raises.
+
+    What was decided inside, or left to the checker, stays as it is. Cancelled inside, it is
+    rolled back without waiting for the answer.
+    """
+
+    def __init__(self, stage: Callable[[], Awaitable[Half]]) -> None:
+        self._stage = stage
+        self._half: Half | None = None
+
+    async def __aenter__(self) -> Half:
+        """Store the half message; raises as ``TransactionalProducer.half``."""
+        self._half = await self._stage()
+        return self._half
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit, or roll back and let the error pass; raises as ``Half.commit``."""
+        half = self._half
+        if half is None or half.is_decided:
+            return
+        if kind is None:
+            await half.commit()
+        else:
+            half.give_up()
+
+
+class TransactionalProducer:
+    """Sends half messages under a name that outlives the process. Bound to its loop.
+
+    Made by ``client.transactional_producer``, used with ``async with``. Whoever begins under
+    the same name later fences this one: what it has open then is for the checker to decide.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        catalog: Catalog,
+        name: str,
+        group: str,
+        checker: Checker | None,
+        timeout: Duration | None = None,
+    ) -> None:
+        self.name = name
+        self.group = group
+        self.on_closed: Callable[[TransactionalProducer], None] = lambda _: None
+        self._catalog: Final = catalog
+        self._loop: Final = asyncio.get_running_loop()
+        self._turn = 0
+        self._checking = None if checker is None else Checking(asker, group, checker)
+        self._check_task: asyncio.Task[None] | None = None
+        self._dispatch: Final = HalfDispatch(
+            *(asker, name, group), asker.timeout_s if timeout is None else seconds(timeout)
+        )
+
+    async def __aenter__(self) -> Self:
+        """Begin under the name, and answer checks from now on; raises as ``half``."""
+        await self._dispatch.begin()
+        if self._checking is not None and self._check_task is None:
+            self._check_task = self._loop.create_task(self._checking.run())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    # -- sending
+
+    def transaction(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> HalfTransaction:
+        """Return ``async with``: a half message before it, its commit after; as ``half``."""
+        return HalfTransaction(
+            lambda: self.half(
+                *(topic, value),
+                key=key,
+                headers=headers,
+                tag=tag,
+                timestamp=timestamp,
+                queue=queue,
+                timeout=timeout,
+            )
+        )
+
+    async def half(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+        timeout: Duration | None = None,
+    ) -> Half:
+        """Store one record that nobody sees before it is committed.
+
+        Args:
+            topic: The topic.
+            value: Bytes, or None.
+            key: As for ``Producer.send``, as are the other arguments.
+            headers: Names and values.
+            tag: For filters.
+            timestamp: When it happened; without it, now.
+            queue: The place of a queue in the topic.
+            timeout: Seconds for all of it; without it, the producer's.
+
+        Raises:
+            Retriable: It was not stored in time, and is rolled back if it was stored after all.
+            Fenced: Another process has begun under the same name.
+            TopicNotFound, NotPermitted, LimitReached, RecordTooLarge, BadRequest: As ``send``.
+            BadName: The producer's name or group is none.
+            Closed, WrongLoop, TypeError: As ``send``.
+        """
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoop("this producer is bound to the event loop that it was made on")
+        data = encode_records([record_of(value, key, headers, tag, timestamp)])
+        dispatch = self._dispatch
+        timeout_s = dispatch.timeout_s if timeout is None else seconds(timeout)
+        deadline = self._loop.time() + timeout_s
+        await dispatch.begin()
+        queues = await self._catalog.find(topic, timeout_s)
+        number = dispatch.number()
+        while True:
+            place = self._place(topic, len(queues), key, queue)
+            staged = dispatch.stage(ToStage(queues[place], number, data, deadline))
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await staged
+            except WrongQueue:  # it was made anew
+                found = await self._catalog.refresh(topic, timeout_s)
+                if found == queues:
+                    raise
+                queues = found
+                continue
+            except (TimeoutError, Retriable, OutcomeUnknown, asyncio.CancelledError) as error:
+                dispatch.give_up(number)
+                if isinstance(error, TimeoutError | OutcomeUnknown):
+                    text = "the half message was not stored in time, and is rolled back"
+                    raise Unavailable(text) from error
+                raise
+            return Half(dispatch, topic, place, number)
+
+    def _place(self, topic: str, queues: int, key: bytes | None, queue: int | None) -> int:
+        if queue is not None:
+            if not 0 <= queue < queues:
+                raise no_queue(topic, queues, queue)
+            return queue
+        if key is not None:
+            return place_of_key(key, queues)
+        self._turn += 1
+        return self._turn % queues
+
+    # -- ending
+
+    @property
+    def status(self) -> HalfStatus:
+        """How often it was asked to check, and what hinders it."""
+        checking = self._checking
+        if checking is None:
+            return HalfStatus(0, 0, None)
+        return HalfStatus(checking.checks, checking.failures, checking.trouble)
+
+    async def aclose(self) -> None:
+        """Close: what was given up is rolled back first; what is open is for the checker."""
+        if self._dispatch.is_closed:
+            return
+        self.on_closed(self)
+        if self._check_task is not None:
+            self._check_task.cancel()
+            await asyncio.gather(self._check_task, return_exceptions=True)
+        await self._dispatch.aclose()

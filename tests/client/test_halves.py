@@ -1,0 +1,221 @@
+"""Half messages of the client: local work between half and commit, retries, checkers."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raftlog.base.errors import (
+    BadRequest,
+    Closed,
+    Fenced,
+    OutcomeUnknown,
+    TopicNotFound,
+    TransactionDecided,
+    TransactionNotFound,
+    Unavailable,
+    WrongQueue,
+)
+from raftlog.base.limits import CHECK_FIRST_MS
+from raftlog.client.checking import UndecidedMessage, Verdict
+from raftlog.client.client import Client
+from raftlog.client.transactions import parse_transaction
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import (
+    FakeCluster,
+    answer_lost,
+    fake_cluster,
+    request_late,
+    unanswered,
+)
+
+
+def visible(cluster: FakeCluster, topic: str) -> list[bytes]:
+    return [value for queue in cluster.values(topic) for value in queue]
+
+
+async def until(is_so: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not is_so():  # noqa: ASYNC110  (nobody tells a client when others read)
+            await asyncio.sleep(0.01)
+
+
+def later(cluster: FakeCluster) -> None:
+    """Let every open transaction be due: its row says a time that is past."""
+    transactions = cluster.machine.state.transactions
+    for row in list(transactions.table.rows.values()):
+        transactions._waiting.remove(row.next_ms << 64 | row.handle)
+        row.next_ms -= CHECK_FIRST_MS
+        transactions._waiting.add(row.next_ms << 64 | row.handle)
+
+
+@pytest.mark.asyncio
+async def test_local_work_decides() -> None:
+    """Nothing is visible before the end of it, nothing after an error in it."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b") as producer:
+            async with producer.transaction("orders", b"paid", key=b"7") as half:
+                assert visible(cluster, "orders") == []
+                (row,) = await client.transactions.list()
+                assert (row.transaction, row.owner, row.topic) == (
+                    half.transaction,
+                    "b-1",
+                    "orders",
+                )
+            assert half.receipt is not None
+            assert (half.receipt.offset, half.receipt.topic) == (0, "orders")
+            with pytest.raises(ZeroDivisionError):
+                async with producer.transaction("orders", b"not paid"):
+                    _ = 1 // 0
+        assert await client.transactions.list() == []
+        assert visible(cluster, "orders") == [b"paid"]
+
+
+@pytest.mark.asyncio
+async def test_many_at_once_share_requests_and_commands() -> None:
+    """Of one turn of the loop: far fewer requests than transactions."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=2)
+        async with client.transactional_producer("b-1", group="b") as producer:
+
+            async def one(number: int) -> None:
+                async with producer.transaction("orders", b"%d" % number):
+                    pass
+
+            await asyncio.gather(*map(one, range(200)))
+        assert sorted(visible(cluster, "orders"), key=int) == [b"%d" % n for n in range(200)]
+        assert cluster.count(Method.HALVES_STAGE) < 20
+        assert cluster.count(Method.TRANSACTIONS_DECIDE) < 20
+
+
+@pytest.mark.parametrize("fault", [answer_lost, request_late])
+@pytest.mark.asyncio
+async def test_what_was_lost_is_asked_again_and_happens_once(fault: Any) -> None:
+    """Half or commit: its number is its sequence."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b") as producer:
+            await producer.half("orders", b"other", timeout=5)
+            cluster.fault(Method.HALVES_STAGE, fault)
+            cluster.fault(Method.TRANSACTIONS_DECIDE, fault)
+            async with producer.transaction("orders", b"v", timeout=5) as half:
+                pass
+            assert await half.commit() == half.receipt
+        assert visible(cluster, "orders") == [b"v"]
+
+
+@pytest.mark.asyncio
+async def test_a_half_that_nobody_answered_is_rolled_back_for_good() -> None:
+    """A late copy of it is refused: its number is decided."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b") as producer:
+            cluster.fault(Method.HALVES_STAGE, unanswered)
+            with pytest.raises(Unavailable):
+                await producer.half("orders", b"late", timeout=0.1)
+        for request in cluster.late:
+            request()
+        await asyncio.sleep(0)
+        assert await client.transactions.list() == []
+
+
+@pytest.mark.asyncio
+async def test_a_commit_without_an_answer_is_unknown_and_can_be_repeated() -> None:
+    """The first outcome stands."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b") as producer:
+            half = await producer.half("orders", b"v")
+            cluster.fault(Method.TRANSACTIONS_DECIDE, answer_lost)
+            with pytest.raises(OutcomeUnknown):
+                await half.commit(timeout=0.001)
+            receipt = await half.commit()
+            with pytest.raises(TransactionDecided):
+                await half.rollback()
+        assert (receipt.offset, visible(cluster, "orders")) == (0, [b"v"])
+
+
+@pytest.mark.asyncio
+async def test_who_took_over_fences_and_its_checker_decides() -> None:
+    """The process that began the transaction is gone."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        first = client.transactional_producer("b-1", group="b")
+        half = await first.half("orders", b"left", key=b"k", headers={"h": b"x"})
+        seen: list[UndecidedMessage] = []
+
+        async def check(message: UndecidedMessage) -> Verdict:
+            seen.append(message)
+            return Verdict.COMMIT
+
+        async with client.transactional_producer("b-1", group="b", checker=check):
+            with pytest.raises(Fenced):
+                await half.commit()
+            later(cluster)
+            await until(lambda: visible(cluster, "orders"))
+        (message,) = seen
+        assert (message.value, message.key) == (b"left", b"k")
+        assert list(message.headers) == [("h", b"x")]
+        assert (message.owner, message.check) == ("b-1", 1)
+        assert message.transaction == half.transaction
+
+
+@pytest.mark.parametrize("broken", [lambda _: 1 // 0, lambda _: "commit"])
+@pytest.mark.asyncio
+async def test_a_checker_that_raises_does_not_know(broken: Any) -> None:
+    """It counts, the status says why, and nothing is decided."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=broken) as producer:
+            half = await producer.half("orders", b"v")
+            later(cluster)
+            open_ones = cluster.machine.state.transactions.table.rows
+            await until(lambda: [row for row in open_ones.values() if row.checks])
+            (row,) = await client.transactions.list()
+            status = producer.status
+            assert (row.checks, status.checks, status.checker_failures) == (1, 1, 1)
+            assert isinstance(status.trouble, ZeroDivisionError | TypeError)
+            assert visible(cluster, "orders") == []
+            await half.rollback()
+
+
+@pytest.mark.asyncio
+async def test_what_is_left_open_is_decided_by_hand() -> None:
+    """Once; a name that is none, and an unknown one, are refused."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with (
+            client.transactional_producer("b-1", group="b") as producer,
+            producer.transaction("orders", b"v") as half,
+        ):
+            half.leave()
+        resolved = await client.transactions.commit(half.transaction)
+        assert (resolved.verdict, resolved.base_offset, resolved.count) == (Verdict.COMMIT, 0, 1)
+        assert await client.transactions.commit(half.transaction) == resolved
+        with pytest.raises(TransactionDecided):
+            await client.transactions.rollback(half.transaction)
+        with pytest.raises(TransactionNotFound):
+            await client.transactions.rollback(f"{parse_transaction(half.transaction)[0]}.99")
+        with pytest.raises(BadRequest):
+            await client.transactions.commit("rubbish")
+
+
+@pytest.mark.asyncio
+async def test_bad_input_has_its_own_error() -> None:
+    """And takes no number that would stay open."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        producer = client.transactional_producer("b-1", group="b")
+        with pytest.raises(TopicNotFound):
+            await producer.half("nothing", b"v")
+        with pytest.raises(WrongQueue):
+            await producer.half("orders", b"v", queue=7)
+        with pytest.raises(TypeError):
+            await producer.half("orders", "text")  # type: ignore[arg-type]
+        await producer.aclose()
+        await producer.aclose()
+        with pytest.raises(Closed):
+            await producer.half("orders", b"v")
+        assert await client.transactions.list() == []
