@@ -14,6 +14,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from chaos.live.faults import FAULTS
 from chaos.live.page import page, series_page
 from chaos.live.run import run
 from chaos.live.schedule import SCENARIOS, kinds_of
+from chaos.live.shim import compiler
 from chaos.live.verdict import Plan, Series, Verdict, plans_of
 from chaos.live.view import View, print_series, print_summary
 from chaos.mutants.patches import MUTANTS
@@ -57,6 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--faults", default="", help="kinds or groups instead: power,kill,network")
     one.add_argument("--nodes", type=int, choices=(3, 5), default=3)
+    one.add_argument(
+        *("--shim",), action="store_true", help="power fails beneath the normal file layer; gcc"
+    )
     one.add_argument("--mutant", default="", help="a planted bug, by its name")
     one.add_argument("--report", type=Path, help="where the page goes: build/chaos-NAME-SEED.html")
     one.add_argument("--keep", action="store_true", help="keep the files if something is wrong")
@@ -72,11 +77,16 @@ def _plan(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Plan:
         parser.error(str(error))
     if given.mutant and given.mutant not in {mutant.name for mutant in MUTANTS}:
         parser.error(f"no mutant {given.mutant!r}; docs/reference/planted-bugs.md has them")
+    if given.shim:
+        kinds = tuple(kind for kind in kinds if not FAULTS[kind].needs_layer)
+        if not kinds or compiler() is None:
+            parser.error("--shim: no gcc is found" if kinds else "--shim: none of these faults")
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     return Plan(
         *(given.name, seed, given.time or scenario.time_s, given.nodes, kinds),
         mutant=given.mutant,
         faults=named,
+        shim=given.shim,
     )
 
 
@@ -93,9 +103,11 @@ def _list(console: Console) -> None:
         console.print(table)
 
 
-def _write_page(text: str, plan: Plan, path: Path | None) -> Path:
+def _write_page(series: Series, path: Path | None) -> Path:
+    plan = series.plans[0]
     path = path or Path("build") / f"chaos-{plan.name}-{plan.seed}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
+    text = page(series.verdicts[0]) if len(series.plans) == 1 else series_page(series)
     path.write_text(text, "utf-8")
     return path
 
@@ -123,37 +135,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.schedules < 1 or plan.time_s / given.schedules < 1:
         parser.error(f"{plan.time_s:g} s can't be divided into {given.schedules} schedules")
     plans = plans_of(plan, given.schedules)
-    verdicts, code = _run_all(plans, console, keep=given.keep)
-    if not verdicts:
+    series, code = _run_all(plans, console, given.report, keep=given.keep)
+    if not series.verdicts:
         return code
-    series = Series(tuple(plans), tuple(verdicts))
-    if len(plans) == 1:
-        text = page(verdicts[0])
-    else:
+    if len(plans) > 1:
         print_series(series, console)
-        text = series_page(series)
-    console.print(f"report: {_write_page(text, plan, given.report)}", soft_wrap=True)
+    console.print(f"report: {_write_page(series, given.report)}", soft_wrap=True)
     return code or (1 if series.anomalies else 0)
 
 
-def _run_all(plans: Sequence[Plan], console: Console, *, keep: bool) -> tuple[list[Verdict], int]:
-    """Run one after the other; return what was made, and the exit code if that was not all."""
-    verdicts: list[Verdict] = []
+def _run_all(
+    plans: Sequence[Plan], console: Console, report: Path | None, *, keep: bool
+) -> tuple[Series, int]:
+    """Run one after the other; return what was made, and the exit code if that was not all.
+
+    The report is written after each, so what ends this later takes nothing of it.
+    """
+    series = Series(tuple(plans), ())
     for plan in plans:
         try:
             with View(plan, console) as view:
                 verdict = asyncio.run(_until_told(run(plan, view.tell, keep=keep)))
         except RaftlogError as error:
             console.print(f"the run could not be made: {error}")
-            return verdicts, 1
+            return series, 1
         except KeyboardInterrupt:
             console.print("interrupted")
-            return verdicts, INTERRUPTED
-        verdicts.append(verdict)
+            return series, INTERRUPTED
+        series = msgspec.structs.replace(series, verdicts=(*series.verdicts, verdict))
         print_summary(verdict, console)
+        _write_page(series, report)
         if verdict.is_interrupted:
-            return verdicts, INTERRUPTED
-    return verdicts, 0
+            return series, INTERRUPTED
+    return series, 0
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``);
+  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``), and ``QueueConsumer`` with its
+  ``QueueMessage``, ``Reject`` and ``Retry``;
   ``raftlog.sync.Client`` has the same names for threads;
 - ``errors``: everything that is raised on purpose.
 """
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from raftlog.client.later import CancelOutcome as CancelOutcome
     from raftlog.client.later import DelayedReceipt as DelayedReceipt
     from raftlog.client.producer import Producer as Producer
+    from raftlog.client.queue_consumer import QueueConsumer as QueueConsumer
+    from raftlog.client.queue_message import QueueMessage as QueueMessage
+    from raftlog.client.queue_message import Reject as Reject
+    from raftlog.client.queue_message import Retry as Retry
     from raftlog.client.reader import Reader as Reader
     from raftlog.client.receipts import BatchReceipt as BatchReceipt
     from raftlog.client.receipts import Message as Message
@@ -46,10 +51,14 @@ _HOMES: Final = {
     "Message": "raftlog.client.receipts",
     "Position": "raftlog.embedded",
     "Producer": "raftlog.client.producer",
+    "QueueConsumer": "raftlog.client.queue_consumer",
+    "QueueMessage": "raftlog.client.queue_message",
     "RaftLog": "raftlog.embedded",
     "Reader": "raftlog.client.reader",
     "Receipt": "raftlog.client.receipts",
     "Record": "raftlog.wire.batch",
+    "Reject": "raftlog.client.queue_message",
+    "Retry": "raftlog.client.queue_message",
     "Settings": "raftlog.embedded",
     "Sharing": "raftlog.client.handing_over",
     "StateMachine": "raftlog.embedded",
@@ -67,10 +76,14 @@ __all__ = [
     "Message",
     "Position",
     "Producer",
+    "QueueConsumer",
+    "QueueMessage",
     "RaftLog",
     "Reader",
     "Receipt",
     "Record",
+    "Reject",
+    "Retry",
     "Settings",
     "Sharing",
     "StateMachine",

@@ -19,11 +19,11 @@ what the method of the same name says in ``raftlog.client``.
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
 from raftlog.client import client as aio
@@ -31,59 +31,25 @@ from raftlog.client import consumer as aio_consumer
 from raftlog.client import groups as aio_groups
 from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
+from raftlog.client import messages as aio_messages
 from raftlog.client import producer as aio_producer
 from raftlog.client import quotas as aio_quotas
 from raftlog.client import reader as aio_reader
+from raftlog.client import search as aio_search
 from raftlog.client import topics as aio_topics
+from raftlog.client.blocking import Face as _Face
+from raftlog.client.blocking import blocking as _blocking
+from raftlog.client.blocking import on_loop as _on_loop
+from raftlog.client.blocking_queues import QueueConsumer, QueueGroups
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
 
-A = TypeVar("A")
 R = TypeVar("R")
-P = ParamSpec("P")
 CHUNK: Final = 100
 """Messages that cross from the loop's thread at once."""
 IDLE_S: Final = 1.0
-
-
-class _Face(Generic[A]):
-    """The blocking face of an object that lives on the thread's loop."""
-
-    def __init__(self, thread: LoopThread, inner: A) -> None:
-        self._thread = thread
-        self._inner = inner
-
-
-def _blocking(
-    method: Callable[Concatenate[A, P], Awaitable[R]],
-) -> Callable[Concatenate[_Face[A], P], R]:
-    """Return ``method``, waiting for its result."""
-
-    @wraps(method)
-    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def work() -> R:
-            return await method(face._inner, *args, **kwargs)
-
-        return face._thread.run(work())
-
-    return call
-
-
-def _on_loop(
-    method: Callable[Concatenate[A, P], R],
-) -> Callable[Concatenate[_Face[A], P], R]:
-    """Return ``method``, which awaits nothing, called on the loop."""
-
-    @wraps(method)
-    def call(face: _Face[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        async def work() -> R:
-            return method(face._inner, *args, **kwargs)
-
-        return face._thread.run(work())
-
-    return call
 
 
 class Topics(_Face[aio_topics.Topics]):
@@ -120,6 +86,45 @@ class Quotas(_Face[aio_quotas.Quotas]):
     set = _blocking(aio_quotas.Quotas.set)
     remove = _blocking(aio_quotas.Quotas.remove)
     list = _blocking(aio_quotas.Quotas.list)
+
+
+class Search(_Face[aio_search.Search]):
+    """A search: an iterator over what matches; for one thread at a time."""
+
+    def __init__(self, thread: LoopThread, inner: aio_search.Search) -> None:
+        super().__init__(thread, inner)
+        self._chunk: deque[Message] = deque()
+
+    step = _blocking(aio_search.Search.step)
+
+    def __iter__(self) -> Self:
+        """Iterate over what matches."""
+        return self
+
+    def __next__(self) -> Message:
+        """Return the next record that matches; see the asynchronous ``__anext__``."""
+        while not self._chunk:
+            found = self.step()
+            if found is None:
+                raise StopIteration
+            self._chunk.extend(found)
+        return self._chunk.popleft()
+
+    @property
+    def progress(self) -> aio_search.SearchProgress:
+        """How far it is."""
+        return self._inner.progress
+
+
+class Messages(_Face[aio_messages.Messages]):
+    """The messages of a cluster."""
+
+    _search = _on_loop(aio_messages.Messages.search)
+
+    @wraps(aio_messages.Messages.search)
+    def search(self, topic: str, **options: Any) -> Search:
+        """Look for records; ``on_progress`` is called on the client's own thread."""
+        return Search(self._thread, self._search(topic, **options))
 
 
 class Members(_Face[aio_members.Members]):
@@ -390,12 +395,18 @@ class Client(_Face[aio.Client]):
     resolve = _blocking(aio.Client.resolve)
     _producer = _on_loop(aio.Client.producer)
     _consumer = _on_loop(aio.Client.consumer)
+    _queue_consumer = _on_loop(aio.Client.queue_consumer)
     _reader = _on_loop(aio.Client.reader)
 
     @property
     def topics(self) -> Topics:
         """Create, alter, delete, list and describe topics."""
         return Topics(self._thread, self._inner._topics)
+
+    @property
+    def queue_groups(self) -> QueueGroups:
+        """Look at queue-style groups."""
+        return QueueGroups(self._thread, self._inner._queue_groups)
 
     @property
     def delayed(self) -> DelayedMessages:
@@ -413,6 +424,11 @@ class Client(_Face[aio.Client]):
         return Quotas(self._thread, self._inner._quotas)
 
     @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        return Messages(self._thread, self._inner._messages)
+
+    @property
     def groups(self) -> Groups:
         """List, describe, seek and delete consumer groups."""
         return Groups(self._thread, self._inner._groups)
@@ -427,6 +443,13 @@ class Client(_Face[aio.Client]):
         """Return a member of a consumer group."""
         inner = self._consumer(group, topics, **options)
         return Consumer(self._thread, inner, auto_commit=options.get("auto_commit", True))
+
+    @wraps(aio.Client.queue_consumer)
+    def queue_consumer(
+        self, group: str, topics: str | Sequence[str] = (), **options: Any
+    ) -> QueueConsumer:
+        """Return a consumer of a queue-style group."""
+        return QueueConsumer(self._thread, self._queue_consumer(group, topics, **options))
 
     @wraps(aio.Client.reader)
     def reader(self, topic: str, **options: Any) -> Reader:

@@ -55,6 +55,10 @@ class Disk:
         with self._lock:
             self._troubles = list(troubles)
 
+    def cut_power(self, kind: str, seed: int) -> dict[str, int]:
+        """Lose what was not synced."""
+        return self.journal.cut_power(kind, seed)
+
     def meet(self, operation: str, path: str) -> None:
         """Suffer what is wrong with ``operation`` on ``path``. Raises OSError."""
         if not self._troubles:
@@ -146,9 +150,7 @@ class BadFiles(OsFiles):
         self._disk = disk
         self._aside = aside
         self._kept = 0
-        aside.mkdir(parents=True, exist_ok=True)
-        for old in aside.iterdir():
-            old.unlink()
+        empty(aside)
 
     def open(self, path: str, *, create: bool = False) -> OsFile:
         """Open; a name that is made is not durable yet."""
@@ -209,6 +211,13 @@ class BadFiles(OsFiles):
         kept = self._aside / str(self._kept)
         kept.hardlink_to(path)
         return kept
+
+
+def empty(directory: Path) -> None:
+    """Make a directory, or take away what is in it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for old in directory.iterdir():
+        old.unlink()
 
 
 def _above(path: str) -> str:

@@ -17,8 +17,9 @@ import msgspec
 
 from chaos.live.bad_files import Trouble
 from chaos.live.conditions import CLEAR, Condition, combined
-from chaos.live.node import SOCKET, TROUBLES
+from chaos.live.node import ASIDE, SOCKET, TROUBLES
 from chaos.live.proxy import Proxy
+from chaos.live.shim import build, preloaded
 from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.client.routing import ask_status
@@ -37,7 +38,14 @@ SETTINGS: Final = ("segment_mib: 8", "scrub: {mib_per_s: 64, rest_minutes: 1}")
 class LiveNode(NodeProcess):
     """One node's process, whose disk can be told what to do."""
 
-    def __init__(self, address: NodeAddress, directory: Path, *, mutant: str = "") -> None:
+    def __init__(
+        self,
+        address: NodeAddress,
+        directory: Path,
+        *,
+        mutant: str = "",
+        shim: Path | None = None,
+    ) -> None:
         super().__init__(address, directory / "cluster.yml", directory / f"{address.node}.log")
         self.data: Final = directory / "data" / address.node
         self.place: Final = directory / f"{address.node}.disk"
@@ -46,9 +54,11 @@ class LiveNode(NodeProcess):
         """Whether it may end by itself: its disk was told to fail."""
         self.starts = 0
         self._mutant = mutant
+        self._shim = shim
 
     def _program(self) -> list[str]:
-        return [sys.executable, "-m", "chaos.live.node", str(self.place), self._mutant]
+        before = preloaded(self._shim, self.data, self.place / ASIDE) if self._shim else []
+        return [*before, sys.executable, "-m", "chaos.live.node", str(self.place), self._mutant]
 
     def begin(self, troubles: Sequence[Trouble] = (), *, join: bool = False) -> None:
         """Start the process on a disk with these troubles, perhaps as a new replica."""
@@ -110,12 +120,16 @@ class LiveNode(NodeProcess):
 class LiveCluster:
     """The nodes, the links between them, and the doors for clients."""
 
-    def __init__(self, directory: Path, nodes: int, *, mutant: str = "") -> None:
+    def __init__(
+        self, directory: Path, nodes: int, *, mutant: str = "", shim: bool = False
+    ) -> None:
+        library = build(directory) if shim else None
         self.directory: Final = directory
         self.addresses: Final = local_addresses(nodes)
         self.names: Final = [address.node for address in self.addresses]
         self.nodes: Final = {
-            address.node: LiveNode(address, directory, mutant=mutant) for address in self.addresses
+            address.node: LiveNode(address, directory, mutant=mutant, shim=library)
+            for address in self.addresses
         }
         peers = {address.node: address.peer for address in self.addresses}
         self.links: Final = {

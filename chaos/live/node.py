@@ -24,6 +24,7 @@ from chaos.mutants.patches import find
 if TYPE_CHECKING:
     from chaos.live.bad_clock import BadClock
     from chaos.live.bad_files import Disk
+    from chaos.live.shim import ShimDisk
 
 SOCKET: Final = "disk.sock"
 ASIDE: Final = "aside"
@@ -37,12 +38,18 @@ def main() -> None:
     if mutant:
         install(find(mutant))
     from chaos.live.bad_clock import BadClock  # noqa: PLC0415  (after the hook)
-    from chaos.live.bad_files import BadFiles, Disk, Trouble  # noqa: PLC0415  (after the hook)
+    from chaos.live.bad_files import BadFiles, Disk, Trouble, empty  # noqa: PLC0415  (after the hook)
+    from chaos.live.shim import ROOT, ShimDisk  # noqa: PLC0415  (after the hook)
     from raftlog.storage import directory  # noqa: PLC0415
 
-    disk = Disk()
-    files = BadFiles(disk, Path(place) / ASIDE)
-    directory.OsFiles = lambda: files  # type: ignore[misc,assignment]
+    disk: Disk | ShimDisk
+    if ROOT in os.environ:
+        disk = ShimDisk()
+        empty(Path(place) / ASIDE)
+    else:
+        disk = Disk()
+        files = BadFiles(disk, Path(place) / ASIDE)
+        directory.OsFiles = lambda: files  # type: ignore[misc,assignment]
     if (troubles := Path(place) / TROUBLES).exists():
         disk.set(msgspec.json.decode(troubles.read_bytes(), type=list[Trouble]))
         troubles.unlink()
@@ -60,7 +67,7 @@ def main() -> None:
     sys.exit(raftlog())
 
 
-def _serve(listening: socket.socket, disk: "Disk", clock: "BadClock") -> None:
+def _serve(listening: socket.socket, disk: "Disk | ShimDisk", clock: "BadClock") -> None:
     while True:
         connection, _ = listening.accept()
         with connection, contextlib.suppress(OSError), connection.makefile("rwb") as stream:
@@ -71,7 +78,7 @@ def _serve(listening: socket.socket, disk: "Disk", clock: "BadClock") -> None:
                 stream.flush()
 
 
-def _obey(order: dict[str, object], disk: "Disk", clock: "BadClock") -> dict[str, int]:
+def _obey(order: dict[str, object], disk: "Disk | ShimDisk", clock: "BadClock") -> dict[str, int]:
     from chaos.live.bad_files import Trouble  # noqa: PLC0415  (after the hook)
 
     match order:
@@ -84,7 +91,7 @@ def _obey(order: dict[str, object], disk: "Disk", clock: "BadClock") -> dict[str
         case {"hits": _}:
             return dict(disk.hits)
         case {"power": str(kind), "seed": int(seed), "report": str(report)}:
-            found = disk.journal.cut_power(kind, seed)
+            found = disk.cut_power(kind, seed)
             Path(report).write_bytes(msgspec.json.encode(found))
             os.kill(os.getpid(), signal.SIGKILL)
             return found  # pragma: no cover  (nobody is here any more)

@@ -7,10 +7,10 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import told
-from chaos.live.faults import FAULTS, MISSING
+from chaos.live.faults import FAULTS, MISSING, SHIM
 from chaos.live.picture import picture
-from chaos.live.totals import LEADERLESS_BARS, RECORDS, RECORDS_BAR, TOTALS, happened
-from chaos.live.verdict import Series, Verdict
+from chaos.live.totals import LEADERLESS_BARS, POWER, RECORDS, RECORDS_BAR, TOTALS, happened
+from chaos.live.verdict import Plan, Series, Verdict
 
 _STYLE: Final = """
 body{font:15px/1.45 system-ui,sans-serif;max-width:1140px;margin:2em auto;padding:0 1em;color:#111}
@@ -50,7 +50,7 @@ def series_page(series: Series) -> str:
         "<h2>Anomalies</h2>",
         *_anomalies(series.anomalies),
         "<h2>Faults</h2>",
-        *_faults([event for each in series.verdicts for event in each.events], plan.kinds),
+        *_faults([event for each in series.verdicts for event in each.events], plan),
         "<h2>Schedules</h2>",
     ]
     for each in series.verdicts:
@@ -85,7 +85,7 @@ def _run(verdict: Verdict) -> Iterator[str]:
     if verdict.kept:
         yield f"<p>The cluster's files: <code>{escape(str(verdict.kept))}</code>"
     yield "<h2>Faults</h2>"
-    yield from _faults(verdict.events, verdict.plan.kinds)
+    yield from _faults(verdict.events, verdict.plan)
     yield "<details><summary>Each of them</summary><table>"
     for event in verdict.events:
         cells = (event.kind, event.target, "" if event.happened else "did not happen", event.note)
@@ -137,14 +137,17 @@ def _anomalies(anomalies: Sequence[Anomaly]) -> Iterator[str]:
         yield f"</summary><pre>{escape(chr(10).join(anomaly.evidence))}</pre></details>"
 
 
-def _faults(events: Sequence[Event], planned: Sequence[str]) -> Iterator[str]:
+def _faults(events: Sequence[Event], plan: Plan) -> Iterator[str]:
     """Every kind there is: what did not happen is listed too, with 0 (ruling 28)."""
     tried = Counter(event.kind for event in events)
     came = Counter(event.kind for event in events if event.happened)
     yield "<table><tr><th>fault<th>what it is<th>tried<th>happened"
     for kind, fault in FAULTS.items():
         yield f"<tr><td>{kind}<td>{escape(fault.text)}<td class=n>{tried[kind]}"
-        yield f"<td class=n>{came[kind]}<td>{'' if kind in planned else 'not planned'}"
+        yield f"<td class=n>{came[kind]}<td>{'' if kind in plan.kinds else 'not planned'}"
+    count = happened(events, plan.nodes)[POWER] if plan.shim else 0
+    yield f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>{count}<td class=n>{count}"
+    yield f"<td>{'' if plan.shim else 'not planned: --shim'}"
     for kind, text in MISSING.items():
         yield f"<tr><td>{kind}<td>{escape(text)}<td class=n>0<td class=n>0<td>there is none"
     yield "</table>"

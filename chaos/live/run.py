@@ -42,7 +42,7 @@ async def run(plan: Plan, tell: Tell = lambda _: None, *, keep: bool = False) ->
     ``keep`` leaves the files where something was wrong.
     """
     directory = Path(mkdtemp(prefix="chaos-"))
-    cluster = LiveCluster(directory, plan.nodes, mutant=plan.mutant)
+    cluster = LiveCluster(directory, plan.nodes, mutant=plan.mutant, shim=plan.shim)
     keeps = False
     try:
         verdict = await _run(plan, cluster, tell)

@@ -22,6 +22,7 @@ RECORDS: Final = "records acknowledged"
 RECORDS_BAR: Final = 1_000_000
 LEADERLESS_BARS: Final = {"kill": (0.35, 1.5), "cut": (1.2, 2.5)}
 """Seconds without a leader, by what took it: p50 and p99 on a machine that does nothing else."""
+POWER: Final = "power losses"
 CUTS: Final = ("cut-off", "cut-peers", "deaf", "mute", "one-link", "halves")
 
 
@@ -41,7 +42,7 @@ TOTALS: Final = (
     Total("kills", ("kill", "kill-most"), 200),
     Total("network cuts", CUTS, 60),
     Total("pauses", ("pause",), 60),
-    Total("power losses", (*_of("power"), *_of("promises")), 40),
+    Total(POWER, (*_of("power"), *_of("promises")), 40),
     Total("power losses of all nodes", ("power-all",), 10),
     Total("disk faults", _of("disk"), 20),
     Total("membership changes", _of("members"), 12),

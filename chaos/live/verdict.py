@@ -21,6 +21,8 @@ class Plan(msgspec.Struct, frozen=True):
     mutant: str = ""
     faults: tuple[str, ...] = ()
     """As they were named, if they were."""
+    shim: bool = False
+    """Power is lost beneath the normal file layer, not in one of the suite's own."""
 
     @property
     def line(self) -> str:
@@ -36,6 +38,8 @@ class Plan(msgspec.Struct, frozen=True):
         parts.append(f"--nodes {self.nodes}")
         if self.faults:
             parts.append(f"--faults {','.join(self.faults)}")
+        if self.shim:
+            parts.append("--shim")
         if self.mutant:
             parts.append(f"--mutant '{self.mutant}'")
         return " ".join(parts)

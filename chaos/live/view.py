@@ -12,8 +12,9 @@ from rich.text import Text
 
 from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import leaderless_times, told
-from chaos.live.faults import MISSING
-from chaos.live.totals import RECORDS, RECORDS_BAR, TOTALS
+from chaos.live.faults import MISSING, SHIM
+from chaos.live.totals import POWER, RECORDS, RECORDS_BAR, TOTALS
+from chaos.live.totals import happened as totals
 from chaos.live.verdict import Plan, Series, Verdict
 from chaos.live.workloads.workload import ORDERS
 from chaos.live.world import World
@@ -105,7 +106,7 @@ def _line(event: Event) -> str:
 
 def print_summary(verdict: Verdict, console: Console) -> None:
     """Print what a run has come to."""
-    _print_faults(verdict.events, verdict.plan.kinds, console)
+    _print_faults(verdict.events, verdict.plan, console)
     console.print(
         f"{verdict.acked:,} records acked, {verdict.failed:,} refused, {verdict.unknown:,} "
         f"unknown; {verdict.stored:,} stored, read back and compared; "
@@ -129,7 +130,7 @@ def print_series(series: Series, console: Console) -> None:
     """Print what several runs have come to."""
     console.print(Text(f"in all, {len(series.verdicts)} schedules:", style="bold"))
     events = [event for each in series.verdicts for event in each.events]
-    _print_faults(events, series.plans[0].kinds, console)
+    _print_faults(events, series.plans[0], console)
     bars = {total.name: total.bar for total in TOTALS}
     for name, count in {**series.counts, RECORDS: series.acked}.items():
         due = f" of at least {bars.get(name, RECORDS_BAR):,}" if series.is_held_to_bars else ""
@@ -143,15 +144,17 @@ def print_series(series: Series, console: Console) -> None:
     console.print(f"again: {series.line}", soft_wrap=True)
 
 
-def _print_faults(events: Sequence[Event], planned: Sequence[str], console: Console) -> None:
+def _print_faults(events: Sequence[Event], plan: Plan, console: Console) -> None:
     """Of every kind that was planned; what never happened is shown with 0."""
     happened = Counter(event.kind for event in events if event.happened)
     tried = Counter(event.kind for event in events)
     table = Table(box=None, padding=(0, 2))
     for heading in ("fault", "tried", "happened"):
         table.add_column(heading, justify="left" if heading == "fault" else "right")
-    for kind in sorted({*planned, *tried}):
+    for kind in sorted({*plan.kinds, *tried}):
         table.add_row(kind, str(tried[kind]), str(happened[kind]))
+    count = str(totals(events, plan.nodes)[POWER] if plan.shim else 0)
+    table.add_row(SHIM[0], count, count)
     for kind in MISSING:
         table.add_row(f"{kind} (there is none)", "0", "0")
     console.print(table)

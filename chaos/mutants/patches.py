@@ -15,6 +15,7 @@ from chaos.mutants.lease_patches import LEASE_MUTANTS
 from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
+from chaos.mutants.queue_patches import QUEUE_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
@@ -291,6 +292,7 @@ MUTANTS: Final = (
         (("        if applied >= index:\n", "        if applied >= 0 * index:\n"),),
     ),
     *LEASE_MUTANTS,
+    *QUEUE_MUTANTS,
     *INSTALL_MUTANTS,
     *GROUP_MUTANTS,
     *HIDDEN_MUTANTS,

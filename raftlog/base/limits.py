@@ -65,6 +65,8 @@ REPAIR_READS_MAX: Final = 8
 """Reads of entries for peers that repair; a request beyond it is dropped, and asked again."""
 REPAIR_BYTES_MAX: Final = 16 * MIB
 """Entries that wait to be written over damage (at least one answer); more are asked again."""
+SURVEY_BYTES_MAX: Final = 16 * MIB
+"""Entries of one survey that are kept, for a hole that has no room for its pieces."""
 SCRUB_SPAN_BYTES: Final = 64 * KIB
 SCRUB_BYTES_PER_S: Final = 4 * MIB
 """The log is looked at for damage at this rate; so much that 300 GiB take a day."""

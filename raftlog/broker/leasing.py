@@ -278,7 +278,7 @@ class Leasing:
             StaleLease: None of them is held under its handle.
         """
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, settled_is_well=True)
+        found, stale = self._held(group, command.names, finished_is_well=True)
         for row in found:
             self.flights.finish(row, now_ms)
         self._stir(group)
@@ -287,7 +287,7 @@ class Leasing:
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, settled_is_well=False)
+        found, stale = self._held(group, command.names, finished_is_well=False)
         due_ms = now_ms + command.lease_ms
         for row in found:
             self.flights.extend(row, due_ms)
@@ -299,7 +299,9 @@ class Leasing:
     def give_back(self, command: ReturnMessages, now_ms: int) -> Settled:
         """End leases without finishing the messages. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, settled_is_well=True)
+        found, stale = self._held(
+            group, command.names, finished_is_well=True, returned_is_well=True
+        )
         for row in found:
             if command.how == GiveBack.UNTRIED:
                 self.flights.table.touch((row.group, row.queue, row.offset))
@@ -435,19 +437,20 @@ class Leasing:
         group: QueueGroup,
         names: tuple[tuple[int, int, tuple[int, ...]], ...],
         *,
-        settled_is_well: bool,
+        finished_is_well: bool,
+        returned_is_well: bool = False,
     ) -> tuple[list[Flight], tuple[tuple[int, int], ...]]:
         """Return what is held under its handle, and what is not.
 
-        What was finished or given back is neither, where that is well: asked again, since
-        the answer was lost, an acknowledgement is the one that was made.
+        What was finished, or given back, is neither where that is well: asked again, since
+        the answer was lost, it is what was done then.
         """
         number = group.number
         rows = self.flights.table.rows
         found: dict[Key, Flight] = {}
         stale: list[tuple[int, int]] = []
         for handle, queue, offsets in names:
-            cursor = self.groups.cursors.get((number, queue)) if settled_is_well else None
+            cursor = self.groups.cursors.get((number, queue)) if finished_is_well else None
             finished = 0 if cursor is None else cursor.next
             for offset in offsets:
                 key = (number, queue, offset)
@@ -456,7 +459,7 @@ class Leasing:
                     if offset >= finished:
                         stale.append((queue, offset))
                 elif row.handle != handle:
-                    if row.given_back_by != handle or not settled_is_well:
+                    if row.given_back_by != handle or not returned_is_well:
                         stale.append((queue, offset))
                 else:
                     found[key] = row

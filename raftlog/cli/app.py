@@ -25,6 +25,7 @@ from raftlog.cli import (
     node,
     pub,
     quota,
+    search,
     sub,
     topic,
 )
@@ -41,6 +42,7 @@ app.command()(dev.dev)
 app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
+app.command()(search.search)
 app.add_typer(delayed.app, name="delayed")
 app.add_typer(group.app, name="group")
 app.add_typer(quota.app, name="quota")

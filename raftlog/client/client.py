@@ -18,10 +18,10 @@ import asyncio
 import os
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from types import TracebackType
-from typing import Literal, Self, TypeVar
+from typing import Literal, Self, TypeVar, Unpack
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import Closed, WrongLoop
@@ -34,13 +34,16 @@ from raftlog.client.groups import Groups
 from raftlog.client.handing_over import Sharing
 from raftlog.client.later import DelayedMessages, DelayedReceipt, DelayLike
 from raftlog.client.members import Members
-from raftlog.client.node_status import NodeStatus, read_status
+from raftlog.client.messages import Messages
+from raftlog.client.node_status import NodeStatus, leader_status
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
+from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
+from raftlog.client.queue_groups import GroupOptions, QueueGroups, opening_of
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
-from raftlog.client.routing import LEADS, Router
+from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
@@ -49,7 +52,7 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 
 OnLost = Literal["error", "skip"]
-P = TypeVar("P", Producer, Consumer, Reader)
+P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader)
 
 
 class Client:
@@ -88,7 +91,7 @@ class Client:
         self._client_id = client_id
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
-        self._parts: set[Producer | Consumer | Reader] = set()
+        self._parts: set[Producer | Consumer | QueueConsumer | Reader] = set()
         self._producer: Producer | None = None
         self._is_closed = False
         self._topics = Topics(self._asker, self._catalog)
@@ -96,6 +99,8 @@ class Client:
         self._members = Members(self._asker, self._router_of)
         self._delayed = DelayedMessages(self._asker, self._catalog)
         self._quotas = Quotas(self._asker)
+        self._queue_groups = QueueGroups(self._asker)
+        self._messages = Messages(self._asker)
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is connected before it is needed."""
@@ -153,6 +158,12 @@ class Client:
         return self._groups
 
     @property
+    def queue_groups(self) -> QueueGroups:
+        """Look at queue-style groups."""
+        self._check()
+        return self._queue_groups
+
+    @property
     def delayed(self) -> DelayedMessages:
         """List and cancel messages that are not visible yet."""
         self._check()
@@ -170,6 +181,12 @@ class Client:
         self._check()
         return self._quotas
 
+    @property
+    def messages(self) -> Messages:
+        """Search for single messages."""
+        self._check()
+        return self._messages
+
     async def status(self, *, timeout: Duration | None = None) -> NodeStatus:
         """Return what the leader says about itself.
 
@@ -177,20 +194,7 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while True:
-            answer, _ = await self._asker.ask(
-                Method.STATUS,
-                messages.GetStatus(space=True),
-                messages.NodeStatus,
-                timeout_s=timeout_s,
-            )
-            channel = self._router.leader
-            if answer.role == LEADS or channel is None:
-                return read_status(answer)
-            self._router.demote(channel)  # it led until a moment ago
-            timeout_s = deadline - asyncio.get_running_loop().time()
+        return await leader_status(self._asker, None if timeout is None else seconds(timeout))
 
     async def transfer_leader(
         self, target: str | None = None, *, timeout: Duration | None = None
@@ -204,12 +208,10 @@ class Client:
             Unavailable: No leader within the timeout.
         """
         self._check()
-        await self._asker.ask(
-            Method.TRANSFER,
-            messages.TransferLeader(target=target or ""),
-            messages.TransferStarted,
-            timeout_s=None if timeout is None else seconds(timeout),
-        )
+        timeout_s = None if timeout is None else seconds(timeout)
+        asked = messages.TransferLeader(target=target or "")
+        answer = messages.TransferStarted
+        await self._asker.ask(Method.TRANSFER, asked, answer, timeout_s=timeout_s)
 
     # -- sending
 
@@ -392,6 +394,28 @@ class Client:
         )
         parts = (asker, self._catalog, subscription, sharing)
         return self._own(Consumer(*parts, buffer_bytes=buffer_bytes))
+
+    def queue_consumer(
+        self,
+        group: str,
+        topics: str | Sequence[str] = (),
+        *,
+        limit: Duration | None = 600.0,
+        on_event: Callable[[HandlerEvent], None] | None = None,
+        **options: Unpack[GroupOptions],
+    ) -> QueueConsumer:
+        """Return a consumer of a queue-style group: each message is leased and settled by itself.
+
+        Args:
+            group: The group; entering a consumer makes it.
+            topics: What it is to read, too.
+            limit: Seconds after which a handler is reported and its lease not kept; None: never.
+            on_event: Told of handlers that fail or are overdue; None: they are logged.
+            options: What is to hold for the group from now on: ``GroupOptions``.
+        """
+        self._check()
+        opening = opening_of(group, topics, options)
+        return self._own(QueueConsumer(self._asker, opening, limit=limit, on_event=on_event))
 
     def reader(  # noqa: PLR0913  (one option for each thing that a reader may want otherwise)
         self,

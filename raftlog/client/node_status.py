@@ -1,10 +1,14 @@
 """What a node says about itself, as a value."""
 
+import asyncio
 from collections.abc import Mapping
 
 import msgspec
 
+from raftlog.client.asking import Asker
 from raftlog.client.log_space import LogSpace, read_space
+from raftlog.client.routing import LEADS
+from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
 
@@ -108,3 +112,22 @@ def read_recovery(answer: client.NodeStatus) -> ForcedRecovery | None:
         return None
     found = answer.recovery
     return ForcedRecovery(found.index, found.wall_ms, found.node, tuple(found.lost))
+
+
+async def leader_status(asker: Asker, timeout_s: float | None) -> NodeStatus:
+    """Return what the leader says about itself.
+
+    Raises:
+        Unavailable: No leader within the timeout.
+    """
+    timeout_s = asker.timeout_s if timeout_s is None else timeout_s
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    while True:
+        answer, _ = await asker.ask(
+            Method.STATUS, client.GetStatus(space=True), client.NodeStatus, timeout_s=timeout_s
+        )
+        channel = asker.router.leader
+        if answer.role == LEADS or channel is None:
+            return read_status(answer)
+        asker.router.demote(channel)  # it led until a moment ago
+        timeout_s = deadline - asyncio.get_running_loop().time()

@@ -178,11 +178,13 @@ class Repairer:
         return True
 
     def _split(self, peer: NodeId, survey: Survey) -> None:
-        """Make pieces of the hole, and ask for them."""
+        """Make pieces of the hole, and ask for them; or fill it, if it has no room for pieces."""
 
         def plan() -> StorePlan | None:
             try:
                 made = self._store.plan_split(survey)
+                if made is None and survey.kept:
+                    return self._store.plan_repair(survey.kept)
             except StorageError:
                 return None  # trimmed meanwhile
             if made is not None:

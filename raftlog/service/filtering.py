@@ -57,6 +57,15 @@ class FilteredResult(msgspec.Struct, frozen=True, gc=False):
     next_offset: Offset
 
 
+class LookedAt(msgspec.Struct, frozen=True, gc=False):
+    """What one request looks at, beside the bounds that all have."""
+
+    end_offset: Offset | None = None
+    """Nothing from here on; None: to the end of the queue."""
+    bytes_max: int = LOOKED_BYTES_MAX
+    """Stored bytes."""
+
+
 OnFiltered = Callable[[FilteredResult | RaftlogError], None]
 """Called once, on the loop, unless the read was cancelled."""
 
@@ -107,8 +116,14 @@ class FilterService:
         self, request: ReadRequest, wanted: RecordFilter, reply: OnFiltered
     ) -> "FilteredReading":
         """Start a read with a filter that parses; ``reply`` may be called before this returns."""
+        return self.look(request, selector_of(wanted), reply, LookedAt())
+
+    def look(
+        self, request: ReadRequest, select: Selector, reply: OnFiltered, at: LookedAt
+    ) -> "FilteredReading":
+        """Start a read of the records that ``select`` picks ``at`` a stretch; as ``read``."""
         self.reads += 1
-        reading = FilteredReading(self, request, selector_of(wanted), reply)
+        reading = FilteredReading(self, request, select, reply, at)
         reading.go_on()
         return reading
 
@@ -117,8 +132,14 @@ class FilteredReading:
     """One read under way."""
 
     def __init__(
-        self, service: FilterService, request: ReadRequest, select: Selector, reply: OnFiltered
+        self,
+        service: FilterService,
+        request: ReadRequest,
+        select: Selector,
+        reply: OnFiltered,
+        at: LookedAt,
     ) -> None:
+        self._at = at
         self._service = service
         self._request = request
         self._select = select
@@ -204,7 +225,7 @@ class FilteredReading:
             is_full = True
         enough = (
             is_full
-            or self._looked >= LOOKED_BYTES_MAX
+            or self._looked >= min(self._at.bytes_max, LOOKED_BYTES_MAX)
             or self._opened >= OPENED_BYTES_MAX
             or self._records >= LOOKED_RECORDS_MAX
         )
@@ -219,10 +240,12 @@ class FilteredReading:
         self._opened += found.opened
         self._records += found.records
         matches = dict(found.matches)
+        end = self._at.end_offset
         for place in range(found.batches):
             base, batch = result.base_offsets[place], result.batches[place]
             first = self._position - base  # what is before it, the reader has
-            numbers = [number for number in matches.get(place, ()) if number >= first]
+            after = batch_facts(batch)[0] if end is None else end - base
+            numbers = [number for number in matches.get(place, ()) if first <= number < after]
             if numbers:
                 is_room = self._size + len(batch) <= self._bytes_max
                 if self._batches and not (is_room and len(self._batches) < READ_BATCHES_MAX):
@@ -233,6 +256,9 @@ class FilteredReading:
                 self._size += len(batch)
             self._looked += len(batch)
             self._position = Offset(base + batch_facts(batch)[0])
+            if end is not None and self._position >= end:
+                self._position = end
+                return True
         return self._size >= self._bytes_max
 
     @staticmethod

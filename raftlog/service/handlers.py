@@ -91,6 +91,7 @@ class ClientHandlers:
             Method.READ: self._read,
             Method.END_OFFSET: with_(lambda shard: shard.read, record_handlers.end_offset),
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
+            Method.SEARCH: with_(lambda shard: shard.filters, record_handlers.search),
             Method.STATUS: with_(lambda shard: shard, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
             Method.DRAIN: self._drain,

@@ -2,16 +2,24 @@
 
 from typing import cast
 
-from raftlog.base.errors import BadFilter, RaftlogError
+from raftlog.base.errors import BadFilter, BadRequest, RaftlogError
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.appends import Appended
-from raftlog.service.filtering import FilteredResult, FilterService
+from raftlog.service.filtering import (
+    LOOKED_BYTES_MAX,
+    FilteredResult,
+    FilterService,
+    LookedAt,
+    OnFiltered,
+)
 from raftlog.service.find import FindService
 from raftlog.service.ports import ClientRequest
 from raftlog.service.produce import ProduceService
 from raftlog.service.read import ReadRequest, ReadResult, ReadService
 from raftlog.wire.filters import record_filter
 from raftlog.wire.schema import client
+from raftlog.wire.schema import search as search_messages
+from raftlog.wire.searches import RecordSearch, searcher_of
 
 
 def append(produce: ProduceService, durability: str, request: ClientRequest) -> None:
@@ -83,6 +91,17 @@ def _read_filtered(
     service: FilterService, message: client.ReadBatches, request: ClientRequest
 ) -> None:
     """Read what a filter wants, and tell how far that looked."""
+    try:
+        wanted = record_filter(message.filter.tags, message.filter.condition)
+    except BadFilter as error:
+        request.fail(error)
+        return
+    reading = service.read(_read_request(message), wanted, _answer_filtered(request))
+    request.on_cancelled = reading.cancel
+
+
+def _answer_filtered(request: ClientRequest) -> OnFiltered:
+    """Return a callback that answers with the batches, the matches, and how far it looked."""
 
     def answer(outcome: FilteredResult | RaftlogError) -> None:
         if isinstance(outcome, RaftlogError):
@@ -94,12 +113,28 @@ def _read_filtered(
             message.matching.add(numbers=found)
         request.reply(message, outcome.read.batches)
 
+    return answer
+
+
+def search(service: FilterService, request: ClientRequest) -> None:
+    """Look for records in a bounded stretch of a queue; linearizable (ruling 23)."""
+    message = cast("search_messages.SearchQueue", request.message)
+    end = message.end_offset
+    if end and end <= message.offset:
+        request.fail(BadRequest(f"a search from offset {message.offset} to before {end}"))
+        return
     try:
         wanted = record_filter(message.filter.tags, message.filter.condition)
     except BadFilter as error:
         request.fail(error)
         return
-    reading = service.read(_read_request(message), wanted, answer)
+    key = message.key if message.HasField("key") else None
+    reading = service.look(
+        ReadRequest(message.queue, Offset(message.offset), message.bytes_max, staleness_ns=0),
+        searcher_of(RecordSearch(key, message.id or None, wanted)),
+        _answer_filtered(request),
+        LookedAt(Offset(end) if end else None, message.look_bytes_max or LOOKED_BYTES_MAX),
+    )
     request.on_cancelled = reading.cancel
 
 

@@ -10,6 +10,10 @@ each message ended. When the last one is the lost one, all before it are, by the
 
 Then every piece is a hole of its own, which one message repairs, from any peer, in any order.
 Memory does not grow with the damage.
+
+A misdirected write may have put what follows the hole further forward, into it. Then there is no
+room for the pieces, and good entries behind must be written again with the last of them
+(``holes.filling``). So the entries are kept, up to a bound, to be put in place all at once.
 """
 
 from collections.abc import Sequence
@@ -20,6 +24,7 @@ import msgspec
 from raftlog.base.entry import Entry, LogEnd, check_links
 from raftlog.base.errors import CorruptFrame
 from raftlog.base.ids import Index, NodeId, Term
+from raftlog.base.limits import SURVEY_BYTES_MAX
 from raftlog.storage.segment import Hole, Segment
 from raftlog.storage.unit import UNIT_BYTES
 
@@ -42,6 +47,9 @@ class Survey:
         self.hole = hole
         self.peer = peer
         self.pieces: list[Piece] = []
+        self.kept: list[Entry] | None = []
+        """All entries that were seen; None if they are too many to be kept."""
+        self._kept_bytes = 0
         self._end = hole.before
 
     @property
@@ -65,8 +73,16 @@ class Survey:
         if end.index == self.hole.last and end.checksum != self.hole.checksum:
             return False
         self.pieces.append(_piece(entries))
+        self._keep(entries)
         self._end = end
         return True
+
+    def _keep(self, entries: Sequence[Entry]) -> None:
+        self._kept_bytes += self.pieces[-1].length
+        if self.kept is not None and self._kept_bytes <= SURVEY_BYTES_MAX:
+            self.kept += entries
+        else:
+            self.kept = None
 
 
 def _piece(entries: Sequence[Entry]) -> Piece:

@@ -312,6 +312,23 @@ class Batch:
             return {}
         return _headers(self._after_values[self._key_bytes() :])
 
+    def with_key(self, key: bytes) -> list[int]:
+        """Return the numbers of the records that have this key, in order.
+
+        Raises:
+            BadBatch: Keys do not add up.
+        """
+        column = self._after_values[: self._key_bytes()]
+        if self._key_lengths is None or (key and key not in bytes(column)):
+            return []
+        size, position = len(key), 0
+        found: list[int] = []
+        for number, length in enumerate(self._key_lengths):
+            if length == size and column[position : position + size] == key:
+                found.append(number)
+            position += max(length, 0)
+        return found
+
     def _key_bytes(self) -> int:
         if self._key_lengths is None:
             return 0

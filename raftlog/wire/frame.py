@@ -129,6 +129,7 @@ class Method(IntEnum):
     QUOTA_SET = 160
     QUOTA_REMOVE = 161
     QUOTA_LIST = 162
+    SEARCH = 163
 
     GROUP_SUBSCRIBE = 150
     GROUP_RELEASE = 151

@@ -7,7 +7,17 @@ from google.protobuf.message import DecodeError, Message
 
 from raftlog.base.errors import ProtocolError
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, delays, groups, leases, members, producers, quotas, topics
+from raftlog.wire.schema import (
+    client,
+    delays,
+    groups,
+    leases,
+    members,
+    producers,
+    quotas,
+    search,
+    topics,
+)
 
 M = TypeVar("M", bound=Message)
 
@@ -69,6 +79,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.QUOTA_SET: Exchange(quotas.SetQuota, quotas.Quota, changes=True),
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
+    Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack) counts as looking: its caller asks
@@ -125,6 +136,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "QuotaSet": Method.QUOTA_SET,
     "QuotaRemove": Method.QUOTA_REMOVE,
     "QuotaList": Method.QUOTA_LIST,
+    "Search": Method.SEARCH,
 }
 """Which method each rpc of that service is."""
 

@@ -97,6 +97,7 @@ def test_giving_back_may_be_sent_again() -> None:
         assert queue.give(A, 0, how=GiveBack.UNTRIED, delay_ms=5_000) == Settled()
         assert queue.give(A, 1) == Settled()
     assert (queue.state_of(0), queue.state_of(1)) == (WAITING, DEAD)
+    assert queue.refusal(AckMessages(GROUP, held(A, 0, 1))) is StaleLease, "that is no ack"
     queue.bury(1)
     assert queue.give(A, 1) == Settled(), "its letter is what came of it"
     queue.pass_ms(5_000)

@@ -62,6 +62,17 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     ]
 
 
+def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
+    """Five jobs: one fails once, one can't be handled at all."""
+    (example,) = examples_of("queue-groups.md")
+    with LocalCluster(tmp_path) as cluster:
+        printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    done = sorted(f"done: b'job {number}' attempt 1" for number in range(3))
+    assert sorted(printed[:-1]) == [*done, "done: b'job 4' attempt 2"]
+    assert printed[-1] == "dead letter: b'job 3' b'no such account'"
+
+
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
     """Against three processes, by their own clocks."""
     (example,) = examples_of("delayed-messages.md")
@@ -113,8 +124,30 @@ def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:
     assert printed[4].index("!") == printed[5].index("^")
 
 
+def test_a_program_finds_messages(tmp_path: Path) -> None:
+    """By a key, until it has enough; and by place alone."""
+    (program,) = examples_of("find-messages.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert [line.split(maxsplit=1)[1] for line in printed[:3]] == [
+        "b'42 EUR'",
+        "b'142 EUR'",
+        "b'242 EUR'",
+    ]
+    assert printed[3:] == ["3 found", "first of queue 3 0"]
+
+
 @pytest.mark.parametrize(
-    "page", ["topics.md", "pub-and-sub.md", "store-once.md", "quotas.md", "filters.md"]
+    "page",
+    [
+        "topics.md",
+        "pub-and-sub.md",
+        "store-once.md",
+        "quotas.md",
+        "filters.md",
+        "find-messages.md",
+    ],
 )
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
     """Each in a shell of its own, one after the other."""

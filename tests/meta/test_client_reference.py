@@ -13,9 +13,13 @@ from raftlog.client.consumer import Consumer
 from raftlog.client.groups import Groups
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
+from raftlog.client.messages import Messages
 from raftlog.client.producer import Producer
+from raftlog.client.queue_groups import QueueGroups
+from raftlog.client.queue_message import QueueMessage
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
+from raftlog.client.search import Search
 from raftlog.client.topics import Topics
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
@@ -23,12 +27,16 @@ CLASSES: Final = (
     Client,
     Producer,
     Consumer,
+    QueueMessage,
+    QueueGroups,
     Reader,
     Topics,
     Groups,
     DelayedMessages,
     Members,
     Quotas,
+    Messages,
+    Search,
 )
 VALUES: Final = (Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch)
 

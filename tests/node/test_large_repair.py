@@ -12,8 +12,8 @@ from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import KIB
 from raftlog.node.repair import RETRY_NS
 from raftlog.raft.rpcs import PreVoteRequest, RepairReply, RepairRequest
-from tests.node.replicas import REPLICAS, Node
-from tests.storage.logs import chain, read_all
+from tests.node.replicas import OPTIONS, REPLICAS, Node
+from tests.storage.logs import Logs, chain, read_all
 
 SMALL = 2 * KIB
 """Bytes of entries in one answer."""
@@ -78,6 +78,36 @@ def test_a_hole_larger_than_any_message_is_repaired(terms: tuple[int, int]) -> N
         *(terms[0], terms[0], terms[1], terms[1])
     ]
     assert node.failures == []
+
+
+@pytest.mark.parametrize("back", [900, 5 * KIB])
+def test_a_hole_larger_than_a_message_may_have_no_room(back: int) -> None:
+    """The last write went too far forward, into the place of those before (seed 538).
+
+    No piece may be put in place by itself; each round ended where it had begun, for ever.
+    """
+    logs, entries = Logs(OPTIONS), chain(20, size=KIB)
+    logs.append_each(entries[:15])
+    logs.append(entries[15:])
+    logs.sync_mark()
+    path, start = logs.place(entries[3])
+    _, at = logs.place(entries[15])
+    block = b"".join(bytes(entry.frame) for entry in entries[15:])
+    logs.disk.zero(path, start, at + len(block) - start)
+    logs.disk.misplace(path, at - back, block)
+    node = Node(voters=3, entries=entries)
+    node.disk = logs.disk
+    node.disk.crash(Random(0), CrashKind.LOSE)
+    node.open()
+    assert node.store.faulty_ranges() == [(4, 15)], "the others are good, where they are"
+    node.replica.start()
+    peer = Peer(entries)
+    converse(node, {NodeId("n2"): peer, NodeId("n3"): peer})
+    assert node.store.faulty_count == 0
+    assert read_all(node.store) == entries
+    node.disk.crash(Random(0), CrashKind.LOSE)
+    node.open()
+    assert read_all(node.store) == entries
 
 
 def test_a_replica_that_does_not_know_its_terms_waits_for_them() -> None:

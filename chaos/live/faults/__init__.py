@@ -15,8 +15,9 @@ FAULTS: Final[dict[str, Fault]] = {
     **promises.FAULTS,
 }
 
+SHIM: Final = ("power-shim", "power fails beneath the normal file layer, by a preload shim")
+"""A mechanism, not a kind: with it these are the power losses."""
 MISSING: Final[dict[str, str]] = {
-    "power-shim": "power fails beneath the normal file layer, by a preload shim",
     "segment-loss": "single pieces of one TCP connection are lost, or overtake each other",
 }
 """Mechanisms that this suite does not have: named in every report, with 0 (ruling 28)."""

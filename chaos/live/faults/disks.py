@@ -144,15 +144,24 @@ FAULTS: Final = {
     "power-all": Fault(
         "power", "all nodes lose their power at once", power_all, weight=2, alone=True
     ),
-    "sync-error": Fault("disk", "EIO of a sync", _sick(Trouble("sync", "EIO", times=1))),
-    "write-error": Fault("disk", "EIO of a write", _sick(Trouble("write", "EIO", times=1))),
-    "no-space": Fault("disk", "ENOSPC of writes", _sick(Trouble("write", "ENOSPC", times=3))),
+    "sync-error": Fault(
+        "disk", "EIO of a sync", _sick(Trouble("sync", "EIO", times=1)), needs_layer=True
+    ),
+    "write-error": Fault(
+        "disk", "EIO of a write", _sick(Trouble("write", "EIO", times=1)), needs_layer=True
+    ),
+    "no-space": Fault(
+        "disk", "ENOSPC of writes", _sick(Trouble("write", "ENOSPC", times=3)), needs_layer=True
+    ),
     "slow-disk": Fault(
         "disk",
         "syncs and writes take long",
         _sick(Trouble("sync", delay_s=0.15), Trouble("write", delay_s=0.01)),
+        needs_layer=True,
     ),
-    "read-error": Fault("disk", "EIO of reads of the log", read_error, takes_s=6.0, alone=True),
+    "read-error": Fault(
+        "disk", "EIO of reads of the log", read_error, needs_layer=True, takes_s=6.0, alone=True
+    ),
     "bit-flip": Fault(
         "disk", "bits rot in the log of a stopped node", bit_flip, takes_s=6.0, alone=True
     ),

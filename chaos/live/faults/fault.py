@@ -56,6 +56,8 @@ class Fault(msgspec.Struct, frozen=True):
     """How often a random schedule has it, beside others."""
     takes_s: float = 1.0
     """How long it takes about, beside what a step lasts: to wait, to repair, to be whole."""
+    needs_layer: bool = False
+    """Only the suite's own file layer can do it."""
     alone: bool = False
     """Nothing else is wrong meanwhile."""
 

@@ -6,6 +6,7 @@ wakes and commits what it had. That must be refused, or two own a queue.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Final
 
 from chaos.check.client_history import Anomaly
@@ -17,11 +18,15 @@ from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
+from raftlog.client.handing_over import Sharing
 from raftlog.client.ownership import Owned
 from raftlog.client.receipts import Message
 
 GROUP: Final = "billing"
 NAME: Final = "group_offsets"
+ASSIGNORS: Final = ("range", "sticky", "cooperative")
+"""One for each run, by its seed."""
+HAND_OVER_S: Final = 5.0
 MEMBERS: Final = 3
 SESSION_S: Final = 2.0
 POLL_S: Final = 0.5
@@ -36,10 +41,10 @@ Wanted = tuple[Owned, int, int]
 class StreamGroup:
     """Members of one group, and what each of them was told."""
 
-    name = "groups"
-
     def __init__(self, world: World) -> None:
         self._world = world
+        self._assignor = Random(f"assignor {world.seed}").choice(ASSIGNORS)
+        self.name = f"groups, {self._assignor}"
         self._seen = Seen(f"group {GROUP}")
         self._offsets = GroupOffsets()
         self._claims: dict[int, int] = {}
@@ -97,7 +102,12 @@ class StreamGroup:
         world = self._world
         while not self._drained.is_set():
             consumer = client.consumer(
-                GROUP, ORDERS, auto_commit=False, session=SESSION_S, start="earliest"
+                GROUP,
+                ORDERS,
+                auto_commit=False,
+                session=SESSION_S,
+                start="earliest",
+                sharing=Sharing(assignor=self._assignor, hand_over=HAND_OVER_S),
             )
             try:
                 await self._work(consumer)

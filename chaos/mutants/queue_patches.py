@@ -1,0 +1,77 @@
+"""Bugs of queue-style groups, as patches of the source."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_LEASING: Final = "raftlog.broker.leasing"
+_FLIGHTS: Final = "raftlog.broker.flights"
+_RECEIVING: Final = "raftlog.service.receiving"
+_LEASES: Final = ("tests/broker/test_leasing.py",)
+_FAILED: Final = ("tests/broker/test_failed_messages.py",)
+_RECEIVES: Final = ("tests/service/test_receiving.py",)
+
+QUEUE_MUTANTS: Final = (
+    Mutant(
+        "old lease handle acknowledges",
+        _LEASING,
+        (
+            (
+                "                elif row.handle != handle:\n",
+                "                elif row.handle < 1:\n",
+            ),
+        ),
+        tests=_LEASES,
+    ),
+    Mutant(
+        "lease asked for again is another one",
+        _LEASING,
+        (("        if held:  # asked again", "        if False:  # asked again"),),
+        tests=_LEASES,
+    ),
+    Mutant(
+        "new leader ends leases at once (ruling 25)",
+        _LEASING,
+        (
+            (
+                "        self.held_until_ms = now_ms + LEASE_GRACE_MS\n",
+                "        self.held_until_ms = now_ms\n",
+            ),
+        ),
+        tests=_LEASES,
+        rulings=(25,),
+    ),
+    Mutant(
+        "key goes on before its message is finished",
+        _FLIGHTS,
+        (
+            (
+                "        parks = bool(hash_) and (group, queue, hash_) in self._lines\n",
+                "        parks = False\n",
+            ),
+        ),
+        tests=_FAILED,
+    ),
+    Mutant(
+        "expired lease is no attempt",
+        _LEASING,
+        (
+            (
+                "group.settings.attempts_max:\n            self._use_up(group, row, EXPIRED",
+                "1_000_000:\n            self._use_up(group, row, EXPIRED",
+            ),
+        ),
+        tests=_RECEIVES,
+    ),
+    Mutant(
+        "message leased for nobody is kept",
+        _RECEIVING,
+        (
+            (
+                "                    self._give_back([*outcome.messages])\n",
+                "                    pass\n",
+            ),
+        ),
+        tests=_RECEIVES,
+    ),
+)

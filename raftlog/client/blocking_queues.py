@@ -1,0 +1,131 @@
+"""Queue-style groups for threads: the blocking faces of the consumer and its messages."""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+from raftlog.client import queue_consumer as aio
+from raftlog.client import queue_groups as aio_groups
+from raftlog.client import queue_message as aio_message
+from raftlog.client.blocking import Face, blocking
+from raftlog.client.durations import Duration
+from raftlog.client.loop_thread import LoopThread
+from raftlog.client.receipts import Message
+
+
+class QueueGroups(Face[aio_groups.QueueGroups]):
+    """The queue-style groups of a cluster."""
+
+    describe = blocking(aio_groups.QueueGroups.describe)
+
+
+class QueueMessage(Face[aio_message.QueueMessage]):
+    """A message, leased; for one thread at a time."""
+
+    ack = blocking(aio_message.QueueMessage.ack)
+    nack = blocking(aio_message.QueueMessage.nack)
+    reject = blocking(aio_message.QueueMessage.reject)
+    release = blocking(aio_message.QueueMessage.release)
+    extend = blocking(aio_message.QueueMessage.extend)
+
+    @property
+    def message(self) -> Message:
+        """The record as any reader gets it."""
+        return self._inner.message
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value, or None."""
+        return self._inner.value
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key, or None."""
+        return self._inner.key
+
+    @property
+    def attempts(self) -> int:
+        """How often it was leased, this time included."""
+        return self._inner.attempts
+
+    def process(self, *, limit: Duration | None = None) -> "Processing":
+        """Handle it in ``with``: its lease is kept, and at the end it is settled."""
+        return Processing(self, self._inner.process(limit=limit))
+
+
+class Processing:
+    """A handler at work, in a thread."""
+
+    def __init__(self, message: QueueMessage, inner: aio_message.Processing) -> None:
+        self._message = message
+        self._inner = inner
+
+    def __enter__(self) -> QueueMessage:
+        """Begin."""
+
+        async def enter() -> None:
+            await self._inner.__aenter__()
+
+        self._message._thread.run(enter())
+        return self._message
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Settle the message, if the handler has not."""
+        return self._message._thread.run(self._inner.__aexit__(kind, error, trace))
+
+
+class QueueConsumer(Face[aio.QueueConsumer]):
+    """A consumer of a queue-style group; any thread may receive."""
+
+    close = blocking(aio.QueueConsumer.aclose)
+
+    def __init__(self, thread: LoopThread, inner: aio.QueueConsumer) -> None:
+        super().__init__(thread, inner)
+
+    def receive(self, count: int = 1, *, wait: Duration | None = None) -> list[QueueMessage]:
+        """Return up to ``count`` messages, leased to this consumer."""
+        found = self._thread.run(self._inner.receive(count, wait=wait))
+        return [QueueMessage(self._thread, each) for each in found]
+
+    def run(self, handler: Callable[[QueueMessage], None], *, concurrency: int = 8) -> None:
+        """Give messages to ``handler``, in ``concurrency`` threads, until it is closed.
+
+        A handler that is interrupted goes on in its thread, and its message is released.
+        """
+        with ThreadPoolExecutor(concurrency, "raftlog-handler") as pool:
+
+            async def handle(message: aio_message.QueueMessage) -> None:
+                face = QueueMessage(self._thread, message)
+                await asyncio.get_running_loop().run_in_executor(pool, handler, face)
+
+            self._thread.run(self._inner.run(handle, concurrency=concurrency))
+
+    @property
+    def status(self) -> aio.QueueConsumerStatus:
+        """What it does, and what hinders it."""
+        return self._inner.status
+
+    def __enter__(self) -> Self:
+        """Make the group, or change what was said of it."""
+
+        async def enter() -> None:
+            await self._inner.__aenter__()
+
+        self._thread.run(enter())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give back what is not settled; close."""
+        self.close()

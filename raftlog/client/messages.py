@@ -1,0 +1,69 @@
+"""Single messages of a topic: searched for, and looked at."""
+
+from collections.abc import Callable, Sequence
+
+from raftlog.base.errors import BadRequest
+from raftlog.client.asking import Asker
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.search import Search, SearchBounds, SearchProgress
+from raftlog.client.starting import Start
+from raftlog.wire.filters import record_filter
+from raftlog.wire.record_table import encode_id
+from raftlog.wire.searches import RecordSearch
+
+
+class Messages:
+    """The messages of a cluster: ``client.messages``. Each is looked at, none is consumed."""
+
+    def __init__(self, asker: Asker) -> None:
+        self._asker = asker
+
+    def search(  # noqa: PLR0913  (one option for each thing that may be known of a record)
+        self,
+        topic: str,
+        *,
+        key: bytes | None = None,
+        id: str | None = None,  # noqa: A002  (the name that it has everywhere)
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
+        start: Start = "earliest",
+        end: Start = "latest",
+        queue: int | None = None,
+        limit: int | None = None,
+        timeout: Duration | None = None,
+        on_progress: Callable[[SearchProgress], None] | None = None,
+    ) -> Search:
+        """Look for records; what is given must all hold. Iterate over the result.
+
+        Args:
+            topic: The topic. All of its queues are looked through: a key chooses a record's
+                queue only if its sender left that choice to the key.
+            key: The record's key.
+            id: Its business id.
+            filter: A condition over its headers, as for ``Client.reader``.
+            tags: It has one of these tags.
+            start: Look from here on: "earliest", an offset, a ``datetime`` with time zone, or a
+                ``timedelta`` from now (negative: ago). Times are those of storing.
+            end: And not at this or behind it; "latest": what is there when the search begins.
+            queue: Only in the queue of this place.
+            limit: End after so many.
+            timeout: Seconds for each question; without it, the client's.
+            on_progress: Called after every question.
+
+        Raises:
+            BadFilter: The filter does not parse; the text shows where.
+            BadRequest: Nobody can have that id, or the limit is not positive.
+            ValueError, TypeError: A start or end is none.
+        """
+        if id is not None:
+            encode_id(id)
+        if limit is not None and limit < 1:
+            raise BadRequest(f"a limit of {limit}; 1 or more")
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        return Search(
+            self._asker,
+            topic,
+            RecordSearch(key, id, record_filter(tags, filter)),
+            SearchBounds(start, end, queue, limit, timeout_s),
+            on_progress,
+        )

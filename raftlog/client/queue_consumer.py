@@ -1,0 +1,449 @@
+"""The consumer of a queue-style group: messages are leased one by one, and settled one by one.
+
+::
+
+    async with client.queue_consumer("work", "orders") as consumer:
+        await consumer.run(handle, concurrency=16)
+
+    for message in await consumer.receive(10):      # or by hand
+        async with message.process():
+            ...
+
+Any number of consumers share a group; a message is with one of them at a time. There is no
+membership: a consumer that dies is one whose leases end.
+"""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import (
+    BadRequest,
+    Closed,
+    OutcomeUnknown,
+    ProtocolError,
+    RaftlogError,
+    Retriable,
+    StaleLease,
+    WrongLoop,
+)
+from raftlog.base.ids import Offset
+from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
+from raftlog.client.asking import Asker
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.queue_message import QueueMessage
+from raftlog.client.receipts import Message
+from raftlog.client.settling import ACK, Held, How, Settling
+from raftlog.wire.batch import Batch, Record
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import leases
+
+POLL_S: Final = 20.0
+"""One request waits so long at the node."""
+RENEWALS_PER_LEASE: Final = 3
+GATHER_S: Final = 0.002
+"""For so long ``run`` waits for more handlers to end before it asks for one message."""
+CLOSE_S: Final = 5.0
+_LOG: Final = logging.getLogger("raftlog")
+
+Handler = Callable[[QueueMessage], Awaitable[None]]
+
+
+class HandlerEvent(msgspec.Struct, frozen=True):
+    """Something went wrong with a message in a handler.
+
+    Attributes:
+        message: The message.
+        what: "overdue": the handler is past its limit, and its lease is kept no more; "failed":
+            it raised; "lost": it had finished when the lease was not its own any more.
+        error: What was raised, if anything.
+    """
+
+    message: QueueMessage
+    what: str
+    error: Exception | None = None
+
+
+class QueueConsumerStatus(msgspec.Struct, frozen=True):
+    """What a consumer does, and what hinders it.
+
+    Attributes:
+        group: The group.
+        held: Messages that it has and has not settled.
+        handling: Handlers at work.
+        received: Messages that it was given.
+        acked: Messages that were acknowledged.
+        given_back: Messages that were given back or rejected.
+        overdue: Handlers that were past their limit.
+        lost: Messages that were settled too late.
+    """
+
+    group: str
+    held: int
+    handling: int
+    received: int
+    acked: int
+    given_back: int
+    overdue: int
+    lost: int
+
+
+class QueueConsumer:
+    """A consumer of a queue-style group. Made by ``Client.queue_consumer``; bound to its loop.
+
+    Entering ``async with`` makes the group, or changes what was said of it. Leaving gives back
+    what was received and not settled; those attempts count.
+    """
+
+    def __init__(
+        self,
+        asker: Asker,
+        opening: leases.OpenQueueGroup,
+        *,
+        limit: Duration | None,
+        on_event: Callable[[HandlerEvent], None] | None,
+    ) -> None:
+        self._loop: Final = asyncio.get_running_loop()
+        self._asker: Final = asker
+        self._opening: Final = opening
+        self._group: Final = opening.group
+        self._settling: Final = Settling(asker, opening.group)
+        self._limit_s: Final = None if limit is None else seconds(limit)
+        self._on_event: Final = on_event or _log
+        self._held: Final[dict[Held, tuple[QueueMessage, float]]] = {}
+        """What is not settled, and when its lease ends if nobody keeps it."""
+        self._handling: Final[dict[QueueMessage, float]] = {}
+        """Messages whose leases are kept, and until when."""
+        self._renewing: asyncio.Task[None] | None = None
+        self._chores: Final[set[asyncio.Task[None]]] = set()
+        self._runs: Final[set[asyncio.Task[Any]]] = set()
+        self._received = self._acked = self._given_back = self._overdue = self._lost = 0
+        self._is_open = self._is_closed = False
+        self.lease_s = 30.0
+        self.on_closed: Callable[[Any], None] = _nobody
+
+    async def __aenter__(self) -> Self:
+        """Make the group, or change it.
+
+        Raises:
+            BadName, BadRequest: No such group can be.
+            TopicNotFound: There is no such topic.
+            GroupStyle: There is a stream-style group of that name.
+            GroupInUse: The order by key can't change while messages are in flight.
+        """
+        await self._open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give back what is not settled; close."""
+        await self.aclose()
+
+    async def receive(self, count: int = 1, *, wait: Duration | None = None) -> list[QueueMessage]:
+        """Return up to ``count`` messages, leased to this consumer.
+
+        Args:
+            count: So many at most, 1 to 1000; fewer if fewer are there.
+            wait: Seconds to wait for the first one, then []; None: until there is one.
+
+        Raises:
+            GroupNotFound: The group was deleted.
+            Throttled: There are messages, and so many in flight that no more may be.
+            BadBatch, CodecUnavailable: A batch can't be opened here (its messages are given back).
+            Unavailable: No leader within the client's timeout.
+
+        Cancelled, what was leased for it is released.
+        """
+        if not 0 < count <= MESSAGES_PER_RECEIVE_MAX:
+            raise BadRequest(f"{count} messages at once; 1 to {MESSAGES_PER_RECEIVE_MAX}")
+        await self._open()
+        deadline = None if wait is None else self._loop.time() + seconds(wait)
+        while True:
+            left_s = POLL_S if deadline is None else max(0.0, deadline - self._loop.time())
+            found = await self._ask(count, min(left_s, POLL_S))
+            if found or (deadline is not None and self._loop.time() >= deadline):
+                return found
+
+    async def run(self, handler: Handler, *, concurrency: int = 8) -> None:
+        """Give messages to ``handler``, up to ``concurrency`` at a time, until it is closed.
+
+        Each is handled as in ``QueueMessage.process``; what a handler raises is reported to
+        ``on_event``, and the rest goes on. A cluster that can't be reached is tried on.
+
+        Raises:
+            GroupNotFound, and whatever else ``receive`` raises that trying on does not help.
+
+        Cancelled, its handlers are, and their messages are released.
+        """
+        await self._open()
+        tasks: set[asyncio.Task[None]] = set()
+        own = asyncio.current_task()
+        assert own is not None, "there is a task"
+        self._runs.add(own)
+        try:
+            while not self._is_closed:
+                if len(tasks) * 4 > concurrency * 3:
+                    timeout_s = GATHER_S if len(tasks) < concurrency else None
+                    await asyncio.wait(
+                        tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                free = min(concurrency - len(tasks), MESSAGES_PER_RECEIVE_MAX)
+                if free <= 0:
+                    continue
+                for message in await self._next(free):
+                    task = self._loop.create_task(self._handle(handler, message))
+                    tasks.add(task)
+                    task.add_done_callback(tasks.discard)
+        except asyncio.CancelledError:
+            if not self._is_closed:  # else it was ended by ``aclose``
+                raise
+        finally:
+            self._runs.discard(own)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    @property
+    def status(self) -> QueueConsumerStatus:
+        """What it does, and what hinders it."""
+        return QueueConsumerStatus(
+            *(self._group, len(self._held), len(self._handling), self._received, self._acked),
+            *(self._given_back, self._overdue, self._lost),
+        )
+
+    async def aclose(self) -> None:
+        """End ``run``, give back what is not settled, and close. Idempotent.
+
+        Takes a few seconds at most; what could not be given back is when its lease ends.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self.on_closed(self)
+        for task in self._runs:
+            task.cancel()
+        await asyncio.gather(*self._runs, return_exceptions=True)
+        if self._renewing is not None:
+            self._renewing.cancel()
+        with suppress(RaftlogError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                left = [message for message, _ in self._held.values() if not message.is_settled]
+                for message in left:
+                    message.is_settled = True
+                    how = How(Method.QUEUE_RETURN, delay_ms=0, reason="the consumer was closed")
+                    self._settling.say(how, message.held)
+                await self._settling.ended()
+                await asyncio.gather(*self._chores, return_exceptions=True)
+        self._settling.close()
+        for chore in self._chores:
+            chore.cancel()
+
+    # -- for messages
+
+    def say(self, message: QueueMessage, how: How) -> "asyncio.Future[None]":
+        """Tell the cluster what becomes of a message."""
+        future = self._settling.say(how, message.held)
+        if how.method is Method.QUEUE_EXTEND:
+            return future
+
+        def said(done: "asyncio.Future[None]") -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is None or isinstance(error, StaleLease):
+                self._held.pop(message.held, None)
+            if isinstance(error, StaleLease):
+                self._lost += 1
+            elif error is None and how is ACK:
+                self._acked += 1
+            elif error is None:
+                self._given_back += 1
+
+        future.add_done_callback(said)
+        return future
+
+    def begin(self, message: QueueMessage, limit_s: float | None) -> Callable[[], None]:
+        """A handler begins: keep the lease until what is returned is called."""
+        limit_s = self._limit_s if limit_s is None else limit_s
+        until = self._loop.time() + limit_s if limit_s is not None else float("inf")
+        self._handling[message] = until
+        if self._renewing is None or self._renewing.done():
+            self._renewing = self._loop.create_task(self._renew())
+        timer = None
+        if limit_s is not None:
+            timer = self._loop.call_later(limit_s, self._is_overdue, message)
+
+        def end() -> None:
+            self._handling.pop(message, None)
+            if timer is not None:
+                timer.cancel()
+
+        return end
+
+    # -- inside
+
+    async def _open(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoop("this consumer is bound to another event loop, thread or process")
+        if self._is_closed:
+            raise Closed("the consumer was closed")
+        if self._is_open:
+            return
+        answer, _ = await self._asker.ask(
+            Method.QUEUE_OPEN, self._opening, leases.QueueGroupDescription, repeats=True
+        )
+        self.lease_s = answer.settings.lease_ms / 1000
+        self._is_open = True
+
+    async def _ask(self, count: int, wait_s: float) -> list[QueueMessage]:
+        handle = secrets.randbits(62) + 1
+        asked = leases.ReceiveMessages(
+            group=self._group, handle=handle, count_max=count, wait_ms=round(wait_s * 1000)
+        )
+        try:
+            answer, payload = await self._asker.ask(
+                Method.QUEUE_RECEIVE,
+                asked,
+                leases.MessagesReceived,
+                timeout_s=self._asker.timeout_s + wait_s,
+                wait_s=wait_s,
+                repeats=True,
+            )
+        except asyncio.CancelledError:
+            self._do(self._undo(asked))
+            raise
+        return self._take_in(handle, answer, payload)
+
+    def _take_in(
+        self, handle: int, answer: leases.MessagesReceived, payload: Buffer
+    ) -> list[QueueMessage]:
+        now = self._loop.time()
+        for held, (_, until) in list(self._held.items()):
+            if until > now:
+                break  # leases are about as long as each other, and these came first
+            del self._held[held]
+        self.lease_s = answer.lease_ms / 1000 or self.lease_s
+        until = now + self.lease_s
+        found: list[QueueMessage] = []
+        error: RaftlogError | None = None
+        for leased, topic, place, data in _batches(answer, payload):
+            try:
+                records: Sequence[Record] = tuple(Batch(data).records())
+            except RaftlogError as failed:
+                error = failed
+                records = ()
+            attempts = leased.attempts
+            for at, number in enumerate(leased.numbers):
+                held = Held(handle, leased.queue, leased.base_offset + number)
+                if not records:
+                    self._settling.say(How(Method.QUEUE_RETURN, reason=str(error)[:200]), held)
+                    continue
+                record = records[at if leased.picked else number]
+                message = Message(
+                    *(topic, place, Offset(held.offset), record.key, record.value),
+                    *(record.headers, record.timestamp_ms, record.tag, record.id),
+                )
+                tried = attempts[at] if len(attempts) > 1 else attempts[0]
+                each = QueueMessage(self, held, message, tried)
+                self._held[held] = (each, until)
+                found.append(each)
+        self._received += len(found)
+        if error is not None and not found:
+            raise error
+        return found
+
+    async def _undo(self, asked: leases.ReceiveMessages) -> None:
+        """Release what a request has leased whose answer nobody waited for."""
+        asked.wait_ms = 0
+        with suppress(RaftlogError):  # then it is when the leases end
+            answer, _ = await self._asker.ask(
+                Method.QUEUE_RECEIVE, asked, leases.MessagesReceived, repeats=True
+            )
+            how = How(Method.QUEUE_RETURN, how=leases.GIVE_BACK_UNTRIED)
+            for leased in answer.leased:
+                for number in leased.numbers:
+                    offset = leased.base_offset + number
+                    self._settling.say(how, Held(asked.handle, leased.queue, offset))
+            await self._settling.ended()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        chore = self._loop.create_task(work)
+        self._chores.add(chore)
+        chore.add_done_callback(self._chores.discard)
+
+    async def _next(self, count: int) -> list[QueueMessage]:
+        """Return messages for ``run``; a cluster that does not answer is tried on."""
+        try:
+            return await self._ask(count, POLL_S)
+        except RaftlogError as error:
+            if not _may_pass(error):
+                raise
+            _LOG.warning("group %s: no messages for now: %s", self._group, error)
+            await asyncio.sleep(1.0)
+            return []
+
+    async def _handle(self, handler: Handler, message: QueueMessage) -> None:
+        try:
+            async with message.process():
+                await handler(message)
+        except StaleLease as error:
+            self._on_event(HandlerEvent(message, "lost", error))
+        except Exception as error:  # noqa: BLE001  (whatever a handler raises is its own)
+            self._on_event(HandlerEvent(message, "failed", error))
+
+    def _is_overdue(self, message: QueueMessage) -> None:
+        if message in self._handling:
+            self._overdue += 1
+            self._on_event(HandlerEvent(message, "overdue"))
+
+    async def _renew(self) -> None:
+        """Keep the leases of what is handled, as long as anything is."""
+        while self._handling:
+            await asyncio.sleep(self.lease_s / RENEWALS_PER_LEASE)
+            now = self._loop.time()
+            how = How(Method.QUEUE_EXTEND, lease_ms=round(self.lease_s * 1000))
+            for message, until in self._handling.items():
+                if until > now and not message.is_settled:
+                    self._settling.say(how, message.held)
+                    if message.held in self._held:
+                        self._held[message.held] = (message, now + self.lease_s)
+
+
+def _batches(
+    answer: leases.MessagesReceived, payload: Buffer
+) -> list[tuple[leases.LeasedBatch, str, int, memoryview]]:
+    """Return the batches of an answer, with the topic and place of their queue."""
+    view = memoryview(payload)
+    names = {each.queue: (each.topic, each.place) for each in answer.queues}
+    found = []
+    position = 0
+    for leased in answer.leased:
+        topic, place = names.get(leased.queue, ("", 0))
+        found.append((leased, topic, place, view[position : position + leased.length]))
+        position += leased.length
+        if not leased.attempts:
+            raise ProtocolError("a leased batch without attempts")
+    if position != len(view):
+        raise ProtocolError(f"batches of {position} bytes in {len(view)}")
+    return found
+
+
+def _may_pass(error: RaftlogError) -> bool:
+    return isinstance(error, Retriable | OutcomeUnknown)
+
+
+def _log(event: HandlerEvent) -> None:
+    _LOG.warning("%r: handler %s", event.message, event.what, exc_info=event.error)
+
+
+def _nobody(_: object) -> None:
+    """Nobody wants to know."""

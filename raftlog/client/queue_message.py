@@ -1,0 +1,243 @@
+"""A message that is leased to a consumer of a queue-style group, and what may be done with it.
+
+::
+
+    async with message.process():      # acknowledged at the end; given back on an exception
+        await pay(message.value)
+        raise Reject("no such account")    # can't be handled at all: a dead letter at once
+        raise Retry(delay=60)              # not now
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Final, Protocol
+
+from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
+from raftlog.base.limits import REASON_CHARACTERS_MAX, RETRY_DELAY_MS_MAX
+from raftlog.client.durations import Duration, seconds
+from raftlog.client.receipts import Message
+from raftlog.client.settling import ACK, Held, How
+from raftlog.wire.batch import Headers
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import leases
+
+
+class Reject(Exception):
+    """Raised by a handler: the message can't be handled at all, and is a dead letter at once."""
+
+
+class Retry(Exception):
+    """Raised by a handler: the message is to be handled again, after ``delay`` seconds.
+
+    Without a delay the group's schedule says when. The attempt counts.
+    """
+
+    def __init__(self, reason: str = "", *, delay: Duration | None = None) -> None:
+        super().__init__(reason)
+        self.delay: Final = delay
+
+
+class Holder(Protocol):
+    """Who leased the message: its consumer."""
+
+    lease_s: float
+
+    def say(self, message: "QueueMessage", how: How) -> "asyncio.Future[None]":
+        """Tell the cluster what becomes of a message."""
+
+    def begin(self, message: "QueueMessage", limit_s: float | None) -> Callable[[], None]:
+        """A handler begins: keep the lease until what is returned is called."""
+
+
+class QueueMessage:
+    """A message, leased. Made by ``QueueConsumer.receive``.
+
+    It is settled once: by ``ack``, ``nack``, ``reject`` or ``release``, or by the end of
+    ``process``. Each of them raises ``StaleLease`` if the lease has ended (somebody else
+    has the message, or had it), and may be called again after any other error.
+
+    Attributes:
+        message: The record as any reader gets it.
+        attempts: How often it was leased, this time included.
+        is_settled: Whether it was.
+    """
+
+    __slots__ = ("_holder", "attempts", "held", "is_settled", "message")
+
+    def __init__(self, holder: Holder, held: Held, message: Message, attempts: int) -> None:
+        self._holder = holder
+        self.held = held
+        self.message = message
+        self.attempts = attempts
+        self.is_settled = False
+
+    def __repr__(self) -> str:
+        """Show where it is, not what is in it."""
+        return f"<QueueMessage {self.topic}/{self.queue}@{self.offset}, attempt {self.attempts}>"
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+        return self.message.topic
+
+    @property
+    def queue(self) -> int:
+        """The place of its queue in the topic, from 0."""
+        return self.message.queue
+
+    @property
+    def offset(self) -> int:
+        """Its position in the queue."""
+        return self.message.offset
+
+    @property
+    def key(self) -> bytes | None:
+        """Its key, or None."""
+        return self.message.key
+
+    @property
+    def value(self) -> bytes | None:
+        """Its value, or None."""
+        return self.message.value
+
+    @property
+    def headers(self) -> Headers:
+        """Pairs of name and value."""
+        return self.message.headers
+
+    @property
+    def tag(self) -> str | None:
+        """Its tag, or None."""
+        return self.message.tag
+
+    async def ack(self) -> None:
+        """It is done with: nobody gets it again. Returns when that is committed."""
+        await self._settle(ACK)
+
+    async def nack(self, *, delay: Duration | None = None, reason: str = "") -> None:
+        """The attempt has failed: it is leased again after ``delay`` seconds, 24 h at most.
+
+        Without a delay the group's schedule says when. When its attempts are used up it
+        becomes a dead letter (or what the group's policy says), with ``reason``.
+
+        Raises:
+            BadDelay: No such delay.
+        """
+        await self._give_back(leases.GIVE_BACK_RETRY, delay_ms(delay), reason)
+
+    async def reject(self, reason: str = "") -> None:
+        """It can't be handled at all: a dead letter at once, or what the group's policy says."""
+        await self._give_back(leases.GIVE_BACK_REJECT, None, reason)
+
+    async def release(self) -> None:
+        """Nobody has tried it: another one gets it at once, and the attempt does not count."""
+        await self._give_back(leases.GIVE_BACK_UNTRIED, None, "")
+
+    async def extend(self, lease: Duration | None = None) -> None:
+        """Let the lease end only so much later than now; None: the group's length.
+
+        Raises:
+            BadRequest: Not between 1 s and 12 h.
+        """
+        if self.is_settled:
+            raise BadRequest(f"{self!r} was settled already")
+        length_s = self._holder.lease_s if lease is None else seconds(lease)
+        how = How(Method.QUEUE_EXTEND, lease_ms=round(length_s * 1000))
+        await asyncio.shield(self._holder.say(self, how))
+
+    def process(self, *, limit: Duration | None = None) -> "Processing":
+        """Handle it in ``async with``: its lease is kept, and at the end it is settled.
+
+        At a normal end it is acknowledged. An exception gives it back, as ``nack`` does, and
+        goes on; ``Reject`` and ``Retry`` say what is to become of it, and end there.
+        Cancelled, it is released.
+
+        Args:
+            limit: Seconds after which the handler is reported, and its lease is no longer kept:
+                so somebody else gets the message. None: the consumer's.
+        """
+        return Processing(self, self._holder, None if limit is None else seconds(limit))
+
+    async def _give_back(self, how: int, delay: int | None, reason: str) -> None:
+        text = reason[:REASON_CHARACTERS_MAX]
+        await self._settle(How(Method.QUEUE_RETURN, how=how, delay_ms=delay, reason=text))
+
+    async def _settle(self, how: How) -> None:
+        if self.is_settled:
+            raise BadRequest(f"{self!r} was settled already")
+        self.is_settled = True
+        try:
+            # Said all the same if nobody waits any more: what was begun is not half done.
+            await asyncio.shield(self._holder.say(self, how))
+        except RaftlogError:
+            self.is_settled = False
+            raise
+
+
+class Processing:
+    """A handler at work: ``QueueMessage.process``."""
+
+    __slots__ = ("_end", "_holder", "_limit_s", "_message")
+
+    def __init__(self, message: QueueMessage, holder: Holder, limit_s: float | None) -> None:
+        self._message = message
+        self._holder = holder
+        self._limit_s = limit_s
+        self._end: Callable[[], None] = _nothing
+
+    async def __aenter__(self) -> QueueMessage:
+        """Begin."""
+        self._end = self._holder.begin(self._message, self._limit_s)
+        return self._message
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Settle the message, if the handler has not."""
+        self._end()
+        message = self._message
+        if message.is_settled:
+            return isinstance(error, Reject | Retry)
+        match error:
+            case None:
+                await message.ack()
+            case Reject():
+                await message.reject(str(error))
+                return True
+            case Retry():
+                await message.nack(delay=error.delay, reason=str(error))
+                return True
+            case _:
+                with suppress(RaftlogError):  # then its lease ends by itself
+                    if isinstance(error, Exception):
+                        await message.nack(reason=f"{type(error).__name__}: {error}")
+                    else:
+                        await message.release()
+        return False
+
+
+def delay_ms(delay: Duration | None) -> int | None:
+    """Return a retry's delay.
+
+    Raises:
+        BadDelay: It is negative, or more than 24 h.
+    """
+    if delay is None:
+        return None
+    try:
+        value = seconds(delay)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value * 1000 <= RETRY_DELAY_MS_MAX:
+        hours = RETRY_DELAY_MS_MAX // 3_600_000
+        raise BadDelay(f"a delay of {delay!r}; it is 0 s to {hours} h")
+    return round(value * 1000)
+
+
+def _nothing() -> None:
+    """It was not begun."""

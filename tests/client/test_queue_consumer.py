@@ -1,0 +1,203 @@
+"""The consumer of a queue-style group: settled once, kept while handled, nothing lost."""
+
+import asyncio
+
+import pytest
+
+from raftlog.base.errors import BadDelay, BadRequest, GroupStyle, StaleLease
+from raftlog.broker.lease_commands import ReturnMessages
+from raftlog.client.client import Client
+from raftlog.client.queue_consumer import HandlerEvent
+from raftlog.client.queue_message import QueueMessage, Reject, Retry
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import answer_lost, fake_cluster
+
+
+async def in_flight(client: Client) -> tuple[int, int]:
+    """Return how many messages are in flight and unread."""
+    found = await client.queue_groups.describe("work")
+    return found.in_flight, found.unread
+
+
+async def send(client: Client, *values: bytes) -> None:
+    for value in values:
+        await client.send("orders", value, key=b"k")
+
+
+def test_a_message_is_settled_by_how_its_handler_ends() -> None:
+    """Acknowledged, given back, rejected or put off."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"good", b"bad", b"reject", b"later")
+            async with client.queue_consumer("work", "orders", retry=[0]) as consumer:
+                got = await consumer.receive(10)
+                assert [each.value for each in got] == [b"good", b"bad", b"reject", b"later"]
+                async with got[0].process():
+                    pass
+                with pytest.raises(ValueError, match="no"):
+                    async with got[1].process():
+                        raise ValueError("no")
+                async with got[2].process():
+                    raise Reject("never")
+                async with got[3].process():
+                    raise Retry(delay=3600)
+                assert all(each.is_settled for each in got)
+                (again,) = await consumer.receive(10)
+                assert (again.value, again.attempts) == (b"bad", 2)
+                rows = list(cluster.machine.leasing.flights.table.after(None))
+                reasons = [row.reason for row in rows]
+                assert reasons == ["ValueError: no", "never", ""]
+                with pytest.raises(BadRequest):
+                    await got[0].ack()
+                assert consumer.status.acked == 1
+
+    asyncio.run(run())
+
+
+def test_many_acknowledgements_are_one_request() -> None:
+    """Those that come while one is under way wait for the next."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, *[b"%d" % at for at in range(50)])
+            async with client.queue_consumer("work", "orders") as consumer:
+                got = await consumer.receive(50)
+                await asyncio.gather(*(each.ack() for each in got))
+                assert cluster.count(Method.QUEUE_ACK) <= 2
+                assert await in_flight(client) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_lost_answers_change_nothing() -> None:
+    """Whatever was asked is asked again, and is what it was."""
+
+    async def run() -> None:
+        async with fake_cluster(2, orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0", b"1")
+            async with client.queue_consumer("work", "orders", retry=[0]) as consumer:
+                for method in (Method.QUEUE_RECEIVE, Method.QUEUE_ACK, Method.QUEUE_RETURN):
+                    cluster.fault(method, answer_lost)
+                first, second = await consumer.receive(2)
+                assert (first.attempts, second.attempts) == (1, 1)
+                await first.ack()
+                await second.nack()
+                cluster.heal()
+                (again,) = await consumer.receive(2)
+                assert (again.value, again.attempts) == (b"1", 2)
+
+    asyncio.run(run())
+
+
+def test_a_lease_that_has_ended_is_told() -> None:
+    """Its work is somebody else's now."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0")
+            async with client.queue_consumer("work", "orders") as consumer:
+                (message,) = await consumer.receive()
+                await cluster.propose(
+                    ReturnMessages("work", ((message.held.handle, 1, (0,)),), delay_ms=0)
+                )
+                (again,) = await consumer.receive(wait=5)
+                with pytest.raises(StaleLease):
+                    await message.ack()
+                await again.ack()
+                assert consumer.status.lost == 1
+
+    asyncio.run(run())
+
+
+def test_run_keeps_leases_and_reports_who_is_overdue() -> None:
+    """A handler that works longer than a lease is not interrupted; one that hangs is told of."""
+
+    async def run() -> None:
+        events: list[HandlerEvent] = []
+        handled: list[bytes] = []
+        slow = asyncio.Event()
+
+        async def handle(message: QueueMessage) -> None:
+            assert message.value is not None
+            handled.append(message.value)
+            if message.value == b"slow":
+                await asyncio.sleep(1.4)
+                slow.set()
+            elif message.value == b"bad":
+                raise ValueError("no")
+
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"slow", b"bad", *[b"v"] * 20)
+            async with client.queue_consumer(
+                "work",
+                "orders",
+                lease=1,
+                limit=1.2,
+                attempts=1,
+                on_poison="skip",
+                on_event=events.append,
+            ) as consumer:
+                running = asyncio.create_task(consumer.run(handle, concurrency=4))
+                await asyncio.wait_for(slow.wait(), 10)
+                await consumer.aclose()
+                await running
+            assert sorted(handled) == [b"bad", b"slow", *[b"v"] * 20], "once each"
+            assert {(each.what, each.message.value) for each in events} == {
+                ("failed", b"bad"),
+                ("overdue", b"slow"),
+            }
+            assert await in_flight(client) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_what_was_received_and_not_settled_is_given_back_on_closing() -> None:
+    """And what was leased for a wait that was given up is released."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0")
+            async with client.queue_consumer("work", "orders") as consumer:
+                await consumer.receive()
+            async with client.queue_consumer("work") as consumer:
+                (message,) = await consumer.receive()
+                assert message.attempts == 2
+                await message.release()
+                waiting = asyncio.create_task(consumer.receive(5))
+                await asyncio.sleep(0)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
+                (message,) = await consumer.receive()
+                assert message.attempts == 2
+                await message.ack()
+
+    asyncio.run(run())
+
+
+def test_mistakes_are_typed() -> None:
+    """Before anything is asked where that can be seen."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            for wrong in ({"start": "middle"}, {"on_poison": "drop"}, {"attempts": 0}):
+                with pytest.raises(BadRequest):
+                    client.queue_consumer("work", "orders", **wrong)  # type: ignore[arg-type]
+            with pytest.raises(BadDelay):
+                client.queue_consumer("work", "orders", retry=[-1])
+            async with client.consumer("stream", "orders"):
+                with pytest.raises(GroupStyle):
+                    await client.queue_consumer("stream", "orders").__aenter__()
+            await send(client, b"0")
+            async with client.queue_consumer("work", "orders") as consumer:
+                (message,) = await consumer.receive()
+                for delay in (-1, 25 * 3600):
+                    with pytest.raises(BadDelay):
+                        await message.nack(delay=delay)
+                assert not message.is_settled
+                with pytest.raises(BadRequest):
+                    await consumer.receive(0)
+                await message.ack()
+
+    asyncio.run(run())

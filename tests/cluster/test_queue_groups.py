@@ -1,0 +1,58 @@
+"""Queue-style groups on real processes: leaders are killed while messages are leased."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from raftlog.client.client import Client
+from raftlog.client.queue_message import QueueMessage, Reject
+from tests.cluster.cluster_under_load import PATIENCE_S, TOPIC, running
+from tests.cluster.test_delayed import lose_leaders
+
+pytestmark = pytest.mark.asyncio
+
+COUNT: Final = 400
+
+
+async def test_each_message_ends_in_one_place_whoever_leads(tmp_path: Path) -> None:
+    """Acknowledged once, or a dead letter once; no lease ends, so nothing is handled twice."""
+    done: Counter[bytes] = Counter()
+    refused: Counter[bytes] = Counter()
+    all_handled = asyncio.Event()
+
+    async def handle(message: QueueMessage) -> None:
+        assert message.value is not None
+        if len(done) + len(refused) == COUNT - 1:
+            all_handled.set()
+        if int(message.value) % 10 == 7:
+            refused[message.value] += 1
+            raise Reject("seven")
+        done[message.value] += 1
+
+    async with running(tmp_path) as target, Client(target.seeds, timeout=PATIENCE_S) as client:
+
+        async def send() -> None:
+            for number in range(COUNT):
+                await client.send(TOPIC, b"%d" % number)
+                await asyncio.sleep(0.005)
+
+        async with client.queue_consumer("work", TOPIC) as consumer:
+            working = asyncio.create_task(consumer.run(handle, concurrency=20))
+            await asyncio.gather(send(), lose_leaders(target, 2))
+            async with asyncio.timeout(PATIENCE_S):
+                await all_handled.wait()
+                letters: Counter[bytes] = Counter()
+                async with client.reader("%DLQ%work") as reader:
+                    while letters.total() < COUNT // 10:
+                        letters[(await anext(reader)).value or b""] += 1
+            await consumer.aclose()
+            await working
+        found = await client.queue_groups.describe("work")
+
+    assert set(done) | set(refused) == {b"%d" % number for number in range(COUNT)}
+    assert set(done.values()) == set(refused.values()) == {1}, (done, refused)
+    assert letters == refused
+    assert (found.in_flight, found.unread, found.dead_letters) == (0, 0, COUNT // 10)
