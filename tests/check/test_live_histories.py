@@ -5,7 +5,7 @@ import pytest
 from chaos.check.client_history import Event, Outcome, Records
 from chaos.check.faults_happened import check_happened
 from chaos.check.kept_records import check_kept
-from chaos.check.leaderless_time import leaderless_times, quantile
+from chaos.check.leaderless_time import BESIDE, leaderless_times, quantile
 from chaos.check.seen_records import Seen
 
 
@@ -126,9 +126,11 @@ def test_time_without_a_leader_ends_with_a_receipt_of_a_later_term() -> None:
         Event("pause", 9.2),
         Event("kill", 9.9, lost_term=3, kills=True),
     ]
-    assert leaderless_times(events, records) == {"kill": [0.5], "cut": [0.5]}
+    assert leaderless_times(events, records) == {"kill": [0.5], "cut": [0.5], BESIDE: []}
+    beside = [Event("kill", 2.0, lost_term=1, kills=True, beside=True)]
+    assert leaderless_times(beside, records) == {"kill": [], "cut": [], BESIDE: [0.5]}
     records.ok(records.begin(0, 9.6), 9.7, 0, 1, 3)
     still = Event("pause", 9.55, lost_term=3)  # it leads on: the next term has another cause
     records.ok(records.begin(0, 9.8), 20.0, 0, 2, 4)
-    assert leaderless_times([still], records) == {"kill": [], "cut": []}
+    assert leaderless_times([still], records) == {"kill": [], "cut": [], BESIDE: []}
     assert [quantile([1.0, 3.0, 2.0], share) for share in (0.0, 0.5, 0.99)] == [1.0, 2.0, 3.0]
