@@ -266,7 +266,9 @@ class Consumer:
     async def _part(self) -> None:
         """The last commit, and the farewell; both are worth a few seconds and no more."""
         failed_before = self._failed_hook
-        await self._handing_over.parting()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._handing_over.parting()
         with suppress(RaftlogError, TimeoutError):  # then it is handed out again, to another
             async with asyncio.timeout(CLOSE_S):
                 if self._subscription.auto_commit:
@@ -359,6 +361,7 @@ class Consumer:
         before = set(self._ownership.queues.values())
         self._ownership.life = self._membership.life
         gained: list[Owned] = []
+        self._take_back(assignment.queues)  # before a release that came too late is told done
         try:
             wanted = wanted_of(assignment.subscription)
             gained = await self._ownership.change(assignment.queues, wanted)
@@ -369,7 +372,6 @@ class Consumer:
         if self._source is not None and self._source.number in {each.queue for each in revoked}:
             self._source = None  # what was read ahead of it is read again if it comes back
         self._handing_over.revoked(revoked)
-        self._take_back(assignment.queues)
         self._handing_over.assigned(gained)
         self._trouble = None
         if not self._assigned.done():

@@ -42,7 +42,8 @@ class Sharing(msgspec.Struct, frozen=True):
         member: A fixed name makes a *static* member: closing is not leaving, and a process
             that is started under the name within the session goes on with its queues. It
             fences the one before: that gets ``Fenced``. "": a name is drawn.
-        hand_over: Seconds for finishing a queue that goes to another member (cooperative).
+        hand_over: Seconds for ``on_revoked`` and for finishing a queue that goes to another member
+            (cooperative); then it goes, and a hook that has not ended is cancelled.
         on_assigned: Called with what is read here now, before its first message.
         on_revoked: Called with what is to go while it still can be committed: in a cooperative
             group, and when the consumer is closed.
@@ -144,6 +145,12 @@ class HandingOver:
             except Exception as error:  # noqa: BLE001  (the user's own; the user gets it)
                 self._on_failure(error)
                 return False
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise  # this was cancelled; not something that the hook waited for
+                self._on_failure(RuntimeError("what a hook waited for was cancelled"))
+                return False
         return True
 
     # -- hand-over
@@ -170,15 +177,15 @@ class HandingOver:
         leaving = [
             self._ownership.queues[queue] for queue in revoked if queue in self._ownership.queues
         ]
-        await self._call(self._sharing.on_revoked, places_of(leaving))
         self.is_busy = True
         try:
             async with asyncio.timeout(seconds(self._sharing.hand_over)):
+                await self._call(self._sharing.on_revoked, places_of(leaving))
                 while not all(map(self._is_over, leaving)):
                     self._moved.clear()
                     await self._moved.wait()
         except TimeoutError:
-            pass  # the heir does again what is not committed
+            pass  # the heir does again what is not committed; a hook that hangs is ended
         left = [owned for owned in leaving if owned.revoked == revoked[owned.number]]
         queues = {
             queue: number
@@ -214,7 +221,9 @@ class HandingOver:
                     or self._ownership.queues[queue].revoked == number
                 }
             else:
-                released = [owned for owned in leaving if owned.revoked == queues[owned.number]]
+                released = [
+                    owned for owned in leaving if owned.revoked == queues.get(owned.number)
+                ]
                 self._ownership.let_go(released)
                 self._on_released(places_of(released))
                 return

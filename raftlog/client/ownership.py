@@ -105,6 +105,8 @@ class Ownership:
         self._subscription = subscription
         self._on_skip = on_skip
         self._committing = asyncio.Lock()
+        self._changing = asyncio.Lock()
+        """Held from the last commit in an old generation to the last claim in the new one."""
         self._wanted = subscription.wanted
 
     def owner_of(self, fetch: Fetch) -> Owned | None:
@@ -131,10 +133,18 @@ class Ownership:
             Fenced: There is a newer generation already.
             RaftlogError: Claims could not be made in time; call it again.
         """
+        async with self._changing:
+            return await self._change(assigned, wanted)
+
+    async def _change(
+        self, assigned: Sequence[groups.AssignedQueue], wanted: RecordFilter
+    ) -> list[Owned]:
         since = {queue.queue: queue.since for queue in assigned}
         revoked = {queue.queue for queue in assigned if queue.revoked}
         kept = await self._prove(
-            owned for owned in self.queues.values() if owned.generation != since.get(owned.number)
+            owned
+            for owned in self.queues.values()
+            if wanted != self._wanted or owned.generation != since.get(owned.number)
         )
         if wanted != self._wanted:
             self._wanted = wanted
@@ -191,7 +201,7 @@ class Ownership:
             offset = owned.done if self._subscription.auto_commit else owned.committed
             if offset is not None:
                 offsets[owned] = offset
-        refused = await self.commit_each(offsets)
+        refused = await self._commit_each(offsets)
         return {owned.number for owned in offsets if owned not in refused}
 
     async def _claim(self, queue: groups.AssignedQueue, kept: Iterable[int]) -> None:
@@ -211,7 +221,11 @@ class Ownership:
             return  # its topic was deleted: a new generation follows
         committed = None if answer.committed < 0 else answer.committed
         owned = self.queues.get(queue.queue)
-        if owned is not None and (queue.queue in kept or committed is owned.committed is None):
+        if (
+            owned is not None
+            and committed == owned.committed
+            and (queue.queue in kept or committed is None)
+        ):
             owned.generation = queue.since
             return
         if owned is not None:
@@ -252,16 +266,24 @@ class Ownership:
         return list(dropped.values())
 
     async def commit_each(self, offsets: Mapping[Owned, int]) -> dict[Owned, RaftlogError]:
-        """Commit offsets as ``commit``, but where one is refused still the others.
+        """Commit offsets, and where one is refused still the others.
+
+        Waits while a new generation is entered: of a queue that stays, a commit in the old one
+        would be fenced by this member's own claim.
 
         Returns:
-            What was refused, and why.
+            What was refused, and why: a queue is somebody else's now, perhaps only since this
+            waits.
 
         Raises:
             RaftlogError: Not all of it is certain to be committed; ask again.
         """
+        async with self._changing:
+            return await self._commit_each(offsets)
+
+    async def _commit_each(self, offsets: Mapping[Owned, int]) -> dict[Owned, RaftlogError]:
         try:
-            await self.commit(offsets)
+            await self._commit(offsets)
         except NOT_OWNED as error:
             if len(offsets) == 1:
                 return dict.fromkeys(offsets, error)
@@ -270,12 +292,12 @@ class Ownership:
         refused: dict[Owned, RaftlogError] = {}
         for owned, offset in offsets.items():  # all or none: which of them is it?
             try:
-                await self.commit({owned: offset})
+                await self._commit({owned: offset})
             except NOT_OWNED as error:
                 refused[owned] = error
         return refused
 
-    async def commit(self, offsets: Mapping[Owned, int]) -> None:
+    async def _commit(self, offsets: Mapping[Owned, int]) -> None:
         """Commit offsets of owned queues, in the generations in which they were claimed.
 
         Raises:

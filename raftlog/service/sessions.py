@@ -111,6 +111,8 @@ class Sessions:
         session = members.get(member)
         if session is not None:
             session.heard_ns = now_ns
+            if now_ns + session_ms * NS_PER_MS < session.due_ns:  # it has come with a shorter one
+                self._wait_until(now_ns + session_ms * NS_PER_MS, group, member, session)
             return
         session = members[member] = _Session(now_ns, 0)
         self._wait_until(now_ns + session_ms * NS_PER_MS, group, member, session)

@@ -180,7 +180,7 @@ class StreamGroup:
         mine = _uncommitted(consumer)
         lost = [each for each in mine if begun.get(each[0].place, 0) > each[1]]
         try:
-            await consumer._ownership.commit({each[0]: each[2] for each in lost})
+            await consumer._ownership._commit({each[0]: each[2] for each in lost})
         except RaftlogError:
             self.refused += bool(lost)
         else:
