@@ -121,7 +121,7 @@ def test_a_client_beyond_its_quota_waits(tmp_path: Path) -> None:
     """Everything is stored all the same."""
     (program,) = examples_of("quotas.md")
     with LocalCluster(tmp_path) as cluster:
-        assert run_example(seeded(program, cluster), tmp_path) == "nightly-job 50 True\n"
+        assert run_example(seeded(program, cluster), tmp_path) == "nightly-job 10 True\n"
 
 
 def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:

@@ -105,6 +105,6 @@ def test_a_planted_bug_is_caught(tmp_path: Path, faults: str, mutant: str, seen:
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "ANOMALY" in done.stdout
-    assert seen in done.stdout
+    assert seen in done.stdout, done.stdout
     assert "never happened" not in done.stdout
     nothing_is_left(tmp_path)
