@@ -1,6 +1,7 @@
 """Processes that are killed, stand still, are started again, and hand over."""
 
 import asyncio
+from contextlib import suppress
 from random import Random
 from typing import Final
 
@@ -9,6 +10,7 @@ from chaos.live.faults.fault import WELL_S, Fault, Step, choose, mark_loss
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
+from raftlog.client.routing import ask_status
 from raftlog.server.draining import drain_node
 
 
@@ -72,6 +74,7 @@ async def restart(world: World, step: Step, event: Event, random: Random) -> Non
 
 async def _restart(world: World, event: Event, name: NodeId) -> None:
     node = world.cluster.nodes[name]
+    await _until_it_answers(_address(world, name))
     node.terminate()
     code = await node.ended()
     if code != 0:
@@ -79,6 +82,21 @@ async def _restart(world: World, event: Event, name: NodeId) -> None:
     event.happened = code == 0
     event.note = node.ending()
     node.begin()
+
+
+async def _until_it_answers(address: str) -> None:
+    """Wait for a node that may have just been started.
+
+    Told to stop while Python still reads its program, a process just ends: that proves nothing
+    about how a node stops.
+    """
+    with suppress(TimeoutError):
+        async with asyncio.timeout(WELL_S):
+            while True:
+                with suppress(RaftlogError):
+                    await ask_status(address)
+                    return
+                await asyncio.sleep(0.05)
 
 
 async def rolling_restart(world: World, step: Step, event: Event, random: Random) -> None:
