@@ -143,8 +143,10 @@ class Leasing:
         """Retention has passed some of a queue."""
         self._sweep((group, queue) for group in self.groups.readers(queue))
 
-    def finished_through(self, queue: int) -> Offset | None:
+    def finished_through(self, topic: str, queue: int) -> Offset | None:
         """Return up to where all groups of a queue have finished; None: no group reads it."""
+        if self.groups.are_to_begin(topic, queue):
+            return Offset(0)
         through: int | None = None
         for number in self.groups.readers(queue):
             row = self.flights.oldest(number, queue)
@@ -373,6 +375,8 @@ class Leasing:
     def _note_end(self) -> None:
         end_ms = self.flights.next_end_ms
         self.due_ms = end_ms if end_ms == NEVER_MS else max(end_ms, self.held_until_ms)
+        if self._unswept:  # that goes on, whatever is held
+            self.due_ms = 0
 
     def do_next(self, now_ms: int) -> bool:
         """Sweep one row away that is nobody's, or end one lease; return whether there was one."""

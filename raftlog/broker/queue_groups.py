@@ -202,6 +202,11 @@ class QueueGroups:
         """Return the names of the groups that read a topic."""
         return self._by_topic.get(topic, ())
 
+    def are_to_begin(self, topic: str, queue: int) -> bool:
+        """Whether a group reads a topic and has not begun a queue of it: all is to come."""
+        groups = (self.get(name) for name in self.of_topic(topic))
+        return any(each is not None and self.cursor(each, queue) is None for each in groups)
+
     def readers(self, queue: int) -> list[int]:
         """Return the groups that have a cursor in a queue, in the order of their numbers."""
         return sorted(self._readers.get(queue, ()))

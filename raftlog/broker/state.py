@@ -151,12 +151,12 @@ class BrokerState:
         """Return up to where every group of a queue has committed; its start if one has not.
 
         A group is one of the queue's if it has a claim to it, members that read its topic, or,
-        queue-style, begun to read it: then what it has in flight is not consumed.
+        queue-style, reads its topic: then what it has in flight is not consumed.
         Without any nothing counts as consumed.
         """
         queue = self.queues.find(number)
         names = self.claims.groups_of(number) | self.groups.readers_of(queue.topic)
-        finished = self.leasing.finished_through(number)
+        finished = self.leasing.finished_through(queue.topic, number)
         if not names:
             return queue.start_offset if finished is None else max(queue.start_offset, finished)
         claims = (self.claims.get(name, number) for name in names)

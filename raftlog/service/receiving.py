@@ -160,6 +160,7 @@ class ReceiveService:
             line.pause_until_ns = self.scheduler.now_ns() + PAUSE_NS
             if not receiving.has_ended:
                 self._stand(receiving, line, first=True)
+                receiving.arm()  # it had not waited before
         self._serve(name, line)
 
     # -- inside
@@ -346,7 +347,7 @@ class Receiving:
 
     def arm(self) -> None:
         """End the wait in time."""
-        if self.has_ended or not self.stands_in_line:
+        if self.has_ended or not self.stands_in_line or self._timer is not None:
             return
         left_ns = self._deadline_ns - self._service.scheduler.now_ns()
         if left_ns <= 0:

@@ -336,3 +336,18 @@ def test_a_consumer_that_never_acks_leaves_its_messages_to_others(world: World) 
     assert (headers[Fact.TOPIC], headers[Fact.ATTEMPTS]) == (b"first", b"2")
     assert headers[Fact.REASON] == b"the lease ended"
     assert world.burying.buried == 1
+
+
+def test_a_poll_whose_proposal_found_nothing_ends_in_time() -> None:
+    """The next message of the key was there, and parked: nothing ever woke the poll up."""
+    world = World(fifo=True)
+    world.send(b"0", b"1", keys=[b"k", b"k"])
+    world.receive(A, 1)
+    world.turn()
+    assert world.offsets(A) == [0]
+    world.receive(B, 1, wait_s=1)
+    for _ in range(3):
+        world.turn()
+        world.pass_ms(1_000)
+    world.turn()
+    assert len(world.told[B]) == 1
