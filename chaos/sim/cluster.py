@@ -126,6 +126,14 @@ class Cluster:
         """Return the machines on which a process runs."""
         return [machine for machine in self.machines.values() if machine.process is not None]
 
+    def leading(self) -> list[Process]:
+        """Return the processes that believe to lead."""
+        return [
+            machine.process
+            for machine in self.machines.values()
+            if machine.process is not None and machine.process.replica.leads
+        ]
+
     def _make_machine(self, replica: ReplicaId) -> Machine:
         config = self.config
         disk = SimDisk()

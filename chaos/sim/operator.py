@@ -99,11 +99,7 @@ class Operator:
         return is_settled and set(core.membership.voters) == voters
 
     def _leader(self) -> Process | None:
-        leading = [
-            machine.process
-            for machine in self._cluster.up()
-            if machine.process is not None and machine.process.replica.leads
-        ]
+        leading = self._cluster.leading()
         return self._random.choice(leading) if leading else None
 
     def _ask(self, leader: Process, change: MemberChange) -> None:

@@ -41,12 +41,7 @@ def dispensable(cluster: Cluster) -> list[Machine]:
 
 def newest_leader(cluster: Cluster) -> Process | None:
     """Return the newest leader."""
-    leading = [
-        machine.process
-        for machine in cluster.up()
-        if machine.process is not None and machine.process.replica.leads
-    ]
-    return max(leading, key=lambda process: process.replica.core.term, default=None)
+    return max(cluster.leading(), key=lambda process: process.replica.core.term, default=None)
 
 
 def _is_whole(cluster: Cluster, leader: Process) -> bool:

@@ -34,11 +34,7 @@ class WishFaults(Striker):
         machine.process.life.call_soon(lambda: replica.stand_aside(is_aside=is_aside))
 
     def _prefer(self) -> None:
-        leading = [
-            machine.process
-            for machine in self.cluster.up()
-            if machine.process is not None and machine.process.replica.leads
-        ]
+        leading = self.cluster.leading()
         if not leading:
             return
         process = self.random.choice(leading)
