@@ -16,7 +16,6 @@ leased any more, and its row is swept away, a few with each entry.
 """
 
 from collections.abc import Iterable
-from heapq import heappop, heappush
 from typing import Final
 
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
@@ -38,6 +37,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, Poison, QueueGroup, QueueGroups
 from raftlog.broker.queues import Queue, Queues
+from raftlog.broker.sweeping import Sweeping
 from raftlog.broker.timetable import NEVER_MS, Timetable
 from raftlog.broker.topics import Topics
 from raftlog.broker.unread import Unread
@@ -65,14 +65,13 @@ class Leasing:
         self._topics = topics
         self._queues = queues
         self._timetable = timetable
-        self._unswept: Final[list[tuple[int, int]]] = []
-        """A heap of groups and queues whose first rows may be nobody's."""
+        self._sweeping: Final = Sweeping(self.groups, self.flights, queues)
         self._stirred: set[str] = set()
 
     def loaded(self, held_until_ms: int) -> None:
         """Begin anew with the rows of a snapshot."""
         self.held_until_ms = held_until_ms
-        self._unswept[:] = sorted({(row[0], row[1]) for row in self.flights.table.rows})
+        self._sweeping.loaded()
         self._stirred.update(self.groups.table.rows)
         self.due_ms = 0
 
@@ -176,7 +175,7 @@ class Leasing:
             row = flights.take_waiting(number, now_ms)
             if row is None:
                 break
-            if not self._is_nobodys(row):
+            if not self._sweeping.is_nobodys(row):
                 flights.lease(row, handle, due_ms)
                 leased.append(_message(row))
         if len(leased) < command.count:
@@ -354,7 +353,7 @@ class Leasing:
         """
         found = self.groups.numbered(group)
         row = self.flights.get((group, queue, offset))
-        if found is None or row is None or row.handle != DEAD or self._is_nobodys(row):
+        if found is None or row is None or row.handle != DEAD or self._sweeping.is_nobodys(row):
             raise StaleLease(f"message {offset} of queue {queue} is not to become a dead letter")
         return found, row
 
@@ -375,19 +374,19 @@ class Leasing:
     def _note_end(self) -> None:
         end_ms = self.flights.next_end_ms
         self.due_ms = end_ms if end_ms == NEVER_MS else max(end_ms, self.held_until_ms)
-        if self._unswept:  # that goes on, whatever is held
+        if self._sweeping.has_more:  # that goes on, whatever is held
             self.due_ms = 0
 
     def do_next(self, now_ms: int) -> bool:
         """Sweep one row away that is nobody's, or end one lease; return whether there was one."""
-        if self._unswept:
-            done = self._sweep_one(now_ms)
+        if self._sweeping.has_more:
+            row = self._sweeping.sweep_one(now_ms)
+            if row is not None and (group := self.groups.numbered(row.group)) is not None:
+                self._stir(group)
+            done = row is not None
         else:
             done = now_ms >= self.held_until_ms and self._end_one(now_ms)
-        if self._unswept:
-            self.due_ms = 0
-        else:
-            self._note_end()
+        self._note_end()
         return done
 
     def _end_one(self, now_ms: int) -> bool:
@@ -395,7 +394,7 @@ class Leasing:
         if row is None:
             return False
         group = self.groups.numbered(row.group)
-        if group is None or self._is_nobodys(row):
+        if group is None or self._sweeping.is_nobodys(row):
             self.flights.finish(row, now_ms)
         elif row.attempts >= group.settings.attempts_max:
             self._use_up(group, row, EXPIRED, now_ms)
@@ -406,35 +405,12 @@ class Leasing:
         return True
 
     def _sweep(self, pairs: Iterable[tuple[int, int]]) -> None:
-        for pair in pairs:
-            heappush(self._unswept, pair)
-        if self._unswept:
+        self._sweeping.add(pairs)
+        if self._sweeping.has_more:
             self.due_ms = 0
             self._timetable.note(0)
 
-    def _sweep_one(self, now_ms: int) -> bool:
-        while self._unswept:
-            row = self.flights.oldest(*self._unswept[0])
-            if row is not None and self._is_nobodys(row):
-                group = self.groups.numbered(row.group)
-                if group is not None:
-                    self.groups.table.touch(group.name)
-                    group.expired += 1
-                    self._stir(group)
-                self.flights.finish(row, now_ms)
-                return True
-            heappop(self._unswept)
-        return False
-
     # -- inside
-
-    def _is_nobodys(self, row: Flight) -> bool:
-        queue = self._queues.get(row.queue)
-        return (
-            queue is None
-            or row.offset < queue.start_offset
-            or self.groups.numbered(row.group) is None
-        )
 
     def _held(
         self,
