@@ -42,6 +42,18 @@ QUEUE_MUTANTS: Final = (
         rulings=(25,),
     ),
     Mutant(
+        "retention takes what is in flight (ruling 7)",
+        "raftlog.broker.carrying",
+        (
+            (
+                "        start = self._state.start_may_be(command.queue, command.start)\n",
+                "        start = command.start\n",
+            ),
+        ),
+        tests=("tests/broker/test_leases_and_retention.py",),
+        rulings=(7,),
+    ),
+    Mutant(
         "key goes on before its message is finished",
         _FLIGHTS,
         (

@@ -227,7 +227,8 @@ class Carrier:
         return self._move_start(MoveStart(command.queue, start))
 
     def _move_start(self, command: MoveStart) -> StartMoved:
-        queue = self._state.queues.move_start(command.queue, command.start)
+        start = self._state.start_may_be(command.queue, command.start)
+        queue = self._state.queues.move_start(command.queue, start)
         self._state.touched.add(queue.number)
         self._state.leasing.start_moved(queue.number)
         return StartMoved(queue.start_offset)

@@ -22,6 +22,7 @@ from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
 from raftlog.base.limits import LEASE_GRACE_MS, MESSAGES_IN_FLIGHT_MAX
 from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights, Key
+from raftlog.broker.holding import Holding
 from raftlog.broker.lease_commands import (
     SCHEDULE,
     AckMessages,
@@ -52,6 +53,7 @@ class Leasing:
         groups: What holds for each.
         flights: What is in flight.
         unread: What was never leased.
+        holding: What retention may not take yet.
         due_ms: When the next lease ends, or earlier.
         held_until_ms: Before this no lease ends: there is a new leader.
     """
@@ -66,6 +68,7 @@ class Leasing:
         self._queues = queues
         self._timetable = timetable
         self._sweeping: Final = Sweeping(self.groups, self.flights, queues)
+        self.holding: Final = Holding(self.groups, self.flights)
         self._stirred: set[str] = set()
 
     def loaded(self, held_until_ms: int) -> None:

@@ -167,6 +167,18 @@ class BrokerState:
         through = through if finished is None else min(through, finished)
         return max(queue.start_offset, through)
 
+    def start_may_be(self, number: int, start: int) -> Offset:
+        """Return how far up to ``start`` the start of a queue may go: messages in flight hold it.
+
+        Raises:
+            WrongQueue: There is no such queue.
+        """
+        queue = self.queues.find(number)
+        retention_ms = self.topics.find(queue.topic).settings.retention_ms
+        return Offset(
+            self.leasing.holding.start_may_be(number, start, retention_ms, self.log_time_ms)
+        )
+
     def start_of(self, number: int) -> Offset | None:
         """Return where a queue begins; None if there is no such queue."""
         queue = self.queues.get(number)

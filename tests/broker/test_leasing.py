@@ -40,7 +40,14 @@ from raftlog.broker.queue_groups import (
     QueueGroupChanges,
 )
 from raftlog.broker.timetable import NEVER_MS, PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.topics import (
+    DEFAULT_RETENTION_MS,
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveStart,
+    TopicChanges,
+)
 from tests.broker.leases import GROUP, A, B, C, Queue, held
 from tests.broker.logs import FIRST
 
@@ -287,6 +294,8 @@ def test_what_retention_passed_is_nobody_s_and_counted() -> None:
     queue = Queue(6, fifo=True)
     keys = (b"x", b"x", b"x", b"y", b"y", b"z")
     assert queue.lease(A, 1, keys) == [0]
+    queue.give(A, 0, delay_ms=0)
+    queue.pass_ms(DEFAULT_RETENTION_MS)
     queue(MoveStart(FIRST, 2))
     queue.pass_ms(0)
     assert queue.in_flight == 0
@@ -294,6 +303,8 @@ def test_what_retention_passed_is_nobody_s_and_counted() -> None:
     assert queue.lease(B, 9, keys) == [2, 3, 5]
     assert queue.row.expired == 2, "1 was never leased"
     queue(MoveStart(FIRST, 4))
+    assert queue.lease(C, 9, keys) == [], "3 is leased, and holds the start"
+    queue.ack(B, 2, 3)
     assert queue.lease(C, 9, keys) == [4]
     assert queue.in_flight == 2
 
