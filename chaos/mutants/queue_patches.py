@@ -54,6 +54,17 @@ QUEUE_MUTANTS: Final = (
         rulings=(7,),
     ),
     Mutant(
+        "lease of who asked again is given back",
+        _RECEIVING,
+        (
+            (
+                "        if not receiving.is_under_way and self._by",
+                "        if self._by",
+            ),
+        ),
+        tests=_RECEIVES,
+    ),
+    Mutant(
         "key goes on before its message is finished",
         _FLIGHTS,
         (

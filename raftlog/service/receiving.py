@@ -7,8 +7,8 @@
 
 Who came first gets the next message, and no more are woken than there are messages for: each
 lease is a commit. A request that is asked again (its answer was lost, its connection broke)
-finds its messages under its handle. What was leased for somebody who has gone is given back,
-as nobody tried it.
+finds its messages under its handle, also while the first one is under way, whose messages are
+its own from then on. What was leased for somebody who has gone is given back, as nobody tried it.
 
 With order by key the leader reads the keys of what comes next and tells them to the machine,
 which never looks into a payload; then one request of a group is proposed at a time.
@@ -113,6 +113,7 @@ class ReceiveService:
         receiving = Receiving(self, request, reply)
         before = self._by_handle.get(receiving.key)
         if before is not None:
+            receiving.is_repeat = before.is_under_way or before.is_repeat
             before.superseded()
         try:
             write_command(receiving.command(()))
@@ -139,8 +140,8 @@ class ReceiveService:
     # -- for ``Receiving``
 
     def forget(self, receiving: "Receiving") -> None:
-        """It has ended."""
-        if self._by_handle.get(receiving.key) is receiving:
+        """It has ended; or, if nobody waited for it any more, what it had under way has."""
+        if not receiving.is_under_way and self._by_handle.get(receiving.key) is receiving:
             del self._by_handle[receiving.key]
         line = self._lines.get(receiving.request.group)
         if line is not None:
@@ -169,8 +170,9 @@ class ReceiveService:
         name = receiving.request.group
         line = self._lines.setdefault(name, _Line())
         group = self.machine.leasing.groups.find(name)
-        if self.machine.leasing.flights.granted(group.number, receiving.request.handle):
-            self._propose(group, line, receiving)  # asked again: it has them already
+        flights, handle = self.machine.leasing.flights, receiving.request.handle
+        if receiving.is_repeat or flights.granted(group.number, handle):
+            self._propose(group, line, receiving)  # asked again: it has them, or is about to
             return
         self._stand(receiving, line, first=False)
         self._serve(name, line)
@@ -247,6 +249,7 @@ class ReceiveService:
         self._tidy(name, line)
 
     def _propose(self, group: QueueGroup, line: _Line, receiving: "Receiving") -> None:
+        receiving.is_under_way = True
         line.proposals += 1
         line.proposed += receiving.request.count
         if group.settings.fifo:
@@ -296,6 +299,8 @@ class Receiving:
         "_service",
         "_timer",
         "has_ended",
+        "is_repeat",
+        "is_under_way",
         "key",
         "request",
         "stands_in_line",
@@ -305,6 +310,10 @@ class Receiving:
         self.request = request
         self.key = (request.group, request.handle)
         self.has_ended = False
+        self.is_under_way = False
+        """It is being proposed, or bodies are being found: also when nobody waits any more."""
+        self.is_repeat = False
+        """The same was under way when it came."""
         self.stands_in_line = False
         self._is_superseded = False
         self._service = service
@@ -328,13 +337,16 @@ class Receiving:
         service = self._service
 
         def leased(outcome: Leased | RaftlogError) -> None:
+            self.is_under_way = False
             if self.has_ended:
                 if isinstance(outcome, Leased) and not self._is_superseded:
                     self._give_back([*outcome.messages])
+                service.forget(self)
             elif isinstance(outcome, RaftlogError):
                 self.end(outcome)
             elif outcome.messages:
                 service.messages += len(outcome.messages)
+                self.is_under_way = True
                 service.bodies.find(outcome.messages, self._gathered)
             elif service.scheduler.now_ns() >= self._deadline_ns:
                 self._end_empty()
@@ -386,9 +398,11 @@ class Receiving:
             self._end_empty()
 
     def _gathered(self, found: Gathered) -> None:
+        self.is_under_way = False
         if self.has_ended:
             if not self._is_superseded:
                 self._give_back([*found.left, *_messages_of(found)])
+            self._service.forget(self)
             return
         self._give_back(found.left)
         if found.error is not None and not found.batches:

@@ -204,6 +204,38 @@ def test_what_is_leased_for_nobody_is_given_back_untried(world: World) -> None:
     assert world.told[A] == []
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_request_whose_connection_broke_is_asked_again_while_it_is_under_way(
+    world: World, steps: int
+) -> None:
+    """Its messages are the second one's: they were given back under its hands."""
+    world.send(b"0", b"1")
+    world.replica.memory_from = 1 << 40  # bodies are read from the file
+    first = world.receive(A)
+    for _ in range(steps):
+        world.replica.commit()
+    first.cancel()
+    world.receive(A)
+    world.turn()
+    assert world.offsets(A) == [0]
+    world.receive(B)
+    world.turn()
+    assert world.offsets(B) == [1]
+    world.ack(A, 0)
+    assert world.settled == [Settled()]
+
+
+def test_a_request_asked_again_is_not_in_line_behind_others(world: World) -> None:
+    """What it asked for first is leased for it already, or will be with the next entry."""
+    world.send(b"0")
+    world.receive(A).cancel()
+    world.receive(B)
+    world.receive(A)
+    world.turn()
+    assert world.offsets(A) == [0]
+    assert world.told[B] == []
+
+
 def test_more_than_an_answer_holds_is_given_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
