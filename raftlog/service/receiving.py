@@ -34,7 +34,7 @@ from raftlog.broker.queue_groups import QueueGroup
 from raftlog.broker.timetable import NEVER_MS
 from raftlog.node.ports import Reader, Timer
 from raftlog.service.fifo_keys import FifoKeys
-from raftlog.service.leased_bodies import Gathered, LeasedBodies, Message
+from raftlog.service.leased_bodies import Gathered, LeasedBodies, Message, messages_of
 from raftlog.service.log_time import LogTime
 from raftlog.service.proposing import Reply, propose, propose_unheard
 from raftlog.service.read import ReadService
@@ -401,7 +401,7 @@ class Receiving:
         self.is_under_way = False
         if self.has_ended:
             if not self._is_superseded:
-                self._give_back([*found.left, *_messages_of(found)])
+                self._give_back([*found.left, *messages_of(found.batches)])
             self._service.forget(self)
             return
         self._give_back(found.left)
@@ -424,11 +424,3 @@ class Receiving:
         )
         value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED)
         propose_unheard(self._service.replica, value)
-
-
-def _messages_of(found: Gathered) -> list[Message]:
-    return [
-        (batch.queue, batch.base_offset + number, 0)
-        for batch in found.batches
-        for number in batch.numbers
-    ]

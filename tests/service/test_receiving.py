@@ -89,6 +89,12 @@ class World(ReadWorld):
         )
         self.turn()
 
+    def give_back(self, handle: int, *offsets: int) -> None:
+        """The attempts failed; they are leased again at once."""
+        names = ((handle, self.queue, offsets),)
+        self.leases.give_back(GROUP, names, self.settled.append, how=0, delay_ms=0)
+        self.turn()
+
     def pass_ms(self, ms: int) -> None:
         """Let the clocks go on; no entry comes by itself."""
         self.replica.log_time_ms += ms
@@ -266,6 +272,31 @@ def test_of_a_large_batch_only_what_is_leased_is_sent(
     assert isinstance(answer, Received)
     assert len(answer.gathered.batches[0].batch) < 100
     assert (world.offsets(A), world.offsets(B)) == ([0], [1])
+
+
+def test_what_was_picked_fits_into_one_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressed batches are small, and what is picked of them is not."""
+    monkeypatch.setattr("raftlog.service.leased_bodies.PICKED_FROM_BYTES", 100)
+    monkeypatch.setattr("raftlog.service.leased_bodies.READ_BYTES_MAX", 5_000)
+    for base in (0, 10):
+        values = [b"%d" % (base + at) for at in range(9)]
+        world.store(encode_columns([bytes(3_000), *values], timestamp_ms=5, codec="zstd"))
+    world.receive(A, 20)
+    world.turn()
+    world.give_back(A, 0, 10)
+    world.receive(B, 2)
+    world.turn()
+    (answer,) = world.told[B]
+    assert isinstance(answer, Received)
+    assert [each.base_offset for each in answer.gathered.batches] == [0]
+    world.receive(C, 2)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    (leased,) = answer.gathered.batches
+    assert (leased.base_offset, leased.attempts) == (10, [2]), "it was not tried meanwhile"
 
 
 def test_order_by_key_is_told_from_the_payload() -> None:
