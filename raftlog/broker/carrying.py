@@ -197,6 +197,9 @@ class Carrier:
             more = (command.changes.queues or 0) - len(before.queues)
             self._state.groups.check_more_queues(before.name, max(0, more))
         topic = self._state.topics.alter(command)
+        self._state.leasing.topic_altered(
+            topic.name, topic.queues, is_readable=topic.settings.readable
+        )
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
         self._state.ids.topic_changed(topic.queues[0])

@@ -60,7 +60,7 @@ class Leasing:
 
     def __init__(self, topics: Topics, queues: Queues, timetable: Timetable) -> None:
         self.groups: Final = QueueGroups()
-        self.flights: Final = Flights(timetable)
+        self.flights: Final = Flights(timetable, queues.is_shut)
         self.unread: Final = Unread(self.groups, topics, queues)
         self.due_ms = NEVER_MS
         self.held_until_ms = 0
@@ -136,8 +136,16 @@ class Leasing:
         group, queues = self.groups.delete(name)
         self._sweep((group.number, queue) for queue in queues)
 
+    def topic_altered(self, topic: str, queues: Iterable[int], *, is_readable: bool) -> None:
+        """A topic's queues can be read, or not: then what waits there is leased to nobody."""
+        if is_readable:
+            for queue in queues:
+                self.flights.permitted(queue)
+            self._stirred.update(self.groups.of_topic(topic))
+
     def forget_queue(self, queue: int) -> None:
         """Forget where groups are in a queue that was closed."""
+        self.flights.permitted(queue)
         self._sweep((group, queue) for group in self.groups.readers(queue))
         self.groups.forget_queue(queue)
 

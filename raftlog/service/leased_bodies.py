@@ -168,8 +168,11 @@ class _Gathering:
         self._is_answered = True
         if isinstance(result, ReadResult):
             self._take_in(result)
-        elif isinstance(result, OffsetOutOfRange | WrongQueue | NotPermitted):
+        elif isinstance(result, OffsetOutOfRange | WrongQueue):
             self._at += 1  # it is nobody's any more
+        elif isinstance(result, NotPermitted):  # it was leased a moment before
+            self._found.left.append(self._messages[self._at])
+            self._at += 1
         else:
             self._stop(result)
         if self._waits:
@@ -209,7 +212,7 @@ class _Gathering:
         )
 
     def _stop(self, error: RaftlogError | None) -> None:
-        self._found.left = list(self._messages[self._at :])
+        self._found.left += self._messages[self._at :]
         self._found.error = error
         self._at = len(self._messages)
 

@@ -3,7 +3,13 @@
 import pytest
 
 from raftlog.base.ids import Offset, Term
-from raftlog.broker.lease_commands import AckMessages, Leased, ReceiveMessages, Settled
+from raftlog.broker.lease_commands import (
+    AckMessages,
+    Leased,
+    ReceiveMessages,
+    ReturnMessages,
+    Settled,
+)
 from raftlog.broker.queue_groups import (
     DEAD_LETTER_RETENTION_MS,
     OpenQueueGroup,
@@ -18,7 +24,7 @@ from raftlog.broker.topics import (
     StartMoved,
     TopicChanges,
 )
-from tests.broker.leases import GROUP, A, B, Queue
+from tests.broker.leases import GROUP, A, B, C, Queue
 from tests.broker.logs import FIRST
 
 
@@ -106,3 +112,23 @@ def test_what_is_parked_goes_with_what_it_waits_for() -> None:
     assert queue(MoveStart(FIRST, 5)) == StartMoved(Offset(5))
     queue.pass_ms(0)
     assert queue.in_flight == 0
+
+
+def test_what_waits_in_a_queue_that_cannot_be_read_is_leased_to_nobody() -> None:
+    """And to whoever asks first when it can be again, also on a replica that was restored."""
+    queue = Queue(2)
+    (other,) = queue.topic("other", 1)
+    queue(OpenQueueGroup(GROUP, ("other",), QueueGroupChanges()))
+    queue.send(1, other)
+    leased = queue(ReceiveMessages(GROUP, A, 3))
+    assert isinstance(leased, Leased)
+    names = tuple((A, number, (offset,)) for number, offset, _ in leased.messages)
+    queue(ReturnMessages(GROUP, names, delay_ms=0))
+    queue(AlterTopic("orders", TopicChanges(readable=False)))
+    found = queue(ReceiveMessages(GROUP, B, 3))
+    assert isinstance(found, Leased)
+    assert found.messages == ((other, 0, 2),)
+    assert queue.machine.leasing.ready(queue.row, queue.log_time_ms, 1) == 0
+    queue(AlterTopic("orders", TopicChanges(readable=True)))
+    assert queue.machine.leasing.ready(queue.row, queue.log_time_ms, 1) == 1
+    assert queue.lease(C, 3) == [0, 1]

@@ -13,6 +13,7 @@ from raftlog.base.ids import Offset
 from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import AckMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.topics import TopicChanges
 from raftlog.service import receiving
 from raftlog.service.burying import Burying, Fact
 from raftlog.service.leases import LeaseService, QueueGroupState
@@ -94,6 +95,11 @@ class World(ReadWorld):
         names = ((handle, self.queue, offsets),)
         self.leases.give_back(GROUP, names, self.settled.append, how=0, delay_ms=0)
         self.turn()
+
+    def readable(self, is_readable: bool) -> None:  # noqa: FBT001  (a switch)
+        """Let the topic be read, or not."""
+        self.topics.alter("first", TopicChanges(readable=is_readable), lambda _: None)
+        self.replica.commit()
 
     def pass_ms(self, ms: int) -> None:
         """Let the clocks go on; no entry comes by itself."""
@@ -297,6 +303,26 @@ def test_what_was_picked_fits_into_one_answer(
     assert isinstance(answer, Received)
     (leased,) = answer.gathered.batches
     assert (leased.base_offset, leased.attempts) == (10, [2]), "it was not tried meanwhile"
+
+
+def test_what_cannot_be_read_at_the_moment_is_not_tried(world: World) -> None:
+    """Its attempts were used up, and it was a dead letter: its topic is only shut for a while."""
+    world.send(b"0", b"1")
+    world.receive(A)
+    world.turn()
+    world.give_back(A, 0)
+    world.receive(B, 2)  # it is leased when the topic is shut, and its bodies are not read
+    world.readable(False)
+    world.turn()
+    assert world.offsets(B) == []
+    world.receive(C, 2)
+    world.turn()
+    assert (world.replica.proposed, world.told[C]) == (0, [])
+    world.readable(True)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    assert [each.attempts for each in answer.gathered.batches] == [[2, 1]]
 
 
 def test_order_by_key_is_told_from_the_payload() -> None:
