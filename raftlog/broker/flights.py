@@ -85,7 +85,9 @@ class Flights:
     def __init__(self, timetable: Timetable, is_shut: Callable[[int], bool]) -> None:
         self.table: Final[Table[Key, Flight]] = Table()
         self.dead: Final[dict[Key, None]] = {}
-        """Those that are to become dead letters."""
+        """Those that are to become dead letters, the latest last."""
+        self.deaths = 0
+        """How many there were, since this replica started."""
         self._timetable = timetable
         self._is_shut = is_shut
         self._tallies: Final[dict[int, Tally]] = {}
@@ -274,6 +276,7 @@ class Flights:
         elif row.handle == DEAD:
             tally.dead += 1
             self.dead[key] = None
+            self.deaths += 1
         elif row.handle == BLOCKED:
             tally.blocked += 1
         if row.key and not is_in_line:

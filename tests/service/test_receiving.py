@@ -65,6 +65,8 @@ class World(ReadWorld):
                 self.replica.commit()
             self.reader.run()
             self.bodies.answer()
+            while self.scheduler.soon:
+                self.scheduler.soon.pop(0)()
         check(self.replica.machine)
 
     def offsets(self, handle: int) -> list[int]:
