@@ -54,10 +54,13 @@ class Receive(msgspec.Struct, frozen=True, gc=False):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """Leased messages with their bodies, and how long the leases are."""
+    """Leased messages with their bodies."""
 
     gathered: Gathered
     lease_ms: int
+    """How long the leases are."""
+    left_ms: int
+    """How long the first of them lasts still: less than that, if it was asked again."""
 
 
 class _Line:
@@ -138,6 +141,11 @@ class ReceiveService:
                 line.waiting[0].end(NotLeader(self.replica.leader))
 
     # -- for ``Receiving``
+
+    def now_ms(self) -> int:
+        """Return about what log time it is."""
+        self._time.note()
+        return self._time.now_ms()
 
     def forget(self, receiving: "Receiving") -> None:
         """It has ended; or, if nobody waited for it any more, what it had under way has."""
@@ -294,6 +302,7 @@ class Receiving:
 
     __slots__ = (
         "_deadline_ns",
+        "_due_ms",
         "_is_superseded",
         "_reply",
         "_service",
@@ -316,6 +325,7 @@ class Receiving:
         """The same was under way when it came."""
         self.stands_in_line = False
         self._is_superseded = False
+        self._due_ms = 0
         self._service = service
         self._reply = reply
         self._timer: Timer | None = None
@@ -347,6 +357,7 @@ class Receiving:
             elif outcome.messages:
                 service.messages += len(outcome.messages)
                 self.is_under_way = True
+                self._due_ms = outcome.due_ms
                 service.bodies.find(outcome.messages, self._gathered)
             elif service.scheduler.now_ns() >= self._deadline_ns:
                 self._end_empty()
@@ -383,7 +394,7 @@ class Receiving:
         self._reply(answer)
 
     def _end_empty(self) -> None:
-        self.end(Received(Gathered([], []), 0))
+        self.end(Received(Gathered([], []), 0, 0))
 
     def _finish(self) -> None:
         self.has_ended = True
@@ -410,7 +421,9 @@ class Receiving:
             return
         group = self._service.machine.leasing.groups.get(self.request.group)
         group_ms = 0 if group is None else group.settings.lease_ms
-        self.end(Received(found, self.request.lease_ms or group_ms))
+        lease_ms = self.request.lease_ms or group_ms
+        left_ms = min(lease_ms, max(1, self._due_ms - self._service.now_ms()))
+        self.end(Received(found, lease_ms, left_ms))
 
     def _give_back(self, messages: list[Message]) -> None:
         """End leases of what nobody gets."""

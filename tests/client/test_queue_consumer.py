@@ -110,6 +110,23 @@ def test_a_lease_that_has_ended_is_told() -> None:
     asyncio.run(run())
 
 
+def test_a_lease_that_ends_soon_is_kept_at_once_when_it_is_handled() -> None:
+    """Not a third of a lease term later: it waited here, or its answer was lost."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0", b"1")
+            async with client.queue_consumer("work", "orders") as consumer:
+                late, soon = await consumer.receive(2)
+                assert consumer._held[late.held][1] > consumer._loop.time() + 25
+                consumer._held[late.held] = (late, consumer._loop.time() + 2)
+                async with late.process(), soon.process():
+                    await asyncio.sleep(0)
+                assert cluster.count(Method.QUEUE_EXTEND) == 1
+
+    asyncio.run(run())
+
+
 def test_run_keeps_leases_and_reports_who_is_overdue() -> None:
     """A handler that works longer than a lease is not interrupted; one that hangs is told of."""
 

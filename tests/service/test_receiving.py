@@ -218,6 +218,21 @@ def test_what_is_leased_for_nobody_is_given_back_untried(world: World) -> None:
     assert world.told[A] == []
 
 
+def test_asked_again_it_is_told_how_long_its_leases_last_still(world: World) -> None:
+    """It would believe for a whole lease term that they are its own."""
+    world.send(b"0")
+    world.receive(A)
+    world.turn()
+    (first,) = world.told.pop(A)
+    world.pass_ms(28_000)
+    world.receive(A)
+    world.turn()
+    (again,) = world.told.pop(A)
+    assert isinstance(first, Received)
+    assert isinstance(again, Received)
+    assert (first.left_ms, again.left_ms, again.lease_ms) == (30_000, 2_000, 30_000)
+
+
 @pytest.mark.parametrize("steps", [0, 1])
 def test_a_request_whose_connection_broke_is_asked_again_while_it_is_under_way(
     world: World, steps: int
