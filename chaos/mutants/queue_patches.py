@@ -14,11 +14,11 @@ _RECEIVES: Final = ("tests/service/test_receiving.py",)
 QUEUE_MUTANTS: Final = (
     Mutant(
         "old lease handle acknowledges",
-        _LEASING,
+        "raftlog.broker.held",
         (
             (
-                "                elif row.handle != handle:\n",
-                "                elif row.handle < 1:\n",
+                "                elif row.handle == handle:\n",
+                "                elif row.handle > 0:\n",
             ),
         ),
         tests=_LEASES,

@@ -59,7 +59,8 @@ class Flight(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fal
     reason: str = ""
     """Why it came back last."""
     given_back_by: int = 0
-    """The handle that it came back under, until it is leased again: that one may say so twice."""
+    """The handle that it came back under last: that one may say so twice. ``BLOCKED`` or less:
+    it was, and somebody decided about it: ``BLOCKED`` less the verdict."""
 
 
 class Tally:
@@ -168,7 +169,7 @@ class Flights:
         key = (row.group, row.queue, row.offset)
         assert row.handle == WAITING, f"{row} does not wait"
         self.table.touch(key)
-        row.handle, row.due_ms, row.given_back_by = handle, due_ms, 0
+        row.handle, row.due_ms = handle, due_ms
         row.attempts += 1
         self._tallies[row.group].leased += 1
         self._grants.setdefault((row.group, handle), set()).add(key)
@@ -201,12 +202,12 @@ class Flights:
     def put_back(
         self, row: Flight, state: int, due_ms: int, reason: str, given_back_by: int = 0
     ) -> None:
-        """End a lease, or a wait, without finishing the message."""
+        """End a lease, or a wait, without finishing the message. 0: nobody has given it back."""
         key = (row.group, row.queue, row.offset)
         self.table.touch(key)
         self._take_out(key, row, stays_in_line=True)
         row.handle, row.due_ms, row.reason = state, due_ms, reason
-        row.given_back_by = given_back_by
+        row.given_back_by = given_back_by or row.given_back_by
         self._take_in(key, row, is_in_line=True)
 
     def finish(self, row: Flight, now_ms: int) -> None:

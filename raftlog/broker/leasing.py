@@ -21,7 +21,9 @@ from typing import Final
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
 from raftlog.base.limits import LEASE_GRACE_MS, MESSAGES_IN_FLIGHT_MAX
-from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights, Key
+from raftlog.broker.finishers import NOBODY, Finishers
+from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights
+from raftlog.broker.held import Held, Settlement
 from raftlog.broker.holding import Holding
 from raftlog.broker.lease_commands import (
     SCHEDULE,
@@ -54,6 +56,7 @@ class Leasing:
         flights: What is in flight.
         unread: What was never leased.
         holding: What retention may not take yet.
+        finishers: Who finished what somebody else had, too.
         due_ms: When the next lease ends, or earlier.
         held_until_ms: Before this no lease ends: there is a new leader.
     """
@@ -69,6 +72,8 @@ class Leasing:
         self._timetable = timetable
         self._sweeping: Final = Sweeping(self.groups, self.flights, queues)
         self.holding: Final = Holding(self.groups, self.flights)
+        self.finishers: Final = Finishers(timetable)
+        self._held: Final = Held(self.groups, self.flights, self.finishers)
         self._stirred: set[str] = set()
 
     def loaded(self, held_until_ms: int) -> None:
@@ -290,16 +295,16 @@ class Leasing:
             StaleLease: None of them is held under its handle.
         """
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=True)
+        found, stale = self._held.find(group, command.names, Settlement.ACK)
         for row in found:
-            self.flights.finish(row, now_ms)
+            self._finish(row, now_ms, row.handle)
         self._stir(group)
         return Settled(stale)
 
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=False)
+        found, stale = self._held.find(group, command.names, Settlement.EXTEND)
         due_ms = now_ms + command.lease_ms
         for row in found:
             self.flights.extend(row, due_ms)
@@ -311,9 +316,7 @@ class Leasing:
     def give_back(self, command: ReturnMessages, now_ms: int) -> Settled:
         """End leases without finishing the messages. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(
-            group, command.names, finished_is_well=True, returned_is_well=True
-        )
+        found, stale = self._held.find(group, command.names, Settlement.RETURN)
         for row in found:
             if command.how == GiveBack.UNTRIED:
                 self.flights.table.touch((row.group, row.queue, row.offset))
@@ -338,7 +341,11 @@ class Leasing:
             StaleLease: The message is not blocked.
         """
         group = self.groups.find(command.group)
-        row = self.flights.get((group.number, command.queue, command.offset))
+        key = (group.number, command.queue, command.offset)
+        row = self.flights.get(key)
+        decided = BLOCKED - command.verdict
+        if self.finishers.was(key, decided) if row is None else row.given_back_by == decided:
+            return Settled()  # asked again
         if row is None or row.handle != BLOCKED:
             raise StaleLease(
                 f"message {command.offset} of queue {command.queue} is not blocked in group "
@@ -348,11 +355,13 @@ class Leasing:
             case Verdict.RETRY:
                 self.flights.table.touch((row.group, row.queue, row.offset))
                 row.attempts = 0
-                self.flights.put_back(row, WAITING, now_ms, row.reason)
+                self.flights.put_back(row, WAITING, now_ms, row.reason, decided)
             case Verdict.SKIP:
+                self.flights.table.touch(key)
+                row.given_back_by = decided
                 self._skip(group, row, now_ms)
             case _:
-                self.flights.put_back(row, DEAD, now_ms, row.reason)
+                self.flights.put_back(row, DEAD, now_ms, row.reason, decided)
         self._stir(group)
         return Settled()
 
@@ -370,7 +379,7 @@ class Leasing:
 
     def bury(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
         """The dead letter is stored: the message is finished."""
-        self.flights.finish(row, now_ms)
+        self._finish(row, now_ms)
         self.groups.table.touch(group.name)
         group.dead_letters += 1
         self._stir(group)
@@ -393,6 +402,7 @@ class Leasing:
         if self._sweeping.has_more:
             row = self._sweeping.sweep_one(now_ms)
             if row is not None and (group := self.groups.numbered(row.group)) is not None:
+                self.finishers.note(row, NOBODY, now_ms)
                 self._stir(group)
             done = row is not None
         else:
@@ -406,7 +416,7 @@ class Leasing:
             return False
         group = self.groups.numbered(row.group)
         if group is None or self._sweeping.is_nobodys(row):
-            self.flights.finish(row, now_ms)
+            self._finish(row, now_ms)
         elif row.attempts >= group.settings.attempts_max:
             self._use_up(group, row, EXPIRED, now_ms)
         else:
@@ -423,45 +433,6 @@ class Leasing:
 
     # -- inside
 
-    def _held(
-        self,
-        group: QueueGroup,
-        names: tuple[tuple[int, int, tuple[int, ...]], ...],
-        *,
-        finished_is_well: bool,
-        returned_is_well: bool = False,
-    ) -> tuple[list[Flight], tuple[tuple[int, int], ...]]:
-        """Return what is held under its handle, and what is not.
-
-        What was finished, or given back, is neither where that is well: asked again, since
-        the answer was lost, it is what was done then.
-        """
-        number = group.number
-        rows = self.flights.table.rows
-        found: dict[Key, Flight] = {}
-        stale: list[tuple[int, int]] = []
-        for handle, queue, offsets in names:
-            cursor = self.groups.cursors.get((number, queue)) if finished_is_well else None
-            finished = 0 if cursor is None else cursor.next
-            for offset in offsets:
-                key = (number, queue, offset)
-                row = rows.get(key)
-                if row is None:
-                    if offset >= finished:
-                        stale.append((queue, offset))
-                elif row.handle != handle:
-                    if row.given_back_by != handle or not returned_is_well:
-                        stale.append((queue, offset))
-                else:
-                    found[key] = row
-        if stale and not found and len(stale) == sum(len(offsets) for _, _, offsets in names):
-            queue, offset = stale[0]
-            raise StaleLease(
-                f"message {offset} of queue {queue} is not leased to you (any more) in group "
-                f"{group.name!r}"
-            )
-        return list(found.values()), tuple(stale)
-
     def _use_up(
         self, group: QueueGroup, row: Flight, reason: str, now_ms: int, handle: int = 0
     ) -> None:
@@ -475,9 +446,13 @@ class Leasing:
                 self.flights.put_back(row, DEAD, now_ms, reason, handle)
 
     def _skip(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
-        self.flights.finish(row, now_ms)
+        self._finish(row, now_ms)
         self.groups.table.touch(group.name)
         group.skipped += 1
+
+    def _finish(self, row: Flight, now_ms: int, handle: int = NOBODY) -> None:
+        self.finishers.note(row, handle, now_ms)
+        self.flights.finish(row, now_ms)
 
     def _stir(self, group: QueueGroup) -> None:
         self._stirred.add(group.name)

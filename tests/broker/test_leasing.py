@@ -109,7 +109,11 @@ def test_giving_back_may_be_sent_again() -> None:
     assert queue.give(A, 1) == Settled(), "its letter is what came of it"
     queue.pass_ms(5_000)
     assert queue.lease(B) == [0]
-    assert queue.refusal(ReturnMessages(GROUP, held(A, 0))) is StaleLease
+    assert queue.give(A, 0) == Settled(), "that was done, and is B's now"
+    assert queue.state_of(0) == B
+    queue.ack(B, 0)
+    assert queue.give(A, 0) == Settled()
+    assert queue.refusal(AckMessages(GROUP, held(A, 0))) is StaleLease
 
 
 def test_a_new_leader_lets_no_lease_end_at_once() -> None:
