@@ -215,8 +215,9 @@ class Leasing:
         )
         told = keys_of(command.keys) if group.settings.fifo else None
         if room <= 0:
-            if not leased and next(self.unread.queues(group), None) is not None:
-                raise self.too_many(group)
+            hindrance = None if leased else self.hindrance(group)
+            if hindrance is not None:
+                raise hindrance
             return
         self.groups.table.touch(group.name)
         group.turn += 1
@@ -280,12 +281,19 @@ class Leasing:
 
     def too_many(self, group: QueueGroup) -> Throttled:
         """Return why a group with unread messages gets none."""
-        rows = self.flights.tally(group.number).rows
+        tally = self.flights.tally(group.number)
         return Throttled(
-            f"group {group.name!r} has {rows} messages in flight; "
+            f"group {group.name!r} has {tally.rows} messages in flight ({tally.leased} leased, "
+            f"{tally.blocked} blocked, {tally.dead} to be dead letters); "
             f"{group.settings.in_flight_max} may be, and {MESSAGES_IN_FLIGHT_MAX} of all groups",
             1.0,
         )
+
+    def hindrance(self, group: QueueGroup) -> Throttled | None:
+        """Return why a group with unread messages gets none of them; None: it may."""
+        if self.has_room(group) or next(self.unread.queues(group), None) is None:
+            return None
+        return self.too_many(group)
 
     def ack(self, command: AckMessages, now_ms: int) -> Settled:
         """Finish messages.

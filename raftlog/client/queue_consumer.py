@@ -320,6 +320,7 @@ class QueueConsumer:
                 timeout_s=self._asker.timeout_s + wait_s,
                 wait_s=wait_s,
                 repeats=True,
+                ends=True,
             )
         except asyncio.CancelledError:
             self._do(self._undo(asked))

@@ -394,7 +394,10 @@ class Receiving:
         self._reply(answer)
 
     def _end_empty(self) -> None:
-        self.end(Received(Gathered([], []), 0, 0))
+        leasing = self._service.machine.leasing
+        group = leasing.groups.get(self.request.group)
+        hindrance = None if group is None else leasing.hindrance(group)
+        self.end(hindrance or Received(Gathered([], []), 0, 0))
 
     def _finish(self) -> None:
         self.has_ended = True

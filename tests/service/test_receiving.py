@@ -411,6 +411,25 @@ def unheard(_outcome: object) -> None:
     """Nobody waits for it."""
 
 
+def test_a_wait_for_a_group_that_is_full_ends_with_the_cause() -> None:
+    """It ended as if there were no messages."""
+    world = World(in_flight_max=1)
+    world.send(b"0", b"1")
+    world.receive(A)
+    world.turn()
+    world.receive(B, wait_s=1)
+    world.receive(C, wait_s=0)
+    world.scheduler.advance(SECOND)
+    for handle in (B, C):
+        (answer,) = world.told[handle]
+        assert isinstance(answer, Throttled)
+        assert "1 messages in flight (1 leased" in str(answer)
+    world.ack(A, 0)
+    world.receive(B, wait_s=0)
+    world.turn()
+    assert isinstance(world.told[B][-1], Received)
+
+
 def test_too_many_that_wait_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bound for every table."""
     monkeypatch.setattr(receiving, "PENDING_READS_MAX", 1)
