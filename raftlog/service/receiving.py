@@ -142,6 +142,12 @@ class ReceiveService:
 
     # -- for ``Receiving``
 
+    def is_waiting(self, name: str) -> bool:
+        """Whether a message that was leased before can be leased again now."""
+        leasing = self.machine.leasing
+        group = leasing.groups.get(name)
+        return group is not None and leasing.flights.next_wait_ms(group.number) <= self.now_ms()
+
     def now_ms(self) -> int:
         """Return about what log time it is."""
         self._time.note()
@@ -260,7 +266,8 @@ class ReceiveService:
         receiving.is_under_way = True
         line.proposals += 1
         line.proposed += receiving.request.count
-        if group.settings.fifo:
+        handle = receiving.request.handle
+        if group.settings.fifo and not self.machine.leasing.flights.granted(group.number, handle):
             self._keys.tell(group, receiving.request.count, receiving.propose)
         else:
             receiving.propose(())
@@ -363,6 +370,8 @@ class Receiving:
                 self._end_empty()
             service.proposed(self, outcome)
 
+        if isinstance(keys, RaftlogError) and service.is_waiting(self.request.group):
+            keys = ()  # what is tried again has its key already
         if isinstance(keys, RaftlogError):
             leased(keys)
         else:

@@ -4,6 +4,7 @@ import pytest
 
 from raftlog.base.errors import (
     BadRequest,
+    CodecUnavailable,
     GroupNotFound,
     NotLeader,
     RaftlogError,
@@ -354,6 +355,33 @@ def test_order_by_key_is_told_from_the_payload() -> None:
     world.ack(A, 0)
     world.turn()
     assert world.offsets(B) == [1]
+
+
+def test_keys_that_cannot_be_told_do_not_hold_back_what_is_to_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its key is known; what was never leased is another matter, and is told."""
+    world = World(fifo=True)
+    world.send(b"0", keys=[b"a"])
+    world.receive(A)
+    world.turn()
+    world.give_back(A, 0)
+
+    def fail(*_: object) -> None:
+        raise CodecUnavailable("no package")
+
+    monkeypatch.setattr("raftlog.service.fifo_keys._hashes", fail)
+    world.send(b"1", keys=[b"a"])
+    world.receive(B)
+    world.turn()
+    assert world.offsets(B) == [0]
+    world.receive(B)
+    world.turn()
+    assert world.offsets(B) == [0], "nor what is asked for again"
+    world.receive(C)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, CodecUnavailable)
 
 
 @pytest.mark.parametrize(
