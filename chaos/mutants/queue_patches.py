@@ -34,7 +34,7 @@ QUEUE_MUTANTS: Final = (
         _LEASING,
         (
             (
-                "        self.held_until_ms = now_ms + LEASE_GRACE_MS\n",
+                "        self.held_until_ms = now_ms + grace_ms\n",
                 "        self.held_until_ms = now_ms\n",
             ),
         ),

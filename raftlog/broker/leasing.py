@@ -20,7 +20,7 @@ from typing import Final
 
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
-from raftlog.base.limits import LEASE_GRACE_MS, MESSAGES_IN_FLIGHT_MAX
+from raftlog.base.limits import LEASE_GRACE_MS_MAX, LEASE_GRACE_MS_MIN, MESSAGES_IN_FLIGHT_MAX
 from raftlog.broker.finishers import NOBODY, Finishers
 from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights
 from raftlog.broker.held import Held, Settlement
@@ -395,8 +395,21 @@ class Leasing:
     # -- what falls due
 
     def hold(self, now_ms: int) -> None:
-        """Let no lease end for a while: its holder had no leader to tell that it works on."""
-        self.held_until_ms = now_ms + LEASE_GRACE_MS
+        """Let no lease end for a while: its holder had no leader to tell that it works on.
+
+        For a whole lease of the group that has the longest ones, but not so long that the
+        messages of who died stay away: who has longer ones kept his a part of that before.
+        """
+        longest_ms = max(
+            (
+                group.settings.lease_ms
+                for group in self.groups.table.rows.values()
+                if self.flights.tally(group.number).leased
+            ),
+            default=0,
+        )
+        grace_ms = min(max(longest_ms, LEASE_GRACE_MS_MIN), LEASE_GRACE_MS_MAX)
+        self.held_until_ms = now_ms + grace_ms
         self._note_end()
 
     def _note_end(self) -> None:

@@ -14,7 +14,7 @@ from raftlog.base.errors import (
     TopicNotFound,
 )
 from raftlog.base.ids import Offset, Term
-from raftlog.base.limits import DUE_PER_ENTRY_MAX, LEASE_GRACE_MS
+from raftlog.base.limits import DUE_PER_ENTRY_MAX, LEASE_GRACE_MS_MAX, LEASE_GRACE_MS_MIN
 from raftlog.broker import leasing, queue_groups
 from raftlog.broker.codec import write_command
 from raftlog.broker.commands import Command
@@ -116,14 +116,18 @@ def test_giving_back_may_be_sent_again() -> None:
     assert queue.refusal(AckMessages(GROUP, held(A, 0))) is StaleLease
 
 
-def test_a_new_leader_lets_no_lease_end_at_once() -> None:
-    """Its holder may have had nobody to tell that it works on (ruling 25)."""
-    queue = Queue(1)
+@pytest.mark.parametrize(
+    ("lease_ms", "grace_ms"),
+    [(1_000, LEASE_GRACE_MS_MIN), (20_000, 20_000), (600_000, LEASE_GRACE_MS_MAX)],
+)
+def test_a_new_leader_lets_no_lease_end_at_once(lease_ms: int, grace_ms: int) -> None:
+    """Its holder may have had nobody to tell that it works on: a whole lease (ruling 25)."""
+    queue = Queue(1, lease_ms=lease_ms)
     queue.lease(A)
-    queue.log_time_ms += 30_000
+    queue.log_time_ms += lease_ms
     queue.term = Term(queue.term + 1)
     queue.pass_ms(0)
-    queue.pass_ms(LEASE_GRACE_MS - 1)
+    queue.pass_ms(grace_ms - 1)
     assert queue.lease(B) == [], "it is A's still"
     queue.pass_ms(1)
     assert queue.lease(B) == [0]
