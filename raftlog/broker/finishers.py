@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.limits import FINISHERS_KNOWN_MS, FINISHER_ROWS_MAX
+from raftlog.base.limits import FINISHER_ROWS_MAX, FINISHERS_KNOWN_MS
 from raftlog.broker.flights import Flight, Key
 from raftlog.broker.table import Table
 from raftlog.broker.timetable import NEVER_MS, Timetable
