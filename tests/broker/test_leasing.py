@@ -455,3 +455,23 @@ def test_until_consumed_waits_for_what_is_in_flight() -> None:
     assert consumed(FIRST) == 0
     queue(DeleteGroup("other"))
     assert consumed(FIRST) == 2
+
+
+def test_a_lease_that_is_extended_again_and_again_takes_no_more_room() -> None:
+    """Nor do those that were given and settled meanwhile. Each ends when it is to."""
+    queue = Queue(3)
+    flights = queue.machine.leasing.flights
+    queue.lease(A, 2)
+    for _ in range(50):
+        queue.log_time_ms += 1_000
+        queue(ExtendLeases(GROUP, held(A, 0), 3_600_000))
+    assert len(flights._ends) == 1
+    assert queue.lease(B) == [1], "it was not extended, and ended"
+    queue.pass_ms(29_999)
+    assert queue.lease(C, 2) == [2]
+    queue.pass_ms(1)
+    assert queue.state_of(1) == WAITING
+    queue.pass_ms(3_600_000 - 30_001)
+    assert queue.state_of(0) == A
+    queue.pass_ms(1)
+    assert queue.state_of(0) == WAITING
