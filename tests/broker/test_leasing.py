@@ -9,6 +9,7 @@ from raftlog.base.errors import (
     GroupInUse,
     GroupNotFound,
     GroupStyle,
+    LimitReached,
     StaleLease,
     Throttled,
     TopicNotFound,
@@ -475,3 +476,16 @@ def test_a_lease_that_is_extended_again_and_again_takes_no_more_room() -> None:
     assert queue.state_of(0) == A
     queue.pass_ms(1)
     assert queue.state_of(0) == WAITING
+
+
+def test_queues_that_a_topic_is_given_later_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound was passed by whoever was given messages of them first."""
+    monkeypatch.setattr("raftlog.broker.queue_groups.CURSORS_MAX", 3)
+    queue = Queue(1)
+    assert queue.refusal(AlterTopic("orders", TopicChanges(queues=4))) is LimitReached
+    queue(AlterTopic("orders", TopicChanges(queues=3)))
+    assert len(queue.machine.leasing.groups.cursors) == 3
+    queue(DeleteTopic("orders"))
+    refused = CreateTopic("orders", TopicChanges(queues=4))
+    assert queue.refusal(refused) is LimitReached
+    assert len(queue.topic(queues=3)) == len(queue.machine.leasing.groups.cursors) == 3
