@@ -363,7 +363,7 @@ class Client(_Face[aio.Client]):
 
     @property
     def queue_groups(self) -> QueueGroups:
-        """Look at queue-style groups."""
+        """Open, describe and list queue-style groups, and decide about what is blocked."""
         return QueueGroups(self._thread, self._inner._queue_groups)
 
     @property

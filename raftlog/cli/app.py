@@ -24,7 +24,9 @@ from raftlog.cli import (
     member,
     node,
     pub,
+    queue_group,
     quota,
+    receive,
     search,
     sub,
     topic,
@@ -44,6 +46,8 @@ app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
 app.command()(search.search)
+app.add_typer(queue_group.app, name="queue-group")
+app.command()(receive.receive)
 app.add_typer(delayed.app, name="delayed")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")

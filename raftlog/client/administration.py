@@ -46,7 +46,7 @@ class Administration:
 
     @property
     def queue_groups(self) -> QueueGroups:
-        """Look at queue-style groups."""
+        """Open, describe and list queue-style groups, and decide about what is blocked."""
         self._check()
         return self._queue_groups
 

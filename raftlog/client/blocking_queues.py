@@ -18,7 +18,11 @@ from raftlog.client.receipts import Message
 class QueueGroups(Face[aio_groups.QueueGroups]):
     """The queue-style groups of a cluster."""
 
+    open = blocking(aio_groups.QueueGroups.open)
     describe = blocking(aio_groups.QueueGroups.describe)
+    list = blocking(aio_groups.QueueGroups.list)
+    in_flight = blocking(aio_groups.QueueGroups.in_flight)
+    decide = blocking(aio_groups.QueueGroups.decide)
 
 
 class QueueMessage(Face[aio_message.QueueMessage]):
