@@ -18,7 +18,7 @@ from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
 from raftlog.cli.connection import ask
 from raftlog.cli.emitting import Emitter, ReaderGone, leave_quietly
 from raftlog.cli.formats import DEFAULT_FORMAT, Fields, read_format
-from raftlog.cli.ndjson import record_line
+from raftlog.cli.ndjson import record_data
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
 from raftlog.cli.output import Output, Shown, say
 from raftlog.cli.quantities import read_duration
@@ -136,9 +136,8 @@ def _check(
 
 def message_line(message: Fields) -> bytes:
     """Write one message as a line: a record, and how often it was leased."""
-    line = record_line(message)
     attempts = getattr(message, "attempts", 1)
-    return b'%s,"attempts":%s}\n' % (line[:-2], msgspec.json.encode(attempts))
+    return msgspec.json.encode({**record_data(message), "attempts": attempts}) + b"\n"
 
 
 class _Written:
