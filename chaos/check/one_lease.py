@@ -70,3 +70,13 @@ def check_stale(
     is_his = message.standing is Standing.LEASED and message.handle == handle
     if is_his and not group.may_have_ended(message, expiry_ms):
         raise Violation(NAME, f"{handle} is told to have lost {place}, which is {message}")
+
+
+def check_again(handle: int, held: set[Place], got: set[Place]) -> None:
+    """Check that who asks again under a handle, having lost the answer, gets what he has.
+
+    Raises:
+        Violation: He gets more, or less.
+    """
+    if held and held != got:
+        raise Violation(NAME, f"{handle} asks again, has {sorted(held)} and gets {sorted(got)}")

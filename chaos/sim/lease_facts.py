@@ -16,7 +16,7 @@ from chaos.check.lease_model import (
     Poison,
     Standing,
 )
-from chaos.check.one_lease import check_lease, check_settled, check_stale
+from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
 from chaos.check.one_place import check_acked, check_letter, check_not_ended, undone
 from raftlog.base.errors import StaleLease
 from raftlog.broker import leasing
@@ -188,6 +188,7 @@ class LeaseFacts:
 
     def _leased(self, command: ReceiveMessages, outcome: Leased) -> None:
         group, handle = self.groups[command.group], command.handle
+        self._check_again(group, handle, {(queue, at) for queue, at, _ in outcome.messages})
         for queue, offset, attempts in outcome.messages:
             place = (queue, offset)
             message = group.messages.get(place)
@@ -216,6 +217,17 @@ class LeaseFacts:
             group.messages[place] = LeasedMessage(
                 Standing.LEASED, handle, attempts, outcome.due_ms
             )
+
+    def _check_again(self, group: LeasedGroup, handle: int, got: set[Place]) -> None:
+        mine = {
+            place: group.may_have_ended(message, self.expiry_ms)
+            for place, message in group.messages.items()
+            if message.standing is Standing.LEASED and message.handle == handle
+        }
+        unclear = {place for place, ended in mine.items() if ended or not self.is_there(place)}
+        held = mine.keys() - unclear
+        if held:
+            check_again(handle, held, got - unclear)
 
     def _refused(self, command: msgspec.Struct) -> None:
         if isinstance(command, AckMessages | ReturnMessages | ExtendLeases):

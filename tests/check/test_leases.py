@@ -5,7 +5,7 @@ import pytest
 from chaos.check.attempts_counted import check_attempts, check_used_up
 from chaos.check.key_order import check_order
 from chaos.check.lease_model import LeasedGroup, LeasedMessage, Poison, Standing
-from chaos.check.one_lease import check_lease, check_settled, check_stale
+from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
 from chaos.check.one_place import (
     check_acked,
     check_counts,
@@ -102,6 +102,15 @@ def test_nobody_is_told_to_have_lost_what_he_has() -> None:
     check_stale(held, PLACE, HANDLE, is_there=True, expiry_ms=100)
     check_stale(held, PLACE, OTHER, is_there=True, expiry_ms=0)
     check_stale(held, PLACE, HANDLE, is_there=False, expiry_ms=0)
+
+
+def test_who_asks_again_gets_what_he_has() -> None:
+    """Neither more nor less."""
+    check_again(HANDLE, {PLACE}, {PLACE})
+    check_again(HANDLE, set(), {PLACE})
+    for got in (set(), {PLACE, (3, 8)}):
+        with pytest.raises(Violation, match="asks again"):
+            check_again(HANDLE, {PLACE}, got)
 
 
 @pytest.mark.parametrize(
