@@ -70,6 +70,11 @@ def test_letters_are_sent_again_once(
         f"k{value}t a=1,dead-letter-resent={offset}" for offset, value in enumerate("abc")
     ]
     assert "yes" in shell.text("dead-letters", "list", "post")
+    with Client(cluster.seeds) as client:
+        assert [each.reason for each in client.dead_letters.list("post")] == [
+            "no such account"
+        ] * 3
+        assert {each.name for each in client.queue_groups.list()} >= {"post", "resend.post"}
 
 
 def test_what_can_t_be_sent_stays(shell: Shell, cluster: LocalCluster) -> None:
