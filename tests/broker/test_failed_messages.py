@@ -12,7 +12,7 @@ from raftlog.base.ids import Offset
 from raftlog.base.limits import FINISHERS_KNOWN_MS
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import DeadLetterStored
-from raftlog.broker.flights import BLOCKED, PARKED
+from raftlog.broker.flights import BLOCKED, PARKED, WAITING
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -201,6 +201,17 @@ def test_so_many_finishers_are_remembered_and_no_more(monkeypatch: pytest.Monkey
     queue.lease(B, 3)
     queue.ack(B, 0, 1, 2)
     assert [row.offset for row in queue.machine.leasing.finishers.table.after(None)] == [1, 2]
+
+
+def test_a_message_that_is_blocked_again_is_decided_again() -> None:
+    """The same verdict is no repetition then."""
+    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
+    for handle in (A, B):
+        assert queue.lease(handle) == [0]
+        queue.pass_ms(30_000)
+        assert queue.state_of(0) == BLOCKED
+        queue(DecideBlocked(GROUP, FIRST, 0, Verdict.RETRY))
+        assert queue.state_of(0) == WAITING
 
 
 @pytest.mark.parametrize("verdict", Verdict)
