@@ -11,11 +11,11 @@ _RECEIVING: Final = "raftlog.service.receiving"
 QUEUE_MUTANTS: Final = (
     Mutant(
         "old lease handle acknowledges",
-        _LEASING,
+        "raftlog.broker.held",
         (
             (
-                "                elif row.handle != handle:\n",
-                "                elif row.handle < 1:\n",
+                "                elif row.handle == handle:\n",
+                "                elif row.handle > 0:\n",
             ),
         ),
     ),
@@ -29,11 +29,34 @@ QUEUE_MUTANTS: Final = (
         _LEASING,
         (
             (
-                "        self.held_until_ms = now_ms + LEASE_GRACE_MS\n",
+                "        self.held_until_ms = now_ms + grace_ms\n",
                 "        self.held_until_ms = now_ms\n",
             ),
         ),
         rulings=(25,),
+    ),
+    Mutant(
+        "retention takes what is in flight (ruling 7)",
+        "raftlog.broker.carrying",
+        (
+            (
+                "        start = self._state.start_may_be(command.queue, command.start)\n",
+                "        start = command.start\n",
+            ),
+        ),
+        tests=("tests/broker/test_leases_and_retention.py",),
+        rulings=(7,),
+    ),
+    Mutant(
+        "lease of who asked again is given back",
+        _RECEIVING,
+        (
+            (
+                "        if not receiving.is_under_way and self._by",
+                "        if self._by",
+            ),
+        ),
+        tests=("tests/service/test_receiving.py",),
     ),
     Mutant(
         "key goes on before its message is finished",

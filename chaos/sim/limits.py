@@ -51,5 +51,5 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (relocating, "LONG_MS", 4_000),
         ]
     if config is not None and config.leases is not None:
-        limits.append((leasing, "LEASE_GRACE_MS", config.leases.grace_ms))
+        limits.append((leasing, "LEASE_GRACE_MS_MIN", config.leases.grace_ms))
     return limits

@@ -8,6 +8,9 @@
                        v                                v
                    (finished)  <--letter is stored-- dead | blocked | (skipped)
 
+What waits in a queue that can't be read at the moment is set aside: it is leased to
+nobody, since nobody could have its body, and its attempts would be used up.
+
 With FIFO a message whose key has another one in flight before it is *parked*: it
 has a row and a place in its key's line, and waits for that one to be finished.
 
@@ -20,7 +23,7 @@ nothing that is done in order is done in the order of a set.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -56,7 +59,8 @@ class Flight(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fal
     reason: str = ""
     """Why it came back last."""
     given_back_by: int = 0
-    """The handle that it came back under, until it is leased again: that one may say so twice."""
+    """The handle that it came back under last: that one may say so twice. ``BLOCKED`` or less:
+    it was, and somebody decided about it: ``BLOCKED`` less the verdict."""
 
 
 class Tally:
@@ -72,13 +76,21 @@ _NOTHING: Final = Tally()
 
 
 class Flights:
-    """The messages in flight of one shard."""
+    """The messages in flight of one shard.
 
-    def __init__(self, timetable: Timetable) -> None:
+    Args:
+        timetable: Told when leases end.
+        is_shut: Whether a queue can't be read at the moment.
+    """
+
+    def __init__(self, timetable: Timetable, is_shut: Callable[[int], bool]) -> None:
         self.table: Final[Table[Key, Flight]] = Table()
         self.dead: Final[dict[Key, None]] = {}
-        """Those that are to become dead letters."""
+        """Those that are to become dead letters, the latest last."""
+        self.deaths = 0
+        """How many there were, since this replica started."""
         self._timetable = timetable
+        self._is_shut = is_shut
         self._tallies: Final[dict[int, Tally]] = {}
         self._grants: Final[dict[tuple[int, int], set[Key]]] = {}
         """By group and handle: what is leased under it."""
@@ -89,6 +101,8 @@ class Flights:
         """What ends at that time, last first: looked up once for all of it."""
         self._waiting: Final[dict[int, list[tuple[int, int, int]]]] = {}
         """For each group a heap of what waits: time, queue, offset. Some has gone since."""
+        self._aside: Final[dict[int, list[tuple[int, tuple[int, int, int]]]]] = {}
+        """For each queue that is shut what was found waiting in it: group, and as above."""
         self._lines: Final[dict[Key, deque[int]]] = {}
         """By group, queue and key: the offsets in flight, in order."""
 
@@ -97,6 +111,7 @@ class Flights:
         self.table.load(((row.group, row.queue, row.offset), row) for row in rows)
         for known in (self.dead, self._tallies, self._grants, self._waiting, self._lines):
             known.clear()
+        self._aside.clear()
         ends: set[tuple[int, int, int]] = set()
         for row in self.table.after(None):
             key = (row.group, row.queue, row.offset)
@@ -154,7 +169,7 @@ class Flights:
         key = (row.group, row.queue, row.offset)
         assert row.handle == WAITING, f"{row} does not wait"
         self.table.touch(key)
-        row.handle, row.due_ms, row.given_back_by = handle, due_ms, 0
+        row.handle, row.due_ms = handle, due_ms
         row.attempts += 1
         self._tallies[row.group].leased += 1
         self._grants.setdefault((row.group, handle), set()).add(key)
@@ -187,12 +202,12 @@ class Flights:
     def put_back(
         self, row: Flight, state: int, due_ms: int, reason: str, given_back_by: int = 0
     ) -> None:
-        """End a lease, or a wait, without finishing the message."""
+        """End a lease, or a wait, without finishing the message. 0: nobody has given it back."""
         key = (row.group, row.queue, row.offset)
         self.table.touch(key)
         self._take_out(key, row, stays_in_line=True)
         row.handle, row.due_ms, row.reason = state, due_ms, reason
-        row.given_back_by = given_back_by
+        row.given_back_by = given_back_by or row.given_back_by
         self._take_in(key, row, is_in_line=True)
 
     def finish(self, row: Flight, now_ms: int) -> None:
@@ -217,6 +232,12 @@ class Flights:
             return None
         _, queue, offset = heappop(waiting)
         return self.table.rows[group, queue, offset]
+
+    def permitted(self, queue: int) -> None:
+        """A queue may be read again, or was closed: what was set aside waits again."""
+        for group, waits in self._aside.pop(queue, ()):
+            if group in self._tallies:
+                heappush(self._waiting.setdefault(group, []), waits)
 
     def next_ended(self, now_ms: int) -> Flight | None:
         """Return a message whose lease ended when the next one does, if that is due.
@@ -256,6 +277,7 @@ class Flights:
         elif row.handle == DEAD:
             tally.dead += 1
             self.dead[key] = None
+            self.deaths += 1
         elif row.handle == BLOCKED:
             tally.blocked += 1
         if row.key and not is_in_line:
@@ -298,5 +320,7 @@ class Flights:
             due_ms, queue, offset = waiting[0]
             row = rows.get((group, queue, offset))
             if row is not None and row.handle == WAITING and row.due_ms == due_ms:
-                return
+                if not self._is_shut(queue):
+                    return
+                self._aside.setdefault(queue, []).append((group, waiting[0]))
             heappop(waiting)

@@ -33,6 +33,7 @@ from raftlog.broker.values import Name
 
 DEAD_LETTERS: Final = "%DLQ%"
 """What the name of a group's dead-letter topic begins with."""
+DEAD_LETTER_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 _S: Final = 1_000
 _MIN: Final = 60 * _S
 RETRY_MS: Final = (
