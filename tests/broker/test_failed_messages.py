@@ -228,3 +228,13 @@ def test_a_decision_may_be_sent_again(verdict: Verdict) -> None:
         verdict == Verdict.SKIP,
         verdict == Verdict.DEAD_LETTER,
     )
+
+
+def test_what_is_blocked_again_is_decided_again() -> None:
+    """The same verdict is a new one then, not the old one asked again (seed 95)."""
+    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
+    decide = DecideBlocked(GROUP, FIRST, 0, Verdict.RETRY)
+    for handle in (A, B, A):
+        assert queue.lease(handle) == [0]
+        queue.give(handle, 0)
+        assert queue(decide) == Settled()
