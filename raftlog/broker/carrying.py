@@ -187,7 +187,11 @@ class Carrier:
         if self._state.topics.get(command.name) is None:
             queues = command.changes.queues or DEFAULT_QUEUES
             self._state.groups.check_more_queues(command.name, queues)
+            self._state.leasing.groups.check_more_queues(command.name, queues)
         topic = self._state.topics.create(command)
+        self._state.leasing.topic_altered(
+            topic.name, topic.queues, is_readable=topic.settings.readable
+        )
         self._state.groups.topic_changed(topic.name)
         return topic
 
@@ -196,6 +200,7 @@ class Carrier:
         if before is not None:
             more = (command.changes.queues or 0) - len(before.queues)
             self._state.groups.check_more_queues(before.name, max(0, more))
+            self._state.leasing.groups.check_more_queues(before.name, max(0, more))
         topic = self._state.topics.alter(command)
         self._state.leasing.topic_altered(
             topic.name, topic.queues, is_readable=topic.settings.readable

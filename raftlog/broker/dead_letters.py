@@ -66,7 +66,9 @@ class DeadLetters:
         name = group.dead_letter_topic
         topic = state.topics.get(name)
         if topic is None:
+            state.leasing.groups.check_more_queues(name, SETTINGS.queues)
             topic = state.topics.make(name, SETTINGS)
+            state.leasing.topic_altered(name, topic.queues, is_readable=True)
             state.groups.topic_changed(name)
         elif not topic.settings.writable:
             raise NotPermitted(f"topic {name!r} is not writable")

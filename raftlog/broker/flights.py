@@ -38,6 +38,9 @@ PARKED: Final = -1
 DEAD: Final = -2
 BLOCKED: Final = -3
 
+STALE_ENDS_MAX: Final = 1_000
+"""So many more are kept than there are handles that hold something, twice counted."""
+
 Key = tuple[int, int, int]
 """Group, queue and offset."""
 
@@ -95,7 +98,10 @@ class Flights:
         self._grants: Final[dict[tuple[int, int], set[Key]]] = {}
         """By group and handle: what is leased under it."""
         self._ends: list[tuple[int, int, int]] = []
-        """A heap of when leases end: time, group, handle."""
+        """A heap of when leases end: time, group, handle. Some are stale."""
+        self._noted: Final[dict[tuple[int, int], int]] = {}
+        """By group and handle the one time in it that is not: when its first lease ends, or
+        earlier. Leases that are extended have no other one until then."""
         self._ending_at: tuple[int, int, int] | None = None
         self._ending: list[Key] = []
         """What ends at that time, last first: looked up once for all of it."""
@@ -112,14 +118,14 @@ class Flights:
         for known in (self.dead, self._tallies, self._grants, self._waiting, self._lines):
             known.clear()
         self._aside.clear()
-        ends: set[tuple[int, int, int]] = set()
+        self._noted.clear()
         for row in self.table.after(None):
             key = (row.group, row.queue, row.offset)
             self._take_in(key, row)
             if row.handle > 0:
-                ends.add((row.due_ms, row.group, row.handle))
-        self._ends, self._ending_at = list(ends), None
-        heapify(self._ends)
+                grant = row.group, row.handle
+                self._noted[grant] = min(row.due_ms, self._noted.get(grant, row.due_ms))
+        self._gather_ends()
 
     # -- looking
 
@@ -196,8 +202,19 @@ class Flights:
 
     def note_end(self, group: int, handle: int, due_ms: int) -> None:
         """Some of what was leased under a handle ends then: to be called once for all of it."""
-        heappush(self._ends, (due_ms, group, handle))
-        self._timetable.note(due_ms)
+        noted_ms = self._noted.get((group, handle))
+        if noted_ms is None or due_ms < noted_ms:
+            self._noted[group, handle] = due_ms
+            heappush(self._ends, (due_ms, group, handle))
+            self._timetable.note(due_ms)
+            if len(self._ends) > 2 * len(self._noted) + STALE_ENDS_MAX:
+                self._gather_ends()
+
+    def _gather_ends(self) -> None:
+        """Make the heap anew, without what is stale."""
+        self._ends = [(due_ms, *grant) for grant, due_ms in self._noted.items()]
+        heapify(self._ends)
+        self._ending_at = None
 
     def put_back(
         self, row: Flight, state: int, due_ms: int, reason: str, given_back_by: int = 0
@@ -242,23 +259,25 @@ class Flights:
     def next_ended(self, now_ms: int) -> Flight | None:
         """Return a message whose lease ended when the next one does, if that is due.
 
-        To be put back or finished. None does not mean that there is no later one which
-        is due, too: whatever else is due before that comes first.
+        To be put back or finished.
         """
-        ends, rows = self._ends, self.table.rows
-        if not ends or ends[0][0] > now_ms:
-            return None
-        end = due_ms, group, handle = ends[0]
-        if self._ending_at != end:
-            keys = self._grants.get((group, handle), ())
-            ending = [key for key in keys if rows[key].due_ms == due_ms]
-            self._ending_at, self._ending = end, sorted(ending, reverse=True)
-        while self._ending:
-            row = rows.get(self._ending.pop())
-            if row is not None and (row.handle, row.due_ms) == (handle, due_ms):
-                return row
-        heappop(ends)
-        self._ending_at = None
+        rows = self.table.rows
+        self._forget_ends()
+        while self._ends and self._ends[0][0] <= now_ms:
+            end = due_ms, group, handle = self._ends[0]
+            if self._ending_at != end:
+                keys = self._grants.get((group, handle), ())
+                ending = [key for key in keys if rows[key].due_ms == due_ms]
+                self._ending_at, self._ending = end, sorted(ending, reverse=True)
+            while self._ending:
+                row = rows.get(self._ending.pop())
+                if row is not None and (row.handle, row.due_ms) == (handle, due_ms):
+                    return row
+            self._ending_at = None
+            del self._noted[group, handle]  # what was extended ends later
+            grant = self._grants[group, handle]
+            self.note_end(group, handle, min(rows[key].due_ms for key in grant))
+            self._forget_ends()
         return None
 
     # -- what follows from the rows
@@ -293,6 +312,7 @@ class Flights:
             grant.remove(key)
             if not grant:
                 del self._grants[group, row.handle]
+                self._noted.pop((group, row.handle), None)
                 self._forget_ends()
         elif row.handle == DEAD:
             tally.dead -= 1
@@ -309,9 +329,9 @@ class Flights:
                 del self._lines[group, queue, row.key]
 
     def _forget_ends(self) -> None:
-        """Forget the ends of grants that are empty, so that nobody wakes for them."""
-        ends, grants = self._ends, self._grants
-        while ends and (ends[0][1], ends[0][2]) not in grants:
+        """Forget the first ends that are stale, so that nobody wakes for them."""
+        ends, noted = self._ends, self._noted
+        while ends and noted.get((ends[0][1], ends[0][2])) != ends[0][0]:
             heappop(ends)
 
     def _forget_stale(self, group: int, waiting: list[tuple[int, int, int]] | None) -> None:

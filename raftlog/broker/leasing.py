@@ -15,7 +15,7 @@ What retention has passed, or whose topic or group went, is nobody's: it is not
 leased any more, and its row is swept away, a few with each entry.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
@@ -141,11 +141,15 @@ class Leasing:
         group, queues = self.groups.delete(name)
         self._sweep((group.number, queue) for queue in queues)
 
-    def topic_altered(self, topic: str, queues: Iterable[int], *, is_readable: bool) -> None:
-        """A topic's queues can be read, or not: then what waits there is leased to nobody."""
+    def topic_altered(self, topic: str, numbers: Sequence[int], *, is_readable: bool) -> None:
+        """A topic has these queues; they can be read, or not: then nobody gets what waits there.
+
+        Groups begin to read those that are new.
+        """
+        self.groups.begin_new(topic, [self._queues.find(number) for number in numbers])
         if is_readable:
-            for queue in queues:
-                self.flights.permitted(queue)
+            for number in numbers:
+                self.flights.permitted(number)
             self._stirred.update(self.groups.of_topic(topic))
 
     def forget_queue(self, queue: int) -> None:

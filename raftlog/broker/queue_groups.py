@@ -289,6 +289,24 @@ class QueueGroups:
                 f"queue-style groups read {len(self.cursors)} queues; {CURSORS_MAX} may be"
             )
 
+    def check_more_queues(self, topic: str, count: int) -> None:
+        """Check that the groups that read a topic may read so many more queues of it.
+
+        Raises:
+            LimitReached: They may not.
+        """
+        groups = len(self.of_topic(topic))
+        if groups and count:
+            self.check_cursors(groups * count)
+
+    def begin_new(self, topic: str, queues: Collection[Queue]) -> None:
+        """Let the groups that read a topic begin with those of its queues that are new."""
+        for name in sorted(self.of_topic(topic)):
+            group = self.find(name)
+            for queue in queues:
+                if self.cursor(group, queue.number) is None:
+                    self.begin(group, queue, queue.start_offset)
+
     def begin(self, group: QueueGroup, queue: Queue, at: int) -> Cursor:
         """Begin to read a queue that the group did not read yet."""
         cursor = Cursor(group.number, queue.number, at)

@@ -42,9 +42,10 @@ class Sweeping:
         )
 
     def add(self, pairs: Iterable[tuple[int, int]]) -> None:
-        """Look at what these groups have in flight in these queues."""
+        """Look at what these groups have in flight in these queues, if anything."""
         for pair in pairs:
-            heappush(self._unswept, pair)
+            if self._flights.oldest(*pair) is not None:
+                heappush(self._unswept, pair)
 
     def sweep_one(self, now_ms: int) -> Flight | None:
         """End one row that is nobody's; return it as it was, None if there is none."""

@@ -9,6 +9,7 @@ from raftlog.base.errors import (
     GroupInUse,
     GroupNotFound,
     GroupStyle,
+    LimitReached,
     StaleLease,
     Throttled,
     TopicNotFound,
@@ -455,3 +456,36 @@ def test_until_consumed_waits_for_what_is_in_flight() -> None:
     assert consumed(FIRST) == 0
     queue(DeleteGroup("other"))
     assert consumed(FIRST) == 2
+
+
+def test_a_lease_that_is_extended_again_and_again_takes_no_more_room() -> None:
+    """Nor do those that were given and settled meanwhile. Each ends when it is to."""
+    queue = Queue(3)
+    flights = queue.machine.leasing.flights
+    queue.lease(A, 2)
+    for _ in range(50):
+        queue.log_time_ms += 1_000
+        queue(ExtendLeases(GROUP, held(A, 0), 3_600_000))
+    assert len(flights._ends) == 1
+    assert queue.lease(B) == [1], "it was not extended, and ended"
+    queue.pass_ms(29_999)
+    assert queue.lease(C, 2) == [2]
+    queue.pass_ms(1)
+    assert queue.state_of(1) == WAITING
+    queue.pass_ms(3_600_000 - 30_001)
+    assert queue.state_of(0) == A
+    queue.pass_ms(1)
+    assert queue.state_of(0) == WAITING
+
+
+def test_queues_that_a_topic_is_given_later_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound was passed by whoever was given messages of them first."""
+    monkeypatch.setattr("raftlog.broker.queue_groups.CURSORS_MAX", 3)
+    queue = Queue(1)
+    assert queue.refusal(AlterTopic("orders", TopicChanges(queues=4))) is LimitReached
+    queue(AlterTopic("orders", TopicChanges(queues=3)))
+    assert len(queue.machine.leasing.groups.cursors) == 3
+    queue(DeleteTopic("orders"))
+    refused = CreateTopic("orders", TopicChanges(queues=4))
+    assert queue.refusal(refused) is LimitReached
+    assert len(queue.topic(queues=3)) == len(queue.machine.leasing.groups.cursors) == 3
