@@ -50,13 +50,10 @@ class LeasedMessage(msgspec.Struct):
     attempts: int
     due_ms: int
     """When its lease ends, or its wait."""
-    given_by: int = 0
-    """Who gave it back last, or, below 0, what was decided about it then: see ``verdict_mark``."""
-
-
-def verdict_mark(verdict: int) -> int:
-    """Return what stands for a verdict instead of a handle."""
-    return -1 - verdict
+    given_back_by: int = 0
+    """Who has given it back last."""
+    verdict: int = -1
+    """What somebody decided when it was blocked, until it is leased again."""
 
 
 class LeasedGroup(msgspec.Struct):
@@ -68,6 +65,7 @@ class LeasedGroup(msgspec.Struct):
     poison: Poison
     fifo: bool
     topics: tuple[str, ...]
+    lease_ms: int = 30_000
     messages: dict[Place, LeasedMessage] = {}
 
     def may_have_ended(self, message: LeasedMessage, expiry_ms: int) -> bool:
@@ -78,6 +76,13 @@ class LeasedGroup(msgspec.Struct):
         """Whether its last attempt's time has come."""
         is_last = message.attempts >= self.attempts_max
         return is_last and self.may_have_ended(message, expiry_ms)
+
+    def holds(self, expiry_ms: int) -> bool:
+        """Whether something is leased for certain."""
+        return any(
+            message.standing is Standing.LEASED and message.due_ms > expiry_ms
+            for message in self.messages.values()
+        )
 
     def is_done(self, place: Place, expiry_ms: int) -> bool:
         """Whether a message is finished, in one way or another."""

@@ -43,7 +43,7 @@ def check_settled(
 ) -> None:
     """Check that who settles a message has it, or that it is ended already.
 
-    ``again``: or he gave it back before, and nobody else has done so since.
+    ``again``: or he said so before, and nobody else has said so since.
 
     Raises:
         Violation: It is not his.
@@ -51,25 +51,33 @@ def check_settled(
     message = group.messages.get(place)
     if message is None:
         raise Violation(NAME, f"{place} is {what} by {handle} and was never leased")
-    is_his = message.handle == handle and (again or message.standing is Standing.LEASED)
-    is_his |= again and message.given_by == handle
-    if not is_his and not group.is_done(place, expiry_ms):
+    is_his = message.handle == handle and message.standing is Standing.LEASED
+    is_known = again and message.given_back_by == handle
+    if not is_his and not is_known and not group.is_done(place, expiry_ms):
         raise Violation(NAME, f"{place} is {what} by {handle} and is {message}")
 
 
 def check_stale(
-    group: LeasedGroup, place: Place, handle: int, *, is_there: bool, expiry_ms: int
+    group: LeasedGroup,
+    place: Place,
+    handle: int,
+    *,
+    is_there: bool,
+    expiry_ms: int,
+    is_ack: bool = False,
 ) -> None:
     """Check that who is told that a lease is not his has lost it.
+
+    ``is_ack``: and has not finished it himself, and asks again since the answer was lost.
 
     Raises:
         Violation: It is his.
     """
     message = group.messages.get(place)
-    if message is None or not is_there:
+    if message is None or not is_there or message.handle != handle:
         return
-    is_his = message.standing is Standing.LEASED and message.handle == handle
-    if is_his and not group.may_have_ended(message, expiry_ms):
+    has = message.standing is Standing.LEASED and not group.may_have_ended(message, expiry_ms)
+    if has or (is_ack and message.standing is Standing.ACKED):
         raise Violation(NAME, f"{handle} is told to have lost {place}, which is {message}")
 
 

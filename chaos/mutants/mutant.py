@@ -8,8 +8,8 @@ Changes = tuple[tuple[str, str], ...]
 _OF_LEASES = frozenset(
     f"raftlog.{name}"
     for name in (
-        *("broker.leasing", "broker.flights", "broker.held", "broker.queue_groups"),
-        "broker.dead_letters",
+        *("broker.leasing", "broker.flights", "broker.queue_groups", "broker.dead_letters"),
+        *("broker.held", "broker.holding", "broker.finishers", "broker.sweeping"),
         *("service.receiving", "service.leased_bodies", "service.fifo_keys", "service.burying"),
     )
 )

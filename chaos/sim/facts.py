@@ -358,8 +358,13 @@ class Facts:
             of_queue = {**self.groups.of_queue(queue), **self.leases.of_queue(queue)}
             check_consumed(queue, before, start, of_queue)
             self.marks["consumed and forgotten"] += start > before
+        self.leases.moved(queue, start, self._retention_of(queue))
         self.offsets.moved(queue, start)
         self.groups.starts(queue, start)
+
+    def _retention_of(self, queue: int) -> int:
+        topics = (topic for topic in self.topics.values() if queue in topic.queues)
+        return next((topic.settings.retention_ms for topic in topics), 0)
 
     def _trimmed(self, outcome: object) -> None:
         assert isinstance(outcome, LogTrimmed | TrimRefused), f"a trim has the outcome {outcome!r}"

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from chaos.check.attempts_counted import check_attempts, check_used_up
+from chaos.check.held_by_flight import check_kept
 from chaos.check.key_order import check_order
 from chaos.check.lease_model import (
     USED_UP,
@@ -15,7 +16,6 @@ from chaos.check.lease_model import (
     Place,
     Poison,
     Standing,
-    verdict_mark,
 )
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
 from chaos.check.one_place import check_acked, check_letter, check_not_ended, undone
@@ -37,6 +37,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.topics import DEFAULT_RETENTION_MS
 from raftlog.wire.batch import Batch, Record
 
 _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
@@ -75,10 +76,16 @@ class LeaseFacts:
         self._now_ms = now_ms
         if term != self._term:
             if self._term:
-                self._held_until_ms = now_ms + leasing.LEASE_GRACE_MS_MIN
+                self._held_until_ms = now_ms + self._grace_ms()
             self._term = term
         if now_ms >= self._held_until_ms:
             self.expiry_ms = now_ms
+
+    def _grace_ms(self) -> int:
+        """Return how long a new leader lets no lease end: a whole one, within bounds."""
+        held = (each.lease_ms for each in self.groups.values() if each.holds(self.expiry_ms))
+        least_ms, most_ms = leasing.LEASE_GRACE_MS_MIN, leasing.LEASE_GRACE_MS_MAX
+        return min(max(least_ms, *held, 0), most_ms)
 
     def stored(self, queue: int, base_offset: int, data: bytes) -> None:
         """Take in the next records of a queue."""
@@ -147,6 +154,20 @@ class LeaseFacts:
         self._marks["dead letters"] += 1
         return batch
 
+    def moved(self, queue: int, start: int, retention_ms: int) -> None:
+        """Take in that a queue is to begin at ``start``.
+
+        Raises:
+            Violation: Something before that is needed.
+        """
+        for group in self.groups.values():
+            check_kept(
+                *(group, queue, start),
+                kept_ms=retention_ms or DEFAULT_RETENTION_MS,
+                now_ms=self._now_ms,
+                expiry_ms=self.expiry_ms,
+            )
+
     def of_queue(self, queue: int) -> dict[str, int]:
         """Return up to where each group that has leased of a queue has ended it."""
         found: dict[str, int] = {}
@@ -184,7 +205,7 @@ class LeaseFacts:
         messages = {} if known is None or known.number != row.number else known.messages
         self.groups[row.name] = LeasedGroup(
             *(row.number, settings.attempts_max, settings.retry_ms, Poison(settings.poison)),
-            *(settings.fifo, row.topics, messages),
+            *(settings.fifo, row.topics, settings.lease_ms, messages),
         )
 
     def _leased(self, command: ReceiveMessages, outcome: Leased) -> None:
@@ -217,7 +238,7 @@ class LeaseFacts:
             self._marks["leases after others"] += attempts > 1
             group.messages[place] = LeasedMessage(
                 *(Standing.LEASED, handle, attempts, outcome.due_ms),
-                given_by=0 if message is None else message.given_by,
+                given_back_by=0 if message is None else message.given_back_by,
             )
 
     def _check_again(self, group: LeasedGroup, handle: int, got: set[Place]) -> None:
@@ -236,13 +257,16 @@ class LeaseFacts:
             group = self.groups.get(command.group)
             for handle, queue, offsets in command.names if group is not None else ():
                 for offset in offsets:
-                    self._stale(command.group, handle, (queue, offset))
+                    is_ack = isinstance(command, AckMessages)
+                    self._stale(command.group, handle, (queue, offset), is_ack=is_ack)
 
-    def _stale(self, name: str, handle: int, place: Place) -> None:
+    def _stale(self, name: str, handle: int, place: Place, *, is_ack: bool) -> None:
         self._marks["stale leases"] += 1
         there = self.is_there(place)
         group = self.groups[name]
-        check_stale(group, place, handle, is_there=there, expiry_ms=self.expiry_ms)
+        check_stale(
+            *(group, place, handle), is_there=there, expiry_ms=self.expiry_ms, is_ack=is_ack
+        )
         message = group.messages.get(place)
         if (
             message is not None
@@ -268,7 +292,8 @@ class LeaseFacts:
             for offset in offsets:
                 place = (queue, offset)
                 if place in outcome.stale:
-                    self._stale(command.group, handle, place)
+                    is_ack = isinstance(command, AckMessages)
+                    self._stale(command.group, handle, place, is_ack=is_ack)
                     continue
                 if not self.is_there(place):
                     continue
@@ -295,8 +320,8 @@ class LeaseFacts:
     def _returned(
         self, command: ReturnMessages, group: LeasedGroup, message: LeasedMessage
     ) -> None:
+        message.given_back_by = message.handle
         used_up = message.attempts >= group.attempts_max
-        message.given_by = message.handle
         if command.how == GiveBack.UNTRIED:
             message.attempts -= 1
             used_up = False
@@ -314,14 +339,12 @@ class LeaseFacts:
         group = self.groups[command.group]
         place = (command.queue, command.offset)
         message = group.messages[place]
-        mark = verdict_mark(command.verdict)
+        if message.standing is not Standing.BLOCKED and message.verdict == command.verdict:
+            return  # asked again
         if message.standing is not Standing.BLOCKED:
-            if message.given_by == mark and not group.may_be_used_up(message, self.expiry_ms):
-                self._marks["decisions sent again"] += 1
-                return
             check_used_up(group, place, self.expiry_ms)
         self._marks["blocked messages decided"] += 1
-        message.given_by = mark
+        message.verdict = command.verdict
         match command.verdict:
             case Verdict.RETRY:
                 message.standing, message.attempts = Standing.WAITING, 0

@@ -203,17 +203,6 @@ def test_so_many_finishers_are_remembered_and_no_more(monkeypatch: pytest.Monkey
     assert [row.offset for row in queue.machine.leasing.finishers.table.after(None)] == [1, 2]
 
 
-def test_a_message_that_is_blocked_again_is_decided_again() -> None:
-    """The same verdict is no repetition then."""
-    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
-    for handle in (A, B):
-        assert queue.lease(handle) == [0]
-        queue.pass_ms(30_000)
-        assert queue.state_of(0) == BLOCKED
-        queue(DecideBlocked(GROUP, FIRST, 0, Verdict.RETRY))
-        assert queue.state_of(0) == WAITING
-
-
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_decision_may_be_sent_again(verdict: Verdict) -> None:
     """It comes to the same, whatever became of the message meanwhile."""
@@ -239,3 +228,15 @@ def test_a_decision_may_be_sent_again(verdict: Verdict) -> None:
         verdict == Verdict.SKIP,
         verdict == Verdict.DEAD_LETTER,
     )
+
+
+def test_what_is_blocked_again_is_decided_again() -> None:
+    """The same verdict is a new one then, not the old one asked again (seed 95)."""
+    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
+    decide = DecideBlocked(GROUP, FIRST, 0, Verdict.RETRY)
+    for handle in (A, B, A):
+        assert queue.lease(handle) == [0]
+        queue.pass_ms(60_000)
+        assert queue.state_of(0) == BLOCKED
+        assert queue(decide) == Settled()
+        assert queue.state_of(0) == WAITING

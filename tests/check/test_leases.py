@@ -3,6 +3,7 @@
 import pytest
 
 from chaos.check.attempts_counted import check_attempts, check_used_up
+from chaos.check.held_by_flight import check_kept
 from chaos.check.key_order import check_order
 from chaos.check.lease_model import LeasedGroup, LeasedMessage, Poison, Standing
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
@@ -31,7 +32,7 @@ def group(
     """A group of two attempts, with one message or none."""
     message = None if standing is None else LeasedMessage(standing, HANDLE, attempts, due_ms)
     messages = {} if message is None else {PLACE: message}
-    return LeasedGroup(1, 2, (0,), poison, fifo, ("jobs",), messages)
+    return LeasedGroup(1, 2, (0,), poison, fifo, ("jobs",), messages=messages)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +84,12 @@ def test_who_settles_a_message_has_it(
     *, standing: Standing | None, handle: int, again: bool, is_seen: bool
 ) -> None:
     """Or it is ended, or he says once more what he said."""
+    found = group(standing)
+    if standing is Standing.WAITING:
+        found.messages[PLACE].given_back_by = HANDLE
 
     def check() -> None:
-        check_settled(group(standing), PLACE, handle, "acked", again=again, expiry_ms=0)
+        check_settled(found, PLACE, handle, "acked", again=again, expiry_ms=0)
 
     if is_seen:
         with pytest.raises(Violation, match="is acked by"):
@@ -111,6 +115,44 @@ def test_who_asks_again_gets_what_he_has() -> None:
     for got in (set(), {PLACE, (3, 8)}):
         with pytest.raises(Violation, match="asks again"):
             check_again(HANDLE, {PLACE}, got)
+
+
+def test_who_finished_a_message_is_not_told_that_he_has_lost_it() -> None:
+    """He asks again, as the answer was lost."""
+    done = group(Standing.ACKED)
+    with pytest.raises(Violation, match="is told to have lost"):
+        check_stale(done, PLACE, HANDLE, is_there=True, expiry_ms=0, is_ack=True)
+    check_stale(done, PLACE, HANDLE, is_there=True, expiry_ms=0)
+    check_stale(done, PLACE, OTHER, is_there=True, expiry_ms=0, is_ack=True)
+
+
+@pytest.mark.parametrize(
+    ("standing", "attempts", "now_ms", "poison", "is_needed"),
+    [
+        (Standing.LEASED, 1, 99, Poison.LETTER, True),
+        (Standing.LEASED, 1, 149, Poison.LETTER, True),
+        (Standing.LEASED, 1, 150, Poison.LETTER, False),
+        (Standing.LEASED, 2, 150, Poison.LETTER, True),
+        (Standing.LEASED, 2, 150, Poison.SKIP, False),
+        (Standing.WAITING, 1, 149, Poison.LETTER, True),
+        (Standing.WAITING, 1, 150, Poison.LETTER, False),
+        (Standing.DEAD, 2, 999, Poison.LETTER, True),
+        (Standing.ACKED, 1, 0, Poison.LETTER, False),
+    ],
+)
+def test_retention_leaves_what_is_needed(
+    *, standing: Standing, attempts: int, now_ms: int, poison: Poison, is_needed: bool
+) -> None:
+    """What is leased, waits, or is dead; what lies behind the new start is no matter."""
+    found = group(standing, attempts=attempts, poison=poison)
+    moments = {"kept_ms": 50, "now_ms": now_ms, "expiry_ms": now_ms}
+    if is_needed:
+        with pytest.raises(Violation, match="queue 3 begins at 8"):
+            check_kept(found, 3, 8, **moments)
+    else:
+        check_kept(found, 3, 8, **moments)
+    check_kept(found, 3, 7, **moments)
+    check_kept(found, 4, 8, **moments)
 
 
 @pytest.mark.parametrize(
