@@ -1,5 +1,6 @@
 """``raftlog dead-letters`` on a real node: list, send again, interrupted, refused."""
 
+import time
 from typing import Any
 
 import pytest
@@ -18,9 +19,12 @@ def bury(shell: Shell, cluster: LocalCluster, topic: str, group: str, *values: s
         shell.text("pub", topic, value, "--key", "k", "--tag", "t", "-H", "a=1")
     reject = ("--then", "reject", "--reason", "no such account")
     shell.text("receive", group, topic, "--count", str(len(values)), *reject)
-    with Client(cluster.seeds) as client, client.reader(f"%DLQ%{group}") as reader:
-        for _ in values:
-            next(reader)
+    with Client(cluster.seeds) as client:
+        while f"%DLQ%{group}" not in {each.name for each in client.topics.list()}:
+            time.sleep(0.01)  # the first letter makes it, when the leader has stored that
+        with client.reader(f"%DLQ%{group}") as reader:
+            for _ in values:
+                next(reader)
 
 
 def test_letters_are_sent_again_once(
