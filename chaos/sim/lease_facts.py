@@ -315,6 +315,10 @@ class LeaseFacts:
                 message = group.messages[place]
                 if group.poison is Poison.SKIP and group.may_be_used_up(message, self.expiry_ms):
                     message.standing = Standing.SKIPPED  # which is no news to its holder
+                elif handle == message.handle == message.given_back_by and group.may_have_ended(
+                    message, self.expiry_ms
+                ):
+                    self._expire(group, message)  # what was said is what was said before
                 if message.standing is Standing.LEASED and message.handle == handle:
                     self._marks[f"messages {what}"] += 1
                     settle(group, message)
