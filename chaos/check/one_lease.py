@@ -18,10 +18,10 @@ def check_lease(
     """Check that a message may be leased anew under ``handle`` now.
 
     Raises:
-        Violation: Somebody has it, it waits, or it is forgotten.
+        Violation: Somebody has it, it waits, it is forgotten, or nobody may read it.
     """
     if not is_there:
-        raise Violation(NAME, f"{place} is leased to {handle} and is forgotten")
+        raise Violation(NAME, f"{place} is leased to {handle}; it is forgotten, or can't be read")
     message = group.messages.get(place)
     if message is None:
         return

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from chaos.sim.swarm import BrokerConfig
     from raftlog.base.ids import NodeId
 
+QUEUES_MAX: Final = 4
 KEYS: Final = (b"a", b"b", b"c", None)
 
 
@@ -105,6 +106,7 @@ class LeaseClients:
     def stop(self) -> None:
         """Send nothing new, and work in earnest."""
         self.world.stopped = True
+        self._keeper.stop()
 
     def why_not_ended(self) -> str | None:
         """Return what is not ended yet, or None; then workers stop."""
@@ -135,6 +137,7 @@ class Keeper(Client):
         self._create()
         self.world.every(self._work.sends_per_s, self._send)
         self.world.every(self._work.deletes_per_s, self._delete)
+        self.world.every(self._work.alters_per_s, self._alter)
         for group in self._work.groups:
             if group.poison == leases.POISON_POLICY_BLOCK:
                 self._decide_later(group)
@@ -184,6 +187,36 @@ class Keeper(Client):
         group = self.world.random.choice(self._work.groups)
         message = groups.DeleteGroup(group=group.name)
         self.ask(Method.GROUP_DELETE, message, lambda *_: None)
+
+    def _alter(self) -> None:
+        """Add a queue, or let nobody read for a while."""
+        random, world = self.world.random, self.world
+        topic = world.topics.get(TOPIC)
+        if topic is None:
+            return
+        if random.random() < 0.2 and len(topic.queues) < QUEUES_MAX:
+            settings = topics.TopicSettings(queues=len(topic.queues) + 1)
+            message = topics.AlterTopic(name=TOPIC, settings=settings)
+            self.ask(Method.TOPIC_ALTER, message, lambda *_: self.describe(TOPIC, lambda: None))
+            return
+        self._shut(readable=False)
+        world.queue.after(random.randrange(200, 2_500) * MS_NS, self._let_read)
+
+    def _shut(self, *, readable: bool) -> None:
+        settings = topics.TopicSettings(readable=readable)
+        message = topics.AlterTopic(name=TOPIC, settings=settings)
+        self.ask(Method.TOPIC_ALTER, message, lambda *_: None)
+
+    def _let_read(self) -> None:
+        """Let it be read again; in the end again and again, as other requests may be late."""
+        self._shut(readable=True)
+        if self.world.stopped and not self.world.members_stopped:
+            self.world.queue.after(700 * MS_NS, self._let_read)
+
+    def stop(self) -> None:
+        """Let everything be read."""
+        if self._work.alters_per_s:
+            self._let_read()
 
     def _decide_later(self, group: GroupWork) -> None:
         delay_ms = self.world.random.randrange(200, 3_000)

@@ -1,7 +1,7 @@
 """What the committed log says about queue-style groups, told to their invariants."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -66,6 +66,8 @@ class LeaseFacts:
         self._starts: Final = starts
         self._deleted: Final = deleted
         self._term = self._now_ms = self._held_until_ms = 0
+        self.shut: Final[set[int]] = set()
+        """Queues that nobody may read at the moment."""
         self.is_watching = False
         """Whether there are such groups in this run."""
         self.expiry_ms = 0
@@ -133,6 +135,14 @@ class LeaseFacts:
                 self._decided(command)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
+
+    def topic_changed(self, queues: Iterable[int], *, is_readable: bool) -> None:
+        """Take in that a topic's queues can be read, or not."""
+        if is_readable:
+            self.shut.difference_update(queues)
+        else:
+            self._marks["topics shut"] += 1
+            self.shut.update(queues)
 
     def deleted(self, name: str) -> None:
         """Take in that a group is gone."""
@@ -224,7 +234,7 @@ class LeaseFacts:
             check_not_ended(group, place, "leased")
             check_lease(
                 *(group, place, handle),
-                is_there=self.is_there(place),
+                is_there=self.is_there(place) and queue not in self.shut,
                 now_ms=self._now_ms,
                 expiry_ms=self.expiry_ms,
             )
@@ -305,6 +315,10 @@ class LeaseFacts:
                 message = group.messages[place]
                 if group.poison is Poison.SKIP and group.may_be_used_up(message, self.expiry_ms):
                     message.standing = Standing.SKIPPED  # which is no news to its holder
+                elif handle == message.handle == message.given_back_by and group.may_have_ended(
+                    message, self.expiry_ms
+                ):
+                    self._expire(group, message)  # what was said is what was said before
                 if message.standing is Standing.LEASED and message.handle == handle:
                     self._marks[f"messages {what}"] += 1
                     settle(group, message)

@@ -49,6 +49,8 @@ class LeaseWork(msgspec.Struct, frozen=True):
     until_consumed: bool
     grace_ms: int
     """For so long a new leader lets no lease end."""
+    alters_per_s: float
+    """How often the topic gets one more queue, or can't be read for a while."""
 
 
 def draw_work(seed: int, quiet: int) -> LeaseWork | None:
@@ -73,6 +75,7 @@ def draw_work(seed: int, quiet: int) -> LeaseWork | None:
         retention_ms=60_000 if consumed else random.choice((0, 0, 4_000)),
         until_consumed=consumed,
         grace_ms=random.choice((300, 1_500, 5_000)),
+        alters_per_s=random.choice((0.0, 0.0, 0.4)) / quiet,
     )
 
 

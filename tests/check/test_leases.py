@@ -64,7 +64,7 @@ def test_a_lease_that_a_new_leader_holds_has_not_ended() -> None:
     """Its time has come; none ends yet."""
     with pytest.raises(Violation, match="beside"):
         check_lease(group(Standing.LEASED), PLACE, OTHER, is_there=True, now_ms=200, expiry_ms=50)
-    with pytest.raises(Violation, match="is forgotten"):
+    with pytest.raises(Violation, match="it is forgotten"):
         check_lease(group(), PLACE, OTHER, is_there=False, now_ms=0, expiry_ms=0)
 
 
