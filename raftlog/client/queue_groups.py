@@ -275,7 +275,7 @@ class QueueGroups:
 
         Raises:
             GroupNotFound, TopicNotFound, BadRequest: It is nowhere in what the group reads.
-            StaleLease: It is not blocked: also if this was decided before.
+            StaleLease: It is not blocked, and was not decided so before.
         """
         if verdict not in _VERDICTS:
             raise BadRequest(f"a verdict is one of {', '.join(_VERDICTS)}, not {verdict!r}")
