@@ -14,11 +14,11 @@ _RECEIVES: Final = ("tests/service/test_receiving.py",)
 QUEUE_MUTANTS: Final = (
     Mutant(
         "old lease handle acknowledges",
-        _LEASING,
+        "raftlog.broker.held",
         (
             (
-                "                elif row.handle != handle:\n",
-                "                elif row.handle < 1:\n",
+                "                elif row.handle == handle:\n",
+                "                elif row.handle > 0:\n",
             ),
         ),
         tests=_LEASES,
@@ -34,12 +34,35 @@ QUEUE_MUTANTS: Final = (
         _LEASING,
         (
             (
-                "        self.held_until_ms = now_ms + LEASE_GRACE_MS\n",
+                "        self.held_until_ms = now_ms + grace_ms\n",
                 "        self.held_until_ms = now_ms\n",
             ),
         ),
         tests=_LEASES,
         rulings=(25,),
+    ),
+    Mutant(
+        "retention takes what is in flight (ruling 7)",
+        "raftlog.broker.carrying",
+        (
+            (
+                "        start = self._state.start_may_be(command.queue, command.start)\n",
+                "        start = command.start\n",
+            ),
+        ),
+        tests=("tests/broker/test_leases_and_retention.py",),
+        rulings=(7,),
+    ),
+    Mutant(
+        "lease of who asked again is given back",
+        _RECEIVING,
+        (
+            (
+                "        if not receiving.is_under_way and self._by",
+                "        if self._by",
+            ),
+        ),
+        tests=_RECEIVES,
     ),
     Mutant(
         "key goes on before its message is finished",

@@ -122,7 +122,10 @@ MESSAGES_PER_SETTLING_MAX: Final = 10_000
 """Messages acknowledged, extended or given back by one command."""
 LEASE_TERM_MS_MIN: Final = 1_000
 LEASE_TERM_MS_MAX: Final = 12 * 3_600_000
-LEASE_GRACE_MS: Final = 5_000
+FINISHERS_KNOWN_MS: Final = 600_000
+FINISHER_ROWS_MAX: Final = 100_000
+LEASE_GRACE_MS_MIN: Final = 5_000
+LEASE_GRACE_MS_MAX: Final = 30_000
 """No lease ends so soon after there is a new leader (ruling 25)."""
 RETRY_DELAY_MS_MAX: Final = 24 * 3_600_000
 RETRY_DELAYS_MAX: Final = 64

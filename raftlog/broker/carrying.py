@@ -187,7 +187,11 @@ class Carrier:
         if self._state.topics.get(command.name) is None:
             queues = command.changes.queues or DEFAULT_QUEUES
             self._state.groups.check_more_queues(command.name, queues)
+            self._state.leasing.groups.check_more_queues(command.name, queues)
         topic = self._state.topics.create(command)
+        self._state.leasing.topic_altered(
+            topic.name, topic.queues, is_readable=topic.settings.readable
+        )
         self._state.groups.topic_changed(topic.name)
         return topic
 
@@ -196,7 +200,11 @@ class Carrier:
         if before is not None:
             more = (command.changes.queues or 0) - len(before.queues)
             self._state.groups.check_more_queues(before.name, max(0, more))
+            self._state.leasing.groups.check_more_queues(before.name, max(0, more))
         topic = self._state.topics.alter(command)
+        self._state.leasing.topic_altered(
+            topic.name, topic.queues, is_readable=topic.settings.readable
+        )
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
         self._state.ids.topic_changed(topic.queues[0])
@@ -227,7 +235,8 @@ class Carrier:
         return self._move_start(MoveStart(command.queue, start))
 
     def _move_start(self, command: MoveStart) -> StartMoved:
-        queue = self._state.queues.move_start(command.queue, command.start)
+        start = self._state.start_may_be(command.queue, command.start)
+        queue = self._state.queues.move_start(command.queue, start)
         self._state.touched.add(queue.number)
         self._state.leasing.start_moved(queue.number)
         return StartMoved(queue.start_offset)

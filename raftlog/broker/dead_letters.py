@@ -19,6 +19,7 @@ from raftlog.base.errors import BadBatch, NotPermitted
 from raftlog.base.ids import Offset
 from raftlog.base.limits import BATCH_RECORDS_MAX
 from raftlog.broker.places import CommandPlace
+from raftlog.broker.queue_groups import DEAD_LETTER_RETENTION_MS
 from raftlog.broker.state import BrokerState
 from raftlog.broker.topics import TopicSettings
 from raftlog.wire.batch_header import APPEND_FACTS_LAYOUT, BATCH_HEADER_BYTES
@@ -27,8 +28,7 @@ _HEAD: Final = struct.Struct("<QIQ")
 _COMMAND: Final = struct.Struct(f"<QIQ{APPEND_FACTS_LAYOUT}")
 DEAD_LETTER_HEAD_BYTES: Final = _HEAD.size
 """What lies before the batch in the command."""
-RETENTION_MS: Final = 30 * 24 * 3600 * 1000
-SETTINGS: Final = TopicSettings(queues=1, retention_ms=RETENTION_MS)
+SETTINGS: Final = TopicSettings(queues=1, retention_ms=DEAD_LETTER_RETENTION_MS)
 """Of a new dead-letter topic."""
 
 
@@ -66,7 +66,9 @@ class DeadLetters:
         name = group.dead_letter_topic
         topic = state.topics.get(name)
         if topic is None:
+            state.leasing.groups.check_more_queues(name, SETTINGS.queues)
             topic = state.topics.make(name, SETTINGS)
+            state.leasing.topic_altered(name, topic.queues, is_readable=True)
             state.groups.topic_changed(name)
         elif not topic.settings.writable:
             raise NotPermitted(f"topic {name!r} is not writable")

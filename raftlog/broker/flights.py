@@ -8,6 +8,9 @@
                        v                                v
                    (finished)  <--letter is stored-- dead | blocked | (skipped)
 
+What waits in a queue that can't be read at the moment is set aside: it is leased to
+nobody, since nobody could have its body, and its attempts would be used up.
+
 With FIFO a message whose key has another one in flight before it is *parked*: it
 has a row and a place in its key's line, and waits for that one to be finished.
 
@@ -20,7 +23,7 @@ nothing that is done in order is done in the order of a set.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final
 
@@ -34,6 +37,9 @@ WAITING: Final = 0
 PARKED: Final = -1
 DEAD: Final = -2
 BLOCKED: Final = -3
+
+STALE_ENDS_MAX: Final = 1_000
+"""So many more are kept than there are handles that hold something, twice counted."""
 
 Key = tuple[int, int, int]
 """Group, queue and offset."""
@@ -56,7 +62,8 @@ class Flight(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fal
     reason: str = ""
     """Why it came back last."""
     given_back_by: int = 0
-    """The handle that it came back under, until it is leased again: that one may say so twice."""
+    """The handle that it came back under last: that one may say so twice. ``BLOCKED`` or less:
+    it was, and somebody decided about it: ``BLOCKED`` less the verdict."""
 
 
 class Tally:
@@ -72,23 +79,36 @@ _NOTHING: Final = Tally()
 
 
 class Flights:
-    """The messages in flight of one shard."""
+    """The messages in flight of one shard.
 
-    def __init__(self, timetable: Timetable) -> None:
+    Args:
+        timetable: Told when leases end.
+        is_shut: Whether a queue can't be read at the moment.
+    """
+
+    def __init__(self, timetable: Timetable, is_shut: Callable[[int], bool]) -> None:
         self.table: Final[Table[Key, Flight]] = Table()
         self.dead: Final[dict[Key, None]] = {}
-        """Those that are to become dead letters."""
+        """Those that are to become dead letters, the latest last."""
+        self.deaths = 0
+        """How many there were, since this replica started."""
         self._timetable = timetable
+        self._is_shut = is_shut
         self._tallies: Final[dict[int, Tally]] = {}
         self._grants: Final[dict[tuple[int, int], set[Key]]] = {}
         """By group and handle: what is leased under it."""
         self._ends: list[tuple[int, int, int]] = []
-        """A heap of when leases end: time, group, handle."""
+        """A heap of when leases end: time, group, handle. Some are stale."""
+        self._noted: Final[dict[tuple[int, int], int]] = {}
+        """By group and handle the one time in it that is not: when its first lease ends, or
+        earlier. Leases that are extended have no other one until then."""
         self._ending_at: tuple[int, int, int] | None = None
         self._ending: list[Key] = []
         """What ends at that time, last first: looked up once for all of it."""
         self._waiting: Final[dict[int, list[tuple[int, int, int]]]] = {}
         """For each group a heap of what waits: time, queue, offset. Some has gone since."""
+        self._aside: Final[dict[int, list[tuple[int, tuple[int, int, int]]]]] = {}
+        """For each queue that is shut what was found waiting in it: group, and as above."""
         self._lines: Final[dict[Key, deque[int]]] = {}
         """By group, queue and key: the offsets in flight, in order."""
 
@@ -97,14 +117,15 @@ class Flights:
         self.table.load(((row.group, row.queue, row.offset), row) for row in rows)
         for known in (self.dead, self._tallies, self._grants, self._waiting, self._lines):
             known.clear()
-        ends: set[tuple[int, int, int]] = set()
+        self._aside.clear()
+        self._noted.clear()
         for row in self.table.after(None):
             key = (row.group, row.queue, row.offset)
             self._take_in(key, row)
             if row.handle > 0:
-                ends.add((row.due_ms, row.group, row.handle))
-        self._ends, self._ending_at = list(ends), None
-        heapify(self._ends)
+                grant = row.group, row.handle
+                self._noted[grant] = min(row.due_ms, self._noted.get(grant, row.due_ms))
+        self._gather_ends()
 
     # -- looking
 
@@ -154,7 +175,7 @@ class Flights:
         key = (row.group, row.queue, row.offset)
         assert row.handle == WAITING, f"{row} does not wait"
         self.table.touch(key)
-        row.handle, row.due_ms, row.given_back_by = handle, due_ms, 0
+        row.handle, row.due_ms = handle, due_ms
         row.attempts += 1
         self._tallies[row.group].leased += 1
         self._grants.setdefault((row.group, handle), set()).add(key)
@@ -181,18 +202,29 @@ class Flights:
 
     def note_end(self, group: int, handle: int, due_ms: int) -> None:
         """Some of what was leased under a handle ends then: to be called once for all of it."""
-        heappush(self._ends, (due_ms, group, handle))
-        self._timetable.note(due_ms)
+        noted_ms = self._noted.get((group, handle))
+        if noted_ms is None or due_ms < noted_ms:
+            self._noted[group, handle] = due_ms
+            heappush(self._ends, (due_ms, group, handle))
+            self._timetable.note(due_ms)
+            if len(self._ends) > 2 * len(self._noted) + STALE_ENDS_MAX:
+                self._gather_ends()
+
+    def _gather_ends(self) -> None:
+        """Make the heap anew, without what is stale."""
+        self._ends = [(due_ms, *grant) for grant, due_ms in self._noted.items()]
+        heapify(self._ends)
+        self._ending_at = None
 
     def put_back(
         self, row: Flight, state: int, due_ms: int, reason: str, given_back_by: int = 0
     ) -> None:
-        """End a lease, or a wait, without finishing the message."""
+        """End a lease, or a wait, without finishing the message. 0: nobody has given it back."""
         key = (row.group, row.queue, row.offset)
         self.table.touch(key)
         self._take_out(key, row, stays_in_line=True)
         row.handle, row.due_ms, row.reason = state, due_ms, reason
-        row.given_back_by = given_back_by
+        row.given_back_by = given_back_by or row.given_back_by
         self._take_in(key, row, is_in_line=True)
 
     def finish(self, row: Flight, now_ms: int) -> None:
@@ -218,26 +250,34 @@ class Flights:
         _, queue, offset = heappop(waiting)
         return self.table.rows[group, queue, offset]
 
+    def permitted(self, queue: int) -> None:
+        """A queue may be read again, or was closed: what was set aside waits again."""
+        for group, waits in self._aside.pop(queue, ()):
+            if group in self._tallies:
+                heappush(self._waiting.setdefault(group, []), waits)
+
     def next_ended(self, now_ms: int) -> Flight | None:
         """Return a message whose lease ended when the next one does, if that is due.
 
-        To be put back or finished. None does not mean that there is no later one which
-        is due, too: whatever else is due before that comes first.
+        To be put back or finished.
         """
-        ends, rows = self._ends, self.table.rows
-        if not ends or ends[0][0] > now_ms:
-            return None
-        end = due_ms, group, handle = ends[0]
-        if self._ending_at != end:
-            keys = self._grants.get((group, handle), ())
-            ending = [key for key in keys if rows[key].due_ms == due_ms]
-            self._ending_at, self._ending = end, sorted(ending, reverse=True)
-        while self._ending:
-            row = rows.get(self._ending.pop())
-            if row is not None and (row.handle, row.due_ms) == (handle, due_ms):
-                return row
-        heappop(ends)
-        self._ending_at = None
+        rows = self.table.rows
+        self._forget_ends()
+        while self._ends and self._ends[0][0] <= now_ms:
+            end = due_ms, group, handle = self._ends[0]
+            if self._ending_at != end:
+                keys = self._grants.get((group, handle), ())
+                ending = [key for key in keys if rows[key].due_ms == due_ms]
+                self._ending_at, self._ending = end, sorted(ending, reverse=True)
+            while self._ending:
+                row = rows.get(self._ending.pop())
+                if row is not None and (row.handle, row.due_ms) == (handle, due_ms):
+                    return row
+            self._ending_at = None
+            del self._noted[group, handle]  # what was extended ends later
+            grant = self._grants[group, handle]
+            self.note_end(group, handle, min(rows[key].due_ms for key in grant))
+            self._forget_ends()
         return None
 
     # -- what follows from the rows
@@ -256,6 +296,7 @@ class Flights:
         elif row.handle == DEAD:
             tally.dead += 1
             self.dead[key] = None
+            self.deaths += 1
         elif row.handle == BLOCKED:
             tally.blocked += 1
         if row.key and not is_in_line:
@@ -271,6 +312,7 @@ class Flights:
             grant.remove(key)
             if not grant:
                 del self._grants[group, row.handle]
+                self._noted.pop((group, row.handle), None)
                 self._forget_ends()
         elif row.handle == DEAD:
             tally.dead -= 1
@@ -287,9 +329,9 @@ class Flights:
                 del self._lines[group, queue, row.key]
 
     def _forget_ends(self) -> None:
-        """Forget the ends of grants that are empty, so that nobody wakes for them."""
-        ends, grants = self._ends, self._grants
-        while ends and (ends[0][1], ends[0][2]) not in grants:
+        """Forget the first ends that are stale, so that nobody wakes for them."""
+        ends, noted = self._ends, self._noted
+        while ends and noted.get((ends[0][1], ends[0][2])) != ends[0][0]:
             heappop(ends)
 
     def _forget_stale(self, group: int, waiting: list[tuple[int, int, int]] | None) -> None:
@@ -298,5 +340,7 @@ class Flights:
             due_ms, queue, offset = waiting[0]
             row = rows.get((group, queue, offset))
             if row is not None and row.handle == WAITING and row.due_ms == due_ms:
-                return
+                if not self._is_shut(queue):
+                    return
+                self._aside.setdefault(queue, []).append((group, waiting[0]))
             heappop(waiting)

@@ -15,14 +15,16 @@ What retention has passed, or whose topic or group went, is nobody's: it is not
 leased any more, and its row is swept away, a few with each entry.
 """
 
-from collections.abc import Iterable
-from heapq import heappop, heappush
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
-from raftlog.base.limits import LEASE_GRACE_MS, MESSAGES_IN_FLIGHT_MAX
-from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights, Key
+from raftlog.base.limits import LEASE_GRACE_MS_MAX, LEASE_GRACE_MS_MIN, MESSAGES_IN_FLIGHT_MAX
+from raftlog.broker.finishers import NOBODY, Finishers
+from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights
+from raftlog.broker.held import Held, Settlement
+from raftlog.broker.holding import Holding
 from raftlog.broker.lease_commands import (
     SCHEDULE,
     AckMessages,
@@ -38,6 +40,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, Poison, QueueGroup, QueueGroups
 from raftlog.broker.queues import Queue, Queues
+from raftlog.broker.sweeping import Sweeping
 from raftlog.broker.timetable import NEVER_MS, Timetable
 from raftlog.broker.topics import Topics
 from raftlog.broker.unread import Unread
@@ -52,27 +55,31 @@ class Leasing:
         groups: What holds for each.
         flights: What is in flight.
         unread: What was never leased.
+        holding: What retention may not take yet.
+        finishers: Who finished what somebody else had, too.
         due_ms: When the next lease ends, or earlier.
         held_until_ms: Before this no lease ends: there is a new leader.
     """
 
     def __init__(self, topics: Topics, queues: Queues, timetable: Timetable) -> None:
         self.groups: Final = QueueGroups()
-        self.flights: Final = Flights(timetable)
+        self.flights: Final = Flights(timetable, queues.is_shut)
         self.unread: Final = Unread(self.groups, topics, queues)
         self.due_ms = NEVER_MS
         self.held_until_ms = 0
         self._topics = topics
         self._queues = queues
         self._timetable = timetable
-        self._unswept: Final[list[tuple[int, int]]] = []
-        """A heap of groups and queues whose first rows may be nobody's."""
+        self._sweeping: Final = Sweeping(self.groups, self.flights, queues)
+        self.holding: Final = Holding(self.groups, self.flights)
+        self.finishers: Final = Finishers(timetable)
+        self._held: Final = Held(self.groups, self.flights, self.finishers)
         self._stirred: set[str] = set()
 
     def loaded(self, held_until_ms: int) -> None:
         """Begin anew with the rows of a snapshot."""
         self.held_until_ms = held_until_ms
-        self._unswept[:] = sorted({(row[0], row[1]) for row in self.flights.table.rows})
+        self._sweeping.loaded()
         self._stirred.update(self.groups.table.rows)
         self.due_ms = 0
 
@@ -134,8 +141,20 @@ class Leasing:
         group, queues = self.groups.delete(name)
         self._sweep((group.number, queue) for queue in queues)
 
+    def topic_altered(self, topic: str, numbers: Sequence[int], *, is_readable: bool) -> None:
+        """A topic has these queues; they can be read, or not: then nobody gets what waits there.
+
+        Groups begin to read those that are new.
+        """
+        self.groups.begin_new(topic, [self._queues.find(number) for number in numbers])
+        if is_readable:
+            for number in numbers:
+                self.flights.permitted(number)
+            self._stirred.update(self.groups.of_topic(topic))
+
     def forget_queue(self, queue: int) -> None:
         """Forget where groups are in a queue that was closed."""
+        self.flights.permitted(queue)
         self._sweep((group, queue) for group in self.groups.readers(queue))
         self.groups.forget_queue(queue)
 
@@ -176,7 +195,7 @@ class Leasing:
             row = flights.take_waiting(number, now_ms)
             if row is None:
                 break
-            if not self._is_nobodys(row):
+            if not self._sweeping.is_nobodys(row):
                 flights.lease(row, handle, due_ms)
                 leased.append(_message(row))
         if len(leased) < command.count:
@@ -200,8 +219,9 @@ class Leasing:
         )
         told = keys_of(command.keys) if group.settings.fifo else None
         if room <= 0:
-            if not leased and next(self.unread.queues(group), None) is not None:
-                raise self.too_many(group)
+            hindrance = None if leased else self.hindrance(group)
+            if hindrance is not None:
+                raise hindrance
             return
         self.groups.table.touch(group.name)
         group.turn += 1
@@ -265,12 +285,19 @@ class Leasing:
 
     def too_many(self, group: QueueGroup) -> Throttled:
         """Return why a group with unread messages gets none."""
-        rows = self.flights.tally(group.number).rows
+        tally = self.flights.tally(group.number)
         return Throttled(
-            f"group {group.name!r} has {rows} messages in flight; "
+            f"group {group.name!r} has {tally.rows} messages in flight ({tally.leased} leased, "
+            f"{tally.blocked} blocked, {tally.dead} to be dead letters); "
             f"{group.settings.in_flight_max} may be, and {MESSAGES_IN_FLIGHT_MAX} of all groups",
             1.0,
         )
+
+    def hindrance(self, group: QueueGroup) -> Throttled | None:
+        """Return why a group with unread messages gets none of them; None: it may."""
+        if self.has_room(group) or next(self.unread.queues(group), None) is None:
+            return None
+        return self.too_many(group)
 
     def ack(self, command: AckMessages, now_ms: int) -> Settled:
         """Finish messages.
@@ -280,16 +307,16 @@ class Leasing:
             StaleLease: None of them is held under its handle.
         """
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=True)
+        found, stale = self._held.find(group, command.names, Settlement.ACK)
         for row in found:
-            self.flights.finish(row, now_ms)
+            self._finish(row, now_ms, row.handle)
         self._stir(group)
         return Settled(stale)
 
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(group, command.names, finished_is_well=False)
+        found, stale = self._held.find(group, command.names, Settlement.EXTEND)
         due_ms = now_ms + command.lease_ms
         for row in found:
             self.flights.extend(row, due_ms)
@@ -301,9 +328,7 @@ class Leasing:
     def give_back(self, command: ReturnMessages, now_ms: int) -> Settled:
         """End leases without finishing the messages. Raises as ``ack``."""
         group = self.groups.find(command.group)
-        found, stale = self._held(
-            group, command.names, finished_is_well=True, returned_is_well=True
-        )
+        found, stale = self._held.find(group, command.names, Settlement.RETURN)
         for row in found:
             if command.how == GiveBack.UNTRIED:
                 self.flights.table.touch((row.group, row.queue, row.offset))
@@ -328,7 +353,11 @@ class Leasing:
             StaleLease: The message is not blocked.
         """
         group = self.groups.find(command.group)
-        row = self.flights.get((group.number, command.queue, command.offset))
+        key = (group.number, command.queue, command.offset)
+        row = self.flights.get(key)
+        decided = BLOCKED - command.verdict
+        if self.finishers.was(key, decided) if row is None else row.given_back_by == decided:
+            return Settled()  # asked again
         if row is None or row.handle != BLOCKED:
             raise StaleLease(
                 f"message {command.offset} of queue {command.queue} is not blocked in group "
@@ -338,11 +367,13 @@ class Leasing:
             case Verdict.RETRY:
                 self.flights.table.touch((row.group, row.queue, row.offset))
                 row.attempts = 0
-                self.flights.put_back(row, WAITING, now_ms, row.reason)
+                self.flights.put_back(row, WAITING, now_ms, row.reason, decided)
             case Verdict.SKIP:
+                self.flights.table.touch(key)
+                row.given_back_by = decided
                 self._skip(group, row, now_ms)
             case _:
-                self.flights.put_back(row, DEAD, now_ms, row.reason)
+                self.flights.put_back(row, DEAD, now_ms, row.reason, decided)
         self._stir(group)
         return Settled()
 
@@ -354,13 +385,13 @@ class Leasing:
         """
         found = self.groups.numbered(group)
         row = self.flights.get((group, queue, offset))
-        if found is None or row is None or row.handle != DEAD or self._is_nobodys(row):
+        if found is None or row is None or row.handle != DEAD or self._sweeping.is_nobodys(row):
             raise StaleLease(f"message {offset} of queue {queue} is not to become a dead letter")
         return found, row
 
     def bury(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
         """The dead letter is stored: the message is finished."""
-        self.flights.finish(row, now_ms)
+        self._finish(row, now_ms)
         self.groups.table.touch(group.name)
         group.dead_letters += 1
         self._stir(group)
@@ -368,26 +399,40 @@ class Leasing:
     # -- what falls due
 
     def hold(self, now_ms: int) -> None:
-        """Let no lease end for a while: its holder had no leader to tell that it works on."""
-        self.held_until_ms = now_ms + LEASE_GRACE_MS
+        """Let no lease end for a while: its holder had no leader to tell that it works on.
+
+        For a whole lease of the group that has the longest ones, but not so long that the
+        messages of who died stay away: who has longer ones kept his a part of that before.
+        """
+        longest_ms = max(
+            (
+                group.settings.lease_ms
+                for group in self.groups.table.rows.values()
+                if self.flights.tally(group.number).leased
+            ),
+            default=0,
+        )
+        grace_ms = min(max(longest_ms, LEASE_GRACE_MS_MIN), LEASE_GRACE_MS_MAX)
+        self.held_until_ms = now_ms + grace_ms
         self._note_end()
 
     def _note_end(self) -> None:
         end_ms = self.flights.next_end_ms
         self.due_ms = end_ms if end_ms == NEVER_MS else max(end_ms, self.held_until_ms)
-        if self._unswept:  # that goes on, whatever is held
+        if self._sweeping.has_more:  # that goes on, whatever is held
             self.due_ms = 0
 
     def do_next(self, now_ms: int) -> bool:
         """Sweep one row away that is nobody's, or end one lease; return whether there was one."""
-        if self._unswept:
-            done = self._sweep_one(now_ms)
+        if self._sweeping.has_more:
+            row = self._sweeping.sweep_one(now_ms)
+            if row is not None and (group := self.groups.numbered(row.group)) is not None:
+                self.finishers.note(row, NOBODY, now_ms)
+                self._stir(group)
+            done = row is not None
         else:
             done = now_ms >= self.held_until_ms and self._end_one(now_ms)
-        if self._unswept:
-            self.due_ms = 0
-        else:
-            self._note_end()
+        self._note_end()
         return done
 
     def _end_one(self, now_ms: int) -> bool:
@@ -395,8 +440,8 @@ class Leasing:
         if row is None:
             return False
         group = self.groups.numbered(row.group)
-        if group is None or self._is_nobodys(row):
-            self.flights.finish(row, now_ms)
+        if group is None or self._sweeping.is_nobodys(row):
+            self._finish(row, now_ms)
         elif row.attempts >= group.settings.attempts_max:
             self._use_up(group, row, EXPIRED, now_ms)
         else:
@@ -406,74 +451,12 @@ class Leasing:
         return True
 
     def _sweep(self, pairs: Iterable[tuple[int, int]]) -> None:
-        for pair in pairs:
-            heappush(self._unswept, pair)
-        if self._unswept:
+        self._sweeping.add(pairs)
+        if self._sweeping.has_more:
             self.due_ms = 0
             self._timetable.note(0)
 
-    def _sweep_one(self, now_ms: int) -> bool:
-        while self._unswept:
-            row = self.flights.oldest(*self._unswept[0])
-            if row is not None and self._is_nobodys(row):
-                group = self.groups.numbered(row.group)
-                if group is not None:
-                    self.groups.table.touch(group.name)
-                    group.expired += 1
-                    self._stir(group)
-                self.flights.finish(row, now_ms)
-                return True
-            heappop(self._unswept)
-        return False
-
     # -- inside
-
-    def _is_nobodys(self, row: Flight) -> bool:
-        queue = self._queues.get(row.queue)
-        return (
-            queue is None
-            or row.offset < queue.start_offset
-            or self.groups.numbered(row.group) is None
-        )
-
-    def _held(
-        self,
-        group: QueueGroup,
-        names: tuple[tuple[int, int, tuple[int, ...]], ...],
-        *,
-        finished_is_well: bool,
-        returned_is_well: bool = False,
-    ) -> tuple[list[Flight], tuple[tuple[int, int], ...]]:
-        """Return what is held under its handle, and what is not.
-
-        What was finished, or given back, is neither where that is well: asked again, since
-        the answer was lost, it is what was done then.
-        """
-        number = group.number
-        rows = self.flights.table.rows
-        found: dict[Key, Flight] = {}
-        stale: list[tuple[int, int]] = []
-        for handle, queue, offsets in names:
-            cursor = self.groups.cursors.get((number, queue)) if finished_is_well else None
-            finished = 0 if cursor is None else cursor.next
-            for offset in offsets:
-                key = (number, queue, offset)
-                row = rows.get(key)
-                if row is None:
-                    if offset >= finished:
-                        stale.append((queue, offset))
-                elif row.handle != handle:
-                    if row.given_back_by != handle or not returned_is_well:
-                        stale.append((queue, offset))
-                else:
-                    found[key] = row
-        if stale and not found and len(stale) == sum(len(offsets) for _, _, offsets in names):
-            queue, offset = stale[0]
-            raise StaleLease(
-                f"message {offset} of queue {queue} is not leased to you (any more) in group "
-                f"{group.name!r}"
-            )
-        return list(found.values()), tuple(stale)
 
     def _use_up(
         self, group: QueueGroup, row: Flight, reason: str, now_ms: int, handle: int = 0
@@ -488,9 +471,13 @@ class Leasing:
                 self.flights.put_back(row, DEAD, now_ms, reason, handle)
 
     def _skip(self, group: QueueGroup, row: Flight, now_ms: int) -> None:
-        self.flights.finish(row, now_ms)
+        self._finish(row, now_ms)
         self.groups.table.touch(group.name)
         group.skipped += 1
+
+    def _finish(self, row: Flight, now_ms: int, handle: int = NOBODY) -> None:
+        self.finishers.note(row, handle, now_ms)
+        self.flights.finish(row, now_ms)
 
     def _stir(self, group: QueueGroup) -> None:
         self._stirred.add(group.name)

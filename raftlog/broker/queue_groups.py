@@ -33,6 +33,7 @@ from raftlog.broker.values import Name
 
 DEAD_LETTERS: Final = "%DLQ%"
 """What the name of a group's dead-letter topic begins with."""
+DEAD_LETTER_RETENTION_MS: Final = 30 * 24 * 3600 * 1000
 _S: Final = 1_000
 _MIN: Final = 60 * _S
 RETRY_MS: Final = (
@@ -287,6 +288,24 @@ class QueueGroups:
             raise LimitReached(
                 f"queue-style groups read {len(self.cursors)} queues; {CURSORS_MAX} may be"
             )
+
+    def check_more_queues(self, topic: str, count: int) -> None:
+        """Check that the groups that read a topic may read so many more queues of it.
+
+        Raises:
+            LimitReached: They may not.
+        """
+        groups = len(self.of_topic(topic))
+        if groups and count:
+            self.check_cursors(groups * count)
+
+    def begin_new(self, topic: str, queues: Collection[Queue]) -> None:
+        """Let the groups that read a topic begin with those of its queues that are new."""
+        for name in sorted(self.of_topic(topic)):
+            group = self.find(name)
+            for queue in queues:
+                if self.cursor(group, queue.number) is None:
+                    self.begin(group, queue, queue.start_offset)
 
     def begin(self, group: QueueGroup, queue: Queue, at: int) -> Cursor:
         """Begin to read a queue that the group did not read yet."""

@@ -85,6 +85,11 @@ class Queues:
                 self.table.touch(number)
                 queue.readable, queue.writable = readable, writable
 
+    def is_shut(self, number: int) -> bool:
+        """Whether there is such a queue, and it can't be read at the moment."""
+        queue = self.table.rows.get(number)
+        return queue is not None and not queue.readable
+
     def close(self, number: int) -> None:
         """Forget a queue."""
         self.table.delete(number)

@@ -31,6 +31,7 @@ from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.decisions import DecidedRow
 from raftlog.broker.delays import CancelledBatch
+from raftlog.broker.finishers import Finisher
 from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
 from raftlog.broker.hidden import HiddenBatch
@@ -70,6 +71,7 @@ class TableId(IntEnum):
     QUEUE_GROUPS = 20
     CURSORS = 21
     FLIGHTS = 22
+    FINISHERS = 23
     TRANSACTORS = 15
     TRANSACTIONS = 16
     DECISIONS = 17
@@ -109,6 +111,7 @@ class Snapshot(msgspec.Struct):
     queue_groups: list[QueueGroup] = msgspec.field(default_factory=list)
     cursors: list[Cursor] = msgspec.field(default_factory=list)
     flights: list[Flight] = msgspec.field(default_factory=list)
+    finishers: list[Finisher] = msgspec.field(default_factory=list)
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
@@ -290,6 +293,7 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.QUEUE_GROUPS: _Rows(QueueGroup, lambda snapshot: snapshot.queue_groups),
     TableId.CURSORS: _Rows(Cursor, lambda snapshot: snapshot.cursors),
     TableId.FLIGHTS: _Rows(Flight, lambda snapshot: snapshot.flights),
+    TableId.FINISHERS: _Rows(Finisher, lambda snapshot: snapshot.finishers),
     TableId.SHORTENED_WINDOWS: _Rows(ShortenedWindow, lambda snapshot: snapshot.shortened_windows),
 }
 

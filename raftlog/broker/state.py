@@ -77,7 +77,7 @@ class BrokerState:
         self.ids: Final = BusinessIds(self.timetable, self.topics, self.queues)
         self.timetable.keep(
             *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids),
-            self.leasing,
+            *(self.leasing, self.leasing.finishers),
             *(self.transactions, self.decisions, self.transactors),
         )
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
@@ -91,6 +91,7 @@ class BrokerState:
             (TableId.QUEUE_GROUPS, self.leasing.groups.table),
             (TableId.CURSORS, self.leasing.groups.cursors),
             (TableId.FLIGHTS, self.leasing.flights.table),
+            (TableId.FINISHERS, self.leasing.finishers.table),
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
@@ -135,6 +136,7 @@ class BrokerState:
         self.claims.load(snapshot.claims)
         self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
         self.leasing.flights.load(snapshot.flights)
+        self.leasing.finishers.load(snapshot.finishers)
         self.leasing.loaded(facts.leases_held_until_ms)
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)
@@ -166,6 +168,18 @@ class BrokerState:
         )
         through = through if finished is None else min(through, finished)
         return max(queue.start_offset, through)
+
+    def start_may_be(self, number: int, start: int) -> Offset:
+        """Return how far up to ``start`` the start of a queue may go: messages in flight hold it.
+
+        Raises:
+            WrongQueue: There is no such queue.
+        """
+        queue = self.queues.find(number)
+        retention_ms = self.topics.find(queue.topic).settings.retention_ms
+        return Offset(
+            self.leasing.holding.start_may_be(number, start, retention_ms, self.log_time_ms)
+        )
 
     def start_of(self, number: int) -> Offset | None:
         """Return where a queue begins; None if there is no such queue."""

@@ -75,6 +75,7 @@ class Asker:
         timeout_s: float | None = None,
         wait_s: float = 0.0,
         repeats: bool = False,
+        ends: bool = False,
     ) -> tuple[M, Buffer]:
         """Ask until there is an answer; return its header and payload.
 
@@ -87,6 +88,7 @@ class Asker:
             wait_s: How long the node may wait before it answers (a long poll).
             repeats: Asking again is harmless although the method changes something, so
                 an unknown outcome is asked again too.
+            ends: ``Throttled`` is an answer, too, once ``wait_s`` have passed.
 
         Raises:
             Retriable: Nothing was done, and time is up; the text says why.
@@ -97,6 +99,7 @@ class Asker:
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + (self.timeout_s if timeout_s is None else timeout_s)
+        waited = loop.time() + wait_s
         while True:
             left_s = max(deadline - loop.time(), _LEAST_S)
             channel = await self._finder.find(left_s)
@@ -116,6 +119,8 @@ class Asker:
                 self._finder.demote(channel, refusal)
                 error = refusal
             except Throttled as refusal:
+                if ends and loop.time() >= waited:
+                    raise
                 pause_s = refusal.retry_after
                 error = refusal
             except Unavailable as refusal:

@@ -276,6 +276,9 @@ class QueueConsumer:
         limit_s = self._limit_s if limit_s is None else limit_s
         until = self._loop.time() + limit_s if limit_s is not None else float("inf")
         self._handling[message] = until
+        _, ends = self._held.get(message.held, (message, float("inf")))
+        if ends - self._loop.time() < self.lease_s / 2:  # received long ago, or asked for twice
+            self._extend(message)
         if self._renewing is None or self._renewing.done():
             self._renewing = self._loop.create_task(self._renew())
         timer = None
@@ -317,6 +320,7 @@ class QueueConsumer:
                 timeout_s=self._asker.timeout_s + wait_s,
                 wait_s=wait_s,
                 repeats=True,
+                ends=True,
             )
         except asyncio.CancelledError:
             self._do(self._undo(asked))
@@ -332,7 +336,7 @@ class QueueConsumer:
                 break  # leases are about as long as each other, and these came first
             del self._held[held]
         self.lease_s = answer.lease_ms / 1000 or self.lease_s
-        until = now + self.lease_s
+        until = now + (answer.left_ms or answer.lease_ms) / 1000
         found: list[QueueMessage] = []
         error: RaftlogError | None = None
         for leased, topic, place, data in _batches(answer, payload):
@@ -410,12 +414,15 @@ class QueueConsumer:
         while self._handling:
             await asyncio.sleep(self.lease_s / RENEWALS_PER_LEASE)
             now = self._loop.time()
-            how = How(Method.QUEUE_EXTEND, lease_ms=round(self.lease_s * 1000))
             for message, until in self._handling.items():
                 if until > now and not message.is_settled:
-                    self._settling.say(how, message.held)
-                    if message.held in self._held:
-                        self._held[message.held] = (message, now + self.lease_s)
+                    self._extend(message)
+
+    def _extend(self, message: QueueMessage) -> None:
+        how = How(Method.QUEUE_EXTEND, lease_ms=round(self.lease_s * 1000))
+        self._settling.say(how, message.held)
+        if message.held in self._held:
+            self._held[message.held] = (message, self._loop.time() + self.lease_s)
 
 
 def _batches(

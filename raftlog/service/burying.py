@@ -6,10 +6,12 @@
                     --> DeadLetter: stored in the group's topic, and finished, by one command
 
 A letter has the record's key, value, tag, time and headers, and headers of its own (``Fact``).
-Where these have no room, or this node can't open the batch, a batch of one record goes there
-as it is. What can't be buried now is dead, and in flight, until it can.
+Where these have no room it has only those of the record; and where this node can't open the
+batch, a batch of one record goes there as it is. What can't be buried now is dead, and in
+flight, until it can: an alarm says so.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from enum import StrEnum
 from itertools import islice
@@ -23,11 +25,13 @@ from raftlog.broker.dead_letters import dead_letter_parts
 from raftlog.broker.flights import Key
 from raftlog.node.ports import Reader, Timer
 from raftlog.service.read import ReadRequest, ReadResult, ReadService
-from raftlog.wire.batch import Batch, Record, batch_facts, encode_batch
+from raftlog.wire.batch import Batch, Headers, Record, batch_facts, encode_batch
 
 AT_ONCE_MAX: Final = 64
 """Letters under way."""
 RETRY_NS: Final = 1_000_000_000
+RETRY_NS_MAX: Final = 64_000_000_000
+"""Each time that nothing could be buried the wait doubles, up to this."""
 
 
 class Fact(StrEnum):
@@ -54,8 +58,13 @@ class Burying:
         self._reign = 0
         self._timer: Timer | None = None
         self._under_way: Final[set[Key]] = set()
-        self._failed: Final[set[Key]] = set()
-        """What is tried again when the timer fires, and stands in nobody's way until then."""
+        self._to_do: Final[deque[Key]] = deque()
+        self._failed: Final[dict[Key, str]] = {}
+        """What is tried again when the timer fires, and why it failed."""
+        self._seen = 0
+        """So many deaths were noticed."""
+        self._retry_ns = RETRY_NS
+        self._is_called = False
         self.buried = 0
         read.replica.on_applied(self._applied)
 
@@ -63,6 +72,9 @@ class Burying:
         """This node leads."""
         self.end()
         self._leads = True
+        flights = self._machine.leasing.flights
+        self._seen = flights.deaths
+        self._to_do.extend(flights.dead)
         self._look()
 
     def end(self) -> None:
@@ -70,28 +82,51 @@ class Burying:
         self._leads = False
         self._reign += 1
         self._under_way.clear()
+        self._to_do.clear()
         self._failed.clear()
+        self._retry_ns = RETRY_NS
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
+    @property
+    def alarm(self) -> str | None:
+        """What somebody has to look at: messages that can't become dead letters; None: nothing."""
+        dead = self._machine.leasing.flights.dead
+        stuck = [key for key in self._failed if key in dead]
+        if not stuck:
+            return None
+        number, queue, offset = stuck[0]
+        group = self._machine.leasing.groups.numbered(number)
+        name = "a deleted group" if group is None else f"group {group.name!r}"
+        return (
+            f"{len(stuck)} message(s) of queue-style groups can't become dead letters, and stay "
+            f"in flight: {name}, queue {queue}, offset {offset}: {self._failed[stuck[0]]}"
+        )
+
     def _applied(self, _index: Index) -> None:
-        if self._machine.leasing.flights.dead and self._leads:
+        flights = self._machine.leasing.flights
+        if self._leads and flights.deaths != self._seen:
+            # Not all of them, with each entry: those that died last.
+            died = islice(reversed(flights.dead), flights.deaths - self._seen)
+            self._to_do.extend(reversed(list(died)))
+            self._seen = flights.deaths
             self._look()
 
     def _look(self) -> None:
-        under_way, failed = self._under_way, self._failed
-        room = AT_ONCE_MAX - len(under_way)
-        if room > 0:
-            dead = self._machine.leasing.flights.dead
-            free = (key for key in dead if key not in under_way and key not in failed)
-            for key in list(islice(free, room)):
+        dead, under_way = self._machine.leasing.flights.dead, self._under_way
+        while self._to_do and len(under_way) < AT_ONCE_MAX:
+            key = self._to_do.popleft()
+            if key in dead and key not in under_way:
                 under_way.add(key)
                 self._bury(key)
 
     def _look_again(self) -> None:
         self._timer = None
-        self._failed.clear()
+        dead = self._machine.leasing.flights.dead
+        for key in [key for key in self._failed if key not in dead]:
+            del self._failed[key]
+        self._to_do.extend(self._failed)
         self._look()
 
     def _bury(self, key: Key) -> None:
@@ -103,8 +138,8 @@ class Burying:
                 return
             if isinstance(result, ReadResult):
                 self._make(key, offset - result.base_offsets[0], result.batches[0])
-            else:  # retention sweeps it away, its topic comes back, or a peer's copy repairs it
-                self._later(key)
+            else:  # its topic can be read again, or a peer's copy repairs it
+                self._later(key, result)
 
         request = ReadRequest(queue, Offset(offset), 1, until=offset + 1)
         self._read.read(request, on_read)
@@ -112,7 +147,7 @@ class Burying:
     def _make(self, key: Key, number: int, batch: Buffer) -> None:
         facts = self._facts(key)
         if facts is None:
-            self._under_way.discard(key)
+            self._ended(key)
             return
         reign = self._reign
 
@@ -121,7 +156,7 @@ class Burying:
                 return
             if letter is None:
                 assert isinstance(error, RaftlogError), f"making a dead letter failed: {error!r}"
-                self._later(key)
+                self._later(key, error)
             else:
                 self._propose(key, letter)
 
@@ -151,20 +186,39 @@ class Burying:
             if reign != self._reign:
                 return
             if key in self._machine.leasing.flights.dead:
-                self._later(key)
+                self._later(key, outcome)
                 return
             self.buried += not isinstance(outcome, RaftlogError)
-            self._under_way.discard(key)
+            self._retry_ns = RETRY_NS
+            self._ended(key)
 
         parts = dead_letter_parts(*key, letter)
         self._replica.propose(CommandType.DEAD_LETTER, parts, on_outcome)
 
-    def _later(self, key: Key) -> None:
+    def _later(self, key: Key, why: object) -> None:
         """Try again with whatever can't be buried now, all at the same time."""
         self._under_way.discard(key)
-        self._failed.add(key)
+        self._failed[key] = str(why)
         if self._timer is None:
-            self._timer = self._scheduler.call_later(RETRY_NS, self._look_again)
+            self._timer = self._scheduler.call_later(self._retry_ns, self._look_again)
+            self._retry_ns = min(self._retry_ns * 2, RETRY_NS_MAX)
+        self._look_soon()
+
+    def _ended(self, key: Key) -> None:
+        self._under_way.discard(key)
+        self._failed.pop(key, None)
+        self._look_soon()
+
+    def _look_soon(self) -> None:
+        """Go on with the next one: not from here, or each would be one call deeper."""
+        if self._to_do and not self._is_called:
+            self._is_called = True
+            self._scheduler.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        self._is_called = False
+        if self._leads:
+            self._look()
 
 
 def letter_of(batch: Buffer, number: int, facts: Sequence[tuple[str, bytes]]) -> Buffer:
@@ -180,11 +234,18 @@ def letter_of(batch: Buffer, number: int, facts: Sequence[tuple[str, bytes]]) ->
         record = next(record for at, record in enumerate(records) if at == number)
         mine = {name for name, _ in facts}
         kept = [header for header in record.headers if header[0] not in mine]
-        letter = Record(
-            *(record.value, record.key, (*kept, *facts)), record.timestamp_ms, record.tag
-        )
-        return encode_batch([letter], timestamp_ms=record.timestamp_ms)
+        try:
+            return _letter(record, (*kept, *facts))
+        except RecordTooLarge:
+            if batch_facts(batch)[0] == 1:
+                return batch
+            return _letter(record, record.headers)
     except (BadBatch, CodecUnavailable, RecordTooLarge):
         if batch_facts(batch)[0] == 1:
             return batch
         raise
+
+
+def _letter(record: Record, headers: Headers) -> Buffer:
+    letter = Record(record.value, record.key, headers, record.timestamp_ms, record.tag)
+    return encode_batch([letter], timestamp_ms=record.timestamp_ms)

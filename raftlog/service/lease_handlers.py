@@ -60,6 +60,7 @@ def receive(service: ReceiveService, request: ClientRequest) -> None:
                     if row is not None
                 ],
                 lease_ms=outcome.lease_ms,
+                left_ms=outcome.left_ms,
             ),
             [batch.batch for batch in batches],
         )

@@ -7,7 +7,8 @@
 
 A batch is sent as it is stored, unless most of it is somebody else's: whoever takes one
 message at a time would get all the others with each of them. What a node can't open it sends
-whole.
+whole. What is picked of a compressed batch may be larger than the batch was: what an answer
+has no room for is known when all is picked.
 """
 
 from collections import OrderedDict
@@ -103,6 +104,7 @@ class LeasedBodies:
 
         def picked(_none: None, error: Exception | None) -> None:
             assert error is None, f"picking records failed: {error!r}"
+            _limit(gathered)
             done(gathered)
 
         self._reader.submit(pick, picked)
@@ -111,13 +113,13 @@ class LeasedBodies:
         key = (leased.queue, leased.base_offset)
         try:
             records = self._opened.pop(key, None) or tuple(Batch(leased.batch).records())
+            self._opened[key] = records
+            if len(self._opened) > OPENED_MAX:
+                self._opened.popitem(last=False)
+            wanted = [records[number] for number in leased.numbers]
+            leased.batch = encode_batch(wanted, timestamp_ms=wanted[0].timestamp_ms)
         except (BadBatch, RecordTooLarge, CodecUnavailable):
             return  # whoever gets it can perhaps open it
-        self._opened[key] = records
-        if len(self._opened) > OPENED_MAX:
-            self._opened.popitem(last=False)
-        wanted = [records[number] for number in leased.numbers]
-        leased.batch = encode_batch(wanted, timestamp_ms=wanted[0].timestamp_ms)
         leased.picked = True
 
 
@@ -166,8 +168,11 @@ class _Gathering:
         self._is_answered = True
         if isinstance(result, ReadResult):
             self._take_in(result)
-        elif isinstance(result, OffsetOutOfRange | WrongQueue | NotPermitted):
+        elif isinstance(result, OffsetOutOfRange | WrongQueue):
             self._at += 1  # it is nobody's any more
+        elif isinstance(result, NotPermitted):  # it was leased a moment before
+            self._found.left.append(self._messages[self._at])
+            self._at += 1
         else:
             self._stop(result)
         if self._waits:
@@ -207,9 +212,29 @@ class _Gathering:
         )
 
     def _stop(self, error: RaftlogError | None) -> None:
-        self._found.left = list(self._messages[self._at :])
+        self._found.left += self._messages[self._at :]
         self._found.error = error
         self._at = len(self._messages)
+
+
+def _limit(gathered: Gathered) -> None:
+    """Leave what is too much for one answer; at least one batch is in it."""
+    size = 0
+    for at, each in enumerate(gathered.batches):
+        size += len(each.batch)
+        if at and size > READ_BYTES_MAX:
+            gathered.left[:0] = messages_of(gathered.batches[at:])
+            del gathered.batches[at:]
+            return
+
+
+def messages_of(batches: Sequence[LeasedBatch]) -> list[Message]:
+    """Return the messages whose bodies are there."""
+    return [
+        (batch.queue, batch.base_offset + number, attempts)
+        for batch in batches
+        for number, attempts in zip(batch.numbers, batch.attempts, strict=True)
+    ]
 
 
 def _is_mostly_others(leased: LeasedBatch) -> bool:

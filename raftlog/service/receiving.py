@@ -7,8 +7,8 @@
 
 Who came first gets the next message, and no more are woken than there are messages for: each
 lease is a commit. A request that is asked again (its answer was lost, its connection broke)
-finds its messages under its handle. What was leased for somebody who has gone is given back,
-as nobody tried it.
+finds its messages under its handle, also while the first one is under way, whose messages are
+its own from then on. What was leased for somebody who has gone is given back, as nobody tried it.
 
 With order by key the leader reads the keys of what comes next and tells them to the machine,
 which never looks into a payload; then one request of a group is proposed at a time.
@@ -34,7 +34,7 @@ from raftlog.broker.queue_groups import QueueGroup
 from raftlog.broker.timetable import NEVER_MS
 from raftlog.node.ports import Reader, Timer
 from raftlog.service.fifo_keys import FifoKeys
-from raftlog.service.leased_bodies import Gathered, LeasedBodies, Message
+from raftlog.service.leased_bodies import Gathered, LeasedBodies, Message, messages_of
 from raftlog.service.log_time import LogTime
 from raftlog.service.proposing import Reply, propose, propose_unheard
 from raftlog.service.read import ReadService
@@ -54,10 +54,13 @@ class Receive(msgspec.Struct, frozen=True, gc=False):
 
 
 class Received(msgspec.Struct, frozen=True):
-    """Leased messages with their bodies, and how long the leases are."""
+    """Leased messages with their bodies."""
 
     gathered: Gathered
     lease_ms: int
+    """How long the leases are."""
+    left_ms: int
+    """How long the first of them lasts still: less than that, if it was asked again."""
 
 
 class _Line:
@@ -113,6 +116,7 @@ class ReceiveService:
         receiving = Receiving(self, request, reply)
         before = self._by_handle.get(receiving.key)
         if before is not None:
+            receiving.is_repeat = before.is_under_way or before.is_repeat
             before.superseded()
         try:
             write_command(receiving.command(()))
@@ -138,9 +142,20 @@ class ReceiveService:
 
     # -- for ``Receiving``
 
+    def is_waiting(self, name: str) -> bool:
+        """Whether a message that was leased before can be leased again now."""
+        leasing = self.machine.leasing
+        group = leasing.groups.get(name)
+        return group is not None and leasing.flights.next_wait_ms(group.number) <= self.now_ms()
+
+    def now_ms(self) -> int:
+        """Return about what log time it is."""
+        self._time.note()
+        return self._time.now_ms()
+
     def forget(self, receiving: "Receiving") -> None:
-        """It has ended."""
-        if self._by_handle.get(receiving.key) is receiving:
+        """It has ended; or, if nobody waited for it any more, what it had under way has."""
+        if not receiving.is_under_way and self._by_handle.get(receiving.key) is receiving:
             del self._by_handle[receiving.key]
         line = self._lines.get(receiving.request.group)
         if line is not None:
@@ -169,8 +184,9 @@ class ReceiveService:
         name = receiving.request.group
         line = self._lines.setdefault(name, _Line())
         group = self.machine.leasing.groups.find(name)
-        if self.machine.leasing.flights.granted(group.number, receiving.request.handle):
-            self._propose(group, line, receiving)  # asked again: it has them already
+        flights, handle = self.machine.leasing.flights, receiving.request.handle
+        if receiving.is_repeat or flights.granted(group.number, handle):
+            self._propose(group, line, receiving)  # asked again: it has them, or is about to
             return
         self._stand(receiving, line, first=False)
         self._serve(name, line)
@@ -247,9 +263,11 @@ class ReceiveService:
         self._tidy(name, line)
 
     def _propose(self, group: QueueGroup, line: _Line, receiving: "Receiving") -> None:
+        receiving.is_under_way = True
         line.proposals += 1
         line.proposed += receiving.request.count
-        if group.settings.fifo:
+        handle = receiving.request.handle
+        if group.settings.fifo and not self.machine.leasing.flights.granted(group.number, handle):
             self._keys.tell(group, receiving.request.count, receiving.propose)
         else:
             receiving.propose(())
@@ -291,11 +309,14 @@ class Receiving:
 
     __slots__ = (
         "_deadline_ns",
+        "_due_ms",
         "_is_superseded",
         "_reply",
         "_service",
         "_timer",
         "has_ended",
+        "is_repeat",
+        "is_under_way",
         "key",
         "request",
         "stands_in_line",
@@ -305,8 +326,13 @@ class Receiving:
         self.request = request
         self.key = (request.group, request.handle)
         self.has_ended = False
+        self.is_under_way = False
+        """It is being proposed, or bodies are being found: also when nobody waits any more."""
+        self.is_repeat = False
+        """The same was under way when it came."""
         self.stands_in_line = False
         self._is_superseded = False
+        self._due_ms = 0
         self._service = service
         self._reply = reply
         self._timer: Timer | None = None
@@ -328,18 +354,24 @@ class Receiving:
         service = self._service
 
         def leased(outcome: Leased | RaftlogError) -> None:
+            self.is_under_way = False
             if self.has_ended:
                 if isinstance(outcome, Leased) and not self._is_superseded:
                     self._give_back([*outcome.messages])
+                service.forget(self)
             elif isinstance(outcome, RaftlogError):
                 self.end(outcome)
             elif outcome.messages:
                 service.messages += len(outcome.messages)
+                self.is_under_way = True
+                self._due_ms = outcome.due_ms
                 service.bodies.find(outcome.messages, self._gathered)
             elif service.scheduler.now_ns() >= self._deadline_ns:
                 self._end_empty()
             service.proposed(self, outcome)
 
+        if isinstance(keys, RaftlogError) and service.is_waiting(self.request.group):
+            keys = ()  # what is tried again has its key already
         if isinstance(keys, RaftlogError):
             leased(keys)
         else:
@@ -371,7 +403,10 @@ class Receiving:
         self._reply(answer)
 
     def _end_empty(self) -> None:
-        self.end(Received(Gathered([], []), 0))
+        leasing = self._service.machine.leasing
+        group = leasing.groups.get(self.request.group)
+        hindrance = None if group is None else leasing.hindrance(group)
+        self.end(hindrance or Received(Gathered([], []), 0, 0))
 
     def _finish(self) -> None:
         self.has_ended = True
@@ -386,9 +421,11 @@ class Receiving:
             self._end_empty()
 
     def _gathered(self, found: Gathered) -> None:
+        self.is_under_way = False
         if self.has_ended:
             if not self._is_superseded:
-                self._give_back([*found.left, *_messages_of(found)])
+                self._give_back([*found.left, *messages_of(found.batches)])
+            self._service.forget(self)
             return
         self._give_back(found.left)
         if found.error is not None and not found.batches:
@@ -396,7 +433,9 @@ class Receiving:
             return
         group = self._service.machine.leasing.groups.get(self.request.group)
         group_ms = 0 if group is None else group.settings.lease_ms
-        self.end(Received(found, self.request.lease_ms or group_ms))
+        lease_ms = self.request.lease_ms or group_ms
+        left_ms = min(lease_ms, max(1, self._due_ms - self._service.now_ms()))
+        self.end(Received(found, lease_ms, left_ms))
 
     def _give_back(self, messages: list[Message]) -> None:
         """End leases of what nobody gets."""
@@ -410,11 +449,3 @@ class Receiving:
         )
         value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED)
         propose_unheard(self._service.replica, value)
-
-
-def _messages_of(found: Gathered) -> list[Message]:
-    return [
-        (batch.queue, batch.base_offset + number, 0)
-        for batch in found.batches
-        for number in batch.numbers
-    ]

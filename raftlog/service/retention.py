@@ -151,6 +151,7 @@ class RetentionService:
         queue = self._machine.queues.get(number)
         if queue is None or self._machine.topics.find(queue.topic).settings != settings:
             return  # deleted or altered while a range was read: the next round looks again
+        start = self._machine.state.start_may_be(number, start)
         if start > queue.start_offset:
             self.moves += 1
             propose_unheard(self._replica, MoveStart(number, start))

@@ -157,7 +157,7 @@ class BrokerShard:
             leases=LeaseService(replica, machine),
             receiving=receiving,
             members=MemberService(replica),
-            status=lambda: _status(replica, facts, counted(), machine),
+            status=lambda: _status(replica, facts, counted(), machine, burying),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
@@ -273,7 +273,11 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 def _status(
-    replica: Replica, facts: NodeFacts, counters: Mapping[str, int], machine: BrokerMachine
+    replica: Replica,
+    facts: NodeFacts,
+    counters: Mapping[str, int],
+    machine: BrokerMachine,
+    burying: Burying,
 ) -> client.NodeStatus:
     alarms = list(replica.upkeep.alarms.raised)
     parked = machine.state.transactions.parked
@@ -282,6 +286,8 @@ def _status(
             f"{parked} half messages are parked: no checker could say what became of them; "
             "decide each: raftlog transactions list --parked"
         )
+    if burying.alarm is not None:
+        alarms.append(burying.alarm)
     return node_status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),

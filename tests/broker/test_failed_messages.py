@@ -9,12 +9,15 @@ from raftlog.base.errors import (
     StaleLease,
 )
 from raftlog.base.ids import Offset
+from raftlog.base.limits import FINISHERS_KNOWN_MS
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import DeadLetterStored
 from raftlog.broker.flights import BLOCKED, PARKED
 from raftlog.broker.lease_commands import (
+    AckMessages,
     DecideBlocked,
     GiveBack,
+    ReturnMessages,
     Settled,
     Verdict,
 )
@@ -25,7 +28,7 @@ from raftlog.broker.queue_groups import (
     QueueGroupChanges,
 )
 from raftlog.broker.topics import AlterTopic, TopicChanges
-from tests.broker.leases import GROUP, A, B, C, Queue
+from tests.broker.leases import GROUP, A, B, C, Queue, held
 from tests.broker.logs import FIRST, batch_of
 
 # -- messages that nobody can handle
@@ -160,3 +163,68 @@ def test_order_is_not_switched_while_messages_are_in_flight() -> None:
     assert queue.refusal(change) is GroupInUse
     queue.ack(A, 0)
     assert isinstance(queue(change), QueueGroup)
+
+
+# -- who finished it
+
+
+def test_who_is_late_is_told_that_somebody_else_has_finished() -> None:
+    """It was told that all is well, as if nobody else had worked on it."""
+    queue = Queue(2)
+    queue.lease(A, 2)
+    queue.pass_ms(30_000)
+    assert queue.lease(B, 2) == [0, 1]
+    for _ in range(2):
+        assert queue.ack(B, 0) == Settled()
+        assert queue.refusal(AckMessages(GROUP, held(A, 0))) is StaleLease
+    assert queue.refusal(ReturnMessages(GROUP, held(A, 0))) is StaleLease
+    queue.pass_ms(FINISHERS_KNOWN_MS)
+    assert queue.ack(A, 0) == Settled(), "long after, what is finished is so for everybody"
+    assert len(queue.machine.leasing.finishers.table) == 0
+
+
+def test_who_is_late_is_told_that_it_became_a_dead_letter() -> None:
+    """Its lease ended, and that was the last attempt."""
+    queue = Queue(1, attempts_max=1)
+    queue.lease(A)
+    queue.pass_ms(30_000)
+    queue.bury(0)
+    assert queue.refusal(AckMessages(GROUP, held(A, 0))) is StaleLease
+
+
+def test_so_many_finishers_are_remembered_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The oldest is forgotten first, in the same order on every replica."""
+    monkeypatch.setattr("raftlog.broker.finishers.FINISHER_ROWS_MAX", 2)
+    queue = Queue(3)
+    queue.lease(A, 3)
+    queue.give(A, 0, 1, 2, delay_ms=0)
+    queue.lease(B, 3)
+    queue.ack(B, 0, 1, 2)
+    assert [row.offset for row in queue.machine.leasing.finishers.table.after(None)] == [1, 2]
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_a_decision_may_be_sent_again(verdict: Verdict) -> None:
+    """It comes to the same, whatever became of the message meanwhile."""
+    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
+    decide = DecideBlocked(GROUP, FIRST, 0, verdict)
+    queue.lease(A)
+    queue.give(A, 0)
+    assert queue(decide) == queue(decide) == Settled()
+    other = DecideBlocked(GROUP, FIRST, 0, (verdict + 1) % len(Verdict))
+    assert queue.refusal(other) is StaleLease
+    match verdict:
+        case Verdict.RETRY:
+            assert queue.lease(B) == [0]
+            assert queue(decide) == Settled()
+            queue.ack(B, 0)
+        case Verdict.DEAD_LETTER:
+            queue.bury(0)
+        case _:
+            pass
+    assert queue(decide) == Settled()
+    assert queue.in_flight == 0
+    assert (queue.row.skipped, queue.row.dead_letters) == (
+        verdict == Verdict.SKIP,
+        verdict == Verdict.DEAD_LETTER,
+    )

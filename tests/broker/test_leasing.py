@@ -9,12 +9,13 @@ from raftlog.base.errors import (
     GroupInUse,
     GroupNotFound,
     GroupStyle,
+    LimitReached,
     StaleLease,
     Throttled,
     TopicNotFound,
 )
 from raftlog.base.ids import Offset, Term
-from raftlog.base.limits import DUE_PER_ENTRY_MAX, LEASE_GRACE_MS
+from raftlog.base.limits import DUE_PER_ENTRY_MAX, LEASE_GRACE_MS_MAX, LEASE_GRACE_MS_MIN
 from raftlog.broker import leasing, queue_groups
 from raftlog.broker.codec import write_command
 from raftlog.broker.commands import Command
@@ -40,7 +41,14 @@ from raftlog.broker.queue_groups import (
     QueueGroupChanges,
 )
 from raftlog.broker.timetable import NEVER_MS, PassTime
-from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, MoveStart, TopicChanges
+from raftlog.broker.topics import (
+    DEFAULT_RETENTION_MS,
+    AlterTopic,
+    CreateTopic,
+    DeleteTopic,
+    MoveStart,
+    TopicChanges,
+)
 from tests.broker.leases import GROUP, A, B, C, Queue, held
 from tests.broker.logs import FIRST
 
@@ -102,17 +110,25 @@ def test_giving_back_may_be_sent_again() -> None:
     assert queue.give(A, 1) == Settled(), "its letter is what came of it"
     queue.pass_ms(5_000)
     assert queue.lease(B) == [0]
-    assert queue.refusal(ReturnMessages(GROUP, held(A, 0))) is StaleLease
+    assert queue.give(A, 0) == Settled(), "that was done, and is B's now"
+    assert queue.state_of(0) == B
+    queue.ack(B, 0)
+    assert queue.give(A, 0) == Settled()
+    assert queue.refusal(AckMessages(GROUP, held(A, 0))) is StaleLease
 
 
-def test_a_new_leader_lets_no_lease_end_at_once() -> None:
-    """Its holder may have had nobody to tell that it works on (ruling 25)."""
-    queue = Queue(1)
+@pytest.mark.parametrize(
+    ("lease_ms", "grace_ms"),
+    [(1_000, LEASE_GRACE_MS_MIN), (20_000, 20_000), (600_000, LEASE_GRACE_MS_MAX)],
+)
+def test_a_new_leader_lets_no_lease_end_at_once(lease_ms: int, grace_ms: int) -> None:
+    """Its holder may have had nobody to tell that it works on: a whole lease (ruling 25)."""
+    queue = Queue(1, lease_ms=lease_ms)
     queue.lease(A)
-    queue.log_time_ms += 30_000
+    queue.log_time_ms += lease_ms
     queue.term = Term(queue.term + 1)
     queue.pass_ms(0)
-    queue.pass_ms(LEASE_GRACE_MS - 1)
+    queue.pass_ms(grace_ms - 1)
     assert queue.lease(B) == [], "it is A's still"
     queue.pass_ms(1)
     assert queue.lease(B) == [0]
@@ -287,6 +303,8 @@ def test_what_retention_passed_is_nobody_s_and_counted() -> None:
     queue = Queue(6, fifo=True)
     keys = (b"x", b"x", b"x", b"y", b"y", b"z")
     assert queue.lease(A, 1, keys) == [0]
+    queue.give(A, 0, delay_ms=0)
+    queue.pass_ms(DEFAULT_RETENTION_MS)
     queue(MoveStart(FIRST, 2))
     queue.pass_ms(0)
     assert queue.in_flight == 0
@@ -294,6 +312,8 @@ def test_what_retention_passed_is_nobody_s_and_counted() -> None:
     assert queue.lease(B, 9, keys) == [2, 3, 5]
     assert queue.row.expired == 2, "1 was never leased"
     queue(MoveStart(FIRST, 4))
+    assert queue.lease(C, 9, keys) == [], "3 is leased, and holds the start"
+    queue.ack(B, 2, 3)
     assert queue.lease(C, 9, keys) == [4]
     assert queue.in_flight == 2
 
@@ -436,3 +456,36 @@ def test_until_consumed_waits_for_what_is_in_flight() -> None:
     assert consumed(FIRST) == 0
     queue(DeleteGroup("other"))
     assert consumed(FIRST) == 2
+
+
+def test_a_lease_that_is_extended_again_and_again_takes_no_more_room() -> None:
+    """Nor do those that were given and settled meanwhile. Each ends when it is to."""
+    queue = Queue(3)
+    flights = queue.machine.leasing.flights
+    queue.lease(A, 2)
+    for _ in range(50):
+        queue.log_time_ms += 1_000
+        queue(ExtendLeases(GROUP, held(A, 0), 3_600_000))
+    assert len(flights._ends) == 1
+    assert queue.lease(B) == [1], "it was not extended, and ended"
+    queue.pass_ms(29_999)
+    assert queue.lease(C, 2) == [2]
+    queue.pass_ms(1)
+    assert queue.state_of(1) == WAITING
+    queue.pass_ms(3_600_000 - 30_001)
+    assert queue.state_of(0) == A
+    queue.pass_ms(1)
+    assert queue.state_of(0) == WAITING
+
+
+def test_queues_that_a_topic_is_given_later_count_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bound was passed by whoever was given messages of them first."""
+    monkeypatch.setattr("raftlog.broker.queue_groups.CURSORS_MAX", 3)
+    queue = Queue(1)
+    assert queue.refusal(AlterTopic("orders", TopicChanges(queues=4))) is LimitReached
+    queue(AlterTopic("orders", TopicChanges(queues=3)))
+    assert len(queue.machine.leasing.groups.cursors) == 3
+    queue(DeleteTopic("orders"))
+    refused = CreateTopic("orders", TopicChanges(queues=4))
+    assert queue.refusal(refused) is LimitReached
+    assert len(queue.topic(queues=3)) == len(queue.machine.leasing.groups.cursors) == 3

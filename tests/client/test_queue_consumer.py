@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from raftlog.base.errors import BadDelay, BadRequest, GroupStyle, StaleLease
+from raftlog.base.errors import BadDelay, BadRequest, GroupStyle, StaleLease, Throttled
 from raftlog.broker.lease_commands import ReturnMessages
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import HandlerEvent
@@ -106,6 +106,39 @@ def test_a_lease_that_has_ended_is_told() -> None:
                     await message.ack()
                 await again.ack()
                 assert consumer.status.lost == 1
+
+    asyncio.run(run())
+
+
+def test_a_group_that_is_full_is_told_when_the_wait_is_over() -> None:
+    """Not a client's timeout later, and not as if there were nothing."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0", b"1")
+            async with client.queue_consumer("work", "orders", in_flight=1) as consumer:
+                (message,) = await consumer.receive()
+                with pytest.raises(Throttled, match="1 leased"):
+                    await consumer.receive(wait=0)
+                await message.ack()
+                assert len(await consumer.receive(wait=0)) == 1
+
+    asyncio.run(run())
+
+
+def test_a_lease_that_ends_soon_is_kept_at_once_when_it_is_handled() -> None:
+    """Not a third of a lease term later: it waited here, or its answer was lost."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0", b"1")
+            async with client.queue_consumer("work", "orders") as consumer:
+                late, soon = await consumer.receive(2)
+                assert consumer._held[late.held][1] > consumer._loop.time() + 25
+                consumer._held[late.held] = (late, consumer._loop.time() + 2)
+                async with late.process(), soon.process():
+                    await asyncio.sleep(0)
+                assert cluster.count(Method.QUEUE_EXTEND) == 1
 
     asyncio.run(run())
 

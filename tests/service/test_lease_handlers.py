@@ -98,6 +98,8 @@ def test_messages_are_received_and_settled_in_every_way() -> None:
         group=GROUP, queue=world.queues[0], offset=2, verdict=leases.VERDICT_SKIP
     )
     world.get(Method.QUEUE_DECIDE, decided, leases.MessagesSettled)
+    world.get(Method.QUEUE_DECIDE, decided, leases.MessagesSettled)
+    decided.verdict = leases.VERDICT_RETRY
     assert isinstance(world.ask(Method.QUEUE_DECIDE, decided), StaleLease)
     listed = world.get(Method.QUEUE_LIST, leases.ListQueueGroups(), leases.QueueGroupsListed)
     assert [(each.group, each.in_flight, each.unread) for each in listed.groups] == [(GROUP, 2, 2)]

@@ -4,6 +4,7 @@ import pytest
 
 from raftlog.base.errors import (
     BadRequest,
+    CodecUnavailable,
     GroupNotFound,
     NotLeader,
     RaftlogError,
@@ -13,6 +14,7 @@ from raftlog.base.ids import Offset
 from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import AckMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.topics import TopicChanges
 from raftlog.service import receiving
 from raftlog.service.burying import Burying, Fact
 from raftlog.service.leases import LeaseService, QueueGroupState
@@ -64,6 +66,8 @@ class World(ReadWorld):
                 self.replica.commit()
             self.reader.run()
             self.bodies.answer()
+            while self.scheduler.soon:
+                self.scheduler.soon.pop(0)()
         check(self.replica.machine)
 
     def offsets(self, handle: int) -> list[int]:
@@ -88,6 +92,17 @@ class World(ReadWorld):
             self.settled.append,
         )
         self.turn()
+
+    def give_back(self, handle: int, *offsets: int) -> None:
+        """The attempts failed; they are leased again at once."""
+        names = ((handle, self.queue, offsets),)
+        self.leases.give_back(GROUP, names, self.settled.append, how=0, delay_ms=0)
+        self.turn()
+
+    def readable(self, is_readable: bool) -> None:  # noqa: FBT001  (a switch)
+        """Let the topic be read, or not."""
+        self.topics.alter("first", TopicChanges(readable=is_readable), lambda _: None)
+        self.replica.commit()
 
     def pass_ms(self, ms: int) -> None:
         """Let the clocks go on; no entry comes by itself."""
@@ -204,6 +219,53 @@ def test_what_is_leased_for_nobody_is_given_back_untried(world: World) -> None:
     assert world.told[A] == []
 
 
+def test_asked_again_it_is_told_how_long_its_leases_last_still(world: World) -> None:
+    """It would believe for a whole lease term that they are its own."""
+    world.send(b"0")
+    world.receive(A)
+    world.turn()
+    (first,) = world.told.pop(A)
+    world.pass_ms(28_000)
+    world.receive(A)
+    world.turn()
+    (again,) = world.told.pop(A)
+    assert isinstance(first, Received)
+    assert isinstance(again, Received)
+    assert (first.left_ms, again.left_ms, again.lease_ms) == (30_000, 2_000, 30_000)
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_request_whose_connection_broke_is_asked_again_while_it_is_under_way(
+    world: World, steps: int
+) -> None:
+    """Its messages are the second one's: they were given back under its hands."""
+    world.send(b"0", b"1")
+    world.replica.memory_from = 1 << 40  # bodies are read from the file
+    first = world.receive(A)
+    for _ in range(steps):
+        world.replica.commit()
+    first.cancel()
+    world.receive(A)
+    world.turn()
+    assert world.offsets(A) == [0]
+    world.receive(B)
+    world.turn()
+    assert world.offsets(B) == [1]
+    world.ack(A, 0)
+    assert world.settled == [Settled()]
+
+
+def test_a_request_asked_again_is_not_in_line_behind_others(world: World) -> None:
+    """What it asked for first is leased for it already, or will be with the next entry."""
+    world.send(b"0")
+    world.receive(A).cancel()
+    world.receive(B)
+    world.receive(A)
+    world.turn()
+    assert world.offsets(A) == [0]
+    assert world.told[B] == []
+
+
 def test_more_than_an_answer_holds_is_given_back(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +298,51 @@ def test_of_a_large_batch_only_what_is_leased_is_sent(
     assert (world.offsets(A), world.offsets(B)) == ([0], [1])
 
 
+def test_what_was_picked_fits_into_one_answer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compressed batches are small, and what is picked of them is not."""
+    monkeypatch.setattr("raftlog.service.leased_bodies.PICKED_FROM_BYTES", 100)
+    monkeypatch.setattr("raftlog.service.leased_bodies.READ_BYTES_MAX", 5_000)
+    for base in (0, 10):
+        values = [b"%d" % (base + at) for at in range(9)]
+        world.store(encode_columns([bytes(3_000), *values], timestamp_ms=5, codec="zstd"))
+    world.receive(A, 20)
+    world.turn()
+    world.give_back(A, 0, 10)
+    world.receive(B, 2)
+    world.turn()
+    (answer,) = world.told[B]
+    assert isinstance(answer, Received)
+    assert [each.base_offset for each in answer.gathered.batches] == [0]
+    world.receive(C, 2)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    (leased,) = answer.gathered.batches
+    assert (leased.base_offset, leased.attempts) == (10, [2]), "it was not tried meanwhile"
+
+
+def test_what_cannot_be_read_at_the_moment_is_not_tried(world: World) -> None:
+    """Its attempts were used up, and it was a dead letter: its topic is only shut for a while."""
+    world.send(b"0", b"1")
+    world.receive(A)
+    world.turn()
+    world.give_back(A, 0)
+    world.receive(B, 2)  # it is leased when the topic is shut, and its bodies are not read
+    world.readable(False)
+    world.turn()
+    assert world.offsets(B) == []
+    world.receive(C, 2)
+    world.turn()
+    assert (world.replica.proposed, world.told[C]) == (0, [])
+    world.readable(True)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    assert [each.attempts for each in answer.gathered.batches] == [[2, 1]]
+
+
 def test_order_by_key_is_told_from_the_payload() -> None:
     """A key whose message is out holds back the rest of its own, and nobody else's."""
     world = World(fifo=True)
@@ -248,6 +355,33 @@ def test_order_by_key_is_told_from_the_payload() -> None:
     world.ack(A, 0)
     world.turn()
     assert world.offsets(B) == [1]
+
+
+def test_keys_that_cannot_be_told_do_not_hold_back_what_is_to_be_tried_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its key is known; what was never leased is another matter, and is told."""
+    world = World(fifo=True)
+    world.send(b"0", keys=[b"a"])
+    world.receive(A)
+    world.turn()
+    world.give_back(A, 0)
+
+    def fail(*_: object) -> None:
+        raise CodecUnavailable("no package")
+
+    monkeypatch.setattr("raftlog.service.fifo_keys._hashes", fail)
+    world.send(b"1", keys=[b"a"])
+    world.receive(B)
+    world.turn()
+    assert world.offsets(B) == [0]
+    world.receive(B)
+    world.turn()
+    assert world.offsets(B) == [0], "nor what is asked for again"
+    world.receive(C)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, CodecUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +437,25 @@ def test_many_that_are_refused_at_once_are_all_told(world: World) -> None:
 
 def unheard(_outcome: object) -> None:
     """Nobody waits for it."""
+
+
+def test_a_wait_for_a_group_that_is_full_ends_with_the_cause() -> None:
+    """It ended as if there were no messages."""
+    world = World(in_flight_max=1)
+    world.send(b"0", b"1")
+    world.receive(A)
+    world.turn()
+    world.receive(B, wait_s=1)
+    world.receive(C, wait_s=0)
+    world.scheduler.advance(SECOND)
+    for handle in (B, C):
+        (answer,) = world.told[handle]
+        assert isinstance(answer, Throttled)
+        assert "1 messages in flight (1 leased" in str(answer)
+    world.ack(A, 0)
+    world.receive(B, wait_s=0)
+    world.turn()
+    assert isinstance(world.told[B][-1], Received)
 
 
 def test_too_many_that_wait_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,8 @@ from raftlog.broker.group_commands import (
     JoinGroup,
 )
 from raftlog.broker.index import Postings, RangeSummary
+from raftlog.broker.lease_commands import AckMessages, ReceiveMessages
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import retention
 from raftlog.service.proposing import propose_unheard
@@ -88,6 +90,22 @@ def test_a_queue_in_which_everything_is_old_becomes_empty(world: World) -> None:
     world.store(world.shard.queue, 60_000)
     world.round()
     assert world.start(queue) == 2
+
+
+def test_what_is_leased_is_kept_and_nothing_is_proposed_for_it(world: World) -> None:
+    """Else an entry would say so every second."""
+    (queue,) = world.shard.create("orders", retention_ms=1_000)
+    world.store(queue, 5_000)
+    propose_unheard(world.replica, OpenQueueGroup("work", ("orders",), QueueGroupChanges()))
+    propose_unheard(world.replica, ReceiveMessages("work", 11, 1, 3_600_000))
+    world.replica.commit()
+    world.store(queue, 60_000)
+    world.round()
+    assert (world.start(queue), world.service.moves) == (0, 0)
+    propose_unheard(world.replica, AckMessages("work", ((11, queue, (0,)),)))
+    world.replica.commit()
+    world.round()
+    assert (world.start(queue), world.service.moves) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -509,8 +509,11 @@ class MessagesReceived(_message.Message):
     QUEUES_FIELD_NUMBER: _builtins.int
     LEASE_MS_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    LEFT_MS_FIELD_NUMBER: _builtins.int
     lease_ms: _builtins.int
     """how long the leases are"""
+    left_ms: _builtins.int
+    """how long they last still: less, if it was asked again"""
     @_builtins.property
     def leased(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeasedBatch]: ...
     @_builtins.property
@@ -528,10 +531,11 @@ class MessagesReceived(_message.Message):
         queues: _abc.Iterable[Global___QueueName] | None = ...,
         lease_ms: _builtins.int = ...,
         batches: _abc.Iterable[_builtins.bytes] | None = ...,
+        left_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "lease_ms", b"lease_ms", "leased", b"leased", "queues", b"queues"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches", "lease_ms", b"lease_ms", "leased", b"leased", "left_ms", b"left_ms", "queues", b"queues"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
