@@ -76,6 +76,18 @@ class WorkDone:
             self._handed.setdefault(number, []).append(one)
         return one
 
+    def finished(self, handed: Handed, now: float) -> None:
+        """Take in that an acknowledgement was answered with yes."""
+        handed.open, handed.ended = False, now
+
+    def leased_after_end(self, number: int) -> str:
+        """Return what shows, so far, that a message was leased after it was finished, or ""."""
+        handed = self._handed.get(number, [])
+        acks = [each for each in handed if each.confirmed]
+        if any(_is_after(each, ack) for ack in acks for each in handed):
+            return "; ".join([f"record {number}", *map(str, handed)])
+        return ""
+
     def letter(self, value: bytes, attempts: int) -> None:
         """Take in a dead letter."""
         number = self._records.number_of(value)
@@ -121,7 +133,7 @@ class WorkDone:
             self._add("acknowledged with confirmation, and a dead letter all the same", story)
         if len(acks) > 1:
             self._add("acknowledged more than once, each confirmed", story)
-        if any(_is_after(each, ack) for ack in acks for each in handed):
+        if self.leased_after_end(number):
             self._add("again: leased after it was acknowledged with confirmation", story)
         if any(each.attempts > self._attempts_max for each in handed):
             self._add(f"leased more often than the {self._attempts_max} attempts", story)

@@ -34,7 +34,8 @@ class Work:
     def acked(self, number: int, attempts: int, asked: float, said: float) -> None:
         """Give it to a member that acknowledges it."""
         handed = self.handed(number, attempts, asked)
-        handed.said, handed.ended = said, said + 0.1
+        handed.said = said
+        self.done.finished(handed, said + 0.1)
 
     def letter(self, number: int, attempts: int = ATTEMPTS) -> None:
         self.done.letter(self.records.value(number), attempts)
@@ -90,7 +91,9 @@ def test_work_that_is_finished_twice(work: Work) -> None:
 
 def test_work_that_is_leased_again_after_its_end(work: Work) -> None:
     work.acked(0, 1, 1.0, 2.0)
+    assert not work.done.leased_after_end(0)
     work.handed(0, 1, 2.5)
+    assert work.done.leased_after_end(0)
     assert work.told == ["again"]
 
 

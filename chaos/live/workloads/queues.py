@@ -103,6 +103,12 @@ class QueueGroup:
         """Every record is kept, and every message is finished once."""
         return check_kept(self._records, logs[JOBS]) + self._work.check(logs[JOBS])
 
+    def heed(self, handed: Handed) -> None:
+        """Say at once what can be known at once; the rest is for the end."""
+        story = self._work.leased_after_end(handed.number)
+        if story:
+            self._world.saw(NAME, "a message that was finished was with somebody else", story)
+
     async def _read_letters(self, client: Client) -> None:
         try:
             async with client.reader(LETTERS, follow=False) as reader:
@@ -169,6 +175,7 @@ class _Member:
         for message in found:
             value = bytes(message.value or b"")
             handed = self._group._work.handed(value, message.attempts, asked, self._world.now())
+            self._group.heed(handed)
             task = asyncio.create_task(self._handle(message, handed))
             self._handlers.add(task)
             task.add_done_callback(self._handlers.discard)
@@ -208,8 +215,9 @@ class _Member:
             pass  # nobody knows
         else:
             if handed.open and not self._is_closing:
-                handed.open, handed.ended = False, world.now()
+                group._work.finished(handed, world.now())
                 group.acks += 1
+                group.heed(handed)
 
     def _try(self, handed: Handed) -> None:
         random = self._world.random
