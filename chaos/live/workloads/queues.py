@@ -37,7 +37,10 @@ POISON: Final = 40
 """One of so many messages is one that no handler can do."""
 FAILS: Final = 0.1
 REJECTS: Final = 0.01
-HANGS: Final = 0.01
+SLOW: Final = 50
+"""One of so many takes longer than its lease: the first to have it does not keep it, the second
+does, and is still at it when the first one says that it is done."""
+HANG_S: Final = (LEASE_S * 1.2, LEASE_S * 2.0)
 WORK_S: Final = (0.0, 0.05)
 LIFE_S: Final = (4.0, 12.0)
 POLL_S: Final = 0.5
@@ -196,13 +199,16 @@ class _Member:
 
     async def _handle(self, message: QueueMessage, handed: Handed) -> None:
         group, world = self._group, self._world
-        if world.random.random() < HANGS and not world.stopping.is_set():
-            await asyncio.sleep(LEASE_S * 2)  # nobody keeps the lease meanwhile
+        is_slow = handed.number % SLOW == 1 and not world.stopping.is_set()
+        keeps = message.attempts % 2 == 0
+        if is_slow and not keeps:
+            await world.rest(world.random.uniform(*HANG_S))
             if message.is_settled:
                 return  # given back as its consumer was closed
         try:
             async with message.process():
-                await asyncio.sleep(world.random.uniform(*WORK_S))
+                work_s = HANG_S if is_slow and keeps else WORK_S
+                await world.rest(world.random.uniform(*work_s))
                 self._try(handed)
                 handed.said = world.now()
                 handed.open = True  # until there is an answer
