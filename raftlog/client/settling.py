@@ -108,6 +108,7 @@ class Settling:
                     continue
                 if stale and (held.queue, held.offset) in stale:
                     future.set_exception(stale_lease(held, self._group))
+                    future.exception()  # nobody has to wait: for what keeps a lease nobody does
                 else:
                     future.set_result(None)
 
