@@ -28,7 +28,7 @@ LOOK_S: Final = (0.0, 0.5)
 """How long a checker looks into its records: time in which to die."""
 COMMITS: Final = 0.6
 LEFT: Final = 0.1
-UNSURE: Final = 0.1
+UNSURE: Final = 0.2
 """How often a checker does not know."""
 LIFE_S: Final = (4.0, 12.0)
 DYING_S: Final = 5.0
