@@ -140,6 +140,12 @@ ROWS: Final = (
         (at_most("p99_ms", 50, "ms"), at_most("restart_s", 5.0, "s")),
     ),
     Row(
+        "queue-style group: receive + ack of 100 B; 1000 sends/s to their handlers",
+        "queue",
+        {"size": 100, "in_flight": 1024, "batch": 64, "rate": 1_000},
+        (at_least("records_per_s", 20_000, "/s"), at_most("p50_ms", 5, "ms")),
+    ),
+    Row(
         "memory per node, idle",
         "memory",
         {},

@@ -31,6 +31,7 @@ QUICK: Lengths = {
     "rejoin": {"log_mib": 256, "duration_s": 5.0},
     "lag": {"duration_s": 5.0},
     "delayed": {"count": 50_000, "duration_s": 5.0},
+    "queue": {"count": 100_000, "duration_s": 5.0},
     "memory": {},
 }
 FULL: Lengths = {
@@ -42,6 +43,7 @@ FULL: Lengths = {
     "rejoin": {"log_mib": 1024, "duration_s": 20.0},
     "lag": {"duration_s": 20.0},
     "delayed": {"count": 1_000_000, "duration_s": 20.0},
+    "queue": {"count": 400_000, "duration_s": 20.0},
     "memory": {},
 }
 

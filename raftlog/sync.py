@@ -44,7 +44,7 @@ from raftlog.client.blocking_admin import (
     Transactions,
 )
 from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
-from raftlog.client.blocking_queues import QueueConsumer, QueueGroups
+from raftlog.client.blocking_queues import DeadLetters, QueueConsumer, QueueGroups
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
@@ -363,8 +363,13 @@ class Client(_Face[aio.Client]):
 
     @property
     def queue_groups(self) -> QueueGroups:
-        """Look at queue-style groups."""
+        """Open, describe and list queue-style groups, and decide about what is blocked."""
         return QueueGroups(self._thread, self._inner._queue_groups)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """List dead letters of queue-style groups, and send them again."""
+        return DeadLetters(self._thread, self._inner._dead_letters)
 
     @property
     def delayed(self) -> DelayedMessages:

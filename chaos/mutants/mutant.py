@@ -5,6 +5,15 @@ import msgspec
 Changes = tuple[tuple[str, str], ...]
 """Texts that occur once in a module, and what stands in their places."""
 
+_OF_LEASES = frozenset(
+    f"raftlog.{name}"
+    for name in (
+        *("broker.leasing", "broker.flights", "broker.queue_groups", "broker.dead_letters"),
+        *("broker.held", "broker.holding", "broker.finishers", "broker.sweeping"),
+        *("service.receiving", "service.leased_bodies", "service.fifo_keys", "service.burying"),
+    )
+)
+
 
 class Mutant(msgspec.Struct, frozen=True):
     """A bug: in which module, which text becomes which, and who sees it.
@@ -33,6 +42,11 @@ class Mutant(msgspec.Struct, frozen=True):
     def parts(self) -> dict[str, Changes]:
         """All its changes, by module."""
         return {self.module: self.changes, **dict(self.elsewhere)}
+
+    @property
+    def is_of_leases(self) -> bool:
+        """Whether it does nothing in a run without queue-style groups."""
+        return self.module in _OF_LEASES
 
     @property
     def is_of_broker(self) -> bool:

@@ -7,9 +7,6 @@ from chaos.mutants.mutant import Mutant
 _LEASING: Final = "raftlog.broker.leasing"
 _FLIGHTS: Final = "raftlog.broker.flights"
 _RECEIVING: Final = "raftlog.service.receiving"
-_LEASES: Final = ("tests/broker/test_leasing.py",)
-_FAILED: Final = ("tests/broker/test_failed_messages.py",)
-_RECEIVES: Final = ("tests/service/test_receiving.py",)
 
 QUEUE_MUTANTS: Final = (
     Mutant(
@@ -21,13 +18,11 @@ QUEUE_MUTANTS: Final = (
                 "                elif row.handle > 0:\n",
             ),
         ),
-        tests=_LEASES,
     ),
     Mutant(
         "lease asked for again is another one",
         _LEASING,
         (("        if held:  # asked again", "        if False:  # asked again"),),
-        tests=_LEASES,
     ),
     Mutant(
         "new leader ends leases at once (ruling 25)",
@@ -38,7 +33,6 @@ QUEUE_MUTANTS: Final = (
                 "        self.held_until_ms = now_ms\n",
             ),
         ),
-        tests=_LEASES,
         rulings=(25,),
     ),
     Mutant(
@@ -62,7 +56,7 @@ QUEUE_MUTANTS: Final = (
                 "        if self._by",
             ),
         ),
-        tests=_RECEIVES,
+        tests=("tests/service/test_receiving.py",),
     ),
     Mutant(
         "key goes on before its message is finished",
@@ -73,7 +67,6 @@ QUEUE_MUTANTS: Final = (
                 "        parks = False\n",
             ),
         ),
-        tests=_FAILED,
     ),
     Mutant(
         "expired lease is no attempt",
@@ -84,7 +77,6 @@ QUEUE_MUTANTS: Final = (
                 "1_000_000:\n            self._use_up(group, row, EXPIRED",
             ),
         ),
-        tests=_RECEIVES,
     ),
     Mutant(
         "message leased for nobody is kept",
@@ -95,6 +87,41 @@ QUEUE_MUTANTS: Final = (
                 "                    pass\n",
             ),
         ),
-        tests=_RECEIVES,
+        tests=("tests/service/test_receiving.py",),
+    ),
+    Mutant(
+        "dead letter leaves its message in flight",
+        "raftlog.broker.dead_letters",
+        (("        state.leasing.bury(group, row, state.log_time_ms)\n", ""),),
+    ),
+    Mutant(
+        "untried attempt is taken away twice",
+        _LEASING,
+        (
+            (
+                "                row.attempts -= 1\n",
+                "                row.attempts -= 2\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "message that is tried again loses its place in line",
+        _FLIGHTS,
+        (
+            (
+                "        self._take_out(key, row, stays_in_line=True)\n",
+                "        self._take_out(key, row)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "cursor passes over a message",
+        _LEASING,
+        (
+            (
+                "            self.unread.move(group, queue, at, offset)\n",
+                "            self.unread.move(group, queue, at, min(offset + 1, end))\n",
+            ),
+        ),
     ),
 )

@@ -9,6 +9,7 @@ from chaos.sim.consumers import QueueReader
 from chaos.sim.events import EventQueue
 from chaos.sim.facts import Facts
 from chaos.sim.group_members import GroupMember
+from chaos.sim.lease_clients import LeaseClients
 from chaos.sim.process import Process
 from chaos.sim.producers import IdempotentProducer, PlainProducer
 from chaos.sim.swarm import BrokerConfig
@@ -40,6 +41,10 @@ class BrokerClients:
             for group in config.groups
             for n in range(config.members)
         ]
+        self._leases: LeaseClients | None = None
+        if config.leases is not None:
+            parts = (queue, config, facts, process_of, nodes)
+            self._leases = LeaseClients(config.leases, *parts)
 
     @property
     def acks_after_heal(self) -> int:
@@ -55,14 +60,20 @@ class BrokerClients:
         for client in (*self._readers, *self._members):
             client.start()
         self._world.every(self._world.config.crashes_per_s, self._crash)
+        if self._leases is not None:
+            self._leases.start()
 
     def heal(self) -> None:
         """The faults are over, those of the way between clients and nodes too."""
         self._world.heal()
+        if self._leases is not None:
+            self._leases.heal()
 
     def stop(self) -> None:
         """Send nothing new; what is under way is settled, and groups read to the end."""
         self._world.stopped = True
+        if self._leases is not None:
+            self._leases.stop()
 
     def why_not_ended(self) -> str | None:
         """Return what is still under way after ``stop``, or None; then members stop, too."""
@@ -79,6 +90,8 @@ class BrokerClients:
                     committed = groups.committed.get((group, queue), 0)
                     if start < end and committed < end:
                         return f"{group} has committed {committed} of {end} in queue {queue}"
+        if self._leases is not None and (missing := self._leases.why_not_ended()) is not None:
+            return missing
         world.members_stopped = True
         return None
 

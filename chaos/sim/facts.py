@@ -25,6 +25,7 @@ from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
+from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.claims import (
@@ -36,6 +37,7 @@ from raftlog.broker.claims import (
     SeekGroup,
 )
 from raftlog.broker.commands import ENVELOPE, CommandType, decode
+from raftlog.broker.dead_letters import DEAD_LETTER_HEAD_BYTES, DeadLetterStored
 from raftlog.broker.delays import (
     DELAYED_HEADER_BYTES,
     CancelDelayed,
@@ -116,6 +118,7 @@ class Facts:
         self.deleted: set[int] = set()
         """Queues that are gone for ever."""
         self.marks: Final = marks
+        self.leases = LeaseFacts(marks, self.offsets.starts, self.deleted)
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
         """How long the ids of each queue are remembered, as topics are now."""
@@ -135,20 +138,21 @@ class Facts:
         body = entry.body
         self._log_time_ms = max(self._log_time_ms, ENVELOPE.unpack_from(body, 0)[2])
         self.ids.passes(self._log_time_ms, self._windows_ms)
+        self.leases.passes(entry.term, self._log_time_ms)
         self._deliver()
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
             is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
             if kind in _HEADERS:
                 self._says(body, position, _HEADERS[kind])
+            if kind in LEASE_KINDS:
+                self.leases.carried_out(kind, body[position : position + length], outcome)
             if isinstance(outcome, CommandRefused):
                 self.marks[f"refused: {outcome.error.code}"] += 1
             elif is_append:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
-            elif isinstance(outcome, Delayed):
-                self._hidden(entry, position, length, outcome)
-            elif isinstance(outcome, Relocated):
-                self._relocated(entry, position, length, outcome)
+            elif isinstance(outcome, Delayed | Relocated | DeadLetterStored):
+                self._held(entry, position, length, outcome)
             elif isinstance(outcome, ProducerBegun):
                 self.sequences.begun(outcome.producer)
             elif kind in _COMMANDS:
@@ -160,6 +164,22 @@ class Facts:
                     self._cancelled(command, outcome.how)
                 else:
                     self._carried_out(command, outcome)
+
+    def _held(
+        self,
+        entry: Entry,
+        position: int,
+        length: int,
+        outcome: Delayed | Relocated | DeadLetterStored,
+    ) -> None:
+        """Take in a command that holds batches, and is no plain append."""
+        match outcome:
+            case Delayed():
+                self._hidden(entry, position, length, outcome)
+            case Relocated():
+                self._relocated(entry, position, length, outcome)
+            case _:
+                self._letter(entry, position, length, outcome)
 
     def _deliver(self) -> None:
         """Take in what an entry's log time makes visible, before its commands."""
@@ -210,11 +230,22 @@ class Facts:
         self.offsets.stored(queue, base_offset, batch.count)
         for number, value in enumerate(Batch(batch.data).value_views()):
             self.sends.stored(bytes(value), queue, base_offset + number)
+        self.leases.stored(queue, base_offset, batch.data)
         stored = StoredBatch(
             *(base_offset, batch.count, self._log_time_ms, batch.index, batch.position),
             batch.data,
         )
         self.reads.stored(queue, stored)
+
+    def _letter(self, entry: Entry, position: int, length: int, outcome: DeadLetterStored) -> None:
+        """Take in what is a copy of another record, in a topic that the first one makes."""
+        if outcome.queue not in self.offsets.ends:
+            self.offsets.opened(outcome.queue)
+        batch = self.leases.letter(bytes(entry.body[position : position + length]))
+        self.offsets.stored(outcome.queue, outcome.offset, 1)
+        place = position + DEAD_LETTER_HEAD_BYTES
+        stored = StoredBatch(outcome.offset, 1, self._log_time_ms, entry.index, place, batch)
+        self.reads.stored(outcome.queue, stored)
 
     def _hidden(self, entry: Entry, position: int, length: int, outcome: Delayed) -> None:
         queue = _QUEUE.unpack_from(entry.body, position)[0]
@@ -292,6 +323,7 @@ class Facts:
             case DeleteGroup(group=group), GroupDeleted():
                 self.marks["groups deleted"] += 1
                 groups.forgotten(group)
+                self.leases.deleted(group)
             case ClaimQueue(), QueueClaimed(committed=committed):
                 self.marks["claims"] += 1
                 groups.claimed(
@@ -323,10 +355,16 @@ class Facts:
         self.marks["starts moved"] += 1
         if isinstance(command, MoveConsumed):
             before = self.offsets.starts[queue]
-            check_consumed(queue, before, start, self.groups.of_queue(queue))
+            of_queue = {**self.groups.of_queue(queue), **self.leases.of_queue(queue)}
+            check_consumed(queue, before, start, of_queue)
             self.marks["consumed and forgotten"] += start > before
+        self.leases.moved(queue, start, self._retention_of(queue))
         self.offsets.moved(queue, start)
         self.groups.starts(queue, start)
+
+    def _retention_of(self, queue: int) -> int:
+        topics = (topic for topic in self.topics.values() if queue in topic.queues)
+        return next((topic.settings.retention_ms for topic in topics), 0)
 
     def _trimmed(self, outcome: object) -> None:
         assert isinstance(outcome, LogTrimmed | TrimRefused), f"a trim has the outcome {outcome!r}"

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
-from raftlog.broker import index, table
+from raftlog.broker import index, leasing, table
 from raftlog.node import yielding
 from raftlog.service import relocating, snapshot
 
@@ -50,4 +50,6 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (relocating, "OLD_MS", 1_000),
             (relocating, "LONG_MS", 4_000),
         ]
+    if config is not None and config.leases is not None:
+        limits.append((leasing, "LEASE_GRACE_MS_MIN", config.leases.grace_ms))
     return limits

@@ -56,6 +56,7 @@ class OldBackups(Striker):
             self._backup = None
             self.note("old backups put back")
             self.cluster.end(machine, self.random.choice(list(CrashKind)))
+            machine.put_back_as = machine.id
             self.cluster.put_back(machine, backup.disk, backup.durable)
             self.cluster.restart_later(machine)
 

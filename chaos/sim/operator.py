@@ -124,9 +124,13 @@ class Operator:
         leader.life.call_soon(carry_out)
 
     def _may_ask(self, leader: Process, change: MemberChange) -> bool:
-        """Whether a person would: who takes a voter away while another is gone has too few."""
+        """Whether a person would: who takes a voter away while another is gone has too few.
+
+        Who goes on with an old copy may be found out any time, and is another one then.
+        """
         members = leader.replica.membership
-        here = set(self._cluster.replicas)
+        machines = self._cluster.machines.values()
+        here = {each.id for each in machines if each.id != each.put_back_as}
         gone = {each.node for each in (*members.voters, *members.outgoing) if each not in here}
         return not gone or change.node in gone or not isinstance(change, Demote | Remove | Replace)
 

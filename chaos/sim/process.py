@@ -266,6 +266,8 @@ class Machine:
         self.clock = clock
         self.process: Process | None = None
         self.stays_down = False
+        self.put_back_as: ReplicaId | None = None
+        """Which replica it was when an old copy of its directory was put back."""
         self.restart_due = False
         self.space = NodeSpace()
         """How full the disk is, as its node has seen: the computer's, for short."""

@@ -13,6 +13,7 @@ import msgspec
 
 from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
+from chaos.sim.lease_work import LeaseWork, draw_work
 from chaos.sim.network import NetworkConfig
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
@@ -101,6 +102,8 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     """How each group shares its queues out; none: by range."""
     static_members: int = 0
     """So many members of each group have a fixed name."""
+    leases: LeaseWork | None = None
+    """What queue-style groups do; None: there are none."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -148,7 +151,12 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    return _with_ids(_with_leases(_with_trims(_with_os_cache(_draw_config(seed)))))
+    config = _with_ids(_with_leases(_with_trims(_with_os_cache(_draw_config(seed)))))
+    if config.broker is None:
+        return config
+    work = draw_work(seed, 4 if is_big(seed) else 1)
+    broker = msgspec.structs.replace(config.broker, leases=work)
+    return msgspec.structs.replace(config, broker=broker)
 
 
 def _with_ids(config: SeedConfig) -> SeedConfig:

@@ -356,9 +356,9 @@ class Leasing:
         key = (group.number, command.queue, command.offset)
         row = self.flights.get(key)
         decided = BLOCKED - command.verdict
-        if self.finishers.was(key, decided) if row is None else row.given_back_by == decided:
-            return Settled()  # asked again
         if row is None or row.handle != BLOCKED:
+            if self.finishers.was(key, decided) if row is None else row.given_back_by == decided:
+                return Settled()  # asked again
             raise StaleLease(
                 f"message {command.offset} of queue {command.queue} is not blocked in group "
                 f"{group.name!r}"

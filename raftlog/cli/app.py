@@ -15,6 +15,7 @@ from raftlog.cli import (
     bench,
     cluster,
     config,
+    dead_letters,
     delayed,
     dev,
     group,
@@ -24,7 +25,9 @@ from raftlog.cli import (
     member,
     node,
     pub,
+    queue_group,
     quota,
+    receive,
     search,
     sub,
     topic,
@@ -44,6 +47,9 @@ app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
 app.command()(search.search)
+app.add_typer(queue_group.app, name="queue-group")
+app.command()(receive.receive)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(delayed.app, name="delayed")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")

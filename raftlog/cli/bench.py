@@ -183,6 +183,33 @@ def delayed(
     _run("delayed", output, size=size, count=pending, rate=rate, duration_s=duration)
 
 
+@app.command()
+def queue(
+    size: Size = 100,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="Messages that are handled at once.")
+    ] = 1_024,
+    batch: Annotated[int, typer.Option(min=1, help="Records in a batch of the filling.")] = 64,
+    count: Annotated[int, typer.Option(min=1, help="Messages to drain.")] = 200_000,
+    rate: Annotated[int, typer.Option(min=1, help="Sends a second, then.")] = 1_000,
+    duration: Annotated[float, typer.Option(min=1, help="Seconds of these.")] = 20.0,
+    connect: Connect = "",
+    output: Shown = Output.TABLE,
+) -> None:
+    """Lease and acknowledge messages one by one; then the time from a send to its handler."""
+    _run(
+        "queue",
+        output,
+        size=size,
+        in_flight=in_flight,
+        batch=batch,
+        count=count,
+        rate=rate,
+        duration_s=duration,
+        connect=_addresses(connect),
+    )
+
+
 def _addresses(connect: str) -> tuple[str, ...]:
     """Read ``--connect``; without it the bench starts a cluster of its own."""
     return find_seeds(connect).addresses if connect else ()

@@ -145,6 +145,11 @@ def _kind(value: object) -> str:
 
 def record_line(record: Fields) -> bytes:
     """Write one record as a line."""
+    return msgspec.json.encode(record_data(record)) + b"\n"
+
+
+def record_data(record: Fields) -> dict[str, object]:
+    """Return a record as JSON shows it."""
     found: dict[str, object] = {
         "topic": record.topic,
         "queue": record.queue,
@@ -159,7 +164,7 @@ def record_line(record: Fields) -> bytes:
         found["tag"] = record.tag
     if record.id is not None:
         found["id"] = record.id
-    return msgspec.json.encode(found) + b"\n"
+    return found
 
 
 def _put(found: dict[str, object], name: str, value: bytes | None) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
+from raftlog.client.dead_letters import DeadLetters
 from raftlog.client.groups import Groups
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
@@ -25,6 +26,7 @@ class Administration:
         self._delayed = DelayedMessages(asker, catalog)
         self._quotas = Quotas(asker)
         self._queue_groups = QueueGroups(asker)
+        self._dead_letters = DeadLetters(asker, catalog, self._queue_groups)
         self._messages = Messages(asker)
         self._transactions = Transactions(asker)
 
@@ -46,9 +48,15 @@ class Administration:
 
     @property
     def queue_groups(self) -> QueueGroups:
-        """Look at queue-style groups."""
+        """Open, describe and list queue-style groups, and decide about what is blocked."""
         self._check()
         return self._queue_groups
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """List dead letters of queue-style groups, and send them again."""
+        self._check()
+        return self._dead_letters
 
     @property
     def delayed(self) -> DelayedMessages:

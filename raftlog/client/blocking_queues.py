@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from raftlog.client import dead_letters as aio_letters
 from raftlog.client import queue_consumer as aio
 from raftlog.client import queue_groups as aio_groups
 from raftlog.client import queue_message as aio_message
@@ -18,7 +19,18 @@ from raftlog.client.receipts import Message
 class QueueGroups(Face[aio_groups.QueueGroups]):
     """The queue-style groups of a cluster."""
 
+    open = blocking(aio_groups.QueueGroups.open)
     describe = blocking(aio_groups.QueueGroups.describe)
+    list = blocking(aio_groups.QueueGroups.list)
+    in_flight = blocking(aio_groups.QueueGroups.in_flight)
+    decide = blocking(aio_groups.QueueGroups.decide)
+
+
+class DeadLetters(Face[aio_letters.DeadLetters]):
+    """The dead letters of a cluster's queue-style groups."""
+
+    list = blocking(aio_letters.DeadLetters.list)
+    resend = blocking(aio_letters.DeadLetters.resend)
 
 
 class QueueMessage(Face[aio_message.QueueMessage]):

@@ -230,7 +230,7 @@ class ReceiveService:
 
     def _wake(self, names: set[str]) -> None:
         self._time.note()
-        for name in names & self._lines.keys():
+        for name in sorted(names & self._lines.keys()):  # whoever repeats a run gets the same
             line = self._lines[name]
             line.pause_until_ns = 0
             self._serve(name, line)

@@ -12,7 +12,7 @@ from raftlog.base.ids import Offset
 from raftlog.base.limits import FINISHERS_KNOWN_MS
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import DeadLetterStored
-from raftlog.broker.flights import BLOCKED, PARKED
+from raftlog.broker.flights import BLOCKED, PARKED, WAITING
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -228,3 +228,15 @@ def test_a_decision_may_be_sent_again(verdict: Verdict) -> None:
         verdict == Verdict.SKIP,
         verdict == Verdict.DEAD_LETTER,
     )
+
+
+def test_what_is_blocked_again_is_decided_again() -> None:
+    """The same verdict is a new one then, not the old one asked again (seed 95)."""
+    queue = Queue(1, attempts_max=1, poison=int(Poison.BLOCK))
+    decide = DecideBlocked(GROUP, FIRST, 0, Verdict.RETRY)
+    for handle in (A, B, A):
+        assert queue.lease(handle) == [0]
+        queue.pass_ms(60_000)
+        assert queue.state_of(0) == BLOCKED
+        assert queue(decide) == Settled()
+        assert queue.state_of(0) == WAITING

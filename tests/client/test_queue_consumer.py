@@ -6,6 +6,7 @@ import pytest
 
 from raftlog.base.errors import BadDelay, BadRequest, GroupStyle, StaleLease, Throttled
 from raftlog.broker.lease_commands import ReturnMessages
+from raftlog.client import queue_groups
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import HandlerEvent
 from raftlog.client.queue_message import QueueMessage, Reject, Retry
@@ -253,5 +254,39 @@ def test_mistakes_are_typed() -> None:
                 with pytest.raises(BadRequest):
                     await consumer.receive(0)
                 await message.ack()
+
+    asyncio.run(run())
+
+
+def test_what_is_in_flight_is_told_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, in order; and what is blocked goes on as somebody decides."""
+    monkeypatch.setattr(queue_groups, "PAGE", 2)
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            groups = client.queue_groups
+            made = await groups.open("work", "orders", lease=20, attempts=1, on_poison="block")
+            assert (made.settings.attempts, made.settings.on_poison) == (1, "block")
+            await send(client, *(b"%d" % n for n in range(5)))
+            assert [each.unread for each in await groups.list()] == [5]
+            async with client.queue_consumer("work") as consumer:
+                got = await consumer.receive(5)
+                await got[1].reject("no")
+                found = await groups.in_flight("work")
+                assert [each.offset for each in found] == [0, 1, 2, 3, 4]
+                assert [each.offset for each in await groups.in_flight("work", limit=3)] == [
+                    0,
+                    1,
+                    2,
+                ]
+                [blocked] = await groups.in_flight("work", blocked=True)
+                assert (blocked.offset, blocked.state, blocked.reason) == (1, "blocked", "no")
+                await groups.decide("work", "orders", 0, 1, "retry")
+                [again] = await consumer.receive(5)
+                assert (again.value, again.attempts) == (b"1", 1)
+                with pytest.raises(StaleLease, match="is not blocked"):
+                    await groups.decide("work", "orders", 0, 1, "skip")
+                with pytest.raises(BadRequest, match="has 1 queues"):
+                    await groups.decide("work", "orders", 7, 1, "skip")
 
     asyncio.run(run())

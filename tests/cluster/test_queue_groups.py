@@ -51,8 +51,11 @@ async def test_each_message_ends_in_one_place_whoever_leads(tmp_path: Path) -> N
             await consumer.aclose()
             await working
         found = await client.queue_groups.describe("work")
+        again = await client.dead_letters.resend("work")
+        pending = await client.dead_letters.list("work", pending=True)
 
     assert set(done) | set(refused) == {b"%d" % number for number in range(COUNT)}
     assert set(done.values()) == set(refused.values()) == {1}, (done, refused)
     assert letters == refused
     assert (found.in_flight, found.unread, found.dead_letters) == (0, 0, COUNT // 10)
+    assert (again.count, again.failed, pending) == (COUNT // 10, (), [])

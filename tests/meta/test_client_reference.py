@@ -11,6 +11,7 @@ import pytest
 from raftlog import BatchReceipt, Client, DelayedReceipt, Message, Receipt, Record, StoredBatch
 from raftlog.client.checking import UndecidedMessage
 from raftlog.client.consumer import Consumer
+from raftlog.client.dead_letters import DeadLetters
 from raftlog.client.groups import Groups
 from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.later import DelayedMessages
@@ -35,6 +36,7 @@ CLASSES: Final = (
     Consumer,
     QueueMessage,
     QueueGroups,
+    DeadLetters,
     Reader,
     Topics,
     Groups,

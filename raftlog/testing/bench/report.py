@@ -8,7 +8,16 @@ from raftlog.base.errors import Refused
 from raftlog.base.limits import BATCH_RECORDS_MAX, QUEUES_MAX
 
 Scenario = Literal[
-    "send", "consume", "embedded", "failover", "restart", "rejoin", "lag", "delayed", "memory"
+    "send",
+    "consume",
+    "embedded",
+    "failover",
+    "restart",
+    "rejoin",
+    "lag",
+    "delayed",
+    "queue",
+    "memory",
 ]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 
@@ -24,12 +33,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             producer's own choice.
         duration_s: Seconds that are measured (0: the scenario's own measure).
         count: Records or batches to send, leaders to kill; 0: by time. Of ``delayed``: what is
-            pending meanwhile.
+            pending meanwhile; of ``queue``: messages to drain.
         connect: Client addresses of a running cluster; none: three own processes.
         mode: How the leader is lost: ``kill`` or ``cut``.
         source: Where a consumer's records come from: ``memory`` or ``disk``.
         log_mib: Size of the log of ``restart``, ``rejoin`` and of ``consume`` from disk.
-        rate: Sends a second while a node joins anew or lags, or deliveries of ``delayed``.
+        rate: Sends a second while a node joins anew or lags, or of ``queue``; deliveries of
+            ``delayed``.
     """
 
     size: int = 100

@@ -6,6 +6,7 @@ from raftlog.testing.bench.delaying import run_delayed
 from raftlog.testing.bench.embedded import run_embedded
 from raftlog.testing.bench.failover import run_failover
 from raftlog.testing.bench.lagging import run_lag
+from raftlog.testing.bench.leasing import run_queue
 from raftlog.testing.bench.pace import Say
 from raftlog.testing.bench.rejoining import run_rejoin
 from raftlog.testing.bench.report import SCENARIOS, Options, Report
@@ -21,6 +22,7 @@ ON_A_CLUSTER = {
     "rejoin": run_rejoin,
     "lag": run_lag,
     "delayed": run_delayed,
+    "queue": run_queue,
     "memory": run_memory,
 }
 OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "lag", "delayed", "memory"})

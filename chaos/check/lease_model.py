@@ -1,0 +1,94 @@
+"""What queue-style groups have leased, as the committed log says: the model that checks share.
+
+Told of commands in the order of the log. Two things happen without a command: a lease ends at
+its time, and a message whose attempts are used up then is passed over, dead or blocked. An
+entry does only so much of that, so here a lease whose time has come *may* have ended.
+"""
+
+from enum import Enum
+
+import msgspec
+
+Place = tuple[int, int]
+"""Queue and offset."""
+
+
+class Poison(Enum):
+    """What becomes of a message whose attempts are used up."""
+
+    LETTER = 0
+    SKIP = 1
+    BLOCK = 2
+
+
+class Standing(Enum):
+    """Where a message is that was leased once."""
+
+    LEASED = "leased"
+    WAITING = "waiting"
+    DEAD = "dead"
+    BLOCKED = "blocked"
+    ACKED = "acked"
+    LETTER = "a dead letter"
+    SKIPPED = "skipped"
+
+
+ENDS = frozenset({Standing.ACKED, Standing.LETTER, Standing.SKIPPED})
+USED_UP = {
+    Poison.LETTER: Standing.DEAD,
+    Poison.SKIP: Standing.SKIPPED,
+    Poison.BLOCK: Standing.BLOCKED,
+}
+
+
+class LeasedMessage(msgspec.Struct):
+    """A message that was leased once."""
+
+    standing: Standing
+    handle: int
+    """Who has it, or had it last."""
+    attempts: int
+    due_ms: int
+    """When its lease ends, or its wait."""
+    given_back_by: int = 0
+    """Who has given it back last."""
+    verdict: int = -1
+    """What somebody decided when it was blocked, until it is leased again."""
+
+
+class LeasedGroup(msgspec.Struct):
+    """A group: what holds for it, and its messages."""
+
+    number: int
+    attempts_max: int
+    retry_ms: tuple[int, ...]
+    poison: Poison
+    fifo: bool
+    topics: tuple[str, ...]
+    lease_ms: int = 30_000
+    messages: dict[Place, LeasedMessage] = {}
+
+    def may_have_ended(self, message: LeasedMessage, expiry_ms: int) -> bool:
+        """Whether a lease's time has come; ``expiry_ms``: until then leases ended."""
+        return message.standing is Standing.LEASED and message.due_ms <= expiry_ms
+
+    def may_be_used_up(self, message: LeasedMessage, expiry_ms: int) -> bool:
+        """Whether its last attempt's time has come."""
+        is_last = message.attempts >= self.attempts_max
+        return is_last and self.may_have_ended(message, expiry_ms)
+
+    def holds(self, expiry_ms: int) -> bool:
+        """Whether something is leased for certain."""
+        return any(
+            message.standing is Standing.LEASED and message.due_ms > expiry_ms
+            for message in self.messages.values()
+        )
+
+    def is_done(self, place: Place, expiry_ms: int) -> bool:
+        """Whether a message is finished, in one way or another."""
+        message = self.messages.get(place)
+        if message is None:
+            return False
+        if message.standing in ENDS:
+            return True
+        return self.poison is Poison.SKIP and self.may_be_used_up(message, expiry_ms)

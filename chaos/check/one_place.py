@@ -1,0 +1,73 @@
+"""A message ends in one place: acknowledged, a dead letter, or passed over; or it is not ended.
+
+What is ended is never leased again, and nothing becomes two letters. In the end a group that
+works has ended all that was sent and not forgotten by retention.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from chaos.check.lease_model import ENDS, LeasedGroup, Place, Standing
+from chaos.check.violation import Violation
+
+NAME: Final = "one_place"
+
+
+def check_not_ended(group: LeasedGroup, place: Place, what: str) -> None:
+    """Check that a message is not ended before it is leased, or becomes a letter.
+
+    Raises:
+        Violation: It is.
+    """
+    message = group.messages.get(place)
+    if message is not None and message.standing in ENDS:
+        raise Violation(NAME, f"{place} is {what} after it was {message.standing.value}")
+
+
+def check_letter(place: Place, sent: bytes | None, letter: bytes | None) -> None:
+    """Check that a letter has what was sent.
+
+    Raises:
+        Violation: It has something else.
+    """
+    if sent != letter:
+        raise Violation(NAME, f"the letter of {place} has {letter!r}, not {sent!r}")
+
+
+def check_acked(group: LeasedGroup, place: Place, *, is_there: bool, expiry_ms: int) -> None:
+    """Check that what somebody was told to be done with is.
+
+    Raises:
+        Violation: It is not, and may be leased again.
+    """
+    if is_there and not group.is_done(place, expiry_ms):
+        raise Violation(NAME, f"{place} is acked and is {group.messages.get(place)}")
+
+
+def undone(group: LeasedGroup, places: Iterable[Place], expiry_ms: int) -> list[Place]:
+    """Return what is not ended."""
+    return [place for place in places if not group.is_done(place, expiry_ms)]
+
+
+def check_rows(node: str, rows: set[Place], group: LeasedGroup) -> None:
+    """Check that a replica has nothing in flight that is ended.
+
+    Raises:
+        Violation: It has: it would lease it again.
+    """
+    for place in sorted(rows):
+        message = group.messages.get(place)
+        if message is not None and message.standing in ENDS:
+            raise Violation(NAME, f"{node} has {place} in flight, which is {message}")
+
+
+def check_counts(node: str, name: str, letters: int, group: LeasedGroup) -> None:
+    """Check that a replica has counted the letters that there are.
+
+    Raises:
+        Violation: It has counted others.
+    """
+    messages = group.messages.values()
+    stored = sum(message.standing is Standing.LETTER for message in messages)
+    if letters != stored:
+        raise Violation(NAME, f"{node} has {letters} dead letters of {name}; there are {stored}")

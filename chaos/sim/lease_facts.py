@@ -1,0 +1,355 @@
+"""What the committed log says about queue-style groups, told to their invariants."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from chaos.check.attempts_counted import check_attempts, check_used_up
+from chaos.check.held_by_flight import check_kept
+from chaos.check.key_order import check_order
+from chaos.check.lease_model import (
+    USED_UP,
+    LeasedGroup,
+    LeasedMessage,
+    Place,
+    Poison,
+    Standing,
+)
+from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
+from chaos.check.one_place import check_acked, check_letter, check_not_ended, undone
+from raftlog.base.errors import StaleLease
+from raftlog.broker import leasing
+from raftlog.broker.commands import CommandType
+from raftlog.broker.dead_letters import DEAD_LETTER_HEAD_BYTES
+from raftlog.broker.lease_commands import (
+    SCHEDULE,
+    AckMessages,
+    DecideBlocked,
+    ExtendLeases,
+    GiveBack,
+    Leased,
+    ReceiveMessages,
+    ReturnMessages,
+    Settled,
+    Verdict,
+)
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.topics import DEFAULT_RETENTION_MS
+from raftlog.wire.batch import Batch, Record
+
+_COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
+    int(kind): msgspec.msgpack.Decoder(command)
+    for kind, command in (
+        (CommandType.OPEN_QUEUE_GROUP, OpenQueueGroup),
+        (CommandType.RECEIVE_MESSAGES, ReceiveMessages),
+        (CommandType.ACK_MESSAGES, AckMessages),
+        (CommandType.EXTEND_LEASES, ExtendLeases),
+        (CommandType.RETURN_MESSAGES, ReturnMessages),
+        (CommandType.DECIDE_BLOCKED, DecideBlocked),
+    )
+}
+LEASE_KINDS: Final = frozenset(_COMMANDS)
+
+
+class LeaseFacts:
+    """The queue-style groups of one run."""
+
+    def __init__(self, marks: Counter[str], starts: Mapping[int, int], deleted: set[int]) -> None:
+        self.groups: Final[dict[str, LeasedGroup]] = {}
+        self.records: Final[dict[Place, Record]] = {}
+        """What lies where, in the queues that such groups read."""
+        self._keys: Final[dict[tuple[int, bytes], list[int]]] = {}
+        self._marks: Final = marks
+        self._starts: Final = starts
+        self._deleted: Final = deleted
+        self._term = self._now_ms = self._held_until_ms = 0
+        self.is_watching = False
+        """Whether there are such groups in this run."""
+        self.expiry_ms = 0
+        """Leases that were to end until then may have ended."""
+
+    def passes(self, term: int, now_ms: int) -> None:
+        """Take in that an entry begins."""
+        self._now_ms = now_ms
+        if term != self._term:
+            if self._term:
+                self._held_until_ms = now_ms + self._grace_ms()
+            self._term = term
+        if now_ms >= self._held_until_ms:
+            self.expiry_ms = now_ms
+
+    def _grace_ms(self) -> int:
+        """Return how long a new leader lets no lease end: a whole one, within bounds."""
+        held = (each.lease_ms for each in self.groups.values() if each.holds(self.expiry_ms))
+        least_ms, most_ms = leasing.LEASE_GRACE_MS_MIN, leasing.LEASE_GRACE_MS_MAX
+        return min(max(least_ms, *held, 0), most_ms)
+
+    def stored(self, queue: int, base_offset: int, data: bytes) -> None:
+        """Take in the next records of a queue."""
+        if not self.is_watching:
+            return
+        for number, record in enumerate(Batch(data).records()):
+            self.records[queue, base_offset + number] = record
+            if record.key is not None:
+                self._keys.setdefault((queue, record.key), []).append(base_offset + number)
+
+    def is_there(self, place: Place) -> bool:
+        """Whether a message is neither forgotten by retention nor of a queue that is gone."""
+        queue, offset = place
+        return queue not in self._deleted and offset >= self._starts.get(queue, 0)
+
+    # -- in the order of the log
+
+    def carried_out(self, kind: int, body: memoryview, outcome: object) -> None:
+        """Take in a command and what became of it.
+
+        Raises:
+            Violation: An invariant is broken.
+        """
+        command = _COMMANDS[kind].decode(body)
+        if isinstance(outcome, CommandRefused):
+            if isinstance(outcome.error, StaleLease):
+                self._refused(command)
+            return
+        match command, outcome:
+            case OpenQueueGroup(), QueueGroup():
+                self._opened(outcome)
+            case ReceiveMessages(), Leased():
+                self._leased(command, outcome)
+            case AckMessages(), Settled():
+                self._settled(command, outcome, "acked", self._acked)
+            case ReturnMessages(), Settled():
+                self._settled(
+                    command, outcome, "given back", lambda *of: self._returned(command, *of)
+                )
+            case ExtendLeases(), Settled():
+                self._settled(
+                    command, outcome, "extended", lambda *of: self._extended(command, *of)
+                )
+            case DecideBlocked(), Settled():
+                self._decided(command)
+            case _:
+                raise AssertionError(f"{command!r} has the outcome {outcome!r}")
+
+    def deleted(self, name: str) -> None:
+        """Take in that a group is gone."""
+        self._marks["queue groups deleted"] += self.groups.pop(name, None) is not None
+
+    def letter(self, command: bytes) -> bytes:
+        """Take in that a dead letter is stored; return its batch."""
+        group_number = int.from_bytes(command[:8], "little")
+        place = int.from_bytes(command[8:12], "little"), int.from_bytes(command[12:20], "little")
+        batch = command[DEAD_LETTER_HEAD_BYTES:]
+        group = next(each for each in self.groups.values() if each.number == group_number)
+        check_not_ended(group, place, "made a dead letter")
+        message = group.messages[place]
+        if message.standing is not Standing.DEAD:
+            check_used_up(group, place, self.expiry_ms)
+        [record] = Batch(batch).records()
+        check_letter(place, self.records[place].value, record.value)
+        message.standing = Standing.LETTER
+        self._marks["dead letters"] += 1
+        return batch
+
+    def moved(self, queue: int, start: int, retention_ms: int) -> None:
+        """Take in that a queue is to begin at ``start``.
+
+        Raises:
+            Violation: Something before that is needed.
+        """
+        for group in self.groups.values():
+            check_kept(
+                *(group, queue, start),
+                kept_ms=retention_ms or DEFAULT_RETENTION_MS,
+                now_ms=self._now_ms,
+                expiry_ms=self.expiry_ms,
+            )
+
+    def of_queue(self, queue: int) -> dict[str, int]:
+        """Return up to where each group that has leased of a queue has ended it."""
+        found: dict[str, int] = {}
+        for name, group in self.groups.items():
+            offset = self._starts.get(queue, 0)
+            if any(of == queue for of, _ in group.messages):
+                while group.is_done((queue, offset), self.expiry_ms):
+                    offset += 1
+                found[name] = offset
+        return found
+
+    # -- as clients see it
+
+    def told_acked(self, name: str, place: Place) -> None:
+        """Take in that somebody was told to be done with a message."""
+        group = self.groups.get(name)
+        if group is not None and place in group.messages:
+            check_acked(group, place, is_there=self.is_there(place), expiry_ms=self.expiry_ms)
+
+    def undone(self, name: str, queues: Mapping[int, tuple[int, int]]) -> list[Place]:
+        """Return what a group has not ended, of queues with their bounds."""
+        group = self.groups.get(name)
+        places = [
+            (queue, offset)
+            for queue, (start, end) in queues.items()
+            for offset in range(start, end)
+        ]
+        return places if group is None else undone(group, places, self.expiry_ms)
+
+    # -- inside
+
+    def _opened(self, row: QueueGroup) -> None:
+        known = self.groups.get(row.name)
+        settings = row.settings
+        messages = {} if known is None or known.number != row.number else known.messages
+        self.groups[row.name] = LeasedGroup(
+            *(row.number, settings.attempts_max, settings.retry_ms, Poison(settings.poison)),
+            *(settings.fifo, row.topics, settings.lease_ms, messages),
+        )
+
+    def _leased(self, command: ReceiveMessages, outcome: Leased) -> None:
+        group, handle = self.groups[command.group], command.handle
+        self._check_again(group, handle, {(queue, at) for queue, at, _ in outcome.messages})
+        for queue, offset, attempts in outcome.messages:
+            place = (queue, offset)
+            message = group.messages.get(place)
+            if (
+                message is not None
+                and message.standing is Standing.LEASED
+                and (message.handle, message.attempts) == (handle, attempts)
+            ):
+                self._marks["leases asked for again"] += 1
+                continue
+            check_not_ended(group, place, "leased")
+            check_lease(
+                *(group, place, handle),
+                is_there=self.is_there(place),
+                now_ms=self._now_ms,
+                expiry_ms=self.expiry_ms,
+            )
+            check_attempts(group, place, attempts)
+            key = self.records[place].key
+            if key is not None:
+                earlier = self._keys[queue, key]
+                start = self._starts.get(queue, 0)
+                check_order(group, place, (at for at in earlier if at >= start), self.expiry_ms)
+            self._marks["leases"] += 1
+            self._marks["leases after others"] += attempts > 1
+            group.messages[place] = LeasedMessage(
+                *(Standing.LEASED, handle, attempts, outcome.due_ms),
+                given_back_by=0 if message is None else message.given_back_by,
+            )
+
+    def _check_again(self, group: LeasedGroup, handle: int, got: set[Place]) -> None:
+        mine = {
+            place: group.may_have_ended(message, self.expiry_ms)
+            for place, message in group.messages.items()
+            if message.standing is Standing.LEASED and message.handle == handle
+        }
+        unclear = {place for place, ended in mine.items() if ended or not self.is_there(place)}
+        held = mine.keys() - unclear
+        if held:
+            check_again(handle, held, got - unclear)
+
+    def _refused(self, command: msgspec.Struct) -> None:
+        if isinstance(command, AckMessages | ReturnMessages | ExtendLeases):
+            group = self.groups.get(command.group)
+            for handle, queue, offsets in command.names if group is not None else ():
+                for offset in offsets:
+                    is_ack = isinstance(command, AckMessages)
+                    self._stale(command.group, handle, (queue, offset), is_ack=is_ack)
+
+    def _stale(self, name: str, handle: int, place: Place, *, is_ack: bool) -> None:
+        self._marks["stale leases"] += 1
+        there = self.is_there(place)
+        group = self.groups[name]
+        check_stale(
+            *(group, place, handle), is_there=there, expiry_ms=self.expiry_ms, is_ack=is_ack
+        )
+        message = group.messages.get(place)
+        if (
+            message is not None
+            and message.handle == handle
+            and group.may_have_ended(message, self.expiry_ms)
+        ):
+            self._expire(group, message)
+
+    def _expire(self, group: LeasedGroup, message: LeasedMessage) -> None:
+        """The lease has ended: that is certain now."""
+        used_up = message.attempts >= group.attempts_max
+        message.standing = USED_UP[group.poison] if used_up else Standing.WAITING
+
+    def _settled(
+        self,
+        command: AckMessages | ReturnMessages | ExtendLeases,
+        outcome: Settled,
+        what: str,
+        settle: Callable[[LeasedGroup, LeasedMessage], None],
+    ) -> None:
+        group = self.groups[command.group]
+        for handle, queue, offsets in command.names:
+            for offset in offsets:
+                place = (queue, offset)
+                if place in outcome.stale:
+                    is_ack = isinstance(command, AckMessages)
+                    self._stale(command.group, handle, place, is_ack=is_ack)
+                    continue
+                if not self.is_there(place):
+                    continue
+                check_settled(
+                    *(group, place, handle, what),
+                    again=isinstance(command, ReturnMessages),
+                    expiry_ms=self.expiry_ms,
+                )
+                message = group.messages[place]
+                if group.poison is Poison.SKIP and group.may_be_used_up(message, self.expiry_ms):
+                    message.standing = Standing.SKIPPED  # which is no news to its holder
+                if message.standing is Standing.LEASED and message.handle == handle:
+                    self._marks[f"messages {what}"] += 1
+                    settle(group, message)
+
+    def _acked(self, _group: LeasedGroup, message: LeasedMessage) -> None:
+        message.standing = Standing.ACKED
+
+    def _extended(
+        self, command: ExtendLeases, _group: LeasedGroup, message: LeasedMessage
+    ) -> None:
+        message.due_ms = self._now_ms + command.lease_ms
+
+    def _returned(
+        self, command: ReturnMessages, group: LeasedGroup, message: LeasedMessage
+    ) -> None:
+        message.given_back_by = message.handle
+        used_up = message.attempts >= group.attempts_max
+        if command.how == GiveBack.UNTRIED:
+            message.attempts -= 1
+            used_up = False
+        if command.how == GiveBack.REJECT or used_up:
+            message.standing = USED_UP[group.poison]
+            return
+        delay_ms = command.delay_ms
+        if delay_ms == SCHEDULE:
+            delays = group.retry_ms
+            untried = command.how == GiveBack.UNTRIED
+            delay_ms = 0 if untried else delays[min(message.attempts, len(delays)) - 1]
+        message.standing, message.due_ms = Standing.WAITING, self._now_ms + delay_ms
+
+    def _decided(self, command: DecideBlocked) -> None:
+        group = self.groups[command.group]
+        place = (command.queue, command.offset)
+        message = group.messages[place]
+        if message.standing is not Standing.BLOCKED and message.verdict == command.verdict:
+            return  # asked again
+        if message.standing is not Standing.BLOCKED:
+            check_used_up(group, place, self.expiry_ms)
+        self._marks["blocked messages decided"] += 1
+        message.verdict = command.verdict
+        match command.verdict:
+            case Verdict.RETRY:
+                message.standing, message.attempts = Standing.WAITING, 0
+                message.due_ms = self._now_ms
+            case Verdict.SKIP:
+                message.standing = Standing.SKIPPED
+            case _:
+                message.standing = Standing.DEAD

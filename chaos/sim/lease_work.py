@@ -1,0 +1,88 @@
+"""What queue-style groups do in a seed: drawn from a stream of its own."""
+
+from random import Random
+from typing import Final
+
+import msgspec
+
+from chaos.sim.events import stream
+from raftlog.wire.schema import leases
+
+TOPIC: Final = "jobs"
+SHARE: Final = 0.5
+"""Topic stores with such groups."""
+POISON: Final = (
+    *(leases.POISON_POLICY_DEAD_LETTER, leases.POISON_POLICY_DEAD_LETTER),
+    *(leases.POISON_POLICY_SKIP, leases.POISON_POLICY_BLOCK),
+)
+
+
+class GroupWork(msgspec.Struct, frozen=True):
+    """A group, and what holds for it."""
+
+    name: str
+    fifo: bool
+    poison: int
+    attempts: int
+    retry_ms: tuple[int, ...]
+    lease_ms: int
+    in_flight: int
+
+
+class LeaseWork(msgspec.Struct, frozen=True):
+    """The workload of one seed."""
+
+    seed: int
+    groups: tuple[GroupWork, ...]
+    workers: int
+    """Of each group."""
+    queues: int
+    sends_per_s: float
+    receives_per_s: float
+    slow: float
+    """How often a worker takes longer than its lease; how often it dies, says something twice."""
+    dies: float
+    twice: float
+    fails: float
+    deletes_per_s: float
+    retention_ms: int
+    until_consumed: bool
+    grace_ms: int
+    """For so long a new leader lets no lease end."""
+
+
+def draw_work(seed: int, quiet: int) -> LeaseWork | None:
+    """Draw it, for a part of the topic stores."""
+    random = stream(seed, "queue groups")
+    if random.random() >= SHARE:
+        return None
+    consumed = random.random() < 0.4
+    names = ("work", "spare")[: random.choice((1, 1, 2))]
+    return LeaseWork(
+        seed=seed,
+        groups=tuple(_draw_group(random, name) for name in names),
+        workers=random.randint(1, 3),
+        queues=random.choice((1, 1, 2)),
+        sends_per_s=random.choice((3, 10)) / quiet,
+        receives_per_s=random.choice((3, 10)) / quiet,
+        slow=random.choice((0.0, 0.1, 0.3)),
+        dies=random.choice((0.0, 0.05)),
+        twice=random.choice((0.0, 0.2)),
+        fails=random.choice((0.1, 0.5)),
+        deletes_per_s=random.choice((0.0, 0.0, 0.1)) / quiet,
+        retention_ms=60_000 if consumed else random.choice((0, 0, 4_000)),
+        until_consumed=consumed,
+        grace_ms=random.choice((300, 1_500, 5_000)),
+    )
+
+
+def _draw_group(random: Random, name: str) -> GroupWork:
+    return GroupWork(
+        name=name,
+        fifo=random.random() < 0.4,
+        poison=random.choice(POISON),
+        attempts=random.choice((1, 2, 4)),
+        retry_ms=random.choice(((0,), (200,), (50, 1_000))),
+        lease_ms=random.choice((1_000, 1_000, 2_500)),
+        in_flight=random.choice((3, 20, 1_000)),
+    )

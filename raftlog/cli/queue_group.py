@@ -1,0 +1,339 @@
+"""``raftlog queue-group``: queue-style groups, what they hold, and what is blocked in them."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+
+import typer
+
+from raftlog.cli.connection import ask
+from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
+from raftlog.cli.quantities import read_duration
+
+if TYPE_CHECKING:
+    from raftlog.client.client import Client
+    from raftlog.client.queue_groups import (
+        GroupOptions,
+        InFlight,
+        OnPoison,
+        QueueGroupInfo,
+        QueueGroupSummary,
+    )
+
+app = typer.Typer(
+    help="Queue-style groups: messages that are leased one by one.", no_args_is_help=True
+)
+
+Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
+_MS: Final = timedelta(milliseconds=1)
+StartOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="POSITION",
+        help="earliest or latest: where a queue begins that it does not read yet.",
+        show_default="earliest",
+    ),
+]
+LeaseOption = Annotated[
+    timedelta | None,
+    typer.Option(
+        parser=parsed(read_duration),
+        metavar="DURATION",
+        help="After so long a message that was not settled is leased again: 1s to 12h.",
+        show_default="30s",
+    ),
+]
+AttemptsOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="So often a message is leased.", show_default="16"),
+]
+RetryOption = Annotated[
+    list[timedelta] | None,
+    typer.Option(
+        parser=parsed(read_duration),
+        metavar="DURATION",
+        help="The wait after an attempt; given again: after the next one, and those after it.",
+        show_default="10s to 2h",
+    ),
+]
+InFlightOption = Annotated[
+    int | None,
+    typer.Option(min=1, help="Messages in flight at most.", show_default="10000"),
+]
+
+
+@app.command("open")
+def open_group(
+    name: Name,
+    topics: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="TOPIC...", help="What it is to read, too.", show_default=False),
+    ] = None,
+    start: StartOption = None,
+    lease: LeaseOption = None,
+    attempts: AttemptsOption = None,
+    retry: RetryOption = None,
+    in_flight: InFlightOption = None,
+    fifo: Annotated[
+        bool | None,
+        typer.Option(
+            "--fifo/--no-fifo",
+            help="Messages of one key one after the other, in their order.",
+            show_default="no-fifo",
+        ),
+    ] = None,
+    on_poison: Annotated[
+        str | None,
+        typer.Option(
+            metavar="POLICY",
+            help="What becomes of a message whose attempts are used up: dead-letter, skip, block.",
+            show_default="dead-letter",
+        ),
+    ] = None,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Make a group, or change what is named of it. Safe to repeat."""
+    given: dict[str, object] = {
+        "start": start,
+        "lease": lease,
+        "attempts": attempts,
+        "retry": retry or None,
+        "in_flight": in_flight,
+        "fifo": fifo,
+        "on_poison": cast("OnPoison | None", on_poison),
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+
+    async def use(client: "Client") -> "QueueGroupInfo":
+        return await client.queue_groups.open(
+            name, topics or (), **cast("GroupOptions", cast("object", options))
+        )
+
+    _print(ask(connect, timeout, use), output)
+
+
+@app.command("list")
+def list_groups(
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show all queue-style groups."""
+
+    async def use(client: "Client") -> "list[QueueGroupSummary]":
+        return await client.queue_groups.list()
+
+    found = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json(
+            [
+                {
+                    "group": each.name,
+                    "topics": each.topics,
+                    "in_flight": each.in_flight,
+                    "unread": each.unread,
+                    "dead_letters": each.dead_letters,
+                }
+                for each in found
+            ]
+        )
+    elif found:
+        print_table(
+            ("group", "topics", "unread", "in flight", "dead letters"),
+            [
+                (
+                    *(each.name, ", ".join(each.topics), f"{each.unread:,}"),
+                    *(f"{each.in_flight:,}", f"{each.dead_letters:,}"),
+                )
+                for each in found
+            ],
+        )
+    else:
+        say("there are no queue-style groups yet; make one with: raftlog queue-group open")
+
+
+@app.command()
+def describe(
+    name: Name,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show what a group reads, what holds for it, and where it is in each queue."""
+
+    async def use(client: "Client") -> "QueueGroupInfo":
+        return await client.queue_groups.describe(name)
+
+    _print(ask(connect, timeout, use), output)
+
+
+@app.command("in-flight")
+def in_flight(
+    name: Name,
+    blocked: Annotated[
+        bool, typer.Option("--blocked", help="Only those that wait for a decision.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 100,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Show messages that are leased, wait, or are blocked."""
+
+    async def use(client: "Client") -> "list[InFlight]":
+        return await client.queue_groups.in_flight(name, blocked=blocked, limit=limit)
+
+    found = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"group": name, "messages": [_flight_data(each) for each in found]})
+    elif found:
+        print_table(
+            ("topic", "queue", "offset", "state", "attempts", "left", "reason"),
+            [
+                (
+                    *(each.topic, each.queue, each.offset, each.state, each.attempts),
+                    f"{each.left.total_seconds():.1f} s" if each.left else None,
+                    each.reason,
+                )
+                for each in found
+            ],
+        )
+    else:
+        say(f"nothing is {'blocked' if blocked else 'in flight'} in {name}")
+
+
+@app.command()
+def decide(
+    name: Name,
+    topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The message's topic.")],
+    queue: Annotated[int, typer.Argument(metavar="QUEUE", min=0, help="Its queue.")],
+    offset: Annotated[int, typer.Argument(metavar="OFFSET", min=0, help="Its offset.")],
+    verdict: Annotated[
+        str,
+        typer.Argument(
+            metavar="VERDICT", help="retry (its attempts begin anew), skip, or dead-letter."
+        ),
+    ],
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Let a blocked message go on."""
+    wanted = cast('Literal["retry", "skip", "dead-letter"]', verdict)
+
+    async def use(client: "Client") -> None:
+        await client.queue_groups.decide(name, topic, queue, offset, wanted)
+
+    ask(connect, timeout, use)
+    if output is Output.JSON:
+        place = {"topic": topic, "queue": queue, "offset": offset}
+        print_json({"group": name, **place, "verdict": verdict})
+    else:
+        typer.echo(f"{topic}: message {offset} of queue {queue}: {verdict}")
+
+
+@app.command()
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Forget a group of which nothing is leased; its dead letters stay. Asks, unless --yes."""
+    confirm(f"Forget queue-style group {name} and where it is?", is_agreed=yes)
+
+    async def use(client: "Client") -> None:
+        await client.queue_groups.describe(name)  # a stream-style one of this name is not meant
+        await client.groups.delete(name)
+
+    ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"deleted": name})
+    else:
+        typer.echo(f"deleted {name}")
+
+
+# -- showing
+
+
+def _print(group: "QueueGroupInfo", output: Output) -> None:
+    if output is Output.JSON:
+        print_json(description_data(group))
+        return
+    settings = group.settings
+    print_table(
+        ("topic", "queue", "next", "start", "end", "unread"),
+        [
+            (
+                *(each.topic, each.queue, each.next_offset, each.start_offset, each.end_offset),
+                f"{each.unread:,}",
+            )
+            for each in group.queues
+        ],
+        f"group {group.name}: {group.unread:,} unread, {group.in_flight:,} in flight "
+        f"({group.leased:,} leased, {group.blocked:,} blocked)",
+    )
+    retry = ", ".join(f"{each.total_seconds():g}" for each in settings.retry)
+    typer.echo(
+        f"leases of {settings.lease.total_seconds():g} s, {settings.attempts} attempts, then "
+        f"{settings.on_poison}; between them {retry} s"
+    )
+    typer.echo(
+        f"{'in order by key; ' if settings.fifo else ''}at most {settings.in_flight:,} in flight"
+    )
+    typer.echo(
+        f"so far {group.dead_letters:,} dead letters (in {group.dead_letter_topic}), "
+        f"{group.skipped:,} skipped, {group.expired:,} taken by retention"
+    )
+
+
+def description_data(group: "QueueGroupInfo") -> dict[str, object]:
+    """Return what ``describe -o json`` prints."""
+    settings = group.settings
+    return {
+        "group": group.name,
+        "topics": group.topics,
+        "unread": group.unread,
+        "in_flight": group.in_flight,
+        "leased": group.leased,
+        "blocked": group.blocked,
+        "dead": group.dead,
+        "dead_letters": group.dead_letters,
+        "dead_letter_topic": group.dead_letter_topic,
+        "skipped": group.skipped,
+        "expired": group.expired,
+        "settings": {
+            "lease_ms": settings.lease // _MS,
+            "attempts": settings.attempts,
+            "retry_ms": [each // _MS for each in settings.retry],
+            "in_flight": settings.in_flight,
+            "fifo": settings.fifo,
+            "on_poison": settings.on_poison,
+        },
+        "queues": [
+            {
+                "topic": each.topic,
+                "queue": each.queue,
+                "next": each.next_offset,
+                "start": each.start_offset,
+                "end": each.end_offset,
+            }
+            for each in group.queues
+        ],
+    }
+
+
+def _flight_data(each: "InFlight") -> dict[str, object]:
+    return {
+        "topic": each.topic,
+        "queue": each.queue,
+        "offset": each.offset,
+        "state": each.state,
+        "attempts": each.attempts,
+        "left_ms": each.left // _MS,
+        "reason": each.reason,
+    }
