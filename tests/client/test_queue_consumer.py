@@ -112,6 +112,25 @@ def test_a_lease_that_has_ended_is_told() -> None:
     asyncio.run(run())
 
 
+def test_what_one_consumer_has_leased_twice_is_stale_once() -> None:
+    """Both acknowledgements at one time: the old lease's is refused, the new one's is not."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0")
+            async with client.queue_consumer("work", "orders") as consumer:
+                (message,) = await consumer.receive()
+                await cluster.propose(
+                    ReturnMessages("work", ((message.held.handle, 1, (0,)),), delay_ms=0)
+                )
+                (again,) = await consumer.receive(wait=5)
+                told = await asyncio.gather(message.ack(), again.ack(), return_exceptions=True)
+                assert isinstance(told[0], StaleLease)
+                assert told[1] is None
+
+    asyncio.run(run())
+
+
 def test_a_lease_that_can_not_be_kept_is_no_noise() -> None:
     """Nobody waits for the answer of a renewal; the loop does not complain of it."""
 
