@@ -106,4 +106,16 @@ HIDDEN_MUTANTS: Final = (
         tests=("tests/service/test_read.py",),
         rulings=(14,),
     ),
+    Mutant(
+        "checker that does not know rolls back",
+        "raftlog.broker.transactions",
+        (
+            (
+                "        if item.verdict:\n            decision = Decision(item.verdict)\n",
+                "        if True:\n            decision = Decision(item.verdict or 2)\n",
+            ),
+        ),
+        tests=("tests/broker/test_transactions.py",),
+        rulings=(18,),
+    ),
 )

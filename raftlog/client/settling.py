@@ -83,11 +83,10 @@ class Settling:
     async def _work(self, method: Method) -> None:
         try:
             while how := next((each for each in self._waiting if each.method is method), None):
-                waiting = self._waiting.pop(how)
-                rest = waiting[MESSAGES_PER_SETTLING_MAX:]
+                waiting, rest = _one_request(self._waiting.pop(how))
                 if rest:
                     self._waiting[how] = rest
-                await self._ask(how, waiting[:MESSAGES_PER_SETTLING_MAX])
+                await self._ask(how, waiting)
         finally:
             del self._tasks[method]
 
@@ -108,6 +107,7 @@ class Settling:
                     continue
                 if stale and (held.queue, held.offset) in stale:
                     future.set_exception(stale_lease(held, self._group))
+                    future.exception()  # nobody has to wait: for what keeps a lease nobody does
                 else:
                     future.set_result(None)
 
@@ -147,6 +147,23 @@ def stale_lease(held: Held, group: str) -> StaleLease:
         f"message {held.offset} of queue {held.queue} is not leased to you any more in group "
         f"{group!r}"
     )
+
+
+def _one_request(waiting: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
+    """Return what one request may hold, and the rest.
+
+    What is stale is told by message, not by handle: so one that this consumer has leased
+    twice, the first time for too long, is in it once.
+    """
+    chosen: dict[tuple[int, int], Waiting] = {}
+    rest: list[Waiting] = []
+    for each in waiting:
+        key = (each[0].queue, each[0].offset)
+        if key in chosen or len(chosen) == MESSAGES_PER_SETTLING_MAX:
+            rest.append(each)
+        else:
+            chosen[key] = each
+    return list(chosen.values()), rest
 
 
 def _fail(waiting: list[Waiting], error: RaftlogError) -> None:

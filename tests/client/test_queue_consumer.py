@@ -10,6 +10,7 @@ from raftlog.client import queue_groups
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import HandlerEvent
 from raftlog.client.queue_message import QueueMessage, Reject, Retry
+from raftlog.client.settling import How
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import answer_lost, fake_cluster
 
@@ -107,6 +108,45 @@ def test_a_lease_that_has_ended_is_told() -> None:
                     await message.ack()
                 await again.ack()
                 assert consumer.status.lost == 1
+
+    asyncio.run(run())
+
+
+def test_what_one_consumer_has_leased_twice_is_stale_once() -> None:
+    """Both acknowledgements at one time: the old lease's is refused, the new one's is not."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0")
+            async with client.queue_consumer("work", "orders") as consumer:
+                (message,) = await consumer.receive()
+                await cluster.propose(
+                    ReturnMessages("work", ((message.held.handle, 1, (0,)),), delay_ms=0)
+                )
+                (again,) = await consumer.receive(wait=5)
+                told = await asyncio.gather(message.ack(), again.ack(), return_exceptions=True)
+                assert isinstance(told[0], StaleLease)
+                assert told[1] is None
+
+    asyncio.run(run())
+
+
+def test_a_lease_that_can_not_be_kept_is_no_noise() -> None:
+    """Nobody waits for the answer of a renewal; the loop does not complain of it."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"0", b"1")
+            async with client.queue_consumer("work", "orders") as consumer:
+                lost, kept = await consumer.receive(2)
+                await cluster.propose(
+                    ReturnMessages("work", ((lost.held.handle, 1, (0,)),), delay_ms=60_000)
+                )
+                how = How(Method.QUEUE_EXTEND, lease_ms=30_000)
+                said, _ = [consumer._settling.say(how, each.held) for each in (lost, kept)]
+                await consumer._settling.ended()
+                assert not said._log_traceback
+                assert isinstance(said.exception(), StaleLease)
 
     asyncio.run(run())
 

@@ -88,6 +88,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
         ("promise-ack", "ack before fsync (NATS 7564, DLedger)", ""),
         ("promise-vote", "vote not persisted before the reply (PySyncObj)", "lead"),
         ("transfer,restart", "group offset not fenced", "group_offsets"),
+        ("transfer,restart", "old lease handle acknowledges", "work_done"),
     ],
 )
 def test_a_planted_bug_is_caught(tmp_path: Path, faults: str, mutant: str, seen: str) -> None:

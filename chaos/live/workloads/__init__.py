@@ -8,9 +8,11 @@ from typing import Final
 
 from chaos.live.workloads.delayed import Delayed
 from chaos.live.workloads.groups import StreamGroup
+from chaos.live.workloads.halves import HalfMessages
 from chaos.live.workloads.idempotent import IdempotentProducers
 from chaos.live.workloads.ids import BusinessIds
 from chaos.live.workloads.plain import PlainProducer
+from chaos.live.workloads.queues import QueueGroup
 from chaos.live.workloads.readers import Readers
 from chaos.live.workloads.workload import Workload
 from chaos.live.world import World
@@ -22,4 +24,6 @@ EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
     "groups": StreamGroup,
     "delayed": Delayed,
     "ids": BusinessIds,
+    "queues": QueueGroup,
+    "halves": HalfMessages,
 }

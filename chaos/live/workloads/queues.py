@@ -1,0 +1,234 @@
+"""A queue-style group: handlers that fail, reject, hang past their lease, and members that close.
+
+Messages have keys, and are handled in their order for each key. Some of them no handler can do:
+they become dead letters.
+"""
+
+import asyncio
+from typing import Final
+
+from chaos.check.client_history import Anomaly, Records
+from chaos.check.kept_records import check_kept
+from chaos.check.work_done import NAME, Handed, WorkDone
+from chaos.live.workloads.workload import DRAIN_S, JOBS, Logs
+from chaos.live.world import World
+from raftlog.base.errors import (
+    Closed,
+    OutcomeUnknown,
+    RaftlogError,
+    StaleLease,
+    TopicNotFound,
+)
+from raftlog.client.client import Client
+from raftlog.client.queue_consumer import QueueConsumer
+from raftlog.client.queue_message import QueueMessage, Reject
+
+GROUP: Final = "workers"
+LETTERS: Final = f"%DLQ%{GROUP}"
+MEMBERS: Final = 3
+KEYS: Final = 8
+PAUSE_S: Final = (0.1, 0.5)
+"""Between two messages of a key."""
+AT_ONCE: Final = 8
+LEASE_S: Final = 2.0
+ATTEMPTS: Final = 4
+RETRY_S: Final = (0.1, 0.5)
+POISON: Final = 40
+"""One of so many messages is one that no handler can do."""
+FAILS: Final = 0.1
+REJECTS: Final = 0.01
+SLOW: Final = 50
+"""One of so many takes longer than its lease: the first to have it does not keep it, the second
+does, and is still at it when the first one says that it is done."""
+HANG_S: Final = (LEASE_S * 1.2, LEASE_S * 2.0)
+WORK_S: Final = (0.0, 0.05)
+LIFE_S: Final = (4.0, 12.0)
+POLL_S: Final = 0.5
+
+
+class _Failed(Exception):
+    """What a handler raises."""
+
+
+class QueueGroup:
+    """Producers with keys, and members of a group that leases."""
+
+    name = "queues"
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._records = world.records[JOBS] = Records(JOBS)
+        self._work = WorkDone(self._records, ATTEMPTS)
+        self._sent = asyncio.Event()
+        self._drained = asyncio.Event()
+        self.acks = 0
+        self.failures = 0
+        """Handlers that raised."""
+        self.stale = 0
+        """Acknowledgements that were refused: the lease had ended."""
+        self.letters = 0
+
+    @property
+    def done(self) -> int:
+        """Acknowledgements that were confirmed."""
+        return self.acks
+
+    async def run(self) -> None:
+        """Begin; members go on after the run has stopped, until nothing is left."""
+        async with self._world.client() as client:
+            members = [asyncio.create_task(self._member(client)) for _ in range(MEMBERS)]
+            try:
+                await asyncio.gather(*(self._send(client, lane) for lane in range(KEYS)))
+                self._sent.set()
+                await asyncio.gather(*members)
+            finally:
+                for task in members:
+                    task.cancel()
+                await asyncio.gather(*members, return_exceptions=True)
+
+    async def drain(self) -> None:
+        """Wait until the group has nothing to do, and read its dead letters."""
+        try:
+            async with asyncio.timeout(DRAIN_S), self._world.client() as client:
+                await self._sent.wait()
+                while True:
+                    info = await client.queue_groups.describe(GROUP)
+                    if not info.in_flight and not info.unread:
+                        break
+                    await asyncio.sleep(POLL_S)
+                await self._read_letters(client)
+        except (TimeoutError, RaftlogError) as error:
+            text = f"group {GROUP} did not come to the end in {DRAIN_S:g} s"
+            self._world.saw(NAME, text, repr(error))
+        self._drained.set()
+
+    def check(self, logs: Logs) -> list[Anomaly]:
+        """Every record is kept, and every message is finished once."""
+        return check_kept(self._records, logs[JOBS]) + self._work.check(logs[JOBS])
+
+    def heed(self, handed: Handed) -> None:
+        """Say at once what can be known at once; the rest is for the end."""
+        story = self._work.leased_after_end(handed.number)
+        if story:
+            self._world.saw(NAME, "a message that was finished was with somebody else", story)
+
+    async def _read_letters(self, client: Client) -> None:
+        try:
+            async with client.reader(LETTERS, follow=False) as reader:
+                async for letter in reader:
+                    facts = dict(letter.headers)
+                    attempts = int(facts.get("dead-letter-attempts", b"0"))
+                    self._work.letter(bytes(letter.value or b""), attempts)
+                    self.letters += 1
+        except TopicNotFound:
+            return  # there are none
+
+    async def _send(self, client: Client, lane: int) -> None:
+        world, records = self._world, self._records
+        while not world.stopping.is_set():
+            number = records.begin(lane, world.now())
+            try:
+                receipt = await client.send(JOBS, records.value(number), key=b"%d" % lane)
+            except (OutcomeUnknown, Closed):
+                records.unknown(number, world.now())
+            except RaftlogError:
+                records.failed(number, world.now())
+            else:
+                records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)
+            await world.rest(world.random.uniform(*PAUSE_S))
+
+    async def _member(self, client: Client) -> None:
+        """One consumer after another; some are closed while their handlers work."""
+        world = self._world
+        while not self._drained.is_set():
+            consumer = client.queue_consumer(
+                *(GROUP, JOBS),
+                lease=LEASE_S,
+                attempts=ATTEMPTS,
+                retry=RETRY_S,
+                fifo=True,
+            )
+            member = _Member(self, consumer)
+            until = world.now() + world.random.uniform(*LIFE_S)
+            try:
+                while not self._drained.is_set() and (
+                    world.now() < until or world.stopping.is_set()
+                ):
+                    await member.turn()
+            except RaftlogError:
+                await asyncio.sleep(POLL_S)  # nobody could be asked: the next one tries
+            finally:
+                await member.close()
+
+
+class _Member:
+    """One consumer with its handlers."""
+
+    def __init__(self, group: QueueGroup, consumer: QueueConsumer) -> None:
+        self._group = group
+        self._world = group._world
+        self._consumer = consumer
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._is_closing = False
+
+    async def turn(self) -> None:
+        """Receive some messages, as many as there are idle handlers, and begin with them."""
+        asked = self._world.now()
+        found = await self._consumer.receive(AT_ONCE, wait=POLL_S)
+        for message in found:
+            value = bytes(message.value or b"")
+            handed = self._group._work.handed(value, message.attempts, asked, self._world.now())
+            self._group.heed(handed)
+            task = asyncio.create_task(self._handle(message, handed))
+            self._handlers.add(task)
+            task.add_done_callback(self._handlers.discard)
+        while len(self._handlers) > AT_ONCE:
+            await asyncio.wait(self._handlers, return_when=asyncio.FIRST_COMPLETED)
+
+    async def close(self) -> None:
+        """Close, with handlers at work or after them."""
+        if self._world.random.random() < 0.5 and self._handlers:
+            await asyncio.wait(self._handlers)
+        self._is_closing = True
+        await self._consumer.aclose()
+        for task in self._handlers:
+            task.cancel()
+        for each in await asyncio.gather(*self._handlers, return_exceptions=True):
+            if isinstance(each, Exception):
+                raise each
+
+    async def _handle(self, message: QueueMessage, handed: Handed) -> None:
+        group, world = self._group, self._world
+        is_slow = handed.number % SLOW == 1 and not world.stopping.is_set()
+        keeps = message.attempts % 2 == 0
+        if is_slow and not keeps:
+            await world.rest(world.random.uniform(*HANG_S))
+            if message.is_settled:
+                return  # given back as its consumer was closed
+        try:
+            async with message.process():
+                work_s = HANG_S if is_slow and keeps else WORK_S
+                await world.rest(world.random.uniform(*work_s))
+                self._try(handed)
+                handed.said = world.now()
+                handed.open = True  # until there is an answer
+        except _Failed:
+            group.failures += 1
+        except StaleLease:
+            handed.open = False
+            group.stale += 1
+        except RaftlogError:
+            pass  # nobody knows
+        else:
+            if handed.open and not self._is_closing:
+                group._work.finished(handed, world.now())
+                group.acks += 1
+                group.heed(handed)
+
+    def _try(self, handed: Handed) -> None:
+        random = self._world.random
+        if handed.number % POISON == 0 or random.random() < FAILS:
+            raise _Failed("no handler can do it")
+        if random.random() < REJECTS:
+            handed.rejected = True
+            raise Reject("not now, and not later")
