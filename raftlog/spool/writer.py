@@ -1,0 +1,94 @@
+"""One writer for all who have something to note: what comes meanwhile shares the next sync."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, ParamSpec, TypeVar
+
+from raftlog.base.errors import RaftlogError
+from raftlog.spool.contents import Contents, Note, encode_note
+from raftlog.spool.frames import size_of_frame
+from raftlog.spool.journal import Journal, Place
+
+P = ParamSpec("P")
+R = TypeVar("R")
+_Unit = tuple[Sequence[Note], list[bytes], "asyncio.Future[list[Place]]"]
+
+
+class Writer:
+    """Writes notes, in the order in which they come. Bound to its loop.
+
+    A caller that is cancelled does not take back what it has begun.
+    """
+
+    def __init__(self, journal: Journal, contents: Contents) -> None:
+        self.waiting_bytes = 0
+        """Of notes that are not on disk yet."""
+        self._journal: Final = journal
+        self._contents: Final = contents
+        self._turn: Final = asyncio.Lock()
+        self._units: list[_Unit] = []
+        self._draining: asyncio.Task[None] | None = None
+
+    async def write(
+        self, notes: Sequence[Note], payloads: list[bytes] | None = None
+    ) -> list[Place]:
+        """Return when the notes are on disk and count.
+
+        Args:
+            notes: What is to be said.
+            payloads: The same, encoded, if somebody has done that.
+
+        Raises:
+            StorageFailed: The disk refuses; nobody can write any more.
+        """
+        future: asyncio.Future[list[Place]] = asyncio.get_running_loop().create_future()
+        payloads = [encode_note(note) for note in notes] if payloads is None else payloads
+        self.waiting_bytes += sum(map(size_of_frame, payloads))
+        self._units.append((notes, payloads, future))
+        if self._draining is None:
+            self._draining = asyncio.create_task(self._drain())
+        return await future
+
+    async def do(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Do something else with the journal, between two writes, on a thread."""
+
+        async def alone() -> R:
+            async with self._turn:
+                return await asyncio.to_thread(work, *args, **kwargs)
+
+        return await asyncio.shield(asyncio.create_task(alone()))
+
+    async def aclose(self) -> None:
+        """Finish what was begun, and close the journal."""
+        if self._draining is not None:
+            await asyncio.shield(self._draining)
+        await self.do(self._journal.close)
+
+    async def _drain(self) -> None:
+        try:
+            while self._units:
+                async with self._turn:
+                    units, self._units = self._units, []
+                    await self._write_units(units)
+        finally:
+            self._draining = None
+
+    async def _write_units(self, units: Sequence[_Unit]) -> None:
+        payloads = [payload for _, some, _ in units for payload in some]
+        try:
+            places = await asyncio.to_thread(self._journal.append, payloads)
+        except RaftlogError as error:
+            for *_, future in units:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        finally:
+            self.waiting_bytes -= sum(map(size_of_frame, payloads))
+        at = 0
+        for notes, _, future in units:
+            own = places[at : at + len(notes)]
+            at += len(notes)
+            for place, note in zip(own, notes, strict=True):
+                self._contents.apply(place, note)
+            if not future.done():
+                future.set_result(own)
