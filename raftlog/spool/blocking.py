@@ -1,12 +1,12 @@
 """The spool for threads: the same names as ``Spool``, without ``await``."""
 
+from functools import wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from raftlog.client.blocking import Face, blocking
 from raftlog.client.client import Client
-from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.spool import spool as aio
 
@@ -39,7 +39,7 @@ class BlockingSpooledRecord(Face[aio.SpooledRecord]):
         return self._inner.is_stored
 
 
-class BlockingSpool:
+class BlockingSpool(Face[aio.Spool]):
     """A spool; any thread may send. Each thread's records of a key stay in order.
 
     Args:
@@ -48,50 +48,19 @@ class BlockingSpool:
     """
 
     def __init__(self, client: ThreadedClient, directory: str | Path, **options: Any) -> None:
-        self._thread = client._thread
-        self._client = client._inner
-        self._directory = directory
-        self._options = options
-        self._inner: aio.Spool
+        super().__init__(client._thread, aio.Spool(client._inner, directory, **options))
 
-    def __enter__(self) -> Self:
-        """Open it, and go on with what is there."""
+    _send = blocking(aio.Spool.send)
+    flush = blocking(aio.Spool.flush)
+    retry = blocking(aio.Spool.retry)
+    settle_by_hand = blocking(aio.Spool.settle_by_hand)
+    take_out = blocking(aio.Spool.take_out)
+    close = blocking(aio.Spool.aclose)
 
-        async def enter() -> aio.Spool:
-            return await aio.Spool(self._client, self._directory, **self._options).__aenter__()
-
-        self._inner = self._thread.run(enter())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close."""
-        self.close()
-
-    def send(self, topic: str, value: bytes | None, **options: Any) -> BlockingSpooledRecord:
-        """Return when the record is on this machine's disk: ``Spool.send``."""
-        spooled = self._thread.run(self._inner.send(topic, value, **options))
-        return BlockingSpooledRecord(self._thread, spooled)
-
-    def flush(self, *, timeout: Duration | None = None) -> None:
-        """Wait until the cluster has everything: ``Spool.flush``."""
-        self._thread.run(self._inner.flush(timeout=timeout))
-
-    def retry(self, topic: str) -> None:
-        """Send the records of a stuck topic again: ``Spool.retry``."""
-        self._thread.run(self._inner.retry(topic))
-
-    def settle_by_hand(self, topic: str, *, stored: bool) -> None:
-        """Say what became of records: ``Spool.settle_by_hand``."""
-        self._thread.run(self._inner.settle_by_hand(topic, stored=stored))
-
-    def take_out(self, topic: str) -> list[aio.TakenRecord]:
-        """Remove all records of a stuck topic: ``Spool.take_out``."""
-        return self._thread.run(self._inner.take_out(topic))
+    @wraps(aio.Spool.send)
+    def send(self, *args: Any, **kwargs: Any) -> BlockingSpooledRecord:
+        """Return when the record is on this machine's disk."""
+        return BlockingSpooledRecord(self._thread, self._send(*args, **kwargs))
 
     @property
     def status(self) -> aio.SpoolStatus:
@@ -102,6 +71,20 @@ class BlockingSpool:
 
         return self._thread.run(look())
 
-    def close(self) -> None:
-        """Stop sending, and let go of the directory: ``Spool.aclose``."""
-        self._thread.run(self._inner.aclose())
+    def __enter__(self) -> Self:
+        """Open it, and go on with what is there."""
+
+        async def enter() -> None:
+            await self._inner.__aenter__()
+
+        self._thread.run(enter())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()

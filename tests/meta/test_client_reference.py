@@ -24,6 +24,7 @@ from raftlog.client.reader import Reader
 from raftlog.client.search import Search
 from raftlog.client.topics import Topics
 from raftlog.client.transactions import OpenTransaction, Transactions
+from raftlog.spool import Spool, SpooledRecord, SpoolStatus, TakenRecord
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
 CLASSES: Final = (
@@ -43,10 +44,12 @@ CLASSES: Final = (
     Quotas,
     Messages,
     Search,
+    Spool,
+    SpooledRecord,
 )
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
-    *(OpenTransaction, UndecidedMessage),
+    *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
 )
 
 
