@@ -197,12 +197,14 @@ class Spool:
             return
         self._is_closed = True
         self._task.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._task
-        await self._writer.aclose()
-        text = "the spool was closed; the record is in it, and sent when it is opened again"
-        self._end(self._futures, Closed(text))
-        self._forwarder.changed.set()
+        try:
+            with suppress(asyncio.CancelledError):
+                await self._task
+        finally:
+            await self._writer.aclose()
+            text = "the spool was closed; the record is in it, and sent when it is opened again"
+            self._end(self._futures, Closed(text))
+            self._forwarder.changed.set()
 
     # -- sending
 

@@ -127,6 +127,33 @@ async def test_killed_with_a_batch_under_way_the_fence_tells_what_became_of_it()
                 assert cluster.values("orders") == [[b"0", b"1"]], fault
 
 
+async def test_a_fence_whose_answer_was_not_written_down_is_asked_again_alike() -> None:
+    """The next one gets the same answer: it asks for the same epoch, not for its own."""
+    disk = SimDisk()
+    async with fake_cluster(1, orders=1) as cluster:
+        cluster.fault(Method.APPEND, answer_lost)
+        async with spool_on(disk, cluster.seeds) as spool:
+            await spool.send("orders", b"0")
+            async with asyncio.timeout(5):
+                while not cluster.count(Method.APPEND):  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+
+        def no_notes(call: str, path: str) -> None:
+            if path.endswith(".spool") and call == "write":
+                raise OSError(5, "broken")
+
+        for _ in range(2):
+            disk.on_operation = no_notes
+            async with spool_on(disk, cluster.seeds) as spool:
+                with pytest.raises(errors.StorageFailed):
+                    await spool.flush(timeout=5)
+        disk.on_operation = None
+        async with spool_on(disk, cluster.seeds) as spool:
+            await spool.flush(timeout=5)
+
+        assert cluster.values("orders") == [[b"0"]]
+
+
 async def test_a_refused_topic_stands_still_and_others_go_on() -> None:
     """Made meanwhile, it goes on; or its records are taken out."""
     disk = SimDisk()
