@@ -28,6 +28,7 @@ from raftlog.cli import (
     search,
     sub,
     topic,
+    trace,
     transactions,
 )
 from raftlog.cli.exits import Exit, exit_of, sentence
@@ -44,6 +45,7 @@ app.add_typer(topic.app, name="topic")
 app.command()(pub.pub)
 app.command()(sub.sub)
 app.command()(search.search)
+app.command()(trace.trace)
 app.add_typer(delayed.app, name="delayed")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")

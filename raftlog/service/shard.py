@@ -58,6 +58,7 @@ from raftlog.service.status import (
     service_counters,
 )
 from raftlog.service.topics import TopicService
+from raftlog.service.tracing import TraceService
 from raftlog.service.transactions import TransactionService
 from raftlog.service.trimming import LogTrimming
 from raftlog.service.unread import UnreadTimes
@@ -147,6 +148,7 @@ class BrokerShard:
             checks=checks,
             read=read,
             filters=filters,
+            tracing=TraceService(read, reader, replica.upkeep.reader),
             find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
