@@ -7,7 +7,9 @@ import typer
 
 from raftlog.cli.connection import ask
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption
-from raftlog.cli.output import Output, Shown, print_json, print_table
+from raftlog.cli.output import Output, Shown, print_json
+
+_MOMENT = len("2026-11-25T09:00:00.000+00:00")
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
@@ -41,8 +43,8 @@ def trace(
         typer.echo(
             f"sent by producer {found.producer}, epoch {found.epoch}, sequence {found.sequence}"
         )
-    rows = [(_moment(event.at) or "", event.what) for event in found.timeline]
-    print_table(("when", "what"), rows)
+    for event in found.timeline:
+        typer.echo(f"{_moment(event.at) or '-':<{_MOMENT}}  {event.what}")
     if found.more_groups:
         typer.echo("there are more groups; raftlog group list shows them")
 
@@ -82,6 +84,7 @@ def _json(found: "Trace") -> dict[str, object]:
                 "committed": group.committed,
                 "attempts": group.attempts,
                 "until": _moment(group.until),
+                "dead_letter": group.dead_letter,
                 "reason": group.reason or None,
             }
             for group in found.groups

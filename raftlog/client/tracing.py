@@ -8,15 +8,21 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import OffsetOutOfRange, ProtocolError
+from raftlog.base.errors import OffsetOutOfRange, ProtocolError, TopicNotFound
 from raftlog.base.ids import Offset
 from raftlog.client.asking import Asker
 from raftlog.client.durations import moment_of
 from raftlog.client.receipts import Message, StoredBatch
+from raftlog.client.search import Search, SearchBounds
 from raftlog.client.starting import described_queues
 from raftlog.wire.batch_header import parse_batch_header
+from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import search as messages
+from raftlog.wire.searches import RecordSearch
+
+LETTER_LOOKS_MAX: Final = 8
+"""Questions about one group's dead letters, of 8 MiB each at most."""
 
 
 class MessageOrigin(Enum):
@@ -41,8 +47,9 @@ class GroupProgress(Enum):
     DEAD = "on its way to the dead letters"
     BLOCKED = "blocked"
     FINISHED = "finished"
-    """Stream style: a commit has passed it. Queue style: it was acknowledged, skipped, or is a
-    dead letter by now."""
+    """Stream style: a commit has passed it. Queue style: it was acknowledged or skipped, or it is
+    a dead letter that was not found."""
+    DEAD_LETTER = "a dead letter"
 
 
 class TracedGroup(msgspec.Struct, frozen=True):
@@ -58,6 +65,7 @@ class TracedGroup(msgspec.Struct, frozen=True):
         until: Queue style: when the lease or the wait ends.
         reason: Queue style: why it came back last.
         dead_letter_topic: Queue style; "" if there is none yet.
+        dead_letter: Queue and offset there, if it was found.
     """
 
     group: str
@@ -69,6 +77,7 @@ class TracedGroup(msgspec.Struct, frozen=True):
     until: datetime | None = None
     reason: str = ""
     dead_letter_topic: str = ""
+    dead_letter: tuple[int, int] | None = None
 
 
 class TraceEvent(msgspec.Struct, frozen=True):
@@ -131,17 +140,18 @@ class Trace(msgspec.Struct, frozen=True):
 
     @property
     def timeline(self) -> list[TraceEvent]:
-        """What happened, in order; what nobody dates comes last."""
+        """What happened, in order: first its own time, by another clock; last what has none."""
+        own = []
+        with suppress(ValueError, OverflowError, OSError):  # a sender may say anything
+            at = moment_of(self.message.timestamp_ms)
+            own = [TraceEvent(at, "its own time, as its sender says")]
         events = [*self._coming(), *(_reading(group) for group in self.groups)]
         dated = [event for event in events if event.at is not None]
         dated.sort(key=lambda event: event.at or self.asked)
-        return [*dated, *(event for event in events if event.at is None)]
+        return [*own, *dated, *(event for event in events if event.at is None)]
 
     def _coming(self) -> Iterator[TraceEvent]:
         """Yield how it came, in order."""
-        with suppress(ValueError, OverflowError, OSError):  # a sender may say anything
-            own = moment_of(self.message.timestamp_ms)
-            yield TraceEvent(own, "its own time, as its sender says")
         where = f"entry {self.stored_index}"
         text = _STORED[self.origin]
         if self.transaction:
@@ -176,6 +186,8 @@ def _reading(group: TracedGroup) -> TraceEvent:
         member = f", queue of {group.member}" if group.member else ""
         committed = "nothing" if group.committed is None else f"up to {group.committed}"
         return TraceEvent(None, f"{text} (committed {committed}{member})")
+    if group.dead_letter is not None:
+        text += f": {group.dead_letter_topic} {group.dead_letter[0]}:{group.dead_letter[1]}"
     if group.attempts:
         text += f", attempt {group.attempts}"
     if group.progress is GroupProgress.LEASED:
@@ -183,7 +195,7 @@ def _reading(group: TracedGroup) -> TraceEvent:
     elif group.progress is GroupProgress.WAITING:
         text += ": it may be leased again"
     elif group.progress is GroupProgress.FINISHED and group.dead_letter_topic:
-        text += f" (acknowledged, or in {group.dead_letter_topic})"
+        text += f" (acknowledged; not found in {group.dead_letter_topic})"
     if group.reason:
         text += f" ({group.reason})"
     return TraceEvent(group.until, text)
@@ -226,6 +238,32 @@ def _moment_or_none(unix_ms: int) -> datetime | None:
     return moment_of(unix_ms) if unix_ms else None
 
 
+async def _with_letter(
+    asker: Asker, group: TracedGroup, message: Message, visible_ms: int, timeout_s: float | None
+) -> TracedGroup:
+    """Look for the dead letter that became of a message, as far as that is quick."""
+    condition = (
+        f'"dead-letter-offset" = {message.offset} AND "dead-letter-queue" = {message.queue} '
+        f"AND \"dead-letter-topic\" = '{message.topic}' "
+        f"AND \"dead-letter-group\" = '{group.group}'"
+    )
+    bound_s = asker.timeout_s if timeout_s is None else timeout_s
+    bounds = SearchBounds(moment_of(visible_ms), "latest", None, 1, bound_s)
+    wanted = RecordSearch(None, None, record_filter((), condition))
+    search = Search(asker, group.dead_letter_topic, wanted, bounds)
+    with suppress(TopicNotFound):  # it was deleted meanwhile
+        for _ in range(LETTER_LOOKS_MAX):
+            found = await search.step()
+            if found is None:
+                break
+            if found:
+                where = (found[0].queue, found[0].offset)
+                return msgspec.structs.replace(
+                    group, progress=GroupProgress.DEAD_LETTER, dead_letter=where
+                )
+    return group
+
+
 async def ask_trace(
     asker: Asker, topic: str, queue: int, offset: int, timeout_s: float | None
 ) -> Trace:
@@ -246,10 +284,12 @@ async def ask_trace(
     stored = StoredBatch(Offset(answer.base_offset), payload, topic, queue)
     message = next(each for each in stored.messages(offset) if each.offset == offset)
     header = parse_batch_header(payload)
-    groups = [
-        *(_stream_group(each, offset) for each in answer.stream_groups),
-        *map(_queue_group, answer.queue_groups),
-    ]
+    groups = [_stream_group(each, offset) for each in answer.stream_groups]
+    for each in answer.queue_groups:
+        group = _queue_group(each)
+        if group.progress is GroupProgress.FINISHED and group.dead_letter_topic:
+            group = await _with_letter(asker, group, message, answer.visible_ms, timeout_s)
+        groups.append(group)
     return Trace(
         message=message,
         place=place,

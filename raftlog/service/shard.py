@@ -138,8 +138,7 @@ class BrokerShard:
 
         def counted() -> dict[str, int]:
             used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
-            sources = (counters(), *used, reign.counters(), kept.counters())
-            return {name: count for source in sources for name, count in source.items()}
+            return _merged(counters(), *used, reign.counters(), kept.counters())
 
         return ShardService(
             produce=produce,
@@ -288,6 +287,10 @@ def _status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),
     )
+
+
+def _merged(*sources: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for source in sources for name, count in source.items()}
 
 
 def _stop(reign: Reign, ranges: SealedRanges) -> None:

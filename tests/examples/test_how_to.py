@@ -176,6 +176,17 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
     assert printed[3:] == ["3 found", "first of queue 3 0"]
 
 
+def test_a_program_traces_a_message(tmp_path: Path) -> None:
+    """A delayed one, while a group has it."""
+    (program,) = examples_of("trace-a-message.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert printed[0] == "delayed b'order-7'"
+    assert printed[1].startswith("stored, to be visible later (entry ")
+    assert printed[2:] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -185,6 +196,7 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
         "quotas.md",
         "filters.md",
         "find-messages.md",
+        "trace-a-message.md",
     ],
 )
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:

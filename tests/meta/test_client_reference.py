@@ -23,6 +23,7 @@ from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
 from raftlog.client.topics import Topics
+from raftlog.client.tracing import Trace, TracedGroup
 from raftlog.client.transactions import OpenTransaction, Transactions
 from raftlog.spool import Spool, SpooledRecord, SpoolStatus, TakenRecord
 
@@ -50,6 +51,7 @@ CLASSES: Final = (
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
     *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
+    *(Trace, TracedGroup),
 )
 
 
