@@ -17,6 +17,7 @@ the later one fences the other, instead of taking its receipts for their own.
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Final
 
 from raftlog.base.errors import (
@@ -48,6 +49,7 @@ from raftlog.spool.contents import (
 )
 from raftlog.spool.journal import FORMAT, Identity, Journal
 from raftlog.spool.writer import Writer
+from raftlog.storage.room import NoRoom
 from raftlog.wire.batch import Producer
 from raftlog.wire.schema import client, producers
 
@@ -62,6 +64,8 @@ EPOCHS_SINCE_S: Final = 1_767_225_600
 
 RETRY_S: Final = 30.0
 """What was refused is tried again after it: a topic may have been made meanwhile."""
+EPOCH_BY_CLOCK_MAX: Final = 1 << 31
+"""A clock that is wrong leaves room for epochs to come."""
 
 Told = Callable[[int, Receipt | RaftlogError], None]
 """What becomes of a record, by its number."""
@@ -131,7 +135,7 @@ class Forwarder:
                 self._has_begun = False
                 self.trouble = error.error
                 pause_s = PAUSE_S
-            except (Retriable, OutcomeUnknown) as error:
+            except (Retriable, OutcomeUnknown, NoRoom) as error:
                 self.trouble = error
                 pause_s = max(PAUSE_S, getattr(error, "retry_after", PAUSE_S))
             self.changed.set()
@@ -200,7 +204,7 @@ class Forwarder:
         """Begin an epoch that nobody had, with a producer's id of its own."""
         identity = self._journal.identity
         producer = identity.producer or await self._cluster.draw_producer()
-        by_clock = (self._now_ms() // 1000 - EPOCHS_SINCE_S) & ~1
+        by_clock = min(self._now_ms() // 1000 - EPOCHS_SINCE_S, EPOCH_BY_CLOCK_MAX) & ~1
         epoch = max(identity.epoch + 2, by_clock)
         await self._writer.do(self._journal.rename_to, Identity(FORMAT, producer, epoch))
         self._sequences.clear()
@@ -273,7 +277,7 @@ class Forwarder:
         attempts = self._contents.attempts_of(topic)
         self._turn += 1
         batches = ready_batches(
-            list(self._contents.waiting.get(topic, {}).values())[:LOOK_RECORDS],
+            list(islice(self._contents.waiting.get(topic, {}).values(), LOOK_RECORDS)),
             lambda held: self._place(held, len(queues)),
             frozenset(each.place for each in attempts),
             BATCH_RECORDS_MAX,
@@ -377,4 +381,6 @@ class _Anew(Exception):
 
 def _passes(error: BaseException) -> int:
     """Order what has happened to batches, the gravest first."""
-    return 2 if isinstance(error, Retriable | OutcomeUnknown) else isinstance(error, _Anew)
+    if isinstance(error, Retriable | OutcomeUnknown | NoRoom):
+        return 2
+    return 1 if isinstance(error, _Anew) else 0

@@ -5,6 +5,7 @@
     <directory>/lock                        held while the spool is open
                 identity                    format, producer, epoch: replaced as a whole
                 mark                        what the others must hold at least
+                reserve                     room for notes, given up when the disk is full
                 00000000000000000001.spool  frames; the name is the number of the first one
 
 What a crash can leave and this repairs: an end that was never promised, in the newest
@@ -32,12 +33,17 @@ from raftlog.spool.mark import NAME as MARK
 from raftlog.spool.mark import Mark, Promise
 from raftlog.storage.files import File, Files
 from raftlog.storage.replacing import replace_file
+from raftlog.storage.room import RESERVE, NoRoom, Reserve, lacks_room, may_lack_room
 
 FORMAT: Final = 1
 LOCK: Final = "lock"
 IDENTITY: Final = "identity"
+RESERVE_BYTES: Final = 256 << 10
+"""Notes that say what became of thousands of batches: what is sent makes room."""
 _SEGMENT: Final = re.compile(r"(\d{20})\.spool")
-_OURS: Final = re.compile(rf"{LOCK}|{MARK}(\.new)?|{IDENTITY}(\.new)?|{_SEGMENT.pattern}")
+_OURS: Final = re.compile(
+    rf"{LOCK}|{MARK}|{RESERVE}(\.new)?|{IDENTITY}(\.new)?|{_SEGMENT.pattern}"
+)
 
 
 class Place(NamedTuple):
@@ -78,6 +84,7 @@ class Journal:
         self._next = 1
         """The number of the next note."""
         self._failed: StorageFailed | None = None
+        self._reserve = Reserve(files, directory, RESERVE_BYTES)
 
     @classmethod
     def open(cls, files: Files, directory: str, segment_bytes: int) -> Self:
@@ -109,16 +116,28 @@ class Journal:
                     frame.payload,
                 )
 
-    def append(self, payloads: Sequence[Buffer]) -> list[Place]:
+    def append(self, payloads: Sequence[Buffer], *, uses_reserve: bool = False) -> list[Place]:
         """Write notes, and sync: they are on disk when this returns.
 
+        Args:
+            payloads: The notes.
+            uses_reserve: They make room in the end, so they may have what is kept for that.
+
         Raises:
+            NoRoom: The disk is full; nothing was changed.
             StorageFailed: They may be there or not; this spool writes nothing more.
         """
         if self._failed is not None:
             raise self._failed
         try:
-            return self._append(payloads)
+            try:
+                return self._append(payloads)
+            except NoRoom:
+                if not (uses_reserve and self._reserve.release()):
+                    raise
+                return self._append(payloads)
+        except NoRoom:
+            raise
         except StorageFailed as error:
             self._failed = error  # a failed fsync is never retried
             raise
@@ -160,13 +179,18 @@ class Journal:
             self.bytes -= size
             self._files.remove(file.path)
         self._files.sync_directory(self._directory)
+        self._reserve.keep()
 
     def rename_to(self, identity: Identity) -> None:
         """Be this to the cluster from now on, durably."""
         data = msgspec.msgpack.encode(identity)
-        replace_file(
-            self._files, self._directory, IDENTITY, [crc32c(data).to_bytes(4, "little"), data]
-        )
+        parts = [crc32c(data).to_bytes(4, "little"), data]
+        try:
+            replace_file(self._files, self._directory, IDENTITY, parts)
+        except StorageFailed as error:
+            if not (lacks_room(error) and self._reserve.release()):
+                raise
+            replace_file(self._files, self._directory, IDENTITY, parts)
         self.identity = identity
 
     def close(self) -> None:
@@ -191,6 +215,7 @@ class Journal:
             self._mark = Mark.create(self._files, self._path(MARK), Promise(0, 0, 0))
             self._files.sync_directory(self._directory)
             self.rename_to(self.identity)  # a spool from here on
+            self._reserve.keep()
             return
         self._read_identity()
         if MARK not in names:
@@ -233,6 +258,7 @@ class Journal:
         for first in gone:  # a removal that was decided, and cut off
             self._files.remove(self._path(_name(first)))
         self._files.sync_directory(self._directory)
+        self._reserve.keep()
 
     def _recover_one(self, first: int, promise: Promise, *, is_newest: bool) -> None:
         if self._segments and first != self._next:
@@ -263,12 +289,19 @@ class Journal:
         newest = next(reversed(self._segments), 0)
         if not newest or self._segments[newest][1] >= self._segment_bytes:
             newest = self._next
-            file = self._files.open(self._path(_name(newest)), create=True)
-            self._files.sync_directory(self._directory)
+            with may_lack_room():
+                file = self._files.open(self._path(_name(newest)), create=True)
+                self._files.sync_directory(self._directory)
             self._segments[newest] = file, 0
         file, offset = self._segments[newest]
         pieces = encode_frames(payloads, self._next, offset)
-        file.pwrite(pieces, offset)
+        try:
+            file.pwrite(pieces, offset)
+        except StorageFailed as error:
+            if not lacks_room(error):
+                raise
+            file.truncate(offset)  # a part of it may be there
+            raise NoRoom(error.operation, error.path, error.offset, error.error) from error
         file.sync()
         places = []
         for payload in payloads:

@@ -43,6 +43,7 @@ from raftlog.spool.frames import size_of_frame
 from raftlog.spool.journal import Journal
 from raftlog.spool.writer import Writer
 from raftlog.storage.files import Files, OsFiles
+from raftlog.storage.room import NoRoom
 from raftlog.wire.batch import Record
 
 BYTES_MAX: Final = 256 << 20
@@ -227,7 +228,7 @@ class Spool:
         called. Sends that run at once share a sync. Cancelled, it may be spooled all the same.
 
         Raises:
-            SpoolFull: No room; nothing was written.
+            SpoolFull: No room in the spool, or on its disk; nothing was written.
             BadName, BadRequest, RecordTooLarge, TypeError: No cluster takes it.
             StorageFailed: The disk refuses; it may be spooled. Open the spool again.
             Closed: The spool is not open.
@@ -250,7 +251,10 @@ class Spool:
                 f"the spool holds {self._contents.count} records in {used} bytes, and may take "
                 f"{self._bytes_max}"
             )
-        (place,) = await self._writer.write([note], [data])
+        try:
+            (place,) = await self._writer.write([note], [data])
+        except NoRoom as error:
+            raise SpoolFull(f"the disk is full: {error}") from error
         spooled = SpooledRecord(topic, place.number, self._future(place.number))
         self._forwarder.wake()
         return spooled

@@ -5,9 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, ParamSpec, TypeVar
 
 from raftlog.base.errors import RaftlogError
-from raftlog.spool.contents import Contents, Note, encode_note
+from raftlog.spool.contents import Contents, Note, Spooled, encode_note
 from raftlog.spool.frames import size_of_frame
 from raftlog.spool.journal import Journal, Place
+from raftlog.storage.room import NoRoom
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +40,7 @@ class Writer:
             payloads: The same, encoded, if somebody has done that.
 
         Raises:
+            NoRoom: The disk is full; nothing was written.
             StorageFailed: The disk refuses; nobody can write any more.
         """
         future: asyncio.Future[list[Place]] = asyncio.get_running_loop().create_future()
@@ -74,16 +76,24 @@ class Writer:
             self._draining = None
 
     async def _write_units(self, units: Sequence[_Unit]) -> None:
-        payloads = [payload for _, some, _ in units for payload in some]
         try:
-            places = await asyncio.to_thread(self._journal.append, payloads)
+            await self._write_together(units, uses_reserve=False)
+        except NoRoom:  # then each by itself: those that make room have a reserve
+            for unit in units:
+                try:
+                    await self._write_together([unit], uses_reserve=not _adds(unit[0]))
+                except RaftlogError as error:
+                    _fail(unit, error)
         except RaftlogError as error:
-            for *_, future in units:
-                if not future.done():
-                    future.set_exception(error)
-            return
+            for unit in units:
+                _fail(unit, error)
         finally:
-            self.waiting_bytes -= sum(map(size_of_frame, payloads))
+            self.waiting_bytes -= sum(size_of_frame(data) for _, some, _ in units for data in some)
+
+    async def _write_together(self, units: Sequence[_Unit], *, uses_reserve: bool) -> None:
+        payloads = [payload for _, some, _ in units for payload in some]
+        append = self._journal.append
+        places = await asyncio.to_thread(append, payloads, uses_reserve=uses_reserve)
         at = 0
         for notes, _, future in units:
             own = places[at : at + len(notes)]
@@ -92,3 +102,14 @@ class Writer:
                 self._contents.apply(place, note)
             if not future.done():
                 future.set_result(own)
+
+
+def _adds(notes: Sequence[Note]) -> bool:
+    """Whether a record is among them."""
+    return any(isinstance(note, Spooled) for note in notes)
+
+
+def _fail(unit: _Unit, error: RaftlogError) -> None:
+    future = unit[2]
+    if not future.done():
+        future.set_exception(error)

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
+from random import Random
 from typing import Any
 
 import pytest
 
-from chaos.sim.disk import SimDisk
-from raftlog import Client, Spool, errors
+from chaos.sim.disk import CrashKind, SimDisk
+from raftlog import BlockingSpool, Client, Spool, errors, sync
 from raftlog.spool import TakenRecord
 from raftlog.spool.forwarder import DECIDED_MS_MAX
 from raftlog.wire.batch import Record
@@ -71,8 +72,9 @@ class Cut:
             raise OSError(5, "broken")
 
 
-@pytest.mark.parametrize("at", range(0, 34, 2))
-async def test_cut_off_at_any_write_each_record_is_stored_once(at: int) -> None:
+@pytest.mark.parametrize("kind", [CrashKind.KEEP, CrashKind.LOSE, CrashKind.TORN])
+@pytest.mark.parametrize("at", range(31))
+async def test_cut_off_at_any_write_each_record_is_stored_once(at: int, kind: CrashKind) -> None:
     """Twice cut off at the same place, then let go on: the queue's fence tells the next one."""
     disk = SimDisk()
     async with spool_on(disk) as spool:
@@ -86,9 +88,7 @@ async def test_cut_off_at_any_write_each_record_is_stored_once(at: int) -> None:
                     with suppress(TimeoutError):
                         await spool.flush(timeout=5)
             disk.on_operation = None
-            for inode in disk._names.values():
-                inode.locked = False
-            disk.generation += 1  # killed: what the kernel has stays
+            disk.crash(Random(at), kind)
         async with spool_on(disk, cluster.seeds) as spool:
             await spool.flush(timeout=5)
             assert spool.status.records == 0
@@ -324,3 +324,61 @@ async def test_a_disk_that_fails_is_told_to_everybody() -> None:
             with pytest.raises(errors.StorageFailed):
                 await spool.send("orders", b"1")
         disk.on_operation = None
+
+
+async def test_a_full_disk_refuses_records_and_is_emptied_all_the_same() -> None:
+    """Notes have a reserve; it is there again when there is room."""
+    disk = SimDisk()
+    is_full = False
+
+    def no_room(call: str, path: str) -> None:
+        adds = call in ("write", "create") and path.endswith((".spool", "identity.new"))
+        if is_full and adds and "spool/reserve" in disk.paths():
+            raise OSError(28, "no space left")
+
+    disk.on_operation = no_room
+    async with spool_on(disk, bytes_max=8_000) as spool:
+        for value in values(0, 3):
+            await spool.send("orders", value * 200, key=b"k")
+        is_full = True
+        with pytest.raises(errors.SpoolFull, match="disk is full"):
+            await spool.send("orders", b"v", key=b"k")
+        assert spool.status.records == 3
+    options = {"bytes_max": 8_000}
+    async with fake_cluster(1, orders=1) as cluster, spool_on(disk, cluster.seeds, **options) as s:
+        await s.flush(timeout=5)
+        assert "spool/reserve" not in disk.paths(), "it was given up"
+        is_full = False
+        for number in range(10):
+            await s.send("orders", b"%d" % number * 500, key=b"k")
+            await s.flush(timeout=5)
+        assert "spool/reserve" in disk.paths()
+        assert len(cluster.values("orders")[0]) == 13
+
+
+async def test_threads_have_the_same() -> None:
+    """Each call blocks."""
+
+    def work(seeds: list[str]) -> None:
+        with sync.Client(seeds) as client:
+            files = SimDisk()
+            with BlockingSpool(client, "spool", files=files.files()) as spool:
+                sent = spool.send("orders", b"0", key=b"k")
+                assert sent.stored(timeout=5).offset == 0
+                assert (sent.is_stored, sent.topic, sent.number) == (True, "orders", 1)
+                spool.send("nowhere", b"1")
+                with pytest.raises(errors.TopicNotFound):
+                    spool.flush(timeout=5)
+                with pytest.raises(errors.BadRequest):
+                    spool.settle_by_hand("nowhere", stored=True)
+                (taken,) = spool.take_out("nowhere")
+                assert taken.record.value == b"1"
+                with pytest.raises(errors.BadRequest):
+                    spool.retry("nowhere")
+                assert spool.status.records == 0
+            with pytest.raises(errors.Closed):
+                spool.send("orders", b"2")
+
+    async with fake_cluster(1, orders=1) as cluster:
+        await asyncio.to_thread(work, cluster.seeds)
+        assert cluster.values("orders") == [[b"0"]]
