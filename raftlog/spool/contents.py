@@ -58,15 +58,17 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, tag=2):
 
 
 class GaveBack(msgspec.Struct, frozen=True, array_like=True, tag=3):
-    """The queue's batch is not stored, and never will be."""
+    """The queue's batch, of this note, is not stored, and never will be."""
 
     queue: int
+    attempt: int
 
 
 class Stored(msgspec.Struct, frozen=True, array_like=True, tag=4):
-    """The queue's batch is stored."""
+    """The queue's batch, of this note, is stored."""
 
     queue: int
+    attempt: int
 
 
 class TakenOut(msgspec.Struct, frozen=True, array_like=True, tag=5):
@@ -107,14 +109,21 @@ class Held(msgspec.Struct, frozen=True, gc=False):
 class Contents:
     """What one spool holds.
 
+    Files go when their records are gone. So a note may be about one that was in such a file: it
+    has a number below ``first``, and everything that becomes of it is said by later notes.
+
     Attributes:
+        first: The number of the first note on disk.
         waiting: By topic, by number, in order.
         attempts: By queue.
     """
 
     def __init__(self) -> None:
+        self.first = 1
         self.waiting: dict[str, dict[int, Held]] = {}
         self.attempts: dict[int, Attempt] = {}
+        self._attempted: dict[int, int] = {}
+        """The numbers of the attempts' notes, by queue."""
         self._sent: dict[int, Held] = {}
         """Of the attempts, by number."""
         self._files: Counter[int] = Counter()
@@ -142,20 +151,54 @@ class Contents:
                 self._files[at.segment] += 1
             case Attempt():
                 self.attempts[note.queue] = note
+                self._attempted[note.queue] = at.number
                 for number in note.numbers:
-                    self._sent[number] = self._take(note.topic, number)
+                    if number >= self.first:
+                        self._sent[number] = self._take(note.topic, number)
             case GaveBack():
-                attempt = self.attempts.pop(note.queue)
-                back = {number: self._sent.pop(number) for number in attempt.numbers}
-                waiting = self.waiting.get(attempt.topic, {})
-                self.waiting[attempt.topic] = dict(sorted({**back, **waiting}.items()))
+                back = self._end(note)
+                if back:
+                    topic = next(iter(back.values())).topic
+                    waiting = self.waiting.get(topic, {})
+                    self.waiting[topic] = dict(sorted({**back, **waiting}.items()))
             case Stored():
-                for number in self.attempts.pop(note.queue).numbers:
-                    self._forget(self._sent.pop(number))
+                for held in self._end(note).values():
+                    self._forget(held)
             case TakenOut():
                 topics = {number: topic for topic, all_ in self.waiting.items() for number in all_}
                 for number in note.numbers:
-                    self._forget(self._take(topics[number], number))
+                    if number >= self.first:
+                        self._forget(self._take(topics[number], number))
+
+    def _end(self, note: GaveBack | Stored) -> dict[int, Held]:
+        """End an attempt; return its records, as far as their files are there."""
+        if note.attempt < self.first:
+            return {}
+        number = self._attempted.pop(note.queue)
+        attempt = self.attempts.pop(note.queue)
+        if number != note.attempt:
+            raise KeyError(note.attempt)
+        numbers = [each for each in attempt.numbers if each >= self.first]
+        return {each: self._sent.pop(each) for each in numbers}
+
+    def check(self) -> None:
+        """Check, after all notes, that nothing is missing.
+
+        Raises:
+            DamagedLog: A batch that is not settled has records in files that are gone.
+        """
+        for attempt in self.attempts.values():
+            for number in attempt.numbers:
+                if number not in self._sent:
+                    raise DamagedLog(f"record {number} of the spool is gone, and not settled")
+
+    def stored(self, attempt: Attempt) -> Stored:
+        """Return the note that a batch is stored."""
+        return Stored(attempt.queue, self._attempted[attempt.queue])
+
+    def gave_back(self, attempt: Attempt) -> GaveBack:
+        """Return the note that a batch is not."""
+        return GaveBack(attempt.queue, self._attempted[attempt.queue])
 
     def held(self, attempt: Attempt) -> list[Held]:
         """Return the records of a batch."""

@@ -39,11 +39,9 @@ from raftlog.client.receipts import Receipt
 from raftlog.spool.contents import (
     Attempt,
     Contents,
-    GaveBack,
     Held,
     Note,
     Spooled,
-    Stored,
     decode_note,
     ready_batches,
 )
@@ -218,7 +216,7 @@ class Forwarder:
         except WrongQueue:  # what it held is gone with it
             self._cluster.forget_queues(attempt.topic)
             self._refused.pop(attempt.queue, None)
-            await self._writer.write([GaveBack(attempt.queue)])
+            await self._writer.write([self._contents.gave_back(attempt)])
             return
         except Fenced:
             raise
@@ -236,7 +234,7 @@ class Forwarder:
                 "look, then call settle_by_hand"
             )
             return
-        await self._writer.write([GaveBack(attempt.queue)])
+        await self._writer.write([self._contents.gave_back(attempt)])
         refusal = self._refused.pop(attempt.queue, None)
         if refusal is not None:
             self.stuck[attempt.topic] = refusal
@@ -331,7 +329,7 @@ class Forwarder:
         """Write down what is stored, tell who waits, and remove files that nobody needs."""
         if not stored:
             return
-        notes: list[Note] = [Stored(attempt.queue) for attempt, _ in stored]
+        notes: list[Note] = [self._contents.stored(attempt) for attempt, _ in stored]
         await self._writer.write(notes)
         for attempt, answer in stored:
             if attempt.epoch == self._journal.identity.epoch:

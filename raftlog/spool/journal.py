@@ -107,6 +107,11 @@ class Journal:
             raise
         return journal
 
+    @property
+    def first(self) -> int:
+        """The number of the first note."""
+        return next(iter(self._segments), self._next)
+
     def notes(self) -> Iterator[tuple[Place, bytes]]:
         """Yield everything that is there, in order."""
         for segment, (file, size) in self._segments.items():

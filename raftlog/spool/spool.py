@@ -30,10 +30,8 @@ from raftlog.client.packing import HeadersLike, check_size, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.spool.contents import (
     Contents,
-    GaveBack,
     Note,
     Spooled,
-    Stored,
     TakenOut,
     decode_note,
     encode_note,
@@ -308,8 +306,8 @@ class Spool:
             if not isinstance(error, OutcomeUnknown):
                 raise BadRequest(f"the cluster can tell what became of the records for {topic!r}")
             attempts = self._contents.attempts_of(topic)
-            kind: type[Stored | GaveBack] = Stored if stored else GaveBack
-            await self._writer.write([kind(each.queue) for each in attempts])
+            note = self._contents.stored if stored else self._contents.gave_back
+            await self._writer.write([note(each) for each in attempts])
             self._forwarder.stuck.pop(topic)
         if stored:
             text = "it was settled by hand: it is stored, nobody knows where"
@@ -332,7 +330,7 @@ class Spool:
                 lambda: [decode_note(self._journal.read(each.at)) for each in held]
             )
             numbers = [each.at.number for each in held]
-            gone: list[Note] = [Stored(each.queue) for each in attempts]
+            gone: list[Note] = [contents.stored(each) for each in attempts]
             gone.append(TakenOut(tuple(number for number in numbers if number not in sent)))
             await self._writer.write(gone)
             self._forwarder.stuck.pop(topic)
@@ -359,8 +357,10 @@ class Spool:
     # -- inside
 
     def _load(self) -> None:
+        self._contents.first = self._journal.first
         for place, data in self._journal.notes():
             self._contents.apply(place, decode_note(data))
+        self._contents.check()
 
     async def _forward(self) -> None:
         try:

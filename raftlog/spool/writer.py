@@ -58,7 +58,9 @@ class Writer:
             async with self._turn:
                 return await asyncio.to_thread(work, *args, **kwargs)
 
-        return await asyncio.shield(asyncio.create_task(alone()))
+        task = asyncio.create_task(alone())
+        task.add_done_callback(_read)
+        return await asyncio.shield(task)
 
     async def aclose(self) -> None:
         """Finish what was begun, and close the journal."""
@@ -102,6 +104,12 @@ class Writer:
                 self._contents.apply(place, note)
             if not future.done():
                 future.set_result(own)
+
+
+def _read(task: "asyncio.Task[R]") -> None:
+    """Read an error that its caller has left, or asyncio complains that nobody did."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _adds(notes: Sequence[Note]) -> bool:

@@ -73,7 +73,7 @@ class Cut:
 
 
 @pytest.mark.parametrize("kind", [CrashKind.KEEP, CrashKind.LOSE, CrashKind.TORN])
-@pytest.mark.parametrize("at", range(31))
+@pytest.mark.parametrize("at", range(19))
 async def test_cut_off_at_any_write_each_record_is_stored_once(at: int, kind: CrashKind) -> None:
     """Twice cut off at the same place, then let go on: the queue's fence tells the next one."""
     disk = SimDisk()
@@ -272,6 +272,18 @@ async def test_a_full_spool_refuses_and_has_room_again() -> None:
         await s.send("orders", b"v" * 1_000)
         await s.flush(timeout=5)
         assert len(cluster.values("orders")[0]) == sent + 1
+
+
+async def test_files_that_went_are_not_missed() -> None:
+    """A note in a newer file may be about one in a file that is gone."""
+    disk = SimDisk()
+    async with fake_cluster(1, orders=1) as cluster:
+        for value in values(0, 8):
+            async with spool_on(disk, cluster.seeds, bytes_max=1_200) as spool:
+                await spool.send("orders", value * 20, key=b"k")
+                await spool.flush(timeout=5)
+        assert len([path for path in disk.paths() if path.endswith(".spool")]) <= 2
+        assert cluster.values("orders") == [[value * 20 for value in values(0, 8)]]
 
 
 async def test_what_no_cluster_takes_is_refused_at_once() -> None:
