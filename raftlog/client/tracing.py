@@ -29,7 +29,7 @@ class MessageOrigin(Enum):
     """How a message came into the log."""
 
     UNKNOWN = "unknown"
-    """The log has the entry no more that brought it."""
+    """The log has the entry no more that brought it, or a later version has."""
     SENT = "sent"
     DELAYED = "delayed"
     HALF = "half message"
@@ -153,7 +153,8 @@ class Trace(msgspec.Struct, frozen=True):
     def _coming(self) -> Iterator[TraceEvent]:
         """Yield how it came, in order."""
         where = f"entry {self.stored_index}"
-        text = _STORED[self.origin]
+        text = "stored" if self.stored is not None else "stored; the log has that no more"
+        text = _STORED.get(self.origin, text)
         if self.transaction:
             text += f" of {self.owner or 'somebody'}, transaction {self.transaction}"
         if self.dead_letter_of is not None:
@@ -171,7 +172,6 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 _STORED: Final = {
-    MessageOrigin.UNKNOWN: "stored; the log has that no more",
     MessageOrigin.SENT: "stored and visible",
     MessageOrigin.DELAYED: "stored, to be visible later",
     MessageOrigin.HALF: "staged as a half message",

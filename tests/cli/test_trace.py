@@ -39,6 +39,14 @@ def test_what_became_of_a_message(shell: Shell, cluster: LocalCluster) -> None:
     letter = shell.json("trace", "%DLQ%work", "0", "0")
     assert (letter["origin"], letter["dead_letter_of"]) == ("dead letter", ["work", "jobs", 0, 1])
 
+    async def restart() -> None:
+        await cluster.kill("n1")
+        await cluster.restart("n1")
+
+    asyncio.run(restart())  # nothing is in memory any more: the files say the same
+    assert shell.json("trace", "jobs", "0", "1") == found
+    assert shell.json("trace", "%DLQ%work", "0", "0") == letter
+
 
 def test_what_is_not_there_is_said(shell: Shell) -> None:
     """Nothing on stdout."""
