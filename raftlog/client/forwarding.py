@@ -76,7 +76,7 @@ class ClusterForwarding:
         """Store a batch, once; return where."""
         answer, _ = await self._asker.ask(
             Method.APPEND,
-            client.AppendBatch(queue=queue),
+            client.AppendBatch(queue=queue, client=self._asker.client_id),
             client.BatchAppended,
             payload=(batch,),
             timeout_s=TRY_S,

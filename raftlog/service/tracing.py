@@ -217,8 +217,8 @@ class _Tracing:
             self._service.entries.read(index, index, on_entries)
 
     def _on_brought(self, brought: Brought | None) -> None:
-        if brought is None:  # retention has passed it while it was looked at
-            self._find()
+        if brought is None:  # retention has passed it meanwhile, or a snapshot is installed here
+            self._end(Unavailable(f"entry {self._posting.index} has just gone; ask again"))
         elif not brought.copy_of:
             self._finish(brought, None)
         else:

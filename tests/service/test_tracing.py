@@ -208,6 +208,9 @@ def test_what_is_not_there_is_said() -> None:
     it.entries.error = FaultyEntry(Index(2))
     assert it.refusal(1) is Unavailable
     it.entries.error = None
+    it.entries.trimmed = 9
+    assert it.refusal(1) is Unavailable, "the state is behind the log for a moment"
+    it.entries.trimmed = 0
     answers = it.ask(1)
     it.replica.confirm()
     it.commit(DeleteTopic("first"))
