@@ -256,10 +256,12 @@ class Journal:
             promise = Promise(1, 1, 0)
         for first in kept:
             self._recover_one(first, promise, is_newest=first == kept[-1])
+        # What was read, names too, may have been in memory only: it is promised from now on.
+        self._files.sync_directory(self._directory)
         if kept:
             newest, (_, size) = next(reversed(self._segments.items()))
             promise = Promise(kept[0], newest, size)
-        self._mark.fix(promise)  # what was read may have been in the page cache only
+        self._mark.fix(promise)
         for first in gone:  # a removal that was decided, and cut off
             self._files.remove(self._path(_name(first)))
         self._files.sync_directory(self._directory)

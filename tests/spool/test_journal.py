@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from chaos.crash.states import power_cuts
+from chaos.crash.states import lost, power_cuts
 from chaos.sim.disk import SimDisk
 from raftlog.base.errors import DamagedLog, DirectoryForeign, DirectoryLocked, StorageFailed
 from raftlog.spool.journal import FORMAT, Identity, Journal
@@ -62,20 +62,48 @@ class Workload:
         self.promised += self.begun
         journal.close()
 
-    def check(self, disk: SimDisk) -> None:
-        """Open what a crash has left; it holds, and can be gone on with."""
+    def check(self, disk: SimDisk, *, twice: bool) -> None:
+        """Open what a crash has left; it holds, and can be gone on with.
+
+        Also, ``twice``, if that is cut off again, anywhere; and what it has shown once stays.
+        """
+
+        def crash_again(_call: str, _path: str) -> None:
+            for again in crashed(disk):
+                self.holds(opened(again))
+
+        if twice:
+            disk.on_operation = crash_again
         journal = opened(disk)
+        disk.on_operation = None
+        found = self.holds(journal)
+        for again in crashed(disk):
+            assert payloads(opened(again)) == found, "it was shown, and is gone"
+        journal.append([b"next"])
+        journal.close()
+        again = opened(disk)
+        assert payloads(again) == [*found, b"next"]
+        again.close()
+
+    def holds(self, journal: Journal) -> list[bytes]:
+        """Check that what was promised is there; return what is."""
         found = payloads(journal)
         everything = [*self.promised, *self.begun]
         starts = range(self.dropped + 1)
         ends = range(len(self.promised), len(everything) + 1)
         assert any(found == everything[a:b] for a in starts for b in ends), found
         assert journal.identity.producer >= self.producer
-        journal.append([b"next"])
-        journal.close()
-        again = opened(disk)
-        assert payloads(again) == [*found, b"next"]
-        again.close()
+        return found
+
+
+def crashed(disk: SimDisk) -> Iterator[SimDisk]:
+    """Yield what is left after a kill, and after a power cut that loses all it may."""
+    killed = disk.fork()
+    killed.generation += 1
+    yield killed
+    dark = disk.fork()
+    dark.cut_power(lambda _: lost)
+    yield dark
 
 
 def test_every_crash_leaves_what_was_promised() -> None:
@@ -88,11 +116,11 @@ def test_every_crash_leaves_what_was_promised() -> None:
         nonlocal states
         killed = disk.fork()
         killed.generation += 1
-        workload.check(killed)
+        workload.check(killed, twice=True)
         for cut in power_cuts(disk.unsynced()):
             fork = disk.fork()
             fork.cut_power(cut.fate_of)
-            workload.check(fork)
+            workload.check(fork, twice=cut.kind == "written")
             states += 1
 
     disk.on_operation = crash
@@ -120,15 +148,15 @@ def test_every_rotten_bit_of_a_promised_note_is_told() -> None:
     assert len(files) == 4
 
 
-@pytest.mark.parametrize("lost", range(3))
-def test_a_lost_file_is_told(lost: int) -> None:
+@pytest.mark.parametrize("which", range(3))
+def test_a_lost_file_is_told(which: int) -> None:
     """The oldest, one between, and the newest."""
     disk = SimDisk()
     journal = opened(disk)
     for unit in UNITS:
         journal.append(unit)
     journal.close()
-    path = [path for path in disk.paths() if path.endswith(".spool")][lost]
+    path = [path for path in disk.paths() if path.endswith(".spool")][which]
     disk.files().remove(path)
 
     with pytest.raises(DamagedLog, match=r"\d{20}\.spool"):
