@@ -18,6 +18,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
+from random import randrange
 from typing import Final
 
 from raftlog.base.errors import (
@@ -108,7 +109,7 @@ class Forwarder:
         """Why a queue takes nothing; settled when its batch is."""
         self._mislaid: set[str] = set()
         """Topics whose queues were not there, the last time."""
-        self._turn = 0
+        self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
         self._retried_at = 0.0
 
     def wake(self) -> None:

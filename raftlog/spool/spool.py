@@ -155,10 +155,13 @@ class Spool:
         self._writer: Writer
         self._forwarder: Forwarder
         self._task: asyncio.Task[None] | None = None
-        self._is_closed = False
+        self._is_opened = self._is_closed = False
 
     async def __aenter__(self) -> Self:
         """Open it, and go on with what is there."""
+        if self._is_opened:
+            raise Closed("a spool is opened once; make another one")
+        self._is_opened = True
         self._journal = await asyncio.to_thread(
             Journal.open,
             self._files,

@@ -304,6 +304,8 @@ async def test_what_no_cluster_takes_is_refused_at_once() -> None:
         await sent.stored()
     with pytest.raises(errors.Closed):
         await spool.send("orders", b"v")
+    with pytest.raises(errors.Closed, match="opened once"):
+        await spool.__aenter__()
 
 
 async def test_queues_keys_and_ids_are_as_with_a_producer() -> None:
