@@ -10,6 +10,7 @@ The names that programs use. Each is loaded when it is first asked for, so that
   ``UndecidedMessage``), and ``QueueConsumer`` with its
   ``QueueMessage``, ``Reject`` and ``Retry``;
   ``raftlog.sync.Client`` has the same names for threads;
+- ``Spool``, ``BlockingSpool``: records on this machine's disk until the cluster has them;
 - ``errors``: everything that is raised on purpose.
 """
 
@@ -41,11 +42,14 @@ if TYPE_CHECKING:
     from raftlog.embedded import RaftLog as RaftLog
     from raftlog.embedded import Settings as Settings
     from raftlog.embedded import StateMachine as StateMachine
+    from raftlog.spool.blocking import BlockingSpool as BlockingSpool
+    from raftlog.spool.spool import Spool as Spool
     from raftlog.wire.batch import Record as Record
 
 _HOMES: Final = {
     "DELAY_LEVELS": "raftlog.client.later",
     "BatchReceipt": "raftlog.client.receipts",
+    "BlockingSpool": "raftlog.spool.blocking",
     "CancelOutcome": "raftlog.client.later",
     "Client": "raftlog.client.client",
     "Consumer": "raftlog.client.consumer",
@@ -64,6 +68,7 @@ _HOMES: Final = {
     "Retry": "raftlog.client.queue_message",
     "Settings": "raftlog.embedded",
     "Sharing": "raftlog.client.handing_over",
+    "Spool": "raftlog.spool.spool",
     "StateMachine": "raftlog.embedded",
     "StoredBatch": "raftlog.client.receipts",
     "UndecidedMessage": "raftlog.client.checking",
@@ -73,6 +78,7 @@ _HOMES: Final = {
 __all__ = [
     "DELAY_LEVELS",
     "BatchReceipt",
+    "BlockingSpool",
     "CancelOutcome",
     "Client",
     "Consumer",
@@ -91,6 +97,7 @@ __all__ = [
     "Retry",
     "Settings",
     "Sharing",
+    "Spool",
     "StateMachine",
     "StoredBatch",
     "UndecidedMessage",

@@ -87,6 +87,7 @@ class Search(_Face[aio_search.Search]):
 class Messages(_Face[aio_messages.Messages]):
     """The messages of a cluster."""
 
+    trace = _blocking(aio_messages.Messages.trace)
     _search = _on_loop(aio_messages.Messages.search)
 
     @wraps(aio_messages.Messages.search)
@@ -388,7 +389,7 @@ class Client(_Face[aio.Client]):
 
     @property
     def messages(self) -> Messages:
-        """Search for single messages."""
+        """Search for single messages, and trace one."""
         return Messages(self._thread, self._inner._messages)
 
     @property

@@ -9,6 +9,7 @@
           QuotaExceeded        a client or a topic sends more than it may
           DiskFull             so full that only consuming and trimming go on
         BufferFull           this client holds as much as it may
+          SpoolFull            so does its spool, on its own disk
         Unavailable          no leader, no connection, or stopping
         NotCommitted         was appended, then replaced: it never happened
         OutOfOrder           batches before this one are missing: send those first
@@ -203,6 +204,13 @@ class BufferFull(Retriable):
 
     code = "buffer_full"
     hint = "await the receipts of what was sent, or ready(), before sending more"
+
+
+class SpoolFull(BufferFull):
+    """The local spool takes as much of the disk as it may: nothing was written."""
+
+    code = "spool_full"
+    hint = "see spool.status why it is not emptied, or give it more bytes"
 
 
 class OutOfOrder(Retriable):

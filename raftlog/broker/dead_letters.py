@@ -85,6 +85,15 @@ class _Batch(msgspec.Struct, frozen=True, gc=False):
     record_time_ms: int
 
 
+def read_message_of(body: Buffer, position: int, length: int) -> tuple[int, int, int]:
+    """Return which message a dead letter was: the group's number, queue and offset.
+
+    Raises:
+        BadBatch: The command holds none.
+    """
+    return _read(body, position, length)[:3]
+
+
 def _read(body: Buffer, position: int, length: int) -> tuple[int, int, int, _Batch]:
     """Return group, queue and offset of a message, and the facts of its letter."""
     if length >= DEAD_LETTER_HEAD_BYTES + BATCH_HEADER_BYTES:

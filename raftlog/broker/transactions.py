@@ -163,6 +163,12 @@ def half_parts(
     return _HEADER.pack(transactor, number, epoch, queue), batch
 
 
+def read_half(body: Buffer, position: int) -> tuple[int, int, int, int]:
+    """Return transactor, number, epoch and queue of a command that stages a half message."""
+    found: tuple[int, int, int, int] = _HEADER.unpack_from(body, position)
+    return found
+
+
 def _order_of(row: Transaction) -> int:
     return row.next_ms << _HANDLE_BITS | row.handle
 
@@ -225,7 +231,7 @@ class Transactions:
         """
         if length < HALF_HEADER_BYTES:
             raise BadBatch("the command holds no record batch")
-        transactor, number, epoch, queue = _HEADER.unpack_from(body, place.position)
+        transactor, number, epoch, queue = read_half(body, place.position)
         batch = batch_at(body, place.position + HALF_HEADER_BYTES, length - HALF_HEADER_BYTES)
         if batch.producer:
             raise BadBatch("the number of its transaction is a half message's only sequence")

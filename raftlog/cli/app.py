@@ -31,6 +31,7 @@ from raftlog.cli import (
     search,
     sub,
     topic,
+    trace,
     transactions,
 )
 from raftlog.cli.exits import Exit, exit_of, sentence
@@ -50,6 +51,7 @@ app.command()(search.search)
 app.add_typer(queue_group.app, name="queue-group")
 app.command()(receive.receive)
 app.add_typer(dead_letters.app, name="dead-letters")
+app.command()(trace.trace)
 app.add_typer(delayed.app, name="delayed")
 app.add_typer(transactions.app, name="transactions")
 app.add_typer(group.app, name="group")

@@ -78,7 +78,7 @@ class Administration:
 
     @property
     def messages(self) -> Messages:
-        """Search for single messages."""
+        """Search for single messages, and trace one."""
         self._check()
         return self._messages
 

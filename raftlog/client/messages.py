@@ -1,4 +1,4 @@
-"""Single messages of a topic: searched for, and looked at."""
+"""Single messages of a topic: searched for, and traced."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,6 +7,7 @@ from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.search import Search, SearchBounds, SearchProgress
 from raftlog.client.starting import Start
+from raftlog.client.tracing import Trace, ask_trace
 from raftlog.wire.filters import record_filter
 from raftlog.wire.record_table import encode_id
 from raftlog.wire.searches import RecordSearch
@@ -67,3 +68,26 @@ class Messages:
             SearchBounds(start, end, queue, limit, timeout_s),
             on_progress,
         )
+
+    async def trace(
+        self, topic: str, queue: int, offset: int, *, timeout: Duration | None = None
+    ) -> Trace:
+        """Return everything that is known of one message: how it came, and who has read it.
+
+        What was acknowledged before the question counts.
+
+        Args:
+            topic: The topic.
+            queue: The place of its queue in the topic, from 0.
+            offset: Its offset there.
+            timeout: Seconds; without it, the client's.
+
+        Raises:
+            TopicNotFound, WrongQueue: There is no such topic, or it has no such queue.
+            OffsetOutOfRange: No message has that offset, or none any more.
+            NotPermitted: The topic may not be read by its settings.
+            BadBatch, CodecUnavailable: Its batch can't be opened here.
+            Unavailable: No leader within the timeout.
+        """
+        timeout_s = None if timeout is None else seconds(timeout)
+        return await ask_trace(self._asker, topic, queue, offset, timeout_s)

@@ -22,6 +22,7 @@ from raftlog.service import (
     quota_handlers,
     record_handlers,
     topic_handlers,
+    trace_handlers,
     transaction_handlers,
 )
 from raftlog.service.checks import CheckService
@@ -41,6 +42,7 @@ from raftlog.service.quotas import QuotaService
 from raftlog.service.read import ReadService
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.topics import TopicService
+from raftlog.service.tracing import TraceService
 from raftlog.service.transactions import TransactionService
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
@@ -58,6 +60,7 @@ class ShardService(msgspec.Struct, frozen=True):
     checks: CheckService
     read: ReadService
     filters: FilterService
+    tracing: TraceService
     find: FindService
     topics: TopicService
     producers: ProducerService
@@ -97,6 +100,7 @@ class ClientHandlers:
             Method.END_OFFSET: with_(lambda shard: shard.read, record_handlers.end_offset),
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
             Method.SEARCH: with_(lambda shard: shard.filters, record_handlers.search),
+            Method.TRACE: with_(lambda shard: shard.tracing, trace_handlers.trace),
             Method.STATUS: with_(lambda shard: shard, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
             Method.DRAIN: self._drain,

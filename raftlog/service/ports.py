@@ -85,6 +85,17 @@ class StoredRanges(Protocol):
         """Find the postings of a queue that the range has some of; ``done`` as above."""
 
 
+OnEntries = Callable[[Sequence[Entry], Exception | None], None]
+"""Called once, on the loop: entries from the first asked for, or none and perhaps why."""
+
+
+class StoredEntries(Protocol):
+    """Whole entries in the files of the log."""
+
+    def read(self, first: Index, last: Index, done: OnEntries, /) -> None:
+        """Read entries from ``first`` on, at least that one; none: the log has it no more."""
+
+
 class ClientRequest(Protocol):
     """One request of a client, to be answered once (``transport.server.Request``)."""
 

@@ -58,6 +58,7 @@ from raftlog.service.status import (
     service_counters,
 )
 from raftlog.service.topics import TopicService
+from raftlog.service.tracing import TraceService
 from raftlog.service.transactions import TransactionService
 from raftlog.service.trimming import LogTrimming
 from raftlog.service.unread import UnreadTimes
@@ -137,8 +138,7 @@ class BrokerShard:
 
         def counted() -> dict[str, int]:
             used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
-            sources = (counters(), *used, reign.counters(), kept.counters())
-            return {name: count for source in sources for name, count in source.items()}
+            return _merged(counters(), *used, reign.counters(), kept.counters())
 
         return ShardService(
             produce=produce,
@@ -147,6 +147,7 @@ class BrokerShard:
             checks=checks,
             read=read,
             filters=filters,
+            tracing=TraceService(read, reader, replica.upkeep.reader),
             find=find,
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
@@ -292,6 +293,10 @@ def _status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),
     )
+
+
+def _merged(*sources: Mapping[str, int]) -> dict[str, int]:
+    return {name: count for source in sources for name, count in source.items()}
 
 
 def _stop(reign: Reign, ranges: SealedRanges) -> None:

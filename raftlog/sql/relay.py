@@ -44,8 +44,8 @@ from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_
 from raftlog.client.catalog import Queues
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.forwarding import ClusterForwarding, Forwarding
 from raftlog.client.packing import Columns, place_of_key, size_of
-from raftlog.sql.forwarding import ClusterForwarding, Forwarding
 from raftlog.sql.ledger import Ledger, Waiting, WrittenBatch
 from raftlog.sql.outbox import Outbox, now_ms
 from raftlog.wire.batch import Producer
@@ -230,7 +230,7 @@ class Relay:
     async def _resolve(self, batch: WrittenBatch) -> None:
         """Find out what became of a batch that was left behind, once for all."""
         try:
-            stored = await self._patiently(
+            fenced = await self._patiently(
                 lambda: self._cluster.fence(batch.queue, self._producer, batch.epoch + 1)
             )
         except WrongQueue:  # what it held is gone with it
@@ -238,7 +238,7 @@ class Relay:
             self._refused.pop(batch.queue, None)
             await self._write(self._ledger.give_back, batch)
             return
-        if stored >= batch.sequence + batch.records:
+        if fenced.next_sequence >= batch.sequence + batch.records:
             self._refused.pop(batch.queue, None)
             await self._write(self._ledger.settle, [(batch, None)])
             self._sent += batch.records
@@ -356,7 +356,8 @@ class Relay:
             producer=Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
         )
         try:
-            base = await self._patiently(lambda: self._cluster.append(batch.queue, data))
+            stored = await self._patiently(lambda: self._cluster.append(batch.queue, data))
+            base = stored.base_offset
         except DuplicateForgotten:
             base = None
         except WrongQueue as error:

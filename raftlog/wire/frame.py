@@ -137,6 +137,7 @@ class Method(IntEnum):
     QUOTA_REMOVE = 161
     QUOTA_LIST = 162
     SEARCH = 163
+    TRACE = 164
 
     GROUP_SUBSCRIBE = 150
     GROUP_RELEASE = 151

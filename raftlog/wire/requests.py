@@ -94,6 +94,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.QUOTA_REMOVE: Exchange(quotas.RemoveQuota, quotas.QuotaRemoved, changes=True),
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
     Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
+    Method.TRACE: Exchange(search.TraceMessage, search.MessageTraced),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack, a transaction's decision) counts as
@@ -158,6 +159,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "QuotaRemove": Method.QUOTA_REMOVE,
     "QuotaList": Method.QUOTA_LIST,
     "Search": Method.SEARCH,
+    "Trace": Method.TRACE,
 }
 """Which method each rpc of that service is."""
 

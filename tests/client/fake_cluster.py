@@ -36,7 +36,7 @@ from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.leases import LeaseService
 from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
-from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredRanges
+from raftlog.service.ports import OnOutcome, OnReady, StoredBodies, StoredEntries, StoredRanges
 from raftlog.service.produce import ProduceService
 from raftlog.service.producers import ProducerService
 from raftlog.service.quotas import QuotaService
@@ -44,6 +44,7 @@ from raftlog.service.read import ReadService
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.sessions import Sessions
 from raftlog.service.topics import TopicService
+from raftlog.service.tracing import TraceService
 from raftlog.service.transactions import TransactionService
 from raftlog.service.unread import UnreadTimes
 from raftlog.transport.gate import Gate
@@ -159,6 +160,7 @@ class FakeCluster:
             quotas=QuotaService(self.replica, self.machine, admission),
             read=read,
             filters=FilterService(read, _Reader()),
+            tracing=TraceService(read, _Reader(), cast("StoredEntries", None)),
             delays=DelayService(self.replica, self.machine, admission),
             transactions=TransactionService(self.replica, self.machine, admission),
             checks=checks,

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from raftlog import sync
+from raftlog import BlockingSpool, Spool, sync
 from raftlog.base.errors import (
     BufferFull,
     Closed,
@@ -42,6 +42,7 @@ FACES: Final = [
     (Topics, sync.Topics),
     (Groups, sync.Groups),
     (DelayedMessages, sync.DelayedMessages),
+    (Spool, BlockingSpool),
 ]
 
 

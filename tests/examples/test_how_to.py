@@ -73,6 +73,33 @@ def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     assert printed[-1] == "dead letter: b'job 3' b'no such account'"
 
 
+def test_a_spool_takes_records_while_the_cluster_is_away(tmp_path: Path) -> None:
+    """Without a cluster, with one that has no topic, and with the topic."""
+    (example,) = examples_of("spool.md")
+    (nobody,) = free_ports(1)
+    away = example.replace("127.0.0.1:7201", f"127.0.0.1:{nobody}")
+    printed = [run_example(away, tmp_path).splitlines()[-1]]
+    (tmp_path / "cluster").mkdir()
+    with LocalCluster(tmp_path / "cluster", nodes=1) as cluster:
+        asyncio.run(cluster.ready())
+        printed.append(run_example(seeded(example, cluster), tmp_path).splitlines()[-1])
+
+        async def stored() -> list[int]:
+            async with cluster.client() as client:
+                await client.topics.create("orders", queues=2)
+                printed.extend(run_example(seeded(example, cluster), tmp_path).splitlines())
+                async with client.reader("orders", follow=False) as reader:
+                    return [int((message.value or b"").split()[1]) async for message in reader]
+
+        assert asyncio.run(stored()) == [0, 1, 2] * 3
+
+    assert printed == [
+        "the cluster is away; the next run sends them",
+        "raftlog topic create orders, and run it again",
+        *("9 on this disk", "the cluster has all of them"),
+    ]
+
+
 def test_a_half_message_is_committed_and_another_rolled_back(tmp_path: Path) -> None:
     """Against three processes."""
     (example,) = examples_of("half-messages.md")
@@ -149,6 +176,17 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
     assert printed[3:] == ["3 found", "first of queue 3 0"]
 
 
+def test_a_program_traces_a_message(tmp_path: Path) -> None:
+    """A delayed one, while a group has it."""
+    (program,) = examples_of("trace-a-message.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+
+    assert printed[0] == "delayed b'order-7'"
+    assert printed[1].startswith("stored, to be visible later (entry ")
+    assert printed[2:] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
+
+
 @pytest.mark.parametrize(
     "page",
     [
@@ -158,6 +196,7 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
         "quotas.md",
         "filters.md",
         "find-messages.md",
+        "trace-a-message.md",
     ],
 )
 def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:

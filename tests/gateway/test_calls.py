@@ -8,7 +8,7 @@ from raftlog.base.errors import BadRequest, Unavailable
 from raftlog.base.ids import ShardId
 from raftlog.gateway.grpc.calls import Call, put_payload, take_payload
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client
+from raftlog.wire.schema import client, search
 
 
 def test_the_batch_of_an_append_becomes_its_payload() -> None:
@@ -38,6 +38,13 @@ def test_the_payload_of_a_read_becomes_its_batches(payload: list[bytes | memoryv
     message = client.BatchesRead(base_offsets=[0, 5, 6], lengths=[3, 5, 0], end_offset=6)
     put_payload(message, payload)
     assert list(message.batches) == [b"one", b"three", b""]
+
+
+def test_the_payload_of_a_trace_is_its_batch() -> None:
+    """It has one."""
+    message = search.MessageTraced(length=3)
+    put_payload(message, [b"on", b"e"])
+    assert message.batch == b"one"
 
 
 def test_a_read_of_nothing_has_no_batches() -> None:

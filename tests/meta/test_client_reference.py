@@ -24,7 +24,9 @@ from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
 from raftlog.client.topics import Topics
+from raftlog.client.tracing import Trace, TracedGroup
 from raftlog.client.transactions import OpenTransaction, Transactions
+from raftlog.spool import Spool, SpooledRecord, SpoolStatus, TakenRecord
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/client.md").read_text("utf-8")
 CLASSES: Final = (
@@ -45,10 +47,13 @@ CLASSES: Final = (
     Quotas,
     Messages,
     Search,
+    Spool,
+    SpooledRecord,
 )
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
-    *(OpenTransaction, UndecidedMessage),
+    *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
+    *(Trace, TracedGroup),
 )
 
 

@@ -10,7 +10,7 @@ from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import Command, envelope
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.footprint import Footprint
-from raftlog.service.ports import OnOutcome, OnReady, ShardReplica
+from raftlog.service.ports import OnEntries, OnOutcome, OnReady, ShardReplica
 from raftlog.service.topics import TopicService
 
 T = TypeVar("T")
@@ -183,6 +183,20 @@ class FakeReplica:
     def on_applied(self, listener: Callable[[Index], None], /) -> None:
         """Tell ``listener`` about every commit."""
         self._listeners.append(listener)
+
+
+class FakeEntries:
+    """The files of a replica's log, without what was trimmed."""
+
+    def __init__(self, replica: FakeReplica | None = None) -> None:
+        self.replica = replica or FakeReplica()
+        self.trimmed = 0
+        self.error: Exception | None = None
+
+    def read(self, first: Index, _last: Index, done: OnEntries, /) -> None:
+        """Return the entry, if it is there."""
+        found = [] if first <= self.trimmed else [self.replica.entries[first - 1]]
+        done([] if self.error else found, self.error)
 
 
 def topic_service(replica: ShardReplica, machine: BrokerMachine) -> TopicService:

@@ -34,13 +34,14 @@ from raftlog.service.status import (
     node_status,
     service_counters,
 )
+from raftlog.service.tracing import TraceService
 from raftlog.service.transactions import TransactionService
 from raftlog.service.unread import UnreadTimes
 from raftlog.wire.batch import encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES
 from raftlog.wire.schema import client
-from tests.service.fakes import FakeReader
+from tests.service.fakes import FakeEntries, FakeReader
 from tests.service.test_read import World
 
 BATCH = encode_columns([b"a", b"b"], timestamp_ms=5)
@@ -106,6 +107,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         transactions=TransactionService(world.replica, machine),
         checks=checks,
         filters=filters,
+        tracing=TraceService(world.service, FakeReader(), FakeEntries()),
         find=FindService(world.replica, machine, ranges),
         topics=world.topics,
         producers=ProducerService(world.replica),

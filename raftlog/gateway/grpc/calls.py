@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import ShardId
-from raftlog.wire.schema import client, delays, leases, transactions
+from raftlog.wire.schema import client, delays, leases, search, transactions
 
 Answer = tuple[Message, Sequence[Buffer]]
 """A reply and its payload, as a handler gave them."""
@@ -104,6 +104,8 @@ def put_payload(message: Message, payload: Sequence[Buffer]) -> None:
         message.batches.extend(_cut(payload, [check.length for check in message.checks]))
     elif isinstance(message, leases.MessagesReceived):
         message.batches.extend(_cut(payload, [each.length for each in message.leased]))
+    elif isinstance(message, search.MessageTraced):
+        message.batch = b"".join(payload)
     else:
         assert not payload, f"a {type(message).__name__} has no room for a payload"
 

@@ -6,19 +6,82 @@ Finding single records again: a search looks through a stretch of one queue, a b
 of work at a time.
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from raftlog.wire.schema import client as _client_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
 
-if sys.version_info >= (3, 10):
-    from typing import TypeAlias as _TypeAlias
+if sys.version_info >= (3, 11):
+    from typing import TypeAlias as _TypeAlias, Never as _Never
 else:
-    from typing_extensions import TypeAlias as _TypeAlias
+    from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MessageOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MessageOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MESSAGE_ORIGIN_UNKNOWN: _MessageOrigin.ValueType  # 0
+    """the log has the entry no more that brought it"""
+    MESSAGE_ORIGIN_SENT: _MessageOrigin.ValueType  # 1
+    MESSAGE_ORIGIN_DELAYED: _MessageOrigin.ValueType  # 2
+    MESSAGE_ORIGIN_HALF: _MessageOrigin.ValueType  # 3
+    """half message: visible since it was committed"""
+    MESSAGE_ORIGIN_DEAD_LETTER: _MessageOrigin.ValueType  # 4
+
+class MessageOrigin(_MessageOrigin, metaclass=_MessageOriginEnumTypeWrapper): ...
+
+MESSAGE_ORIGIN_UNKNOWN: MessageOrigin.ValueType  # 0
+"""the log has the entry no more that brought it"""
+MESSAGE_ORIGIN_SENT: MessageOrigin.ValueType  # 1
+MESSAGE_ORIGIN_DELAYED: MessageOrigin.ValueType  # 2
+MESSAGE_ORIGIN_HALF: MessageOrigin.ValueType  # 3
+"""half message: visible since it was committed"""
+MESSAGE_ORIGIN_DEAD_LETTER: MessageOrigin.ValueType  # 4
+Global___MessageOrigin: _TypeAlias = MessageOrigin  # noqa: Y015
+
+class _GroupProgress:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupProgressEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupProgress.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUP_PROGRESS_UNREAD: _GroupProgress.ValueType  # 0
+    """never leased"""
+    GROUP_PROGRESS_LEASED: _GroupProgress.ValueType  # 1
+    GROUP_PROGRESS_WAITING: _GroupProgress.ValueType  # 2
+    """for its next attempt"""
+    GROUP_PROGRESS_PARKED: _GroupProgress.ValueType  # 3
+    """another one of its key is before it"""
+    GROUP_PROGRESS_DEAD: _GroupProgress.ValueType  # 4
+    """on its way to the dead-letter topic"""
+    GROUP_PROGRESS_BLOCKED: _GroupProgress.ValueType  # 5
+    GROUP_PROGRESS_FINISHED: _GroupProgress.ValueType  # 6
+    """acknowledged, skipped, or a dead letter by now"""
+
+class GroupProgress(_GroupProgress, metaclass=_GroupProgressEnumTypeWrapper): ...
+
+GROUP_PROGRESS_UNREAD: GroupProgress.ValueType  # 0
+"""never leased"""
+GROUP_PROGRESS_LEASED: GroupProgress.ValueType  # 1
+GROUP_PROGRESS_WAITING: GroupProgress.ValueType  # 2
+"""for its next attempt"""
+GROUP_PROGRESS_PARKED: GroupProgress.ValueType  # 3
+"""another one of its key is before it"""
+GROUP_PROGRESS_DEAD: GroupProgress.ValueType  # 4
+"""on its way to the dead-letter topic"""
+GROUP_PROGRESS_BLOCKED: GroupProgress.ValueType  # 5
+GROUP_PROGRESS_FINISHED: GroupProgress.ValueType  # 6
+"""acknowledged, skipped, or a dead letter by now"""
+Global___GroupProgress: _TypeAlias = GroupProgress  # noqa: Y015
 
 @_typing.final
 class SearchQueue(_message.Message):
@@ -75,3 +138,235 @@ class SearchQueue(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__key) -> _WhichOneofReturnType__key | None: ...
 
 Global___SearchQueue: _TypeAlias = SearchQueue  # noqa: Y015
+
+@_typing.final
+class TraceMessage(_message.Message):
+    """Everything that is known of one message. What was acknowledged before the question counts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceMessage: _TypeAlias = TraceMessage  # noqa: Y015
+
+@_typing.final
+class TracedTransaction(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    transaction: _builtins.str
+    owner: _builtins.str
+    """empty: forgotten"""
+    group: _builtins.str
+    def __init__(
+        self,
+        *,
+        transaction: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        group: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "owner", b"owner", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TracedTransaction: _TypeAlias = TracedTransaction  # noqa: Y015
+
+@_typing.final
+class TracedDeadLetter(_message.Message):
+    """which message it was; empty: not there any more"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    topic: _builtins.str
+    place: _builtins.int
+    offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "offset", b"offset", "place", b"place", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TracedDeadLetter: _TypeAlias = TracedDeadLetter  # noqa: Y015
+
+@_typing.final
+class TracedStreamGroup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    MEMBER_FIELD_NUMBER: _builtins.int
+    COMMITTED_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    member: _builtins.str
+    """that owns the queue; empty: nobody since a seek"""
+    committed: _builtins.int
+    """everything before it is finished; absent: nothing was committed"""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        member: _builtins.str = ...,
+        committed: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_committed", b"_committed", "committed", b"committed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_committed", b"_committed", "committed", b"committed", "group", b"group", "member", b"member"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__committed: _TypeAlias = _typing.Literal["committed"]  # noqa: Y015
+    _WhichOneofArgType__committed: _TypeAlias = _typing.Literal["_committed", b"_committed"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__committed) -> _WhichOneofReturnType__committed | None: ...
+
+Global___TracedStreamGroup: _TypeAlias = TracedStreamGroup  # noqa: Y015
+
+@_typing.final
+class TracedQueueGroup(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    UNTIL_MS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_TOPIC_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    progress: Global___GroupProgress.ValueType
+    attempts: _builtins.int
+    until_ms: _builtins.int
+    """when the lease or the wait ends, in log time; 0: neither"""
+    reason: _builtins.str
+    """why it came back last"""
+    dead_letter_topic: _builtins.str
+    """empty: there is none yet"""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        progress: Global___GroupProgress.ValueType = ...,
+        attempts: _builtins.int = ...,
+        until_ms: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        dead_letter_topic: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_letter_topic", b"dead_letter_topic", "group", b"group", "progress", b"progress", "reason", b"reason", "until_ms", b"until_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TracedQueueGroup: _TypeAlias = TracedQueueGroup  # noqa: Y015
+
+@_typing.final
+class MessageTraced(_message.Message):
+    """payload: the batch that has it"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASE_OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    VISIBLE_MS_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    STORED_INDEX_FIELD_NUMBER: _builtins.int
+    STORED_MS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    COPIED_MS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    DEAD_LETTER_FIELD_NUMBER: _builtins.int
+    STREAM_GROUPS_FIELD_NUMBER: _builtins.int
+    QUEUE_GROUPS_FIELD_NUMBER: _builtins.int
+    MORE_GROUPS_FIELD_NUMBER: _builtins.int
+    base_offset: _builtins.int
+    count: _builtins.int
+    length: _builtins.int
+    batch: _builtins.bytes
+    """gRPC only"""
+    index: _builtins.int
+    """of the entry that has the bytes"""
+    position: _builtins.int
+    """of the first one, in that entry's body"""
+    visible_ms: _builtins.int
+    """log time since when it can be read"""
+    now_ms: _builtins.int
+    """log time of the answer"""
+    origin: Global___MessageOrigin.ValueType
+    stored_index: _builtins.int
+    """of the entry that brought it"""
+    stored_ms: _builtins.int
+    """its log time; 0: the log has it no more"""
+    due_ms: _builtins.int
+    """of a delayed one"""
+    copied_ms: _builtins.int
+    """its bytes were copied to the log's end then; 0: they were not"""
+    more_groups: _builtins.bool
+    """1 000 of each are told"""
+    @_builtins.property
+    def transaction(self) -> Global___TracedTransaction: ...
+    @_builtins.property
+    def dead_letter(self) -> Global___TracedDeadLetter: ...
+    @_builtins.property
+    def stream_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedStreamGroup]: ...
+    @_builtins.property
+    def queue_groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___TracedQueueGroup]: ...
+    def __init__(
+        self,
+        *,
+        base_offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+        length: _builtins.int = ...,
+        batch: _builtins.bytes = ...,
+        index: _builtins.int = ...,
+        position: _builtins.int = ...,
+        visible_ms: _builtins.int = ...,
+        now_ms: _builtins.int = ...,
+        origin: Global___MessageOrigin.ValueType = ...,
+        stored_index: _builtins.int = ...,
+        stored_ms: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        copied_ms: _builtins.int = ...,
+        transaction: Global___TracedTransaction | None = ...,
+        dead_letter: Global___TracedDeadLetter | None = ...,
+        stream_groups: _abc.Iterable[Global___TracedStreamGroup] | None = ...,
+        queue_groups: _abc.Iterable[Global___TracedQueueGroup] | None = ...,
+        more_groups: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["dead_letter", b"dead_letter", "transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "batch", b"batch", "copied_ms", b"copied_ms", "count", b"count", "dead_letter", b"dead_letter", "due_ms", b"due_ms", "index", b"index", "length", b"length", "more_groups", b"more_groups", "now_ms", b"now_ms", "origin", b"origin", "position", b"position", "queue_groups", b"queue_groups", "stored_index", b"stored_index", "stored_ms", b"stored_ms", "stream_groups", b"stream_groups", "transaction", b"transaction", "visible_ms", b"visible_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MessageTraced: _TypeAlias = MessageTraced  # noqa: Y015

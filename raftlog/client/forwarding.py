@@ -1,4 +1,4 @@
-"""The relay's way to the cluster: one question each, asked until it is answered.
+"""The way to the cluster of what is written down before it is sent: one question each.
 
 Whatever is asked here is harmless to ask again: an append carries its producer, epoch
 and sequence, a fence its epoch, and a producer id that was drawn in vain costs nothing.
@@ -13,11 +13,11 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, producers
 
 TRY_S: Final = 5.0
-"""Of one call; the relay calls again."""
+"""Of one call; the caller asks again."""
 
 
 class Forwarding(Protocol):
-    """What the relay asks of a cluster. Each raises a ``RaftlogError`` as the cluster does."""
+    """What is asked of a cluster. Each raises a ``RaftlogError`` as the cluster does."""
 
     async def queues(self, topic: str) -> Queues:
         """Return the numbers of a topic's queues."""
@@ -28,11 +28,11 @@ class Forwarding(Protocol):
     async def draw_producer(self) -> int:
         """Return a producer id that nobody has."""
 
-    async def fence(self, queue: int, producer: int, epoch: int) -> int:
-        """Begin an epoch; return how many records the epoch before it has stored."""
+    async def fence(self, queue: int, producer: int, epoch: int) -> producers.ProducerFenced:
+        """Begin an epoch; return what the epoch before it has stored."""
 
-    async def append(self, queue: int, batch: Buffer) -> int:
-        """Store a batch, once; return the offset of its first record."""
+    async def append(self, queue: int, batch: Buffer) -> client.BatchAppended:
+        """Store a batch, once; return where."""
 
 
 class ClusterForwarding:
@@ -61,8 +61,8 @@ class ClusterForwarding:
         )
         return answer.producer
 
-    async def fence(self, queue: int, producer: int, epoch: int) -> int:
-        """Begin an epoch; return how many records the epoch before it has stored."""
+    async def fence(self, queue: int, producer: int, epoch: int) -> producers.ProducerFenced:
+        """Begin an epoch; return what the epoch before it has stored."""
         answer, _ = await self._asker.ask(
             Method.PRODUCER_FENCE,
             producers.FenceProducer(queue=queue, producer=producer, epoch=epoch),
@@ -70,16 +70,16 @@ class ClusterForwarding:
             timeout_s=TRY_S,
             repeats=True,
         )
-        return answer.next_sequence
+        return answer
 
-    async def append(self, queue: int, batch: Buffer) -> int:
-        """Store a batch, once; return the offset of its first record."""
+    async def append(self, queue: int, batch: Buffer) -> client.BatchAppended:
+        """Store a batch, once; return where."""
         answer, _ = await self._asker.ask(
             Method.APPEND,
-            client.AppendBatch(queue=queue),
+            client.AppendBatch(queue=queue, client=self._asker.client_id),
             client.BatchAppended,
             payload=(batch,),
             timeout_s=TRY_S,
             repeats=True,
         )
-        return answer.base_offset
+        return answer

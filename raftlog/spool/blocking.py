@@ -1,0 +1,90 @@
+"""The spool for threads: the same names as ``Spool``, without ``await``."""
+
+from functools import wraps
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from raftlog.client.blocking import Face, blocking
+from raftlog.client.client import Client
+from raftlog.client.loop_thread import LoopThread
+from raftlog.spool import spool as aio
+
+
+class ThreadedClient(Protocol):
+    """A ``raftlog.sync.Client``: a client, and the thread whose loop it lives on."""
+
+    _thread: LoopThread
+    _inner: Client
+
+
+class BlockingSpooledRecord(Face[aio.SpooledRecord]):
+    """A record that is on this machine's disk: the cluster gets it once."""
+
+    stored = blocking(aio.SpooledRecord.stored)
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+        return self._inner.topic
+
+    @property
+    def number(self) -> int:
+        """Rises with each record of the spool."""
+        return self._inner.number
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether the cluster has it, as far as is known here."""
+        return self._inner.is_stored
+
+
+class BlockingSpool(Face[aio.Spool]):
+    """A spool; any thread may send. Each thread's records of a key stay in order.
+
+    Args:
+        client: A ``raftlog.sync.Client``. Close the spool before it.
+        directory: As for ``Spool``, as are the other arguments.
+    """
+
+    def __init__(self, client: ThreadedClient, directory: str | Path, **options: Any) -> None:
+        super().__init__(client._thread, aio.Spool(client._inner, directory, **options))
+
+    _send = blocking(aio.Spool.send)
+    flush = blocking(aio.Spool.flush)
+    retry = blocking(aio.Spool.retry)
+    settle_by_hand = blocking(aio.Spool.settle_by_hand)
+    take_out = blocking(aio.Spool.take_out)
+    close = blocking(aio.Spool.aclose)
+
+    @wraps(aio.Spool.send)
+    def send(self, *args: Any, **kwargs: Any) -> BlockingSpooledRecord:
+        """Return when the record is on this machine's disk."""
+        return BlockingSpooledRecord(self._thread, self._send(*args, **kwargs))
+
+    @property
+    def status(self) -> aio.SpoolStatus:
+        """What it holds, and what hinders it."""
+
+        async def look() -> aio.SpoolStatus:
+            return self._inner.status
+
+        return self._thread.run(look())
+
+    def __enter__(self) -> Self:
+        """Open it, and go on with what is there."""
+
+        async def enter() -> None:
+            await self._inner.__aenter__()
+
+        self._thread.run(enter())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close."""
+        self.close()

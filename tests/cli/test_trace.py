@@ -1,0 +1,59 @@
+"""``raftlog trace``: the timeline on stdout, and what is not there as an error."""
+
+import asyncio
+
+from raftlog.testing.cluster import LocalCluster
+from tests.cli.conftest import Shell
+
+
+def test_what_became_of_a_message(shell: Shell, cluster: LocalCluster) -> None:
+    """Two of a queue-style group: one is acknowledged, one a dead letter with a past."""
+    shell.text("topic", "create", "jobs", "--queues", "1")
+    for number in range(2):
+        shell.text("pub", "jobs", f"job {number}", "--key", f"k-{number}")
+
+    async def work() -> None:
+        async with (
+            cluster.client() as client,
+            client.queue_consumer("work", ["jobs"], attempts=1) as consumer,
+        ):
+            first, second = await consumer.receive(2, wait=10)
+            await first.ack()
+            await second.reject("no such account")
+            async with asyncio.timeout(10):
+                while (await client.queue_groups.describe("work")).dead_letters == 0:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(work())
+    lines = shell("trace", "jobs", "0", "0").lines
+    assert lines[0].startswith("jobs 0:0, key k-0, 5 bytes: record 1 of 1 in the batch at entry ")
+    assert lines[1].startswith("sent by producer ")
+    assert lines[-1].endswith("group work: finished (acknowledged; not found in %DLQ%work)")
+    buried = shell("trace", "jobs", "0", "1").lines
+    assert buried[-1].endswith("group work: a dead letter: %DLQ%work 0:0")
+
+    found = shell.json("trace", "jobs", "0", "1")
+    assert (found["key"], found["origin"], found["stored"]) == ("k-1", "sent", found["visible"])
+    (group,) = found["groups"]
+    assert (group["style"], group["dead_letter"]) == ("queue", [0, 0])
+    letter = shell.json("trace", "%DLQ%work", "0", "0")
+    assert (letter["origin"], letter["dead_letter_of"]) == ("dead letter", ["work", "jobs", 0, 1])
+
+    async def restart() -> None:
+        await cluster.kill("n1")
+        await cluster.restart("n1")
+
+    asyncio.run(restart())  # nothing is in memory any more: the files say the same
+    assert shell.json("trace", "jobs", "0", "1") == found
+    assert shell.json("trace", "%DLQ%work", "0", "0") == letter
+
+
+def test_what_is_not_there_is_said(shell: Shell) -> None:
+    """Nothing on stdout."""
+    shell.text("topic", "create", "empty", "--queues", "1")
+    refused = shell("trace", "empty", "0", "0")
+    assert (refused.code, refused.out) != (0, "")
+    assert "offset 0 is outside 0..0" in refused.err
+    assert "has no queue 3" in shell("trace", "empty", "3", "0").err
+    assert "no topic 'nowhere'" in shell("trace", "nowhere", "0", "0").err
+    assert shell("trace", "empty", "0", "-1").code == 2
