@@ -146,6 +146,12 @@ ROWS: Final = (
         (at_least("records_per_s", 20_000, "/s"), at_most("p50_ms", 5, "ms")),
     ),
     Row(
+        "half messages stored and committed, 100 B, 256 in flight",
+        "transactions",
+        {"size": 100, "in_flight": 256},
+        (at_least("records_per_s", 5_000, "/s"),),
+    ),
+    Row(
         "memory per node, idle",
         "memory",
         {},

@@ -32,6 +32,7 @@ QUICK: Lengths = {
     "lag": {"duration_s": 5.0},
     "delayed": {"count": 50_000, "duration_s": 5.0},
     "queue": {"count": 100_000, "duration_s": 5.0},
+    "transactions": {"duration_s": 4.0},
     "memory": {},
 }
 FULL: Lengths = {
@@ -44,6 +45,7 @@ FULL: Lengths = {
     "lag": {"duration_s": 20.0},
     "delayed": {"count": 1_000_000, "duration_s": 20.0},
     "queue": {"count": 400_000, "duration_s": 20.0},
+    "transactions": {"duration_s": 20.0},
     "memory": {},
 }
 

@@ -210,6 +210,29 @@ def queue(
     )
 
 
+@app.command()
+def transactions(
+    size: Size = 100,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="Half messages that are stored and committed at once.")
+    ] = 256,
+    duration: Duration = 20.0,
+    count: Count = 0,
+    connect: Connect = "",
+    output: Shown = Output.TABLE,
+) -> None:
+    """Store half messages and commit them; each time is that of both."""
+    _run(
+        "transactions",
+        output,
+        size=size,
+        in_flight=in_flight,
+        duration_s=duration,
+        count=count,
+        connect=_addresses(connect),
+    )
+
+
 def _addresses(connect: str) -> tuple[str, ...]:
     """Read ``--connect``; without it the bench starts a cluster of its own."""
     return find_seeds(connect).addresses if connect else ()

@@ -17,6 +17,7 @@ Scenario = Literal[
     "lag",
     "delayed",
     "queue",
+    "transactions",
     "memory",
 ]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)

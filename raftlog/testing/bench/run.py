@@ -13,6 +13,7 @@ from raftlog.testing.bench.report import SCENARIOS, Options, Report
 from raftlog.testing.bench.restarting import run_memory, run_restart
 from raftlog.testing.bench.sending import run_send
 from raftlog.testing.bench.target import target_of
+from raftlog.testing.bench.transacting import run_transactions
 
 ON_A_CLUSTER = {
     "send": run_send,
@@ -23,6 +24,7 @@ ON_A_CLUSTER = {
     "lag": run_lag,
     "delayed": run_delayed,
     "queue": run_queue,
+    "transactions": run_transactions,
     "memory": run_memory,
 }
 OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "lag", "delayed", "memory"})
