@@ -34,6 +34,7 @@ from raftlog.client import reader as aio_reader
 from raftlog.client import search as aio_search
 from raftlog.client.blocking import Face as _Face
 from raftlog.client.blocking import blocking as _blocking
+from raftlog.client.blocking import closing as _closing
 from raftlog.client.blocking import on_loop as _on_loop
 from raftlog.client.blocking_admin import (
     DelayedMessages,
@@ -106,7 +107,7 @@ class Producer(_Face[aio_producer.Producer]):
     ready = _blocking(aio_producer.Producer.ready)
     flush = _blocking(aio_producer.Producer.flush)
     resolve = _blocking(aio_producer.Producer.resolve)
-    close = _blocking(aio_producer.Producer.aclose)
+    close = _closing(aio_producer.Producer.aclose)
 
     @wraps(aio_producer.Producer.post)
     def post(self, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Receipt]:
@@ -143,7 +144,7 @@ class Reader(_Face[aio_reader.Reader]):
         super().__init__(thread, inner)
         self._chunk: deque[Message] = deque()
 
-    close = _blocking(aio_reader.Reader.aclose)
+    close = _closing(aio_reader.Reader.aclose)
 
     def __iter__(self) -> Self:
         """Iterate over messages."""
@@ -293,7 +294,8 @@ class Consumer(_Face[aio_consumer.Consumer]):
         if self._is_closed:
             return
         self._is_closed = True
-        self._thread.run(self._leave())
+        with suppress(Closed):  # with its client
+            self._thread.run(self._leave())
 
     async def _leave(self) -> None:
         if self._auto_commit:

@@ -1,9 +1,11 @@
 """Blocking faces of what lives on a loop: how ``raftlog.sync`` is made of ``raftlog.client``."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Concatenate, Generic, ParamSpec, TypeVar
 
+from raftlog.base.errors import Closed
 from raftlog.client.loop_thread import LoopThread
 
 A = TypeVar("A")
@@ -30,6 +32,20 @@ def blocking(
             return await method(face._inner, *args, **kwargs)
 
         return face._thread.run(work())
+
+    return call
+
+
+def closing(
+    method: Callable[Concatenate[A, P], Awaitable[None]],
+) -> Callable[Concatenate[Face[A], P], None]:
+    """Return ``method``, which closes, waiting for it; harmless after the client was closed."""
+    close = blocking(method)
+
+    @wraps(method)
+    def call(face: Face[A], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        with suppress(Closed):
+            close(face, *args, **kwargs)
 
     return call
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from raftlog.client import halves as aio_halves
-from raftlog.client.blocking import Face, blocking, on_loop
+from raftlog.client.blocking import Face, blocking, closing, on_loop
 from raftlog.client.checking import Checker, UndecidedMessage, Verdict
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Receipt
@@ -55,7 +55,7 @@ class HalfTransaction:
 class TransactionalProducer(Face[aio_halves.TransactionalProducer]):
     """A producer of half messages; any thread may use it."""
 
-    close = blocking(aio_halves.TransactionalProducer.aclose)
+    close = closing(aio_halves.TransactionalProducer.aclose)
     _half = blocking(aio_halves.TransactionalProducer.half)
     _transaction = on_loop(aio_halves.TransactionalProducer.transaction)
     _begin = blocking(aio_halves.TransactionalProducer.__aenter__)

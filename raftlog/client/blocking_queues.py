@@ -10,7 +10,7 @@ from raftlog.client import dead_letters as aio_letters
 from raftlog.client import queue_consumer as aio
 from raftlog.client import queue_groups as aio_groups
 from raftlog.client import queue_message as aio_message
-from raftlog.client.blocking import Face, blocking
+from raftlog.client.blocking import Face, blocking, closing
 from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Message
@@ -96,7 +96,7 @@ class Processing:
 class QueueConsumer(Face[aio.QueueConsumer]):
     """A consumer of a queue-style group; any thread may receive."""
 
-    close = blocking(aio.QueueConsumer.aclose)
+    close = closing(aio.QueueConsumer.aclose)
 
     def __init__(self, thread: LoopThread, inner: aio.QueueConsumer) -> None:
         super().__init__(thread, inner)

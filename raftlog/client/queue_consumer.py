@@ -123,7 +123,8 @@ class QueueConsumer:
         """Messages whose leases are kept, and until when."""
         self._renewing: asyncio.Task[None] | None = None
         self._chores: Final[set[asyncio.Task[None]]] = set()
-        self._runs: Final[set[asyncio.Task[Any]]] = set()
+        self._runs: Final[dict[asyncio.Task[Any], asyncio.Future[None]]] = {}
+        self._closing: asyncio.Task[None] | None = None
         self._received = self._acked = self._given_back = self._overdue = self._lost = 0
         self._is_open = self._is_closed = False
         self.lease_s = 30.0
@@ -190,7 +191,7 @@ class QueueConsumer:
         tasks: set[asyncio.Task[None]] = set()
         own = asyncio.current_task()
         assert own is not None, "there is a task"
-        self._runs.add(own)
+        self._runs[own] = ended = self._loop.create_future()
         try:
             while not self._is_closed:
                 if len(tasks) * 4 > concurrency * 3:
@@ -209,10 +210,13 @@ class QueueConsumer:
             if not self._is_closed:  # else it was ended by ``aclose``
                 raise
         finally:
-            self._runs.discard(own)
+            del self._runs[own]
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+            finally:
+                ended.set_result(None)
 
     @property
     def status(self) -> QueueConsumerStatus:
@@ -226,14 +230,25 @@ class QueueConsumer:
         """End ``run``, give back what is not settled, and close. Idempotent.
 
         Takes a few seconds at most; what could not be given back is when its lease ends.
+        Whoever closes it meanwhile waits for the same; cancelled, it is closed all the same.
         """
-        if self._is_closed:
-            return
-        self._is_closed = True
-        self.on_closed(self)
+        if self._closing is None:
+            self._is_closed = True
+            # Its own task: a handler that closes its consumer is ended by that.
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        try:
+            await self._give_back()
+        finally:
+            self.on_closed(self)
+
+    async def _give_back(self) -> None:
+        runs = tuple(self._runs.values())
         for task in self._runs:
             task.cancel()
-        await asyncio.gather(*self._runs, return_exceptions=True)
+        await asyncio.gather(*runs)  # not their tasks: those are the callers', and may go on
         if self._renewing is not None:
             self._renewing.cancel()
         with suppress(RaftlogError, TimeoutError):

@@ -226,6 +226,53 @@ def test_run_keeps_leases_and_reports_who_is_overdue() -> None:
     asyncio.run(run())
 
 
+def test_a_handler_may_close_its_consumer() -> None:
+    """It is ended by that; what the consumer had is given back before anybody's close ends."""
+
+    async def run() -> None:
+        async def handle(_: QueueMessage) -> None:
+            await consumer.aclose()
+
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, *[b"v"] * 8)
+            consumer = client.queue_consumer("work", "orders")
+            await asyncio.wait_for(consumer.run(handle), 10)
+            await asyncio.wait_for(consumer.aclose(), 10)
+            assert await in_flight(client) == (8, 0)
+
+    asyncio.run(run())
+
+
+def test_closing_waits_for_what_runs_and_not_for_who_ran_it() -> None:
+    """A program that goes on after ``run`` does not keep the closing, nor the messages."""
+
+    async def run() -> None:
+        handled, forever = asyncio.Event(), asyncio.Event()
+
+        async def handle(_: QueueMessage) -> None:
+            handled.set()
+            await forever.wait()
+
+        async def program() -> None:
+            await consumer.run(handle)
+            await forever.wait()
+
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"v")
+            consumer = client.queue_consumer("work", "orders")
+            running = asyncio.create_task(program())
+            await asyncio.wait_for(handled.wait(), 10)
+            first = asyncio.create_task(consumer.aclose())
+            await asyncio.sleep(0)
+            await asyncio.wait_for(client.aclose(), 10)
+            assert first.done(), "the client waits for what is closing"
+            assert not running.done()
+            forever.set()
+            await running
+
+    asyncio.run(run())
+
+
 def test_what_was_received_and_not_settled_is_given_back_on_closing() -> None:
     """And what was leased for a wait that was given up is released."""
 

@@ -375,3 +375,20 @@ def test_a_thread_handles_leased_messages() -> None:
 
             consumer.run(handle, concurrency=2)
             assert sorted(value or b"" for value in seen) == [b"1", b"2", b"3"]
+
+
+def test_what_is_closed_with_its_client_may_be_closed_again() -> None:
+    """In any order, from any thread."""
+    with cluster(orders=1) as shard:
+        client = sync.Client(shard.seeds)
+        client.send("orders", b"1")
+        parts = [
+            client.producer(),
+            client.reader("orders"),
+            client.consumer("readers", "orders"),
+            client.queue_consumer("work", "orders"),
+            client.transactional_producer("billing-1", group="billing"),
+        ]
+        client.close()
+        for part in parts:
+            part.close()
