@@ -146,6 +146,12 @@ DECISIONS_MAX: Final = 200_000
 DECISIONS_KNOWN_MS: Final = 600_000
 """So long a decided transaction is known with its outcome, in log time."""
 DECISIONS_PER_COMMAND_MAX: Final = 1_000
+TRANSACTION_BYTES_MAX: Final = 1 << 20
+"""All batches of an atomic transaction together; it is one entry of the log."""
+TRANSACTION_PARTS_MAX: Final = 1_000
+"""Queues that an atomic transaction writes to."""
+TRANSACTION_GROUPS_MAX: Final = 100
+"""Groups whose offsets an atomic transaction commits, and as many whose messages it acks."""
 FINISHED_INTERVALS_MAX: Final = 256
 """Of one transactor's numbers; beyond it the lowest gap closes."""
 CHECK_FIRST_MS: Final = 6_000

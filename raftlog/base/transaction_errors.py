@@ -31,6 +31,20 @@ class TransactionForgotten(Refused):
     hint = "read the topic to see whether the message is there"
 
 
+class TransactionTooLarge(Refused):
+    """An atomic transaction is larger than one entry of the log may be."""
+
+    code = "transaction_too_large"
+    hint = "divide it, or send what need not be atomic on its own"
+
+
+class CrossShard(Refused):
+    """An atomic transaction names queues of two shards; it can be of one only."""
+
+    code = "cross_shard"
+    hint = "keep the topics that are written together in one shard"
+
+
 class ForeignTransaction(Refused):
     """The transaction belongs to another group."""
 

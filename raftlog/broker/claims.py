@@ -181,7 +181,14 @@ class Claims:
         return QueueClaimed(claim.committed, queue.start_offset, queue.end_offset)
 
     def commit(self, command: CommitOffsets) -> OffsetsCommitted:
-        """Note how far queues were read: all of them, or none.
+        """Note how far queues were read: all of them, or none. Raises as ``check_commit``."""
+        for claim, offset in self.check_commit(command):
+            self.table.touch((claim.group, claim.queue))
+            claim.committed = Offset(offset)
+        return OffsetsCommitted()
+
+    def check_commit(self, command: CommitOffsets) -> list[tuple[Claim, int]]:
+        """Return the claims whose offsets can be committed so: all of them.
 
         Raises:
             WrongQueue: There is no such queue.
@@ -209,10 +216,7 @@ class Claims:
                     f"queue {number} is committed up to {claim.committed}; {offset} is before that"
                 )
             found.append((claim, offset))
-        for claim, offset in found:
-            self.table.touch((claim.group, claim.queue))
-            claim.committed = Offset(offset)
-        return OffsetsCommitted()
+        return found
 
     def check_seek(self, command: SeekGroup) -> None:
         """Check that offsets can be set.

@@ -30,6 +30,8 @@ class Origin(IntEnum):
     DELAYED = 2
     HALF = 3
     DEAD_LETTER = 4
+    ATOMIC = 5
+    """With other batches, offsets or acks in one transaction."""
 
 
 class Brought(msgspec.Struct, frozen=True):
@@ -79,6 +81,8 @@ def _brought(
     facts = (index, log_time_ms)
     if kind in _PLAIN:
         return Brought(Origin.SENT, *facts)
+    if kind == CommandType.COMMIT_TRANSACTION:
+        return Brought(Origin.ATOMIC, *facts)
     if kind == CommandType.APPEND_DELAYED:
         _, delay = read_delayed(body, begin, length)
         due_ms = log_time_ms + delay.ms if delay.relative else delay.ms

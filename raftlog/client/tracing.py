@@ -34,6 +34,7 @@ class MessageOrigin(Enum):
     DELAYED = "delayed"
     HALF = "half message"
     DEAD_LETTER = "dead letter"
+    ATOMIC = "transaction"
 
 
 class GroupProgress(Enum):
@@ -176,6 +177,7 @@ _STORED: Final = {
     MessageOrigin.DELAYED: "stored, to be visible later",
     MessageOrigin.HALF: "staged as a half message",
     MessageOrigin.DEAD_LETTER: "stored as a dead letter",
+    MessageOrigin.ATOMIC: "stored and visible, in a transaction",
 }
 
 
@@ -206,6 +208,7 @@ _ORIGINS: Final = {
     messages.MESSAGE_ORIGIN_DELAYED: MessageOrigin.DELAYED,
     messages.MESSAGE_ORIGIN_HALF: MessageOrigin.HALF,
     messages.MESSAGE_ORIGIN_DEAD_LETTER: MessageOrigin.DEAD_LETTER,
+    messages.MESSAGE_ORIGIN_ATOMIC: MessageOrigin.ATOMIC,
 }
 _PROGRESS: Final = {
     messages.GROUP_PROGRESS_LEASED: GroupProgress.LEASED,

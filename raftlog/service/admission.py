@@ -11,7 +11,7 @@ Meters are soft state (ruling 25): a new leader begins with full buckets. Time i
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -70,21 +70,28 @@ class Admission:
 
     def refusal(self, client: str, topic: str, size: int, records: int) -> QuotaExceeded | None:
         """Take a batch in, or say why not: then nothing is taken from any bucket."""
+        return self.refusal_of_all(client, ((topic, size, records),))
+
+    def refusal_of_all(
+        self, client: str, batches: Iterable[tuple[str, int, int]]
+    ) -> QuotaExceeded | None:
+        """Take batches in (topic, bytes, records) that come together: all of them, or none."""
         now_ns = self._scheduler.now_ns()
-        meters = []
-        for name, quota in (
-            (client, self._quotas.of_client(client)),
-            (topic, self._quotas.of_topic(topic)),
-        ):
-            if quota is None:
-                continue
-            meter = self._meter(quota, name, now_ns)
-            wait_s = meter.wait_s(quota)
-            if wait_s > 0:
-                self._refused[quota.kind, quota.name] += 1
-                return QuotaExceeded(_cause(quota, name), wait_s)
-            meters.append(meter)
-        for meter in meters:
+        taken: list[tuple[_Meter, int, int]] = []
+        for topic, size, records in batches:
+            for name, quota in (
+                (client, self._quotas.of_client(client)),
+                (topic, self._quotas.of_topic(topic)),
+            ):
+                if quota is None:
+                    continue
+                meter = self._meter(quota, name, now_ns)
+                wait_s = meter.wait_s(quota)
+                if wait_s > 0:
+                    self._refused[quota.kind, quota.name] += 1
+                    return QuotaExceeded(_cause(quota, name), wait_s)
+                taken.append((meter, size, records))
+        for meter, size, records in taken:
             meter.bytes -= size
             meter.records -= records
         return None

@@ -9,6 +9,7 @@ does not travel through the log in vain; apply looks again, because the member m
 leave, and its group be deleted, in entries before the claim's.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from raftlog.base.errors import Fenced, RaftlogError, UnknownMember
@@ -80,26 +81,14 @@ class ClaimService:
             )
         return None
 
-    def commit(
-        self,
-        group: str,
-        member: str,
-        generation: int,
-        offsets: Offsets,
-        reply: Reply[OffsetsCommitted],
-        *,
-        life: int = 0,
-    ) -> None:
-        """Note offsets, all or none.
+    def commit(self, make: Callable[[], CommitOffsets], reply: Reply[OffsetsCommitted]) -> None:
+        """Note the offsets that ``make`` says, all or none.
 
         ``Fenced`` for a zombie, ``UnknownMember`` without a claim,
         ``OffsetOutOfRange`` beyond an end, ``OffsetGoesBack`` below what was
         committed.
         """
-        propose(
-            *(self._replica, lambda: CommitOffsets(group, member, generation, offsets, life)),
-            *(OffsetsCommitted, reply),
-        )
+        propose(self._replica, make, OffsetsCommitted, reply)
 
     def release(
         self, group: str, member: str, queues: Offsets, life: int, reply: Reply[QueuesReleased]

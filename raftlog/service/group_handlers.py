@@ -4,7 +4,12 @@ from collections.abc import Iterable
 from typing import Final, cast
 
 from raftlog.base.errors import BadFilter
-from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.claims import (
+    CommitOffsets,
+    GroupSought,
+    OffsetsCommitted,
+    QueueClaimed,
+)
 from raftlog.broker.group_commands import (
     Assignment,
     GroupDeleted,
@@ -120,10 +125,18 @@ def commit(service: ClaimService, request: ClientRequest) -> None:
         return groups.OffsetsCommitted()
 
     message = cast("groups.CommitOffsets", request.message)
-    service.commit(
-        *(message.group, message.member, message.generation, _offsets(message.offsets)),
-        answer_with(request, committed),
-        life=message.life,
+    service.commit(lambda: commit_of(message), answer_with(request, committed))
+
+
+def commit_of(message: groups.CommitOffsets) -> CommitOffsets:
+    """Return the command that a message is.
+
+    Raises:
+        Refused: It names somebody who is nobody, or a queue twice.
+    """
+    return CommitOffsets(
+        *(message.group, message.member, message.generation),
+        *(_offsets(message.offsets), message.life),
     )
 
 

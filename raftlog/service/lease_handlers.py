@@ -5,7 +5,7 @@ from typing import cast
 
 from raftlog.base.errors import RaftlogError
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING
-from raftlog.broker.lease_commands import Settled
+from raftlog.broker.lease_commands import AckMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.leased_bodies import LeasedBatch
@@ -77,7 +77,12 @@ def receive(service: ReceiveService, request: ClientRequest) -> None:
 def ack(service: LeaseService, request: ClientRequest) -> None:
     """Finish messages."""
     message = cast("leases.AckMessages", request.message)
-    service.ack(message.group, _names(message.messages), answer_with(request, _settled))
+    service.ack(lambda: ack_of(message), answer_with(request, _settled))
+
+
+def ack_of(message: leases.AckMessages) -> AckMessages:
+    """Return the command that a message is; ``BadRequest`` if it names too much."""
+    return AckMessages(message.group, _names(message.messages))
 
 
 def extend(service: LeaseService, request: ClientRequest) -> None:

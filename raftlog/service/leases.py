@@ -103,9 +103,9 @@ class LeaseService:
 
         propose(self._replica, make, QueueGroup, opened)
 
-    def ack(self, group: str, names: Names, reply: Reply[Settled]) -> None:
+    def ack(self, make: Callable[[], AckMessages], reply: Reply[Settled]) -> None:
         """Finish messages; ``StaleLease`` if none is held any more; asking again is harmless."""
-        propose(self._replica, lambda: AckMessages(group, names), Settled, reply)
+        propose(self._replica, make, Settled, reply)
 
     def extend(self, group: str, names: Names, lease_ms: int, reply: Reply[Settled]) -> None:
         """Let leases end only so much later than now."""

@@ -153,17 +153,24 @@ def look_again(
 
 def check_batch(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
     """Return a batch's header, or why it can't be appended, whatever apply would say of it."""
-    if len(batch) > BATCH_BYTES_MAX:
-        return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
-    try:
-        header = parse_stored_header(batch)
-    except RaftlogError as error:
-        return error
+    header = read_batch(batch)
+    if isinstance(header, RaftlogError):
+        return header
     # What was stored before the topic was closed is told so: of a producer, or by its id, only
     # apply knows it.
     if not queue.writable and header.producer is ANONYMOUS and not is_with_id(batch, header):
         return NotPermitted(f"topic {queue.topic!r} is not writable by its settings")
     return header
+
+
+def read_batch(batch: Buffer) -> BatchHeader | RaftlogError:
+    """Return a batch's header, or why no queue takes it; its checksum is looked at here."""
+    if len(batch) > BATCH_BYTES_MAX:
+        return RecordTooLarge(len(batch), BATCH_BYTES_MAX)
+    try:
+        return parse_stored_header(batch)
+    except RaftlogError as error:
+        return error
 
 
 def is_with_id(batch: Buffer, header: BatchHeader) -> bool:

@@ -14,6 +14,7 @@ _ORIGINS: Final = {
     Origin.DELAYED: search.MESSAGE_ORIGIN_DELAYED,
     Origin.HALF: search.MESSAGE_ORIGIN_HALF,
     Origin.DEAD_LETTER: search.MESSAGE_ORIGIN_DEAD_LETTER,
+    Origin.ATOMIC: search.MESSAGE_ORIGIN_ATOMIC,
 }
 _PROGRESS: Final = {
     Progress.UNREAD: search.GROUP_PROGRESS_UNREAD,

@@ -1,11 +1,13 @@
 """Requests of ``transactions.proto``."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import cast
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest, Outcome, RaftlogError, Throttled
 from raftlog.base.limits import DECISIONS_PER_COMMAND_MAX
+from raftlog.broker.atomic_commands import TransactionCommitted, TransactionHead
 from raftlog.broker.decisions import Decided, Decision
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.transactions import (
@@ -19,6 +21,8 @@ from raftlog.broker.transactions import (
 from raftlog.broker.transactors import TransactorBegun
 from raftlog.service.answers import answer_with
 from raftlog.service.checks import CheckService, DueCheck
+from raftlog.service.group_handlers import commit_of
+from raftlog.service.lease_handlers import ack_of
 from raftlog.service.log_time import NS_PER_MS
 from raftlog.service.ports import ClientRequest
 from raftlog.service.transactions import HalfToStage, OpenPage, OpenRow, TransactionService
@@ -72,14 +76,18 @@ def _is_ours(error: RaftlogError) -> bool:
 
 
 def _halves(message: transactions.StageHalves, payload: Buffer) -> list[HalfToStage]:
+    batches = _cut(payload, [half.length for half in message.halves])
+    return [
+        HalfToStage(half.queue, half.number, batch)
+        for half, batch in zip(message.halves, batches, strict=True)
+    ]
+
+
+def _cut(payload: Buffer, lengths: Sequence[int]) -> list[memoryview]:
+    """Return the batches that lie in a payload one behind the other; nothing is copied."""
     view = memoryview(payload)
-    halves: list[HalfToStage] = []
-    start = 0
-    for half in message.halves:
-        end = start + half.length
-        halves.append(HalfToStage(half.queue, half.number, view[start:end]))
-        start = end
-    return halves
+    ends = list(accumulate(lengths))
+    return [view[end - length : end] for length, end in zip(lengths, ends, strict=True)]
 
 
 def _half(outcome: HalfStaged | RaftlogError) -> transactions.HalfStaged:
@@ -99,6 +107,39 @@ def decide(service: TransactionService, durability: str, request: ClientRequest)
     message = cast("transactions.DecideTransactions", request.message)
     items = [(each.number, int(each.verdict)) for each in message.decisions]
     service.decide((message.transactor, message.epoch), items, answer_with(request, decided))
+
+
+def commit(service: TransactionService, durability: str, request: ClientRequest) -> None:
+    """Commit an atomic transaction, whose batches are the request's payload."""
+
+    def committed(outcome: TransactionCommitted) -> transactions.TransactionCommitted:
+        return transactions.TransactionCommitted(
+            parts=[
+                transactions.PartStored(
+                    queue=part.queue, base_offset=part.base_offset, count=part.count
+                )
+                for part in outcome.parts
+            ],
+            term=outcome.term,
+            index=outcome.index,
+            duplicate=outcome.duplicate,
+            durability=durability,
+        )
+
+    message = cast("transactions.CommitTransaction", request.message)
+    if sum(part.length for part in message.parts) != len(request.payload):
+        request.fail(BadRequest("the lengths of the batches are not those of the payload"))
+        return
+    batches = _cut(request.payload, [part.length for part in message.parts])
+
+    def make() -> TransactionHead:
+        return TransactionHead(
+            tuple((part.queue, part.length) for part in message.parts),
+            tuple(map(commit_of, message.offsets)),
+            tuple(map(ack_of, message.acks)),
+        )
+
+    service.atomic.commit(make, batches, answer_with(request, committed), message.client)
 
 
 def poll(service: CheckService, request: ClientRequest) -> None:

@@ -81,6 +81,9 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.TRANSACTION_RESOLVE: Exchange(
         transactions.ResolveTransaction, transactions.TransactionDecided
     ),
+    Method.TRANSACTION_COMMIT: Exchange(
+        transactions.CommitTransaction, transactions.TransactionCommitted, changes=True
+    ),
     Method.QUEUE_OPEN: Exchange(leases.OpenQueueGroup, leases.QueueGroupDescription),
     Method.QUEUE_RECEIVE: Exchange(leases.ReceiveMessages, leases.MessagesReceived),
     Method.QUEUE_ACK: Exchange(leases.AckMessages, leases.MessagesSettled),
@@ -146,6 +149,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "AnswerCheck": Method.CHECKS_ANSWER,
     "TransactionList": Method.TRANSACTION_LIST,
     "TransactionResolve": Method.TRANSACTION_RESOLVE,
+    "CommitTransactions": Method.TRANSACTION_COMMIT,
     "OpenQueue": Method.QUEUE_OPEN,
     "Receive": Method.QUEUE_RECEIVE,
     "Ack": Method.QUEUE_ACK,

@@ -51,7 +51,7 @@ from raftlog.broker.transactors import InitTransactor, Transactor, number_of
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
-from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
+from tests.broker.logs import FIRST, atomic, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -100,6 +100,7 @@ class History:
             *[self._half] * 6,
             *[self._decide] * 4,
             *[self._answer] * 2,
+            *[self._atomic] * 4,
         ]
 
     def run(self, entries: int) -> "History":
@@ -140,6 +141,30 @@ class History:
             epoch=row.epoch + self.random.choice((0, 0, 0, 0, -1, 1)),
             known=self.random.randrange(row.next_sequence + 2),
         )
+
+    def _atomic(self) -> Command:
+        """One or two queues, mostly in sequence; sometimes again, sometimes with what was read."""
+        producer = self.random.choice(PRODUCERS)
+        parts = []
+        for queue in {self._queue(): None, self._queue(): None}:
+            row = self.machine.producers.table.get((queue, producer))
+            epoch, sequence, count = 1, 0, self.random.randrange(1, 4)
+            if row is not None:
+                epoch, sequence = row.epoch, row.next_sequence
+                if row.remembered and self.random.random() < 0.3:
+                    again = self.random.choice(row.remembered)
+                    sequence, count = again.base_sequence, again.count
+            parts.append((queue, Producer(producer, epoch, sequence), count))
+        offsets, acks = [], []
+        if self.random.random() < 0.5:
+            command = self._commit()
+            assert isinstance(command, CommitOffsets)
+            offsets.append(command)
+        if self.random.random() < 0.3:
+            command = self._ack()
+            assert isinstance(command, AckMessages)
+            acks.append(command)
+        return atomic(*parts, offsets=offsets, acks=acks)
 
     def _append_once(self) -> Command:
         """A record with one of a few ids; of a producer whose sequence is good, mostly."""

@@ -9,9 +9,12 @@ from raftlog.base.entry import CHAIN_ORIGIN, Entry, EntryKind, seal
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.appends import Appended, append_parts
+from raftlog.broker.atomic_commands import TransactionHead, transaction_parts
+from raftlog.broker.claims import CommitOffsets
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType, envelope
 from raftlog.broker.delays import Delay, delayed_parts
+from raftlog.broker.lease_commands import AckMessages
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
@@ -60,6 +63,22 @@ def sent(
     """An append of an idempotent producer."""
     by = Producer(producer, epoch, sequence, known)
     return append(encode_columns([b"v"] * count, timestamp_ms=5, producer=by), queue)
+
+
+def atomic(
+    *parts: tuple[int, Producer, int],
+    offsets: Sequence[CommitOffsets] = (),
+    acks: Sequence[AckMessages] = (),
+) -> Command:
+    """A transaction: for each part the queue, who sends, and how many records."""
+    batches = [
+        encode_columns([b"v"] * count, timestamp_ms=5, producer=by) for _, by, count in parts
+    ]
+    lengths = tuple(
+        (queue, len(batch)) for (queue, _, _), batch in zip(parts, batches, strict=True)
+    )
+    head = TransactionHead(lengths, tuple(offsets), tuple(acks))
+    return Command(CommandType.COMMIT_TRANSACTION, transaction_parts(head, batches))
 
 
 def once(

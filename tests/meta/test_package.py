@@ -100,7 +100,7 @@ def test_every_bound_is_positive_and_names_its_unit() -> None:
             "KEYS",
             "ATTEMPTS",
         ),
-        *("DELAYS", "TRANSACTIONS", "TRANSACTORS", "DECISIONS", "INTERVALS", "CHECKS"),
+        *("DELAYS", "TRANSACTIONS", "TRANSACTORS", "DECISIONS", "INTERVALS", "CHECKS", "PARTS"),
     )
     found = {name: value for name, value in vars(limits).items() if name.isupper()}
 

@@ -3,7 +3,7 @@
 from typing import cast
 
 from raftlog.base.errors import RaftlogError
-from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.claims import CommitOffsets, GroupSought, OffsetsCommitted, QueueClaimed
 from raftlog.broker.group_commands import (
     Assignment,
     GroupDeleted,
@@ -118,8 +118,8 @@ class Consumers:
 
     def commit(self, member: str, generation: int, queue: int, offset: int) -> Answer:
         """Commit an offset; return what was told."""
-        offsets = ((queue, offset),)
-        self.claims.commit("billing", member, generation, offsets, self.answers.append)
+        command = CommitOffsets("billing", member, generation, ((queue, offset),))
+        self.claims.commit(lambda: command, self.answers.append)
         self.replica.commit()
         return self.told()
 

@@ -16,7 +16,7 @@ from raftlog.base.errors import (
     UnknownMember,
     WrongQueue,
 )
-from raftlog.broker.claims import GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.claims import CommitOffsets, GroupSought, OffsetsCommitted, QueueClaimed
 from raftlog.broker.group_commands import (
     GroupDeleted,
     GroupLeft,
@@ -165,7 +165,9 @@ def test_a_commit_that_cannot_be_true_is_refused(world: Consumers, case: str) ->
     world.claim("m1", generation, queues[0])
     world.commit("m1", generation, queues[0], 3)
     offsets = ((queues[place] if place < 2 else place, offset),)
-    world.claims.commit("billing", "m1", generation, offsets, world.answers.append)
+    world.claims.commit(
+        lambda: CommitOffsets("billing", "m1", generation, offsets), world.answers.append
+    )
     if world.replica.proposed:
         world.replica.commit()
     assert isinstance(world.told(), expected)

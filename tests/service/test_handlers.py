@@ -104,7 +104,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         produce=world.append,
         read=world.service,
         delays=DelayService(world.replica, machine),
-        transactions=TransactionService(world.replica, machine),
+        transactions=TransactionService(world.replica, machine, Admission(machine, scheduler)),
         checks=checks,
         filters=filters,
         tracing=TraceService(world.service, FakeReader(), FakeEntries()),

@@ -7,7 +7,7 @@ before a handler sees the request and put in after it has answered.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from google.protobuf.message import Message
@@ -83,9 +83,12 @@ class Call:
 
 def take_payload(message: Message) -> Buffer:
     """Take out of a request what a frame has beside it."""
-    if isinstance(message, transactions.StageHalves):
-        for half, each in zip(message.halves, message.batches, strict=False):
-            half.length = len(each)
+    if isinstance(message, transactions.StageHalves | transactions.CommitTransaction):
+        rows: Iterable[transactions.Half | transactions.TransactionPart] = (
+            message.halves if isinstance(message, transactions.StageHalves) else message.parts
+        )
+        for row, each in zip(rows, message.batches, strict=False):
+            row.length = len(each)
         whole = b"".join(message.batches)
         message.ClearField("batches")
         return whole

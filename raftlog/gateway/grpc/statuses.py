@@ -46,6 +46,7 @@ from raftlog.base.errors import (
     TopicExists,
     TopicNotFound,
     TransactionNotFound,
+    TransactionTooLarge,
     Unavailable,
     WrongQueue,
 )
@@ -77,6 +78,7 @@ CODES: Final[Mapping[type[RaftlogError], grpc.StatusCode]] = {
     BadFormat: _Code.INVALID_ARGUMENT,
     BadDelay: _Code.INVALID_ARGUMENT,
     BadFilter: _Code.INVALID_ARGUMENT,
+    TransactionTooLarge: _Code.INVALID_ARGUMENT,
     LimitReached: _Code.RESOURCE_EXHAUSTED,
     WrongQueue: _Code.NOT_FOUND,
     TopicNotFound: _Code.NOT_FOUND,

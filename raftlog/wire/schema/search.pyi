@@ -36,6 +36,8 @@ class _MessageOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     MESSAGE_ORIGIN_HALF: _MessageOrigin.ValueType  # 3
     """half message: visible since it was committed"""
     MESSAGE_ORIGIN_DEAD_LETTER: _MessageOrigin.ValueType  # 4
+    MESSAGE_ORIGIN_ATOMIC: _MessageOrigin.ValueType  # 5
+    """one of the batches of an atomic transaction"""
 
 class MessageOrigin(_MessageOrigin, metaclass=_MessageOriginEnumTypeWrapper): ...
 
@@ -46,6 +48,8 @@ MESSAGE_ORIGIN_DELAYED: MessageOrigin.ValueType  # 2
 MESSAGE_ORIGIN_HALF: MessageOrigin.ValueType  # 3
 """half message: visible since it was committed"""
 MESSAGE_ORIGIN_DEAD_LETTER: MessageOrigin.ValueType  # 4
+MESSAGE_ORIGIN_ATOMIC: MessageOrigin.ValueType  # 5
+"""one of the batches of an atomic transaction"""
 Global___MessageOrigin: _TypeAlias = MessageOrigin  # noqa: Y015
 
 class _GroupProgress:

@@ -9,6 +9,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from raftlog.wire.schema import groups as _groups_pb2
+from raftlog.wire.schema import leases as _leases_pb2
 from raftlog.wire.schema import status as _status_pb2
 import builtins as _builtins
 import sys
@@ -622,3 +624,133 @@ class TransactionsListed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransactionsListed: _TypeAlias = TransactionsListed  # noqa: Y015
+
+@_typing.final
+class TransactionPart(_message.Message):
+    """what is stored in one queue; each queue once"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    length: _builtins.int
+    """of its batch, which has a producer id and no business ids"""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionPart: _TypeAlias = TransactionPart  # noqa: Y015
+
+@_typing.final
+class CommitTransaction(_message.Message):
+    """all of it, or nothing. Payload: one record batch for each part"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    ACKS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    """who sends, for its quota: the client's id"""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactionPart]: ...
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedCompositeFieldContainer[_groups_pb2.CommitOffsets]:
+        """each group once, here and in acks together"""
+
+    @_builtins.property
+    def acks(self) -> _containers.RepeatedCompositeFieldContainer[_leases_pb2.AckMessages]:
+        """one that is stale refuses the transaction"""
+
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """gRPC only"""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___TransactionPart] | None = ...,
+        offsets: _abc.Iterable[_groups_pb2.CommitOffsets] | None = ...,
+        acks: _abc.Iterable[_leases_pb2.AckMessages] | None = ...,
+        batches: _abc.Iterable[_builtins.bytes] | None = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "batches", b"batches", "client", b"client", "offsets", b"offsets", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitTransaction: _TypeAlias = CommitTransaction  # noqa: Y015
+
+@_typing.final
+class PartStored(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    BASE_OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    base_offset: _builtins.int
+    """-1: its topic was deleted since it was stored"""
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        base_offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "count", b"count", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartStored: _TypeAlias = PartStored  # noqa: Y015
+
+@_typing.final
+class TransactionCommitted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    DURABILITY_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    index: _builtins.int
+    """at which all of it became visible"""
+    duplicate: _builtins.bool
+    durability: _builtins.str
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartStored]:
+        """one for each, in their order"""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___PartStored] | None = ...,
+        term: _builtins.int = ...,
+        index: _builtins.int = ...,
+        duplicate: _builtins.bool = ...,
+        durability: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "durability", b"durability", "index", b"index", "parts", b"parts", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionCommitted: _TypeAlias = TransactionCommitted  # noqa: Y015

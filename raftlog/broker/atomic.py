@@ -1,0 +1,143 @@
+"""Atomic transactions: batches, offsets and acks that are applied together or not at all.
+
+::
+
+    read orders[7..9] -> commit { invoices: batch, ledger: batch, offsets of "billing": 10 }
+        all of it can be done  -->  all of it is, at one log index
+        one thing can't be     -->  nothing is, and the refusal is that thing's
+        the batches are known  -->  the first outcome again, whatever else has changed since
+
+First everything is looked at, then everything is done: nothing that is done can fail. The
+producer's sequences tell a transaction that is sent again (ruling 9), so it needs no row of
+its own; for that its batches have been stored together, or none has.
+"""
+
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadBatch, LimitReached, NotPermitted, StaleLease, WrongQueue
+from raftlog.base.ids import Offset
+from raftlog.base.limits import PRODUCER_ROWS_MAX
+from raftlog.broker.atomic_commands import (
+    GONE,
+    PartStored,
+    TransactionCommitted,
+    TransactionHead,
+    read_transaction,
+)
+from raftlog.broker.hiding import BatchToHide
+from raftlog.broker.places import CommandPlace
+from raftlog.broker.producers import RememberedBatch
+from raftlog.broker.queues import Queue
+from raftlog.broker.state import BrokerState
+
+_Told = list[RememberedBatch | None]
+
+
+class AtomicTransactions:
+    """Commits transactions on the state of one shard."""
+
+    def __init__(self, state: BrokerState) -> None:
+        self._state: Final = state
+
+    def commit(self, place: CommandPlace, body: Buffer, length: int) -> TransactionCommitted:
+        """Do all that a transaction says.
+
+        Raises:
+            WrongQueue, NotPermitted: A queue is not there, or takes nothing.
+            BadBatch: A batch has no producer; or only some of them were stored before.
+            Refused: Or Retriable: as a send of one of its batches is, a commit of one of its
+                offsets, or an ack. Nothing was done.
+            StaleLease: One of its messages is not held under its handle any more.
+        """
+        head, batches = read_transaction(body, place, length)
+        told = self._told(head, batches)
+        if any(told):
+            return _again(head, batches, told)
+        queues = self._check_parts(head, batches)
+        state = self._state
+        for offsets in head.offsets:
+            state.claims.check_commit(offsets)
+        for ack in head.acks:
+            stale = state.leasing.check_ack(ack)
+            if stale:
+                queue, offset = stale[0]
+                raise StaleLease(
+                    f"message {offset} of queue {queue} is not leased to you (any more) in group "
+                    f"{ack.group!r}: {len(stale)} of the transaction's are not"
+                )
+        parts = tuple(
+            PartStored(queue.number, self._store(place, queue, batch), batch.count)
+            for queue, batch in zip(queues, batches, strict=True)
+        )
+        for offsets in head.offsets:
+            state.claims.commit(offsets)
+        for ack in head.acks:
+            state.leasing.ack(ack, state.log_time_ms)
+        return TransactionCommitted(parts, place.term, place.index)
+
+    def _told(self, head: TransactionHead, batches: list[BatchToHide]) -> _Told:
+        """Return what each batch was told before, as far as its queue is still there."""
+        told: _Told = []
+        for (number, _), batch in zip(head.parts, batches, strict=True):
+            if not batch.producer:
+                raise BadBatch("a batch of a transaction has a producer, which knows it again")
+            if self._state.queues.get(number) is None:
+                told.append(None)
+                continue
+            told.append(
+                self._state.producers.told(
+                    *(number, batch.producer, batch.epoch),
+                    *(batch.sequence, batch.count, batch.known_through),
+                )
+            )
+        for (number, _), batch, before in zip(head.parts, batches, told, strict=True):
+            if before is not None and before.hidden_id:
+                raise BadBatch(f"sequence {batch.sequence} was hidden at first")
+            if before is None and any(told) and self._state.queues.get(number) is not None:
+                raise BadBatch("some of the transaction's batches were stored before, not all")
+        return told
+
+    def _check_parts(self, head: TransactionHead, batches: list[BatchToHide]) -> list[Queue]:
+        """Return the queues: each takes its batch."""
+        state = self._state
+        queues = []
+        for number, _ in head.parts:
+            queue = state.queues.get(number)
+            if queue is None:
+                raise WrongQueue(f"there is no queue {number}")
+            if not queue.writable:
+                raise NotPermitted(f"topic {queue.topic!r} is not writable")
+            queues.append(queue)
+        rows = state.producers.table.rows
+        new = sum(
+            (queue.number, batch.producer) not in rows
+            for queue, batch in zip(queues, batches, strict=True)
+        )
+        if len(rows) + new > PRODUCER_ROWS_MAX:
+            raise LimitReached(
+                f"{len(rows)} producers write to their queues; {PRODUCER_ROWS_MAX} may"
+            )
+        return queues
+
+    def _store(self, place: CommandPlace, queue: Queue, batch: BatchToHide) -> Offset:
+        state = self._state
+        base = state.store(
+            *(queue, batch.count, batch.record_time_ms),
+            (place.index, batch.position, batch.length),
+        )
+        remembered = RememberedBatch(batch.sequence, batch.count, base, place.term, place.index)
+        state.producers.note(
+            *(queue.number, batch.producer, batch.epoch, remembered, state.log_time_ms)
+        )
+        return base
+
+
+def _again(head: TransactionHead, batches: list[BatchToHide], told: _Told) -> TransactionCommitted:
+    """Return the first outcome of a transaction that is sent again."""
+    first = next(before for before in told if before is not None)
+    parts = tuple(
+        PartStored(number, GONE if before is None else before.base_offset, batch.count)
+        for (number, _), batch, before in zip(head.parts, batches, told, strict=True)
+    )
+    return TransactionCommitted(parts, first.term, first.index, duplicate=True)

@@ -1,0 +1,123 @@
+"""The command that commits an atomic transaction, and what it comes to (ruling 19).
+
+Little-endian::
+
+    head length u32 | head, MessagePack | one record batch for each part, one behind the other
+
+The batches must lie in the log as they are, so they are not a part of the head: it says whose
+they are and how long. One command is all that such a transaction is in the log: there is no
+moment between its parts, for nobody.
+"""
+
+import struct
+from collections.abc import Sequence
+from typing import Annotated, Final
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadBatch, BadRequest
+from raftlog.base.ids import Index, Offset, Term
+from raftlog.base.limits import TRANSACTION_GROUPS_MAX, TRANSACTION_PARTS_MAX
+from raftlog.broker.claims import CommitOffsets
+from raftlog.broker.hiding import BatchToHide, batch_at
+from raftlog.broker.lease_commands import AckMessages
+from raftlog.broker.places import CommandPlace
+from raftlog.broker.values import QueueNumber
+
+_HEAD: Final = struct.Struct("<I")
+GONE: Final = Offset(-1)
+"""Where a part is that was stored, and whose topic was deleted since."""
+
+_Part = tuple[QueueNumber, Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]]
+
+
+class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What a transaction does: all of it, or nothing.
+
+    It stores something: what is asked again after a lost answer is known by its batches.
+    Each queue has one batch, and each group is named once.
+    """
+
+    parts: Annotated[
+        tuple[_Part, ...], msgspec.Meta(min_length=1, max_length=TRANSACTION_PARTS_MAX)
+    ]
+    """Queue, and length of its batch."""
+    offsets: Annotated[
+        tuple[CommitOffsets, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)
+    ] = ()
+    acks: Annotated[tuple[AckMessages, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse what is named twice: ``BadRequest``."""
+        queues = [queue for queue, _ in self.parts]
+        if len(set(queues)) != len(queues):
+            raise BadRequest("a transaction has two batches for one queue")
+        groups = [offsets.group for offsets in self.offsets]
+        groups += [acks.group for acks in self.acks]
+        if len(set(groups)) != len(groups):
+            raise BadRequest("a transaction names a group twice")
+
+
+class PartStored(msgspec.Struct, frozen=True, gc=False):
+    """Where one batch is; ``GONE`` if its topic was deleted before this was asked again."""
+
+    queue: int
+    base_offset: Offset
+    count: int
+
+
+class TransactionCommitted(msgspec.Struct, frozen=True, gc=False):
+    """The outcome; of one that is sent again everything is the first one's, but ``duplicate``."""
+
+    parts: tuple[PartStored, ...]
+    """In the order of the command."""
+    term: Term
+    index: Index
+    duplicate: bool = False
+
+
+_DECODER: Final = msgspec.msgpack.Decoder(TransactionHead)
+
+
+def transaction_parts(head: TransactionHead, batches: Sequence[Buffer]) -> tuple[Buffer, ...]:
+    """Return the parts of the command; ``batches`` are of the lengths that the head says.
+
+    Raises:
+        Refused: The head is none that apply would read.
+    """
+    data = msgspec.msgpack.encode(head)
+    _decode(data)
+    return _HEAD.pack(len(data)), data, *batches
+
+
+def read_transaction(
+    body: Buffer, place: CommandPlace, length: int
+) -> tuple[TransactionHead, list[BatchToHide]]:
+    """Return the head of a command and where its batches lie.
+
+    Raises:
+        Refused: It is malformed.
+    """
+    begin, end = place.position + _HEAD.size, place.position + length
+    size = _HEAD.unpack_from(body, place.position)[0] if begin <= end else end
+    if begin + size > end:
+        raise BadRequest("a transaction is shorter than its head")
+    head = _decode(memoryview(body)[begin : begin + size])
+    at = begin + size
+    batches = []
+    for _, each in head.parts:
+        if at + each > end:
+            break
+        batches.append(batch_at(body, at, each))
+        at += each
+    if at != end or len(batches) != len(head.parts):
+        raise BadBatch("the batches of a transaction are not as long as its head says")
+    return head, batches
+
+
+def _decode(data: Buffer) -> TransactionHead:
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the head of a transaction does not decode: {error}") from None

@@ -1,0 +1,102 @@
+"""Atomic transactions: checked as sends are, proposed as one command, answered by callback.
+
+What can be said without the log is said here, before anything is appended: a batch that is
+none, a transaction that is too large, a quota. Whether queues, claims and leases are as the
+transaction needs them, and whether it was stored before, apply alone decides: a copy of one
+that was stored gets its answer whatever has become of its topics since (ruling 22).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadBatch, BadRequest, RaftlogError, Refused, TransactionTooLarge
+from raftlog.base.ids import Index, Term
+from raftlog.base.limits import TRANSACTION_BYTES_MAX
+from raftlog.base.space import DiskLevel
+from raftlog.broker.atomic_commands import (
+    TransactionCommitted,
+    TransactionHead,
+    transaction_parts,
+)
+from raftlog.broker.commands import CommandType
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.refusals import CommandRefused
+from raftlog.service.admission import Admission
+from raftlog.service.ports import ShardReplica
+from raftlog.service.produce import is_with_id, read_batch
+from raftlog.service.proposing import Reply
+from raftlog.service.refusing import disk_full
+from raftlog.wire.batch import ANONYMOUS
+
+BatchLoad = tuple[str, int, int]
+"""Topic, bytes and records of a batch: what quotas measure."""
+
+
+class AtomicService:
+    """Commits the atomic transactions of one shard."""
+
+    def __init__(
+        self, replica: ShardReplica, machine: BrokerMachine, admission: Admission | None = None
+    ) -> None:
+        self._replica: Final = replica
+        self._machine: Final = machine
+        self._admission: Final = admission
+
+    def commit(
+        self,
+        make: Callable[[], TransactionHead],
+        batches: Sequence[Buffer],
+        reply: Reply[TransactionCommitted],
+        client: str = "",
+    ) -> None:
+        """Commit what ``make`` returns, with its batches, which stay unchanged until the reply.
+
+        ``reply`` gets ``TransactionTooLarge``, ``RecordTooLarge``, ``BadBatch``, ``BadRequest``,
+        ``QuotaExceeded`` or ``DiskFull`` before anything is appended, later what became of it.
+        """
+        try:
+            head = make()
+            loads = self._loads(head, batches)
+            parts = transaction_parts(head, batches)
+        except Refused as error:
+            reply(error)
+            return
+        if self._replica.disk_level is DiskLevel.FULL:
+            reply(disk_full("records"))
+            return
+        if self._admission is not None and self._admission.is_needed:
+            excess = self._admission.refusal_of_all(client, loads)
+            if excess is not None:
+                reply(excess)
+                return
+
+        def on_outcome(outcome: object, _term: Term, _index: Index) -> None:
+            if isinstance(outcome, CommandRefused):
+                reply(outcome.error)
+            else:
+                assert isinstance(outcome, TransactionCommitted | RaftlogError), f"{outcome!r}"
+                reply(outcome)
+
+        self._replica.propose(CommandType.COMMIT_TRANSACTION, parts, on_outcome)
+
+    def _loads(self, head: TransactionHead, batches: Sequence[Buffer]) -> list[BatchLoad]:
+        """Return what each batch is to quotas; raise if one can't be a part at all."""
+        size = sum(len(batch) for batch in batches)
+        if size > TRANSACTION_BYTES_MAX:
+            raise TransactionTooLarge(
+                f"the batches of a transaction have {size:,} bytes; {TRANSACTION_BYTES_MAX:,} may"
+            )
+        loads = []
+        for (number, _), batch in zip(head.parts, batches, strict=True):
+            header = read_batch(batch)
+            if isinstance(header, RaftlogError):
+                raise header
+            if header.producer is ANONYMOUS:
+                raise BadBatch("a batch of a transaction has a producer, which knows it again")
+            if is_with_id(batch, header):
+                raise BadRequest("a message of a transaction has no business id; leave one out")
+            queue = self._machine.queues.get(number)
+            topic = "" if queue is None else queue.topic  # which apply refuses, or knows
+            loads.append((topic, header.length, header.count))
+        return loads
