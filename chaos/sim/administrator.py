@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
+from chaos.sim.atomic_work import GROUP, RESULTS
 from chaos.sim.client_world import Client
 from raftlog.base.errors import RaftlogError, TopicExists, TopicNotFound
 from raftlog.wire.frame import Method
@@ -22,6 +23,9 @@ class Administrator(Client):
         """Make the topics that stay, then begin."""
         for name in self.world.config.topics:
             self._create(name)
+        if GROUP in self.world.config.groups:
+            for name in RESULTS:
+                self._create(name)
         self.world.every(self.world.config.administration_per_s, self._act)
 
     def _act(self) -> None:
@@ -47,7 +51,7 @@ class Administrator(Client):
             retention_ms=config.retention_ms,
             retention_bytes=config.retention_bytes,
             id_window_ms=random.choice(ID_WINDOWS_MS) if config.ids else None,
-            until_consumed=config.until_consumed,
+            until_consumed=config.until_consumed and name not in RESULTS,  # nobody reads them
         )
         message = topics.CreateTopic(name=name, settings=settings)
         self.ask(Method.TOPIC_CREATE, message, done)

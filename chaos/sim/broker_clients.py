@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from chaos.sim.administrator import Administrator
+from chaos.sim.atomic_members import AtomicMember
+from chaos.sim.atomic_work import GROUP
 from chaos.sim.client_world import ClientWorld
 from chaos.sim.consumers import QueueReader
 from chaos.sim.events import EventQueue
@@ -39,8 +41,12 @@ class BrokerClients:
                 is_static=n < config.static_members,
             )
             for group in config.groups
+            if group != GROUP
             for n in range(config.members)
         ]
+        if GROUP in config.groups:
+            members = range(config.members)
+            self._members += [AtomicMember(world, f"{GROUP}-{n}", config.topics) for n in members]
         self._leases: LeaseClients | None = None
         if config.leases is not None:
             parts = (queue, config, facts, process_of, nodes)

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from chaos.check.assignments import Assignments
+from chaos.check.atomic_visibility import AtomicVisibility
 from chaos.check.bounded_staleness import BoundedStaleness
 from chaos.check.business_ids import BusinessIds
 from chaos.check.delayed_delivery import DelayedDelivery, Pending
@@ -25,9 +26,11 @@ from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
+from chaos.sim.atomic_facts import parts_of
 from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
+from raftlog.broker.atomic_commands import TransactionCommitted
 from raftlog.broker.claims import (
     ClaimQueue,
     CommitOffsets,
@@ -96,6 +99,8 @@ _HEADERS: Final = {
     int(CommandType.APPEND_DELAYED): DELAYED_HEADER_BYTES,
 }
 """What lies before the batch, in commands that have one of a producer."""
+_Held = Delayed | Relocated | DeadLetterStored | TransactionCommitted
+"""Outcomes of commands that hold batches, and are no plain appends."""
 
 
 class Facts:
@@ -113,6 +118,7 @@ class Facts:
         self.hand_overs = HandOvers()
         self.delayed = DelayedDelivery()
         self.ids = BusinessIds()
+        self.atomic = AtomicVisibility()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
         self.deleted: set[int] = set()
@@ -142,8 +148,7 @@ class Facts:
         self._deliver()
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
             is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
-            if kind in _HEADERS:
-                self._says(body, position, _HEADERS[kind])
+            self._says(entry, kind, position, length)
             if kind in LEASE_KINDS:
                 self.leases.carried_out(kind, body[position : position + length], outcome)
             if isinstance(outcome, CommandRefused):
@@ -151,7 +156,7 @@ class Facts:
             elif is_append:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
-            elif isinstance(outcome, Delayed | Relocated | DeadLetterStored):
+            elif isinstance(outcome, _Held):
                 self._held(entry, position, length, outcome)
             elif isinstance(outcome, ProducerBegun):
                 self.sequences.begun(outcome.producer)
@@ -170,7 +175,7 @@ class Facts:
         entry: Entry,
         position: int,
         length: int,
-        outcome: Delayed | Relocated | DeadLetterStored,
+        outcome: _Held,
     ) -> None:
         """Take in a command that holds batches, and is no plain append."""
         match outcome:
@@ -178,8 +183,42 @@ class Facts:
                 self._hidden(entry, position, length, outcome)
             case Relocated():
                 self._relocated(entry, position, length, outcome)
+            case TransactionCommitted():
+                self._transacted(entry, position, length, outcome)
             case _:
                 self._letter(entry, position, length, outcome)
+
+    def _transacted(
+        self, entry: Entry, position: int, length: int, outcome: TransactionCommitted
+    ) -> None:
+        """Take in an atomic transaction, part by part."""
+        head, parts = parts_of(entry, position, length, outcome)
+        assert head is not None, "what was carried out was read"
+        if outcome.duplicate:
+            self.marks["transactions known"] += 1
+            for part in parts:
+                maker = part.batch.header.producer
+                if part.queue not in self.deleted:
+                    kept = part.kept(outcome)
+                    self.sequences.answered_again(maker.id, part.queue, maker.epoch, kept)
+            return
+        self.marks["transactions"] += 1
+        values = [value for part in parts for value in part.values()]
+        offsets = {
+            (each.group, queue): offset for each in head.offsets for queue, offset in each.offsets
+        }
+        read = next((queue for _, queue in offsets), 0)
+        start, _ = self.bounds(read)
+        self.atomic.stored(values, offsets, self.groups.committed, start)
+        for part in parts:
+            assert part.stored is not None, "a stored transaction has places"
+            maker = part.batch.header.producer
+            self.sequences.stored(maker.id, part.queue, maker.epoch, part.kept(outcome))
+            count, base = part.stored.count, part.stored.base_offset
+            found = Pending(part.queue, 0, 0, count, entry.index, part.position, part.data)
+            self._visible(part.queue, base, found)
+        for each in head.offsets:
+            self._group_changed(each, OffsetsCommitted())
 
     def _deliver(self) -> None:
         """Take in what an entry's log time makes visible, before its commands."""
@@ -187,10 +226,17 @@ class Facts:
             self.marks["delayed delivered"] += 1
             self._visible(batch.queue, self.reads.end(batch.queue), batch)
 
-    def _says(self, body: memoryview, position: int, header: int) -> None:
+    def _says(self, entry: Entry, kind: int, position: int, length: int) -> None:
         """A producer says what it knows with every batch, also with a refused one."""
+        if kind == CommandType.COMMIT_TRANSACTION:
+            for part in parts_of(entry, position, length, None)[1]:
+                maker = part.batch.header.producer
+                self.sequences.says(maker.id, part.queue, maker.epoch, maker.known_through)
+        if kind not in _HEADERS:
+            return
+        body = entry.body
         queue = _QUEUE.unpack_from(body, position)[0]
-        facts = append_facts(body, position + header)
+        facts = append_facts(body, position + _HEADERS[kind])
         _, _, epoch, producer, _, known_through, _ = facts
         if producer:
             self.sequences.says(producer, queue, epoch, known_through)
@@ -222,6 +268,8 @@ class Facts:
             self.ids.stored(queue, batch.id, outcome.base_offset, at_ms, window_ms)
         if maker.id:
             self.sequences.stored(maker.id, queue, maker.epoch, kept)
+        for value in batch.value_views():
+            self.atomic.stored_alone(bytes(value))
         found = Pending(queue, 0, 0, outcome.count, entry.index, place, data)
         self._visible(queue, outcome.base_offset, found)
 

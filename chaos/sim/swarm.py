@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from chaos.sim.atomic_work import GROUP
 from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
 from chaos.sim.lease_work import LeaseWork, draw_work
@@ -43,6 +44,8 @@ CONSUMED_SHARE: Final = 0.6
 """Topic stores that forget what was consumed, of those with groups and a bound."""
 IDS_SHARE: Final = 0.5
 """Topic stores whose records may have business ids."""
+ATOMIC_SHARE: Final = 0.4
+"""Topic stores with a group that reads, processes and writes in transactions."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -155,8 +158,21 @@ def draw_config(seed: int) -> SeedConfig:
     if config.broker is None:
         return config
     work = draw_work(seed, 4 if is_big(seed) else 1)
-    broker = msgspec.structs.replace(config.broker, leases=work)
+    broker = _with_atomic(seed, msgspec.structs.replace(config.broker, leases=work))
     return msgspec.structs.replace(config, broker=broker)
+
+
+def _with_atomic(seed: int, config: BrokerConfig) -> BrokerConfig:
+    """Let a group read, process and write in transactions in some seeds."""
+    random = stream(seed, "atomic")
+    if random.random() >= ATOMIC_SHARE:
+        return config
+    assignors = config.assignors or ("",) * len(config.groups)
+    return msgspec.structs.replace(
+        config,
+        groups=(*config.groups, GROUP),
+        assignors=(*assignors, random.choice(("", *ASSIGNORS, COOPERATIVE))),
+    )
 
 
 def _with_ids(config: SeedConfig) -> SeedConfig:

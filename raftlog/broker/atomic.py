@@ -15,7 +15,14 @@ its own; for that its batches have been stored together, or none has.
 from typing import Final
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadBatch, LimitReached, NotPermitted, StaleLease, WrongQueue
+from raftlog.base.errors import (
+    BadBatch,
+    LimitReached,
+    NotPermitted,
+    RaftlogError,
+    StaleLease,
+    WrongQueue,
+)
 from raftlog.base.ids import Offset
 from raftlog.base.limits import PRODUCER_ROWS_MAX
 from raftlog.broker.atomic_commands import (
@@ -77,20 +84,28 @@ class AtomicTransactions:
         return TransactionCommitted(parts, place.term, place.index)
 
     def _told(self, head: TransactionHead, batches: list[BatchToHide]) -> _Told:
-        """Return what each batch was told before, as far as its queue is still there."""
+        """Return what each batch was told before, as far as its queue is still there.
+
+        All of them are looked at, whatever the first one is told: each says what its producer
+        knows.
+        """
         told: _Told = []
+        refusals: list[RaftlogError] = []
         for (number, _), batch in zip(head.parts, batches, strict=True):
             if not batch.producer:
                 raise BadBatch("a batch of a transaction has a producer, which knows it again")
-            if self._state.queues.get(number) is None:
-                told.append(None)
-                continue
-            told.append(
-                self._state.producers.told(
-                    *(number, batch.producer, batch.epoch),
-                    *(batch.sequence, batch.count, batch.known_through),
-                )
-            )
+            before = None
+            if self._state.queues.get(number) is not None:
+                try:
+                    before = self._state.producers.told(
+                        *(number, batch.producer, batch.epoch),
+                        *(batch.sequence, batch.count, batch.known_through),
+                    )
+                except RaftlogError as error:
+                    refusals.append(error)
+            told.append(before)
+        if refusals:
+            raise refusals[0]
         for (number, _), batch, before in zip(head.parts, batches, told, strict=True):
             if before is not None and before.hidden_id:
                 raise BadBatch(f"sequence {batch.sequence} was hidden at first")
