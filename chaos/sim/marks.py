@@ -87,6 +87,8 @@ REQUIRED: Final = (
     "throttled",
     "times found",
     "topics deleted",
+    "transactions",
+    "transactions resolved",
     "transfers",
     "truncations",
     "unknown",
