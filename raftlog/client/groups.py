@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from raftlog.base.errors import GroupNotFound, OffsetOutOfRange
+from raftlog.base.errors import GroupNotFound, OffsetOutOfRange, UnknownMember
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
@@ -293,6 +293,35 @@ class Groups:
             offset = offsets.get(row.queue, row.start_offset)
             if not row.start_offset <= offset <= row.end_offset:
                 raise OffsetOutOfRange(offset, row.start_offset, row.end_offset)
+
+    async def remove_member(
+        self, name: str, member: str, *, timeout: Duration | None = None
+    ) -> None:
+        """Take a member out of a group that will not come back: its queues go to the others now.
+
+        Without this a static member's wait until its session has ended. A member that runs
+        joins again by itself; a static one that was started meanwhile stays.
+
+        Raises:
+            GroupNotFound: There is no such group.
+            UnknownMember: It has no such member.
+        """
+        answer, _ = await self._asker.ask(
+            Method.GROUP_DESCRIBE,
+            groups.DescribeGroup(group=name),
+            groups.GroupDescription,
+            timeout_s=_budget(timeout),
+        )
+        lives = {each.member: each.life for each in answer.members}
+        if member not in lives:
+            known = ", ".join(sorted(lives)) or "none"
+            raise UnknownMember(f"group {name!r} has no member {member!r}; its members: {known}")
+        await self._asker.ask(
+            Method.GROUP_LEAVE,
+            groups.LeaveGroup(group=name, member=member, life=lives[member]),
+            groups.GroupLeft,
+            timeout_s=_budget(timeout),
+        )
 
     async def delete(
         self, name: str, *, missing_ok: bool = False, timeout: Duration | None = None
