@@ -31,7 +31,6 @@ from raftlog.base.errors import (
     CrossShard,
     DuplicateForgotten,
     Fenced,
-    RaftlogError,
     TransactionTooLarge,
     Unavailable,
     UnknownMember,
@@ -102,7 +101,7 @@ class AtomicTransaction:
         self._bytes = 0
         self._finished: Final[dict[Consumer, Finished]] = {}
         self._acked: Final[dict[QueueConsumer, list[QueueMessage]]] = {}
-        self._is_begun = self._is_over = False
+        self._is_begun = self._is_over = self._has_failed = False
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is asked before the end."""
@@ -238,13 +237,18 @@ class AtomicTransaction:
             return
         if message.transaction is not None:
             raise BadRequest(
-                f"{message!r} is in another transaction, which is open, or whose outcome is unknown"
+                f"{message!r} is in another transaction, which is open or of unknown outcome"
             )
         messages = self._acked.setdefault(holder, [])
         if len(messages) >= MESSAGES_PER_SETTLING_MAX:
             raise TransactionTooLarge(len(messages) + 1, MESSAGES_PER_SETTLING_MAX)
         message.transaction = self
         messages.append(message)
+
+    def places_again(self, consumer: Consumer) -> list[tuple[str, int]]:
+        """Return topics and places of a consumer's queues that are read again: it has failed."""
+        finished = self._finished.get(consumer)
+        return finished.places if finished is not None and self._has_failed else []
 
     def _check(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
@@ -309,9 +313,7 @@ class AtomicTransaction:
             found[topic] = await find(topic, max(deadline - self._loop.time(), 0.001))
         return found
 
-    def _pack(
-        self, queues: dict[str, Queues], turn: int
-    ) -> tuple[list[ToSend], list[_Place]]:
+    def _pack(self, queues: dict[str, Queues], turn: int) -> tuple[list[ToSend], list[_Place]]:
         """Return one batch for each queue, and where each send is in them."""
         by_queue: dict[int, Columns] = {}
         places: list[_Place] = []
@@ -366,6 +368,7 @@ class AtomicTransaction:
 
     def _failed(self, attempt: Attempt | None) -> None:
         """It was not committed, or nobody knows yet."""
+        self._has_failed = True
         for finished in self._finished.values():
             waiting = finished.go_back()
             self._dispatch.spawn(finished.read_again(waiting, attempt))

@@ -248,7 +248,9 @@ class Client(Transacting):
         """
         if isinstance(ticket, AtomicTicket):
             self._check()
-            return await ticket.result(self._asker.timeout_s if timeout is None else seconds(timeout))
+            return await ticket.result(
+                self._asker.timeout_s if timeout is None else seconds(timeout)
+            )
         return await self._default_producer().resolve(ticket, timeout=timeout)
 
     def producer(

@@ -55,8 +55,9 @@ class QueueMessage:
     """A message, leased. Made by ``QueueConsumer.receive``.
 
     It is settled once: by ``ack``, ``nack``, ``reject`` or ``release``, by the end of
-    ``process``, or in an atomic transaction (``client.atomic``). Each of them raises ``StaleLease`` if the lease has ended (somebody else
-    has the message, or had it), and may be called again after any other error.
+    ``process``, or in an atomic transaction (``client.atomic``). Each of them raises
+    ``StaleLease`` if the lease has ended (somebody else has the message, or had it), and may
+    be called again after any other error.
 
     Attributes:
         message: The record as any reader gets it.

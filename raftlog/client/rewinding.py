@@ -198,4 +198,3 @@ class Finished:
         self._ownership.queues.pop(owned.number, None)
         if isinstance(error, Fenced | UnknownMember):
             self.consumer._membership.nudge()
-
