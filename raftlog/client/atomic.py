@@ -245,7 +245,7 @@ class AtomicTransaction:
         message.transaction = self
         messages.append(message)
 
-    def places_again(self, consumer: Consumer) -> list[tuple[str, int]]:
+    def _places_again(self, consumer: Consumer) -> list[tuple[str, int]]:
         """Return topics and places of a consumer's queues that are read again: it has failed."""
         finished = self._finished.get(consumer)
         return finished.places if finished is not None and self._has_failed else []

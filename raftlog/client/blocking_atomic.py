@@ -72,4 +72,4 @@ class AtomicTransaction(Face[aio.AtomicTransaction]):
             self._thread.run(self._inner.__aexit__(kind, error, trace))
         finally:
             for consumer in self._consumers:
-                consumer._went_back(self._inner.places_again(consumer._inner))
+                consumer._went_back(self._inner._places_again(consumer._inner))

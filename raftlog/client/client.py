@@ -26,6 +26,7 @@ from typing import Literal, Self, TypeVar, Unpack
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import Closed, WrongLoop
 from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.client.administration import Administration
 from raftlog.client.asking import Asker
 from raftlog.client.atomic_dispatch import AtomicTicket
 from raftlog.client.catalog import Catalog
@@ -55,7 +56,7 @@ P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader, TransactionalProduce
 Part = Producer | Consumer | QueueConsumer | Reader | TransactionalProducer
 
 
-class Client(Transacting):
+class Client(Administration, Transacting):
     """A client of one cluster. Used with ``async with``; bound to one loop.
 
     Args:

@@ -1,24 +1,23 @@
 """What a client has for atomic transactions: one dispatch for all of them."""
 
-from collections.abc import Callable
-
-from raftlog.client.administration import Administration
 from raftlog.client.asking import Asker
 from raftlog.client.atomic import AtomicTransaction
 from raftlog.client.atomic_dispatch import AtomicDispatch
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.routing import Router
 from raftlog.wire.codecs import codec_named
 
 
-class Transacting(Administration):
+class Transacting:
     """Atomic transactions, as a part of ``Client``."""
 
-    def __init__(self, asker: Asker, catalog: Catalog, router_of: Callable[[int], Router]) -> None:
-        super().__init__(asker, catalog, router_of)
-        self._transacts_by = (asker, catalog)
-        self._atomics: AtomicDispatch | None = None
+    _asker: Asker
+    _catalog: Catalog
+    _atomics: AtomicDispatch | None = None
+
+    def _check(self) -> None:
+        """Refuse a closed client, and another loop than its own."""
+        raise NotImplementedError
 
     def atomic(
         self, *, timeout: Duration | None = None, compression: str = "none"
@@ -37,11 +36,12 @@ class Transacting(Administration):
         """
         self._check()
         codec_named(compression)
-        asker, catalog = self._transacts_by
         if self._atomics is None:
-            self._atomics = AtomicDispatch(asker)
-        timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
-        return AtomicTransaction(self._atomics, catalog, timeout_s=timeout_s, codec=compression)
+            self._atomics = AtomicDispatch(self._asker)
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        return AtomicTransaction(
+            self._atomics, self._catalog, timeout_s=timeout_s, codec=compression
+        )
 
     async def _close_atomics(self) -> None:
         if self._atomics is not None:
