@@ -24,7 +24,7 @@
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         GroupStyle  StaleLease
         UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
-        ForeignTransaction
+        ForeignTransaction  CrossShard  TransactionTooLarge
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -86,16 +86,19 @@ from raftlog.base.peer_errors import (
     WrongVersion,
 )
 from raftlog.base.transaction_errors import (
+    CrossShard,
     ForeignTransaction,
     TransactionDecided,
     TransactionForgotten,
     TransactionNotFound,
+    TransactionTooLarge,
     UnknownTransactor,
 )
 
 # What is imported is a part of the tree too.
 __all__ = [
     "CorruptFrame",
+    "CrossShard",
     "DamagedLog",
     "DirectoryForeign",
     "DirectoryFormatted",
@@ -126,6 +129,7 @@ __all__ = [
     "TransactionDecided",
     "TransactionForgotten",
     "TransactionNotFound",
+    "TransactionTooLarge",
     "UnknownMember",
     "UnknownTransactor",
     "WritesLost",

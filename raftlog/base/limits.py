@@ -137,6 +137,8 @@ DELAYED_ROWS_MAX: Final = 2_000_000
 DELAY_MS_MAX: Final = 40 * 24 * 3600 * 1000
 CANCELLED_KNOWN_MS: Final = 3600 * 1000
 """So long after it was due a cancelled batch is known as that, in log time."""
+TRANSACTION_BYTES_MAX: Final = 1 * MIB
+"""Of an atomic transaction: all its batches, which are in one entry."""
 OPEN_TRANSACTIONS_MAX: Final = 1_000_000
 """Half messages that were not decided."""
 TRANSACTORS_MAX: Final = 10_000

@@ -1,5 +1,7 @@
 """Errors of transactions. Part of the tree in ``errors``."""
 
+from typing import Final
+
 from raftlog.base.error_root import Refused
 
 
@@ -36,3 +38,27 @@ class ForeignTransaction(Refused):
 
     code = "foreign_transaction"
     hint = "only members of the transactor's own group answer its checks"
+
+
+class CrossShard(Refused):
+    """The transaction has parts in more than one shard."""
+
+    code = "cross_shard"
+    hint = "give it the queues of one shard alone; one transaction for each shard otherwise"
+
+
+class TransactionTooLarge(Refused):
+    """The batches of a transaction are over its limit, all together.
+
+    Attributes:
+        size: What they have: bytes, or records where the limit is one of records.
+        limit: What they may have.
+    """
+
+    code = "transaction_too_large"
+    hint = "put less into one transaction"
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"a transaction of {size}; it may have {limit}: put less into one")
+        self.size: Final = size
+        self.limit: Final = limit

@@ -12,6 +12,7 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import GroupStyle
 from raftlog.base.ids import Index
+from raftlog.broker.atomic import AtomicCommits
 from raftlog.broker.claims import (
     ClaimQueue,
     CommitOffsets,
@@ -76,6 +77,7 @@ class Carrier:
             int(CommandType.STAGE_HALF): self._stage_half,
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
             int(CommandType.DEAD_LETTER): DeadLetters(state).store,
+            int(CommandType.COMMIT_TRANSACTION): AtomicCommits(state).commit,
         }
         """What holds batches, and so is not decoded as a whole."""
 

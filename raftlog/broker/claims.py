@@ -190,6 +190,13 @@ class Claims:
             OffsetOutOfRange: Beyond a queue's end.
             OffsetGoesBack: Below what was committed.
         """
+        for claim, offset in self.check_commit(command):
+            self.table.touch((claim.group, claim.queue))
+            claim.committed = Offset(offset)
+        return OffsetsCommitted()
+
+    def check_commit(self, command: CommitOffsets) -> list[tuple[Claim, int]]:
+        """Return the claims of a commit that may be carried out; raises as ``commit``."""
         found: list[tuple[Claim, int]] = []
         for number, offset in command.offsets:
             queue = self._queues.find(number)
@@ -209,10 +216,7 @@ class Claims:
                     f"queue {number} is committed up to {claim.committed}; {offset} is before that"
                 )
             found.append((claim, offset))
-        for claim, offset in found:
-            self.table.touch((claim.group, claim.queue))
-            claim.committed = Offset(offset)
-        return OffsetsCommitted()
+        return found
 
     def check_seek(self, command: SeekGroup) -> None:
         """Check that offsets can be set.

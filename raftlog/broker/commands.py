@@ -83,6 +83,8 @@ class CommandType(IntEnum):
     DECIDE = 32
     RESOLVE_TRANSACTION = 33
     ANSWER_CHECKS = 34
+    COMMIT_TRANSACTION = 35
+    """Batches, offsets and acknowledgements, all or none (``broker.atomic``)."""
     SET_SUBSCRIPTION = 50
     """What a group reads is another thing now (``broker.groups``)."""
     RELEASE_QUEUES = 51

@@ -313,6 +313,11 @@ class Leasing:
         self._stir(group)
         return Settled(stale)
 
+    def stale(self, command: AckMessages) -> tuple[tuple[int, int], ...]:
+        """Return the messages that ``ack`` would not finish; raises as it does."""
+        group = self.groups.find(command.group)
+        return self._held.find(group, command.names, Settlement.ACK)[1]
+
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""
         group = self.groups.find(command.group)

@@ -48,7 +48,9 @@ class Brought(msgspec.Struct, frozen=True):
     """The bytes are a copy: the number of the command that brought them first."""
 
 
-_PLAIN: Final = frozenset({CommandType.APPEND_BATCH, CommandType.APPEND_ONCE})
+_PLAIN: Final = frozenset(
+    {CommandType.APPEND_BATCH, CommandType.APPEND_ONCE, CommandType.COMMIT_TRANSACTION}
+)
 
 
 def brought_at(body: Buffer, index: Index, position: int) -> Brought:

@@ -14,6 +14,7 @@ from raftlog.base.errors import BadRequest, RaftlogError
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.raft.effects import RoleChanged
 from raftlog.service import (
+    atomic_handlers,
     delay_handlers,
     group_handlers,
     lease_handlers,
@@ -165,6 +166,7 @@ class ClientHandlers:
             Method.TRANSACTOR_INIT: with_(lambda shard: shard.transactions, halves.init),
             Method.HALVES_STAGE: self._with_durability(halves.stage),
             Method.TRANSACTIONS_DECIDE: self._with_durability(halves.decide),
+            Method.COMMIT_TRANSACTION: self._with_durability(atomic_handlers.commit),
             Method.TRANSACTION_LIST: with_(lambda shard: shard.transactions, halves.list_),
             Method.TRANSACTION_RESOLVE: with_(lambda shard: shard.transactions, halves.resolve),
             Method.CHECKS_POLL: with_(lambda shard: shard.checks, halves.poll),

@@ -30,6 +30,7 @@ from raftlog.broker.transactions import (
 )
 from raftlog.broker.transactors import InitTransactor, Transactor, TransactorBegun, number_of
 from raftlog.service.admission import Admission
+from raftlog.service.atomic import AtomicService
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import check_batch, is_with_id, look_again
 from raftlog.service.proposing import Reply, look, propose
@@ -81,6 +82,7 @@ class TransactionService:
         self._replica: Final = replica
         self._machine: Final = machine
         self._admission: Final = admission
+        self.atomic: Final = AtomicService(replica, machine, admission)
 
     def init(self, name: str, group: str, reply: Reply[TransactorBegun]) -> None:
         """Begin a transactor, or take it over: who had it before is fenced from then on."""

@@ -75,6 +75,9 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     ),
     Method.CHECKS_POLL: Exchange(transactions.PollChecks, transactions.ChecksDue),
     Method.CHECKS_ANSWER: Exchange(transactions.AnswerChecks, transactions.TransactionsDecided),
+    Method.COMMIT_TRANSACTION: Exchange(
+        transactions.CommitTransaction, transactions.TransactionCommitted, changes=True
+    ),
     Method.TRANSACTION_LIST: Exchange(
         transactions.ListTransactions, transactions.TransactionsListed
     ),

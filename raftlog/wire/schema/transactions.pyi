@@ -9,6 +9,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from raftlog.wire.schema import groups as _groups_pb2
+from raftlog.wire.schema import leases as _leases_pb2
 from raftlog.wire.schema import status as _status_pb2
 import builtins as _builtins
 import sys
@@ -622,3 +624,129 @@ class TransactionsListed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TransactionsListed: _TypeAlias = TransactionsListed  # noqa: Y015
+
+@_typing.final
+class TransactionPart(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    """each one once"""
+    length: _builtins.int
+    """of its batch"""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        length: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["length", b"length", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionPart: _TypeAlias = TransactionPart  # noqa: Y015
+
+@_typing.final
+class CommitTransaction(_message.Message):
+    """All of it takes effect at one index, or nothing does. Payload: the batches, one behind the
+    other, each of an idempotent producer. A copy gets the first outcome again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    ACKS_FIELD_NUMBER: _builtins.int
+    BATCHES_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    client: _builtins.str
+    """its name, for quotas; not its identity"""
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactionPart]: ...
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedCompositeFieldContainer[_groups_pb2.CommitOffsets]: ...
+    @_builtins.property
+    def acks(self) -> _containers.RepeatedCompositeFieldContainer[_leases_pb2.AckMessages]: ...
+    @_builtins.property
+    def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """gRPC only"""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___TransactionPart] | None = ...,
+        offsets: _abc.Iterable[_groups_pb2.CommitOffsets] | None = ...,
+        acks: _abc.Iterable[_leases_pb2.AckMessages] | None = ...,
+        batches: _abc.Iterable[_builtins.bytes] | None = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "batches", b"batches", "client", b"client", "offsets", b"offsets", "parts", b"parts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommitTransaction: _TypeAlias = CommitTransaction  # noqa: Y015
+
+@_typing.final
+class PartStored(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    BASE_OFFSET_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    base_offset: _builtins.int
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        base_offset: _builtins.int = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "count", b"count", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PartStored: _TypeAlias = PartStored  # noqa: Y015
+
+@_typing.final
+class TransactionCommitted(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTS_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    DURABILITY_FIELD_NUMBER: _builtins.int
+    term: _builtins.int
+    index: _builtins.int
+    duplicate: _builtins.bool
+    """it was committed before: everything else is the first outcome"""
+    durability: _builtins.str
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___PartStored]:
+        """in the order of the request"""
+
+    def __init__(
+        self,
+        *,
+        parts: _abc.Iterable[Global___PartStored] | None = ...,
+        term: _builtins.int = ...,
+        index: _builtins.int = ...,
+        duplicate: _builtins.bool = ...,
+        durability: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duplicate", b"duplicate", "durability", b"durability", "index", b"index", "parts", b"parts", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TransactionCommitted: _TypeAlias = TransactionCommitted  # noqa: Y015
