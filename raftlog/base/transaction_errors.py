@@ -1,7 +1,5 @@
 """Errors of transactions. Part of the tree in ``errors``."""
 
-from typing import Final
-
 from raftlog.base.error_root import Refused
 
 
@@ -48,17 +46,7 @@ class CrossShard(Refused):
 
 
 class TransactionTooLarge(Refused):
-    """The batches of a transaction are over its limit, all together.
-
-    Attributes:
-        size: What they have: bytes, or records where the limit is one of records.
-        limit: What they may have.
-    """
+    """A transaction is over its limit: of bytes, records or acknowledgements."""
 
     code = "transaction_too_large"
     hint = "put less into one transaction"
-
-    def __init__(self, size: int, limit: int) -> None:
-        super().__init__(f"a transaction of {size}; it may have {limit}: put less into one")
-        self.size: Final = size
-        self.limit: Final = limit

@@ -183,9 +183,11 @@ class AtomicTransaction:
         if topic not in self._topics:
             size += BATCH_HEADER_BYTES
         if size > TRANSACTION_BYTES_MAX:
-            raise TransactionTooLarge(size, TRANSACTION_BYTES_MAX)
+            raise TransactionTooLarge(
+                f"with this record there are {size} bytes in it; {TRANSACTION_BYTES_MAX} at most"
+            )
         if len(self._sent) >= BATCH_RECORDS_MAX:
-            raise TransactionTooLarge(len(self._sent) + 1, BATCH_RECORDS_MAX)
+            raise TransactionTooLarge(f"{BATCH_RECORDS_MAX} records are in it, and no more may be")
         self._topics.add(topic)
         self._bytes = size
         self._sent.append(_Sent(topic, record, queue))
@@ -241,7 +243,9 @@ class AtomicTransaction:
             )
         messages = self._acked.setdefault(holder, [])
         if len(messages) >= MESSAGES_PER_SETTLING_MAX:
-            raise TransactionTooLarge(len(messages) + 1, MESSAGES_PER_SETTLING_MAX)
+            raise TransactionTooLarge(
+                f"it acknowledges {MESSAGES_PER_SETTLING_MAX} messages of a group, and no more may"
+            )
         message.transaction = self
         messages.append(message)
 

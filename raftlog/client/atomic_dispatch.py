@@ -368,7 +368,9 @@ class _Work:
             payload = [identity.encode(batch, self._codec) for batch in attempt.batches]
             size = sum(map(len, payload))
             if size > TRANSACTION_BYTES_MAX:
-                raise TransactionTooLarge(size, TRANSACTION_BYTES_MAX)
+                raise TransactionTooLarge(
+                    f"its batches have {size} bytes; {TRANSACTION_BYTES_MAX} at most"
+                )
         parts = [
             transactions.TransactionPart(queue=batch.queue, length=len(data))
             for batch, data in zip(attempt.batches, payload, strict=True)

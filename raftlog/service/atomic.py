@@ -39,7 +39,8 @@ class AtomicService:
         ``QuotaExceeded`` or ``DiskFull`` before anything is appended; later what became of it.
         """
         if len(batches) > TRANSACTION_BYTES_MAX:
-            reply(TransactionTooLarge(len(batches), TRANSACTION_BYTES_MAX))
+            text = f"a transaction of {len(batches)} bytes; {TRANSACTION_BYTES_MAX} at most"
+            reply(TransactionTooLarge(text))
             return
         for queue, _ in head.parts:
             if self._machine.queues.get(queue) is None:

@@ -149,6 +149,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "AnswerCheck": Method.CHECKS_ANSWER,
     "TransactionList": Method.TRANSACTION_LIST,
     "TransactionResolve": Method.TRANSACTION_RESOLVE,
+    "TransactionCommit": Method.COMMIT_TRANSACTION,
     "OpenQueue": Method.QUEUE_OPEN,
     "Receive": Method.QUEUE_RECEIVE,
     "Ack": Method.QUEUE_ACK,

@@ -86,14 +86,22 @@ def take_payload(message: Message) -> Buffer:
     if isinstance(message, transactions.StageHalves):
         for half, each in zip(message.halves, message.batches, strict=False):
             half.length = len(each)
-        whole = b"".join(message.batches)
-        message.ClearField("batches")
-        return whole
+        return _take_batches(message)
+    if isinstance(message, transactions.CommitTransaction):
+        for part, each in zip(message.parts, message.batches, strict=False):
+            part.length = len(each)
+        return _take_batches(message)
     if not isinstance(message, client.AppendBatch | delays.AppendDelayed):
         return b""
     batch = message.batch
     message.ClearField("batch")
     return batch
+
+
+def _take_batches(message: transactions.StageHalves | transactions.CommitTransaction) -> bytes:
+    whole = b"".join(message.batches)
+    message.ClearField("batches")
+    return whole
 
 
 def put_payload(message: Message, payload: Sequence[Buffer]) -> None:
