@@ -7,6 +7,7 @@ which the simulator does not make is seen by the tests that are named.
 
 from typing import Final
 
+from chaos.mutants.atomic_patches import ATOMIC_MUTANTS
 from chaos.mutants.broker_patches import BROKER_MUTANTS
 from chaos.mutants.group_patches import GROUP_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
@@ -296,6 +297,7 @@ MUTANTS: Final = (
     *INSTALL_MUTANTS,
     *GROUP_MUTANTS,
     *HIDDEN_MUTANTS,
+    *ATOMIC_MUTANTS,
     Mutant(
         "a later term is not persisted",
         _CORE,

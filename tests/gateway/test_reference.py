@@ -21,7 +21,7 @@ def test_every_rpc_is_in_the_reference_with_its_messages() -> None:
     harmless = {
         method: "may" if exchange.changes else "harmless" for method, exchange in EXCHANGES.items()
     }
-    for method in (Method.APPEND, Method.DELAYED_APPEND):
+    for method in (Method.APPEND, Method.DELAYED_APPEND, Method.COMMIT_TRANSACTION):
         harmless[method] = "harmless"  # "only with a producer id"
     existing = [
         (name, EXCHANGES[rpc].request.__name__, EXCHANGES[rpc].reply.__name__, harmless[rpc])
