@@ -225,13 +225,16 @@ class AtomicDispatch:
         """Return one that nobody uses."""
         if self._free:
             return self._free.pop()
-        begun, _ = await self.asker.ask(
-            Method.PRODUCER_INIT,
-            producers.InitProducer(),
-            producers.ProducerBegun,
-            timeout_s=deadline - self._loop.time(),
-            repeats=True,  # at worst it wastes a number
-        )
+        try:
+            begun, _ = await self.asker.ask(
+                Method.PRODUCER_INIT,
+                producers.InitProducer(),
+                producers.ProducerBegun,
+                timeout_s=deadline - self._loop.time(),
+                repeats=True,  # at worst it wastes a number
+            )
+        except OutcomeUnknown as error:
+            raise Unavailable(f"nothing was sent: {error}") from error
         return Identity(begun.producer)
 
     def _release(self, identity: Identity | None) -> None:

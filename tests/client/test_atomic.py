@@ -43,6 +43,10 @@ from tests.client.test_consumer import committed, fill, take
 pytestmark = pytest.mark.asyncio
 
 COMMIT: Final = Method.COMMIT_TRANSACTION
+SHORT_S: Final = 0.3
+"""Time for a request to leave, and over soon when nobody answers it."""
+NOT_YET: Final = [refused(Unavailable("not yet"))] * 1000
+"""Until ``heal``."""
 BY_WORD: Final[dict[str, Any]] = {"auto_commit": False}
 
 
@@ -150,7 +154,7 @@ async def test_what_was_lost_on_the_way_is_committed_once(fault: Any) -> None:
 async def unknown(client: Client) -> OutcomeUnknown:
     """Commit a transaction that nobody answers in time."""
     with pytest.raises(OutcomeUnknown) as raised:
-        await transact(client, b"0", b"1", timeout=0.05)
+        await transact(client, b"0", b"1", timeout=SHORT_S)
     return raised.value
 
 
@@ -158,10 +162,11 @@ async def test_an_unknown_outcome_is_resolved_by_a_fence() -> None:
     """It was committed: the receipts are those of the first time."""
     async with fake_cluster(out=2) as cluster, Client(cluster.seeds) as client:
         cluster.fault(COMMIT, unanswered)
-        cluster.fault(Method.PRODUCER_FENCE, *[refused(Unavailable("not yet"))] * 3)
+        cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
         error = await unknown(client)
         for request in cluster.late:
             request()
+        cluster.heal()
         receipts = receipts_of(await client.resolve(error.ticket))
         assert [(each.queue, each.offset) for each in receipts] == [(0, 0), (1, 0)]
         assert receipts_of(await client.resolve(error.ticket)) == receipts
@@ -220,6 +225,17 @@ async def test_time_is_over_before_anything_was_sent() -> None:
             tx.send("out", b"w")
         assert (visible(cluster), cluster.count(Method.PRODUCER_INIT)) == ([b"w"], 1)
         assert cluster.count(Method.PRODUCER_FENCE) == 0
+
+
+async def test_an_identity_that_nobody_gives_leaves_nothing_unknown() -> None:
+    """Nothing was sent: that is told, whatever became of the identity."""
+    async with fake_cluster(out=1) as cluster, Client(cluster.seeds) as client:
+        cluster.fault(Method.PRODUCER_INIT, *[answer_lost] * 1000)
+        with pytest.raises(Unavailable):
+            await transact(client, b"v", timeout=SHORT_S)
+        cluster.heal()
+        await transact(client, b"w")
+        assert visible(cluster) == [b"w"]
 
 
 async def test_many_at_once_share_few_identities() -> None:
@@ -327,14 +343,15 @@ async def test_no_message_comes_again_before_the_outcome_is_known() -> None:
         async with client.consumer("billing", "orders", **BY_WORD) as consumer:
             (message,) = await take(consumer, 1)
             cluster.fault(COMMIT, unanswered)
-            cluster.fault(Method.PRODUCER_FENCE, *[refused(Unavailable("not yet"))] * 10)
+            cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
             with pytest.raises(OutcomeUnknown):
-                await transact(client, b"0", finish=(consumer, message), timeout=0.05)
+                await transact(client, b"0", finish=(consumer, message), timeout=SHORT_S)
             assert await consumer.poll(timeout=0.05) == []
             with pytest.raises(Fenced):
                 async with client.atomic() as tx:
                     tx.commit_offsets(consumer, message)
             cluster.late[0]()
+            cluster.heal()
             (message,) = await take(consumer, 1)
             assert message.offset == 1
             async with client.atomic() as tx:
@@ -438,16 +455,18 @@ async def test_a_message_of_unknown_fate_is_in_no_other_transaction(arrives: boo
         async with client.queue_consumer("work", "orders") as consumer:
             (message,) = await consumer.receive()
             cluster.fault(COMMIT, unanswered)
-            cluster.fault(Method.PRODUCER_FENCE, *[refused(Unavailable("not yet"))] * 5)
+            cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
             with pytest.raises(OutcomeUnknown):
-                await transact(client, b"v", acks=[message], timeout=0.05)
+                await transact(client, b"v", acks=[message], timeout=SHORT_S)
             with pytest.raises(BadRequest, match="unknown outcome"):
                 async with client.atomic() as tx:
                     tx.ack(message)
             if arrives:
                 cluster.late[0]()
+                cluster.heal()
                 await until(lambda: message.is_settled)
             else:
+                cluster.heal()
                 await until(lambda: message.transaction is None)
                 async with client.atomic() as tx:
                     tx.ack(message)
