@@ -196,5 +196,6 @@ class Finished:
         """It is not this member's any more: the next generation says what is."""
         owned.is_lost = True
         self._ownership.queues.pop(owned.number, None)
+        self.consumer._handing_over.lost([owned])
         if isinstance(error, Fenced | UnknownMember):
             self.consumer._membership.nudge()
