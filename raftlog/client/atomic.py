@@ -124,7 +124,7 @@ class AtomicTransaction:
             Fenced, UnknownMember: A queue of a consumer is somebody else's now.
             StaleLease: A message is not leased to its consumer any more.
             TopicNotFound, WrongQueue, NotPermitted, LimitReached: As ``send`` of a producer.
-            OffsetGoesBack: Later messages of a queue were committed before.
+            OffsetGoesBack: The messages of a queue were finished before.
         """
         if self._is_over:
             return
@@ -211,11 +211,18 @@ class AtomicTransaction:
             CrossShard: It reads in another shard than this transaction writes.
             Closed, WrongLoop: As ``send``.
         """
+        self._part_of(consumer).add(upto)
+
+    def _commit_handed(self, consumer: Consumer, handed: Iterable[Message]) -> None:
+        """Finish all that a thread was given; these are the last ones of each queue."""
+        self._part_of(consumer).add_unfinished(handed)
+
+    def _part_of(self, consumer: Consumer) -> Finished:
         self._check()
         finished = self._finished.get(consumer) or Finished(consumer)
         self._check_asker(finished.asker, "consumer")
         self._finished[consumer] = finished
-        finished.add(upto)
+        return finished
 
     def ack(self, message: QueueMessage) -> None:
         """Acknowledge a message of a queue-style group at the end of the block.

@@ -33,6 +33,7 @@ class AtomicTransaction(Face[aio.AtomicTransaction]):
 
     send = on_loop(aio.AtomicTransaction.send)
     _commit_offsets = on_loop(aio.AtomicTransaction.commit_offsets)
+    _commit_handed = on_loop(aio.AtomicTransaction._commit_handed)
     _ack = on_loop(aio.AtomicTransaction.ack)
 
     def commit_offsets(
@@ -41,7 +42,10 @@ class AtomicTransaction(Face[aio.AtomicTransaction]):
         """Finish messages of a stream-style consumer: they, and what came before them."""
         if consumer not in self._consumers:
             self._consumers.append(consumer)
-        self._commit_offsets(consumer._inner, consumer._last_handed() if upto is None else upto)
+        if upto is None:
+            self._commit_handed(consumer._inner, consumer._last_handed())
+        else:
+            self._commit_offsets(consumer._inner, upto)
 
     def ack(self, message: QueueMessage) -> None:
         """Acknowledge a message of a queue-style group at the end of the block."""

@@ -15,6 +15,7 @@ from typing import Final
 from raftlog.base.errors import (
     BadRequest,
     Fenced,
+    OffsetGoesBack,
     OutcomeUnknown,
     RaftlogError,
     Retriable,
@@ -66,6 +67,14 @@ class Finished:
             owned = self._owner_of(message)
             self._offsets[owned] = max(self._offsets.get(owned, 0), message.offset + 1)
 
+    def add_unfinished(self, handed: Iterable[Message]) -> None:
+        """Finish what was handed out, but for what is committed; raises as ``add``."""
+        self.consumer._check()
+        for message in handed:
+            owned = self._owner_of(message)
+            if owned.committed is None or message.offset >= owned.committed:
+                self._offsets[owned] = max(self._offsets.get(owned, 0), message.offset + 1)
+
     def _add_all(self) -> None:
         ownership, handed = self._ownership, self.consumer._handed
         dropped = ownership.take_dropped()
@@ -95,12 +104,18 @@ class Finished:
 
         Raises:
             Fenced: A queue is somebody else's now.
+            OffsetGoesBack: They are committed already, so another transaction has counted them.
         """
         subscription = self.consumer._subscription
         by_generation: dict[int, list[groups.QueueOffset]] = {}
         for owned, offset in self._offsets.items():
             if owned.is_lost:
                 raise lost_queue(owned.topic, owned.place)
+            if owned.committed is not None and offset <= owned.committed:
+                raise OffsetGoesBack(
+                    f"queue {owned.place} of topic {owned.topic!r} is committed up to "
+                    f"{owned.committed}: what lies before that is finished"
+                )
             row = groups.QueueOffset(queue=owned.number, offset=offset)
             by_generation.setdefault(owned.generation, []).append(row)
         return [
@@ -196,5 +211,6 @@ class Finished:
         """It is not this member's any more: the next generation says what is."""
         owned.is_lost = True
         self._ownership.queues.pop(owned.number, None)
+        self.consumer._handing_over.lost([owned])
         if isinstance(error, Fenced | UnknownMember):
             self.consumer._membership.nudge()

@@ -13,6 +13,7 @@ from raftlog.base.errors import (
     Fenced,
     NotCommitted,
     NotStored,
+    OffsetGoesBack,
     OutcomeUnknown,
     StaleLease,
     TopicNotFound,
@@ -334,6 +335,22 @@ async def test_a_rebalance_in_the_middle_fences() -> None:
             assert [each.offset for each in again] == [1, 2, 3]
             await transact(client, b"w", finish=(consumer, None))
             assert (visible(cluster), committed(cluster)) == ([b"w"], [4])
+
+
+async def test_a_message_is_finished_by_one_transaction() -> None:
+    """Also if two are under way at once."""
+    async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 2, queues=1)
+        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
+            (message, _) = await take(consumer, 2)
+            first, second = await asyncio.gather(
+                *(transact(client, b"v", finish=(consumer, message)) for _ in range(2)),
+                return_exceptions=True,
+            )
+            assert isinstance(first, AtomicTransaction)
+            assert isinstance(second, OffsetGoesBack)
+            assert [each.offset for each in await take(consumer, 1)] == [1]
+        assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
 
 
 async def test_no_message_comes_again_before_the_outcome_is_known() -> None:

@@ -7,6 +7,7 @@ Its time is short at times, so that nobody knows what became of it; members die 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from random import Random
 from typing import Final
 
 from chaos.check.client_history import Anomaly, Records
@@ -22,6 +23,7 @@ from raftlog.base.errors import (
 )
 from raftlog.client.atomic import AtomicTransaction
 from raftlog.client.client import Client
+from raftlog.client.handing_over import Sharing
 
 STREAM: Final = "summing"
 LEASED: Final = "tallying"
@@ -32,6 +34,9 @@ PAUSE_S: Final = (0.05, 0.3)
 WORK_S: Final = (0.0, 0.1)
 AT_ONCE: Final = 8
 SESSION_S: Final = 2.0
+ASSIGNORS: Final = ("range", "sticky", "cooperative")
+"""One for each run, by its seed."""
+HAND_OVER_S: Final = 3.0
 LEASE_S: Final = 3.0
 TRIES: Final = 1000
 TIMES_S: Final = (0.02, 0.3, 5.0, 20.0)
@@ -52,6 +57,7 @@ class AtomicLoops:
             STREAM: Counted(STREAM, self._records, TOPICS[SUMS]),
             LEASED: Counted(LEASED, self._records, TOPICS[TALLIES]),
         }
+        self._assignor = Random(f"atomic {world.seed}").choice(ASSIGNORS)
         self._sent = asyncio.Event()
         self._drained = asyncio.Event()
         self.deaths = 0
@@ -141,8 +147,9 @@ class AtomicLoops:
                 await asyncio.sleep(0.1)
 
     async def _stream(self, client: Client) -> None:
+        sharing = Sharing(assignor=self._assignor, hand_over=HAND_OVER_S)
         async with client.consumer(
-            STREAM, ENTRIES, auto_commit=False, session=SESSION_S
+            STREAM, ENTRIES, auto_commit=False, session=SESSION_S, sharing=sharing
         ) as consumer:
             while True:
                 messages = await consumer.poll(AT_ONCE, timeout=POLL_S)
