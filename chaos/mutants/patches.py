@@ -9,6 +9,7 @@ from typing import Final
 
 from chaos.mutants.broker_patches import BROKER_MUTANTS
 from chaos.mutants.group_patches import GROUP_MUTANTS
+from chaos.mutants.half_patches import HALF_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
@@ -296,6 +297,7 @@ MUTANTS: Final = (
     *INSTALL_MUTANTS,
     *GROUP_MUTANTS,
     *HIDDEN_MUTANTS,
+    *HALF_MUTANTS,
     Mutant(
         "a later term is not persisted",
         _CORE,

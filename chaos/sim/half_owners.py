@@ -136,8 +136,8 @@ class HalfOwner(Client):
             if self._dead:
                 return
             if error is not None:
-                for half in halves:
-                    half.may_be_there |= error.outcome is Certainty.UNKNOWN
+                for half in halves:  # copies are harmless: "not now" may be said of what is stored
+                    half.may_be_there = True
                 self._stage_again(halves, tries, error)
                 return
             assert isinstance(answer, transactions.HalvesStaged), f"answered by {answer!r}"
