@@ -88,17 +88,4 @@ HALF_MUTANTS: Final = (
             ),
         ),
     ),
-    Mutant(
-        "member asked about another message (order of the log)",
-        "raftlog.service.checks",
-        (
-            (
-                (
-                    "        rows.sort(key=lambda row: (hidden[row.handle].index,"
-                    " hidden[row.handle].position))\n"
-                ),
-                "        rows.sort(key=lambda row: -row.handle)\n",
-            ),
-        ),
-    ),
 )

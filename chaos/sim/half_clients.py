@@ -153,7 +153,12 @@ class HalfKeeper(Client):
                 assert isinstance(answer, topics.TopicDescription), f"answered by {answer!r}"
                 self.world.topics[name] = answer
 
-        settings = topics.TopicSettings(queues=self._work.queues)
+        config = self.world.config
+        settings = topics.TopicSettings(
+            queues=self._work.queues,
+            retention_ms=config.retention_ms,
+            retention_bytes=config.retention_bytes,
+        )
         message = topics.CreateTopic(name=name, settings=settings)
         self.ask(Method.TOPIC_CREATE, message, done)
 
