@@ -57,9 +57,8 @@ class HalfClients:
             for number in range(work.members)
         ]
         self._owners: dict[str, HalfOwner] = {}
-        self._names = [
-            (f"{group}-{n}", group) for group in work.groups for n in range(work.owners)
-        ]
+        self._names = {f"{group}-{n}": group for group in work.groups for n in range(work.owners)}
+        """Of owners, with the group that each is of."""
 
     def start(self) -> None:
         """Begin."""
@@ -68,8 +67,8 @@ class HalfClients:
         self._reader.start()
         for member in self._members:
             member.start()
-        for name, group in self._names:
-            self._begin(name, group)
+        for name in self._names:
+            self._begin(name)
         self.world.every(self._work.dies_per_s, self._take_over)
         self.world.queue.after(LOOK_NS, self._look)
 
@@ -94,29 +93,33 @@ class HalfClients:
         self.world.members_stopped = True
         return None
 
-    def _begin(self, name: str, group: str) -> None:
+    def _begin(self, name: str) -> None:
         """Let a process begin under a name, perhaps over another one."""
         before = self._owners.get(name)
         number = 1 if before is None else before.life + 1
-        owner = HalfOwner(self.world, self._work, name, group, number, before)
-        owner.on_fenced = lambda: self._fenced(owner, name, group)
+        owner = HalfOwner(self.world, self._work, name, self._names[name], number, before)
+        owner.on_fenced = lambda: self._fenced(owner, name)
         self._owners[name] = owner
         owner.start()
 
     def _take_over(self) -> None:
-        name, group = self.world.random.choice(self._names)
-        self._replace(name, group)
+        self._replace(self.world.random.choice(list(self._names)))
 
-    def _replace(self, name: str, group: str) -> None:
-        if self.world.random.random() >= self._work.lingers:
+    def _replace(self, name: str) -> None:
+        random = self.world.random
+        if random.random() >= self._work.lingers:
             self._owners[name].die()
-        self._begin(name, group)
+        others = [group for group in self._work.groups if group != self._names[name]]
+        if others and random.random() < self._work.moves:
+            self.world.marks["half owners in another group"] += 1
+            self._names[name] = random.choice(others)
+        self._begin(name)
 
-    def _fenced(self, owner: HalfOwner, name: str, group: str) -> None:
+    def _fenced(self, owner: HalfOwner, name: str) -> None:
         """The newest one is fenced by a late copy of an old beginning: it begins again."""
         if self._owners[name] is owner and not self.world.stopped:
             self.world.marks["half owners fenced by a late copy"] += 1
-            self._replace(name, group)
+            self._replace(name)
 
     def _look(self) -> None:
         for node in self.world.nodes:

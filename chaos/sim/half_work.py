@@ -49,6 +49,8 @@ class HalfWork(msgspec.Struct, frozen=True):
     ask_again_ms: int
     checks: int
     known_ms: int
+    moves: float
+    """How often who takes an owner over is of another group."""
 
 
 def draw_halves(seed: int, quiet: int) -> HalfWork | None:
@@ -80,4 +82,5 @@ def draw_halves(seed: int, quiet: int) -> HalfWork | None:
         ask_again_ms=random.choice((300, 1_500)),
         checks=random.choice((2, 4, 15)),
         known_ms=random.choice((600_000, 600_000, 2_000)),
+        moves=random.choice((0.0, 0.5)),
     )
