@@ -106,8 +106,8 @@ class HalfOwner(Client):
     def _inherit(self) -> None:
         """Decide some of what the life before has left, as its records tell."""
         before, self._before = self._before, None
-        if before is None or before._id != self._id:
-            return
+        if before is None or (before._id, before._epoch + 1) != (self._id, self._epoch):
+            return  # somebody else was the owner in between, and may have used the same numbers
         for half in before._mine.values():
             if half.number < self._next and self.world.random.random() < 0.5:
                 self.world.marks["halves inherited"] += 1
