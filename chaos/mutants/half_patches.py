@@ -88,4 +88,10 @@ HALF_MUTANTS: Final = (
             ),
         ),
     ),
+    Mutant(
+        "owner that comes to another group is not looked for again",
+        "raftlog.service.checks",
+        (("        if seen != self._regrouped:\n", "        if False:\n"),),
+        tests=("tests/service/test_transactions.py",),
+    ),
 )
