@@ -50,6 +50,8 @@ def _matters(mutant: Mutant | None) -> Callable[[int], bool]:
         has_faults = all(fault in config.periods_ns for fault in needs)
         if mutant.is_of_leases and (config.broker is None or config.broker.leases is None):
             return False
+        if mutant.is_of_halves and (config.broker is None or config.broker.halves is None):
+            return False
         return has_faults and (config.broker is not None or not mutant.is_of_broker)
 
     return matters

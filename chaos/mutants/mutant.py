@@ -14,6 +14,14 @@ _OF_LEASES = frozenset(
     )
 )
 
+_OF_HALVES = frozenset(
+    f"raftlog.{name}"
+    for name in (
+        *("broker.transactions", "broker.transactors", "broker.decisions"),
+        *("service.transactions", "service.checks"),
+    )
+)
+
 
 class Mutant(msgspec.Struct, frozen=True):
     """A bug: in which module, which text becomes which, and who sees it.
@@ -47,6 +55,11 @@ class Mutant(msgspec.Struct, frozen=True):
     def is_of_leases(self) -> bool:
         """Whether it does nothing in a run without queue-style groups."""
         return self.module in _OF_LEASES
+
+    @property
+    def is_of_halves(self) -> bool:
+        """Whether it does nothing in a run without half messages."""
+        return self.module in _OF_HALVES
 
     @property
     def is_of_broker(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from chaos.mutants.atomic_patches import ATOMIC_MUTANTS
 from chaos.mutants.broker_patches import BROKER_MUTANTS
 from chaos.mutants.group_patches import GROUP_MUTANTS
+from chaos.mutants.half_patches import HALF_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
@@ -298,6 +299,7 @@ MUTANTS: Final = (
     *GROUP_MUTANTS,
     *HIDDEN_MUTANTS,
     *ATOMIC_MUTANTS,
+    *HALF_MUTANTS,
     Mutant(
         "a later term is not persisted",
         _CORE,

@@ -11,6 +11,7 @@ from chaos.sim.consumers import QueueReader
 from chaos.sim.events import EventQueue
 from chaos.sim.facts import Facts
 from chaos.sim.group_members import GroupMember
+from chaos.sim.half_clients import HalfClients
 from chaos.sim.lease_clients import LeaseClients
 from chaos.sim.process import Process
 from chaos.sim.producers import IdempotentProducer, PlainProducer
@@ -47,10 +48,13 @@ class BrokerClients:
         if GROUP in config.groups:
             members = range(config.members)
             self._members += [AtomicMember(world, f"{GROUP}-{n}", config.topics) for n in members]
-        self._leases: LeaseClients | None = None
+        self._others: list[LeaseClients | HalfClients] = []
+        """Those with a world of their own."""
+        parts = (queue, config, facts, process_of, nodes)
         if config.leases is not None:
-            parts = (queue, config, facts, process_of, nodes)
-            self._leases = LeaseClients(config.leases, *parts)
+            self._others.append(LeaseClients(config.leases, *parts))
+        if config.halves is not None:
+            self._others.append(HalfClients(config.halves, *parts))
 
     @property
     def acks_after_heal(self) -> int:
@@ -66,20 +70,20 @@ class BrokerClients:
         for client in (*self._readers, *self._members):
             client.start()
         self._world.every(self._world.config.crashes_per_s, self._crash)
-        if self._leases is not None:
-            self._leases.start()
+        for other in self._others:
+            other.start()
 
     def heal(self) -> None:
         """The faults are over, those of the way between clients and nodes too."""
         self._world.heal()
-        if self._leases is not None:
-            self._leases.heal()
+        for other in self._others:
+            other.heal()
 
     def stop(self) -> None:
         """Send nothing new; what is under way is settled, and groups read to the end."""
         self._world.stopped = True
-        if self._leases is not None:
-            self._leases.stop()
+        for other in self._others:
+            other.stop()
 
     def why_not_ended(self) -> str | None:
         """Return what is still under way after ``stop``, or None; then members stop, too."""
@@ -96,8 +100,9 @@ class BrokerClients:
                     committed = groups.committed.get((group, queue), 0)
                     if start < end and committed < end:
                         return f"{group} has committed {committed} of {end} in queue {queue}"
-        if self._leases is not None and (missing := self._leases.why_not_ended()) is not None:
-            return missing
+        for other in self._others:
+            if (missing := other.why_not_ended()) is not None:
+                return missing
         world.members_stopped = True
         return None
 

@@ -27,6 +27,7 @@ from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import parts_of
+from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
@@ -125,6 +126,7 @@ class Facts:
         """Queues that are gone for ever."""
         self.marks: Final = marks
         self.leases = LeaseFacts(marks, self.offsets.starts, self.deleted)
+        self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
         """How long the ids of each queue are remembered, as topics are now."""
@@ -139,18 +141,22 @@ class Facts:
         Raises:
             Violation: An invariant is broken.
         """
+        self.halves.applied = entry.index
         if entry.kind is not EntryKind.COMMANDS:
             return
         body = entry.body
         self._log_time_ms = max(self._log_time_ms, ENVELOPE.unpack_from(body, 0)[2])
         self.ids.passes(self._log_time_ms, self._windows_ms)
         self.leases.passes(entry.term, self._log_time_ms)
+        self.halves.now_ms = self._log_time_ms
         self._deliver()
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
             is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
             self._says(entry, kind, position, length)
             if kind in LEASE_KINDS:
                 self.leases.carried_out(kind, body[position : position + length], outcome)
+            elif kind in HALF_KINDS:
+                self.halves.carried_out(entry, (kind, position, length), outcome)
             if isinstance(outcome, CommandRefused):
                 self.marks[f"refused: {outcome.error.code}"] += 1
             elif is_append:
@@ -323,7 +329,9 @@ class Facts:
         for item, place in read_relocation(entry.body, position, length):
             copy = bytes(entry.body[place : place + item.length])
             old, new = (item.index, item.position), (entry.index, place)
-            moved += self.delayed.relocated(item.key, old, new, copy)
+            moved += self.delayed.relocated(item.key, old, new, copy) or self.halves.relocated(
+                *(item.key, old, new, copy)
+            )
         self.marks["relocated"] += moved
         assert moved == outcome.moved, f"{outcome.moved} batches were relocated, not {moved}"
 
@@ -420,6 +428,7 @@ class Facts:
             self.marks["trims"] += 1
             check_trim(outcome.through, self.reads.batches, self.offsets.starts, self.deleted)
             self.delayed.trimmed(outcome.through)
+            self.halves.trimmed(outcome.through)
         else:
             self.marks["trims refused"] += 1
 

@@ -11,9 +11,9 @@ from types import ModuleType
 
 from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
-from raftlog.broker import index, leasing, table
+from raftlog.broker import decisions, index, leasing, table, transactions
 from raftlog.node import yielding
-from raftlog.service import relocating, snapshot
+from raftlog.service import checks, relocating, snapshot
 
 Limits = list[tuple[ModuleType, str, int]]
 
@@ -52,4 +52,14 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
         ]
     if config is not None and config.leases is not None:
         limits.append((leasing, "LEASE_GRACE_MS_MIN", config.leases.grace_ms))
+    if config is not None and config.halves is not None:
+        work = config.halves
+        limits += [
+            (transactions, "CHECK_FIRST_MS", work.first_ms),
+            (transactions, "CHECK_AGAIN_MS", work.again_ms),
+            (transactions, "CHECKS_MAX", work.checks),
+            (checks, "CHECKS_MAX", work.checks),
+            (checks, "ASK_AGAIN_NS", work.ask_again_ms * MS_NS),
+            (decisions, "DECISIONS_KNOWN_MS", work.known_ms),
+        ]
     return limits

@@ -23,6 +23,7 @@ from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import Fault
 from chaos.sim.final_look import look_at_brokers, look_at_files
 from chaos.sim.guard import TouchedTheRealWorld, guarded
+from chaos.sim.half_look import look_at_halves
 from chaos.sim.lease_look import look_at_leases
 from chaos.sim.limits import small_limits
 from chaos.sim.nemesis import Nemesis
@@ -158,6 +159,7 @@ class Run:
         self._demand_wishes()
         look_at_brokers(self.cluster)
         look_at_leases(self.cluster)
+        look_at_halves(self.cluster)
         self._demand_equal_logs()  # retention and sessions write while brokers are looked at
         self._look_at_clocks()
         self.cluster.observer.finish()

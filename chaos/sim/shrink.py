@@ -84,6 +84,8 @@ def _simpler_brokers(broker: BrokerConfig) -> Iterator[tuple[str, BrokerConfig]]
         "codec": "none",
         "in_flight_max": 1,
         "queues_max": 1,
+        "leases": None,
+        "halves": None,
     }
     for name, value in least.items():
         if getattr(broker, name) != value:

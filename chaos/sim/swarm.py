@@ -14,6 +14,7 @@ import msgspec
 from chaos.sim.atomic_work import GROUP
 from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
+from chaos.sim.half_work import HalfWork, draw_halves
 from chaos.sim.lease_work import LeaseWork, draw_work
 from chaos.sim.network import NetworkConfig
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
@@ -107,6 +108,8 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     """So many members of each group have a fixed name."""
     leases: LeaseWork | None = None
     """What queue-style groups do; None: there are none."""
+    halves: HalfWork | None = None
+    """Who sends half messages; None: nobody."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -157,8 +160,10 @@ def draw_config(seed: int) -> SeedConfig:
     config = _with_ids(_with_leases(_with_trims(_with_os_cache(_draw_config(seed)))))
     if config.broker is None:
         return config
-    work = draw_work(seed, 4 if is_big(seed) else 1)
-    broker = _with_atomic(seed, msgspec.structs.replace(config.broker, leases=work))
+    quiet = 4 if is_big(seed) else 1
+    leases, halves = draw_work(seed, quiet), draw_halves(seed, quiet)
+    broker = msgspec.structs.replace(config.broker, leases=leases, halves=halves)
+    broker = _with_atomic(seed, broker)
     return msgspec.structs.replace(config, broker=broker)
 
 

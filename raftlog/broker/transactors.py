@@ -92,6 +92,8 @@ class Transactors:
     def __init__(self, timetable: Timetable) -> None:
         self.table: Final[Table[int, Transactor]] = Table()
         self.due_ms = NEVER_MS
+        self.regrouped = 0
+        """How often one came to another group, as far as this replica has seen it: no state."""
         self._timetable: Final = timetable
         self._ids: Final[dict[str, int]] = {}
         self._slots: Final[dict[int, int]] = {}
@@ -123,6 +125,7 @@ class Transactors:
             row = self.table.rows[known]
             self.table.touch(known)
             row.epoch += 1
+            self.regrouped += row.group != command.group
             row.group = command.group
             self.hear(row, log_time_ms)
             return TransactorBegun(row.id, row.epoch, row.next_number)

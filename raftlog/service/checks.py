@@ -86,6 +86,7 @@ class CheckService:
         self._groups: Final[dict[str, _Asked]] = {}
         """Least recently polled first."""
         self._timer: Timer | None = None
+        self._regrouped = 0
 
     def begin(self) -> None:
         """This node leads."""
@@ -125,6 +126,7 @@ class CheckService:
 
     def take_due(self, group: str, count: int) -> list[Transaction]:
         """Return what is due and nobody was asked yet, or long ago; it counts as asked now."""
+        self._heed_new_groups()
         asked = self._groups.pop(group, None) or _Asked()
         self._groups[group] = asked
         if len(self._groups) > GROUPS_MAX:
@@ -157,6 +159,14 @@ class CheckService:
             for row in rows:
                 asked.put_back(row.handle)
 
+    def _heed_new_groups(self) -> None:
+        """Begin anew if a transactor came to another group, which has looked past what is open."""
+        seen = self.machine.state.transactors.regrouped
+        if seen != self._regrouped:
+            self._regrouped = seen
+            for asked in self._groups.values():
+                asked.after = 0
+
     def look_later(self) -> None:
         """Look again when something may be due, for whoever waits."""
         if self._timer is None and self.leads and len(self.waiting):
@@ -179,6 +189,7 @@ class CheckService:
 
     def _look(self) -> None:
         self._timer = None
+        self._heed_new_groups()
         now_ns, now_ms = self.scheduler.now_ns(), self.time.now_ms
         is_late = False
         for group in self._polled():

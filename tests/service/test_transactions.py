@@ -245,6 +245,18 @@ def test_only_the_group_is_asked(halves: Halves) -> None:
     assert halves.answer(check, COMMIT, "shipping").error.code == "foreign_transaction"
 
 
+def test_what_comes_to_a_group_later_is_asked_of_it(halves: Halves) -> None:
+    """Its owner began anew under another group, which had looked past its half message."""
+    halves.stage(1)
+    halves.pass_ms(CHECK_FIRST_MS)
+    waiting = halves.poll("audit")
+    assert not waiting.answers, "it is another group's"
+    halves.begin("billing-1", group="audit")
+    halves.pass_ms(1_000)
+    (check,) = only(waiting)
+    assert (check.name, check.number) == ("billing-1", 1)
+
+
 def test_a_transaction_that_nobody_knows_is_parked_and_resolved_by_hand(halves: Halves) -> None:
     """After so many real checks; listed before the others."""
     halves.stage(1)

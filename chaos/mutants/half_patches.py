@@ -1,0 +1,97 @@
+"""Bugs of half messages, as patches of the source."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_TRANSACTIONS: Final = "raftlog.broker.transactions"
+
+HALF_MUTANTS: Final = (
+    Mutant(
+        "rollback reveals",
+        _TRANSACTIONS,
+        (
+            (
+                "                self._hidden.drop(key)\n",
+                "                self._hidden.reveal(key, log_time_ms)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "half message visible before its commit",
+        _TRANSACTIONS,
+        (
+            (
+                "        self._transactors.count(owner, number, 1, log_time_ms)\n",
+                (
+                    "        self._transactors.count(owner, number, 1, log_time_ms)\n"
+                    "        self._hidden.reveal((hidden.queue, hidden.id), log_time_ms)\n"
+                    "        self._hidden.add(hidden, log_time_ms)\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "decision told as it is asked for, whatever it was",
+        "raftlog.broker.decisions",
+        (("    if row.decision != decision:\n", "    if False:\n"),),
+    ),
+    Mutant(
+        "decision not remembered",
+        _TRANSACTIONS,
+        (
+            (
+                "        self._decisions.add(made)\n        return answer(",
+                "        return answer(",
+            ),
+        ),
+    ),
+    Mutant(
+        "fenced owner decides (ruling 12)",
+        "raftlog.broker.transactors",
+        (("        if epoch < row.epoch:\n", "        if False:\n"),),
+        rulings=(12,),
+    ),
+    Mutant(
+        "repeated answer to a check counts",
+        _TRANSACTIONS,
+        (
+            (
+                "        if item.check == row.checks + 1 and row",
+                "        if item.check <= row.checks + 1 and row",
+            ),
+        ),
+    ),
+    Mutant(
+        "transaction dropped after its last check",
+        _TRANSACTIONS,
+        (
+            (
+                "            self.table.rows[handle].parked = True\n",
+                (
+                    "            self.table.rows[handle].parked = True\n"
+                    "            self.table.delete(handle)\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "commit tells the offset behind its message",
+        _TRANSACTIONS,
+        (
+            (
+                "                made.base_offset = self._hidden.reveal(key, log_time_ms)\n",
+                (
+                    "                made.base_offset = self._hidden.reveal(key, log_time_ms)\n"
+                    "                made.base_offset = Offset(made.base_offset + made.count)\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "owner that comes to another group is not looked for again",
+        "raftlog.service.checks",
+        (("        if seen != self._regrouped:\n", "        if False:\n"),),
+        tests=("tests/service/test_transactions.py",),
+    ),
+)

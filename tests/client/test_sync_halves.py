@@ -1,0 +1,91 @@
+"""Half messages of the blocking face: what is sent is what is seen, and a checker has a thread."""
+
+import threading
+from typing import Final
+
+import pytest
+
+from raftlog import UndecidedMessage, Verdict, sync
+from raftlog.base.errors import Fenced, TransactionDecided
+from tests.client.fake_cluster import FakeCluster
+from tests.client.test_halves import later
+from tests.client.test_sync import cluster
+
+PATIENCE_S: Final = 10.0
+
+
+def seen(fake: FakeCluster) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
+    """Read the topic from its beginning: key, value and headers of each record."""
+    with sync.Client(fake.seeds) as client, client.reader("orders", follow=False) as reader:
+        return [(each.key, each.value, dict(each.headers)) for each in reader]
+
+
+def test_what_is_committed_is_seen_as_it_was_sent_and_nothing_else() -> None:
+    """By ``with``, by hand, and after an error."""
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        with client.transactional_producer("b-1", group="b") as producer:
+            with producer.transaction(
+                "orders", b"paid", key=b"7", headers={"h": b"x"}, tag="t"
+            ) as half:
+                assert seen(fake) == []
+                (row,) = client.transactions.list()
+                assert (row.transaction, row.owner) == (half.transaction, "b-1")
+            assert half.receipt is not None
+            assert (half.receipt.topic, half.receipt.offset) == ("orders", 0)
+            assert half.commit() == half.receipt, "a repeat is told the first outcome"
+            with pytest.raises(ZeroDivisionError), producer.transaction("orders", b"not paid"):
+                _ = 1 // 0
+            other = producer.half("orders", b"no")
+            other.rollback()
+            with pytest.raises(TransactionDecided):
+                other.commit()
+            last = producer.half("orders", None, key=b"8")
+            assert last.commit().offset == 1
+        assert client.transactions.list() == []
+        assert seen(fake) == [(b"7", b"paid", {"h": b"x"}), (b"8", None, {})]
+
+
+def test_a_checker_has_a_thread_and_the_message() -> None:
+    """It may block; its owner was taken over meanwhile."""
+    asked: list[tuple[UndecidedMessage, str]] = []
+    decided = threading.Event()
+
+    def check(message: UndecidedMessage) -> Verdict:
+        asked.append((message, threading.current_thread().name))
+        decided.set()
+        return Verdict.COMMIT
+
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        before = client.transactional_producer("b-1", group="b")
+        half = before.half("orders", b"left", key=b"k", headers={"h": b"x"})
+        later(fake)
+        with client.transactional_producer("b-1", group="b", checker=check) as producer:
+            with pytest.raises(Fenced):
+                half.commit()
+            assert decided.wait(PATIENCE_S)
+            for _ in range(1_000):
+                if not client.transactions.list():
+                    break
+            assert producer.status.checks == 1
+        ((message, thread),) = asked
+        assert thread != threading.current_thread().name
+        assert (message.value, message.key, dict(message.headers)) == (b"left", b"k", {"h": b"x"})
+        assert (message.owner, message.check) == ("b-1", 1)
+        assert message.transaction == half.transaction
+        assert seen(fake) == [(b"k", b"left", {"h": b"x"})]
+
+
+def test_what_is_left_is_decided_by_hand() -> None:
+    """By the name that the half message has."""
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        with (
+            client.transactional_producer("b-1", group="b") as producer,
+            producer.transaction("orders", b"v") as half,
+        ):
+            half.leave()
+        assert seen(fake) == []
+        resolved = client.transactions.commit(half.transaction)
+        assert (resolved.verdict, resolved.base_offset, resolved.count) == (Verdict.COMMIT, 0, 1)
+        with pytest.raises(TransactionDecided):
+            client.transactions.rollback(half.transaction)
+        assert seen(fake) == [(None, b"v", {})]
