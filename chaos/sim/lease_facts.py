@@ -302,7 +302,7 @@ class LeaseFacts:
         for handle, queue, offsets in command.names:
             for offset in offsets:
                 place = (queue, offset)
-                if place in outcome.stale:
+                if (*place, handle) in outcome.stale:
                     is_ack = isinstance(command, AckMessages)
                     self._stale(command.group, handle, place, is_ack=is_ack)
                     continue

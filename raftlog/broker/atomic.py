@@ -68,7 +68,7 @@ class AtomicTransactions:
         for ack in head.acks:
             stale = state.leasing.check_ack(ack)
             if stale:
-                queue, offset = stale[0]
+                queue, offset, _ = stale[0]
                 raise StaleLease(
                     f"message {offset} of queue {queue} is not leased to you (any more) in group "
                     f"{ack.group!r}: {len(stale)} of the transaction's are not"

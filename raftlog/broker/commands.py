@@ -29,8 +29,16 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
-FEATURE_LEVEL: Final = 1
-"""The highest feature level that this binary can apply (and the one it stamps)."""
+FEATURE_LEVEL: Final = 2
+"""The highest feature level that this binary can apply (and the one it stamps).
+
+2: who finished a leased message is remembered, who gave it back outlives the next lease,
+and transactions are committed as one command.
+"""
+BROKER_LEVEL_MIN: Final = 2
+"""The lowest one that the broker's machine applies. With level 1 a lease's end meant something
+else: to apply it as if it were 2 is to differ from a peer that did not. Raw commands mean the
+same in all of them, so ``decode`` reads every level."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size
@@ -217,6 +225,20 @@ def decode(body: Buffer) -> Envelope:
     if position != size:
         raise CorruptFrame(f"the commands end at {position}, the body at {size}")
     return Envelope(level, log_time_ms, tuple(places))
+
+
+def refuse_older(what: str, level: int) -> None:
+    """Refuse what was decided at a level whose rules this binary does not have any more.
+
+    Raises:
+        IncompatibleFormat: It is below ``BROKER_LEVEL_MIN``.
+    """
+    if level < BROKER_LEVEL_MIN:
+        raise IncompatibleFormat(
+            f"{what} has feature level {level}; this binary applies {BROKER_LEVEL_MIN} to "
+            f"{FEATURE_LEVEL}, and would decide otherwise than the raftlog version that wrote it: "
+            "run that one"
+        )
 
 
 def _refuse_newer(what: str, found: int, known: int) -> None:

@@ -36,8 +36,8 @@ class Held:
         group: QueueGroup,
         names: tuple[tuple[int, int, tuple[int, ...]], ...],
         wanted: Settlement,
-    ) -> tuple[list[Flight], tuple[tuple[int, int], ...]]:
-        """Return what is held under its handle, and what is stale.
+    ) -> tuple[list[Flight], tuple[tuple[int, int, int], ...]]:
+        """Return what is held under its handle, and what is stale: (queue, offset, handle).
 
         What was done already is in neither.
 
@@ -47,7 +47,7 @@ class Held:
         number = group.number
         rows = self._flights.table.rows
         found: dict[Key, Flight] = {}
-        stale: list[tuple[int, int]] = []
+        stale: list[tuple[int, int, int]] = []
         for handle, queue, offsets in names:
             cursor = self._groups.cursors.get((number, queue))
             begun = 0 if cursor is None else cursor.next
@@ -56,13 +56,13 @@ class Held:
                 row = rows.get(key)
                 if row is None:
                     if offset >= begun or not self._was_done(key, handle, wanted):
-                        stale.append((queue, offset))
+                        stale.append((queue, offset, handle))
                 elif row.handle == handle:
                     found[key] = row
                 elif wanted is not Settlement.RETURN or row.given_back_by != handle:
-                    stale.append((queue, offset))
+                    stale.append((queue, offset, handle))
         if stale and not found and len(stale) == sum(len(offsets) for _, _, offsets in names):
-            queue, offset = stale[0]
+            queue, offset, _ = stale[0]
             raise StaleLease(
                 f"message {offset} of queue {queue} is not leased to you (any more) in group "
                 f"{group.name!r}"

@@ -142,9 +142,9 @@ class Leased(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settled(msgspec.Struct, frozen=True, gc=False):
-    """All of it, but for what was not held under its handle any more: (queue, offset)."""
+    """All of it, but for what was not held under its handle any more: (queue, offset, handle)."""
 
-    stale: tuple[tuple[int, int], ...] = ()
+    stale: tuple[tuple[int, int, int], ...] = ()
 
 
 def keys_of(runs: tuple[tuple[int, int, tuple[int, ...]], ...]) -> Mapping[int, dict[int, int]]:

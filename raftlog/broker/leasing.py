@@ -313,8 +313,8 @@ class Leasing:
         self._stir(group)
         return Settled(stale)
 
-    def check_ack(self, command: AckMessages) -> tuple[tuple[int, int], ...]:
-        """Return what of it is stale: (queue, offset). Raises as ``ack``, and does nothing."""
+    def check_ack(self, command: AckMessages) -> tuple[tuple[int, int, int], ...]:
+        """Return (queue, offset, handle) of what is stale; do nothing. Raises as ``ack``."""
         group = self.groups.find(command.group)
         return self._held.find(group, command.names, Settlement.ACK)[1]
 

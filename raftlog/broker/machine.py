@@ -36,7 +36,7 @@ from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
 from raftlog.broker.carrying import Carrier
 from raftlog.broker.codec import read_command
-from raftlog.broker.commands import CommandType, decode
+from raftlog.broker.commands import BROKER_LEVEL_MIN, CommandType, decode, refuse_older
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
@@ -134,6 +134,8 @@ class BrokerMachine:
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
         commands = decode(body)
+        if commands.feature_level < BROKER_LEVEL_MIN:
+            refuse_older(f"entry {entry.index}", commands.feature_level)
         state = self.state
         state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
         if entry.term != state.term:

@@ -26,7 +26,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import KIB
-from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.commands import FEATURE_LEVEL, refuse_older
 from raftlog.broker.index import (
     POSTING_BYTES,
     OpenRange,
@@ -133,6 +133,7 @@ def _parse_header(view: memoryview) -> tuple[RangeSummary, list[int], memoryview
             f"index range {first} has version {version}, feature level {level}; this binary "
             f"knows {RANGE_VERSION} and {FEATURE_LEVEL}: run the raftlog version that wrote it"
         )
+    refuse_older(f"index range {first}", level)
     spans = tuple(
         QueueSpan(queue, Offset(base), Offset(after), count, size_of, time_ms)
         for queue, count, base, after, size_of, time_ms in _QUEUE.iter_unpack(

@@ -28,7 +28,7 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.ids import Index
 from raftlog.broker.business_ids import BusinessId, ShortenedWindow
 from raftlog.broker.claims import Claim
-from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.commands import FEATURE_LEVEL, refuse_older
 from raftlog.broker.decisions import DecidedRow
 from raftlog.broker.delays import CancelledBatch
 from raftlog.broker.finishers import Finisher
@@ -237,6 +237,7 @@ def _parse_header(view: memoryview) -> tuple[Snapshot, int]:
             f"snapshot {index} has version {version}, feature level {level}; this binary knows "
             f"{SNAPSHOT_VERSION} and {FEATURE_LEVEL}: run the raftlog version that wrote it"
         )
+    refuse_older(f"snapshot {index}", level)
     facts = _decoded(_FACTS, view[_HEADER.size : end], f"the facts of snapshot {index}")
     return Snapshot(Index(index), log_time_ms, facts), end + _CHECKSUM.size
 

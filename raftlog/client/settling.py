@@ -101,11 +101,12 @@ class Settling:
             _fail(waiting, Closed("the consumer was closed"))
             raise
         else:
-            stale = {(each.queue, each.offset) for each in answer.stale}
+            stale = {(each.queue, each.offset, each.handle) for each in answer.stale}
             for held, future in waiting:
                 if future.done():
                     continue
-                if stale and (held.queue, held.offset) in stale:
+                place = (held.queue, held.offset)
+                if stale and ((*place, held.handle) in stale or (*place, 0) in stale):
                     future.set_exception(stale_lease(held, self._group))
                     future.exception()  # nobody has to wait: for what keeps a lease nobody does
                 else:
@@ -152,8 +153,8 @@ def stale_lease(held: Held, group: str) -> StaleLease:
 def _one_request(waiting: list[Waiting]) -> tuple[list[Waiting], list[Waiting]]:
     """Return what one request may hold, and the rest.
 
-    What is stale is told by message, not by handle: so one that this consumer has leased
-    twice, the first time for too long, is in it once.
+    A node of an older version tells what is stale by message, not by handle: so one that
+    this consumer has leased twice, the first time for too long, is in it once.
     """
     chosen: dict[tuple[int, int], Waiting] = {}
     rest: list[Waiting] = []

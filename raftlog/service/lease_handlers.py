@@ -187,7 +187,10 @@ def _leased(leased: LeasedBatch) -> leases.LeasedBatch:
 
 def _settled(outcome: Settled) -> leases.MessagesSettled:
     return leases.MessagesSettled(
-        stale=[leases.StaleMessage(queue=queue, offset=offset) for queue, offset in outcome.stale]
+        stale=[
+            leases.StaleMessage(queue=queue, offset=offset, handle=handle)
+            for queue, offset, handle in outcome.stale
+        ]
     )
 
 

@@ -134,13 +134,23 @@ def test_a_new_leader_lets_no_lease_end_at_once(lease_ms: int, grace_ms: int) ->
     assert queue.lease(B) == [0]
 
 
+def test_what_is_stale_is_told_with_its_handle() -> None:
+    """One consumer has the message under both: the good one must not be told stale."""
+    queue = Queue()
+    assert queue.lease(A, 1) == [0]
+    queue.pass_ms(60_000)
+    assert queue.lease(B, 1) == [0]
+    both = AckMessages(GROUP, held(A, 0) + held(B, 0))
+    assert queue(both) == Settled(((FIRST, 0, A),))
+
+
 def test_a_message_that_was_never_leased_is_not_acknowledged() -> None:
     """Or the cursor would lease it again, or never."""
     queue = Queue()
     queue.lease(A)
     assert queue.refusal(AckMessages(GROUP, held(A, 3))) is StaleLease
     assert queue.refusal(AckMessages(GROUP, ((A, 99, (0,)),))) is StaleLease
-    assert queue.ack(A, 0, 3) == Settled(((FIRST, 3),)), "what is held is done all the same"
+    assert queue.ack(A, 0, 3) == Settled(((FIRST, 3, A),)), "what is held is done all the same"
     assert queue.lease(B, 9) == [1, 2, 3, 4]
 
 

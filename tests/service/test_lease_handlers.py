@@ -79,7 +79,7 @@ def test_messages_are_received_and_settled_in_every_way() -> None:
     assert not world.get(Method.QUEUE_ACK, acked, leases.MessagesSettled).stale
     extended = leases.ExtendLeases(group=GROUP, messages=world.held(7, 0, 1), lease_ms=60_000)
     stale = world.get(Method.QUEUE_EXTEND, extended, leases.MessagesSettled).stale
-    assert [each.offset for each in stale] == [0]
+    assert [(each.offset, each.handle) for each in stale] == [(0, 7)]
     world.give(7, 1, how=leases.GIVE_BACK_UNTRIED, delay_ms=500)
     world.give(7, 2, reason="bad")
     states = [(each.offset, each.state, each.attempts, each.reason) for each in world.flights()]

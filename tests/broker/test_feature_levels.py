@@ -1,0 +1,101 @@
+"""Nodes of two versions: each refuses what the other one decided, and neither guesses."""
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from raftlog.base.entry import EntryKind, seal
+from raftlog.base.errors import IncompatibleFormat
+from raftlog.base.ids import Index
+from raftlog.broker import commands, index, ranges, snapshot
+from raftlog.broker.commands import (
+    BROKER_LEVEL_MIN,
+    ENVELOPE,
+    FEATURE_LEVEL,
+    Command,
+    CommandType,
+    decode,
+    envelope,
+)
+from raftlog.broker.ranges import parse_range
+from raftlog.broker.snapshot import is_snapshot, parse_snapshot
+from tests.broker.logs import TERM, append, applied, batch_of, log_of
+
+OLDER: Final = BROKER_LEVEL_MIN - 1
+BATCH: Final = batch_of(b"a", b"b")
+
+
+def files_of(level: int, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes]:
+    """Return an index range and a snapshot as a binary of that level writes them."""
+    with monkeypatch.context() as patch:
+        patch.setattr(index, "RANGE_POSTINGS", 2)
+        patch.setattr(ranges, "FEATURE_LEVEL", level)
+        patch.setattr(snapshot, "FEATURE_LEVEL", level)
+        machine = applied(log_of([append(BATCH), append(BATCH)]))
+        sealed, frozen = machine.take_sealed(), machine.take_snapshot()
+        assert sealed
+        assert frozen is not None
+        return bytes(sealed[0].encoded), b"".join(frozen.chunks())
+
+
+def test_an_entry_of_an_older_level_is_refused_before_it_changes_anything() -> None:
+    """n1 (old) leads and n2 (new) follows: n2 would remember a finisher that n1 does not have.
+
+    Who was told ``StaleLease`` would then depend on which of them leads.
+    """
+    machine = applied(log_of([append(BATCH)]))
+    before = machine.digest()
+    body = b"".join(envelope(3, [append(BATCH)]))
+    older = ENVELOPE.pack(1, OLDER, 3, 1) + body[ENVELOPE.size :]
+    with pytest.raises(IncompatibleFormat, match=rf"entry 3 has feature level {OLDER}"):
+        machine.apply(seal(EntryKind.COMMANDS, TERM, Index(3), 0, [older]))
+    assert (machine.applied, machine.digest()) == (2, before)
+
+
+def test_an_older_binary_refuses_every_entry_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """n1 (new) leads and n2 (old) follows: also entries of commands that n2 does know."""
+    machine = applied(log_of([append(BATCH)]))
+    before = machine.digest()
+    body = b"".join(envelope(3, [append(BATCH)]))
+    monkeypatch.setattr(commands, "FEATURE_LEVEL", OLDER)
+    with pytest.raises(IncompatibleFormat, match=f"feature level {FEATURE_LEVEL}"):
+        machine.apply(seal(EntryKind.COMMANDS, TERM, Index(3), 0, [body]))
+    assert (machine.applied, machine.digest()) == (2, before)
+
+
+@pytest.mark.parametrize("read", [0, 1], ids=["range", "snapshot"])
+def test_files_of_an_older_level_are_refused_by_name(
+    read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes that go on from tables of different age would differ from then on."""
+    parse: Callable[[bytes], object] = (parse_range, parse_snapshot)[read]
+    parse(files_of(FEATURE_LEVEL, monkeypatch)[read])
+    with pytest.raises(IncompatibleFormat, match=f"has feature level {OLDER}"):
+        parse(files_of(OLDER, monkeypatch)[read])
+
+
+@pytest.mark.parametrize("read", [0, 1], ids=["range", "snapshot"])
+def test_an_older_binary_refuses_the_files_of_this_one(
+    read: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot with table 23 is more than it knows; one without it is, too."""
+    parse: Callable[[bytes], object] = (parse_range, parse_snapshot)[read]
+    data = files_of(FEATURE_LEVEL, monkeypatch)[read]
+    monkeypatch.setattr((ranges, snapshot)[read], "FEATURE_LEVEL", OLDER)
+    with pytest.raises(IncompatibleFormat, match=f"feature level {FEATURE_LEVEL}"):
+        parse(data)
+
+
+def test_a_snapshot_of_an_older_level_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes from a leader of an older version: it is checked like a stored one."""
+    last = Index(2)
+    assert is_snapshot(files_of(FEATURE_LEVEL, monkeypatch)[1], last)
+    assert not is_snapshot(files_of(OLDER, monkeypatch)[1], last)
+
+
+def test_raw_commands_are_read_at_every_level() -> None:
+    """They are an embedding program's own: its log opens with a later raftlog."""
+    body = b"".join(envelope(3, [Command(int(CommandType.RAW), (b"x",))]))
+    older = ENVELOPE.pack(1, OLDER, 3, 1) + body[ENVELOPE.size :]
+    assert decode(older).places == decode(body).places
