@@ -7,7 +7,7 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
   ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``, ``Verdict``,
-  ``UndecidedMessage``), and ``QueueConsumer`` with its
+  ``UndecidedMessage``, ``AtomicTransaction``), and ``QueueConsumer`` with its
   ``QueueMessage``, ``Reject`` and ``Retry``;
   ``raftlog.sync.Client`` has the same names for threads;
 - ``Spool``, ``BlockingSpool``: records on this machine's disk until the cluster has them;
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from raftlog import errors as errors
+    from raftlog.client.atomic import AtomicTransaction as AtomicTransaction
     from raftlog.client.checking import UndecidedMessage as UndecidedMessage
     from raftlog.client.checking import Verdict as Verdict
     from raftlog.client.client import Client as Client
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _HOMES: Final = {
     "DELAY_LEVELS": "raftlog.client.later",
+    "AtomicTransaction": "raftlog.client.atomic",
     "BatchReceipt": "raftlog.client.receipts",
     "BlockingSpool": "raftlog.spool.blocking",
     "CancelOutcome": "raftlog.client.later",
@@ -77,6 +79,7 @@ _HOMES: Final = {
 
 __all__ = [
     "DELAY_LEVELS",
+    "AtomicTransaction",
     "BatchReceipt",
     "BlockingSpool",
     "CancelOutcome",

@@ -19,13 +19,14 @@ what the method of the same name says in ``raftlog.client``.
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
+from raftlog.client import atomic as aio_atomic
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
 from raftlog.client import messages as aio_messages
@@ -44,6 +45,7 @@ from raftlog.client.blocking_admin import (
     Topics,
     Transactions,
 )
+from raftlog.client.blocking_atomic import AtomicTransaction
 from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
 from raftlog.client.blocking_queues import DeadLetters, QueueConsumer, QueueGroups
 from raftlog.client.durations import Duration
@@ -262,10 +264,8 @@ class Consumer(_Face[aio_consumer.Consumer]):
         if message is not None:
             self._thread.run(self._inner.commit(message))
             return
-        last = dict(self._finished)
-        last.update({(each.topic, each.queue): each for each in self._handed})
         refused: RaftlogError | None = None
-        for each in last.values():
+        for each in self._last_handed():
             try:
                 self._thread.run(self._inner.commit(each))
             except (Fenced, UnknownMember) as error:  # the others are committed all the same
@@ -273,6 +273,19 @@ class Consumer(_Face[aio_consumer.Consumer]):
         if refused is not None:
             raise refused
         self._thread.run(aio_consumer.tell_lost(self._inner))
+
+    def _last_handed(self) -> list[Message]:
+        last = dict(self._finished)
+        last.update({(each.topic, each.queue): each for each in self._handed})
+        return list(last.values())
+
+    def _went_back(self, places: Iterable[tuple[str, int]]) -> None:
+        again = frozenset(places)
+        for place in again:
+            self._finished.pop(place, None)
+        self._handed = [each for each in self._handed if (each.topic, each.queue) not in again]
+        left = [each for each in self._chunk if (each.topic, each.queue) not in again]
+        self._chunk = deque(left)
 
     def events(self) -> Iterator[aio_consumer.Event]:
         """Yield what happens from now on; take them in a thread of their own."""
@@ -414,6 +427,15 @@ class Client(_Face[aio.Client]):
         """Return a producer of half messages; its checker runs in threads of its own."""
         options["checker"] = checking_in_threads(options.get("checker"))
         return TransactionalProducer(self._thread, self._transactional_producer(name, **options))
+
+    @wraps(aio.Client.atomic)
+    def atomic(self, **options: Any) -> AtomicTransaction:
+        """Return ``with``: what it sends, commits and acknowledges happens as one."""
+
+        async def make() -> aio_atomic.AtomicTransaction:
+            return self._inner.atomic(**options)
+
+        return AtomicTransaction(self._thread, self._thread.run(make()))
 
     @wraps(aio.Client.consumer)
     def consumer(self, group: str, topics: str | Sequence[str], **options: Any) -> Consumer:

@@ -386,8 +386,8 @@ BROKER_MUTANTS: Final = (
         "raftlog.service.produce",
         (
             (
-                "        header = parse_stored_header(batch)\n",
-                ("        header = BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"),
+                "        return parse_stored_header(batch)\n",
+                ("        return BatchHeader(len(batch), 1, 0, 0, 0, ANONYMOUS, 0, 0)\n"),
             ),
         ),
         rulings=(11,),

@@ -64,11 +64,11 @@ LIMIT_MUTANTS: Final = (
         "raftlog.service.admission",
         (
             (
-                "                self._refused[quota.kind, quota.name] += 1\n",
+                "                    self._refused[quota.kind, quota.name] += 1\n",
                 (
-                    "                self._refused[quota.kind, quota.name] += 1\n"
-                    "                meter.bytes -= size\n"
-                    "                meter.records -= records\n"
+                    "                    self._refused[quota.kind, quota.name] += 1\n"
+                    "                    meter.bytes -= size\n"
+                    "                    meter.records -= records\n"
                 ),
             ),
         ),

@@ -7,6 +7,7 @@ which the simulator does not make is seen by the tests that are named.
 
 from typing import Final
 
+from chaos.mutants.atomic_patches import ATOMIC_MUTANTS
 from chaos.mutants.broker_patches import BROKER_MUTANTS
 from chaos.mutants.group_patches import GROUP_MUTANTS
 from chaos.mutants.half_patches import HALF_MUTANTS
@@ -298,6 +299,7 @@ MUTANTS: Final = (
     *GROUP_MUTANTS,
     *HIDDEN_MUTANTS,
     *HALF_MUTANTS,
+    *ATOMIC_MUTANTS,
     Mutant(
         "a later term is not persisted",
         _CORE,

@@ -74,7 +74,7 @@ class AtomicMember(GroupMember):
         super().__init__(world, name, GROUP, topics)
         self._wanted = None
         self._seats: dict[int, _Seat] = {}
-        """By the queue that is read."""
+        """Those that are free, by the queue that is read."""
 
     def start(self) -> None:
         """Join; what an earlier life had on its way is for its queue's next owner."""
@@ -109,10 +109,10 @@ class AtomicMember(GroupMember):
 
     def _settle(self, life: int, since: int, queue: int, read: tuple[Identity, int, int]) -> None:
         """Make something of what was read, under an identity that is free."""
-        seat = self._seats.get(queue)
         if any(name not in self.world.topics for name in RESULTS):
             self._go_on(life, since, queue, read[1])
             return
+        seat = self._seats.pop(queue, None)
         if seat is not None:
             self._send(life, since, queue, self._made(seat, queue, since, read), read)
             return
@@ -193,6 +193,7 @@ class AtomicMember(GroupMember):
                 assert isinstance(answer, transactions.TransactionCommitted), f"{answer!r}"
                 self._stored(it, [part.base_offset for part in answer.parts])
                 world.facts.groups.acked(self.group, queue, read[2])
+                self._seats[queue] = it.seat
                 self._go_on(life, since, queue, read[2])
                 return
             it.may_be_stored |= error.outcome is Outcome.UNKNOWN
@@ -216,8 +217,6 @@ class AtomicMember(GroupMember):
         error: RaftlogError,
     ) -> None:
         """Learn what became of it; its identity is not used again."""
-        if self._seats.get(queue) is it.seat:
-            del self._seats[queue]
         if not it.may_be_stored:
             self._never(it, error)
             self._go_on(life, since, queue, read[1])

@@ -249,6 +249,7 @@ class LeaseFacts:
             group.messages[place] = LeasedMessage(
                 *(Standing.LEASED, handle, attempts, outcome.due_ms),
                 given_back_by=0 if message is None else message.given_back_by,
+                verdict=-1 if message is None else message.verdict,
             )
 
     def _check_again(self, group: LeasedGroup, handle: int, got: set[Place]) -> None:
@@ -353,7 +354,10 @@ class LeaseFacts:
         group = self.groups[command.group]
         place = (command.queue, command.offset)
         message = group.messages[place]
-        if message.standing is not Standing.BLOCKED and message.verdict == command.verdict:
+        is_blocked = message.standing is Standing.BLOCKED or group.may_be_used_up(
+            message, self.expiry_ms
+        )
+        if not is_blocked and message.verdict == command.verdict:
             return  # asked again
         if message.standing is not Standing.BLOCKED:
             check_used_up(group, place, self.expiry_ms)

@@ -103,6 +103,8 @@ REQUIRED: Final = (
     "throttled",
     "times found",
     "topics deleted",
+    "transactions",
+    "transactions resolved",
     "transfers",
     "truncations",
     "unknown",

@@ -32,14 +32,14 @@ class TransactionForgotten(Refused):
 
 
 class TransactionTooLarge(Refused):
-    """An atomic transaction is larger than one entry of the log may be."""
+    """A transaction is over its limit: of bytes, records or acknowledgements."""
 
     code = "transaction_too_large"
     hint = "divide it, or send what need not be atomic on its own"
 
 
 class CrossShard(Refused):
-    """An atomic transaction names queues of two shards; it can be of one only."""
+    """The transaction has parts in more than one shard."""
 
     code = "cross_shard"
     hint = "keep the topics that are written together in one shard"

@@ -35,13 +35,11 @@ _Part = tuple[QueueNumber, Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]]
 class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """What a transaction does: all of it, or nothing.
 
-    It stores something: what is asked again after a lost answer is known by its batches.
-    Each queue has one batch, and each group is named once.
+    Each queue has one batch, and one offset of each group. One that is asked again is known by
+    its batches; one that has none is as harmless to repeat as its commits and acks are.
     """
 
-    parts: Annotated[
-        tuple[_Part, ...], msgspec.Meta(min_length=1, max_length=TRANSACTION_PARTS_MAX)
-    ]
+    parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=TRANSACTION_PARTS_MAX)]
     """Queue, and length of its batch."""
     offsets: Annotated[
         tuple[CommitOffsets, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)
@@ -49,14 +47,19 @@ class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
     acks: Annotated[tuple[AckMessages, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is named twice: ``BadRequest``."""
+        """Refuse what is named twice, and what does nothing: ``BadRequest``."""
+        if not (self.parts or self.offsets or self.acks):
+            raise BadRequest("a transaction with nothing in it")
         queues = [queue for queue, _ in self.parts]
         if len(set(queues)) != len(queues):
             raise BadRequest("a transaction has two batches for one queue")
-        groups = [offsets.group for offsets in self.offsets]
-        groups += [acks.group for acks in self.acks]
+        # A member's queues may be of several generations.
+        read = [(each.group, queue) for each in self.offsets for queue, _ in each.offsets]
+        if len(set(read)) != len(read):
+            raise BadRequest("a transaction commits two offsets of a group in one queue")
+        groups = [each.group for each in self.acks]
         if len(set(groups)) != len(groups):
-            raise BadRequest("a transaction names a group twice")
+            raise BadRequest("a transaction has two lists of acks for one group")
 
 
 class PartStored(msgspec.Struct, frozen=True, gc=False):

@@ -204,6 +204,28 @@ def delete(
         typer.echo(f"deleted {name}")
 
 
+@app.command("remove-member")
+def remove_member(
+    name: Name,
+    member: Annotated[str, typer.Argument(metavar="MEMBER", help="As 'describe' names it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Take a member out that will not come back; its queues go to the others now."""
+    confirm(f"Take {member} out of group {name}?", is_agreed=yes)
+
+    async def use(client: "Client") -> None:
+        await client.groups.remove_member(name, member)
+
+    ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"group": name, "removed": member})
+    else:
+        typer.echo(f"{member} is no member of {name} any more")
+
+
 # -- showing
 
 

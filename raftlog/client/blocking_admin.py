@@ -27,6 +27,7 @@ class Groups(Face[aio_groups.Groups]):
     describe = blocking(aio_groups.Groups.describe)
     subscribe = blocking(aio_groups.Groups.subscribe)
     seek = blocking(aio_groups.Groups.seek)
+    remove_member = blocking(aio_groups.Groups.remove_member)
     delete = blocking(aio_groups.Groups.delete)
 
 

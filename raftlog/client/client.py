@@ -28,6 +28,7 @@ from raftlog.base.errors import Closed, WrongLoop
 from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.client.administration import Administration
 from raftlog.client.asking import Asker
+from raftlog.client.atomic_dispatch import AtomicTicket
 from raftlog.client.catalog import Catalog
 from raftlog.client.checking import Checker
 from raftlog.client.consumer import Consumer
@@ -44,6 +45,7 @@ from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
+from raftlog.client.transacting import Transacting
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
@@ -54,7 +56,7 @@ P = TypeVar("P", Producer, Consumer, QueueConsumer, Reader, TransactionalProduce
 Part = Producer | Consumer | QueueConsumer | Reader | TransactionalProducer
 
 
-class Client(Administration):
+class Client(Administration, Transacting):
     """A client of one cluster. Used with ``async with``; bound to one loop.
 
     Args:
@@ -132,6 +134,7 @@ class Client(Administration):
         try:
             await asyncio.gather(*(part.aclose() for part in tuple(self._parts)))
         finally:
+            await self._close_atomics()
             self._catalog.close()
             for router in self._routers.values():
                 await router.aclose()
@@ -239,8 +242,16 @@ class Client(Administration):
 
     async def resolve(
         self, ticket: object, *, timeout: Duration | None = None
-    ) -> Receipt | BatchReceipt | DelayedReceipt:
-        """Find out what became of an own ``send``: ``Producer.resolve``."""
+    ) -> Receipt | BatchReceipt | DelayedReceipt | tuple[Receipt, ...]:
+        """Find out what became of an own ``send``, or of an atomic transaction.
+
+        As ``Producer.resolve``; of a transaction there are the receipts of all its sends.
+        """
+        if isinstance(ticket, AtomicTicket):
+            self._check()
+            return await ticket.result(
+                self._asker.timeout_s if timeout is None else seconds(timeout)
+            )
         return await self._default_producer().resolve(ticket, timeout=timeout)
 
     def producer(

@@ -6,14 +6,14 @@ from typing import Literal
 
 import msgspec
 
-from raftlog.base.errors import GroupNotFound
+from raftlog.base.errors import GroupNotFound, OffsetOutOfRange, UnknownMember
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.starting import Start, check_start, no_queue, start_offsets
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, groups
+from raftlog.wire.schema import client, groups, topics
 
 PAGE: int = 1000
 SeekTo = Literal["earliest", "latest"] | int | datetime | timedelta
@@ -226,6 +226,7 @@ class Groups:
         *,
         to: SeekTo | Mapping[int, int],
         queue: int | None = None,
+        dry_run: bool = False,
         timeout: Duration | None = None,
     ) -> Mapping[int, int]:
         """Set where a group goes on reading, also backwards: one commit for all its queues.
@@ -239,10 +240,11 @@ class Groups:
             to: "earliest", "latest", an offset, a ``datetime`` with time zone, a
                 ``timedelta`` from now (negative: ago), or an offset for each queue's place.
             queue: The place of one queue; None: all of them.
+            dry_run: Only find out where it would go: everything is checked, nothing is changed.
             timeout: Seconds for all of it.
 
         Returns:
-            The offset by queue's place.
+            The offset by queue's place. Where the group is before that: ``describe``.
 
         Raises:
             GroupNotFound, TopicNotFound, WrongQueue: There is none of that name or place.
@@ -265,6 +267,9 @@ class Groups:
         offsets = [
             groups.QueueOffset(queue=number, offset=offset) for number, offset in sought.values()
         ]
+        if dry_run:
+            await self._check_seek(name, topic, dict(sought.values()), timeout)
+            return {place: offset for place, (_, offset) in sought.items()}
         await self._asker.ask(
             Method.GROUP_SEEK,
             groups.SeekGroup(group=name, offsets=offsets),
@@ -272,6 +277,51 @@ class Groups:
             timeout_s=_budget(timeout),
         )
         return {place: offset for place, (_, offset) in sought.items()}
+
+    async def _check_seek(
+        self, name: str, topic: str, offsets: Mapping[int, int], timeout: Duration | None
+    ) -> None:
+        """Raise what a seek to ``offsets``, by queue's number, would raise now."""
+        await self.describe(name, timeout=timeout)
+        answer, _ = await self._asker.ask(
+            Method.TOPIC_DESCRIBE,
+            topics.DescribeTopic(name=topic),
+            topics.TopicDescription,
+            timeout_s=_budget(timeout),
+        )
+        for row in answer.queues:
+            offset = offsets.get(row.queue, row.start_offset)
+            if not row.start_offset <= offset <= row.end_offset:
+                raise OffsetOutOfRange(offset, row.start_offset, row.end_offset)
+
+    async def remove_member(
+        self, name: str, member: str, *, timeout: Duration | None = None
+    ) -> None:
+        """Take a member out of a group that will not come back: its queues go to the others now.
+
+        Without this a static member's wait until its session has ended. A member that runs
+        joins again by itself; a static one that was started meanwhile stays.
+
+        Raises:
+            GroupNotFound: There is no such group.
+            UnknownMember: It has no such member.
+        """
+        answer, _ = await self._asker.ask(
+            Method.GROUP_DESCRIBE,
+            groups.DescribeGroup(group=name),
+            groups.GroupDescription,
+            timeout_s=_budget(timeout),
+        )
+        lives = {each.member: each.life for each in answer.members}
+        if member not in lives:
+            known = ", ".join(sorted(lives)) or "none"
+            raise UnknownMember(f"group {name!r} has no member {member!r}; its members: {known}")
+        await self._asker.ask(
+            Method.GROUP_LEAVE,
+            groups.LeaveGroup(group=name, member=member, life=lives[member]),
+            groups.GroupLeft,
+            timeout_s=_budget(timeout),
+        )
 
     async def delete(
         self, name: str, *, missing_ok: bool = False, timeout: Duration | None = None

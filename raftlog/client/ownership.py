@@ -43,11 +43,13 @@ class Owned:
         committed: What the group has committed, as far as known; None: nothing ever.
         is_lost: It is somebody else's; what was read of it is not handed out any more.
         revoked: In which generation somebody else became its heir; 0: nobody is.
+        first: Where it began, if the group never committed anything.
+        waits: It is not read before it is known what was committed (``client.rewinding``).
     """
 
     __slots__ = (
-        *("committed", "done", "fetch", "generation", "handed", "is_lost", "number"),
-        *("place", "position", "revoked", "told", "topic"),
+        *("committed", "done", "fetch", "first", "generation", "handed", "is_lost", "number"),
+        *("place", "position", "revoked", "told", "topic", "waits"),
     )
 
     def __init__(self, topic: str, place: int, number: int, generation: int) -> None:
@@ -62,6 +64,8 @@ class Owned:
         self.committed: int | None = None
         self.is_lost = False
         self.revoked = 0
+        self.first = 0
+        self.waits = False
         self.fetch: Fetch | None = None
 
     @property
@@ -170,7 +174,8 @@ class Ownership:
     def begin(self, queues: Iterable[Owned]) -> None:
         """Read queues ahead, from where they are."""
         for owned in queues:
-            if not owned.is_lost and not owned.revoked and owned.fetch is None:
+            held = owned.is_lost or owned.revoked or owned.waits
+            if not held and owned.fetch is None:
                 owned.fetch = Fetch(
                     self._asker.fetches,
                     self._inbox,
@@ -234,6 +239,7 @@ class Ownership:
         first = (
             answer.start_offset if self._subscription.start == "earliest" else answer.end_offset
         )
+        owned.first = first
         owned.position = owned.done = first if committed is None else committed
         owned.committed = committed
         self.queues[queue.queue] = owned

@@ -286,6 +286,11 @@ class QueueConsumer:
         future.add_done_callback(said)
         return future
 
+    def acked_in_transaction(self, message: QueueMessage) -> None:
+        """A message was acknowledged, and not by ``say``."""
+        self._held.pop(message.held, None)
+        self._acked += 1
+
     def begin(self, message: QueueMessage, limit_s: float | None) -> Callable[[], None]:
         """A handler begins: keep the lease until what is returned is called."""
         limit_s = self._limit_s if limit_s is None else limit_s

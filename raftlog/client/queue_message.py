@@ -54,9 +54,10 @@ class Holder(Protocol):
 class QueueMessage:
     """A message, leased. Made by ``QueueConsumer.receive``.
 
-    It is settled once: by ``ack``, ``nack``, ``reject`` or ``release``, or by the end of
-    ``process``. Each of them raises ``StaleLease`` if the lease has ended (somebody else
-    has the message, or had it), and may be called again after any other error.
+    It is settled once: by ``ack``, ``nack``, ``reject`` or ``release``, by the end of
+    ``process``, or in an atomic transaction (``client.atomic``). Each of them raises
+    ``StaleLease`` if the lease has ended (somebody else has the message, or had it), and may
+    be called again after any other error.
 
     Attributes:
         message: The record as any reader gets it.
@@ -64,7 +65,7 @@ class QueueMessage:
         is_settled: Whether it was.
     """
 
-    __slots__ = ("_holder", "attempts", "held", "is_settled", "message")
+    __slots__ = ("_holder", "attempts", "held", "is_settled", "message", "transaction")
 
     def __init__(self, holder: Holder, held: Held, message: Message, attempts: int) -> None:
         self._holder = holder
@@ -72,6 +73,8 @@ class QueueMessage:
         self.message = message
         self.attempts = attempts
         self.is_settled = False
+        self.transaction: object | None = None
+        """That is to acknowledge it, or may have done so."""
 
     def __repr__(self) -> str:
         """Show where it is, not what is in it."""

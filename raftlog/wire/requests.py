@@ -149,7 +149,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "AnswerCheck": Method.CHECKS_ANSWER,
     "TransactionList": Method.TRANSACTION_LIST,
     "TransactionResolve": Method.TRANSACTION_RESOLVE,
-    "CommitTransactions": Method.TRANSACTION_COMMIT,
+    "TransactionCommit": Method.TRANSACTION_COMMIT,
     "OpenQueue": Method.QUEUE_OPEN,
     "Receive": Method.QUEUE_RECEIVE,
     "Ack": Method.QUEUE_ACK,

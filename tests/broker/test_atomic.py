@@ -193,10 +193,23 @@ def test_a_head_that_names_something_twice_is_none(world: World) -> None:
         ([(world.bills, by, 1)] * 2, [], []),
         ([(world.bills, by, 1)], [world.commit(1), world.commit(2)], []),
         ([(world.bills, by, 1)], [], [world.ack(0), world.ack(1)]),
-        ([], [world.commit(1)], []),
+        ([], [], []),
     ):
         with pytest.raises(BadRequest):
             atomic(*parts, offsets=offsets, acks=acks)
+
+
+def test_what_was_read_may_come_to_nothing(world: World) -> None:
+    """Then there is no batch; and what is read may be a member's in several generations."""
+    made = world(atomic(offsets=[world.commit(1)], acks=[world.ack(0)]))
+    assert isinstance(made, TransactionCommitted)
+    assert made.parts == ()
+    assert world.facts == (0, 0, 1, 2)
+    assert world(atomic(offsets=[world.commit(1)], acks=[world.ack(0)])) != made, "done anew"
+    assert world.facts == (0, 0, 1, 2)
+    other = CommitOffsets(BILLING, "m", 1, ((world.bills, 0),))
+    world(ClaimQueue(BILLING, world.bills, 1, "m"))
+    assert isinstance(world(atomic(offsets=[world.commit(2), other])), TransactionCommitted)
 
 
 def test_bytes_that_are_no_transaction_are_refused(world: World) -> None:

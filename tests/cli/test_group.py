@@ -129,6 +129,9 @@ def test_delete_forgets_the_offsets(shell: Shell, name: str) -> None:
         (["seek", "nobody", "--to", "0"], Exit.FAILED, "raftlog group list"),
         (["delete", "nobody", "--yes"], Exit.FAILED, "raftlog group list"),
         (["delete", "NAME"], Exit.USAGE, "give --yes"),
+        (["remove-member", "NAME"], Exit.USAGE, "Missing argument 'MEMBER'"),
+        (["remove-member", "NAME", "m"], Exit.USAGE, "give --yes"),
+        (["remove-member", "NAME", "m", "--yes"], Exit.FAILED, "has no member 'm'"),
         (["delete"], Exit.USAGE, "Missing argument 'GROUP'"),
     ],
 )

@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -214,6 +215,28 @@ async def test_a_member_that_was_expired_for_nothing_goes_on_where_it_was() -> N
             await until(lambda: consumer.status.rejoins == 1 and consumer.status.generation > 1)
             second = await take(consumer, 13)
         assert [each.offset for each in first + second] == list(range(20))
+
+
+async def test_a_dry_run_of_a_seek_tells_where_it_would_go() -> None:
+    """What would be refused is refused, and nothing is changed."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 20)
+        async with client.consumer("billing", "orders") as consumer:
+            await take(consumer, 20)
+            await consumer.commit()
+            seek = partial(client.groups.seek, dry_run=True)
+            assert await seek("billing", "orders", to="earliest") == {0: 0, 1: 0}
+            assert await seek("billing", "orders", to={1: 7}) == {1: 7}
+            for refused in ("nobody", "orders"), ("billing", "none"):
+                with pytest.raises((GroupNotFound, TopicNotFound)):
+                    await seek(*refused, to="earliest")
+            with pytest.raises(OffsetOutOfRange):
+                await seek("billing", "orders", to=99)
+            with pytest.raises(WrongQueue):
+                await seek("billing", "orders", to={2: 0})
+            described = await client.groups.describe("billing")
+            assert [each.committed for each in described.queues] == [10, 10]
+            assert not cluster.count(Method.GROUP_SEEK)
 
 
 async def test_a_seek_reaches_a_running_consumer() -> None:

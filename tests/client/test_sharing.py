@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from raftlog.base.errors import BadRequest, Fenced, SubscriptionConflict
+from raftlog.base.errors import (
+    BadRequest,
+    Fenced,
+    GroupNotFound,
+    SubscriptionConflict,
+    UnknownMember,
+)
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced, Released
 from raftlog.client.handing_over import Places, Sharing
@@ -239,3 +245,20 @@ async def test_wrong_options_are_told() -> None:
         assert await client.groups.subscribe("billing", "orders", assignor="sticky") == 2
         await until(lambda: first.status.generation == 2)
         assert places(first) == [0, 1]
+
+
+async def test_a_static_member_that_is_gone_for_good_is_taken_out() -> None:
+    """Its queues go to the others at once, and not when its session ends."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 10)
+        gone = Sharing(member="depot-1")
+        async with client.consumer("depot", "orders", sharing=gone, session=600) as first:
+            await take(first, 10)
+        async with client.consumer("depot", "orders") as second:
+            await until(lambda: len(places(second)) == 1)
+            with pytest.raises(UnknownMember, match="depot-1"):
+                await client.groups.remove_member("depot", "depot-2")
+            with pytest.raises(GroupNotFound):
+                await client.groups.remove_member("store", "depot-1")
+            await client.groups.remove_member("depot", "depot-1")
+            await until(lambda: places(second) == [0, 1])

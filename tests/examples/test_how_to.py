@@ -62,6 +62,19 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     ]
 
 
+def test_orders_become_invoices_in_one_step(tmp_path: Path) -> None:
+    """Twice: what is committed is not read again."""
+    (example,) = examples_of("atomic-transactions.md")
+    with LocalCluster(tmp_path) as cluster:
+        first = run_example(seeded(example, cluster), tmp_path).splitlines()
+        second = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    invoices = [b"invoice for order %d" % number for number in range(3)]
+    assert set(first[:-1]) == {"1 index"}
+    assert first[-1] == str(invoices)
+    assert second[-1] == str(sorted(invoices * 2))
+
+
 def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     """Five jobs: one fails once, one can't be handled at all."""
     (example,) = examples_of("queue-groups.md")

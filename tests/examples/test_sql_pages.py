@@ -78,8 +78,8 @@ def test_a_killed_relay_loses_and_repeats_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mode", "killed", "after"),
-    [(0, [], ["2"]), (1, ["1"], ["1", "2"]), (2, [], ["1", "2"])],
-    ids=["at most once", "at least once", "exactly once"],
+    [(0, [], ["2"]), (1, ["1"], ["1", "2"]), (2, [], ["1", "2"]), (3, [], ["1", "2"])],
+    ids=["at most once", "at least once", "exactly once", "from topic to topic"],
 )
 def test_killed_at_the_worst_moment(
     mode: int, killed: list[str], after: list[str], tmp_path: Path

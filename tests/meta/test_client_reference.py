@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from raftlog import BatchReceipt, Client, DelayedReceipt, Message, Receipt, Record, StoredBatch
+from raftlog.client.atomic import AtomicTransaction
 from raftlog.client.checking import UndecidedMessage
 from raftlog.client.consumer import Consumer
 from raftlog.client.dead_letters import DeadLetters
@@ -34,6 +35,7 @@ CLASSES: Final = (
     Producer,
     TransactionalProducer,
     Half,
+    AtomicTransaction,
     Transactions,
     Consumer,
     QueueMessage,

@@ -104,6 +104,7 @@ async def rolling_restart(world: World, step: Step, event: Event, random: Random
     del step
     names = random.sample(world.cluster.names, len(world.cluster.names))
     event.target = ", ".join(names)
+    await world.cluster.settled(WELL_S)  # the fault before may have killed one just now
     for name in names:
         address = _address(world, name)
         await drain_node(address, name, WELL_S)

@@ -6,6 +6,7 @@ A new one is a class with the methods of ``workload.Workload``, and a line in ``
 from collections.abc import Callable
 from typing import Final
 
+from chaos.live.workloads.atomic import AtomicLoops
 from chaos.live.workloads.delayed import Delayed
 from chaos.live.workloads.groups import StreamGroup
 from chaos.live.workloads.halves import HalfMessages
@@ -26,4 +27,5 @@ EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
     "ids": BusinessIds,
     "queues": QueueGroup,
     "halves": HalfMessages,
+    "atomic": AtomicLoops,
 }

@@ -13,7 +13,20 @@ REMINDERS: Final = "reminders"
 PAYMENTS: Final = "payments"
 JOBS: Final = "jobs"
 TRANSFERS: Final = "transfers"
-TOPICS: Final = {ORDERS: 4, NOTES: 2, REMINDERS: 2, PAYMENTS: 2, JOBS: 2, TRANSFERS: 2}
+ENTRIES: Final = "entries"
+SUMS: Final = "sums"
+TALLIES: Final = "tallies"
+TOPICS: Final = {
+    ORDERS: 4,
+    NOTES: 2,
+    REMINDERS: 2,
+    PAYMENTS: 2,
+    JOBS: 2,
+    TRANSFERS: 2,
+    ENTRIES: 2,
+    SUMS: 2,
+    TALLIES: 2,
+}
 """Every topic of a run, and how many queues it has."""
 ID_WINDOW_S: Final = 7 * 24 * 3600
 """How long ids are remembered: longer than any run."""

@@ -667,11 +667,11 @@ class CommitTransaction(_message.Message):
     def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransactionPart]: ...
     @_builtins.property
     def offsets(self) -> _containers.RepeatedCompositeFieldContainer[_groups_pb2.CommitOffsets]:
-        """each group once, here and in acks together"""
+        """of each group and queue one offset"""
 
     @_builtins.property
     def acks(self) -> _containers.RepeatedCompositeFieldContainer[_leases_pb2.AckMessages]:
-        """one that is stale refuses the transaction"""
+        """each group once; one that is stale refuses the transaction"""
 
     @_builtins.property
     def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:

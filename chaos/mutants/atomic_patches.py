@@ -1,0 +1,88 @@
+"""Bugs of atomic transactions: half of one, one twice, one that is believed too early."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+_ATOMIC: Final = "raftlog.broker.atomic"
+_DISPATCH: Final = "raftlog.client.atomic_dispatch"
+_TESTS: Final = ("tests/broker/test_atomic.py",)
+_OF_CLIENT: Final = ("tests/client/test_atomic.py",)
+
+ATOMIC_MUTANTS: Final = (
+    Mutant(
+        "offsets of a transaction forgotten",
+        _ATOMIC,
+        (("            state.claims.commit(offsets)\n", "            pass\n"),),
+        rulings=(19,),
+    ),
+    Mutant(
+        "transaction stored before its offsets are looked at",
+        _ATOMIC,
+        (("            state.claims.check_commit(offsets)\n", "            pass\n"),),
+        rulings=(19,),
+    ),
+    Mutant(
+        "copy of a transaction stored again",
+        _ATOMIC,
+        (("        if any(told):\n", "        if not head.parts:\n"),),
+        rulings=(9, 19),
+    ),
+    Mutant(
+        "acks of a transaction forgotten",
+        _ATOMIC,
+        (("            state.leasing.ack(ack, state.log_time_ms)\n", "            pass\n"),),
+        tests=_TESTS,
+        rulings=(19,),
+    ),
+    Mutant(
+        "stale acks of a transaction left out",
+        _ATOMIC,
+        (("            if stale:\n", "            if stale == ():\n"),),
+        tests=_TESTS,
+        rulings=(19,),
+    ),
+    Mutant(
+        "messages come again before the outcome of a transaction is known",
+        "raftlog.client.rewinding",
+        (("        if attempt is not None:\n", "        if False:\n"),),
+        tests=_OF_CLIENT,
+        rulings=(10, 12),
+    ),
+    Mutant(
+        "identity of an unknown transaction used again without a fence",
+        _DISPATCH,
+        (
+            (
+                "            if attempt.loose and not attempt.fate.done():\n",
+                "            if False:\n",
+            ),
+        ),
+        tests=_OF_CLIENT,
+        rulings=(10,),
+    ),
+    Mutant(
+        "refusal after an unknown try believed",
+        _DISPATCH,
+        (
+            (
+                "                return await self._ask_fence(attempt, deadline, error)\n",
+                "                raise\n",
+            ),
+        ),
+        tests=_OF_CLIENT,
+        rulings=(22,),
+    ),
+    Mutant(
+        "message of an unknown transaction in another one",
+        "raftlog.client.atomic",
+        (
+            (
+                "            attempt.fate.add_done_callback(lambda _: self._free(attempt))\n",
+                "            self._free(None)\n",
+            ),
+        ),
+        tests=_OF_CLIENT,
+        rulings=(10,),
+    ),
+)

@@ -1,0 +1,400 @@
+"""Atomic transactions: sends, and what they were made from, all together or not at all.
+
+::
+
+    async with client.consumer("billing", "orders", auto_commit=False) as consumer:
+        async for message in consumer:
+            async with client.atomic() as tx:
+                tx.commit_offsets(consumer, message)
+                tx.send("invoices", invoice(message.value), key=message.key)
+            print(tx.receipts)
+
+Nothing is sent before the block ends. Then all of it becomes visible at one index of the log:
+the records, the offsets, the acknowledgements. So each message is counted once in what is made
+from it, whoever dies and whatever is lost on the way.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import (
+    BadRequest,
+    Closed,
+    CrossShard,
+    DuplicateForgotten,
+    Fenced,
+    TransactionTooLarge,
+    Unavailable,
+    UnknownMember,
+    WrongLoop,
+    WrongQueue,
+)
+from raftlog.base.ids import Index, Offset, Term
+from raftlog.base.limits import (
+    BATCH_RECORDS_MAX,
+    MESSAGES_PER_SETTLING_MAX,
+    TRANSACTION_BYTES_MAX,
+)
+from raftlog.client.asking import Asker
+from raftlog.client.atomic_dispatch import AtomicDispatch, Attempt, Committed, ToSend
+from raftlog.client.catalog import Catalog, Queues
+from raftlog.client.consumer import Consumer
+from raftlog.client.packing import Columns, HeadersLike, place_of_key, record_of, size_of
+from raftlog.client.queue_consumer import QueueConsumer
+from raftlog.client.queue_message import QueueMessage
+from raftlog.client.receipts import Message, Receipt
+from raftlog.client.rewinding import Finished
+from raftlog.client.settling import named
+from raftlog.client.starting import no_queue
+from raftlog.wire.batch import Record
+from raftlog.wire.batch_header import BATCH_HEADER_BYTES
+from raftlog.wire.schema import leases
+
+_RECORD_BYTES: Final = 32
+"""More than a record takes in the columns beside what it carries."""
+
+
+class _Sent(msgspec.Struct, frozen=True, gc=False):
+    """One send, as it was asked for."""
+
+    topic: str
+    record: Record
+    queue: int | None
+
+
+class _Place(msgspec.Struct, frozen=True, gc=False):
+    """Where a send went: place and number of its queue, and its number in the batch."""
+
+    place: int
+    queue: int
+    number: int
+
+
+class AtomicTransaction:
+    """Sends, offsets and acknowledgements of one block. Made by ``Client.atomic``; used once.
+
+    Leaving the block commits, and waits for it. Left by an exception, nothing is sent.
+
+    Attributes:
+        receipts: Where the records are, in the order of the sends; () before the commit.
+    """
+
+    def __init__(
+        self, dispatch: AtomicDispatch, catalog: Catalog, *, timeout_s: float, codec: str
+    ) -> None:
+        self.receipts: tuple[Receipt, ...] = ()
+        self._dispatch: Final = dispatch
+        self._catalog: Final = catalog
+        self._timeout_s: Final = timeout_s
+        self._codec: Final = codec
+        self._loop: Final = asyncio.get_running_loop()
+        self._sent: Final[list[_Sent]] = []
+        self._topics: Final[set[str]] = set()
+        self._bytes = 0
+        self._finished: Final[dict[Consumer, Finished]] = {}
+        self._acked: Final[dict[QueueConsumer, list[QueueMessage]]] = {}
+        self._is_begun = self._is_over = self._has_failed = False
+
+    async def __aenter__(self) -> Self:
+        """Begin; nothing is asked before the end."""
+        if self._is_begun:
+            raise BadRequest("a transaction is used once; make another one with client.atomic()")
+        self._is_begun = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Commit, if the block has ended well.
+
+        Raises:
+            OutcomeUnknown: No answer in time; ``client.resolve`` with its ticket tells.
+            Retriable: It was not committed in time, and never will be.
+            Fenced, UnknownMember: A queue of a consumer is somebody else's now.
+            StaleLease: A message is not leased to its consumer any more.
+            TopicNotFound, WrongQueue, NotPermitted, LimitReached: As ``send`` of a producer.
+            OffsetGoesBack: The messages of a queue were finished before.
+        """
+        if self._is_over:
+            return
+        self._is_over = True
+        attempt: Attempt | None = None
+
+        def begun(trying: Attempt) -> None:
+            nonlocal attempt
+            attempt = trying
+
+        try:
+            if kind is None:
+                await self._commit(begun)
+        except BaseException as failure:
+            self._failed(attempt)
+            if isinstance(failure, Fenced | UnknownMember):
+                for consumer in self._finished:
+                    consumer._membership.nudge()
+            raise
+        if kind is not None:
+            self._failed(None)
+
+    # -- what is to be committed
+
+    def send(
+        self,
+        topic: str,
+        value: Buffer | None,
+        *,
+        key: bytes | None = None,
+        headers: HeadersLike | None = None,
+        tag: str | None = None,
+        timestamp: datetime | None = None,
+        queue: int | None = None,
+    ) -> None:
+        """Send one record at the end of the block. Records of one queue keep their order.
+
+        Args:
+            topic: The topic.
+            value: Bytes, or None.
+            key: As for ``Producer.send``, as are the other arguments. Records without one
+                share a queue of their topic.
+            headers: Names and values.
+            tag: For filters.
+            timestamp: When it happened; without it, the time of the commit.
+            queue: The place of a queue in the topic.
+
+        Raises:
+            TransactionTooLarge: With it there are more than 1 MiB, or 10 000 records.
+            BadRequest, TypeError, ValueError: As ``Producer.send``.
+            Closed, WrongLoop: The block is over, or this is another loop.
+        """
+        self._check()
+        record = record_of(value, key, headers, tag, timestamp)
+        size = self._bytes + size_of(record) + _RECORD_BYTES
+        if topic not in self._topics:
+            size += BATCH_HEADER_BYTES
+        if size > TRANSACTION_BYTES_MAX:
+            raise TransactionTooLarge(
+                f"with this record there are {size} bytes in it; {TRANSACTION_BYTES_MAX} at most"
+            )
+        if len(self._sent) >= BATCH_RECORDS_MAX:
+            raise TransactionTooLarge(f"{BATCH_RECORDS_MAX} records are in it, and no more may be")
+        self._topics.add(topic)
+        self._bytes = size
+        self._sent.append(_Sent(topic, record, queue))
+
+    def commit_offsets(
+        self, consumer: Consumer, upto: Message | Iterable[Message] | None = None
+    ) -> None:
+        """Finish messages of a stream-style consumer: they, and what came before them.
+
+        Call it first in the block: if anything fails after it, their queues are read again
+        from what is committed, and the messages are handed out again.
+
+        Args:
+            consumer: Of this client, with ``auto_commit=False``.
+            upto: A message, or several (of each queue the last one counts); None: everything
+                that was handed out.
+
+        Raises:
+            BadRequest: The consumer commits by itself, or is another client's.
+            Fenced: A queue is somebody else's now, or was read again since.
+            CrossShard: It reads in another shard than this transaction writes.
+            Closed, WrongLoop: As ``send``.
+        """
+        self._part_of(consumer).add(upto)
+
+    def _commit_handed(self, consumer: Consumer, handed: Iterable[Message]) -> None:
+        """Finish all that a thread was given; these are the last ones of each queue."""
+        self._part_of(consumer).add_unfinished(handed)
+
+    def _part_of(self, consumer: Consumer) -> Finished:
+        self._check()
+        finished = self._finished.get(consumer) or Finished(consumer)
+        self._check_asker(finished.asker, "consumer")
+        self._finished[consumer] = finished
+        return finished
+
+    def ack(self, message: QueueMessage) -> None:
+        """Acknowledge a message of a queue-style group at the end of the block.
+
+        Inside ``message.process()`` it then counts as settled. If the transaction fails it is
+        not, and ends as the handler does.
+
+        Raises:
+            BadRequest: It was settled already, is in another transaction, or its consumer is
+                another client's.
+            CrossShard, Closed, WrongLoop: As ``commit_offsets``.
+        """
+        self._check()
+        holder = message._holder
+        if not isinstance(holder, QueueConsumer):
+            raise BadRequest(f"{message!r} is of no consumer that can be in a transaction")
+        self._check_asker(holder._asker, "message's consumer")
+        if message.is_settled:
+            raise BadRequest(f"{message!r} was settled already")
+        if message.transaction is self:
+            return
+        if message.transaction is not None:
+            raise BadRequest(
+                f"{message!r} is in another transaction, which is open or of unknown outcome"
+            )
+        messages = self._acked.setdefault(holder, [])
+        if len(messages) >= MESSAGES_PER_SETTLING_MAX:
+            raise TransactionTooLarge(
+                f"it acknowledges {MESSAGES_PER_SETTLING_MAX} messages of a group, and no more may"
+            )
+        message.transaction = self
+        messages.append(message)
+
+    def _places_again(self, consumer: Consumer) -> list[tuple[str, int]]:
+        """Return topics and places of a consumer's queues that are read again: it has failed."""
+        finished = self._finished.get(consumer)
+        return finished.places if finished is not None and self._has_failed else []
+
+    def _check(self) -> None:
+        if asyncio.get_running_loop() is not self._loop:
+            raise WrongLoop("this transaction is bound to the event loop that it was made on")
+        if self._is_over:
+            raise Closed("the transaction is over; make another one with client.atomic()")
+        if not self._is_begun:
+            raise BadRequest("a transaction begins with 'async with'")
+
+    def _check_asker(self, asker: Asker, whose: str) -> None:
+        own = self._dispatch.asker
+        if asker.shard != own.shard:
+            topics = ", ".join(sorted(self._topics)) or "none yet"
+            raise CrossShard(
+                f"the {whose} is of shard {asker.shard}, the topics of this transaction "
+                f"({topics}) are of shard {own.shard}"
+            )
+        if asker.router is not own.router:
+            raise BadRequest(f"the {whose} was made by another client than this transaction")
+
+    # -- the commit
+
+    async def _commit(self, begun: Callable[[Attempt], None]) -> None:
+        if not (self._sent or self._finished or self._acked):
+            return
+        deadline = self._loop.time() + self._timeout_s
+        async with AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    for finished in sorted(self._finished.values(), key=id):
+                        await stack.enter_async_context(finished.held())
+            except TimeoutError:
+                raise Unavailable("a consumer was changing its queues for too long") from None
+            await self._commit_held(begun, deadline)
+
+    async def _commit_held(self, begun: Callable[[Attempt], None], deadline: float) -> None:
+        """Commit while every consumer keeps still."""
+        queues = await self._find_queues(deadline, refresh=False)
+        turn = self._dispatch.turn = self._dispatch.turn + 1
+        while True:
+            batches, places = self._pack(queues, turn)
+            offsets = [each for one in self._finished.values() for each in one.requests()]
+            attempt = Attempt(batches, offsets, self._acks(), partial(self._receipts, places))
+            if not (batches or offsets or attempt.acks):
+                return
+            begun(attempt)
+            try:
+                committed = await self._dispatch.commit(attempt, deadline, self._codec)
+            except WrongQueue:  # nothing was committed: perhaps a topic was made anew
+                found = await self._find_queues(deadline, refresh=True)
+                if found == queues or attempt.loose:
+                    raise
+                queues = found
+                continue
+            self._succeeded(committed, places)
+            return
+
+    async def _find_queues(self, deadline: float, *, refresh: bool) -> dict[str, Queues]:
+        find = self._catalog.refresh if refresh else self._catalog.find
+        found: dict[str, Queues] = {}
+        for topic in self._topics:
+            found[topic] = await find(topic, max(deadline - self._loop.time(), 0.001))
+        return found
+
+    def _pack(self, queues: dict[str, Queues], turn: int) -> tuple[list[ToSend], list[_Place]]:
+        """Return one batch for each queue, and where each send is in them."""
+        by_queue: dict[int, Columns] = {}
+        places: list[_Place] = []
+        for sent in self._sent:
+            numbers, key = queues[sent.topic], sent.record.key
+            if sent.queue is not None:
+                if not 0 <= sent.queue < len(numbers):
+                    raise no_queue(sent.topic, len(numbers), sent.queue)
+                place = sent.queue
+            elif key is not None:
+                place = place_of_key(key, len(numbers))
+            else:
+                place = turn % len(numbers)
+            queue = numbers[place]
+            columns = by_queue.setdefault(queue, Columns())
+            places.append(_Place(place, queue, len(columns.values)))
+            columns.add_record(sent.record)
+        return [ToSend(queue, columns) for queue, columns in by_queue.items()], places
+
+    def _acks(self) -> list[leases.AckMessages]:
+        return [
+            leases.AckMessages(
+                group=holder._group, messages=named(message.held for message in messages)
+            )
+            for holder, messages in self._acked.items()
+        ]
+
+    # -- its end
+
+    def _succeeded(self, committed: Committed, places: list[_Place]) -> None:
+        self.receipts = self._receipts(places, committed)
+        for finished in self._finished.values():
+            finished.committed()
+        self._settle()
+
+    def _receipts(self, places: list[_Place], committed: Committed) -> tuple[Receipt, ...]:
+        bases = committed.base_offsets
+        return tuple(
+            Receipt(
+                *(sent.topic, at.place, Offset(bases[at.queue] + at.number)),
+                *(Term(committed.term), Index(committed.index)),
+                *(committed.durability, committed.duplicate),
+            )
+            for sent, at in zip(self._sent, places, strict=True)
+        )
+
+    def _settle(self) -> None:
+        for holder, messages in self._acked.items():
+            for message in messages:
+                message.is_settled = True
+                holder.acked_in_transaction(message)
+
+    def _failed(self, attempt: Attempt | None) -> None:
+        """It was not committed, or nobody knows yet."""
+        self._has_failed = True
+        for finished in self._finished.values():
+            waiting = finished.go_back()
+            self._dispatch.spawn(finished.read_again(waiting, attempt))
+        if attempt is None or attempt.fate.done():
+            self._free(attempt)
+        else:  # until it is known no other transaction may have them
+            attempt.fate.add_done_callback(lambda _: self._free(attempt))
+
+    def _free(self, attempt: Attempt | None) -> None:
+        """It is known now: messages are acknowledged, or may be in another transaction."""
+        if attempt is not None and not attempt.fate.cancelled():
+            error = attempt.fate.exception()
+            if error is None or isinstance(error, DuplicateForgotten):
+                self._settle()
+                return
+        for messages in self._acked.values():
+            for message in messages:
+                message.transaction = None

@@ -1,0 +1,216 @@
+"""A consumer's part in an atomic transaction: what it finishes, and the way back if that fails.
+
+The offsets of the queues are committed in the generation in which they were claimed, under
+the locks of their owner: a rebalance waits, or comes first, and then the transaction is
+refused (``Fenced``). After a transaction that failed its queues are read again from what is
+committed. That is asked of the cluster, and not before the outcome of the transaction is known:
+else a message could be in a late copy of it and in the next transaction, too.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from raftlog.base.errors import (
+    BadRequest,
+    Fenced,
+    OffsetGoesBack,
+    OutcomeUnknown,
+    RaftlogError,
+    Retriable,
+    UnknownMember,
+)
+from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.atomic_dispatch import Attempt
+from raftlog.client.consumer import Consumer
+from raftlog.client.ownership import Owned, lost_queue
+from raftlog.client.receipts import Message
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import groups
+
+
+class Finished:
+    """How far one consumer has come, as one transaction says."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        if consumer._subscription.auto_commit:
+            raise BadRequest(
+                "the consumer commits by itself, also what a transaction has not; make it with "
+                "auto_commit=False"
+            )
+        self.consumer: Final = consumer
+        self._ownership: Final = consumer._ownership
+        self._offsets: Final[dict[Owned, int]] = {}
+
+    @property
+    def asker(self) -> Asker:
+        """Who is asked for the group."""
+        return self._ownership._asker
+
+    @property
+    def places(self) -> list[tuple[str, int]]:
+        """Topics and places of the queues."""
+        return sorted((owned.topic, owned.place) for owned in self._offsets)
+
+    def add(self, upto: Message | Iterable[Message] | None) -> None:
+        """Finish messages and what came before them in their queues; None: all handed out.
+
+        Raises:
+            Fenced: A queue is somebody else's now, or was for a while.
+        """
+        self.consumer._check()
+        if upto is None:
+            self._add_all()
+            return
+        for message in (upto,) if isinstance(upto, Message) else upto:
+            owned = self._owner_of(message)
+            self._offsets[owned] = max(self._offsets.get(owned, 0), message.offset + 1)
+
+    def add_unfinished(self, handed: Iterable[Message]) -> None:
+        """Finish what was handed out, but for what is committed; raises as ``add``."""
+        self.consumer._check()
+        for message in handed:
+            owned = self._owner_of(message)
+            if owned.committed is None or message.offset >= owned.committed:
+                self._offsets[owned] = max(self._offsets.get(owned, 0), message.offset + 1)
+
+    def _add_all(self) -> None:
+        ownership, handed = self._ownership, self.consumer._handed
+        dropped = ownership.take_dropped()
+        if dropped:
+            raise lost_queue(dropped[0].topic, dropped[0].place)
+        for owned in ownership.queues.values():
+            offset = owned.position if owned in handed else owned.done
+            if owned.handed and offset != owned.committed:
+                self._offsets[owned] = offset
+
+    def _owner_of(self, message: Message) -> Owned:
+        for owned in self._ownership.queues.values():
+            if (owned.topic, owned.place) == (message.topic, message.queue):
+                if message.offset < owned.handed:
+                    return owned
+                break  # it was handed out before the queue was lost, sought or read again
+        raise lost_queue(message.topic, message.queue)
+
+    @asynccontextmanager
+    async def held(self) -> AsyncIterator[None]:
+        """No new generation is entered meanwhile, and nothing else is committed."""
+        async with self._ownership._changing, self._ownership._committing:
+            yield
+
+    def requests(self) -> list[groups.CommitOffsets]:
+        """Return the commits.
+
+        Raises:
+            Fenced: A queue is somebody else's now.
+            OffsetGoesBack: They are committed already, so another transaction has counted them.
+        """
+        subscription = self.consumer._subscription
+        by_generation: dict[int, list[groups.QueueOffset]] = {}
+        for owned, offset in self._offsets.items():
+            if owned.is_lost:
+                raise lost_queue(owned.topic, owned.place)
+            if owned.committed is not None and offset <= owned.committed:
+                raise OffsetGoesBack(
+                    f"queue {owned.place} of topic {owned.topic!r} is committed up to "
+                    f"{owned.committed}: what lies before that is finished"
+                )
+            row = groups.QueueOffset(queue=owned.number, offset=offset)
+            by_generation.setdefault(owned.generation, []).append(row)
+        return [
+            groups.CommitOffsets(
+                group=subscription.group,
+                member=subscription.member,
+                generation=generation,
+                offsets=offsets,
+                life=self._ownership.life,
+            )
+            for generation, offsets in by_generation.items()
+        ]
+
+    def committed(self) -> None:
+        """The transaction was committed."""
+        for owned, offset in self._offsets.items():
+            owned.committed = offset
+            owned.done = max(owned.done, offset)
+        self.consumer._handing_over.progress()
+
+    # -- the way back
+
+    def go_back(self) -> list[Owned]:
+        """Hand out nothing more of the queues; return what waits to be read again.
+
+        What was handed out of them is no part of any commit from now on.
+        """
+        ownership = self._ownership
+        waiting: list[Owned] = []
+        for owned in self._offsets:
+            if owned.is_lost or ownership.queues.get(owned.number) is not owned:
+                continue
+            owned.is_lost = True
+            if owned.fetch is not None:
+                owned.fetch.stop()
+            again = Owned(owned.topic, owned.place, owned.number, owned.generation)
+            again.first, again.revoked, again.committed = (
+                *(owned.first, owned.revoked, owned.committed),
+            )
+            start = owned.first if owned.committed is None else owned.committed
+            again.position = again.done = start
+            again.waits = True
+            ownership.queues[owned.number] = again
+            waiting.append(again)
+        self.consumer._handing_over.progress()
+        return waiting
+
+    async def read_again(self, waiting: Iterable[Owned], attempt: Attempt | None) -> None:
+        """Read queues from what is committed, once it is known what became of ``attempt``."""
+        if attempt is not None:
+            with suppress(RaftlogError, asyncio.CancelledError):
+                await asyncio.shield(attempt.fate)
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise asyncio.CancelledError
+        for owned in waiting:
+            await self._read_again(owned)
+
+    async def _read_again(self, owned: Owned) -> None:
+        ownership, subscription = self._ownership, self.consumer._subscription
+        while True:
+            async with ownership._changing:
+                is_over = owned.is_lost or ownership.queues.get(owned.number) is not owned
+                if is_over or self.consumer._is_closed:
+                    return  # a new generation has begun it anew, or another member has it
+                request = groups.ClaimQueue(
+                    group=subscription.group,
+                    member=subscription.member,
+                    generation=owned.generation,
+                    queue=owned.number,
+                    life=ownership.life,
+                )
+                try:
+                    answer, _ = await self.asker.ask(
+                        Method.GROUP_CLAIM, request, groups.QueueClaimed, repeats=True
+                    )
+                except (Retriable, OutcomeUnknown) as error:
+                    self.consumer._on_trouble(error)
+                except RaftlogError as error:
+                    self.consumer._on_trouble(error)
+                    self._give_up(owned, error)
+                    return
+                else:
+                    if answer.committed >= 0:
+                        owned.committed = answer.committed
+                        owned.position = owned.done = answer.committed
+                    owned.waits = False
+                    ownership.begin([owned])
+                    return
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    def _give_up(self, owned: Owned, error: RaftlogError) -> None:
+        """It is not this member's any more: the next generation says what is."""
+        owned.is_lost = True
+        self._ownership.queues.pop(owned.number, None)
+        self.consumer._handing_over.lost([owned])
+        if isinstance(error, Fenced | UnknownMember):
+            self.consumer._membership.nudge()
