@@ -74,7 +74,7 @@ def test_the_histories_do_everything() -> None:
     """A generator whose commands are all refused would prove nothing."""
     seen: Counter[str] = Counter()
     for seed in SEEDS:
-        for outcomes in History(seed).run(300).outcomes:
+        for outcomes in History(seed).run(400).outcomes:
             for outcome in outcomes:
                 what = outcome.error if isinstance(outcome, CommandRefused) else outcome
                 seen[type(what).__name__] += 1
@@ -98,6 +98,7 @@ def test_the_histories_do_everything() -> None:
         *("Delayed", "CancelEnded", "Relocated", "LogTrimmed", "TrimRefused", "BadDelay"),
         *("TransactorBegun", "HalfStaged", "DecisionsMade", "ChecksAnswered", "Decided"),
         *("UnknownTransactor", "TransactionNotFound", "TransactionDecided"),
+        "TransactionCommitted",
     ]
     assert {name: seen[name] for name in expected if seen[name] < 3} == {}
 
