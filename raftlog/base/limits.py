@@ -147,7 +147,7 @@ DECISIONS_KNOWN_MS: Final = 600_000
 """So long a decided transaction is known with its outcome, in log time."""
 DECISIONS_PER_COMMAND_MAX: Final = 1_000
 TRANSACTION_BYTES_MAX: Final = 1 << 20
-"""All batches of an atomic transaction together; it is one entry of the log."""
+"""All batches of an atomic transaction together, and all the rest of it: it is in one entry."""
 TRANSACTION_PARTS_MAX: Final = 1_000
 """Queues that an atomic transaction writes to."""
 TRANSACTION_GROUPS_MAX: Final = 100

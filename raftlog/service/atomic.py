@@ -59,6 +59,7 @@ class AtomicService:
             head = make()
             loads = self._loads(head, batches)
             parts = transaction_parts(head, batches)
+            _check_size(sum(map(len, parts[:2])), "its offsets and acknowledgements")
         except Refused as error:
             reply(error)
             return
@@ -82,11 +83,7 @@ class AtomicService:
 
     def _loads(self, head: TransactionHead, batches: Sequence[Buffer]) -> list[BatchLoad]:
         """Return what each batch is to quotas; raise if one can't be a part at all."""
-        size = sum(len(batch) for batch in batches)
-        if size > TRANSACTION_BYTES_MAX:
-            raise TransactionTooLarge(
-                f"the batches of a transaction have {size:,} bytes; {TRANSACTION_BYTES_MAX:,} may"
-            )
+        _check_size(sum(map(len, batches)), "its batches")
         loads = []
         for (number, _), batch in zip(head.parts, batches, strict=True):
             header = read_batch(batch)
@@ -100,3 +97,10 @@ class AtomicService:
             topic = "" if queue is None else queue.topic  # which apply refuses, or knows
             loads.append((topic, header.length, header.count))
         return loads
+
+
+def _check_size(size: int, what: str) -> None:
+    if size > TRANSACTION_BYTES_MAX:
+        raise TransactionTooLarge(
+            f"{what} have {size:,} bytes; {TRANSACTION_BYTES_MAX:,} may be in a transaction"
+        )

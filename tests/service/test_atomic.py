@@ -127,6 +127,17 @@ def test_what_no_queue_would_take_does_not_reach_the_log(world: World) -> None:
         assert isinstance(world.ask((world.first, batch(b"a")), (world.second, part)), error)
     large = [(queue, batch(bytes(600_000))) for queue in (world.first, world.second)]
     assert isinstance(world.ask(*large), TransactionTooLarge)
+    many = [
+        groups.CommitOffsets(
+            group=f"g{number}",
+            member="m",
+            offsets=[
+                groups.QueueOffset(queue=1 << 31 | at, offset=1 << 40) for at in range(5_000)
+            ],
+        )
+        for number in range(30)
+    ]
+    assert isinstance(world.ask((world.first, batch(b"a")), offsets=many), TransactionTooLarge)
     assert isinstance(world.ask(), BadRequest)
     message = transactions.CommitTransaction(
         parts=[transactions.TransactionPart(queue=world.first, length=5)]
