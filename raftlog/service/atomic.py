@@ -11,7 +11,6 @@ from typing import Final
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadRequest, RaftlogError, Refused, TransactionTooLarge
-from raftlog.base.ids import Index, Term
 from raftlog.base.limits import TRANSACTION_BYTES_MAX
 from raftlog.base.space import DiskLevel
 from raftlog.broker.atomic_commands import (
@@ -21,11 +20,10 @@ from raftlog.broker.atomic_commands import (
 )
 from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
-from raftlog.broker.refusals import CommandRefused
 from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import is_with_id, read_batch
-from raftlog.service.proposing import Reply
+from raftlog.service.proposing import Reply, propose_parts
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
 
@@ -71,15 +69,8 @@ class AtomicService:
             if excess is not None:
                 reply(excess)
                 return
-
-        def on_outcome(outcome: object, _term: Term, _index: Index) -> None:
-            if isinstance(outcome, CommandRefused):
-                reply(outcome.error)
-            else:
-                assert isinstance(outcome, TransactionCommitted | RaftlogError), f"{outcome!r}"
-                reply(outcome)
-
-        self._replica.propose(CommandType.COMMIT_TRANSACTION, parts, on_outcome)
+        command = (CommandType.COMMIT_TRANSACTION, parts)
+        propose_parts(self._replica, command, TransactionCommitted, reply)
 
     def _loads(self, head: TransactionHead, batches: Sequence[Buffer]) -> list[BatchLoad]:
         """Return what each batch is to quotas; raise if one can't be a part at all."""

@@ -6,9 +6,10 @@ what the proposal was told (ruling 22): the outcome, the machine's refusal, or
 why the entry never was, or may not be, in the log.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError, Refused
 from raftlog.base.ids import Index, Term
 from raftlog.broker.codec import CommandValue, write_command
@@ -31,6 +32,21 @@ def propose(
 
     ``make`` may refuse to make it, as values do that are valid by construction.
     """
+    try:
+        command = write_command(make())
+    except Refused as error:
+        reply(error)
+        return
+    propose_parts(replica, (command.type, command.parts), expected, reply)
+
+
+def propose_parts(
+    replica: ShardReplica,
+    command: tuple[int, Sequence[Buffer]],
+    expected: type[T],
+    reply: Reply[T],
+) -> None:
+    """Commit a command that is written already, of a type and parts, as ``propose`` does."""
 
     def on_outcome(outcome: object, _term: Term, index: Index) -> None:
         if isinstance(outcome, expected | RaftlogError):
@@ -39,12 +55,7 @@ def propose(
             assert isinstance(outcome, CommandRefused), f"{outcome!r} of the command at {index}"
             reply(outcome.error)
 
-    try:
-        command = write_command(make())
-    except Refused as error:
-        reply(error)
-        return
-    replica.propose(command.type, command.parts, on_outcome)
+    replica.propose(*command, on_outcome)
 
 
 def propose_unheard(replica: ShardReplica, value: CommandValue) -> None:

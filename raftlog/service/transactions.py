@@ -12,13 +12,11 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadRequest, RaftlogError
-from raftlog.base.ids import Index, Term
 from raftlog.base.limits import DECISIONS_PER_COMMAND_MAX
 from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import CommandType
 from raftlog.broker.decisions import Decided
 from raftlog.broker.machine import BrokerMachine
-from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.transactions import (
     Decide,
     DecisionsMade,
@@ -33,7 +31,7 @@ from raftlog.service.admission import Admission
 from raftlog.service.atomic import AtomicService
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import check_batch, is_with_id, look_again
-from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.proposing import Reply, look, propose, propose_parts
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
 from raftlog.wire.batch_header import BatchHeader
@@ -139,19 +137,12 @@ class TransactionService:
             reply(error)
             return
 
-        def on_outcome(outcome: object, _term: Term, _index: Index) -> None:
-            if isinstance(outcome, CommandRefused):
-                reply(outcome.error)
-            else:
-                assert isinstance(outcome, HalfStaged | RaftlogError), f"{outcome!r} of a half"
-                reply(outcome)
-
         transactor, epoch = owner
         if epoch > EPOCH_MAX:
             reply(BadRequest(f"no transactor has reached epoch {epoch}"))
             return
         parts = half_parts(transactor, half.number, epoch, half.queue, half.batch)
-        self._replica.propose(CommandType.STAGE_HALF, parts, on_outcome)
+        propose_parts(self._replica, (CommandType.STAGE_HALF, parts), HalfStaged, reply)
 
     def decide(
         self,
