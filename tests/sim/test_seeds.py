@@ -24,7 +24,7 @@ def verdicts() -> list[Verdict]:
     return run_seeds(SEEDS, jobs=2)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_two_hundred_seeds_break_nothing_and_reach_every_mark(
     verdicts: list[Verdict],
 ) -> None:
@@ -33,7 +33,7 @@ def test_two_hundred_seeds_break_nothing_and_reach_every_mark(
     assert len(verdicts) == 200
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_twentieth_seed_run_again_has_the_same_digest(verdicts: list[Verdict]) -> None:
     """The first run was in another process, with another hash seed."""
     for verdict in verdicts[::20]:
