@@ -134,17 +134,26 @@ class AtomicLoops:
         while not self._drained.is_set():
             async with world.client() as client:
                 task = asyncio.ensure_future(work(client))
-                until = world.now() + world.random.uniform(*LIFE_S)
-                while not (task.done() or self._drained.is_set()):
-                    await asyncio.wait([task], timeout=POLL_S)
-                    if world.now() >= until and not world.stopping.is_set():
-                        self.deaths += 1
-                        break
-                task.cancel()
+                try:
+                    await self._live(task)
+                finally:
+                    task.cancel()
+                    # Not ``await task``: whoever ends the run must not be taken for its end.
+                    await asyncio.wait([task])
                 with suppress(asyncio.CancelledError, RaftlogError):
-                    await task
+                    task.result()
             if not self._drained.is_set():
                 await asyncio.sleep(0.1)
+
+    async def _live(self, task: "asyncio.Future[None]") -> None:
+        """Wait until a worker ends, or its life is over."""
+        world = self._world
+        until = world.now() + world.random.uniform(*LIFE_S)
+        while not (task.done() or self._drained.is_set()):
+            await asyncio.wait([task], timeout=POLL_S)
+            if world.now() >= until and not world.stopping.is_set():
+                self.deaths += 1
+                return
 
     async def _stream(self, client: Client) -> None:
         sharing = Sharing(assignor=self._assignor, hand_over=HAND_OVER_S)
