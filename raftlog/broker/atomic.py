@@ -106,10 +106,11 @@ class AtomicTransactions:
             told.append(before)
         if refusals:
             raise refusals[0]
+        is_known = any(told)
         for (number, _), batch, before in zip(head.parts, batches, told, strict=True):
             if before is not None and before.hidden_id:
                 raise BadBatch(f"sequence {batch.sequence} was hidden at first")
-            if before is None and any(told) and self._state.queues.get(number) is not None:
+            if before is None and is_known and self._state.queues.get(number) is not None:
                 raise BadBatch("some of the transaction's batches were stored before, not all")
         return told
 
