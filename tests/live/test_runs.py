@@ -85,12 +85,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
 @pytest.mark.parametrize(
     ("faults", "mutant", "seen"),
     [
-        pytest.param(
-            *("promise-ack", "ack before fsync (NATS 7564, DLedger)", ""),
-            # It was seen each time before atomic transactions joined the workloads. Now a run
-            # may end without an anomaly, or not within the test's time: to be found out why.
-            marks=pytest.mark.xfail(strict=False, reason="not seen in every run"),
-        ),
+        ("promise-ack", "ack before fsync (NATS 7564, DLedger)", ""),
         ("promise-vote", "vote not persisted before the reply (PySyncObj)", "lead"),
         ("transfer,restart", "group offset not fenced", "group_offsets"),
         ("transfer,restart", "old lease handle acknowledges", "work_done"),
