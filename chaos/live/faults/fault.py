@@ -18,6 +18,7 @@ from chaos.check.client_history import Event
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
+from raftlog.server.observation import ClusterView, NodeView
 
 WELL_S: Final = 60.0
 """For a cluster that nothing is wrong with any more to be whole again."""
@@ -111,5 +112,10 @@ async def mark_loss(world: World, event: Event, node: NodeId, *, kills: bool) ->
     event.target = event.target or node
     if leader is not None and leader.node == node:
         event.lost_term = leader.term
-        event.beside = event.beside or bool(world.cluster.view.missing)
+        event.beside = event.beside or not _has_all(world.cluster.view, leader)
         event.kills = kills
+
+
+def _has_all(view: ClusterView, leader: NodeView) -> bool:
+    """Whether every node is there and follows: one that was just started has yet to catch up."""
+    return not view.missing and all(each.leader == leader.node for each in view.nodes)
