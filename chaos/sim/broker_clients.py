@@ -79,6 +79,12 @@ class BrokerClients:
         for other in self._others:
             other.heal()
 
+    def calm(self) -> None:
+        """Do little from now on."""
+        self._world.calm()
+        for other in self._others:
+            other.world.calm()
+
     def stop(self) -> None:
         """Send nothing new; what is under way is settled, and groups read to the end."""
         self._world.stopped = True

@@ -18,6 +18,10 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
 
 
+CALM_PACE: Final = 0.1
+"""What clients do while time is to pass after the faults, of what they did before."""
+
+
 class ClientWorld:
     """Everything that a client needs but its own state."""
 
@@ -39,6 +43,8 @@ class ClientWorld:
         """As somebody was told last."""
         self.calls_config = config.calls
         self.healed = False
+        self.pace = 1.0
+        """How often things are done, of what was drawn."""
         self.stopped = False
         """Whether nobody sends anything new."""
         self.members_stopped = False
@@ -62,6 +68,10 @@ class ClientWorld:
         """From now on no request is lost or late; what is under way stays so."""
         self.healed = True
         self.calls_config = CallsConfig()
+
+    def calm(self) -> None:
+        """From now on little is done: time is to pass."""
+        self.pace = CALM_PACE
 
     def value(self, owner: str) -> bytes:
         """Return a value that nobody has sent, and note that it is sent now."""
@@ -88,7 +98,8 @@ class ClientWorld:
                 act()
                 self.every(per_second, act)
 
-        self.queue.after(int(self.random.expovariate(per_second) * SECOND_NS), again)
+        delay_s = self.random.expovariate(per_second * self.pace)
+        self.queue.after(int(delay_s * SECOND_NS), again)
 
     def soon(self, act: Callable[[], None]) -> None:
         """Act after a short while, as clients do that try again."""

@@ -8,7 +8,7 @@ from chaos.sim.events import stream
 
 TOPICS: Final = ("halves", "brief")
 """The second one is deleted now and then."""
-SHARE: Final = 0.4
+SHARE: Final = 0.3
 """Topic stores with half messages."""
 
 

@@ -9,7 +9,7 @@ from chaos.sim.events import stream
 from raftlog.wire.schema import leases
 
 TOPIC: Final = "jobs"
-SHARE: Final = 0.5
+SHARE: Final = 0.35
 """Topic stores with such groups."""
 POISON: Final = (
     *(leases.POISON_POLICY_DEAD_LETTER, leases.POISON_POLICY_DEAD_LETTER),

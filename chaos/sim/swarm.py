@@ -45,7 +45,7 @@ CONSUMED_SHARE: Final = 0.6
 """Topic stores that forget what was consumed, of those with groups and a bound."""
 IDS_SHARE: Final = 0.5
 """Topic stores whose records may have business ids."""
-ATOMIC_SHARE: Final = 0.4
+ATOMIC_SHARE: Final = 0.3
 """Topic stores with a group that reads, processes and writes in transactions."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
@@ -345,8 +345,8 @@ def _draw_broker(random: Random, later: Random, quiet: int) -> BrokerConfig | No
             late=random.choice((0.02, 0.15)) if bad else 0.0,
         ),
         value_bytes_max=random.choice((10, 100, 1_000)),
-        plain_per_s=random.choice((0, 2, 5)) / quiet,
-        idempotent_per_s=random.choice((2, 6, 15)) / quiet,
+        plain_per_s=random.choice((0, 1, 3)) / quiet,
+        idempotent_per_s=random.choice((1, 4, 10)) / quiet,
         producers=random.randint(1, 3),
         in_flight_max=random.choice((1, 3, 64)),
         crashes_per_s=random.choice((0, 0.1)),

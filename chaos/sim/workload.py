@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 
 from chaos.check.violation import Violation
+from chaos.sim.client_world import CALM_PACE
 from chaos.sim.events import SECOND_NS, EventQueue
 from chaos.sim.machine import Stored
 from chaos.sim.observer import Observer
@@ -42,6 +43,7 @@ class Clients:
         self._believed: NodeId = nodes[0]
         self._count = 0
         self._stopped = False
+        self._pace = 1.0
 
     def start(self) -> None:
         """Begin to append and to read."""
@@ -51,6 +53,10 @@ class Clients:
     def heal(self) -> None:
         """The faults are over."""
         self._healed = True
+
+    def calm(self) -> None:
+        """Do little from now on."""
+        self._pace = CALM_PACE
 
     def stop(self) -> None:
         """Send nothing more."""
@@ -69,7 +75,8 @@ class Clients:
                 act()
                 self._later(per_second, act)
 
-        self._queue.after(int(self._random.expovariate(per_second) * SECOND_NS), again)
+        delay_s = self._random.expovariate(per_second * self._pace)
+        self._queue.after(int(delay_s * SECOND_NS), again)
 
     def _append(self) -> None:
         for _ in range(self._random.choice((1, 1, 1, 2, 5))):
