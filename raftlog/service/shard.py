@@ -152,7 +152,7 @@ class BrokerShard:
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),
-            groups=GroupService(replica, machine, sessions, unread, scheduler.wall_ms),
+            groups=GroupService(replica, machine, sessions, unread, replica.clock.now_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             leases=LeaseService(replica, machine),
