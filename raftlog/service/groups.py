@@ -197,7 +197,7 @@ class GroupService:
             if group is None:
                 reply(GroupNotFound(f"there is no consumer group {name!r}"))
                 return
-            state, now_ms = self._state(group), self._now_ms()
+            state, now_ms = state_of(self._machine, group), self._now_ms()
 
             def found(times: Mapping[Wanted, int]) -> None:
                 reply(Described(msgspec.structs.replace(state, unread_ms=times), now_ms))
@@ -223,7 +223,7 @@ class GroupService:
             for group in groups[:count]:
                 if page and looked_at > PAGE_QUEUES_MAX:
                     break
-                page.append(self._state(group))
+                page.append(state_of(self._machine, group))
                 looked_at += len(page[-1].queues)
             oldest = [self._unread.oldest(state.behind) for state in page]
             more, now_ms = len(page) < len(groups), self._now_ms()
@@ -242,28 +242,30 @@ class GroupService:
     def _now_ms(self) -> int:
         return max(self._log_time_ms(), self._machine.log_time_ms)
 
-    def _state(self, group: Group) -> GroupState:
-        claims = dict(self._machine.claims.of_group(group.name))
-        owners, shares = group.owners, self._machine.groups.shares.of_group(group.name)
-        members = tuple(member for _, member in sorted(group.members.items()))
-        read = set(group.queues)
-        rows = []
-        for number in sorted(claims.keys() | owners.keys() | read):
-            queue = self._machine.queues.get(number)
-            if queue is None:  # its topic was deleted
-                continue
-            claim = claims.get(number)
-            rows.append(
-                GroupQueue(
-                    number,
-                    queue.topic,
-                    queue.place,
-                    owners.get(number, ""),
-                    None if claim is None else claim.committed,
-                    queue.start_offset,
-                    queue.end_offset,
-                    shares[number].heir if number in shares else "",
-                    number in read,
-                )
+
+def state_of(machine: BrokerMachine, group: Group) -> GroupState:
+    """Return how a group is now; its age is left out."""
+    claims = dict(machine.claims.of_group(group.name))
+    owners, shares = group.owners, machine.groups.shares.of_group(group.name)
+    members = tuple(member for _, member in sorted(group.members.items()))
+    read = set(group.queues)
+    rows = []
+    for number in sorted(claims.keys() | owners.keys() | read):
+        queue = machine.queues.get(number)
+        if queue is None:  # its topic was deleted
+            continue
+        claim = claims.get(number)
+        rows.append(
+            GroupQueue(
+                number,
+                queue.topic,
+                queue.place,
+                owners.get(number, ""),
+                None if claim is None else claim.committed,
+                queue.start_offset,
+                queue.end_offset,
+                shares[number].heir if number in shares else "",
+                number in read,
             )
-        return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))
+        )
+    return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))
