@@ -117,7 +117,8 @@ def subscribe(
 ) -> None:
     """Change what a group reads: its topics and its filter, for all members.
 
-    Running consumers take it over. One that is started with another subscription is refused.
+    Running consumers take it over. One that is started with another subscription is refused,
+    also when the others have gone.
     """
 
     async def use(client: "Client") -> int:
@@ -254,6 +255,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
             "tags": group.subscription.tags,
             "version": group.subscription.version,
             "assignor": group.subscription.assignor,
+            "by_hand": group.subscription.by_hand,
         },
         "members": [
             {
@@ -322,7 +324,8 @@ def _show(group: "GroupInfo") -> None:
     )
     found = group.subscription
     wanted = record_filter(found.tags, found.filter)
-    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}")
+    by_hand = ", said by hand" if found.by_hand else ""
+    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}{by_hand}")
     if found.assignor != RANGE:
         typer.echo(f"shares its queues out: {found.assignor}")
     for each in group.members:

@@ -73,13 +73,17 @@ class GroupQueue(msgspec.Struct, frozen=True):
 
 
 class GroupSubscription(msgspec.Struct, frozen=True):
-    """What a group reads, and how it is shared out; ``version`` is raised by every change."""
+    """What a group reads, and how it is shared out; ``version`` is raised by every change.
+
+    ``by_hand``: ``Groups.subscribe`` said so, and it stays; else it goes with the last member.
+    """
 
     topics: tuple[str, ...]
     filter: str
     tags: tuple[str, ...]
     version: int
     assignor: str = "range"
+    by_hand: bool = False
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
@@ -184,6 +188,7 @@ class Groups:
                 tuple(answer.subscription.filter.tags),
                 answer.subscription.version,
                 answer.subscription.assignor,
+                answer.subscription.by_hand,
             ),
         )
 
@@ -202,7 +207,8 @@ class Groups:
 
         Running consumers take it over: they begin a generation and go on from what is
         committed. What the group has passed over with the old filter stays passed over:
-        ``seek`` goes back. Asking again for the same is harmless.
+        ``seek`` goes back. It stays when the members have gone, until it is changed by this
+        method again. Asking again for the same is harmless.
 
         Args:
             name: The group.

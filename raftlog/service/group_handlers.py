@@ -74,6 +74,7 @@ def _subscription(found: Subscription) -> groups.Subscription:
         filter=client.RecordFilter(tags=found.wanted.tags, condition=found.wanted.condition),
         version=found.version,
         assignor=found.assignor,
+        by_hand=found.by_hand,
     )
 
 

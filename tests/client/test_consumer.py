@@ -696,4 +696,4 @@ async def test_running_consumers_take_over_another_subscription() -> None:
                 while (await anext(consumer)).value != b"p":
                     pass
         described = (await client.groups.describe("billing")).subscription
-        assert described == GroupSubscription(("orders", "other"), "", ("even",), 2)
+        assert described == GroupSubscription(("orders", "other"), "", ("even",), 2, by_hand=True)

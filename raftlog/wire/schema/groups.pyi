@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JoinGroup(_message.Message):
-    """with the subscription that the group has; its first member sets it"""
+    """With the subscription that the group has. Who comes first to a group without members sets it,
+    unless SetSubscription has.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -79,9 +81,12 @@ class Subscription(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ASSIGNOR_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """raised by every change"""
     assignor: _builtins.str
+    by_hand: _builtins.bool
+    """SetSubscription said so: it stays. Else it goes with the last member"""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -93,10 +98,11 @@ class Subscription(_message.Message):
         filter: _client_pb2.RecordFilter | None = ...,
         version: _builtins.int = ...,
         assignor: _builtins.str = ...,
+        by_hand: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "filter", b"filter", "topics", b"topics", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "by_hand", b"by_hand", "filter", b"filter", "topics", b"topics", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
