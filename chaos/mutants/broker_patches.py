@@ -186,8 +186,8 @@ BROKER_MUTANTS: Final = (
         "raftlog.broker.groups",
         (
             (
-                "        if before is None:\n            self.begin_generation(group)\n",
-                "        if before is None:\n            pass\n",
+                "        elif before is None:\n            self.begin_generation(group)\n",
+                "        elif before is None:\n            pass\n",
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Bugs of what groups read, as patches of the source: subscriptions and filters."""
+"""Bugs of what groups read, as patches of the source: subscriptions, filters, and their lag."""
 
 from typing import Final
 
@@ -8,6 +8,8 @@ _GROUPS: Final = "raftlog.broker.groups"
 _GROUP_TESTS: Final = ("tests/broker/test_groups.py",)
 _SHARES: Final = "raftlog.broker.shares"
 _SHARE_TESTS: Final = ("tests/broker/test_shares.py",)
+_UNREAD: Final = "raftlog.service.unread"
+_UNREAD_TESTS: Final = ("tests/service/test_unread.py",)
 _FILTERING: Final = "raftlog.service.filtering"
 _FILTERING_TESTS: Final = ("tests/service/test_filtering.py",)
 
@@ -15,16 +17,40 @@ GROUP_MUTANTS: Final = (
     Mutant(
         "member with another subscription let in",
         _GROUPS,
-        (("            _check_same(group, subscription)\n", "            pass\n"),),
+        (("    elif not _is_alone(group, command):\n", "    elif not group:\n"),),
         tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "subscription of members that have gone stands in the way of all others",
+        _GROUPS,
+        (("    if not group.members:\n        return True\n", ""),),
+        tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "what was said by hand goes with the last member",
+        _GROUPS,
+        (("    if known.by_hand:\n        hint", "    if not known:\n        hint"),),
+        tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "late copy of a static member's join undoes its subscription",
+        _GROUPS,
+        ((" and before.life < command.life\n", "\n"),),
+        tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "member that comes back never hears of what was changed by hand",
+        "raftlog.client.membership",
+        (("                if subscription is None:\n", "                if subscription:\n"),),
+        tests=("tests/client/test_subscriptions.py",),
     ),
     Mutant(
         "subscription changed without a new generation",
         _GROUPS,
         (
             (
-                "            self._subscribe(group)\n            self.begin_generation(group)\n",
-                "            self._subscribe(group)\n",
+                "        self._subscribe(group)\n        self.begin_generation(group)\n",
+                "        self._subscribe(group)\n",
             ),
         ),
         tests=_GROUP_TESTS,
@@ -71,6 +97,40 @@ GROUP_MUTANTS: Final = (
         _GROUPS,
         (("member is not None and member.life == command.life:", "member is not None:"),),
         tests=_SHARE_TESTS,
+    ),
+    Mutant(
+        "lag as old as the newest unread record",
+        _UNREAD,
+        (("postings[postings.find(record[1])]", "postings[-1]"),),
+        tests=_UNREAD_TESTS,
+    ),
+    Mutant(
+        "oldest unread record looked for in the newest range",
+        _UNREAD,
+        (("            if rank < least:\n", "            if not found or rank > least:\n"),),
+        tests=_UNREAD_TESTS,
+    ),
+    Mutant(
+        "lag of what a group reads no more",
+        "raftlog.service.groups",
+        (
+            (
+                "self.end_offset - self.first_unread if self.is_read else 0",
+                "self.end_offset - self.first_unread",
+            ),
+        ),
+        tests=("tests/service/test_groups.py",),
+    ),
+    Mutant(
+        "queue that nobody has claimed is no lag",
+        "raftlog.service.groups",
+        (
+            (
+                "sorted(claims.keys() | owners.keys() | read)",
+                "sorted(claims.keys() | owners.keys())",
+            ),
+        ),
+        tests=("tests/service/test_groups.py",),
     ),
     Mutant(
         "not unknown is true",

@@ -18,6 +18,7 @@ from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.queue_patches import QUEUE_MUTANTS
+from chaos.mutants.search_patches import SEARCH_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
@@ -297,6 +298,7 @@ MUTANTS: Final = (
     *QUEUE_MUTANTS,
     *INSTALL_MUTANTS,
     *GROUP_MUTANTS,
+    *SEARCH_MUTANTS,
     *HIDDEN_MUTANTS,
     *ATOMIC_MUTANTS,
     *HALF_MUTANTS,

@@ -25,7 +25,7 @@ class UnknownMember(Refused):
 
 
 class SubscriptionConflict(Refused):
-    """The group reads something else, or shares it out otherwise. The text shows both."""
+    """The group reads something else, or shares it out otherwise. The text shows both, and why."""
 
     code = "subscription_conflict"
     hint = "read what the group reads, or change that for all: raftlog group subscribe"

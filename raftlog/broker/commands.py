@@ -29,16 +29,17 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
-FEATURE_LEVEL: Final = 2
+FEATURE_LEVEL: Final = 3
 """The highest feature level that this binary can apply (and the one it stamps).
 
 2: who finished a leased message is remembered, who gave it back outlives the next lease,
 and transactions are committed as one command.
+3: what a group reads goes with its last member, unless it was said by hand.
 """
-BROKER_LEVEL_MIN: Final = 2
+BROKER_LEVEL_MIN: Final = 3
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
-else: to apply it as if it were 2 is to differ from a peer that did not. Raw commands mean the
-same in all of them, so ``decode`` reads every level."""
+else, and with 2 a join: to apply it as if it were 3 is to differ from a peer that did not. Raw
+commands mean the same in all of them, so ``decode`` reads every level."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size

@@ -45,7 +45,8 @@ class JoinGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
 class SetSubscription(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """Change what a group reads, for all its members. Outcome: ``SubscriptionSet``.
 
-    Harmless when it is asked again: what the group reads already changes nothing.
+    Harmless when it is asked again. What the group reads already begins no version: it is only
+    noted that it is to stay.
     """
 
     group: Name
@@ -86,12 +87,15 @@ class Subscription(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_
         topics: In the order of names. One may have been deleted meanwhile, and may come back.
         wanted: Which of their records.
         version: Raised by every change; 0: nobody has said yet what the group reads.
+        assignor: How its queues are shared out.
+        by_hand: ``SetSubscription`` has said so: it stays. Else it goes with the last member.
     """
 
     topics: tuple[str, ...] = ()
     wanted: RecordFilter = EVERYTHING
     version: int = 0
     assignor: str = RANGE
+    by_hand: bool = False
 
     def __str__(self) -> str:
         """Show it to people."""

@@ -1,8 +1,15 @@
 """Consumer groups, stream style: who is a member, and who reads which queue.
 
 A group has one *subscription*: topics and a filter, with a version. Its first member sets
-it; a member with another one is refused, and ``SetSubscription`` alone changes it. So no
-two members of a group ever disagree about what it reads.
+it; a member with another one is refused. So no two members of a group ever disagree about what
+it reads. It is changed for all of them by ``SetSubscription``, and stays then; one that a member
+has set goes with the last member: who comes first to a group without members sets another::
+
+    a (orders) joins    a expires     b (payments) joins    b leaves     c (orders) joins
+    version 1, orders ..............> version 2, payments ............> version 3, orders
+                                      ^ SetSubscription instead of b: c would be refused
+
+Offsets stay whatever the group reads.
 
 Every change of members, queues or subscription begins a *generation* with a new assignment,
 made in apply (``assignment``, ``shares``).
@@ -10,7 +17,7 @@ made in apply (``assignment``, ``shares``).
 A *static* member has a fixed name, and each process that runs as it a *life*: a number that is
 higher than those of the processes before it. The newest one takes the member over, with all
 its queues and without a generation; the others are fenced.
- Heartbeats are not state: the leader's service counts them and
+Heartbeats are not state: the leader's service counts them and
 proposes ``LeaveGroup`` for a member that has been silent (ruling 25).
 """
 
@@ -261,7 +268,8 @@ class Groups:
 
         Raises:
             TopicNotFound: It subscribes to a topic that does not exist.
-            SubscriptionConflict: The group reads something else, or shares it out otherwise.
+            SubscriptionConflict: It has members that read something else, or share it out
+                otherwise; or it was said by hand what it reads.
             Fenced: A later process runs as this member.
             LimitReached: Too many groups, members or queues.
         """
@@ -270,11 +278,14 @@ class Groups:
         before = None if group is None else group.members.get(command.member)
         if before is not None:
             _check_life(before, command.life)
+        another = None
         if group is not None:
-            _check_same(group, subscription)
+            another = _another(group, command, subscription)
+            subscription = another or group.subscription
         if before is None:
             self._check_room(command.group, group)
-            self._check_shares(group, subscription if group is None else group.subscription)
+        if before is None or another is not None:
+            self._check_shares(group, subscription)
         if group is None:
             first = msgspec.structs.replace(subscription, assignor=command.assignor or RANGE)
             row = GroupRow(command.group, self.last_deleted, first)
@@ -287,7 +298,9 @@ class Groups:
         if before != member:
             self.members.put((group.name, member.id), member)
             group.put(member)
-        if before is None:
+        if another is not None:
+            self._read(group, another)
+        elif before is None:
             self.begin_generation(group)
         elif before.life != member.life:  # whoever waits as the process before learns of it
             self._regrouped.add(group.name)
@@ -305,18 +318,18 @@ class Groups:
         known = group.subscription
         assignor = command.assignor or known.assignor
         wanted = self._subscription(command.topics, command.wanted, known.version + 1, assignor)
-        if _reads(wanted) != _reads(known):
+        if _reads(wanted) == _reads(known):
+            if not known.by_hand:
+                self.table.touch(group.name)
+                group.subscription = msgspec.structs.replace(known, by_hand=True)
+        else:
             if command.version not in (0, known.version):
                 raise SubscriptionConflict(
                     f"group {group.name!r} is at version {known.version} of its subscription, "
                     f"not {command.version}; it reads {known}"
                 )
             self._check_shares(group, wanted)
-            self._unsubscribe(group)
-            self.table.touch(group.name)
-            group.subscription = wanted
-            self._subscribe(group)
-            self.begin_generation(group)
+            self._read(group, msgspec.structs.replace(wanted, by_hand=True))
         return SubscriptionSet(group.subscription.version, group.generation)
 
     def leave(self, command: LeaveGroup) -> GroupLeft:
@@ -416,6 +429,14 @@ class Groups:
         names = tuple(sorted(self._topics.find(name).name for name in topics))
         return Subscription(names, wanted, version, assignor)
 
+    def _read(self, group: Group, wanted: Subscription) -> None:
+        """Let a group read something else, from a new generation on."""
+        self._unsubscribe(group)
+        self.table.touch(group.name)
+        group.subscription = wanted
+        self._subscribe(group)
+        self.begin_generation(group)
+
     def _subscribe(self, group: Group) -> None:
         for topic in group.subscription.topics:
             self._subscribed.setdefault(topic, set()).add(group.name)
@@ -428,14 +449,35 @@ class Groups:
                 del self._subscribed[topic]
 
 
-def _check_same(group: Group, asked: Subscription) -> None:
+def _another(group: Group, command: JoinGroup, asked: Subscription) -> Subscription | None:
+    """Return what the group is to read instead of what it does; None: it reads just that.
+
+    Raises:
+        SubscriptionConflict: It is not for this member to say.
+    """
     known = group.subscription
     assignor = asked.assignor or known.assignor
-    if _reads(msgspec.structs.replace(asked, assignor=assignor)) != _reads(known):
-        raise SubscriptionConflict(
-            f"group {group.name!r} reads {known}, version {known.version}; this member wants "
-            f"{asked}"
-        )
+    wanted = msgspec.structs.replace(asked, version=known.version + 1, assignor=assignor)
+    if _reads(wanted) == _reads(known):
+        return None
+    if known.by_hand:
+        hint = "that was said by hand, and stays until it is changed by hand"
+    elif not _is_alone(group, command):
+        hint = "that stays while a member is left"
+    else:
+        return wanted
+    raise SubscriptionConflict(
+        f"group {group.name!r} reads {known}, version {known.version}; this member wants {asked}: "
+        f"{hint}"
+    )
+
+
+def _is_alone(group: Group, command: JoinGroup) -> bool:
+    """Whether nobody else is there: a static member's next life is not somebody else."""
+    if not group.members:
+        return True
+    before = group.members.get(command.member)
+    return before is not None and len(group.members) == 1 and before.life < command.life
 
 
 def _reads(subscription: Subscription) -> tuple[tuple[str, ...], RecordFilter, str]:

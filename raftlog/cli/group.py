@@ -25,7 +25,7 @@ from raftlog.wire.filters import record_filter
 if TYPE_CHECKING:
     from raftlog.cli.positions import Position
     from raftlog.client.client import Client
-    from raftlog.client.groups import GroupInfo, GroupSummary
+    from raftlog.client.groups import GroupInfo, GroupQueue, GroupSummary
 
 app = typer.Typer(help="Consumer groups: lag, members, positions.", no_args_is_help=True)
 
@@ -39,7 +39,10 @@ def list_groups(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show all groups: members, and records that they have not done yet."""
+    """Show all groups: members, and records that they have not done yet.
+
+    The lag is in records, and as the age of the oldest one.
+    """
 
     async def use(client: "Client") -> "list[GroupSummary]":
         return await client.groups.list()
@@ -53,13 +56,22 @@ def list_groups(
                     "generation": each.generation,
                     "members": each.members,
                     "lag": each.lag,
+                    "lag_ms": each.lag_time // timedelta(milliseconds=1),
                 }
                 for each in groups
             ]
         )
     elif groups:
-        rows = [(each.name, each.members, f"{each.lag:,}", each.generation) for each in groups]
-        print_table(("group", "members", "lag", "generation"), rows)
+        print_table(
+            ("group", "members", "lag", "age", "generation"),
+            [
+                (
+                    *(each.name, each.members, f"{each.lag:,}"),
+                    *(show_elapsed(each.lag_time) if each.lag else None, each.generation),
+                )
+                for each in groups
+            ],
+        )
     else:
         say("there are no groups yet; one begins with its first consumer: raftlog sub --group")
 
@@ -105,7 +117,8 @@ def subscribe(
 ) -> None:
     """Change what a group reads: its topics and its filter, for all members.
 
-    Running consumers take it over. One that is started with another subscription is refused.
+    Running consumers take it over. One that is started with another subscription is refused,
+    also when the others have gone.
     """
 
     async def use(client: "Client") -> int:
@@ -242,6 +255,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
             "tags": group.subscription.tags,
             "version": group.subscription.version,
             "assignor": group.subscription.assignor,
+            "by_hand": group.subscription.by_hand,
         },
         "members": [
             {
@@ -264,6 +278,7 @@ def description_data(group: "GroupInfo") -> dict[str, object]:
                 "end": each.end_offset,
                 "lag": each.lag,
                 "lag_ms": each.lag_time // timedelta(milliseconds=1),
+                "read": each.is_read,
             }
             for each in group.queues
         ],
@@ -301,7 +316,7 @@ def _show(group: "GroupInfo") -> None:
             (
                 *(q.topic, q.queue, q.committed, q.start_offset, q.end_offset, f"{q.lag:,}"),
                 show_elapsed(q.lag_time) if q.lag else None,
-                q.owner if q.heir is None else f"{q.owner} (then {q.heir})",
+                _owner(q),
             )
             for q in group.queues
         ],
@@ -309,7 +324,8 @@ def _show(group: "GroupInfo") -> None:
     )
     found = group.subscription
     wanted = record_filter(found.tags, found.filter)
-    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}")
+    by_hand = ", said by hand" if found.by_hand else ""
+    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}{by_hand}")
     if found.assignor != RANGE:
         typer.echo(f"shares its queues out: {found.assignor}")
     for each in group.members:
@@ -317,3 +333,9 @@ def _show(group: "GroupInfo") -> None:
         typer.echo(f"member {each.member}{named}{', static' if each.is_static else ''}")
     if not group.members:
         typer.echo("no members: nobody reads for it now")
+
+
+def _owner(queue: "GroupQueue") -> str | None:
+    if not queue.is_read:
+        return "(not read any more)"
+    return queue.owner if queue.heir is None else f"{queue.owner} (then {queue.heir})"

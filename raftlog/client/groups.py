@@ -20,12 +20,16 @@ SeekTo = Literal["earliest", "latest"] | int | datetime | timedelta
 
 
 class GroupSummary(msgspec.Struct, frozen=True):
-    """A group in a list: its members, and how many records it is behind."""
+    """A group in a list: its members, how many records it is behind, and since when.
+
+    ``lag_time`` is how long the oldest of these records could have been read, as in ``GroupInfo``.
+    """
 
     name: str
     generation: int
     members: int
     lag: int
+    lag_time: timedelta = timedelta(0)
 
 
 class GroupMember(msgspec.Struct, frozen=True):
@@ -45,6 +49,7 @@ class GroupQueue(msgspec.Struct, frozen=True):
     """A queue of a group: who reads it, and how far. ``committed`` is None if nothing was.
 
     ``heir`` is the member that gets it once its owner has finished (cooperative groups).
+    ``is_read`` is False if the group reads its topic no more: it keeps its offset, and has no lag.
     """
 
     topic: str
@@ -54,24 +59,31 @@ class GroupQueue(msgspec.Struct, frozen=True):
     start_offset: int
     end_offset: int
     lag_time: timedelta = timedelta(0)
-    """How long the oldest of the records that it is behind has been there."""
+    """How long the oldest of the records that it is behind could have been read."""
     heir: str | None = None
+    is_read: bool = True
 
     @property
     def lag(self) -> int:
         """Records that are behind the committed offset (or the start) and can be read."""
+        if not self.is_read:
+            return 0
         done = self.start_offset if self.committed is None else self.committed
         return max(0, self.end_offset - max(done, self.start_offset))
 
 
 class GroupSubscription(msgspec.Struct, frozen=True):
-    """What a group reads, and how it is shared out; ``version`` is raised by every change."""
+    """What a group reads, and how it is shared out; ``version`` is raised by every change.
+
+    ``by_hand``: ``Groups.subscribe`` said so, and it stays; else it goes with the last member.
+    """
 
     topics: tuple[str, ...]
     filter: str
     tags: tuple[str, ...]
     version: int
     assignor: str = "range"
+    by_hand: bool = False
 
 
 class GroupInfo(msgspec.Struct, frozen=True):
@@ -90,7 +102,11 @@ class GroupInfo(msgspec.Struct, frozen=True):
 
     @property
     def lag_time(self) -> timedelta:
-        """How long the oldest record that it is behind has been there."""
+        """How long the oldest record that it is behind could have been read: log time, to the ms.
+
+        Zero if nothing is behind. What was delayed, or in a transaction, counts from when it
+        became visible.
+        """
         return max((queue.lag_time for queue in self.queues), default=timedelta(0))
 
 
@@ -119,7 +135,10 @@ class Groups:
                 timeout_s=timeout_s,
             )
             for group in answer.groups:
-                yield GroupSummary(group.group, group.generation, group.members, group.lag)
+                yield GroupSummary(
+                    *(group.group, group.generation, group.members, group.lag),
+                    _age(group.unread_ms, answer.now_ms),
+                )
             if not answer.more or not answer.groups:
                 return
             after = answer.groups[-1].group
@@ -159,6 +178,7 @@ class Groups:
                     queue.end_offset,
                     _age(queue.unread_ms, answer.now_ms),
                     queue.heir or None,
+                    not queue.unsubscribed,
                 )
                 for queue in answer.queues
             ),
@@ -168,6 +188,7 @@ class Groups:
                 tuple(answer.subscription.filter.tags),
                 answer.subscription.version,
                 answer.subscription.assignor,
+                answer.subscription.by_hand,
             ),
         )
 
@@ -186,7 +207,8 @@ class Groups:
 
         Running consumers take it over: they begin a generation and go on from what is
         committed. What the group has passed over with the old filter stays passed over:
-        ``seek`` goes back. Asking again for the same is harmless.
+        ``seek`` goes back. It stays when the members have gone, until it is changed by this
+        method again. Asking again for the same is harmless.
 
         Args:
             name: The group.

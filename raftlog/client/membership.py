@@ -15,6 +15,7 @@ from raftlog.base.errors import (
     PeerRefused,
     RaftlogError,
     Refused,
+    SubscriptionConflict,
     UnknownMember,
 )
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
@@ -58,6 +59,8 @@ class Membership:
         self._subscription = subscription
         self._asked = (subscription.topics, subscription.wanted)
         """With what it joins: a change of the group's subscription is taken over."""
+        self._version = 0
+        """Which one of the group's that was; 0: it is this member's own wish."""
         self._assignor = subscription.assignor
         self._on_assignment = on_assignment
         self._on_trouble = on_trouble
@@ -84,7 +87,7 @@ class Membership:
             except (UnknownMember, GroupNotFound) as error:
                 self._on_trouble(error)
                 self.rejoins += 1
-                assignment = await self._join()
+                assignment = await self._rejoin()
             except Fenced as error:  # a newer generation has begun: hear of it
                 if self._is_replaced:
                     raise
@@ -101,6 +104,7 @@ class Membership:
         if subscription.version:
             self._asked = (tuple(subscription.topics), wanted_of(subscription))
             self._assignor = subscription.assignor
+            self._version = subscription.version
 
     async def leave(self, timeout_s: float) -> None:
         """Leave, so that the others need not wait for the session to end.
@@ -115,6 +119,41 @@ class Membership:
             groups.GroupLeft,
             timeout_s=timeout_s,
         )
+
+    async def _rejoin(self) -> groups.GroupAssignment:
+        """Join after an expiry; what was changed by hand meanwhile is taken over, too.
+
+        Raises:
+            SubscriptionConflict: The others read something else because they want to.
+        """
+        while True:
+            try:
+                return await self._join()
+            except SubscriptionConflict:
+                subscription = await self._described()
+                if subscription is None:
+                    continue
+                if not (subscription.by_hand and subscription.version > self._version):
+                    raise
+                self._take_over(subscription)
+
+    async def _described(self) -> groups.Subscription | None:
+        """Return what the group reads now; None if there is no such group any more."""
+        request = groups.DescribeGroup(group=self._subscription.group)
+        while True:
+            try:
+                answer, _ = await self._asker.ask(
+                    Method.GROUP_DESCRIBE, request, groups.GroupDescription
+                )
+            except GroupNotFound:
+                return None
+            except (Refused, PeerRefused):
+                raise
+            except RaftlogError as error:
+                self._on_trouble(error)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            else:
+                return answer.subscription
 
     async def _join(self) -> groups.GroupAssignment:
         topics, wanted = self._asked

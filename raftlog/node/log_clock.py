@@ -54,25 +54,32 @@ class LogClock:
 
     def stamp(self, now_ns: int, own_wall_ms: int, voters: Collection[NodeId]) -> int:
         """Return the stamp for the next entry, in milliseconds since 1970."""
+        time_ns, self.is_disputed = self._next(now_ns, own_wall_ms, voters)
+        self._time_ns, self._at_ns = time_ns, now_ns
+        return time_ns // MS_NS
+
+    def now_ms(self, now_ns: int, own_wall_ms: int, voters: Collection[NodeId]) -> int:
+        """Return what ``stamp`` would, and leave no trace: somebody only looks."""
+        return self._next(now_ns, own_wall_ms, voters)[0] // MS_NS
+
+    def _next(self, now_ns: int, own_wall_ms: int, voters: Collection[NodeId]) -> tuple[int, bool]:
+        """Return log time at ``now_ns``, and whether it is disputed."""
         offsets = self._offsets(now_ns, own_wall_ms, voters)
         median = offsets[(len(offsets) - 1) // 2]
         passed = now_ns - self._at_ns
         time_ns = self._time_ns + passed
         ahead = median + now_ns - time_ns
         majority = len(voters) // 2 + 1
-        self.is_disputed = False
         if not self._time_ns:
-            time_ns += ahead  # nothing was timed by any clock yet: any beginning is right
-        elif ahead > STEP_NS:
-            if sum(abs(offset - median) <= STEP_NS for offset in offsets) >= majority:
-                time_ns += ahead
-            else:
-                self.is_disputed = True
-        elif len(offsets) >= majority:
+            # Nothing was timed by any clock yet: any beginning is right.
+            return time_ns + ahead, False
+        if ahead > STEP_NS:
+            agree = sum(abs(offset - median) <= STEP_NS for offset in offsets) >= majority
+            return (time_ns + ahead, False) if agree else (time_ns, True)
+        if len(offsets) >= majority:
             slack = passed // STEERING
             time_ns += max(-slack, min(slack, ahead))
-        self._time_ns, self._at_ns = time_ns, now_ns
-        return time_ns // MS_NS
+        return time_ns, False
 
     def _offsets(self, now_ns: int, own_wall_ms: int, voters: Collection[NodeId]) -> list[int]:
         """Return the known wall clocks of voters minus our monotonic one, in order."""

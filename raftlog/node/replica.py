@@ -120,7 +120,7 @@ class Replica:
         self.members = MembersSeen(self.core)
         self._outward = Outward(self.fail)
         self._outstanding = Outstanding(self._outward)
-        self._clock = ShardClock(
+        self.clock: Final = ShardClock(
             *(replica.node, world.scheduler, machine),
             *(lambda: self.core.membership, self._alarm),
         )
@@ -166,7 +166,7 @@ class Replica:
             *(self.core, Stepping(self._decide, self._perform), self._outstanding),
             *(self._outward, self._scheduler, self._options),
             is_writing=self._is_writing,
-            stamp=self._clock.stamp,
+            stamp=self.clock.stamp,
         )
 
     def _make_persister(self, world: World) -> Persister:
@@ -346,9 +346,9 @@ class Replica:
             return
         if type(message) is HeartbeatReply:
             self.disks.room.heard(sender.node, message.disk)
-            self._clock.heard(sender.node, message)
+            self.clock.heard(sender.node, message)
         elif type(message) is VoteReply:
-            self._clock.heard(sender.node, message)
+            self.clock.heard(sender.node, message)
         self._ticking.pass_quiet_time()
         self._step(Receive(sender, message))
 
@@ -431,7 +431,7 @@ class Replica:
             self._step(Applied(index))
         self._reads.applied(index)
         if not self._proposing.stamps:
-            self._clock.applied()
+            self.clock.applied()
         self._proposing.applied(index)
         for listener in self._applied_listeners:
             try:

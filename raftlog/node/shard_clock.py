@@ -54,11 +54,20 @@ class ShardClock:
 
     def stamp(self) -> int:
         """Return the log time of an entry that is made now, in milliseconds since 1970."""
-        membership = self._membership()
-        if membership is not self._counted:
-            self._counted = membership
-            self._voters = frozenset(voter.node for voter in membership.voters)
+        self._count()
         stamp = self._time.stamp(self._clock.now_ns(), self._clock.wall_ms(), self._voters)
         if self._time.is_disputed:
             self._sound(DISPUTED)
         return stamp
+
+    def now_ms(self) -> int:
+        """Return what an entry would be stamped with now; nothing is noted or sounded."""
+        self._count()
+        return self._time.now_ms(self._clock.now_ns(), self._clock.wall_ms(), self._voters)
+
+    def _count(self) -> None:
+        """Note whose clocks count."""
+        membership = self._membership()
+        if membership is not self._counted:
+            self._counted = membership
+            self._voters = frozenset(voter.node for voter in membership.voters)

@@ -20,7 +20,7 @@ from raftlog.broker.group_commands import (
 from raftlog.broker.shares import QueuesReleased
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.claims import ClaimService, Offsets
-from raftlog.service.groups import GroupService, GroupState, Page
+from raftlog.service.groups import Described, GroupService, Page
 from raftlog.service.heartbeats import Heartbeat, HeartbeatService
 from raftlog.service.ports import ClientRequest
 from raftlog.wire.filters import RecordFilter, record_filter
@@ -74,6 +74,7 @@ def _subscription(found: Subscription) -> groups.Subscription:
         filter=client.RecordFilter(tags=found.wanted.tags, condition=found.wanted.condition),
         version=found.version,
         assignor=found.assignor,
+        by_hand=found.by_hand,
     )
 
 
@@ -207,7 +208,8 @@ def _assignment(outcome: Assignment) -> groups.GroupAssignment:
     )
 
 
-def _description(state: GroupState) -> groups.GroupDescription:
+def _description(described: Described) -> groups.GroupDescription:
+    state = described.group
     return groups.GroupDescription(
         group=state.name,
         generation=state.generation,
@@ -231,11 +233,12 @@ def _description(state: GroupState) -> groups.GroupDescription:
                 start_offset=row.start_offset,
                 end_offset=row.end_offset,
                 heir=row.heir,
-                unread_ms=state.unread_ms.get(row.queue, 0),
+                unread_ms=state.unread_ms.get((row.queue, row.first_unread), 0),
+                unsubscribed=not row.is_read,
             )
             for row in state.queues
         ],
-        now_ms=state.now_ms,
+        now_ms=described.now_ms,
         subscription=_subscription(state.subscription),
     )
 
@@ -247,7 +250,8 @@ def _listed(page: Page) -> groups.GroupsListed:
             generation=state.generation,
             members=len(state.members),
             lag=state.lag,
+            unread_ms=state.behind_since_ms,
         )
         for state in page.groups
     )
-    return groups.GroupsListed(groups=rows, more=page.more or cut)
+    return groups.GroupsListed(groups=rows, more=page.more or cut, now_ms=page.now_ms)

@@ -1,12 +1,14 @@
 """Consumer groups: members come and go by commits; groups are looked at linearizably.
 
-A group's lag is told in records and as a time (``unread``): how long the oldest record that it
-has not committed has been there.
+A group's lag is told in records and as a time (``unread``): how long, in log time, the oldest
+record that it has not committed could have been read. What is hidden (delayed, half, or part of
+a transaction that is open) can't be read yet: it is no lag, and none that was built up meanwhile.
 
 That a member *lives* is no state (ruling 25): see ``sessions``.
 """
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Final
 
 import msgspec
@@ -27,9 +29,9 @@ from raftlog.broker.group_commands import (
 from raftlog.broker.groups import Group, Member
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.ports import ShardReplica
-from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.proposing import Reply, propose
 from raftlog.service.sessions import Sessions
-from raftlog.service.unread import UnreadTimes
+from raftlog.service.unread import UnreadTimes, Wanted
 from raftlog.wire.filters import RecordFilter
 
 PAGE_MAX: Final = 500
@@ -39,7 +41,7 @@ PAGE_QUEUES_MAX: Final = 10_000
 
 
 class GroupQueue(msgspec.Struct, frozen=True, gc=False):
-    """A queue of a group: assigned, or with a committed offset (else None)."""
+    """A queue of a group: one that it reads, or with a committed offset (else None)."""
 
     queue: int
     topic: str
@@ -50,6 +52,8 @@ class GroupQueue(msgspec.Struct, frozen=True, gc=False):
     end_offset: Offset
     heir: str = ""
     """Who gets it once the owner has released it."""
+    is_read: bool = True
+    """Whether the group reads its topic, still."""
 
     @property
     def first_unread(self) -> Offset:
@@ -58,8 +62,8 @@ class GroupQueue(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def lag(self) -> int:
-        """Records that are there to be read and were not committed as read."""
-        return self.end_offset - self.first_unread
+        """Records that are there to be read by the group and were not committed as read."""
+        return self.end_offset - self.first_unread if self.is_read else 0
 
 
 class GroupState(msgspec.Struct, frozen=True):
@@ -71,22 +75,38 @@ class GroupState(msgspec.Struct, frozen=True):
     members: tuple[Member, ...]
     """In the order of their ids, whichever replica answers."""
     queues: tuple[GroupQueue, ...]
-    unread_ms: Mapping[int, int] = {}
-    """For each queue with a lag, when its first unread record was stored."""
-    now_ms: int = 0
-    """What time it was, for those."""
+    unread_ms: Mapping[Wanted, int] = {}
+    """When first unread records could first be read: of each queue, or only of the oldest."""
 
     @property
     def lag(self) -> int:
         """Records that its queues have and that it has not read."""
         return sum(queue.lag for queue in self.queues)
 
+    @property
+    def behind(self) -> list[Wanted]:
+        """The first unread record of each queue that has one."""
+        return [(row.queue, row.first_unread) for row in self.queues if row.lag]
+
+    @property
+    def behind_since_ms(self) -> int:
+        """The oldest of ``unread_ms``; 0 if there is none."""
+        return min(self.unread_ms.values(), default=0)
+
+
+class Described(msgspec.Struct, frozen=True):
+    """A group, and what log time it was."""
+
+    group: GroupState
+    now_ms: int
+
 
 class Page(msgspec.Struct, frozen=True):
-    """Groups in the order of their names, and whether there are more."""
+    """Groups in the order of their names, whether there are more, and what log time it was."""
 
     groups: list[GroupState]
     more: bool
+    now_ms: int
 
 
 class GroupService:
@@ -98,13 +118,14 @@ class GroupService:
         machine: BrokerMachine,
         sessions: Sessions,
         unread: UnreadTimes,
-        wall_ms: Callable[[], int],
+        log_time_ms: Callable[[], int],
     ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
         self._sessions: Final = sessions
         self._unread: Final = unread
-        self._wall_ms: Final = wall_ms
+        self._log_time_ms: Final = log_time_ms
+        """What the leader would stamp an entry with now."""
 
     def join(
         self,
@@ -165,7 +186,7 @@ class GroupService:
         """Forget a group and its offsets; ``GroupInUse`` if it has members."""
         propose(self._replica, lambda: DeleteGroup(group), GroupDeleted, reply)
 
-    def describe(self, name: str, reply: Reply[GroupState]) -> None:
+    def describe(self, name: str, reply: Reply[Described]) -> None:
         """Tell a group's members, queues and lag; ``GroupNotFound`` if there is none."""
 
         def ready(error: RaftlogError | None) -> None:
@@ -176,14 +197,12 @@ class GroupService:
             if group is None:
                 reply(GroupNotFound(f"there is no consumer group {name!r}"))
                 return
-            state = self._state(group)
-            now_ms = max(self._wall_ms(), self._machine.log_time_ms)
+            state, now_ms = state_of(self._machine, group), self._now_ms()
 
-            def found(times: Mapping[int, int]) -> None:
-                reply(msgspec.structs.replace(state, unread_ms=times, now_ms=now_ms))
+            def found(times: Mapping[Wanted, int]) -> None:
+                reply(Described(msgspec.structs.replace(state, unread_ms=times), now_ms))
 
-            behind = ((row.queue, row.first_unread) for row in state.queues if row.lag)
-            self._unread.find(behind, found)
+            self._unread.find(state.behind, found)
 
         self._replica.read_index(ready)
 
@@ -194,39 +213,59 @@ class GroupService:
         """
         count = min(count_max or PAGE_MAX, PAGE_MAX)
 
-        def answer() -> Page:
+        def ready(error: RaftlogError | None) -> None:
+            if error is not None:
+                reply(error)
+                return
             page: list[GroupState] = []
             looked_at = 0
-            found = self._machine.groups.after(after, count + 1)
-            for group in found[:count]:
+            groups = self._machine.groups.after(after, count + 1)
+            for group in groups[:count]:
                 if page and looked_at > PAGE_QUEUES_MAX:
                     break
-                page.append(self._state(group))
+                page.append(state_of(self._machine, group))
                 looked_at += len(page[-1].queues)
-            return Page(page, len(page) < len(found))
+            oldest = [self._unread.oldest(state.behind) for state in page]
+            more, now_ms = len(page) < len(groups), self._now_ms()
 
-        look(self._replica, answer, reply)
+            def found(times: Mapping[Wanted, int]) -> None:
+                aged = [
+                    msgspec.structs.replace(state, unread_ms={each: times[each] for each in first})
+                    for state, first in zip(page, oldest, strict=True)
+                ]
+                reply(Page(aged, more, now_ms))
 
-    def _state(self, group: Group) -> GroupState:
-        claims = dict(self._machine.claims.of_group(group.name))
-        owners, shares = group.owners, self._machine.groups.shares.of_group(group.name)
-        members = tuple(member for _, member in sorted(group.members.items()))
-        rows = []
-        for number in sorted(claims.keys() | owners.keys()):
-            queue = self._machine.queues.get(number)
-            if queue is None:  # its topic was deleted
-                continue
-            claim = claims.get(number)
-            rows.append(
-                GroupQueue(
-                    number,
-                    queue.topic,
-                    queue.place,
-                    owners.get(number, ""),
-                    None if claim is None else claim.committed,
-                    queue.start_offset,
-                    queue.end_offset,
-                    shares[number].heir if number in shares else "",
-                )
+            self._unread.find(chain.from_iterable(oldest), found)
+
+        self._replica.read_index(ready)
+
+    def _now_ms(self) -> int:
+        return max(self._log_time_ms(), self._machine.log_time_ms)
+
+
+def state_of(machine: BrokerMachine, group: Group) -> GroupState:
+    """Return how a group is now; its age is left out."""
+    claims = dict(machine.claims.of_group(group.name))
+    owners, shares = group.owners, machine.groups.shares.of_group(group.name)
+    members = tuple(member for _, member in sorted(group.members.items()))
+    read = set(group.queues)
+    rows = []
+    for number in sorted(claims.keys() | owners.keys() | read):
+        queue = machine.queues.get(number)
+        if queue is None:  # its topic was deleted
+            continue
+        claim = claims.get(number)
+        rows.append(
+            GroupQueue(
+                number,
+                queue.topic,
+                queue.place,
+                owners.get(number, ""),
+                None if claim is None else claim.committed,
+                queue.start_offset,
+                queue.end_offset,
+                shares[number].heir if number in shares else "",
+                number in read,
             )
-        return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))
+        )
+    return GroupState(group.name, group.generation, group.subscription, members, tuple(rows))

@@ -31,6 +31,7 @@ from raftlog.service.draining import DrainService
 from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
+from raftlog.service.group_lag import GroupLag
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
@@ -132,13 +133,15 @@ class BrokerShard:
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
+        group_lag = GroupLag(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, retention, time, relocating), *(checks, receiving, burying)
         )
 
         def counted() -> dict[str, int]:
             used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
-            return _merged(counters(), *used, reign.counters(), kept.counters())
+            rest = reign.counters(), kept.counters(), group_lag.counters()
+            return _merged(counters(), *used, *rest)
 
         return ShardService(
             produce=produce,
@@ -152,7 +155,7 @@ class BrokerShard:
             topics=TopicService(replica, machine, footprint),
             producers=ProducerService(replica),
             quotas=QuotaService(replica, machine, admission),
-            groups=GroupService(replica, machine, sessions, unread, scheduler.wall_ms),
+            groups=GroupService(replica, machine, sessions, unread, replica.clock.now_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
             leases=LeaseService(replica, machine),

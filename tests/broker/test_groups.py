@@ -41,7 +41,7 @@ from raftlog.broker.group_commands import (
 )
 from raftlog.broker.shares import AssignedQueue
 from raftlog.broker.topics import AlterTopic, DeleteTopic, MoveStart, TopicChanges
-from raftlog.wire.filters import EVERYTHING, record_filter
+from raftlog.wire.filters import EVERYTHING, RecordFilter, record_filter
 from tests.broker.logs import Shard, append, batch_of
 
 SESSION_MS = 30_000
@@ -190,10 +190,81 @@ def test_a_member_that_wants_something_else_is_refused_with_both_shown() -> None
         text = str(outcome)
         assert "reads orders (tags paid; filter amount > 5), range, version 1;" in text
         assert f"wants {', '.join(topics)} ({wanted})" in text
-    shard.all_of(LeaveGroup("g", "a"), LeaveGroup("g", "b"))
-    assert shard.refusal(join("a")) is SubscriptionConflict, "an empty group still has its own"
-    shard(DeleteGroup("g"))
+        assert text.endswith("that stays while a member is left")
+    shard(LeaveGroup("g", "a", expired=True))
+    assert shard.refusal(join("a")) is SubscriptionConflict, "b still reads that"
+
+
+def test_a_subscription_goes_with_the_last_member_and_the_offsets_stay() -> None:
+    """All have expired, and the new release reads something else: nobody is there to disagree."""
+    shard = Shard()
+    (queue,), (payments,) = shard.topic("orders"), shard.topic("payments")
+    shard.all_of(append(batch_of(b"a", b"b"), queue=queue), join("a"), claim("a", 1, queue))
+    shard.all_of(commit("a", 1, (queue, 1)), LeaveGroup("g", "a", expired=True))
+    paid = record_filter(["paid"])
+    both = ("orders", "payments")
+    assert shard(JoinGroup("g", "b", both, SESSION_MS, "", paid, "sticky")) == Assignment(
+        3,
+        (AssignedQueue(queue, "orders", 0, 3), AssignedQueue(payments, "payments", 0, 3)),
+        Subscription(both, paid, 2, "sticky"),
+    )
+    claimed = shard(claim("b", 3, queue))
+    assert isinstance(claimed, QueueClaimed)
+    assert claimed.committed == 1
+    assert shard.refusal(join("a")) is SubscriptionConflict, "who expired comes back too late"
+    shard.machine.take_regrouped()
+    shard.all_of(LeaveGroup("g", "b"), join("a"))
+    again = shard.machine.groups.assignment("g", "a").subscription
+    assert again == Subscription(("orders",), EVERYTHING, 3, "sticky"), "it named no assignor"
+    shard.machine.take_regrouped()
+    shard(DeleteTopic("payments"))
+    assert shard.machine.take_regrouped() == set(), "the group does not read it any more"
+
+
+def test_what_was_said_by_hand_outlives_the_members() -> None:
+    """A consumer of the old release that is restarted must not undo it in silence."""
+    shard = Shard()
+    for topic in ("orders", "payments"):
+        shard.topic(topic)
+    shard.all_of(join("a"), SetSubscription("g", ("payments",)), LeaveGroup("g", "a"))
+    outcome = shard(join("a"))
+    assert isinstance(outcome, SubscriptionConflict)
+    assert "was said by hand, and stays until it is changed by hand" in str(outcome)
+    assert isinstance(shard(join("a", "payments")), Assignment)
+    shard.all_of(LeaveGroup("g", "a"), SetSubscription("g", ("orders",)))
     assert isinstance(shard(join("a")), Assignment)
+
+
+def test_what_members_have_set_can_be_kept_by_hand() -> None:
+    """It is no change, and begins neither a version nor a generation."""
+    shard = Shard()
+    for topic in ("orders", "payments"):
+        shard.topic(topic)
+    shard(join("a"))
+    keep = SetSubscription("g", ("orders",), version=7)
+    assert [shard(keep), shard(keep)] == [SubscriptionSet(1, 1)] * 2
+    shard(LeaveGroup("g", "a"))
+    assert shard.refusal(join("a", "payments")) is SubscriptionConflict
+    shard(DeleteGroup("g"))
+    assert isinstance(shard(join("a", "payments")), Assignment)
+
+
+def test_the_next_life_of_a_lone_static_member_is_nobody_else() -> None:
+    """It was restarted within its session, with another filter; a late copy undoes nothing."""
+    shard = Shard()
+    shard.topic("orders")
+    paid = record_filter(["paid"])
+
+    def alive(life: int, wanted: RecordFilter, member: str = "depot-1") -> object:
+        command = JoinGroup("g", member, ("orders",), SESSION_MS, "", wanted, life=life)
+        outcome = shard(command)
+        return outcome.subscription.version if isinstance(outcome, Assignment) else type(outcome)
+
+    assert [alive(5, EVERYTHING), alive(6, paid), alive(6, paid)] == [1, 2, 2]
+    assert alive(5, EVERYTHING) is Fenced
+    assert alive(6, EVERYTHING) is SubscriptionConflict
+    assert alive(7, paid, "depot-2") == 2
+    assert alive(8, EVERYTHING) is SubscriptionConflict, "depot-2 reads that"
 
 
 def test_a_subscription_is_changed_by_one_command_that_may_be_asked_again() -> None:
@@ -207,7 +278,8 @@ def test_a_subscription_is_changed_by_one_command_that_may_be_asked_again() -> N
     change = SetSubscription("g", ("payments", "orders"), paid, version=1)
     assert [shard(change), shard(change)] == [SubscriptionSet(2, 2)] * 2
     assignment = shard.machine.groups.assignment("g", "a")
-    assert assignment.subscription == Subscription(("orders", "payments"), paid, 2)
+    read = Subscription(("orders", "payments"), paid, 2, by_hand=True)
+    assert assignment.subscription == read
     assert len(assignment.queues) == 2
     assert shard.refusal(join("b")) is SubscriptionConflict
     assert isinstance(

@@ -43,7 +43,26 @@ def test_list_tells_the_lag(shell: Shell, name: str) -> None:
     rows = {row["group"]: row for row in shell.json("group", "list")}
 
     assert (rows[name]["lag"], rows[name]["members"]) == (7, 0)
-    assert name in shell.text("group", "list")
+    assert 0 < rows[name]["lag_ms"] < 600_000
+    text = shell.text("group", "list")
+    assert name in text
+    assert " age " in text
+    shell.text("group", "seek", name, "--to", "latest")
+    rows = {row["group"]: row for row in shell.json("group", "list")}
+    assert (rows[name]["lag"], rows[name]["lag_ms"]) == (0, 0)
+
+
+def test_a_topic_that_is_read_no_more_is_shown_without_a_lag(shell: Shell, name: str) -> None:
+    """Its offsets are kept: the group may come back to it."""
+    shell.text("topic", "create", f"{name}-new", "--queues", "1")
+    shell.text("group", "subscribe", name, f"{name}-new")
+
+    group = shell.json("group", "describe", name)
+
+    rows = [(row["topic"], row["read"], row["lag"]) for row in group["queues"]]
+    assert rows == [(name, False, 0), (name, False, 0), (f"{name}-new", True, 0)]
+    assert (group["lag"], group["lag_ms"]) == (0, 0)
+    assert "(not read any more)" in shell.text("group", "describe", name)
 
 
 def test_a_dry_run_shows_and_changes_nothing(shell: Shell, name: str) -> None:

@@ -448,6 +448,9 @@ async def test_groups_are_listed_described_and_deleted() -> None:
             assert (summary.name, summary.members, summary.lag) == ("billing", 1, 14)
             group = await client.groups.describe("billing")
             assert (group.lag, group.members[0].client_id) == (14, "shop")
+            assert timedelta(0) <= summary.lag_time <= group.lag_time < timedelta(minutes=1)
+            while (await client.groups.list())[0].lag_time <= group.lag_time:
+                pass  # it grows while nothing is done
             assert {queue.owner for queue in group.queues} == {consumer.status.member}
             with pytest.raises(GroupInUse):
                 await client.groups.delete("billing")
@@ -693,4 +696,4 @@ async def test_running_consumers_take_over_another_subscription() -> None:
                 while (await anext(consumer)).value != b"p":
                     pass
         described = (await client.groups.describe("billing")).subscription
-        assert described == GroupSubscription(("orders", "other"), "", ("even",), 2)
+        assert described == GroupSubscription(("orders", "other"), "", ("even",), 2, by_hand=True)

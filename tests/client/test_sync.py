@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import pytest
@@ -33,6 +34,7 @@ from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, fake_cluster
 
+NO_TIME: Final = timedelta(0)
 OTHER_NAMES: Final = {"aclose": "close", "on_closed": ""}
 FACES: Final = [
     (Client, sync.Client),
@@ -115,8 +117,11 @@ def test_what_is_sent_is_read_and_consumed() -> None:
             assert len([next(consumer) for _ in range(251)]) == 251
             consumer.commit()
             assert consumer.poll(timeout=0.01) == []
-        assert [group.lag for group in client.groups.list()] == [0]
+        assert [(group.lag, group.lag_time) for group in client.groups.list()] == [(0, NO_TIME)]
         assert client.groups.seek("billing", "orders", to="earliest") == {0: 0, 1: 0}
+        (summary,), group = client.groups.list(), client.groups.describe("billing")
+        assert (summary.lag, group.lag) == (251, 251)
+        assert NO_TIME <= summary.lag_time <= group.lag_time < timedelta(minutes=1)
         assert client.status().role == "leader"
 
 

@@ -132,3 +132,23 @@ def test_it_never_goes_back() -> None:
             stamp = world.stamp(random.choice((0, 1, 50, 7_000)))
             assert stamp >= last
             last = stamp
+
+
+@pytest.mark.parametrize("wrong_ms", [0, 400, 5_000, -HOUR_MS])
+def test_a_look_at_the_time_tells_the_next_stamp_and_leaves_no_trace(wrong_ms: int) -> None:
+    """Also where log time is steered, moved, or disputed."""
+    looked_at, left_alone = World(wrong_ms, 0, 20), World(wrong_ms, 0, 20)
+    for step in range(1, 60):
+        for world in (looked_at, left_alone):
+            world.now_ms += 37
+            if step % 3:
+                world.hear(N2, N3)
+            if step == 30:
+                world.wrong_ms[N2] += 2_000
+                world.wrong_ms[N3] += 4_000
+        before = dict(vars(looked_at.clock))
+        at = looked_at.now_ms * MS_NS, looked_at.wall_ms(N1), VOTERS
+        now_ms = looked_at.clock.now_ms(*at)
+        assert vars(looked_at.clock) == before
+        assert now_ms - EPOCH_MS == looked_at.stamp() == left_alone.stamp()
+    assert looked_at.clock.is_disputed == left_alone.clock.is_disputed

@@ -12,7 +12,7 @@ from raftlog.broker.group_commands import (
 )
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.claims import ClaimService
-from raftlog.service.groups import GroupService, GroupState, Page
+from raftlog.service.groups import Described, GroupService, Page
 from raftlog.service.heartbeats import Beating, Heartbeat, HeartbeatService
 from raftlog.service.ports import StoredRanges
 from raftlog.service.produce import ProduceService
@@ -29,7 +29,7 @@ Answer = (
     Assignment
     | GroupLeft
     | GroupDeleted
-    | GroupState
+    | Described
     | Page
     | QueueClaimed
     | OffsetsCommitted
@@ -49,7 +49,7 @@ class Consumers:
         self.groups = GroupService(
             *(self.replica, self.machine, self.sessions),
             UnreadTimes(self.machine, cast("StoredRanges", None)),
-            self.scheduler.wall_ms,
+            lambda: self.machine.log_time_ms + self.scheduler.wall_ms(),
         )
         self.claims = ClaimService(self.replica, self.machine)
         self.heartbeats = HeartbeatService(

@@ -224,8 +224,11 @@ def test_a_group_s_life(world: World) -> None:
     assert [row.unread_ms for row in described.queues] == [stored_ms, 0]
     assert described.now_ms >= stored_ms
     listed = world.get(Method.GROUP_LIST, groups.ListGroups(), groups.GroupsListed)
-    row = groups.GroupSummary(group="billing", generation=joined.generation, members=1, lag=1)
+    row = groups.GroupSummary(
+        group="billing", generation=joined.generation, members=1, lag=1, unread_ms=stored_ms
+    )
     assert (list(listed.groups), listed.more) == ([row], False)
+    assert listed.now_ms >= stored_ms
 
     seek = groups.SeekGroup(group="billing", offsets=[groups.QueueOffset(queue=first)])
     sought = world.get(Method.GROUP_SEEK, seek, groups.GroupSought)

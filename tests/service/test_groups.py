@@ -17,14 +17,19 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.broker.claims import CommitOffsets, GroupSought, OffsetsCommitted, QueueClaimed
+from raftlog.broker.delays import Delay
 from raftlog.broker.group_commands import (
     GroupDeleted,
     GroupLeft,
     Subscription,
 )
+from raftlog.broker.topics import TopicChanges
 from raftlog.service import groups
-from raftlog.service.groups import GroupState, Page
-from tests.service.consumers import SESSION_MS, Answer, Consumers
+from raftlog.service.delays import DelayService
+from raftlog.service.groups import Described, GroupState, Page
+from raftlog.wire.batch import encode_columns
+from raftlog.wire.filters import EVERYTHING
+from tests.service.consumers import SECOND, SESSION_MS, Answer, Consumers
 
 
 @pytest.fixture
@@ -36,6 +41,13 @@ def describe(world: Consumers, name: str = "billing") -> Answer:
     world.groups.describe(name, world.answers.append)
     world.replica.confirm()
     return world.told()
+
+
+def described(world: Consumers, name: str = "billing") -> tuple[GroupState, int]:
+    """Return a group, and what log time it was."""
+    answer = describe(world, name)
+    assert isinstance(answer, Described), answer
+    return answer.group, answer.now_ms
 
 
 def listed(
@@ -243,8 +255,7 @@ def test_a_description_tells_owners_offsets_and_lag(world: Consumers) -> None:
     generation = world.join("m1").generation
     world.claim("m1", generation, first)
     world.commit("m1", generation, first, 4)
-    state = describe(world)
-    assert isinstance(state, GroupState)
+    state, _ = described(world)
     assert [member.id for member in state.members] == ["m1"]
     rows = [(row.queue, row.place, row.owner, row.committed, row.lag) for row in state.queues]
     assert rows == [(first, 0, "m1", 4, 1), (second, 1, "m1", None, 3)]
@@ -253,17 +264,93 @@ def test_a_description_tells_owners_offsets_and_lag(world: Consumers) -> None:
 
 def test_a_group_without_members_keeps_its_offsets_and_its_lag(world: Consumers) -> None:
     """That is when somebody wants to know."""
-    first, _ = world.queues()
+    first, second = world.queues()
     world.store(first, 5)
     generation = world.join("m1").generation
     world.claim("m1", generation, first)
     world.commit("m1", generation, first, 4)
     world.groups.leave("billing", "m1", lambda _: None)
     world.replica.commit()
-    state = describe(world)
-    assert isinstance(state, GroupState)
-    assert [(row.queue, row.owner, row.committed) for row in state.queues] == [(first, "", 4)]
+    state, _ = described(world)
+    rows = [(row.queue, row.owner, row.committed) for row in state.queues]
+    assert rows == [(first, "", 4), (second, "", None)]
     assert listed(world) == ([("billing", 1)], False)
+    world.store(second, 2)
+    assert listed(world) == ([("billing", 3)], False), "nobody has ever claimed it"
+    world.topics.alter("orders", TopicChanges(queues=3), lambda _: None)
+    world.replica.commit()
+    world.store(world.queues()[2], 4)
+    assert listed(world) == ([("billing", 7)], False), "it came while nobody was there"
+
+
+def aged(world: Consumers) -> dict[str, int | None]:
+    """Return by group how long its oldest unread record has been there, as the list tells it."""
+    world.groups.list("", 0, world.answers.append)
+    world.replica.confirm()
+    page = world.told()
+    assert isinstance(page, Page)
+    return {
+        state.name: page.now_ms - state.behind_since_ms if state.behind_since_ms else None
+        for state in page.groups
+    }
+
+
+def test_a_lag_as_a_time_is_that_of_the_oldest_record_not_committed(world: Consumers) -> None:
+    """In log time, of every group of a list; what is committed later is another record's."""
+    first, second = world.queues()
+    generation = world.join("m1").generation
+    world.join("m1", group="audit")
+    for queue, log_time_ms in ((second, 10_000), (first, 20_000), (first, 50_000)):
+        world.replica.log_time_ms = log_time_ms
+        world.store(queue, 2)
+    for queue in (first, second):
+        world.claim("m1", generation, queue)
+    now_ms = world.replica.log_time_ms = world.machine.log_time_ms
+    world.scheduler.time_ns += 7 * SECOND
+    late_ms = now_ms - 50_000 + world.scheduler.wall_ms()
+    assert aged(world) == dict.fromkeys(("audit", "billing"), 40000 + late_ms)
+    world.commit("m1", generation, second, 2)
+    world.commit("m1", generation, first, 3)
+    assert aged(world) == {"audit": 40_000 + late_ms, "billing": late_ms}
+    state, now_ms = described(world)
+    assert state.unread_ms == {(first, 3): 50_000}
+    assert now_ms == 50_000 + late_ms
+    world.commit("m1", generation, first, 4)
+    assert aged(world)["billing"] is None
+    assert described(world)[0].unread_ms == {}
+
+
+def test_what_is_hidden_is_no_lag_and_ages_from_when_it_can_be_read(world: Consumers) -> None:
+    """A delay of an hour is the sender's wish, and nobody's lateness."""
+    first, _ = world.queues()
+    world.join("m1")
+    world.replica.log_time_ms = 10_000
+    batch = encode_columns([b"v"], timestamp_ms=5)
+    delays = DelayService(world.replica, world.machine)
+    delays.append(first, Delay(20_000, relative=False), batch, lambda _: None)
+    world.replica.commit()
+    assert (described(world)[0].lag, aged(world)) == (0, {"billing": None})
+    world.replica.log_time_ms = 20_500
+    world.create("something", 1)
+    state, _ = described(world)
+    assert (state.lag, state.unread_ms) == (1, {(first, 0): 20_500})
+
+
+def test_a_topic_that_a_group_reads_no_more_is_no_lag(world: Consumers) -> None:
+    """Its offsets stay, for the group may come back to it; nobody is behind there."""
+    first, _ = world.queues()
+    world.create("payments", 1)
+    world.store(first, 5)
+    generation = world.join("m1").generation
+    world.claim("m1", generation, first)
+    world.commit("m1", generation, first, 2)
+    assert described(world)[0].lag == 3
+    world.groups.subscribe("billing", ("payments",), EVERYTHING, 0, "", lambda _: None)
+    world.replica.commit()
+    state, _ = described(world)
+    rows = [(row.topic, row.committed, row.is_read, row.lag) for row in state.queues]
+    assert rows == [("orders", 2, False, 0), ("payments", None, True, 0)]
+    assert (state.unread_ms, listed(world)) == ({}, ([("billing", 0)], False))
 
 
 def test_a_list_has_pages(world: Consumers, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,14 @@
 """A group's lag as a time: since when its first unread record has been there."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from raftlog.base.errors import Unavailable
 from raftlog.base.ids import Offset
 from raftlog.broker import index
 from raftlog.service import unread
-from raftlog.service.unread import UnreadTimes
+from raftlog.service.unread import UnreadTimes, Wanted
 from tests.service.test_find import Finder
 from tests.service.test_read import A
 
@@ -21,42 +23,90 @@ def test_a_record_in_memory_is_told_at_once() -> None:
     finder.world.store(A, queue=other)
     told: list[object] = []
     times = UnreadTimes(finder.world.replica.machine, finder.world.ranges)
-    for offset in (0, 1, 2, 4):
+    expected = {0: 1_000, 1: 1_000, 2: 2_000, 4: 3_000}
+    for offset in expected:
         times.find([(finder.queue, Offset(offset)), (other, Offset(0))], told.append)
     times.find([], told.append)
     assert told == [
-        *({finder.queue: ms, other: 9_000} for ms in (1_000, 1_000, 2_000, 3_000)),
+        *({(finder.queue, at): ms, (other, 0): 9_000} for at, ms in expected.items()),
         {},
     ]
+
+
+class Ranges:
+    """Four queues, each with two records in a stored range of its own, in the order of queues."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(index, "RANGE_POSTINGS", 2)
+        finder = Finder()
+        self.world, self.machine = finder.world, finder.world.replica.machine
+        self.loads = self.world.ranges.loads
+        self.queues = [finder.queue]
+        self.queues += [queue for name in NAMES for queue in self.world.create(name)]
+        self.world.store(A, queue=finder.queue)
+        for queue in self.queues[1:]:
+            self.store(queue)
+            self.store(queue)
+        self.sealed = {each.summary: each for each in self.machine.take_sealed()}
+        for summary in self.sealed:
+            self.machine.stored(summary)
+        self.times = UnreadTimes(self.machine, self.world.ranges)
+        self.told: list[Mapping[Wanted, int]] = []
+
+    def store(self, queue: int) -> None:
+        """Store a batch, a second after the last one."""
+        self.world.replica.log_time_ms += 1_000
+        self.world.store(A, queue=queue)
+
+    def load(self, queue: int) -> None:
+        """Answer the only question that waits: the range's postings of a queue."""
+        ((summary, done),) = self.loads
+        self.loads.clear()
+        done(self.sealed[summary].postings[queue], None)
 
 
 def test_few_stored_ranges_are_read_and_the_rest_is_at_least(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The oldest ranges, each once; one that is damaged tells what its summary knows."""
-    monkeypatch.setattr(index, "RANGE_POSTINGS", 2)
+    """The oldest ranges, one after the other; a damaged one tells what its summary knows."""
     monkeypatch.setattr(unread, "RANGES_MAX", 2)
-    finder = Finder()
-    world, machine = finder.world, finder.world.replica.machine
-    queues = [queue for name in NAMES for queue in world.create(name)]
-    world.store(A, queue=finder.queue)
-    for queue in queues:
-        for _ in range(2):  # one range
-            world.replica.log_time_ms += 1_000
-            world.store(A, queue=queue)
-    sealed = {each.summary: each for each in machine.take_sealed()}
-    for summary in sealed:
-        machine.stored(summary)
-    told: list[object] = []
-    times = UnreadTimes(machine, world.ranges)
-    records = [(finder.queue, Offset(0)), *((queue, Offset(0)) for queue in queues)]
-    times.find(records, told.append)
-    assert (told, len(world.ranges.loads)) == ([], 2)
-    (first, done), (_, fail) = world.ranges.loads
-    done(sealed[first].postings[finder.queue], None)
+    at = Ranges(monkeypatch)
+    records = [(queue, Offset(0)) for queue in at.queues]
+    at.times.find(records, at.told.append)
+    assert at.told == []
+    at.load(at.queues[0])
+    ((_, fail),) = at.loads
     fail(None, Unavailable("damaged"))
-    ((answer,),) = [told]
-    assert isinstance(answer, dict)
-    ends = {span.queue: span.log_time_ms for summary in sealed for span in summary.queues}
-    assert answer[finder.queue] == 1_000
-    assert {queue: answer[queue] for queue in queues[1:]} == {q: ends[q] for q in queues[1:]}
+    ((answer,),) = [at.told]
+    ends = {span.queue: span.log_time_ms for summary in at.sealed for span in summary.queues}
+    assert answer[records[0]] == 1_000
+    assert [answer[each] for each in records[1:]] == [ends[queue] for queue in at.queues[1:]]
+
+
+def test_one_look_at_a_file_answers_for_all_that_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two groups, and two places of one queue; each is told exactly."""
+    at = Ranges(monkeypatch)
+    queue = at.queues[1]
+    ends = next(each.log_time_ms for each in at.sealed if each.queues[0].queue == queue)
+    per = at.machine.queues.find(queue).end_offset // 2
+    at.times.find([(queue, Offset(0)), (queue, Offset(per))], at.told.append)
+    assert len({summary.first_index for summary, _ in at.loads}) == 1
+    for summary, done in at.loads:
+        done(at.sealed[summary].postings[queue], None)
+    assert at.told == [{(queue, 0): ends - 1_000, (queue, per): ends}]
+
+
+def test_the_oldest_record_is_in_the_first_range_that_has_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A list of groups reads one file at most for each of them, and none if all is in memory."""
+    at = Ranges(monkeypatch)
+    first, second, third = at.queues[1:]
+    at.store(third)
+    newest = Offset(at.machine.queues.find(third).end_offset - 1)
+    records = [(third, newest), (third, Offset(0)), (first, Offset(0)), (second, Offset(0))]
+    assert at.times.oldest(records) == [(first, Offset(0))]
+    assert at.times.oldest(records[:2]) == [(third, Offset(0))]
+    assert at.times.oldest(records[:1]) == records[:1]
+    assert at.times.oldest([]) == []
+    assert at.loads == []

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from raftlog.base.errors import BadFilter
-from raftlog.wire.batch import Record, encode_batch
+from raftlog.wire.batch import BATCH_HEADER_BYTES, Record, encode_batch, parse_batch_header
 from raftlog.wire.batch_header import ANONYMOUS, seal_batch
 from raftlog.wire.codecs import Codec
 from raftlog.wire.filters import record_filter
@@ -65,3 +65,16 @@ def test_hashes_in_the_table_spare_opening_it() -> None:
     table = encode_table(RecordTable((2,), key_hashes=(key_hash(b"k"),)))
     batch = seal_batch([b"", table, b"no columns at all"], Codec.NONE, 1, 0, ANONYMOUS, (1, 1))
     assert found(batch, RecordSearch(key=b"other")) == []
+
+
+def test_a_hash_in_the_table_is_not_the_key() -> None:
+    """Two keys may have one hash: only the key itself is a match."""
+    plain = encode_batch([Record(b"v", b"x"), Record(b"w", b"k")], timestamp_ms=1)
+    header = parse_batch_header(plain)
+    hashes = (key_hash(b"k"), key_hash(b"k"))
+    sizes = (2, 2)
+    table = encode_table(RecordTable(sizes, key_hashes=hashes))
+    columns = plain[BATCH_HEADER_BYTES + header.table_length :]
+    batch = seal_batch([b"", table, columns], Codec.NONE, 2, header.flags, ANONYMOUS, (1, 1))
+    assert found(batch, RecordSearch(key=b"k")) == [1]
+    assert found(batch, RecordSearch(key=b"x")) == [], "the producer's hash says that it is not"

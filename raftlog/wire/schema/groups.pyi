@@ -22,7 +22,9 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class JoinGroup(_message.Message):
-    """with the subscription that the group has; its first member sets it"""
+    """With the subscription that the group has. Who comes first to a group without members sets it,
+    unless SetSubscription has.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -79,9 +81,12 @@ class Subscription(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ASSIGNOR_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
     version: _builtins.int
     """raised by every change"""
     assignor: _builtins.str
+    by_hand: _builtins.bool
+    """SetSubscription said so: it stays. Else it goes with the last member"""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -93,10 +98,11 @@ class Subscription(_message.Message):
         filter: _client_pb2.RecordFilter | None = ...,
         version: _builtins.int = ...,
         assignor: _builtins.str = ...,
+        by_hand: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "filter", b"filter", "topics", b"topics", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assignor", b"assignor", "by_hand", b"by_hand", "filter", b"filter", "topics", b"topics", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -617,6 +623,7 @@ class GroupQueue(_message.Message):
     END_OFFSET_FIELD_NUMBER: _builtins.int
     HEIR_FIELD_NUMBER: _builtins.int
     UNREAD_MS_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBED_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     topic: _builtins.str
     place: _builtins.int
@@ -630,6 +637,8 @@ class GroupQueue(_message.Message):
     """member that gets it once the owner has released it; empty: nobody"""
     unread_ms: _builtins.int
     """when the first unread record was stored, at the latest; 0: none is"""
+    unsubscribed: _builtins.bool
+    """the group reads its topic no more: an offset without a lag"""
     def __init__(
         self,
         *,
@@ -642,10 +651,11 @@ class GroupQueue(_message.Message):
         end_offset: _builtins.int = ...,
         heir: _builtins.str = ...,
         unread_ms: _builtins.int = ...,
+        unsubscribed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "end_offset", b"end_offset", "heir", b"heir", "owner", b"owner", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic", "unread_ms", b"unread_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["committed", b"committed", "end_offset", b"end_offset", "heir", b"heir", "owner", b"owner", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic", "unread_ms", b"unread_ms", "unsubscribed", b"unsubscribed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -664,12 +674,12 @@ class GroupDescription(_message.Message):
     group: _builtins.str
     generation: _builtins.int
     now_ms: _builtins.int
-    """the time at the leader: less unread_ms it is the lag as a time"""
+    """log time: less unread_ms it is the lag as a time"""
     @_builtins.property
     def members(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupMember]: ...
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupQueue]:
-        """assigned or with a committed offset"""
+        """of its topics, or with a committed offset"""
 
     @_builtins.property
     def subscription(self) -> Global___Subscription: ...
@@ -723,11 +733,14 @@ class GroupSummary(_message.Message):
     GENERATION_FIELD_NUMBER: _builtins.int
     MEMBERS_FIELD_NUMBER: _builtins.int
     LAG_FIELD_NUMBER: _builtins.int
+    UNREAD_MS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     generation: _builtins.int
     members: _builtins.int
     lag: _builtins.int
     """records behind the ends of its queues"""
+    unread_ms: _builtins.int
+    """when the oldest of them was stored, at the latest; 0: none is"""
     def __init__(
         self,
         *,
@@ -735,10 +748,11 @@ class GroupSummary(_message.Message):
         generation: _builtins.int = ...,
         members: _builtins.int = ...,
         lag: _builtins.int = ...,
+        unread_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "lag", b"lag", "members", b"members"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generation", b"generation", "group", b"group", "lag", b"lag", "members", b"members", "unread_ms", b"unread_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -750,7 +764,10 @@ class GroupsListed(_message.Message):
 
     GROUPS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
+    now_ms: _builtins.int
+    """log time, as in GroupDescription"""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___GroupSummary]: ...
     def __init__(
@@ -758,10 +775,11 @@ class GroupsListed(_message.Message):
         *,
         groups: _abc.Iterable[Global___GroupSummary] | None = ...,
         more: _builtins.bool = ...,
+        now_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "more", b"more", "now_ms", b"now_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
