@@ -137,11 +137,9 @@ class BrokerShard:
         reign = Reign(
             *(sessions, heartbeats, retention, time, relocating), *(checks, receiving, burying)
         )
-
-        def counted() -> dict[str, int]:
-            used = service_counters(produce, filters), admission.counters(), machine_sizes(machine)
-            rest = reign.counters(), kept.counters(), group_lag.counters()
-            return _merged(counters(), *used, *rest)
+        sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
+        more = admission.counters, reign.counters, kept.counters, group_lag.counters
+        counted = partial(_merged, counters, *sizes, *more)
 
         return ShardService(
             produce=produce,
@@ -298,8 +296,8 @@ def _status(
     )
 
 
-def _merged(*sources: Mapping[str, int]) -> dict[str, int]:
-    return {name: count for source in sources for name, count in source.items()}
+def _merged(*sources: Callable[[], Mapping[str, int]]) -> dict[str, int]:
+    return {name: count for source in sources for name, count in source().items()}
 
 
 def _stop(reign: Reign, ranges: SealedRanges) -> None:
