@@ -114,12 +114,14 @@ class Contents:
 
     Attributes:
         first: The number of the first note on disk.
+        noted_ms: The latest time that a note tells.
         waiting: By topic, by number, in order.
         attempts: By queue.
     """
 
     def __init__(self) -> None:
         self.first = 1
+        self.noted_ms = 0
         self.waiting: dict[str, dict[int, Held]] = {}
         self.attempts: dict[int, Attempt] = {}
         self._attempted: dict[int, int] = {}
@@ -149,7 +151,9 @@ class Contents:
                 )
                 self.waiting.setdefault(note.topic, {})[at.number] = held
                 self._files[at.segment] += 1
+                self.noted_ms = max(self.noted_ms, note.made_ms)
             case Attempt():
+                self.noted_ms = max(self.noted_ms, note.made_ms)
                 self.attempts[note.queue] = note
                 self._attempted[note.queue] = at.number
                 for number in note.numbers:

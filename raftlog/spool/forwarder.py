@@ -37,6 +37,7 @@ from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_
 from raftlog.client.forwarding import Forwarding
 from raftlog.client.packing import Columns, place_of_key
 from raftlog.client.receipts import Receipt
+from raftlog.spool.ages import Ages
 from raftlog.spool.contents import (
     Attempt,
     Contents,
@@ -101,6 +102,7 @@ class Forwarder:
         self._contents: Final = contents
         self._told: Final = told
         self._now_ms: Final = now_ms
+        self._ages: Final = Ages(now_ms, contents.noted_ms)
         self._woken: Final = asyncio.Event()
         self._has_begun = False
         self._sequences: dict[int, int] = {}
@@ -109,6 +111,8 @@ class Forwarder:
         """Why a queue takes nothing; settled when its batch is."""
         self._mislaid: set[str] = set()
         """Topics whose queues were not there, the last time."""
+        self._undated: set[str] = set()
+        """Topics that stand still because the clock has gone back, until it is right again."""
         self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
         self._retried_at = 0.0
 
@@ -155,9 +159,19 @@ class Forwarder:
         if now < self._retried_at + RETRY_S:
             return
         self._retried_at = now
+        self._undated &= self.stuck.keys()
         for topic, error in list(self.stuck.items()):
-            if topic not in self.in_hand and not isinstance(error, OutcomeUnknown):
+            if topic in self.in_hand:
+                continue
+            if not isinstance(error, OutcomeUnknown) or self._has_come_right(topic):
                 del self.stuck[topic]
+
+    def _has_come_right(self, topic: str) -> bool:
+        """Whether the clock tells again how old a topic's batches are, and did not before."""
+        if topic not in self._undated:
+            return False
+        ages = map(self._ages.of, self._contents.attempts_of(topic))
+        return all(age is not None for age in ages)
 
     # -- one round
 
@@ -228,17 +242,37 @@ class Forwarder:
             self._refused.pop(attempt.queue, None)
             await self._settle([(attempt, _answer_of(attempt, fenced))])
             return
-        if self._now_ms() - attempt.made_ms > DECIDED_MS_MAX:
-            self.stuck[attempt.topic] = OutcomeUnknown(
-                f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r} "
-                "were sent so long ago that the queue may have forgotten whether it has them: "
-                "look, then call settle_by_hand"
-            )
+        # A queue that still knows of batches before this one has not forgotten it.
+        is_known = fenced.next_sequence == attempt.sequence > 0
+        if not is_known and (unknown := self._doubt(attempt, fenced)) is not None:
+            self.stuck[attempt.topic] = unknown
             return
         await self._writer.write([self._contents.gave_back(attempt)])
         refusal = self._refused.pop(attempt.queue, None)
         if refusal is not None:
             self.stuck[attempt.topic] = refusal
+
+    def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> OutcomeUnknown | None:
+        """Return why a batch may be stored although its queue knows nothing of it, if so."""
+        age = self._ages.of(attempt)
+        has_forgotten = fenced.next_sequence < attempt.sequence  # it knew what was before it
+        what = (
+            f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r} were"
+        )
+        if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
+            self._undated.discard(attempt.topic)
+            return OutcomeUnknown(
+                f"{what} were sent so long ago that the queue may have forgotten whether it has "
+                "them: look, then call settle_by_hand"
+            )
+        if age is None:
+            self._undated.add(attempt.topic)
+            return OutcomeUnknown(
+                f"{what} were sent, and this machine's clock has gone back since: nobody knows "
+                "how long ago that was, and whether the queue has forgotten them. Set the clock; "
+                "or look, then call settle_by_hand"
+            )
+        return None
 
     async def _divide(self, topic: str) -> list[Attempt]:
         """Return the batches that a topic's records make now, each for a queue that is free."""
@@ -250,12 +284,12 @@ class Forwarder:
                     await self._cluster.fence(queue, identity.producer, identity.epoch)
                     self._sequences[queue] = 0
                 numbers = tuple(held.at.number for held in batch)
-                found.append(
-                    Attempt(
-                        *(queue, identity.epoch, self._sequences[queue], topic, place),
-                        *(self._now_ms(), numbers),
-                    )
+                attempt = Attempt(
+                    *(queue, identity.epoch, self._sequences[queue], topic, place),
+                    *(self._now_ms(), numbers),
                 )
+                self._ages.begin(attempt)
+                found.append(attempt)
         except Fenced:
             raise
         except WrongQueue as error:
@@ -293,7 +327,8 @@ class Forwarder:
 
     async def _send(self, attempt: Attempt) -> client.BatchAppended | None:
         """Store a batch; return where, None if that is forgotten."""
-        if self._now_ms() - attempt.made_ms > DECIDED_MS_MAX:
+        age = self._ages.of(attempt)
+        if age is None or age > DECIDED_MS_MAX:
             raise _Anew(None)  # sent again it could be stored again
         notes = await self._writer.do(self._read, self._contents.held(attempt))
         columns = Columns()
