@@ -1,5 +1,7 @@
 """The spool for threads: the same names as ``Spool``, without ``await``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
@@ -54,13 +56,33 @@ class BlockingSpool(Face[aio.Spool]):
     flush = blocking(aio.Spool.flush)
     retry = blocking(aio.Spool.retry)
     settle_by_hand = blocking(aio.Spool.settle_by_hand)
-    take_out = blocking(aio.Spool.take_out)
     close = blocking(aio.Spool.aclose)
 
     @wraps(aio.Spool.send)
     def send(self, *args: Any, **kwargs: Any) -> BlockingSpooledRecord:
         """Return when the record is on this machine's disk."""
         return BlockingSpooledRecord(self._thread, self._send(*args, **kwargs))
+
+    @contextmanager
+    @wraps(aio.Spool.take_out)
+    def take_out(self, topic: str) -> Iterator[list[aio.TakenRecord]]:
+        """Give all records of a stuck topic; remove them when the block has ended."""
+        taking = self._inner.take_out(topic)
+
+        async def begin() -> list[aio.TakenRecord]:
+            return await taking.__aenter__()
+
+        async def end(error: BaseException | None) -> None:
+            kind = None if error is None else type(error)
+            await taking.__aexit__(kind, error, None)
+
+        records = self._thread.run(begin())
+        try:
+            yield records
+        except BaseException as error:
+            self._thread.run(end(error))
+            raise
+        self._thread.run(end(None))
 
     @property
     def status(self) -> aio.SpoolStatus:

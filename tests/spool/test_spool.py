@@ -11,17 +11,11 @@ import pytest
 
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog import BlockingSpool, Client, Spool, errors, sync
-from raftlog.spool import TakenRecord, forwarder
+from raftlog.spool import TakenRecord
 from raftlog.spool.forwarder import DECIDED_MS_MAX
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import (
-    FakeCluster,
-    answer_lost,
-    fake_cluster,
-    refused,
-    request_late,
-)
+from tests.client.fake_cluster import answer_lost, fake_cluster, refused, request_late
 
 pytestmark = pytest.mark.asyncio
 NOWHERE = "127.0.0.1:1"
@@ -173,7 +167,8 @@ async def test_a_refused_topic_stands_still_and_others_go_on() -> None:
         with pytest.raises(errors.BadRequest):
             await spool.settle_by_hand("nowhere", stored=True)
         with pytest.raises(errors.BadRequest):
-            await spool.take_out("orders")
+            async with spool.take_out("orders"):
+                pass
 
         async with Client(cluster.seeds) as admin:
             await admin.topics.create("nowhere", queues=1)
@@ -184,7 +179,8 @@ async def test_a_refused_topic_stands_still_and_others_go_on() -> None:
         other = await spool.send("gone", b"c", key=b"k", queue=1)
         with pytest.raises(errors.TopicNotFound):
             await spool.flush(timeout=5)
-        (taken,) = await spool.take_out("gone")
+        async with spool.take_out("gone") as records:
+            (taken,) = records
         record = Record(b"c", b"k", (), taken.record.timestamp_ms)
         assert taken == TakenRecord("gone", 1, record, may_be_stored=False)
         with pytest.raises(errors.BadRequest):
@@ -229,95 +225,6 @@ async def test_left_behind_for_too_long_nobody_guesses(*, stored: bool) -> None:
             await spool.flush(timeout=5)
 
             assert cluster.values("orders") == [[b"b"] if stored else [b"a", b"b"]]
-
-
-async def leave_behind(disk: SimDisk, cluster: FakeCluster, fault: Any, **options: Any) -> None:
-    """End a spool while a batch is under way."""
-    cluster.fault(Method.APPEND, fault)
-    before = cluster.count(Method.APPEND)
-    async with spool_on(disk, cluster.seeds, **options) as spool:
-        await spool.send("orders", b"a", key=b"k")
-        async with asyncio.timeout(5):
-            while cluster.count(Method.APPEND) == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
-
-
-async def test_a_clock_that_went_back_makes_nobody_guess() -> None:
-    """Stored, and forgotten by the queue: sent again it would be there twice."""
-    disk = SimDisk()
-    now_ms = 1_800_000_000_000
-    options = {"now_ms": lambda: now_ms}
-    async with fake_cluster(1, orders=1) as cluster:
-        await leave_behind(disk, cluster, answer_lost, **options)
-        rows = cluster.machine.producers
-        for key in list(rows.table.rows):
-            rows._forget(key)
-        now_ms -= 400 * 24 * 3600 * 1000
-        async with spool_on(disk, cluster.seeds, **options) as spool:
-            with pytest.raises(errors.OutcomeUnknown, match="clock has gone back"):
-                await spool.flush(timeout=5)
-            assert spool.status.records == 1
-            await spool.settle_by_hand("orders", stored=True)
-            await spool.flush(timeout=5)
-        assert cluster.values("orders") == [[b"a"]]
-
-
-async def test_a_clock_that_comes_right_again_needs_no_hand(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A machine that begins each time in 1970, until it hears the time."""
-    monkeypatch.setattr(forwarder, "RETRY_S", 0.01)
-    disk = SimDisk()
-    now_ms = 1_800_000_000_000
-    options = {"now_ms": lambda: now_ms}
-    async with fake_cluster(1, orders=1) as cluster:
-        await leave_behind(disk, cluster, request_late, **options)
-        right, now_ms = now_ms + 60_000, 5_000
-        async with spool_on(disk, cluster.seeds, **options) as spool:
-            with pytest.raises(errors.OutcomeUnknown):
-                await spool.flush(timeout=5)
-            await asyncio.sleep(0.05)
-            assert isinstance(spool.status.stuck["orders"], errors.OutcomeUnknown)
-            now_ms = right
-            async with asyncio.timeout(5):
-                while spool.status.records:  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-        cluster.heal()
-        assert cluster.values("orders") == [[b"a"]]
-
-
-@pytest.mark.parametrize("forgets", [False, True])
-async def test_what_was_before_a_batch_tells_whether_its_queue_has_forgotten(
-    *, forgets: bool
-) -> None:
-    """Then no clock is asked."""
-    disk = SimDisk()
-    now_ms = 1_800_000_000_000
-    options = {"now_ms": lambda: now_ms}
-    async with fake_cluster(1, orders=1) as cluster:
-        async with spool_on(disk, cluster.seeds, **options) as spool:
-            await spool.send("orders", b"before", key=b"k")
-            await spool.flush(timeout=5)
-            cluster.fault(Method.APPEND, answer_lost if forgets else request_late)
-            count = cluster.count(Method.APPEND)
-            await spool.send("orders", b"a", key=b"k")
-            async with asyncio.timeout(5):
-                while cluster.count(Method.APPEND) == count:  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-        if forgets:
-            rows = cluster.machine.producers
-            for key in list(rows.table.rows):
-                rows._forget(key)
-        else:
-            now_ms -= 400 * 24 * 3600 * 1000
-        async with spool_on(disk, cluster.seeds, **options) as spool:
-            if forgets:
-                with pytest.raises(errors.OutcomeUnknown):
-                    await spool.flush(timeout=5)
-            else:
-                await spool.flush(timeout=5)
-        cluster.heal()
-        assert cluster.values("orders") == [[b"before", b"a"]]
 
 
 async def test_a_copy_of_a_spool_is_fenced_and_keeps_what_it_holds() -> None:
@@ -480,7 +387,11 @@ async def test_threads_have_the_same() -> None:
                     spool.flush(timeout=5)
                 with pytest.raises(errors.BadRequest):
                     spool.settle_by_hand("nowhere", stored=True)
-                (taken,) = spool.take_out("nowhere")
+                with pytest.raises(ZeroDivisionError), spool.take_out("nowhere") as records:
+                    assert 1 // 0, "the caller could not keep them"
+                assert spool.status.records == 1
+                with spool.take_out("nowhere") as records:
+                    (taken,) = records
                 assert taken.record.value == b"1"
                 with pytest.raises(errors.BadRequest):
                     spool.retry("nowhere")
