@@ -11,7 +11,8 @@
 Wherever that is cut off, the next one finds the batch written down, and the fence tells
 what became of it. ``raftlog.sql.relay`` has the schedule that needs the odd epochs. Epochs
 follow the clock: two that begin from copies of one directory meet in different ones, and
-the later one fences the other, instead of taking its receipts for their own.
+the later one fences the other, instead of taking its receipts for their own. A clock that is
+behind can't part them: then chance does, and one of them fences the other.
 """
 
 import asyncio
@@ -64,6 +65,8 @@ EPOCHS_SINCE_S: Final = 1_767_225_600
 
 RETRY_S: Final = 30.0
 """What was refused is tried again after it: a topic may have been made meanwhile."""
+EPOCHS_APART: Final = 128
+"""Among so many epochs a run draws its own, when the clock does not tell copies apart."""
 EPOCH_BY_CLOCK_MAX: Final = 1 << 31
 """A clock that is wrong leaves room for epochs to come."""
 
@@ -114,6 +117,8 @@ class Forwarder:
         self._undated: set[str] = set()
         """Topics that stand still because the clock has gone back, until it is right again."""
         self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
+        self._step = 2 * randrange(1, EPOCHS_APART + 1)
+        """From the last run's epoch to this one's, when the clock is behind."""
         self._retried_at = 0.0
 
     def wake(self) -> None:
@@ -218,8 +223,9 @@ class Forwarder:
         identity = self._journal.identity
         producer = identity.producer or await self._cluster.draw_producer()
         by_clock = min(self._now_ms() // 1000 - EPOCHS_SINCE_S, EPOCH_BY_CLOCK_MAX) & ~1
-        epoch = max(identity.epoch + 2, by_clock)
+        epoch = by_clock if by_clock >= identity.epoch + 2 else identity.epoch + self._step
         await self._writer.do(self._journal.rename_to, Identity(FORMAT, producer, epoch))
+        self._step = 2
         self._sequences.clear()
         self._has_begun = True
 

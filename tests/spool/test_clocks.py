@@ -1,6 +1,7 @@
 """A spool on a machine whose clock goes back: what is not known is not guessed."""
 
 import asyncio
+from random import Random
 from typing import Any
 
 import pytest
@@ -102,3 +103,24 @@ async def test_what_was_before_a_batch_tells_whether_its_queue_has_forgotten(
                 await spool.flush(timeout=5)
         cluster.heal()
         assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+async def test_copies_whose_clocks_lost_the_date_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one epoch each would take the receipts of the other one's records for its own."""
+    monkeypatch.setattr(forwarder, "randrange", Random(3).randrange)
+    disk = SimDisk()
+    async with fake_cluster(1, orders=1) as cluster:
+        async with spool_on(disk, cluster.seeds) as spool:
+            await spool.send("orders", b"0")
+            await spool.flush(timeout=5)
+        for copy, value in ((disk.fork(), b"1"), (disk.fork(), b"2")):
+            async with spool_on(copy, cluster.seeds, now_ms=lambda: 5_000) as spool:
+                await spool.send("orders", value)
+                try:
+                    await spool.flush(timeout=5)
+                except errors.Fenced:
+                    assert spool.status.records == 1
+                else:
+                    assert value in cluster.values("orders")[0]
