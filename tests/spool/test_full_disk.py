@@ -36,7 +36,9 @@ class Full:
 async def _until_no_room(spool: Spool, where: str) -> None:
     """Wait until that is what hinders it; nothing has ended."""
     async with asyncio.timeout(5):
-        while not (isinstance(error := spool.status.trouble, NoRoom) and where in error.path):
+        while not (  # noqa: ASYNC110
+            isinstance(error := spool.status.trouble, NoRoom) and where in error.path
+        ):
             await asyncio.sleep(0.001)
     with pytest.raises(TimeoutError):
         await spool.flush(timeout=0.01)
