@@ -18,6 +18,7 @@ from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.queue_patches import QUEUE_MUTANTS
+from chaos.mutants.spool_patches import SPOOL_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
@@ -475,6 +476,7 @@ MUTANTS: Final = (
         known=(11,),
     ),
     *STORAGE_MUTANTS,
+    *SPOOL_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
     *LIMIT_MUTANTS,

@@ -13,7 +13,7 @@ the same notes, the same contents.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -130,6 +130,21 @@ class Contents:
         """Of the attempts, by number."""
         self._files: Counter[int] = Counter()
         """How many records each file holds still."""
+
+    def load(self, first: int, notes: Iterable[tuple[Place, bytes]]) -> None:
+        """Take in everything that a journal has.
+
+        Args:
+            first: The number of its first note.
+            notes: All of them, in order.
+
+        Raises:
+            DamagedLog: They don't follow from each other, or something is missing.
+        """
+        self.first = first
+        for place, data in notes:
+            self.apply(place, decode_note(data))
+        self.check()
 
     def apply(self, at: Place, note: Note) -> None:
         """Take in a note that is on disk.

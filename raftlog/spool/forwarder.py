@@ -262,9 +262,7 @@ class Forwarder:
         """Return why a batch may be stored although its queue knows nothing of it, if so."""
         age = self._ages.of(attempt)
         has_forgotten = fenced.next_sequence < attempt.sequence  # it knew what was before it
-        what = (
-            f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r} were"
-        )
+        what = f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r}"
         if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
             self._undated.discard(attempt.topic)
             return OutcomeUnknown(

@@ -25,7 +25,7 @@ from raftlog.base.errors import BadRequest, Closed, OutcomeUnknown, RaftlogError
 from raftlog.base.names import check_name
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.forwarding import ClusterForwarding
+from raftlog.client.forwarding import ClusterForwarding, Forwarding
 from raftlog.client.packing import HeadersLike, check_size, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.spool.contents import (
@@ -122,6 +122,7 @@ class Spool:
         bytes_max: Its files take so much, about; beyond it ``send`` raises ``SpoolFull``.
         files: For tests.
         now_ms: For tests.
+        cluster: For tests; instead of the client's.
 
     Opening it (``async with``) reads what is there, and goes on with it.
 
@@ -140,10 +141,11 @@ class Spool:
         bytes_max: int = BYTES_MAX,
         files: Files | None = None,
         now_ms: Callable[[], int] | None = None,
+        cluster: Forwarding | None = None,
     ) -> None:
         if bytes_max < 1:
             raise ValueError(f"a spool of {bytes_max} bytes; 1 or more")
-        self._client: Final = client
+        self._cluster: Final = cluster or ClusterForwarding(client._asker, client._catalog)
         self._directory: Final = str(directory)
         self._bytes_max: Final = bytes_max
         self._files: Final = files or OsFiles()
@@ -175,8 +177,8 @@ class Spool:
             raise
         self._writer = Writer(self._journal, self._contents)
         self._forwarder = Forwarder(
-            ClusterForwarding(self._client._asker, self._client._catalog),
-            *(self._journal, self._writer, self._contents, self._told, self._now_ms),
+            *(self._cluster, self._journal, self._writer, self._contents),
+            *(self._told, self._now_ms),
         )
         self._task = asyncio.create_task(self._forward())
         return self
@@ -377,10 +379,7 @@ class Spool:
         await self._forwarder.clear_up()
 
     def _load(self) -> None:
-        self._contents.first = self._journal.first
-        for place, data in self._journal.notes():
-            self._contents.apply(place, decode_note(data))
-        self._contents.check()
+        self._contents.load(self._journal.first, self._journal.notes())
 
     async def _forward(self) -> None:
         try:
