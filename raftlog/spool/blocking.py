@@ -1,12 +1,13 @@
 """The spool for threads: the same names as ``Spool``, without ``await``."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from raftlog.base.errors import RaftlogError
 from raftlog.client.blocking import Face, blocking
 from raftlog.client.client import Client
 from raftlog.client.loop_thread import LoopThread
@@ -72,15 +73,16 @@ class BlockingSpool(Face[aio.Spool]):
         async def begin() -> list[aio.TakenRecord]:
             return await taking.__aenter__()
 
-        async def end(error: BaseException | None) -> None:
-            kind = None if error is None else type(error)
-            await taking.__aexit__(kind, error, None)
+        async def end(left: Exception | None) -> None:
+            await taking.__aexit__(None if left is None else type(left), left, None)
 
         records = self._thread.run(begin())
         try:
             yield records
-        except BaseException as error:
-            self._thread.run(end(error))
+        except BaseException:
+            # Not the error itself: an interrupt would end the loop's thread.
+            with suppress(RaftlogError):
+                self._thread.run(end(_LeftByError()))
             raise
         self._thread.run(end(None))
 
@@ -110,3 +112,7 @@ class BlockingSpool(Face[aio.Spool]):
     ) -> None:
         """Close."""
         self.close()
+
+
+class _LeftByError(Exception):
+    """A block ended by an error of its thread."""

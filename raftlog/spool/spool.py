@@ -205,10 +205,14 @@ class Spool:
             with suppress(asyncio.CancelledError):
                 await self._task
         finally:
-            await self._writer.aclose()
-            text = "the spool was closed; the record is in it, and sent when it is opened again"
-            self._end(self._futures, Closed(text))
-            self._forwarder.changed.set()
+            try:
+                await self._writer.aclose()
+            finally:
+                text = (
+                    "the spool was closed; the record is in it, and sent when it is opened again"
+                )
+                self._end(self._futures, Closed(text))
+                self._forwarder.changed.set()
 
     # -- sending
 

@@ -195,3 +195,18 @@ def test_a_mark_without_room_fails_nothing_that_is_on_disk() -> None:
     journal.append([b"two"])
     journal.close()
     assert payloads(opened(disk)) == [b"one", b"two"]
+
+
+@pytest.mark.asyncio
+async def test_closing_that_fails_leaves_nobody_waiting() -> None:
+    """Who waits for a receipt is told that it is closed."""
+    disk = SimDisk()
+    async with spool_on(disk) as spool:
+        sent = await spool.send("orders", b"1")
+        waiting = asyncio.create_task(sent.stored())
+        await asyncio.sleep(0)
+        Full(disk, "fdatasync", where="mark")
+        with pytest.raises(errors.StorageFailed):
+            await spool.aclose()
+    with pytest.raises(errors.Closed):
+        await asyncio.wait_for(waiting, 5)

@@ -1,13 +1,13 @@
 """What is taken out of a spool is in it until the caller has it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
 from chaos.sim.disk import SimDisk
-from raftlog import Spool, errors
+from raftlog import BlockingSpool, Spool, errors, sync
 from tests.client.fake_cluster import FakeCluster, fake_cluster
 from tests.spool.test_spool import spool_on, values
 
@@ -130,3 +130,28 @@ async def test_closed_in_the_block_it_keeps_them() -> None:
             async with spool.take_out("nowhere"):
                 await spool.aclose()
     assert await left_in(disk) == COUNT
+
+
+async def test_a_thread_that_is_interrupted_keeps_its_loop() -> None:
+    """The block is left by what no loop survives; the spool holds the records, and goes on."""
+
+    def interrupt(first: Callable[[], None]) -> None:
+        first()
+        raise KeyboardInterrupt
+
+    def work(seeds: list[str]) -> None:
+        with (
+            sync.Client(seeds) as client,
+            BlockingSpool(client, "spool", files=SimDisk().files()) as spool,
+        ):
+            spool.send("nowhere", b"1")
+            with pytest.raises(errors.TopicNotFound):
+                spool.flush(timeout=5)
+            with pytest.raises(KeyboardInterrupt), spool.take_out("nowhere"):
+                raise KeyboardInterrupt
+            assert spool.status.records == 1
+            with pytest.raises(KeyboardInterrupt), spool.take_out("nowhere"):
+                interrupt(spool.close)
+
+    async with fake_cluster(1, orders=1) as cluster:
+        await asyncio.to_thread(work, cluster.seeds)
