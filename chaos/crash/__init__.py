@@ -2,6 +2,6 @@
 
 Simulation meets a crash state by luck. Here the file operations of a workload are
 recorded, and after each of them *every* way in which the machine could stop there
-is made: see ``states`` for the ways, ``suite`` for the workloads, ``log_contract``
-and ``machine_contract`` for what must hold.
+is made: see ``states`` for the ways, ``suite`` for the workloads, ``log_contract``,
+``machine_contract`` and ``spool_contract`` for what must hold.
 """

@@ -17,6 +17,7 @@ from chaos.crash.log_work import SCRIPTS, LogWorkload, Script
 from chaos.crash.machine_work import machine_work
 from chaos.crash.recording import Moment
 from chaos.crash.repair_work import RepairWorkload
+from chaos.crash.spool_work import SpoolWorkload
 from chaos.crash.states import AGAIN, KILL, PowerCut, power_cuts
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 
@@ -33,6 +34,7 @@ WORKLOADS: Final[Mapping[str, Work]] = {
     "formation": formation,
     "repair": lambda seed, steps: RepairWorkload(seed).run(steps),
     "index, snapshot": machine_work,
+    "spool": lambda seed, steps: SpoolWorkload(seed).run(steps),
 }
 EXHAUSTIVE: Final = frozenset({KILL, "lost"})
 """After these ways, recovery is cut short before each of its operations; after others, once."""

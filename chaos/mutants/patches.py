@@ -19,6 +19,7 @@ from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.queue_patches import QUEUE_MUTANTS
 from chaos.mutants.search_patches import SEARCH_MUTANTS
+from chaos.mutants.spool_patches import SPOOL_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
@@ -477,6 +478,7 @@ MUTANTS: Final = (
         known=(11,),
     ),
     *STORAGE_MUTANTS,
+    *SPOOL_MUTANTS,
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
     *LIMIT_MUTANTS,

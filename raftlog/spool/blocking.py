@@ -1,10 +1,13 @@
 """The spool for threads: the same names as ``Spool``, without ``await``."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
+from raftlog.base.errors import RaftlogError
 from raftlog.client.blocking import Face, blocking
 from raftlog.client.client import Client
 from raftlog.client.loop_thread import LoopThread
@@ -54,13 +57,34 @@ class BlockingSpool(Face[aio.Spool]):
     flush = blocking(aio.Spool.flush)
     retry = blocking(aio.Spool.retry)
     settle_by_hand = blocking(aio.Spool.settle_by_hand)
-    take_out = blocking(aio.Spool.take_out)
     close = blocking(aio.Spool.aclose)
 
     @wraps(aio.Spool.send)
     def send(self, *args: Any, **kwargs: Any) -> BlockingSpooledRecord:
         """Return when the record is on this machine's disk."""
         return BlockingSpooledRecord(self._thread, self._send(*args, **kwargs))
+
+    @contextmanager
+    @wraps(aio.Spool.take_out)
+    def take_out(self, topic: str) -> Iterator[list[aio.TakenRecord]]:
+        """Give all records of a stuck topic; remove them when the block has ended."""
+        taking = self._inner.take_out(topic)
+
+        async def begin() -> list[aio.TakenRecord]:
+            return await taking.__aenter__()
+
+        async def end(left: Exception | None) -> None:
+            await taking.__aexit__(None if left is None else type(left), left, None)
+
+        records = self._thread.run(begin())
+        try:
+            yield records
+        except BaseException:
+            # Not the error itself: an interrupt would end the loop's thread.
+            with suppress(RaftlogError):
+                self._thread.run(end(_LeftByError()))
+            raise
+        self._thread.run(end(None))
 
     @property
     def status(self) -> aio.SpoolStatus:
@@ -88,3 +112,7 @@ class BlockingSpool(Face[aio.Spool]):
     ) -> None:
         """Close."""
         self.close()
+
+
+class _LeftByError(Exception):
+    """A block ended by an error of its thread."""

@@ -13,7 +13,7 @@ the same notes, the same contents.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -114,12 +114,14 @@ class Contents:
 
     Attributes:
         first: The number of the first note on disk.
+        noted_ms: The latest time that a note tells.
         waiting: By topic, by number, in order.
         attempts: By queue.
     """
 
     def __init__(self) -> None:
         self.first = 1
+        self.noted_ms = 0
         self.waiting: dict[str, dict[int, Held]] = {}
         self.attempts: dict[int, Attempt] = {}
         self._attempted: dict[int, int] = {}
@@ -128,6 +130,21 @@ class Contents:
         """Of the attempts, by number."""
         self._files: Counter[int] = Counter()
         """How many records each file holds still."""
+
+    def load(self, first: int, notes: Iterable[tuple[Place, bytes]]) -> None:
+        """Take in everything that a journal has.
+
+        Args:
+            first: The number of its first note.
+            notes: All of them, in order.
+
+        Raises:
+            DamagedLog: They don't follow from each other, or something is missing.
+        """
+        self.first = first
+        for place, data in notes:
+            self.apply(place, decode_note(data))
+        self.check()
 
     def apply(self, at: Place, note: Note) -> None:
         """Take in a note that is on disk.
@@ -149,7 +166,9 @@ class Contents:
                 )
                 self.waiting.setdefault(note.topic, {})[at.number] = held
                 self._files[at.segment] += 1
+                self.noted_ms = max(self.noted_ms, note.made_ms)
             case Attempt():
+                self.noted_ms = max(self.noted_ms, note.made_ms)
                 self.attempts[note.queue] = note
                 self._attempted[note.queue] = at.number
                 for number in note.numbers:

@@ -11,7 +11,8 @@
 Wherever that is cut off, the next one finds the batch written down, and the fence tells
 what became of it. ``raftlog.sql.relay`` has the schedule that needs the odd epochs. Epochs
 follow the clock: two that begin from copies of one directory meet in different ones, and
-the later one fences the other, instead of taking its receipts for their own.
+the later one fences the other, instead of taking its receipts for their own. A clock that is
+behind can't part them: then chance does, and one of them fences the other.
 """
 
 import asyncio
@@ -37,6 +38,7 @@ from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_
 from raftlog.client.forwarding import Forwarding
 from raftlog.client.packing import Columns, place_of_key
 from raftlog.client.receipts import Receipt
+from raftlog.spool.ages import Ages
 from raftlog.spool.contents import (
     Attempt,
     Contents,
@@ -63,6 +65,8 @@ EPOCHS_SINCE_S: Final = 1_767_225_600
 
 RETRY_S: Final = 30.0
 """What was refused is tried again after it: a topic may have been made meanwhile."""
+EPOCHS_APART: Final = 128
+"""Among so many epochs a run draws its own, when the clock does not tell copies apart."""
 EPOCH_BY_CLOCK_MAX: Final = 1 << 31
 """A clock that is wrong leaves room for epochs to come."""
 
@@ -101,6 +105,7 @@ class Forwarder:
         self._contents: Final = contents
         self._told: Final = told
         self._now_ms: Final = now_ms
+        self._ages: Final = Ages(now_ms, contents.noted_ms)
         self._woken: Final = asyncio.Event()
         self._has_begun = False
         self._sequences: dict[int, int] = {}
@@ -109,7 +114,11 @@ class Forwarder:
         """Why a queue takes nothing; settled when its batch is."""
         self._mislaid: set[str] = set()
         """Topics whose queues were not there, the last time."""
+        self._undated: set[str] = set()
+        """Topics that stand still because the clock has gone back, until it is right again."""
         self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
+        self._step = 2 * randrange(1, EPOCHS_APART + 1)
+        """From the last run's epoch to this one's, when the clock is behind."""
         self._retried_at = 0.0
 
     def wake(self) -> None:
@@ -155,9 +164,19 @@ class Forwarder:
         if now < self._retried_at + RETRY_S:
             return
         self._retried_at = now
+        self._undated &= self.stuck.keys()
         for topic, error in list(self.stuck.items()):
-            if topic not in self.in_hand and not isinstance(error, OutcomeUnknown):
+            if topic in self.in_hand:
+                continue
+            if not isinstance(error, OutcomeUnknown) or self._has_come_right(topic):
                 del self.stuck[topic]
+
+    def _has_come_right(self, topic: str) -> bool:
+        """Whether the clock tells again how old a topic's batches are, and did not before."""
+        if topic not in self._undated:
+            return False
+        ages = map(self._ages.of, self._contents.attempts_of(topic))
+        return all(age is not None for age in ages)
 
     # -- one round
 
@@ -204,8 +223,9 @@ class Forwarder:
         identity = self._journal.identity
         producer = identity.producer or await self._cluster.draw_producer()
         by_clock = min(self._now_ms() // 1000 - EPOCHS_SINCE_S, EPOCH_BY_CLOCK_MAX) & ~1
-        epoch = max(identity.epoch + 2, by_clock)
+        epoch = by_clock if by_clock >= identity.epoch + 2 else identity.epoch + self._step
         await self._writer.do(self._journal.rename_to, Identity(FORMAT, producer, epoch))
+        self._step = 2
         self._sequences.clear()
         self._has_begun = True
 
@@ -228,17 +248,35 @@ class Forwarder:
             self._refused.pop(attempt.queue, None)
             await self._settle([(attempt, _answer_of(attempt, fenced))])
             return
-        if self._now_ms() - attempt.made_ms > DECIDED_MS_MAX:
-            self.stuck[attempt.topic] = OutcomeUnknown(
-                f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r} "
-                "were sent so long ago that the queue may have forgotten whether it has them: "
-                "look, then call settle_by_hand"
-            )
+        # A queue that still knows of batches before this one has not forgotten it.
+        is_known = fenced.next_sequence == attempt.sequence > 0
+        if not is_known and (unknown := self._doubt(attempt, fenced)) is not None:
+            self.stuck[attempt.topic] = unknown
             return
         await self._writer.write([self._contents.gave_back(attempt)])
         refusal = self._refused.pop(attempt.queue, None)
         if refusal is not None:
             self.stuck[attempt.topic] = refusal
+
+    def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> OutcomeUnknown | None:
+        """Return why a batch may be stored although its queue knows nothing of it, if so."""
+        age = self._ages.of(attempt)
+        has_forgotten = fenced.next_sequence < attempt.sequence  # it knew what was before it
+        what = f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r}"
+        if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
+            self._undated.discard(attempt.topic)
+            return OutcomeUnknown(
+                f"{what} were sent so long ago that the queue may have forgotten whether it has "
+                "them: look, then call settle_by_hand"
+            )
+        if age is None:
+            self._undated.add(attempt.topic)
+            return OutcomeUnknown(
+                f"{what} were sent, and this machine's clock has gone back since: nobody knows "
+                "how long ago that was, and whether the queue has forgotten them. Set the clock; "
+                "or look, then call settle_by_hand"
+            )
+        return None
 
     async def _divide(self, topic: str) -> list[Attempt]:
         """Return the batches that a topic's records make now, each for a queue that is free."""
@@ -250,12 +288,12 @@ class Forwarder:
                     await self._cluster.fence(queue, identity.producer, identity.epoch)
                     self._sequences[queue] = 0
                 numbers = tuple(held.at.number for held in batch)
-                found.append(
-                    Attempt(
-                        *(queue, identity.epoch, self._sequences[queue], topic, place),
-                        *(self._now_ms(), numbers),
-                    )
+                attempt = Attempt(
+                    *(queue, identity.epoch, self._sequences[queue], topic, place),
+                    *(self._now_ms(), numbers),
                 )
+                self._ages.begin(attempt)
+                found.append(attempt)
         except Fenced:
             raise
         except WrongQueue as error:
@@ -293,7 +331,8 @@ class Forwarder:
 
     async def _send(self, attempt: Attempt) -> client.BatchAppended | None:
         """Store a batch; return where, None if that is forgotten."""
-        if self._now_ms() - attempt.made_ms > DECIDED_MS_MAX:
+        age = self._ages.of(attempt)
+        if age is None or age > DECIDED_MS_MAX:
             raise _Anew(None)  # sent again it could be stored again
         notes = await self._writer.do(self._read, self._contents.held(attempt))
         columns = Columns()

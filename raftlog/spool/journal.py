@@ -15,6 +15,7 @@ the file and the place, and is not touched.
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
 import msgspec
@@ -71,13 +72,13 @@ class Journal:
         bytes: Of all files with notes.
     """
 
-    def __init__(self, files: Files, directory: str, segment_bytes: int) -> None:
+    def __init__(self, files: Files, directory: str, segment_bytes: int, lock: File) -> None:
         self.identity = Identity(FORMAT, 0, 0)
         self.bytes = 0
         self._files = files
         self._directory = directory
         self._segment_bytes = segment_bytes
-        self._lock: File
+        self._lock = lock
         self._mark: Mark
         self._segments: dict[int, tuple[File, int]] = {}
         """Open files and their sizes, by the number of the first note, oldest first."""
@@ -95,13 +96,16 @@ class Journal:
             DirectoryForeign: Something else is in it.
             IncompatibleFormat: A later version has written it.
             DamagedLog: Bytes that were promised are not there; nothing was changed.
+            NoRoom: The disk is full, and the directory is new.
             StorageFailed: The disk refuses.
         """
-        files.make_directory(directory)
-        journal = cls(files, directory, segment_bytes)
-        journal._lock = files.lock(f"{directory}/{LOCK}")
+        with may_lack_room():
+            files.make_directory(directory)
+            lock = files.lock(f"{directory}/{LOCK}")
+        journal = cls(files, directory, segment_bytes, lock)
         try:
-            journal._begin()
+            with may_lack_room():
+                journal._begin()
         except BaseException:
             journal._release()
             raise
@@ -167,8 +171,13 @@ class Journal:
         """Remove the files before the one of note ``segment``; the newest one stays.
 
         Raises:
+            NoRoom: The disk is full, even for that; some may be there still.
             StorageFailed: The disk refuses.
         """
+        with may_lack_room():
+            self._drop_before(segment)
+
+    def _drop_before(self, segment: int) -> None:
         newest = next(reversed(self._segments), 0)
         gone = [first for first in self._segments if first < min(segment, newest)]
         if not gone:
@@ -179,30 +188,42 @@ class Journal:
             Promise(kept, newest, end)
         )  # or a file that is missing could not be told from one that was removed
         for first in gone:
-            file, size = self._segments.pop(first)
-            file.close()
-            self.bytes -= size
+            file, size = self._segments[first]
             self._files.remove(file.path)
+            file.close()
+            del self._segments[first]
+            self.bytes -= size
         self._files.sync_directory(self._directory)
         self._reserve.keep()
 
     def rename_to(self, identity: Identity) -> None:
-        """Be this to the cluster from now on, durably."""
+        """Be this to the cluster from now on, durably.
+
+        Raises:
+            NoRoom: The disk is full; it is as before.
+            StorageFailed: The disk refuses.
+        """
         data = msgspec.msgpack.encode(identity)
         parts = [crc32c(data).to_bytes(4, "little"), data]
         try:
-            replace_file(self._files, self._directory, IDENTITY, parts)
-        except StorageFailed as error:
-            if not (lacks_room(error) and self._reserve.release()):
+            self._replace_identity(parts)
+        except NoRoom:
+            if not self._reserve.release():
                 raise
-            replace_file(self._files, self._directory, IDENTITY, parts)
+            self._replace_identity(parts)
         self.identity = identity
+
+    def _replace_identity(self, parts: Sequence[Buffer]) -> None:
+        with may_lack_room():  # all of it is done anew
+            replace_file(self._files, self._directory, IDENTITY, parts)
 
     def close(self) -> None:
         """Sync the mark and let go of the directory."""
-        if self._failed is None:
-            self._mark.fix(self._mark.promise)
-        self._release()
+        try:
+            if self._failed is None:
+                self._mark.fix(self._mark.promise)
+        finally:
+            self._release()
 
     # -- opening
 
@@ -307,7 +328,8 @@ class Journal:
         except StorageFailed as error:
             if not lacks_room(error):
                 raise
-            file.truncate(offset)  # a part of it may be there
+            file.truncate(offset)  # a part of it may be there, and was refused: it must not
+            file.sync()  # come back after a power cut
             raise NoRoom(error.operation, error.path, error.offset, error.error) from error
         file.sync()
         places = []
@@ -318,7 +340,8 @@ class Journal:
             self.bytes += place.size
             self._next += 1
         self._segments[newest] = file, offset
-        self._mark.write(Promise(next(iter(self._segments)), newest, offset))
+        with suppress(NoRoom), may_lack_room():  # it is older then, as after a power cut
+            self._mark.write(Promise(next(iter(self._segments)), newest, offset))
         return places
 
     def _read(self, file: File, size: int) -> bytes:

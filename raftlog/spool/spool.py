@@ -9,13 +9,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import datetime, timedelta
 from operator import index
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -25,7 +25,7 @@ from raftlog.base.errors import BadRequest, Closed, OutcomeUnknown, RaftlogError
 from raftlog.base.names import check_name
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.forwarding import ClusterForwarding
+from raftlog.client.forwarding import ClusterForwarding, Forwarding
 from raftlog.client.packing import HeadersLike, check_size, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.spool.contents import (
@@ -122,6 +122,7 @@ class Spool:
         bytes_max: Its files take so much, about; beyond it ``send`` raises ``SpoolFull``.
         files: For tests.
         now_ms: For tests.
+        cluster: For tests; instead of the client's.
 
     Opening it (``async with``) reads what is there, and goes on with it.
 
@@ -140,10 +141,11 @@ class Spool:
         bytes_max: int = BYTES_MAX,
         files: Files | None = None,
         now_ms: Callable[[], int] | None = None,
+        cluster: Forwarding | None = None,
     ) -> None:
         if bytes_max < 1:
             raise ValueError(f"a spool of {bytes_max} bytes; 1 or more")
-        self._client: Final = client
+        self._cluster: Final = cluster or ClusterForwarding(client._asker, client._catalog)
         self._directory: Final = str(directory)
         self._bytes_max: Final = bytes_max
         self._files: Final = files or OsFiles()
@@ -175,8 +177,8 @@ class Spool:
             raise
         self._writer = Writer(self._journal, self._contents)
         self._forwarder = Forwarder(
-            ClusterForwarding(self._client._asker, self._client._catalog),
-            *(self._journal, self._writer, self._contents, self._told, self._now_ms),
+            *(self._cluster, self._journal, self._writer, self._contents),
+            *(self._told, self._now_ms),
         )
         self._task = asyncio.create_task(self._forward())
         return self
@@ -203,10 +205,14 @@ class Spool:
             with suppress(asyncio.CancelledError):
                 await self._task
         finally:
-            await self._writer.aclose()
-            text = "the spool was closed; the record is in it, and sent when it is opened again"
-            self._end(self._futures, Closed(text))
-            self._forwarder.changed.set()
+            try:
+                await self._writer.aclose()
+            finally:
+                text = (
+                    "the spool was closed; the record is in it, and sent when it is opened again"
+                )
+                self._end(self._futures, Closed(text))
+                self._forwarder.changed.set()
 
     # -- sending
 
@@ -310,19 +316,28 @@ class Spool:
                 raise BadRequest(f"the cluster can tell what became of the records for {topic!r}")
             attempts = self._contents.attempts_of(topic)
             note = self._contents.stored if stored else self._contents.gave_back
-            await self._writer.write([note(each) for each in attempts])
-            self._forwarder.stuck.pop(topic)
-        if stored:
+            numbers = [number for each in attempts for number in each.numbers] if stored else []
             text = "it was settled by hand: it is stored, nobody knows where"
-            self._end([number for each in attempts for number in each.numbers], BadRequest(text))
-        self._forwarder.wake()
+            notes: list[Note] = [note(each) for each in attempts]
+            await _to_its_end(self._end_standstill(topic, notes, numbers, text))
 
-    async def take_out(self, topic: str) -> list[TakenRecord]:
-        """Remove all records of a stuck topic from the spool; return them, in order.
+    @asynccontextmanager
+    async def take_out(self, topic: str) -> AsyncIterator[list[TakenRecord]]:
+        """Give all records of a stuck topic, in order; remove them when the block has ended.
+
+        ::
+
+            async with spool.take_out("gone") as records:
+                await keep(records)  # durably: at the end of the block they leave the spool
+
+        A block that ends by an error, or is cancelled, removes nothing; nor does a program that
+        ends in it. So a record is here or with the caller; after a failure perhaps in both.
 
         Raises:
             BadRequest: It is not stuck.
-            StorageError: The spool's disk fails, or lies.
+            Closed: The spool was closed before the block had ended; nothing is removed.
+            StorageError: The spool's disk fails, or lies. At the end of the block: the caller
+                has the records, the spool may still have them, too.
         """
         contents = self._contents
         with self._in_hand(topic):
@@ -333,18 +348,16 @@ class Spool:
                 lambda: [decode_note(self._journal.read(each.at)) for each in held]
             )
             numbers = [each.at.number for each in held]
+            yield [
+                TakenRecord(note.topic, note.place, note.record, number in sent)
+                for number, note in zip(numbers, notes, strict=True)
+                if isinstance(note, Spooled)
+            ]
+            self._check()
             gone: list[Note] = [contents.stored(each) for each in attempts]
             gone.append(TakenOut(tuple(number for number in numbers if number not in sent)))
-            await self._writer.write(gone)
-            self._forwarder.stuck.pop(topic)
-        self._end(numbers, BadRequest("the record was taken out of the spool"))
-        self._forwarder.wake()
-        await self._forwarder.clear_up()
-        return [
-            TakenRecord(note.topic, note.place, note.record, number in sent)
-            for number, note in zip(numbers, notes, strict=True)
-            if isinstance(note, Spooled)
-        ]
+            text = "the record was taken out of the spool"
+            await _to_its_end(self._end_standstill(topic, gone, numbers, text))
 
     @property
     def status(self) -> SpoolStatus:
@@ -359,11 +372,18 @@ class Spool:
 
     # -- inside
 
+    async def _end_standstill(
+        self, topic: str, notes: Sequence[Note], numbers: Sequence[int], text: str
+    ) -> None:
+        """Write down what became of a topic's records; those of ``numbers`` are gone."""
+        await self._writer.write(notes)
+        self._forwarder.stuck.pop(topic, None)
+        self._end(numbers, BadRequest(text))
+        self._forwarder.wake()
+        await self._forwarder.clear_up()
+
     def _load(self) -> None:
-        self._contents.first = self._journal.first
-        for place, data in self._journal.notes():
-            self._contents.apply(place, decode_note(data))
-        self._contents.check()
+        self._contents.load(self._journal.first, self._journal.notes())
 
     async def _forward(self) -> None:
         try:
@@ -410,3 +430,15 @@ class Spool:
     def _check(self) -> None:
         if self._is_closed or self._task is None:
             raise Closed("the spool is not open")
+
+
+async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
+    """Do something that is not left half done: who is cancelled meanwhile waits for it."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # read, or asyncio complains that nobody did
+        raise

@@ -14,9 +14,11 @@ def replace_file(files: Files, directory: str, name: str, parts: Sequence[Buffer
     """
     path = f"{directory}/{name}"
     file = files.open(f"{path}.new", create=True)
-    file.truncate(0)
-    file.pwrite(parts, 0)
-    file.sync()
-    file.close()
+    try:
+        file.truncate(0)
+        file.pwrite(parts, 0)
+        file.sync()
+    finally:
+        file.close()
     files.rename(f"{path}.new", path)
     files.sync_directory(directory)

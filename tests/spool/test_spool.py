@@ -167,7 +167,8 @@ async def test_a_refused_topic_stands_still_and_others_go_on() -> None:
         with pytest.raises(errors.BadRequest):
             await spool.settle_by_hand("nowhere", stored=True)
         with pytest.raises(errors.BadRequest):
-            await spool.take_out("orders")
+            async with spool.take_out("orders"):
+                pass
 
         async with Client(cluster.seeds) as admin:
             await admin.topics.create("nowhere", queues=1)
@@ -178,7 +179,8 @@ async def test_a_refused_topic_stands_still_and_others_go_on() -> None:
         other = await spool.send("gone", b"c", key=b"k", queue=1)
         with pytest.raises(errors.TopicNotFound):
             await spool.flush(timeout=5)
-        (taken,) = await spool.take_out("gone")
+        async with spool.take_out("gone") as records:
+            (taken,) = records
         record = Record(b"c", b"k", (), taken.record.timestamp_ms)
         assert taken == TakenRecord("gone", 1, record, may_be_stored=False)
         with pytest.raises(errors.BadRequest):
@@ -385,7 +387,11 @@ async def test_threads_have_the_same() -> None:
                     spool.flush(timeout=5)
                 with pytest.raises(errors.BadRequest):
                     spool.settle_by_hand("nowhere", stored=True)
-                (taken,) = spool.take_out("nowhere")
+                with pytest.raises(ZeroDivisionError), spool.take_out("nowhere") as records:
+                    assert 1 // 0, "the caller could not keep them"
+                assert spool.status.records == 1
+                with spool.take_out("nowhere") as records:
+                    (taken,) = records
                 assert taken.record.value == b"1"
                 with pytest.raises(errors.BadRequest):
                     spool.retry("nowhere")

@@ -1,0 +1,126 @@
+"""A spool on a machine whose clock goes back: what is not known is not guessed."""
+
+import asyncio
+from random import Random
+from typing import Any
+
+import pytest
+
+from chaos.sim.disk import SimDisk
+from raftlog import errors
+from raftlog.spool import forwarder
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, request_late
+from tests.spool.test_spool import spool_on
+
+pytestmark = pytest.mark.asyncio
+
+
+async def leave_behind(disk: SimDisk, cluster: FakeCluster, fault: Any, **options: Any) -> None:
+    """End a spool while a batch is under way."""
+    cluster.fault(Method.APPEND, fault)
+    before = cluster.count(Method.APPEND)
+    async with spool_on(disk, cluster.seeds, **options) as spool:
+        await spool.send("orders", b"a", key=b"k")
+        async with asyncio.timeout(5):
+            while cluster.count(Method.APPEND) == before:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+
+
+async def test_a_clock_that_went_back_makes_nobody_guess() -> None:
+    """Stored, and forgotten by the queue: sent again it would be there twice."""
+    disk = SimDisk()
+    now_ms = 1_800_000_000_000
+    options = {"now_ms": lambda: now_ms}
+    async with fake_cluster(1, orders=1) as cluster:
+        await leave_behind(disk, cluster, answer_lost, **options)
+        rows = cluster.machine.producers
+        for key in list(rows.table.rows):
+            rows._forget(key)
+        now_ms -= 400 * 24 * 3600 * 1000
+        async with spool_on(disk, cluster.seeds, **options) as spool:
+            with pytest.raises(errors.OutcomeUnknown, match="clock has gone back"):
+                await spool.flush(timeout=5)
+            assert spool.status.records == 1
+            await spool.settle_by_hand("orders", stored=True)
+            await spool.flush(timeout=5)
+        assert cluster.values("orders") == [[b"a"]]
+
+
+async def test_a_clock_that_comes_right_again_needs_no_hand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that begins each time in 1970, until it hears the time."""
+    monkeypatch.setattr(forwarder, "RETRY_S", 0.01)
+    disk = SimDisk()
+    now_ms = 1_800_000_000_000
+    options = {"now_ms": lambda: now_ms}
+    async with fake_cluster(1, orders=1) as cluster:
+        await leave_behind(disk, cluster, request_late, **options)
+        right, now_ms = now_ms + 60_000, 5_000
+        async with spool_on(disk, cluster.seeds, **options) as spool:
+            with pytest.raises(errors.OutcomeUnknown):
+                await spool.flush(timeout=5)
+            await asyncio.sleep(0.05)
+            assert isinstance(spool.status.stuck["orders"], errors.OutcomeUnknown)
+            now_ms = right
+            async with asyncio.timeout(5):
+                while spool.status.records:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        cluster.heal()
+        assert cluster.values("orders") == [[b"a"]]
+
+
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_what_was_before_a_batch_tells_whether_its_queue_has_forgotten(
+    *, forgets: bool
+) -> None:
+    """Then no clock is asked."""
+    disk = SimDisk()
+    now_ms = 1_800_000_000_000
+    options = {"now_ms": lambda: now_ms}
+    async with fake_cluster(1, orders=1) as cluster:
+        async with spool_on(disk, cluster.seeds, **options) as spool:
+            await spool.send("orders", b"before", key=b"k")
+            await spool.flush(timeout=5)
+            cluster.fault(Method.APPEND, answer_lost if forgets else request_late)
+            count = cluster.count(Method.APPEND)
+            await spool.send("orders", b"a", key=b"k")
+            async with asyncio.timeout(5):
+                while cluster.count(Method.APPEND) == count:  # noqa: ASYNC110
+                    await asyncio.sleep(0.001)
+        if forgets:
+            rows = cluster.machine.producers
+            for key in list(rows.table.rows):
+                rows._forget(key)
+        else:
+            now_ms -= 400 * 24 * 3600 * 1000
+        async with spool_on(disk, cluster.seeds, **options) as spool:
+            if forgets:
+                with pytest.raises(errors.OutcomeUnknown):
+                    await spool.flush(timeout=5)
+            else:
+                await spool.flush(timeout=5)
+        cluster.heal()
+        assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+async def test_copies_whose_clocks_lost_the_date_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one epoch each would take the receipts of the other one's records for its own."""
+    monkeypatch.setattr(forwarder, "randrange", Random(3).randrange)
+    disk = SimDisk()
+    async with fake_cluster(1, orders=1) as cluster:
+        async with spool_on(disk, cluster.seeds) as spool:
+            await spool.send("orders", b"0")
+            await spool.flush(timeout=5)
+        for copy, value in ((disk.fork(), b"1"), (disk.fork(), b"2")):
+            async with spool_on(copy, cluster.seeds, now_ms=lambda: 5_000) as spool:
+                await spool.send("orders", value)
+                try:
+                    await spool.flush(timeout=5)
+                except errors.Fenced:
+                    assert spool.status.records == 1
+                else:
+                    assert value in cluster.values("orders")[0]
