@@ -249,12 +249,14 @@ class QueueConsumer:
         for task in self._runs:
             task.cancel()
         await asyncio.gather(*runs)  # not their tasks: those are the callers', and may go on
+        await self._outcomes()
         if self._renewing is not None:
             self._renewing.cancel()
         with suppress(RaftlogError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                left = [message for message, _ in self._held.values() if not message.is_settled]
-                for message in left:
+                held = [message for message, _ in self._held.values() if not message.is_settled]
+                # Of the others the outcome is unknown: their leases end by themselves.
+                for message in [each for each in held if _commit_of(each) is None]:
                     message.is_settled = True
                     how = How(Method.QUEUE_RETURN, delay_ms=0, reason="the consumer was closed")
                     self._settling.say(how, message.held)
@@ -263,6 +265,12 @@ class QueueConsumer:
         self._settling.close()
         for chore in self._chores:
             chore.cancel()
+
+    async def _outcomes(self) -> None:
+        """Wait for transactions whose commit is under way, and may acknowledge messages."""
+        commits = {_commit_of(message) for message, _ in self._held.values()} - {None}
+        if commits:
+            await asyncio.wait([each for each in commits if each], timeout=CLOSE_S)
 
     # -- for messages
 
@@ -462,6 +470,10 @@ def _batches(
     if position != len(view):
         raise ProtocolError(f"batches of {position} bytes in {len(view)}")
     return found
+
+
+def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":
+    return None if message.transaction is None else message.transaction.under_way
 
 
 def _may_pass(error: RaftlogError) -> bool:
