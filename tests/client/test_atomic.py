@@ -525,6 +525,28 @@ async def test_a_cancelled_commit_is_known_before_its_messages_come_again() -> N
         assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
 
 
+async def test_who_is_cancelled_in_the_queue_for_a_turn_goes_on_afterwards() -> None:
+    """Sixteen others are under way; nothing of it was sent, so its messages come again."""
+    async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 2, queues=1)
+        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
+            (message,) = await take(consumer, 1)
+            cluster.fault(COMMIT, *[unanswered] * IDENTITIES_MAX)
+            others = [asyncio.ensure_future(transact(client, b"o")) for _ in range(IDENTITIES_MAX)]
+            await until(lambda: len(cluster.late) == IDENTITIES_MAX)
+            task = asyncio.ensure_future(transact(client, b"v", finish=(consumer, message)))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert [each.offset for each in await take(consumer, 2)] == [0, 1]
+            for request in cluster.late:
+                request()
+            await asyncio.gather(*others)
+            await transact(client, b"v", finish=(consumer, None))
+        assert (visible(cluster), committed(cluster)) == ([b"o"] * IDENTITIES_MAX + [b"v"], [2])
+
+
 async def test_a_closed_client_leaves_nobody_waiting() -> None:
     """What is unknown then stays unknown."""
     async with fake_cluster(out=2) as cluster:
