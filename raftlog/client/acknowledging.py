@@ -31,7 +31,7 @@ from raftlog.base.errors import (
 from raftlog.base.limits import MESSAGES_PER_SETTLING_MAX
 from raftlog.client.atomic_dispatch import Attempt
 from raftlog.client.queue_consumer import QueueConsumer
-from raftlog.client.queue_message import QueueMessage
+from raftlog.client.queue_message import QueueMessage, failure_of
 from raftlog.client.settling import named
 from raftlog.wire.schema import leases
 
@@ -123,6 +123,7 @@ class Acknowledged:
 
     def failed(self, attempt: Attempt | None, failure: BaseException) -> None:
         """The transaction has failed, or nobody knows yet: then they wait for its fate."""
+        failure = failure_of(failure) or failure
         if attempt is None or attempt.fate.done():
             self._free(attempt, failure)
         else:

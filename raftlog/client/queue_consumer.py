@@ -37,6 +37,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Offset
 from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
 from raftlog.client.asking import Asker
+from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.queue_message import QueueMessage
 from raftlog.client.receipts import Message
@@ -63,12 +64,13 @@ class HandlerEvent(msgspec.Struct, frozen=True):
         message: The message.
         what: "overdue": the handler is past its limit, and its lease is kept no more; "failed":
             it raised; "lost": it had finished when the lease was not its own any more.
-        error: What was raised, if anything.
+        error: What was raised, if anything; ``CancelledError``: something that it waited for
+            was cancelled, and not the handler.
     """
 
     message: QueueMessage
     what: str
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class QueueConsumerStatus(msgspec.Struct, frozen=True):
@@ -429,7 +431,9 @@ class QueueConsumer:
                 await handler(message)
         except StaleLease as error:
             self._on_event(HandlerEvent(message, "lost", error))
-        except Exception as error:  # noqa: BLE001  (whatever a handler raises is its own)
+        except (Exception, asyncio.CancelledError) as error:  # whatever it raises is its own
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             self._on_event(HandlerEvent(message, "failed", error))
 
     def _is_overdue(self, message: QueueMessage) -> None:

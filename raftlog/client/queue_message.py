@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
 from raftlog.base.limits import REASON_CHARACTERS_MAX, RETRY_DELAY_MS_MAX
+from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.receipts import Message
 from raftlog.client.settling import ACK, Held, How
@@ -175,7 +176,8 @@ class QueueMessage:
 
         At a normal end it is acknowledged. An exception gives it back, as ``nack`` does, and
         goes on; ``Reject`` and ``Retry`` say what is to become of it, and end there.
-        Cancelled, it is released.
+        Cancelled, it is released; if only something that it waited for was cancelled, it has
+        failed.
 
         A message that is in an atomic transaction is not settled here: its lease is kept
         until the transaction ends. Then it is acknowledged with it, or given back for what
@@ -242,6 +244,7 @@ class Processing:
         """Settle the message, if the handler has not; or leave it to its transaction."""
         message = self._message
         is_told = isinstance(error, Reject | Retry)
+        error = failure_of(error)
         transaction = None if message.is_settled else message.transaction
         if transaction is not None and transaction.leave(message, self._end, error):
             return is_told
@@ -256,6 +259,17 @@ class Processing:
             with suppress(RaftlogError):  # then its lease ends by itself
                 await message._settle(_after(error))
         return is_told
+
+
+def failure_of(error: BaseException | None) -> BaseException | None:
+    """Return what a block has failed with, in the task that it ran in.
+
+    Its own cancellation is none of its faults. That of something else that it waited for is a
+    failure: released, the message would be handled again at once, and no attempt would count.
+    """
+    if isinstance(error, asyncio.CancelledError) and not is_cancelled():
+        return Retry("CancelledError: something that its handler waited for was cancelled")
+    return error
 
 
 def _after(error: BaseException) -> How:

