@@ -17,7 +17,8 @@ from raftlog.base.errors import (
     Unavailable,
     WrongQueue,
 )
-from raftlog.base.limits import CHECK_FIRST_MS
+from raftlog.base.limits import CHECK_AGAIN_MS, CHECK_FIRST_MS
+from raftlog.client import checking
 from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.client import Client
 from raftlog.client.transactions import parse_transaction
@@ -41,12 +42,12 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def later(cluster: FakeCluster) -> None:
+def later(cluster: FakeCluster, by_ms: int = CHECK_FIRST_MS) -> None:
     """Let every open transaction be due: its row says a time that is past."""
     transactions = cluster.machine.state.transactions
     for row in list(transactions.table.rows.values()):
         transactions._waiting.remove(row.next_ms << 64 | row.handle)
-        row.next_ms -= CHECK_FIRST_MS
+        row.next_ms -= by_ms
         transactions._waiting.add(row.next_ms << 64 | row.handle)
 
 
@@ -162,7 +163,16 @@ async def test_who_took_over_fences_and_its_checker_decides() -> None:
         assert message.transaction == half.transaction
 
 
-@pytest.mark.parametrize("broken", [lambda _: 1 // 0, lambda _: "commit"])
+async def waits_for_what_is_cancelled(_: UndecidedMessage) -> Verdict:
+    helper = asyncio.ensure_future(asyncio.sleep(3600))
+    helper.cancel()
+    await helper
+    return Verdict.COMMIT
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda _: 1 // 0, lambda _: "commit", waits_for_what_is_cancelled]
+)
 @pytest.mark.asyncio
 async def test_a_checker_that_raises_does_not_know(broken: Any) -> None:
     """It counts, the status says why, and nothing is decided."""
@@ -176,9 +186,41 @@ async def test_a_checker_that_raises_does_not_know(broken: Any) -> None:
             (row,) = await client.transactions.list()
             status = producer.status
             assert (row.checks, status.checks, status.checker_failures) == (1, 1, 1)
-            assert isinstance(status.trouble, ZeroDivisionError | TypeError)
+            troubles = ZeroDivisionError | TypeError | asyncio.CancelledError
+            assert isinstance(status.trouble, troubles)
             assert visible(cluster, "orders") == []
+            later(cluster, CHECK_AGAIN_MS)
+            await until(lambda: [row for row in open_ones.values() if row.checks == 2])
             await half.rollback()
+
+
+@pytest.mark.asyncio
+async def test_a_checker_that_hangs_does_not_know_and_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others that were asked with it are answered in time, and so are the next ones."""
+    monkeypatch.setattr(checking, "CHECK_LIMIT_S", 0.2)
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        if message.value == b"hangs":
+            await asyncio.sleep(3600)
+        return Verdict.COMMIT
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
+            for value in (b"hangs", b"v"):
+                (await producer.half("orders", value)).leave()
+            later(cluster)
+            await until(lambda: visible(cluster, "orders") == [b"v"])
+            assert producer.status.checker_failures == 1
+            assert isinstance(producer.status.trouble, TimeoutError)
+            assert "0.2 s" in str(producer.status.trouble)
+            (await producer.half("orders", b"w")).leave()
+            later(cluster)
+            await until(lambda: visible(cluster, "orders") == [b"v", b"w"])
+            (row,) = await client.transactions.list()
+            assert row.checks >= 1
 
 
 @pytest.mark.asyncio
