@@ -19,7 +19,7 @@ from raftlog.base.errors import (
     Throttled,
 )
 from raftlog.base.limits import COALESCE_BYTES_MAX, DECISIONS_PER_COMMAND_MAX
-from raftlog.client.asking import Asker
+from raftlog.client.asking import RETRY_PAUSE_S, Asker
 from raftlog.client.checking import WIRE, Verdict
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.sharing import result_of
@@ -29,6 +29,8 @@ from raftlog.wire.schema import status, transactions
 from raftlog.wire.status import decode_error
 
 T = TypeVar("T")
+GIVEN_UP_MAX: Final = 10_000
+"""Half messages that are being rolled back at once; more are left to the checker."""
 
 
 class ToStage(msgspec.Struct, frozen=True, gc=False):
@@ -62,7 +64,7 @@ class HalfDispatch:
         self._epoch = 0
         self._next_number = 0
         self._beginning: asyncio.Task[None] | None = None
-        self._given_up: Final[set[asyncio.Future[transactions.TransactionDecided]]] = set()
+        self._given_up: Final[dict[int, asyncio.Task[None]]] = {}
         self._staging: Final = Turns[ToStage, None](
             self._stage_all, count_max=DECISIONS_PER_COMMAND_MAX, bytes_max=COALESCE_BYTES_MAX
         )
@@ -144,12 +146,26 @@ class HalfDispatch:
             raise OutcomeUnknown(text) from error
 
     def give_up(self, number: int) -> None:
-        """Roll back and wait for nothing; if that is in vain, the checker is asked."""
-        if not self.is_closed:
-            future = self._deciding.put(ToDecide(number, Verdict.ROLLBACK))
-            self._given_up.add(future)
-            future.add_done_callback(self._given_up.discard)
-            future.add_done_callback(lambda each: each.cancelled() or each.exception())
+        """Roll back and wait for nothing: it is asked until there is an answer, or it is closed.
+
+        Whatever is not rolled back then is for the checker.
+        """
+        if self.is_closed or number in self._given_up or len(self._given_up) >= GIVEN_UP_MAX:
+            return
+        task = self._loop.create_task(self._roll_back(number))
+        self._given_up[number] = task
+        task.add_done_callback(lambda _: self._given_up.pop(number, None))
+
+    async def _roll_back(self, number: int) -> None:
+        while True:
+            try:
+                await self._deciding.put(ToDecide(number, Verdict.ROLLBACK))
+            except (Retriable, OutcomeUnknown):
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except RaftlogError:
+                return  # decided before, or another process has the name: nothing to be done
+            else:
+                return
 
     async def _decide_all(
         self, batch: Sequence[Asked[ToDecide, transactions.TransactionDecided]]
@@ -177,12 +193,15 @@ class HalfDispatch:
     # -- ending
 
     async def aclose(self) -> None:
-        """Close; what was given up is rolled back first."""
+        """Close; what was given up is rolled back first, if the cluster answers in time."""
+        given_up = tuple(self._given_up.values())
         try:
-            if self._given_up:
-                await asyncio.wait(self._given_up, timeout=self.timeout_s)
+            if given_up:
+                await asyncio.wait(given_up, timeout=self.timeout_s)
         finally:
             self.is_closed = True
+            for task in given_up:
+                task.cancel()
             error = Closed("the producer was closed")
             self._staging.close(error)
             self._deciding.close(error)

@@ -103,7 +103,7 @@ class Half:
         self.is_rolled_back = True
 
     def give_up(self) -> None:
-        """Roll back without waiting for the answer."""
+        """Roll back without waiting for the answer; tried as long as the producer lives."""
         self.is_rolled_back = True
         self._dispatch.give_up(self._number)
 
@@ -240,7 +240,8 @@ class TransactionalProducer:
             timeout: Seconds for all of it; without it, the producer's.
 
         Raises:
-            Retriable: It was not stored in time, and is rolled back if it was stored after all.
+            Retriable: It was not stored in time. If it was stored after all it is rolled back,
+                however long that takes while the producer lives; then it is for the checker.
             Fenced: Another process has begun under the same name.
             TopicNotFound, NotPermitted, LimitReached, RecordTooLarge, BadRequest: As ``send``.
             BadName: The producer's name or group is none.
@@ -270,7 +271,10 @@ class TransactionalProducer:
             except (TimeoutError, Retriable, OutcomeUnknown, asyncio.CancelledError) as error:
                 dispatch.give_up(number)
                 if isinstance(error, TimeoutError | OutcomeUnknown):
-                    text = "the half message was not stored in time, and is rolled back"
+                    text = (
+                        "no answer in time: the half message is rolled back as soon as the "
+                        "cluster answers, or left to the checker"
+                    )
                     raise Unavailable(text) from error
                 raise
             return Half(dispatch, topic, place, number)
@@ -296,7 +300,10 @@ class TransactionalProducer:
         return HalfStatus(checking.checks, checking.failures, checking.trouble)
 
     async def aclose(self) -> None:
-        """Close: what was given up is rolled back first; what is open is for the checker."""
+        """Close: what was given up is rolled back first, within the timeout.
+
+        What is open then is for the checker.
+        """
         if self._dispatch.is_closed:
             return
         self.on_closed(self)

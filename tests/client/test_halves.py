@@ -27,6 +27,7 @@ from tests.client.fake_cluster import (
     FakeCluster,
     answer_lost,
     fake_cluster,
+    refused,
     request_late,
     unanswered,
 )
@@ -120,6 +121,51 @@ async def test_a_half_that_nobody_answered_is_rolled_back_for_good() -> None:
             request()
         await asyncio.sleep(0)
         assert await client.transactions.list() == []
+
+
+@pytest.mark.asyncio
+async def test_what_was_given_up_is_rolled_back_when_the_cluster_is_back() -> None:
+    """However long it was away: a copy that comes later is refused, and not decided by its key."""
+    paid: set[bytes | None] = set()
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        return Verdict.COMMIT if message.key in paid else Verdict.ROLLBACK
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer(
+            "b-1", group="b", checker=check, timeout=0.2
+        ) as producer:
+            cluster.fault(Method.HALVES_STAGE, unanswered)
+            cluster.fault(Method.TRANSACTIONS_DECIDE, *[refused(Unavailable("not yet"))] * 1000)
+            with pytest.raises(Unavailable, match="or left to the checker"):
+                await producer.half("orders", b"paid", key=b"7", timeout=0.1)
+            await asyncio.sleep(0.5)
+            cluster.heal()
+            async with producer.transaction("orders", b"paid", key=b"7", timeout=5):
+                paid.add(b"7")
+            await until(lambda: len(cluster.machine.state.decisions.table.rows) == 2)
+            cluster.late[0]()
+            await asyncio.sleep(0.01)
+            assert await client.transactions.list() == []
+        assert visible(cluster, "orders") == [b"paid"]
+
+
+@pytest.mark.asyncio
+async def test_closing_does_not_wait_for_ever_for_what_was_given_up() -> None:
+    """Its timeout bounds it, and the rest is for the checker."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with asyncio.timeout(10):
+            async with client.transactional_producer("b-1", group="b", timeout=0.2) as producer:
+                half = await producer.half("orders", b"v", timeout=5)
+                cluster.fault(
+                    Method.TRANSACTIONS_DECIDE, *[refused(Unavailable("not yet"))] * 1000
+                )
+                half.give_up()
+            cluster.heal()
+        (row,) = await client.transactions.list()
+        assert row.transaction == half.transaction
 
 
 @pytest.mark.asyncio
