@@ -22,6 +22,7 @@ from raftlog.base.limits import COALESCE_BYTES_MAX, DECISIONS_PER_COMMAND_MAX
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
 from raftlog.client.checking import WIRE, Verdict
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.open_halves import Opened, OpenHalves
 from raftlog.client.sharing import result_of
 from raftlog.client.turns import Asked, Turns
 from raftlog.wire.frame import Method
@@ -52,7 +53,9 @@ class ToDecide(msgspec.Struct, frozen=True, gc=False):
 class HalfDispatch:
     """The half messages of one transactor. Bound to its loop."""
 
-    def __init__(self, asker: Asker, name: str, group: str, timeout_s: float) -> None:
+    def __init__(
+        self, asker: Asker, name: str, group: str, timeout_s: float, open_halves: OpenHalves
+    ) -> None:
         self.transactor = 0
         self.durability = ""
         self.timeout_s: Final = timeout_s
@@ -60,6 +63,7 @@ class HalfDispatch:
         self._asker: Final = asker
         self._name: Final = name
         self._group: Final = group
+        self._open: Final = open_halves
         self._loop: Final = asyncio.get_running_loop()
         self._epoch = 0
         self._next_number = 0
@@ -89,12 +93,17 @@ class HalfDispatch:
         )
         self.transactor, self._epoch = begun.transactor, begun.epoch
         self._next_number = begun.next_number
+        self._open.begin(self.transactor)
 
     def number(self) -> int:
         """Return the number of another transaction."""
         number = self._next_number
         self._next_number += 1
         return number
+
+    def open(self, number: int, half: Opened) -> None:
+        """No checker is asked about it before it is decided, left or let go of."""
+        self._open.open(self.transactor, number, half)
 
     def stage(self, half: ToStage) -> "asyncio.Future[None]":
         """Send a half message; the future ends when it is stored, or with why it is not."""
@@ -154,7 +163,13 @@ class HalfDispatch:
             return
         task = self._loop.create_task(self._roll_back(number))
         self._given_up[number] = task
-        task.add_done_callback(lambda _: self._given_up.pop(number, None))
+        self._open.give_up(self.transactor, number)
+
+        def ended(_: object) -> None:
+            self._given_up.pop(number, None)
+            self._open.rolled_back(self.transactor, number)
+
+        task.add_done_callback(ended)
 
     async def _roll_back(self, number: int) -> None:
         while True:

@@ -36,6 +36,7 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.checking import Checker, Checking, Verdict
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.half_dispatch import HalfDispatch, ToStage
+from raftlog.client.open_halves import OpenHalves
 from raftlog.client.packing import HeadersLike, encode_records, place_of_key, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.client.starting import no_queue
@@ -60,6 +61,9 @@ class HalfStatus(msgspec.Struct, frozen=True, gc=False):
 class Half:
     """A half message: stored, visible to nobody, to be decided once.
 
+    As long as it is open (``is_open``) no checker of this client is asked about it; those of
+    other processes are, 6 s after it was stored.
+
     Attributes:
         topic: Its topic.
         queue: The place of its queue in the topic, from 0.
@@ -71,11 +75,19 @@ class Half:
         self._dispatch = dispatch
         self._number = number
         self._is_left = False
+        self._is_in_hand = True
+        self._is_commit_asked = False
         self.topic = topic
         self.queue = queue
         self.transaction = f"{dispatch.transactor}.{number}"
         self.receipt: Receipt | None = None
         self.is_rolled_back = False
+        dispatch.open(number, self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its local work may still go on: nothing was asked for, and it was not left."""
+        return self._is_in_hand and not self._dispatch.is_closed
 
     @property
     def is_decided(self) -> bool:
@@ -90,6 +102,7 @@ class Half:
             TransactionDecided: It was rolled back: by a checker, or by hand.
             Fenced: Another process has taken over the producer's name; the checker decides.
         """
+        self._is_in_hand, self._is_commit_asked = False, True
         answer = await self._dispatch.decide(self._number, Verdict.COMMIT, timeout)
         self.receipt = Receipt(
             *(self.topic, self.queue, Offset(answer.base_offset), Term(answer.term)),
@@ -99,24 +112,44 @@ class Half:
 
     async def rollback(self, *, timeout: Duration | None = None) -> None:
         """Forget it: nobody will ever see it. Raises as ``commit``."""
+        self._is_in_hand = False
         await self._dispatch.decide(self._number, Verdict.ROLLBACK, timeout)
         self.is_rolled_back = True
 
     def give_up(self) -> None:
         """Roll back without waiting for the answer; tried as long as the producer lives."""
-        self.is_rolled_back = True
+        self.is_rolled_back, self._is_in_hand = True, False
         self._dispatch.give_up(self._number)
 
     def leave(self) -> None:
         """Decide nothing: the checker will be asked."""
-        self._is_left = True
+        self._is_left, self._is_in_hand = True, False
+
+    def _end(self, error: BaseException | None) -> bool:
+        """A block has ended so; return whether it is to be committed.
+
+        An error says that the local work was not done. That it was ended from outside says
+        nothing: a database may have committed what nobody waited for. And what the commit of
+        was asked for must not be rolled back, whatever became of that.
+        """
+        if self.is_decided:
+            return False
+        if error is None:
+            return True
+        if self._is_commit_asked or not isinstance(error, Exception):
+            self.leave()
+        else:
+            self.give_up()
+        return False
 
 
 class HalfTransaction:
     """``async with`` round the local work: commits at its end, rolls back if it raises.
 
-    What was decided inside, or left to the checker, stays as it is. Cancelled inside, it is
-    rolled back without waiting for the answer.
+    An exception (``Exception``) says that the local work was not done, and never will be: who
+    does not know calls ``Half.leave`` before. Cancelled inside, or ended by ``KeyboardInterrupt``,
+    it is left to the checker. What was decided inside, or left to the checker, stays as it is;
+    so does what ``Half.commit`` was asked for inside without an answer, if the block fails then.
     """
 
     def __init__(self, stage: Callable[[], Awaitable[Half]]) -> None:
@@ -134,14 +167,9 @@ class HalfTransaction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Commit, or roll back and let the error pass; raises as ``Half.commit``."""
-        half = self._half
-        if half is None or half.is_decided:
-            return
-        if kind is None:
-            await half.commit()
-        else:
-            half.give_up()
+        """Commit, or roll back without waiting for it; raises as ``Half.commit``."""
+        if self._half is not None and self._half._end(error):
+            await self._half.commit()
 
 
 class TransactionalProducer:
@@ -158,7 +186,8 @@ class TransactionalProducer:
         name: str,
         group: str,
         checker: Checker | None,
-        timeout: Duration | None = None,
+        timeout: Duration | None,
+        open_halves: OpenHalves,
     ) -> None:
         self.name = name
         self.group = group
@@ -166,10 +195,14 @@ class TransactionalProducer:
         self._catalog: Final = catalog
         self._loop: Final = asyncio.get_running_loop()
         self._turn = 0
-        self._checking = None if checker is None else Checking(asker, group, checker)
+        self._checking = (
+            None if checker is None else Checking(asker, group, checker, open_halves.verdict)
+        )
         self._check_task: asyncio.Task[None] | None = None
         self._dispatch: Final = HalfDispatch(
-            *(asker, name, group), asker.timeout_s if timeout is None else seconds(timeout)
+            *(asker, name, group),
+            asker.timeout_s if timeout is None else seconds(timeout),
+            open_halves,
         )
 
     async def __aenter__(self) -> Self:
@@ -258,6 +291,7 @@ class TransactionalProducer:
         number = dispatch.number()
         while True:
             place = self._place(topic, len(queues), key, queue)
+            half = Half(dispatch, topic, place, number)
             staged = dispatch.stage(ToStage(queues[place], number, data, deadline))
             try:
                 async with asyncio.timeout_at(deadline):
@@ -277,7 +311,7 @@ class TransactionalProducer:
                     )
                     raise Unavailable(text) from error
                 raise
-            return Half(dispatch, topic, place, number)
+            return half
 
     def _place(self, topic: str, queues: int, key: bytes | None, queue: int | None) -> int:
         if queue is not None:
