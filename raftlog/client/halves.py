@@ -17,6 +17,7 @@ first answer stands. So a commit whose answer was lost is not lost.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -27,6 +28,7 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     Retriable,
     Unavailable,
+    UnknownTransactor,
     WrongLoop,
     WrongQueue,
 )
@@ -101,6 +103,7 @@ class Half:
             OutcomeUnknown: No answer in time; commit again, or leave it to the checker.
             TransactionDecided: It was rolled back: by a checker, or by hand.
             Fenced: Another process has taken over the producer's name; the checker decides.
+            UnknownTransactor: It was decided more than a week ago.
         """
         self._is_in_hand, self._is_commit_asked = False, True
         answer = await self._dispatch.decide(self._number, Verdict.COMMIT, timeout)
@@ -177,6 +180,7 @@ class TransactionalProducer:
 
     Made by ``client.transactional_producer``, used with ``async with``. Whoever begins under
     the same name later fences this one: what it has open then is for the checker to decide.
+    One that was silent for a week, with nothing open, is forgotten, and begins again by itself.
     """
 
     def __init__(
@@ -199,11 +203,11 @@ class TransactionalProducer:
             None if checker is None else Checking(asker, group, checker, open_halves.verdict)
         )
         self._check_task: asyncio.Task[None] | None = None
-        self._dispatch: Final = HalfDispatch(
-            *(asker, name, group),
-            asker.timeout_s if timeout is None else seconds(timeout),
-            open_halves,
-        )
+        timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
+        self._identity: Final = partial(HalfDispatch, asker, name, group, timeout_s, open_halves)
+        self._dispatch = self._identity()
+        self._forgotten: Final[list[HalfDispatch]] = []
+        """Those that the cluster knows no more: what they have decided is theirs still."""
 
     async def __aenter__(self) -> Self:
         """Begin under the name, and answer checks from now on; raises as ``half``."""
@@ -283,12 +287,10 @@ class TransactionalProducer:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("this producer is bound to the event loop that it was made on")
         data = encode_records([record_of(value, key, headers, tag, timestamp)])
-        dispatch = self._dispatch
-        timeout_s = dispatch.timeout_s if timeout is None else seconds(timeout)
+        timeout_s = self._dispatch.timeout_s if timeout is None else seconds(timeout)
         deadline = self._loop.time() + timeout_s
-        await dispatch.begin()
         queues = await self._catalog.find(topic, timeout_s)
-        number = dispatch.number()
+        dispatch, number = await self._begin()
         while True:
             place = self._place(topic, len(queues), key, queue)
             half = Half(dispatch, topic, place, number)
@@ -296,6 +298,11 @@ class TransactionalProducer:
             try:
                 async with asyncio.timeout_at(deadline):
                     await staged
+            except UnknownTransactor:
+                # It was silent for a week, and had nothing open: nothing is in its hand.
+                self._forget(dispatch)
+                dispatch, number = await self._begin()
+                continue
             except WrongQueue:  # it was made anew
                 found = await self._catalog.refresh(topic, timeout_s)
                 if found == queues:
@@ -312,6 +319,18 @@ class TransactionalProducer:
                     raise Unavailable(text) from error
                 raise
             return half
+
+    async def _begin(self) -> tuple[HalfDispatch, int]:
+        """Return who sends the next half message, begun, and its number."""
+        dispatch = self._dispatch
+        await dispatch.begin()
+        return dispatch, dispatch.number()
+
+    def _forget(self, dispatch: HalfDispatch) -> None:
+        """The cluster has forgotten a transactor: another one begins under the name."""
+        if dispatch is self._dispatch:
+            self._forgotten.append(dispatch)
+            self._dispatch = self._identity()
 
     def _place(self, topic: str, queues: int, key: bytes | None, queue: int | None) -> int:
         if queue is not None:
@@ -344,4 +363,4 @@ class TransactionalProducer:
         if self._check_task is not None:
             self._check_task.cancel()
             await asyncio.gather(self._check_task, return_exceptions=True)
-        await self._dispatch.aclose()
+        await asyncio.gather(*(each.aclose() for each in (*self._forgotten, self._dispatch)))

@@ -16,6 +16,7 @@ from raftlog.base.errors import (
     TransactionDecided,
     TransactionNotFound,
     Unavailable,
+    UnknownTransactor,
     WrongQueue,
 )
 from raftlog.base.limits import CHECK_AGAIN_MS, CHECK_FIRST_MS
@@ -374,6 +375,42 @@ async def test_a_checker_that_hangs_does_not_know_and_holds_up_nobody(
             await until(lambda: visible(cluster, "orders") == [b"v", b"w"])
             (row,) = await client.transactions.list()
             assert row.checks >= 1
+
+
+def forget_transactors(cluster: FakeCluster) -> None:
+    """Nobody has heard of them for a week, and what they decided is known no more."""
+    state = cluster.machine.state
+    while state.decisions.table.rows:
+        state.decisions._forget_first()
+    for row in list(state.transactors.table.rows.values()):
+        assert not row.open
+        state.transactors._forget(row)
+
+
+@pytest.mark.asyncio
+async def test_who_was_silent_for_a_week_begins_again() -> None:
+    """Once for all that are sent at that time; what was decided before stays decided."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b") as producer:
+            async with producer.transaction("orders", b"first") as half:
+                pass
+            for week in range(2):
+                forget_transactors(cluster)
+
+                async def one(value: bytes) -> None:
+                    async with producer.transaction("orders", value):
+                        pass
+
+                await asyncio.gather(*(one(b"%d" % number) for number in range(21)))
+                assert cluster.count(Method.TRANSACTOR_INIT) == 2 + week
+                (row,) = cluster.machine.state.transactors.table.rows.values()
+                assert (row.epoch, row.open) == (1, 0)
+            with pytest.raises(UnknownTransactor):
+                await half.commit()
+        assert len(visible(cluster, "orders")) == 1 + 2 * 21
+        with pytest.raises(Closed):
+            await half.commit()
 
 
 @pytest.mark.asyncio
