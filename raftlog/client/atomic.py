@@ -274,7 +274,11 @@ class AtomicTransaction:
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(deadline):
-                    for finished in sorted(self._finished.values(), key=id):
+                    # In the same order in all transactions: two of them that hold one consumer
+                    # each, and wait for the other one's, would wait until their time is over.
+                    for finished in sorted(
+                        self._finished.values(), key=lambda each: id(each.consumer)
+                    ):
                         await stack.enter_async_context(finished.held())
             except TimeoutError:
                 raise Unavailable("a consumer was changing its queues for too long") from None

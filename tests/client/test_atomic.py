@@ -353,6 +353,40 @@ async def test_a_message_is_finished_by_one_transaction() -> None:
         assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
 
 
+async def test_transactions_over_the_same_consumers_do_not_wait_for_each_other() -> None:
+    """Both consumers were changing their queues: each transaction waits for the first of them."""
+    async with fake_cluster(orders=1, other=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 1, queues=1)
+        await client.send("other", b"v")
+        async with (
+            client.consumer("billing", "orders", **BY_WORD) as first,
+            client.consumer("stock", "other", **BY_WORD) as second,
+        ):
+            finished = [(each, (await take(each, 1))[0]) for each in (first, second)]
+            begun = asyncio.Event()
+
+            async def one(number: int) -> None:
+                async with client.atomic(timeout=5) as tx:
+                    for consumer, message in finished[:: (1, -1)[number % 2]]:
+                        tx.commit_offsets(consumer, message)
+                    tx.send("out", b"v")
+                    await begun.wait()
+
+            locks = [each._ownership._changing for each in (first, second)]
+            for lock in locks:
+                await lock.acquire()
+            tasks = [asyncio.ensure_future(one(number)) for number in range(20)]
+            await asyncio.sleep(0.01)
+            begun.set()
+            await asyncio.sleep(0.01)
+            for lock in locks:
+                lock.release()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert ended.count(None) == 1
+        assert {type(each) for each in ended} <= {type(None), OffsetGoesBack, Fenced}
+        assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
+
+
 async def test_no_message_comes_again_before_the_outcome_is_known() -> None:
     """Schedule: a late copy commits, and the next transaction counts the same message again."""
     async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
