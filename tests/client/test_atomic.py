@@ -10,6 +10,7 @@ from raftlog.base.errors import (
     BadRequest,
     Closed,
     CrossShard,
+    DuplicateForgotten,
     Fenced,
     NotCommitted,
     NotStored,
@@ -351,6 +352,42 @@ async def test_a_message_is_finished_by_one_transaction() -> None:
             assert isinstance(second, OffsetGoesBack)
             assert [each.offset for each in await take(consumer, 1)] == [1]
         assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
+
+
+@pytest.mark.parametrize(
+    ("deleted", "answer"),
+    [(["other"], DuplicateForgotten), (["out", "other"], WrongQueue)],
+)
+async def test_a_topic_that_is_deleted_before_the_fence_hides_the_outcome(
+    deleted: list[str], answer: type[Exception]
+) -> None:
+    """It was committed; the message that it finished does not come again."""
+    async with (
+        fake_cluster(orders=1, out=1, other=1) as cluster,
+        Client(cluster.seeds) as client,
+        client.consumer("billing", "orders", **BY_WORD) as consumer,
+    ):
+        await fill(client, 0, 2, queues=1)
+        (message, _) = await take(consumer, 2)
+        cluster.fault(COMMIT, unanswered)
+        cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
+
+        async def commit() -> None:
+            async with client.atomic(timeout=SHORT_S) as tx:
+                tx.commit_offsets(consumer, message)
+                tx.send("out", b"v")
+                tx.send("other", b"v")
+
+        with pytest.raises(OutcomeUnknown) as raised:
+            await commit()
+        cluster.late[0]()
+        await until(lambda: committed(cluster) == [1])
+        for topic in deleted:
+            await client.topics.delete(topic)
+        cluster.heal()
+        with pytest.raises(answer):
+            await client.resolve(raised.value.ticket)
+        assert [each.offset for each in await take(consumer, 1)] == [1]
 
 
 async def test_transactions_over_the_same_consumers_do_not_wait_for_each_other() -> None:

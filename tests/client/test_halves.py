@@ -14,6 +14,7 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     TopicNotFound,
     TransactionDecided,
+    TransactionForgotten,
     TransactionNotFound,
     Unavailable,
     UnknownTransactor,
@@ -184,6 +185,9 @@ async def test_a_commit_without_an_answer_is_unknown_and_can_be_repeated() -> No
             receipt = await half.commit()
             with pytest.raises(TransactionDecided):
                 await half.rollback()
+            cluster.machine.state.decisions._forget_first()
+            with pytest.raises(TransactionForgotten):
+                await half.commit()
         assert (receipt.offset, visible(cluster, "orders")) == (0, [b"v"])
 
 
