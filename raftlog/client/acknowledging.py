@@ -86,7 +86,10 @@ class Acknowledged:
         """
         if self.under_way is None and error is not None:
             return False
-        self._left[message] = _Left(keep_no_more, error)
+        if self.under_way is not None and self.under_way.done():
+            keep_no_more()  # nobody will ever know: its lease ends by itself
+        else:
+            self._left[message] = _Left(keep_no_more, error)
         return True
 
     def requests(self) -> list[leases.AckMessages]:

@@ -209,13 +209,12 @@ class HalfDispatch:
 
     async def aclose(self) -> None:
         """Close; what was given up is rolled back first, if the cluster answers in time."""
-        given_up = tuple(self._given_up.values())
         try:
-            if given_up:
-                await asyncio.wait(given_up, timeout=self.timeout_s)
+            if self._given_up:
+                await asyncio.wait(self._given_up.values(), timeout=self.timeout_s)
         finally:
             self.is_closed = True
-            for task in given_up:
+            for task in self._given_up.values():
                 task.cancel()
             error = Closed("the producer was closed")
             self._staging.close(error)

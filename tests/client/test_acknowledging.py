@@ -268,6 +268,21 @@ async def test_what_nobody_will_ever_know_is_left_to_the_end_of_its_lease(
         assert visible(cluster) == [b"v"], "its lease had not ended: all of it happens, once"
 
 
+async def test_a_handler_that_ends_after_the_last_hope_keeps_no_lease() -> None:
+    """Nobody will ever know: there is nothing to wait for any more."""
+    async with one_message() as (cluster, client, consumer, message):
+        cluster.fault(COMMIT, unanswered)
+        cluster.fault(Method.PRODUCER_FENCE, *[unanswered] * 100)
+        async with message.process():
+            with pytest.raises(OutcomeUnknown):
+                await transact(client, b"v", acks=[message], timeout=SHORT_S)
+            assert client._atomics is not None
+            await client._atomics.aclose()
+            await asyncio.sleep(0.01)
+        assert (message.is_settled, consumer.status.handling) == (False, 0)
+        assert (cluster.count(Method.QUEUE_ACK), cluster.count(Method.QUEUE_RETURN)) == (0, 0)
+
+
 async def test_acknowledgements_alone_of_unknown_outcome_are_given_back() -> None:
     """Nothing was sent: whatever became of them, to handle them again is harmless."""
     async with one_message() as (cluster, client, consumer, message):
