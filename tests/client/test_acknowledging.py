@@ -117,6 +117,19 @@ async def test_a_transaction_that_fails_gives_the_message_back(
         assert (visible(cluster), consumer.status.handling) == ([], 0)
 
 
+async def test_a_block_that_is_cancelled_releases_the_message() -> None:
+    """Nobody has tried it: the attempt does not count."""
+    async with one_message() as (cluster, client, consumer, message):
+        forever = asyncio.Event()
+        task = asyncio.ensure_future(transact_round(client, message, then=forever.wait))
+        await until(lambda: message.transaction is not None)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (again,) = await consumer.receive(wait=5)
+        assert (again.attempts, visible(cluster)) == (1, [])
+
+
 async def test_a_transaction_that_is_refused_gives_the_message_back() -> None:
     """Nothing of it was committed: the attempt has failed."""
     async with one_message() as (cluster, client, consumer, message):
