@@ -8,6 +8,7 @@ _ATOMIC: Final = "raftlog.broker.atomic"
 _DISPATCH: Final = "raftlog.client.atomic_dispatch"
 _TESTS: Final = ("tests/broker/test_atomic.py",)
 _OF_CLIENT: Final = ("tests/client/test_atomic.py",)
+_OF_MESSAGES: Final = ("tests/client/test_acknowledging.py",)
 
 ATOMIC_MUTANTS: Final = (
     Mutant(
@@ -75,14 +76,21 @@ ATOMIC_MUTANTS: Final = (
     ),
     Mutant(
         "message of an unknown transaction in another one",
-        "raftlog.client.atomic",
+        "raftlog.client.acknowledging",
         (
             (
-                "            attempt.fate.add_done_callback(lambda _: self._free(attempt))\n",
-                "            self._free(None)\n",
+                "attempt.fate.add_done_callback(lambda _: self._free(attempt, failure))\n",
+                "self._free(None, failure)\n",
             ),
         ),
         tests=_OF_CLIENT,
+        rulings=(10,),
+    ),
+    Mutant(
+        "handler acknowledges before its transaction commits",
+        "raftlog.client.acknowledging",
+        (("        if self.under_way is None and error is not None:\n", "        if True:\n"),),
+        tests=_OF_MESSAGES,
         rulings=(10,),
     ),
 )

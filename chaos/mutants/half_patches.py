@@ -5,6 +5,7 @@ from typing import Final
 from chaos.mutants.mutant import Mutant
 
 _TRANSACTIONS: Final = "raftlog.broker.transactions"
+_OF_CLIENT: Final = ("tests/client/test_halves.py",)
 
 HALF_MUTANTS: Final = (
     Mutant(
@@ -93,5 +94,33 @@ HALF_MUTANTS: Final = (
         "raftlog.service.checks",
         (("        if seen != self._regrouped:\n", "        if False:\n"),),
         tests=("tests/service/test_transactions.py",),
+    ),
+    Mutant(
+        "local work that goes on is checked by its own client",
+        "raftlog.client.open_halves",
+        (
+            (
+                "        return Verdict.UNKNOWN if half is not None and half.is_open else None\n",
+                "        return None\n",
+            ),
+        ),
+        tests=_OF_CLIENT,
+    ),
+    Mutant(
+        "half message that was given up is asked about once",
+        "raftlog.client.half_dispatch",
+        (("                await asyncio.sleep(RETRY_PAUSE_S)\n", "                return\n"),),
+        tests=_OF_CLIENT,
+    ),
+    Mutant(
+        "half message of a cancelled block is rolled back",
+        "raftlog.client.halves",
+        (
+            (
+                "        if self._is_commit_asked or not isinstance(error, Exception):\n",
+                "        if self._is_commit_asked:\n",
+            ),
+        ),
+        tests=_OF_CLIENT,
     ),
 )

@@ -29,7 +29,6 @@ from raftlog.base.errors import (
     BadRequest,
     Closed,
     CrossShard,
-    DuplicateForgotten,
     Fenced,
     TransactionTooLarge,
     Unavailable,
@@ -40,9 +39,9 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import (
     BATCH_RECORDS_MAX,
-    MESSAGES_PER_SETTLING_MAX,
     TRANSACTION_BYTES_MAX,
 )
+from raftlog.client.acknowledging import Acknowledged
 from raftlog.client.asking import Asker
 from raftlog.client.atomic_dispatch import AtomicDispatch, Attempt, Committed, ToSend
 from raftlog.client.catalog import Catalog, Queues
@@ -52,11 +51,9 @@ from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_message import QueueMessage
 from raftlog.client.receipts import Message, Receipt
 from raftlog.client.rewinding import Finished
-from raftlog.client.settling import named
 from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
 from raftlog.wire.batch_header import BATCH_HEADER_BYTES
-from raftlog.wire.schema import leases
 
 _RECORD_BYTES: Final = 32
 """More than a record takes in the columns beside what it carries."""
@@ -100,7 +97,7 @@ class AtomicTransaction:
         self._topics: Final[set[str]] = set()
         self._bytes = 0
         self._finished: Final[dict[Consumer, Finished]] = {}
-        self._acked: Final[dict[QueueConsumer, list[QueueMessage]]] = {}
+        self._acked: Final = Acknowledged()
         self._is_begun = self._is_over = self._has_failed = False
 
     async def __aenter__(self) -> Self:
@@ -136,16 +133,16 @@ class AtomicTransaction:
             attempt = trying
 
         try:
-            if kind is None:
+            if error is None:
                 await self._commit(begun)
         except BaseException as failure:
-            self._failed(attempt)
+            self._failed(attempt, failure)
             if isinstance(failure, Fenced | UnknownMember):
                 for consumer in self._finished:
                     consumer._membership.nudge()
             raise
-        if kind is not None:
-            self._failed(None)
+        if error is not None:
+            self._failed(None, error)
 
     # -- what is to be committed
 
@@ -227,8 +224,10 @@ class AtomicTransaction:
     def ack(self, message: QueueMessage) -> None:
         """Acknowledge a message of a queue-style group at the end of the block.
 
-        Inside ``message.process()`` it then counts as settled. If the transaction fails it is
-        not, and ends as the handler does.
+        It is settled by the transaction then, whether ``message.process()`` ends inside the
+        block or after it. If the transaction fails, a message whose ``process()`` has ended is
+        given back as that does for the same error; any other is as it was before. If its
+        outcome is unknown, so is the message's, until the fence has answered.
 
         Raises:
             BadRequest: It was settled already, is in another transaction, or its consumer is
@@ -240,21 +239,7 @@ class AtomicTransaction:
         if not isinstance(holder, QueueConsumer):
             raise BadRequest(f"{message!r} is of no consumer that can be in a transaction")
         self._check_asker(holder._asker, "message's consumer")
-        if message.is_settled:
-            raise BadRequest(f"{message!r} was settled already")
-        if message.transaction is self:
-            return
-        if message.transaction is not None:
-            raise BadRequest(
-                f"{message!r} is in another transaction, which is open or of unknown outcome"
-            )
-        messages = self._acked.setdefault(holder, [])
-        if len(messages) >= MESSAGES_PER_SETTLING_MAX:
-            raise TransactionTooLarge(
-                f"it acknowledges {MESSAGES_PER_SETTLING_MAX} messages of a group, and no more may"
-            )
-        message.transaction = self
-        messages.append(message)
+        self._acked.add(holder, message)
 
     def _places_again(self, consumer: Consumer) -> list[tuple[str, int]]:
         """Return topics and places of a consumer's queues that are read again: it has failed."""
@@ -289,7 +274,11 @@ class AtomicTransaction:
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(deadline):
-                    for finished in sorted(self._finished.values(), key=id):
+                    # In the same order in all transactions: two of them that hold one consumer
+                    # each, and wait for the other one's, would wait until their time is over.
+                    for finished in sorted(
+                        self._finished.values(), key=lambda each: id(each.consumer)
+                    ):
                         await stack.enter_async_context(finished.held())
             except TimeoutError:
                 raise Unavailable("a consumer was changing its queues for too long") from None
@@ -302,7 +291,9 @@ class AtomicTransaction:
         while True:
             batches, places = self._pack(queues, turn)
             offsets = [each for one in self._finished.values() for each in one.requests()]
-            attempt = Attempt(batches, offsets, self._acks(), partial(self._receipts, places))
+            attempt = Attempt(
+                batches, offsets, self._acked.requests(), partial(self._receipts, places)
+            )
             if not (batches or offsets or attempt.acks):
                 return
             begun(attempt)
@@ -344,21 +335,13 @@ class AtomicTransaction:
             columns.add_record(sent.record)
         return [ToSend(queue, columns) for queue, columns in by_queue.items()], places
 
-    def _acks(self) -> list[leases.AckMessages]:
-        return [
-            leases.AckMessages(
-                group=holder._group, messages=named(message.held for message in messages)
-            )
-            for holder, messages in self._acked.items()
-        ]
-
     # -- its end
 
     def _succeeded(self, committed: Committed, places: list[_Place]) -> None:
         self.receipts = self._receipts(places, committed)
         for finished in self._finished.values():
             finished.committed()
-        self._settle()
+        self._acked.committed()
 
     def _receipts(self, places: list[_Place], committed: Committed) -> tuple[Receipt, ...]:
         bases = committed.base_offsets
@@ -371,30 +354,10 @@ class AtomicTransaction:
             for sent, at in zip(self._sent, places, strict=True)
         )
 
-    def _settle(self) -> None:
-        for holder, messages in self._acked.items():
-            for message in messages:
-                message.is_settled = True
-                holder.acked_in_transaction(message)
-
-    def _failed(self, attempt: Attempt | None) -> None:
+    def _failed(self, attempt: Attempt | None, failure: BaseException) -> None:
         """It was not committed, or nobody knows yet."""
         self._has_failed = True
         for finished in self._finished.values():
             waiting = finished.go_back()
             self._dispatch.spawn(finished.read_again(waiting, attempt))
-        if attempt is None or attempt.fate.done():
-            self._free(attempt)
-        else:  # until it is known no other transaction may have them
-            attempt.fate.add_done_callback(lambda _: self._free(attempt))
-
-    def _free(self, attempt: Attempt | None) -> None:
-        """It is known now: messages are acknowledged, or may be in another transaction."""
-        if attempt is not None and not attempt.fate.cancelled():
-            error = attempt.fate.exception()
-            if error is None or isinstance(error, DuplicateForgotten):
-                self._settle()
-                return
-        for messages in self._acked.values():
-            for message in messages:
-                message.transaction = None
+        self._acked.failed(attempt, failure)

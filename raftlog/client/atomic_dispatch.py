@@ -188,6 +188,10 @@ class AtomicDispatch:
             )
             attempt.decide(error)
             raise error from None
+        except BaseException:
+            # Cancelled: nothing was sent. Whoever waits for its fate, a consumer, must learn it.
+            attempt.fate.cancel()
+            raise
         work = _Work(self, attempt, deadline, codec)
         try:
             committed = await work.run()

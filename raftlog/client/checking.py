@@ -5,7 +5,8 @@
     the cluster: "(7, 58), order 7 to `orders`: what became of it?"
     checker      Verdict.COMMIT / ROLLBACK   decided, as its owner would have
                  Verdict.UNKNOWN             asked again in 30 s, 15 times in all
-                 raises                      counts as unknown; the producer's status says why
+                 raises, is cancelled        counts as unknown; the producer's status says why
+                 says nothing for 10 s       as if it had raised
 """
 
 import asyncio
@@ -19,12 +20,17 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import PeerRefused, RaftlogError
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.cancelling import is_cancelled
 from raftlog.wire.batch import Batch, Headers
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import transactions
 
 POLL_WAIT_S: Final = 20.0
 CHECKS_AT_ONCE: Final = 100
+CHECK_LIMIT_S: Final = 10.0
+"""For one answer of the checker: the cluster asks another member after 15 s."""
+REFUSED_PAUSE_S: Final = 1.0
+"""A node of another version, say: it may be another one in a while."""
 
 
 class Verdict(Enum):
@@ -65,16 +71,27 @@ class UndecidedMessage(msgspec.Struct, frozen=True, gc=False):
 
 
 Checker = Callable[[UndecidedMessage], Verdict | Awaitable[Verdict]]
-"""Says what became of a transaction: asked from its own records, never guessed."""
+"""Says what became of a transaction: asked from its own records, never guessed.
+
+One that is awaited is cancelled after 10 s; one that is not must not block.
+"""
 
 
 class Checking:
     """Polls for the checks of one group until it is cancelled."""
 
-    def __init__(self, asker: Asker, group: str, checker: Checker) -> None:
+    def __init__(
+        self,
+        asker: Asker,
+        group: str,
+        checker: Checker,
+        known: Callable[[int, int], Verdict | None],
+    ) -> None:
         self._asker: Final = asker
         self._group: Final = group
         self._checker: Final = checker
+        self._known: Final = known
+        """What is said of a transactor's number without asking the checker."""
         self.checks = 0
         self.failures = 0
         self.trouble: BaseException | None = None
@@ -85,12 +102,10 @@ class Checking:
         while True:
             try:
                 await self._round()
-            except PeerRefused as error:
-                self.trouble = error
-                return
             except RaftlogError as error:
                 self.trouble = error
-                await asyncio.sleep(RETRY_PAUSE_S)
+                is_refused = isinstance(error, PeerRefused)
+                await asyncio.sleep(REFUSED_PAUSE_S if is_refused else RETRY_PAUSE_S)
 
     async def _round(self) -> None:
         asked = transactions.PollChecks(
@@ -116,10 +131,14 @@ class Checking:
         )
 
     async def _answer(self, check: transactions.Check, data: Buffer) -> transactions.CheckAnswer:
-        self.checks += 1
+        verdict = self._known(check.transactor, check.number)
         try:
-            verdict = await self._ask(check, data)
-        except Exception as error:  # noqa: BLE001  (whatever it raises, it does not know)
+            if verdict is None:
+                self.checks += 1
+                verdict = await self._ask(check, data)
+        except (Exception, asyncio.CancelledError) as error:  # whatever it is, it does not know
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             self.failures += 1
             self.trouble = error
             verdict = Verdict.UNKNOWN
@@ -144,11 +163,24 @@ class Checking:
             owner=check.name,
             check=check.check,
         )
-        answer = self._checker(message)
-        verdict = await answer if inspect.isawaitable(answer) else answer
+        verdict = self._checker(message)
+        if inspect.isawaitable(verdict):
+            verdict = await self._within_limit(verdict)
         if not isinstance(verdict, Verdict):
             raise TypeError(f"a checker returns a Verdict, not {verdict!r}")
         return verdict
+
+    async def _within_limit(self, answer: Awaitable[Verdict]) -> Verdict:
+        """Wait so long that the answers to the others are not late."""
+        limit = asyncio.timeout(CHECK_LIMIT_S)
+        try:
+            async with limit:
+                return await answer
+        except TimeoutError:
+            if not limit.expired():
+                raise  # its own
+            text = f"the checker has said nothing for {CHECK_LIMIT_S:g} s"
+            raise TimeoutError(text) from None
 
 
 WIRE: Final[Mapping[Verdict, "transactions.Fate.ValueType"]] = {

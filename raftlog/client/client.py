@@ -37,6 +37,7 @@ from raftlog.client.halves import TransactionalProducer
 from raftlog.client.handing_over import Sharing
 from raftlog.client.later import DelayedReceipt, DelayLike
 from raftlog.client.node_status import NodeStatus, leader_status
+from raftlog.client.open_halves import OpenHalves
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
 from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
@@ -93,6 +94,7 @@ class Client(Administration, Transacting):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._process = 0
         self._parts: set[Part] = set()
+        self._open_halves = OpenHalves()
         self._producer: Producer | None = None
         self._is_closed = False
         super().__init__(self._asker, self._catalog, self._router_of)
@@ -307,9 +309,8 @@ class Client(Administration, Transacting):
             timeout: Seconds that a call is tried; without it, the client's.
         """
         self._check()
-        return self._own(
-            TransactionalProducer(self._asker, self._catalog, name, group, checker, timeout)
-        )
+        what = (name, group, checker, timeout, self._open_halves)
+        return self._own(TransactionalProducer(self._asker, self._catalog, *what))
 
     # -- receiving
 

@@ -19,9 +19,10 @@ from raftlog.base.errors import (
     Throttled,
 )
 from raftlog.base.limits import COALESCE_BYTES_MAX, DECISIONS_PER_COMMAND_MAX
-from raftlog.client.asking import Asker
+from raftlog.client.asking import RETRY_PAUSE_S, Asker
 from raftlog.client.checking import WIRE, Verdict
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.open_halves import Opened, OpenHalves
 from raftlog.client.sharing import result_of
 from raftlog.client.turns import Asked, Turns
 from raftlog.wire.frame import Method
@@ -29,6 +30,8 @@ from raftlog.wire.schema import status, transactions
 from raftlog.wire.status import decode_error
 
 T = TypeVar("T")
+GIVEN_UP_MAX: Final = 10_000
+"""Half messages that are being rolled back at once; more are left to the checker."""
 
 
 class ToStage(msgspec.Struct, frozen=True, gc=False):
@@ -50,7 +53,9 @@ class ToDecide(msgspec.Struct, frozen=True, gc=False):
 class HalfDispatch:
     """The half messages of one transactor. Bound to its loop."""
 
-    def __init__(self, asker: Asker, name: str, group: str, timeout_s: float) -> None:
+    def __init__(
+        self, asker: Asker, name: str, group: str, timeout_s: float, open_halves: OpenHalves
+    ) -> None:
         self.transactor = 0
         self.durability = ""
         self.timeout_s: Final = timeout_s
@@ -58,11 +63,12 @@ class HalfDispatch:
         self._asker: Final = asker
         self._name: Final = name
         self._group: Final = group
+        self._open: Final = open_halves
         self._loop: Final = asyncio.get_running_loop()
         self._epoch = 0
         self._next_number = 0
         self._beginning: asyncio.Task[None] | None = None
-        self._given_up: Final[set[asyncio.Future[transactions.TransactionDecided]]] = set()
+        self._given_up: Final[dict[int, asyncio.Task[None]]] = {}
         self._staging: Final = Turns[ToStage, None](
             self._stage_all, count_max=DECISIONS_PER_COMMAND_MAX, bytes_max=COALESCE_BYTES_MAX
         )
@@ -87,12 +93,17 @@ class HalfDispatch:
         )
         self.transactor, self._epoch = begun.transactor, begun.epoch
         self._next_number = begun.next_number
+        self._open.begin(self.transactor)
 
     def number(self) -> int:
         """Return the number of another transaction."""
         number = self._next_number
         self._next_number += 1
         return number
+
+    def open(self, number: int, half: Opened) -> None:
+        """No checker is asked about it before it is decided, left or let go of."""
+        self._open.open(self.transactor, number, half)
 
     def stage(self, half: ToStage) -> "asyncio.Future[None]":
         """Send a half message; the future ends when it is stored, or with why it is not."""
@@ -144,12 +155,32 @@ class HalfDispatch:
             raise OutcomeUnknown(text) from error
 
     def give_up(self, number: int) -> None:
-        """Roll back and wait for nothing; if that is in vain, the checker is asked."""
-        if not self.is_closed:
-            future = self._deciding.put(ToDecide(number, Verdict.ROLLBACK))
-            self._given_up.add(future)
-            future.add_done_callback(self._given_up.discard)
-            future.add_done_callback(lambda each: each.cancelled() or each.exception())
+        """Roll back and wait for nothing: it is asked until there is an answer, or it is closed.
+
+        Whatever is not rolled back then is for the checker.
+        """
+        if self.is_closed or number in self._given_up or len(self._given_up) >= GIVEN_UP_MAX:
+            return
+        task = self._loop.create_task(self._roll_back(number))
+        self._given_up[number] = task
+        self._open.give_up(self.transactor, number)
+
+        def ended(_: object) -> None:
+            self._given_up.pop(number, None)
+            self._open.rolled_back(self.transactor, number)
+
+        task.add_done_callback(ended)
+
+    async def _roll_back(self, number: int) -> None:
+        while True:
+            try:
+                await self._deciding.put(ToDecide(number, Verdict.ROLLBACK))
+            except (Retriable, OutcomeUnknown):
+                await asyncio.sleep(RETRY_PAUSE_S)
+            except RaftlogError:
+                return  # decided before, or another process has the name: nothing to be done
+            else:
+                return
 
     async def _decide_all(
         self, batch: Sequence[Asked[ToDecide, transactions.TransactionDecided]]
@@ -177,12 +208,14 @@ class HalfDispatch:
     # -- ending
 
     async def aclose(self) -> None:
-        """Close; what was given up is rolled back first."""
+        """Close; what was given up is rolled back first, if the cluster answers in time."""
         try:
             if self._given_up:
-                await asyncio.wait(self._given_up, timeout=self.timeout_s)
+                await asyncio.wait(self._given_up.values(), timeout=self.timeout_s)
         finally:
             self.is_closed = True
+            for task in self._given_up.values():
+                task.cancel()
             error = Closed("the producer was closed")
             self._staging.close(error)
             self._deciding.close(error)

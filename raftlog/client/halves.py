@@ -17,6 +17,7 @@ first answer stands. So a commit whose answer was lost is not lost.
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -27,6 +28,7 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     Retriable,
     Unavailable,
+    UnknownTransactor,
     WrongLoop,
     WrongQueue,
 )
@@ -36,6 +38,7 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.checking import Checker, Checking, Verdict
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.half_dispatch import HalfDispatch, ToStage
+from raftlog.client.open_halves import OpenHalves
 from raftlog.client.packing import HeadersLike, encode_records, place_of_key, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.client.starting import no_queue
@@ -60,6 +63,9 @@ class HalfStatus(msgspec.Struct, frozen=True, gc=False):
 class Half:
     """A half message: stored, visible to nobody, to be decided once.
 
+    As long as it is open (``is_open``) no checker of this client is asked about it; those of
+    other processes are, 6 s after it was stored.
+
     Attributes:
         topic: Its topic.
         queue: The place of its queue in the topic, from 0.
@@ -71,11 +77,19 @@ class Half:
         self._dispatch = dispatch
         self._number = number
         self._is_left = False
+        self._is_in_hand = True
+        self._is_commit_asked = False
         self.topic = topic
         self.queue = queue
         self.transaction = f"{dispatch.transactor}.{number}"
         self.receipt: Receipt | None = None
         self.is_rolled_back = False
+        dispatch.open(number, self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its local work may still go on: nothing was asked for, and it was not left."""
+        return self._is_in_hand and not self._dispatch.is_closed
 
     @property
     def is_decided(self) -> bool:
@@ -89,7 +103,9 @@ class Half:
             OutcomeUnknown: No answer in time; commit again, or leave it to the checker.
             TransactionDecided: It was rolled back: by a checker, or by hand.
             Fenced: Another process has taken over the producer's name; the checker decides.
+            UnknownTransactor: It was decided more than a week ago.
         """
+        self._is_in_hand, self._is_commit_asked = False, True
         answer = await self._dispatch.decide(self._number, Verdict.COMMIT, timeout)
         self.receipt = Receipt(
             *(self.topic, self.queue, Offset(answer.base_offset), Term(answer.term)),
@@ -99,24 +115,44 @@ class Half:
 
     async def rollback(self, *, timeout: Duration | None = None) -> None:
         """Forget it: nobody will ever see it. Raises as ``commit``."""
+        self._is_in_hand = False
         await self._dispatch.decide(self._number, Verdict.ROLLBACK, timeout)
         self.is_rolled_back = True
 
     def give_up(self) -> None:
-        """Roll back without waiting for the answer."""
-        self.is_rolled_back = True
+        """Roll back without waiting for the answer; tried as long as the producer lives."""
+        self.is_rolled_back, self._is_in_hand = True, False
         self._dispatch.give_up(self._number)
 
     def leave(self) -> None:
         """Decide nothing: the checker will be asked."""
-        self._is_left = True
+        self._is_left, self._is_in_hand = True, False
+
+    def _end(self, error: BaseException | None) -> bool:
+        """A block has ended so; return whether it is to be committed.
+
+        An error says that the local work was not done. That it was ended from outside says
+        nothing: a database may have committed what nobody waited for. And what the commit of
+        was asked for must not be rolled back, whatever became of that.
+        """
+        if self.is_decided:
+            return False
+        if error is None:
+            return True
+        if self._is_commit_asked or not isinstance(error, Exception):
+            self.leave()
+        else:
+            self.give_up()
+        return False
 
 
 class HalfTransaction:
     """``async with`` round the local work: commits at its end, rolls back if it raises.
 
-    What was decided inside, or left to the checker, stays as it is. Cancelled inside, it is
-    rolled back without waiting for the answer.
+    An exception (``Exception``) says that the local work was not done, and never will be: who
+    does not know calls ``Half.leave`` before. Cancelled inside, or ended by ``KeyboardInterrupt``,
+    it is left to the checker. What was decided inside, or left to the checker, stays as it is;
+    so does what ``Half.commit`` was asked for inside without an answer, if the block fails then.
     """
 
     def __init__(self, stage: Callable[[], Awaitable[Half]]) -> None:
@@ -134,14 +170,9 @@ class HalfTransaction:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Commit, or roll back and let the error pass; raises as ``Half.commit``."""
-        half = self._half
-        if half is None or half.is_decided:
-            return
-        if kind is None:
-            await half.commit()
-        else:
-            half.give_up()
+        """Commit, or roll back without waiting for it; raises as ``Half.commit``."""
+        if self._half is not None and self._half._end(error):
+            await self._half.commit()
 
 
 class TransactionalProducer:
@@ -149,6 +180,7 @@ class TransactionalProducer:
 
     Made by ``client.transactional_producer``, used with ``async with``. Whoever begins under
     the same name later fences this one: what it has open then is for the checker to decide.
+    One that was silent for a week, with nothing open, is forgotten, and begins again by itself.
     """
 
     def __init__(
@@ -158,7 +190,8 @@ class TransactionalProducer:
         name: str,
         group: str,
         checker: Checker | None,
-        timeout: Duration | None = None,
+        timeout: Duration | None,
+        open_halves: OpenHalves,
     ) -> None:
         self.name = name
         self.group = group
@@ -166,11 +199,15 @@ class TransactionalProducer:
         self._catalog: Final = catalog
         self._loop: Final = asyncio.get_running_loop()
         self._turn = 0
-        self._checking = None if checker is None else Checking(asker, group, checker)
-        self._check_task: asyncio.Task[None] | None = None
-        self._dispatch: Final = HalfDispatch(
-            *(asker, name, group), asker.timeout_s if timeout is None else seconds(timeout)
+        self._checking = (
+            None if checker is None else Checking(asker, group, checker, open_halves.verdict)
         )
+        self._check_task: asyncio.Task[None] | None = None
+        timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
+        self._identity: Final = partial(HalfDispatch, asker, name, group, timeout_s, open_halves)
+        self._dispatch = self._identity()
+        self._forgotten: Final[list[HalfDispatch]] = []
+        """Those that the cluster knows no more: what they have decided is theirs still."""
 
     async def __aenter__(self) -> Self:
         """Begin under the name, and answer checks from now on; raises as ``half``."""
@@ -240,7 +277,8 @@ class TransactionalProducer:
             timeout: Seconds for all of it; without it, the producer's.
 
         Raises:
-            Retriable: It was not stored in time, and is rolled back if it was stored after all.
+            Retriable: It was not stored in time. If it was stored after all it is rolled back,
+                however long that takes while the producer lives; then it is for the checker.
             Fenced: Another process has begun under the same name.
             TopicNotFound, NotPermitted, LimitReached, RecordTooLarge, BadRequest: As ``send``.
             BadName: The producer's name or group is none.
@@ -249,18 +287,22 @@ class TransactionalProducer:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("this producer is bound to the event loop that it was made on")
         data = encode_records([record_of(value, key, headers, tag, timestamp)])
-        dispatch = self._dispatch
-        timeout_s = dispatch.timeout_s if timeout is None else seconds(timeout)
+        timeout_s = self._dispatch.timeout_s if timeout is None else seconds(timeout)
         deadline = self._loop.time() + timeout_s
-        await dispatch.begin()
         queues = await self._catalog.find(topic, timeout_s)
-        number = dispatch.number()
+        dispatch, number = await self._begin()
         while True:
             place = self._place(topic, len(queues), key, queue)
+            half = Half(dispatch, topic, place, number)
             staged = dispatch.stage(ToStage(queues[place], number, data, deadline))
             try:
                 async with asyncio.timeout_at(deadline):
                     await staged
+            except UnknownTransactor:
+                # It was silent for a week, and had nothing open: nothing is in its hand.
+                self._forget(dispatch)
+                dispatch, number = await self._begin()
+                continue
             except WrongQueue:  # it was made anew
                 found = await self._catalog.refresh(topic, timeout_s)
                 if found == queues:
@@ -270,10 +312,25 @@ class TransactionalProducer:
             except (TimeoutError, Retriable, OutcomeUnknown, asyncio.CancelledError) as error:
                 dispatch.give_up(number)
                 if isinstance(error, TimeoutError | OutcomeUnknown):
-                    text = "the half message was not stored in time, and is rolled back"
+                    text = (
+                        "no answer in time: the half message is rolled back as soon as the "
+                        "cluster answers, or left to the checker"
+                    )
                     raise Unavailable(text) from error
                 raise
-            return Half(dispatch, topic, place, number)
+            return half
+
+    async def _begin(self) -> tuple[HalfDispatch, int]:
+        """Return who sends the next half message, begun, and its number."""
+        dispatch = self._dispatch
+        await dispatch.begin()
+        return dispatch, dispatch.number()
+
+    def _forget(self, dispatch: HalfDispatch) -> None:
+        """The cluster has forgotten a transactor: another one begins under the name."""
+        if dispatch is self._dispatch:
+            self._forgotten.append(dispatch)
+            self._dispatch = self._identity()
 
     def _place(self, topic: str, queues: int, key: bytes | None, queue: int | None) -> int:
         if queue is not None:
@@ -296,11 +353,14 @@ class TransactionalProducer:
         return HalfStatus(checking.checks, checking.failures, checking.trouble)
 
     async def aclose(self) -> None:
-        """Close: what was given up is rolled back first; what is open is for the checker."""
+        """Close: what was given up is rolled back first, within the timeout.
+
+        What is open then is for the checker.
+        """
         if self._dispatch.is_closed:
             return
         self.on_closed(self)
         if self._check_task is not None:
             self._check_task.cancel()
             await asyncio.gather(self._check_task, return_exceptions=True)
-        await self._dispatch.aclose()
+        await asyncio.gather(*(each.aclose() for each in (*self._forgotten, self._dispatch)))

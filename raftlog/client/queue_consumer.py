@@ -37,6 +37,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Offset
 from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
 from raftlog.client.asking import Asker
+from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.queue_message import QueueMessage
 from raftlog.client.receipts import Message
@@ -63,12 +64,13 @@ class HandlerEvent(msgspec.Struct, frozen=True):
         message: The message.
         what: "overdue": the handler is past its limit, and its lease is kept no more; "failed":
             it raised; "lost": it had finished when the lease was not its own any more.
-        error: What was raised, if anything.
+        error: What was raised, if anything; ``CancelledError``: something that it waited for
+            was cancelled, and not the handler.
     """
 
     message: QueueMessage
     what: str
-    error: Exception | None = None
+    error: BaseException | None = None
 
 
 class QueueConsumerStatus(msgspec.Struct, frozen=True):
@@ -249,12 +251,14 @@ class QueueConsumer:
         for task in self._runs:
             task.cancel()
         await asyncio.gather(*runs)  # not their tasks: those are the callers', and may go on
+        await self._outcomes()
         if self._renewing is not None:
             self._renewing.cancel()
         with suppress(RaftlogError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
-                left = [message for message, _ in self._held.values() if not message.is_settled]
-                for message in left:
+                held = [message for message, _ in self._held.values() if not message.is_settled]
+                # Of the others the outcome is unknown: their leases end by themselves.
+                for message in [each for each in held if _commit_of(each) is None]:
                     message.is_settled = True
                     how = How(Method.QUEUE_RETURN, delay_ms=0, reason="the consumer was closed")
                     self._settling.say(how, message.held)
@@ -263,6 +267,12 @@ class QueueConsumer:
         self._settling.close()
         for chore in self._chores:
             chore.cancel()
+
+    async def _outcomes(self) -> None:
+        """Wait for transactions whose commit is under way, and may acknowledge messages."""
+        commits = {_commit_of(message) for message, _ in self._held.values()} - {None}
+        if commits:
+            await asyncio.wait([each for each in commits if each], timeout=CLOSE_S)
 
     # -- for messages
 
@@ -421,7 +431,9 @@ class QueueConsumer:
                 await handler(message)
         except StaleLease as error:
             self._on_event(HandlerEvent(message, "lost", error))
-        except Exception as error:  # noqa: BLE001  (whatever a handler raises is its own)
+        except (Exception, asyncio.CancelledError) as error:  # whatever it raises is its own
+            if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                raise
             self._on_event(HandlerEvent(message, "failed", error))
 
     def _is_overdue(self, message: QueueMessage) -> None:
@@ -462,6 +474,10 @@ def _batches(
     if position != len(view):
         raise ProtocolError(f"batches of {position} bytes in {len(view)}")
     return found
+
+
+def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":
+    return None if message.transaction is None else message.transaction.under_way
 
 
 def _may_pass(error: RaftlogError) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
 from raftlog.base.limits import REASON_CHARACTERS_MAX, RETRY_DELAY_MS_MAX
+from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.receipts import Message
 from raftlog.client.settling import ACK, Held, How
@@ -51,13 +52,29 @@ class Holder(Protocol):
         """A handler begins: keep the lease until what is returned is called."""
 
 
+class Settler(Protocol):
+    """An atomic transaction that is to acknowledge messages, or may have done so."""
+
+    under_way: "asyncio.Future[None] | None"
+    """Ends when its outcome is known, or never will be; None: it was not sent yet."""
+
+    def leave(
+        self,
+        message: "QueueMessage",
+        keep_no_more: Callable[[], None],
+        error: BaseException | None,
+    ) -> bool:
+        """Take a message over from its handler, which has ended; return whether that can be."""
+
+
 class QueueMessage:
     """A message, leased. Made by ``QueueConsumer.receive``.
 
     It is settled once: by ``ack``, ``nack``, ``reject`` or ``release``, by the end of
     ``process``, or in an atomic transaction (``client.atomic``). Each of them raises
     ``StaleLease`` if the lease has ended (somebody else has the message, or had it), and may
-    be called again after any other error.
+    be called again after any other error. One that is in a transaction is settled by that:
+    until its outcome is known the others are refused (``BadRequest``).
 
     Attributes:
         message: The record as any reader gets it.
@@ -73,7 +90,7 @@ class QueueMessage:
         self.message = message
         self.attempts = attempts
         self.is_settled = False
-        self.transaction: object | None = None
+        self.transaction: Settler | None = None
         """That is to acknowledge it, or may have done so."""
 
     def __repr__(self) -> str:
@@ -117,6 +134,7 @@ class QueueMessage:
 
     async def ack(self) -> None:
         """It is done with: nobody gets it again. Returns when that is committed."""
+        self._check_transaction()
         await self._settle(ACK)
 
     async def nack(self, *, delay: Duration | None = None, reason: str = "") -> None:
@@ -128,15 +146,18 @@ class QueueMessage:
         Raises:
             BadDelay: No such delay.
         """
-        await self._give_back(leases.GIVE_BACK_RETRY, delay_ms(delay), reason)
+        self._check_transaction()
+        await self._settle(_given_back(leases.GIVE_BACK_RETRY, reason, delay_ms(delay)))
 
     async def reject(self, reason: str = "") -> None:
         """It can't be handled at all: a dead letter at once, or what the group's policy says."""
-        await self._give_back(leases.GIVE_BACK_REJECT, None, reason)
+        self._check_transaction()
+        await self._settle(_given_back(leases.GIVE_BACK_REJECT, reason))
 
     async def release(self) -> None:
         """Nobody has tried it: another one gets it at once, and the attempt does not count."""
-        await self._give_back(leases.GIVE_BACK_UNTRIED, None, "")
+        self._check_transaction()
+        await self._settle(_given_back(leases.GIVE_BACK_UNTRIED))
 
     async def extend(self, lease: Duration | None = None) -> None:
         """Let the lease end only so much later than now; None: the group's length.
@@ -155,7 +176,13 @@ class QueueMessage:
 
         At a normal end it is acknowledged. An exception gives it back, as ``nack`` does, and
         goes on; ``Reject`` and ``Retry`` say what is to become of it, and end there.
-        Cancelled, it is released.
+        Cancelled, it is released; if only something that it waited for was cancelled, it has
+        failed.
+
+        A message that is in an atomic transaction is not settled here: its lease is kept
+        until the transaction ends. Then it is acknowledged with it, or given back for what
+        the transaction has failed with. If the handler fails before the commit, the message
+        is given back here, and the transaction is refused (``StaleLease``).
 
         Args:
             limit: Seconds after which the handler is reported, and its lease is no longer kept:
@@ -163,9 +190,22 @@ class QueueMessage:
         """
         return Processing(self, self._holder, None if limit is None else seconds(limit))
 
-    async def _give_back(self, how: int, delay: int | None, reason: str) -> None:
-        text = reason[:REASON_CHARACTERS_MAX]
-        await self._settle(How(Method.QUEUE_RETURN, how=how, delay_ms=delay, reason=text))
+    def _give_back_after(self, error: BaseException) -> None:
+        """Give it back for an error, and wait for nothing; in vain, its lease ends by itself."""
+        self.is_settled = True
+        try:
+            how = _after(error)
+        except BadDelay:
+            how = _given_back(leases.GIVE_BACK_RETRY, str(error))
+        said = self._holder.say(self, how)
+        said.add_done_callback(lambda each: each.cancelled() or each.exception())
+
+    def _check_transaction(self) -> None:
+        if self.transaction is not None and not self.is_settled:
+            raise BadRequest(
+                f"{self!r} is settled by the transaction that it is in, which is open or of "
+                "unknown outcome"
+            )
 
     async def _settle(self, how: How) -> None:
         if self.is_settled:
@@ -201,27 +241,57 @@ class Processing:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> bool:
-        """Settle the message, if the handler has not."""
-        self._end()
+        """Settle the message, if the handler has not; or leave it to its transaction."""
         message = self._message
+        is_told = isinstance(error, Reject | Retry)
+        error = failure_of(error)
+        transaction = None if message.is_settled else message.transaction
+        if transaction is not None and transaction.leave(message, self._end, error):
+            return is_told
+        self._end()
         if message.is_settled:
-            return isinstance(error, Reject | Retry)
-        match error:
-            case None:
-                await message.ack()
-            case Reject():
-                await message.reject(str(error))
-                return True
-            case Retry():
-                await message.nack(delay=error.delay, reason=str(error))
-                return True
-            case _:
-                with suppress(RaftlogError):  # then its lease ends by itself
-                    if isinstance(error, Exception):
-                        await message.nack(reason=f"{type(error).__name__}: {error}")
-                    else:
-                        await message.release()
-        return False
+            return is_told
+        if error is None:
+            await message._settle(ACK)
+        elif is_told:
+            await message._settle(_after(error))
+        else:
+            with suppress(RaftlogError):  # then its lease ends by itself
+                await message._settle(_after(error))
+        return is_told
+
+
+def failure_of(error: BaseException | None) -> BaseException | None:
+    """Return what a block has failed with, in the task that it ran in.
+
+    Its own cancellation is none of its faults. That of something else that it waited for is a
+    failure: released, the message would be handled again at once, and no attempt would count.
+    """
+    if isinstance(error, asyncio.CancelledError) and not is_cancelled():
+        return Retry("CancelledError: something that its handler waited for was cancelled")
+    return error
+
+
+def _after(error: BaseException) -> How:
+    """Return how a message is given back whose handler has ended so.
+
+    Raises:
+        BadDelay: ``Retry`` has one that can't be.
+    """
+    match error:
+        case Reject():
+            return _given_back(leases.GIVE_BACK_REJECT, str(error))
+        case Retry():
+            return _given_back(leases.GIVE_BACK_RETRY, str(error), delay_ms(error.delay))
+        case Exception():
+            return _given_back(leases.GIVE_BACK_RETRY, f"{type(error).__name__}: {error}")
+        case _:
+            return _given_back(leases.GIVE_BACK_UNTRIED)
+
+
+def _given_back(how: int, reason: str = "", delay: int | None = None) -> How:
+    text = reason[:REASON_CHARACTERS_MAX]
+    return How(Method.QUEUE_RETURN, how=how, delay_ms=delay, reason=text)
 
 
 def delay_ms(delay: Duration | None) -> int | None:

@@ -10,6 +10,7 @@ from raftlog.base.errors import (
     BadRequest,
     Closed,
     CrossShard,
+    DuplicateForgotten,
     Fenced,
     NotCommitted,
     NotStored,
@@ -353,6 +354,76 @@ async def test_a_message_is_finished_by_one_transaction() -> None:
         assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
 
 
+@pytest.mark.parametrize(
+    ("deleted", "answer"),
+    [(["other"], DuplicateForgotten), (["out", "other"], WrongQueue)],
+)
+async def test_a_topic_that_is_deleted_before_the_fence_hides_the_outcome(
+    deleted: list[str], answer: type[Exception]
+) -> None:
+    """It was committed; the message that it finished does not come again."""
+    async with (
+        fake_cluster(orders=1, out=1, other=1) as cluster,
+        Client(cluster.seeds) as client,
+        client.consumer("billing", "orders", **BY_WORD) as consumer,
+    ):
+        await fill(client, 0, 2, queues=1)
+        (message, _) = await take(consumer, 2)
+        cluster.fault(COMMIT, unanswered)
+        cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
+
+        async def commit() -> None:
+            async with client.atomic(timeout=SHORT_S) as tx:
+                tx.commit_offsets(consumer, message)
+                tx.send("out", b"v")
+                tx.send("other", b"v")
+
+        with pytest.raises(OutcomeUnknown) as raised:
+            await commit()
+        cluster.late[0]()
+        await until(lambda: committed(cluster) == [1])
+        for topic in deleted:
+            await client.topics.delete(topic)
+        cluster.heal()
+        with pytest.raises(answer):
+            await client.resolve(raised.value.ticket)
+        assert [each.offset for each in await take(consumer, 1)] == [1]
+
+
+async def test_transactions_over_the_same_consumers_do_not_wait_for_each_other() -> None:
+    """Both consumers were changing their queues: each transaction waits for the first of them."""
+    async with fake_cluster(orders=1, other=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 1, queues=1)
+        await client.send("other", b"v")
+        async with (
+            client.consumer("billing", "orders", **BY_WORD) as first,
+            client.consumer("stock", "other", **BY_WORD) as second,
+        ):
+            finished = [(each, (await take(each, 1))[0]) for each in (first, second)]
+            begun = asyncio.Event()
+
+            async def one(number: int) -> None:
+                async with client.atomic(timeout=5) as tx:
+                    for consumer, message in finished[:: (1, -1)[number % 2]]:
+                        tx.commit_offsets(consumer, message)
+                    tx.send("out", b"v")
+                    await begun.wait()
+
+            locks = [each._ownership._changing for each in (first, second)]
+            for lock in locks:
+                await lock.acquire()
+            tasks = [asyncio.ensure_future(one(number)) for number in range(20)]
+            await asyncio.sleep(0.01)
+            begun.set()
+            await asyncio.sleep(0.01)
+            for lock in locks:
+                lock.release()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert ended.count(None) == 1
+        assert {type(each) for each in ended} <= {type(None), OffsetGoesBack, Fenced}
+        assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
+
+
 async def test_no_message_comes_again_before_the_outcome_is_known() -> None:
     """Schedule: a late copy commits, and the next transaction counts the same message again."""
     async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
@@ -523,6 +594,28 @@ async def test_a_cancelled_commit_is_known_before_its_messages_come_again() -> N
             cluster.late[0]()
             await asyncio.sleep(0.01)
         assert (visible(cluster), committed(cluster)) == ([b"v"], [1])
+
+
+async def test_who_is_cancelled_in_the_queue_for_a_turn_goes_on_afterwards() -> None:
+    """Sixteen others are under way; nothing of it was sent, so its messages come again."""
+    async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 2, queues=1)
+        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
+            (message,) = await take(consumer, 1)
+            cluster.fault(COMMIT, *[unanswered] * IDENTITIES_MAX)
+            others = [asyncio.ensure_future(transact(client, b"o")) for _ in range(IDENTITIES_MAX)]
+            await until(lambda: len(cluster.late) == IDENTITIES_MAX)
+            task = asyncio.ensure_future(transact(client, b"v", finish=(consumer, message)))
+            await asyncio.sleep(0.05)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert [each.offset for each in await take(consumer, 2)] == [0, 1]
+            for request in cluster.late:
+                request()
+            await asyncio.gather(*others)
+            await transact(client, b"v", finish=(consumer, None))
+        assert (visible(cluster), committed(cluster)) == ([b"o"] * IDENTITIES_MAX + [b"v"], [2])
 
 
 async def test_a_closed_client_leaves_nobody_waiting() -> None:

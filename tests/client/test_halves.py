@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -13,19 +14,24 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     TopicNotFound,
     TransactionDecided,
+    TransactionForgotten,
     TransactionNotFound,
     Unavailable,
+    UnknownTransactor,
     WrongQueue,
 )
-from raftlog.base.limits import CHECK_FIRST_MS
+from raftlog.base.limits import CHECK_AGAIN_MS, CHECK_FIRST_MS
+from raftlog.client import checking
 from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.client import Client
+from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.transactions import parse_transaction
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import (
     FakeCluster,
     answer_lost,
     fake_cluster,
+    refused,
     request_late,
     unanswered,
 )
@@ -41,12 +47,12 @@ async def until(is_so: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-def later(cluster: FakeCluster) -> None:
+def later(cluster: FakeCluster, by_ms: int = CHECK_FIRST_MS) -> None:
     """Let every open transaction be due: its row says a time that is past."""
     transactions = cluster.machine.state.transactions
     for row in list(transactions.table.rows.values()):
         transactions._waiting.remove(row.next_ms << 64 | row.handle)
-        row.next_ms -= CHECK_FIRST_MS
+        row.next_ms -= by_ms
         transactions._waiting.add(row.next_ms << 64 | row.handle)
 
 
@@ -122,6 +128,51 @@ async def test_a_half_that_nobody_answered_is_rolled_back_for_good() -> None:
 
 
 @pytest.mark.asyncio
+async def test_what_was_given_up_is_rolled_back_when_the_cluster_is_back() -> None:
+    """However long it was away: a copy that comes later is refused, and not decided by its key."""
+    paid: set[bytes | None] = set()
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        return Verdict.COMMIT if message.key in paid else Verdict.ROLLBACK
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer(
+            "b-1", group="b", checker=check, timeout=0.2
+        ) as producer:
+            cluster.fault(Method.HALVES_STAGE, unanswered)
+            cluster.fault(Method.TRANSACTIONS_DECIDE, *[refused(Unavailable("not yet"))] * 1000)
+            with pytest.raises(Unavailable, match="or left to the checker"):
+                await producer.half("orders", b"paid", key=b"7", timeout=0.1)
+            await asyncio.sleep(0.5)
+            cluster.heal()
+            async with producer.transaction("orders", b"paid", key=b"7", timeout=5):
+                paid.add(b"7")
+            await until(lambda: len(cluster.machine.state.decisions.table.rows) == 2)
+            cluster.late[0]()
+            await asyncio.sleep(0.01)
+            assert await client.transactions.list() == []
+        assert visible(cluster, "orders") == [b"paid"]
+
+
+@pytest.mark.asyncio
+async def test_closing_does_not_wait_for_ever_for_what_was_given_up() -> None:
+    """Its timeout bounds it, and the rest is for the checker."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with asyncio.timeout(10):
+            async with client.transactional_producer("b-1", group="b", timeout=0.2) as producer:
+                half = await producer.half("orders", b"v", timeout=5)
+                cluster.fault(
+                    Method.TRANSACTIONS_DECIDE, *[refused(Unavailable("not yet"))] * 1000
+                )
+                half.give_up()
+            cluster.heal()
+        (row,) = await client.transactions.list()
+        assert row.transaction == half.transaction
+
+
+@pytest.mark.asyncio
 async def test_a_commit_without_an_answer_is_unknown_and_can_be_repeated() -> None:
     """The first outcome stands."""
     async with fake_cluster() as cluster, Client(cluster.seeds) as client:
@@ -134,6 +185,9 @@ async def test_a_commit_without_an_answer_is_unknown_and_can_be_repeated() -> No
             receipt = await half.commit()
             with pytest.raises(TransactionDecided):
                 await half.rollback()
+            cluster.machine.state.decisions._forget_first()
+            with pytest.raises(TransactionForgotten):
+                await half.commit()
         assert (receipt.offset, visible(cluster, "orders")) == (0, [b"v"])
 
 
@@ -162,7 +216,16 @@ async def test_who_took_over_fences_and_its_checker_decides() -> None:
         assert message.transaction == half.transaction
 
 
-@pytest.mark.parametrize("broken", [lambda _: 1 // 0, lambda _: "commit"])
+async def waits_for_what_is_cancelled(_: UndecidedMessage) -> Verdict:
+    helper = asyncio.ensure_future(asyncio.sleep(3600))
+    helper.cancel()
+    await helper
+    return Verdict.COMMIT
+
+
+@pytest.mark.parametrize(
+    "broken", [lambda _: 1 // 0, lambda _: "commit", waits_for_what_is_cancelled]
+)
 @pytest.mark.asyncio
 async def test_a_checker_that_raises_does_not_know(broken: Any) -> None:
     """It counts, the status says why, and nothing is decided."""
@@ -170,15 +233,188 @@ async def test_a_checker_that_raises_does_not_know(broken: Any) -> None:
         await client.topics.create("orders", queues=1)
         async with client.transactional_producer("b-1", group="b", checker=broken) as producer:
             half = await producer.half("orders", b"v")
+            half.leave()
             later(cluster)
             open_ones = cluster.machine.state.transactions.table.rows
             await until(lambda: [row for row in open_ones.values() if row.checks])
             (row,) = await client.transactions.list()
             status = producer.status
             assert (row.checks, status.checks, status.checker_failures) == (1, 1, 1)
-            assert isinstance(status.trouble, ZeroDivisionError | TypeError)
+            troubles = ZeroDivisionError | TypeError | asyncio.CancelledError
+            assert isinstance(status.trouble, troubles)
             assert visible(cluster, "orders") == []
+            later(cluster, CHECK_AGAIN_MS)
+            await until(lambda: [row for row in open_ones.values() if row.checks == 2])
             await half.rollback()
+
+
+@pytest.mark.parametrize("ends", ["commits", "leaves", "lets go", "closes"])
+@pytest.mark.asyncio
+async def test_who_still_works_is_not_checked(ends: str) -> None:
+    """By its own client, whichever producer is asked; it is, once its work has an end."""
+    asked: list[bytes | None] = []
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        asked.append(message.value)
+        return Verdict.ROLLBACK
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        working = client.transactional_producer("b-1", group="b")
+        async with client.transactional_producer("b-2", group="b", checker=check) as other:
+            half = await working.half("orders", b"v")
+            later(cluster)
+            open_ones = cluster.machine.state.transactions.table.rows
+            await until(lambda: [row for row in open_ones.values() if row.checks == 1])
+            assert (asked, other.status.checks, half.is_open) == ([], 0, True)
+            if ends == "commits":
+                await half.commit()
+            elif ends == "leaves":
+                half.leave()
+            elif ends == "closes":
+                await working.aclose()
+            if ends != "lets go":
+                assert not half.is_open
+            del half
+            if ends == "commits":
+                assert visible(cluster, "orders") == [b"v"]
+            else:
+                later(cluster, CHECK_AGAIN_MS)
+                await until(lambda: not open_ones)
+                assert asked == [b"v"]
+
+
+@pytest.mark.asyncio
+async def test_what_is_being_rolled_back_is_not_checked() -> None:
+    """It is known what is to become of it."""
+
+    async def check(_: UndecidedMessage) -> Verdict:
+        return Verdict.COMMIT
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
+            half = await producer.half("orders", b"v")
+            cluster.fault(Method.TRANSACTIONS_DECIDE, *[refused(Unavailable("not yet"))] * 1000)
+            half.give_up()
+            later(cluster)
+            await until(lambda: not cluster.machine.state.transactions.table.rows)
+            assert (producer.status.checks, visible(cluster, "orders")) == (0, [])
+            cluster.heal()
+
+
+async def fail_in(producer: TransactionalProducer, error: BaseException, *, commits: bool) -> Half:
+    """Leave a block by an error; return its half message."""
+    transaction = producer.transaction("orders", b"v")
+    with suppress(type(error)):
+        async with transaction as half:
+            if commits:
+                with suppress(OutcomeUnknown):
+                    await half.commit(timeout=0.05)
+            raise error
+    assert transaction._half is not None
+    return transaction._half
+
+
+@pytest.mark.parametrize(
+    ("error", "commits", "is_left"),
+    [
+        (ZeroDivisionError(), False, False),
+        (asyncio.CancelledError(), False, True),
+        (KeyboardInterrupt(), False, True),
+        (ZeroDivisionError(), True, True),
+    ],
+)
+@pytest.mark.asyncio
+async def test_only_an_error_before_the_commit_rolls_back(
+    error: BaseException,
+    commits: bool,  # noqa: FBT001
+    is_left: bool,  # noqa: FBT001
+) -> None:
+    """Who was ended from outside may have done its work: the checker looks it up."""
+    asked: list[bytes | None] = []
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        asked.append(message.value)
+        return Verdict.COMMIT
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
+            if commits:
+                cluster.fault(Method.TRANSACTIONS_DECIDE, unanswered)
+            half = await fail_in(producer, error, commits=commits)
+            assert (half.is_open, half.is_decided) == (False, True)
+            if is_left:
+                later(cluster)
+            await until(lambda: not cluster.machine.state.transactions.table.rows)
+        assert visible(cluster, "orders") == ([b"v"] if is_left else [])
+        assert asked == ([b"v"] if is_left else [])
+
+
+@pytest.mark.asyncio
+async def test_a_checker_that_hangs_does_not_know_and_holds_up_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The others that were asked with it are answered in time, and so are the next ones."""
+    monkeypatch.setattr(checking, "CHECK_LIMIT_S", 0.2)
+
+    async def check(message: UndecidedMessage) -> Verdict:
+        if message.value == b"hangs":
+            await asyncio.sleep(3600)
+        return Verdict.COMMIT
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
+            for value in (b"hangs", b"v"):
+                (await producer.half("orders", value)).leave()
+            later(cluster)
+            await until(lambda: visible(cluster, "orders") == [b"v"])
+            assert producer.status.checker_failures == 1
+            assert isinstance(producer.status.trouble, TimeoutError)
+            assert "0.2 s" in str(producer.status.trouble)
+            (await producer.half("orders", b"w")).leave()
+            later(cluster)
+            await until(lambda: visible(cluster, "orders") == [b"v", b"w"])
+            (row,) = await client.transactions.list()
+            assert row.checks >= 1
+
+
+def forget_transactors(cluster: FakeCluster) -> None:
+    """Nobody has heard of them for a week, and what they decided is known no more."""
+    state = cluster.machine.state
+    while state.decisions.table.rows:
+        state.decisions._forget_first()
+    for row in list(state.transactors.table.rows.values()):
+        assert not row.open
+        state.transactors._forget(row)
+
+
+@pytest.mark.asyncio
+async def test_who_was_silent_for_a_week_begins_again() -> None:
+    """Once for all that are sent at that time; what was decided before stays decided."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b") as producer:
+            async with producer.transaction("orders", b"first") as half:
+                pass
+            for week in range(2):
+                forget_transactors(cluster)
+
+                async def one(value: bytes) -> None:
+                    async with producer.transaction("orders", value):
+                        pass
+
+                await asyncio.gather(*(one(b"%d" % number) for number in range(21)))
+                assert cluster.count(Method.TRANSACTOR_INIT) == 2 + week
+                (row,) = cluster.machine.state.transactors.table.rows.values()
+                assert (row.epoch, row.open) == (1, 0)
+            with pytest.raises(UnknownTransactor):
+                await half.commit()
+        assert len(visible(cluster, "orders")) == 1 + 2 * 21
+        with pytest.raises(Closed):
+            await half.commit()
 
 
 @pytest.mark.asyncio

@@ -12,7 +12,7 @@ from raftlog.client.queue_consumer import HandlerEvent
 from raftlog.client.queue_message import QueueMessage, Reject, Retry
 from raftlog.client.settling import How
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import answer_lost, fake_cluster
+from tests.client.fake_cluster import answer_lost, fake_cluster, until
 
 
 async def in_flight(client: Client) -> tuple[int, int]:
@@ -222,6 +222,56 @@ def test_run_keeps_leases_and_reports_who_is_overdue() -> None:
                 ("overdue", b"slow"),
             }
             assert await in_flight(client) == (0, 0)
+
+    asyncio.run(run())
+
+
+def test_a_handler_whose_helper_was_cancelled_has_failed() -> None:
+    """It was not cancelled itself: its attempts count, with their waits, and it is told of."""
+    events: list[HandlerEvent] = []
+
+    async def handle(_: QueueMessage) -> None:
+        helper = asyncio.ensure_future(asyncio.sleep(3600))
+        helper.cancel()
+        await helper
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"v")
+            async with client.queue_consumer(
+                *("work", "orders"),
+                attempts=3,
+                retry=[0.01],
+                on_poison="block",
+                on_event=events.append,
+            ) as consumer:
+                running = asyncio.create_task(consumer.run(handle))
+                await until(lambda: len(events) == 3)
+                await asyncio.sleep(0.1)
+                (row,) = cluster.machine.leasing.flights.table.after(None)
+                assert row.reason.startswith("CancelledError")
+                await consumer.aclose()
+                await running
+        assert [each.what for each in events] == ["failed"] * 3
+        assert [each.message.attempts for each in events] == [1, 2, 3]
+        assert all(isinstance(each.error, asyncio.CancelledError) for each in events)
+
+    asyncio.run(run())
+
+
+def test_a_handler_that_is_cancelled_itself_has_tried_nothing() -> None:
+    """A time limit round it, say: the message is released, and no attempt counts."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"v")
+            async with client.queue_consumer("work", "orders") as consumer:
+                (message,) = await consumer.receive()
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.01), message.process():
+                        await asyncio.sleep(3600)
+                (again,) = await consumer.receive(wait=5)
+                assert again.attempts == 1
 
     asyncio.run(run())
 

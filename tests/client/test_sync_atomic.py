@@ -1,5 +1,7 @@
 """Atomic transactions from threads."""
 
+from contextlib import suppress
+
 import pytest
 
 from raftlog import sync
@@ -73,3 +75,26 @@ def test_a_thread_acknowledges_in_a_transaction() -> None:
                 tx.send("out", message.value)
             assert consumer.status.acked == 1
         assert visible(fake) == [b"v"]
+
+
+def test_a_thread_keeps_a_message_until_its_transaction_ends() -> None:
+    """Also if process() ends first: what fails afterwards acknowledges nothing."""
+    with cluster(orders=1, out=1) as fake, sync.Client(fake.seeds) as client:
+        client.send("orders", b"v")
+        with client.queue_consumer("work", "orders", retry=[0]) as consumer:
+            (message,) = consumer.receive()
+            with suppress(ZeroDivisionError), client.atomic() as tx:
+                with message.process():
+                    tx.ack(message)
+                    tx.send("out", b"no")
+                with pytest.raises(BadRequest, match="transaction"):
+                    message.ack()
+                _ = 1 // 0
+            (again,) = consumer.receive(wait=5)
+            assert again.attempts == 2
+            with client.atomic() as tx:
+                with again.process():
+                    tx.ack(again)
+                tx.send("out", b"yes")
+            assert (consumer.status.acked, consumer.status.held) == (1, 0)
+        assert visible(fake) == [b"yes"]

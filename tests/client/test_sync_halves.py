@@ -1,17 +1,29 @@
 """Half messages of the blocking face: what is sent is what is seen, and a checker has a thread."""
 
 import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import pytest
 
 from raftlog import UndecidedMessage, Verdict, sync
 from raftlog.base.errors import Fenced, TransactionDecided
+from raftlog.base.limits import CHECK_AGAIN_MS
 from tests.client.fake_cluster import FakeCluster
 from tests.client.test_halves import later
 from tests.client.test_sync import cluster
 
 PATIENCE_S: Final = 10.0
+
+
+def wait_for(is_so: Callable[[], object]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, "it never was"
+        time.sleep(0.01)
 
 
 def seen(fake: FakeCluster) -> list[tuple[bytes | None, bytes | None, dict[str, bytes]]]:
@@ -89,3 +101,29 @@ def test_what_is_left_is_decided_by_hand() -> None:
         with pytest.raises(TransactionDecided):
             client.transactions.rollback(half.transaction)
         assert seen(fake) == [(None, b"v", {})]
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_who_is_interrupted_leaves_it_to_the_checker(error: type[BaseException]) -> None:
+    """As on a loop: its work may be done. An error says that it was not."""
+    asked: list[bytes | None] = []
+
+    def check(message: UndecidedMessage) -> Verdict:
+        asked.append(message.value)
+        return Verdict.COMMIT
+
+    with (
+        cluster(orders=1) as fake,
+        sync.Client(fake.seeds) as client,
+        client.transactional_producer("b-1", group="b", checker=check) as producer,
+    ):
+        with suppress(error), producer.transaction("orders", b"v"):
+            later(fake)
+            wait_for(lambda: client.transactions.list()[0].checks == 1)
+            assert producer.status.checks == 0, "its work goes on"
+            raise error
+        if error is KeyboardInterrupt:
+            later(fake, CHECK_AGAIN_MS)
+        wait_for(lambda: not client.transactions.list())
+        assert len(asked) == (error is KeyboardInterrupt)
+        assert len(seen(fake)) == len(asked)

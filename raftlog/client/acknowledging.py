@@ -1,0 +1,161 @@
+"""Messages of queue-style groups in an atomic transaction: acknowledged with it, or given back.
+
+A message that is in a transaction is settled by that and by nothing else, whichever of the two
+blocks ends first::
+
+    async with client.atomic() as tx:
+        async with message.process():
+            tx.ack(message)
+                            # process() ends: nothing is said yet, and the lease is kept
+        tx.send(...)
+                            # committed: acknowledged, at the index of the records
+                            # fails: given back, as process() does for the same error
+                            # unknown: the lease is kept until the fence has answered
+
+Who gave it back before the outcome is known would hand it to somebody else, whose transaction
+and a late copy of this one might both count it.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from raftlog.base.errors import (
+    BadRequest,
+    DuplicateForgotten,
+    NotStored,
+    OutcomeUnknown,
+    StaleLease,
+    TransactionTooLarge,
+)
+from raftlog.base.limits import MESSAGES_PER_SETTLING_MAX
+from raftlog.client.atomic_dispatch import Attempt
+from raftlog.client.queue_consumer import QueueConsumer
+from raftlog.client.queue_message import QueueMessage, failure_of
+from raftlog.client.settling import named
+from raftlog.wire.schema import leases
+
+
+class _Left(NamedTuple):
+    """A handler that has ended, and left its message to the transaction."""
+
+    keep_no_more: Callable[[], None]
+    error: BaseException | None
+
+
+class Acknowledged:
+    """What one transaction acknowledges. Bound to its loop."""
+
+    def __init__(self) -> None:
+        self.under_way: asyncio.Future[None] | None = None
+        self._messages: Final[dict[QueueConsumer, list[QueueMessage]]] = {}
+        self._left: Final[dict[QueueMessage, _Left]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._messages)
+
+    def add(self, holder: QueueConsumer, message: QueueMessage) -> None:
+        """Acknowledge another one; raises as ``AtomicTransaction.ack``."""
+        if message.is_settled:
+            raise BadRequest(f"{message!r} was settled already")
+        if message.transaction is self:
+            return
+        if message.transaction is not None:
+            raise BadRequest(
+                f"{message!r} is in another transaction, which is open or of unknown outcome"
+            )
+        messages = self._messages.setdefault(holder, [])
+        if len(messages) >= MESSAGES_PER_SETTLING_MAX:
+            raise TransactionTooLarge(
+                f"it acknowledges {MESSAGES_PER_SETTLING_MAX} messages of a group, and no more may"
+            )
+        message.transaction = self
+        messages.append(message)
+
+    def leave(
+        self,
+        message: QueueMessage,
+        keep_no_more: Callable[[], None],
+        error: BaseException | None,
+    ) -> bool:
+        """Take a message over from its handler, which has ended; return whether that can be.
+
+        One whose handler failed before the commit is for its handler to give back: the
+        transaction is refused then.
+        """
+        if self.under_way is None and error is not None:
+            return False
+        if self.under_way is not None and self.under_way.done():
+            keep_no_more()  # nobody will ever know: its lease ends by itself
+        else:
+            self._left[message] = _Left(keep_no_more, error)
+        return True
+
+    def requests(self) -> list[leases.AckMessages]:
+        """Return the acknowledgements: from now on they may be under way.
+
+        Raises:
+            StaleLease: A message was given back before.
+        """
+        for messages in self._messages.values():
+            for message in messages:
+                if message.is_settled:
+                    raise StaleLease(
+                        f"{message!r} was given back before the commit: its handler failed, or "
+                        "its consumer was closed"
+                    )
+        if self.under_way is None:
+            self.under_way = asyncio.get_running_loop().create_future()
+        return [
+            leases.AckMessages(
+                group=holder._group, messages=named(message.held for message in messages)
+            )
+            for holder, messages in self._messages.items()
+        ]
+
+    # -- the end
+
+    def committed(self) -> None:
+        """They are acknowledged."""
+        for holder, messages in self._messages.items():
+            for message in messages:
+                message.is_settled = True
+                holder.acked_in_transaction(message)
+        self._let_go()
+
+    def failed(self, attempt: Attempt | None, failure: BaseException) -> None:
+        """The transaction has failed, or nobody knows yet: then they wait for its fate."""
+        failure = failure_of(failure) or failure
+        if attempt is None or attempt.fate.done():
+            self._free(attempt, failure)
+        else:
+            attempt.fate.add_done_callback(lambda _: self._free(attempt, failure))
+
+    def _free(self, attempt: Attempt | None, failure: BaseException) -> None:
+        """It is known now: they are acknowledged, or are given back and may be elsewhere."""
+        fate: BaseException | None = None
+        if attempt is not None and not attempt.fate.cancelled():
+            fate = attempt.fate.exception()
+            if fate is None or isinstance(fate, DuplicateForgotten):
+                self.committed()
+                return
+            if isinstance(fate, OutcomeUnknown) and attempt.batches:
+                self._let_go()  # nobody will ever know: their leases end by themselves
+                return
+        cause = fate if isinstance(fate, NotStored) else failure
+        for messages in self._messages.values():
+            for message in messages:
+                message.transaction = None
+        for message, left in self._left.items():
+            if not message.is_settled:
+                own = left.error
+                message._give_back_after(cause if own is None or own is failure else own)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for left in self._left.values():
+            left.keep_no_more()
+        self._left.clear()
+        if self.under_way is not None and not self.under_way.done():
+            self.under_way.set_result(None)
