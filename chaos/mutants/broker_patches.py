@@ -458,4 +458,11 @@ BROKER_MUTANTS: Final = (
         ),
         rulings=(8, 15),
     ),
+    Mutant(
+        "what is due later is done with what is due now",
+        "raftlog.broker.timetable",
+        (("kind.do_next(due_ms, log_time_ms)", "kind.do_next(log_time_ms, log_time_ms)"),),
+        tests=("tests/broker/test_due.py",),
+        rulings=(3, 8),
+    ),
 )

@@ -427,7 +427,7 @@ class Leasing:
         if self._sweeping.has_more:  # that goes on, whatever is held
             self.due_ms = 0
 
-    def do_next(self, now_ms: int) -> bool:
+    def do_next(self, due_ms: int, now_ms: int) -> bool:
         """Sweep one row away that is nobody's, or end one lease; return whether there was one."""
         if self._sweeping.has_more:
             row = self._sweeping.sweep_one(now_ms)
@@ -436,12 +436,12 @@ class Leasing:
                 self._stir(group)
             done = row is not None
         else:
-            done = now_ms >= self.held_until_ms and self._end_one(now_ms)
+            done = due_ms >= self.held_until_ms and self._end_one(due_ms, now_ms)
         self._note_end()
         return done
 
-    def _end_one(self, now_ms: int) -> bool:
-        row = self.flights.next_ended(now_ms)
+    def _end_one(self, due_ms: int, now_ms: int) -> bool:
+        row = self.flights.next_ended(due_ms)
         if row is None:
             return False
         group = self.groups.numbered(row.group)
