@@ -43,6 +43,13 @@ ATOMIC_MUTANTS: Final = (
         rulings=(19,),
     ),
     Mutant(
+        "message that may have been finished so is finished again with what was made of it",
+        _ATOMIC,
+        (("once=once", "once=False"),),
+        tests=_TESTS,
+        rulings=(19,),
+    ),
+    Mutant(
         "messages come again before the outcome of a transaction is known",
         "raftlog.client.rewinding",
         (("        if attempt is not None:\n", "        if False:\n"),),

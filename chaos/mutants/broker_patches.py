@@ -260,7 +260,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "snapshot of another index than its ranges",
         _MACHINE,
-        (("FrozenTables(self.applied,", "FrozenTables(self.applied - 1,"),),
+        (("*(self.applied, self.log_time_ms,", "*(self.applied - 1, self.log_time_ms,"),),
         known=(24,),
     ),
     Mutant(

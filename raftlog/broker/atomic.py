@@ -10,6 +10,11 @@
 First everything is looked at, then everything is done: nothing that is done can fail. The
 producer's sequences tell a transaction that is sent again (ruling 9), so it needs no row of
 its own; for that its batches have been stored together, or none has.
+
+What is stored depends on what was read, so both must still be as they were: each message that is
+acknowledged beside a batch is held under its handle now. That it *may* have been finished under
+it, which is enough for an acknowledgement of its own, would let a late copy store its batches
+when nobody knows any more who finished the message.
 """
 
 from typing import Final
@@ -32,6 +37,7 @@ from raftlog.broker.atomic_commands import (
     TransactionHead,
     read_transaction,
 )
+from raftlog.broker.commands import ACKS_ONCE_LEVEL
 from raftlog.broker.hiding import BatchToHide
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
@@ -65,8 +71,9 @@ class AtomicTransactions:
         state = self._state
         for offsets in head.offsets:
             state.claims.check_commit(offsets)
+        once = bool(batches) and state.feature_level >= ACKS_ONCE_LEVEL
         for ack in head.acks:
-            stale = state.leasing.check_ack(ack)
+            stale = state.leasing.check_ack(ack, once=once)
             if stale:
                 queue, offset, _ = stale[0]
                 raise StaleLease(

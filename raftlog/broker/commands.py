@@ -29,16 +29,20 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
-FEATURE_LEVEL: Final = 2
+FEATURE_LEVEL: Final = 3
 """The highest feature level that this binary can apply (and the one it stamps).
 
 2: who finished a leased message is remembered, who gave it back outlives the next lease,
 and transactions are committed as one command.
+3: what such a transaction acknowledges beside its batches is held now.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
 else: to apply it as if it were 2 is to differ from a peer that did not. Raw commands mean the
 same in all of them, so ``decode`` reads every level."""
+ACKS_ONCE_LEVEL: Final = 3
+"""From here on a transaction with batches acknowledges what is held now, and nothing else. What
+is in the log at a lower level is applied as it was."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size

@@ -313,10 +313,14 @@ class Leasing:
         self._stir(group)
         return Settled(stale)
 
-    def check_ack(self, command: AckMessages) -> tuple[tuple[int, int, int], ...]:
-        """Return (queue, offset, handle) of what is stale; do nothing. Raises as ``ack``."""
+    def check_ack(self, command: AckMessages, *, once: bool) -> tuple[tuple[int, int, int], ...]:
+        """Return (queue, offset, handle) of what is stale; do nothing. Raises as ``ack``.
+
+        With ``once`` so is what is finished already, by whomever.
+        """
         group = self.groups.find(command.group)
-        return self._held.find(group, command.names, Settlement.ACK)[1]
+        wanted = Settlement.ACK_ONCE if once else Settlement.ACK
+        return self._held.find(group, command.names, wanted)[1]
 
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""

@@ -16,6 +16,7 @@ from raftlog.base.errors import (
     UnknownMember,
     WrongQueue,
 )
+from raftlog.base.limits import FINISHERS_KNOWN_MS
 from raftlog.broker import atomic as atomic_module
 from raftlog.broker.atomic_commands import (
     GONE,
@@ -29,10 +30,11 @@ from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import Delay
 from raftlog.broker.group_commands import JoinGroup
 from raftlog.broker.invariants import check
-from raftlog.broker.lease_commands import AckMessages, Leased, ReceiveMessages
+from raftlog.broker.lease_commands import AckMessages, Leased, ReceiveMessages, Settled
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, DeleteTopic, TopicChanges
 from raftlog.wire.batch import ANONYMOUS, Producer
 from tests.broker.logs import TERM, Shard, append, atomic, batch_of, delayed, sent
@@ -210,6 +212,39 @@ def test_what_was_read_may_come_to_nothing(world: World) -> None:
     other = CommitOffsets(BILLING, "m", 1, ((world.bills, 0),))
     world(ClaimQueue(BILLING, world.bills, 1, "m"))
     assert isinstance(world(atomic(offsets=[world.commit(2), other])), TransactionCommitted)
+
+
+def test_a_message_is_finished_once_by_what_is_made_of_it(world: World) -> None:
+    """A's commit is late; B has finished the message, and nobody remembers that it was B.
+
+    As an acknowledgement of its own A's is told "so it is": here what A made would count, too.
+    """
+    bills = (world.bills, Producer(P, 0, 0), 1)
+    world.log_time_ms += 30_000
+    assert isinstance(world(ReceiveMessages(WORK, 8, 1)), Leased)
+    by_b = (world.bills, Producer(2 * P, 0, 0), 1)
+    assert isinstance(world(atomic(by_b, acks=[world.ack(0, handle=8)])), TransactionCommitted)
+    assert world.refused(atomic(bills, acks=[world.ack(0)])) is StaleLease
+    world.log_time_ms += FINISHERS_KNOWN_MS
+    world(PassTime())
+    assert not len(world.machine.leasing.finishers.table)
+    assert world(world.ack(0)) == Settled(), "nobody knows better"
+    for acks in ([world.ack(0)], [world.ack(0, handle=8)]):
+        assert world.refused(atomic(bills, acks=acks)) is StaleLease
+    assert world.facts[0] == 1
+
+
+def test_a_message_that_was_acknowledged_is_not_in_a_transaction_with_batches(
+    world: World,
+) -> None:
+    """It was finished at its first lease, of which there is no row: once, also some of many."""
+    bills = (world.bills, Producer(P, 0, 0), 1)
+    assert world(world.ack(0)) == Settled()
+    assert world.refused(atomic(bills, acks=[world.ack(0)])) is StaleLease
+    assert world.refused(atomic(bills, acks=[world.ack(0, 1)])) is StaleLease
+    assert isinstance(world(atomic(acks=[world.ack(0)])), TransactionCommitted), "harmless"
+    assert isinstance(world(atomic(bills, acks=[world.ack(1)])), TransactionCommitted)
+    assert world.facts[0] == 1
 
 
 def test_bytes_that_are_no_transaction_are_refused(world: World) -> None:
