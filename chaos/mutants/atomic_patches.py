@@ -43,6 +43,13 @@ ATOMIC_MUTANTS: Final = (
         rulings=(19,),
     ),
     Mutant(
+        "what was read twice is counted twice",
+        "raftlog.broker.claims",
+        (("    if read_from != committed:\n", "    if read_from > committed:\n"),),
+        tests=_TESTS,
+        rulings=(12, 19),
+    ),
+    Mutant(
         "message that may have been finished so is finished again with what was made of it",
         _ATOMIC,
         (("once=once", "once=False"),),
@@ -52,7 +59,7 @@ ATOMIC_MUTANTS: Final = (
     Mutant(
         "messages come again before the outcome of a transaction is known",
         "raftlog.client.rewinding",
-        (("        if attempt is not None:\n", "        if False:\n"),),
+        (("fates = ownership.fates(owned.number)", "fates = set()"),),
         tests=_OF_CLIENT,
         rulings=(10, 12),
     ),

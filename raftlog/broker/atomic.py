@@ -11,10 +11,12 @@ First everything is looked at, then everything is done: nothing that is done can
 producer's sequences tell a transaction that is sent again (ruling 9), so it needs no row of
 its own; for that its batches have been stored together, or none has.
 
-What is stored depends on what was read, so both must still be as they were: each message that is
-acknowledged beside a batch is held under its handle now. That it *may* have been finished under
+What is stored depends on what was read, so that must still be as it was. Each message that is
+acknowledged beside a batch is held under its handle now: that it *may* have been finished under
 it, which is enough for an acknowledgement of its own, would let a late copy store its batches
-when nobody knows any more who finished the message.
+when nobody knows any more who finished the message. And offsets say from where they were read
+(``broker.claims``): that the member still owns the queue, which is enough for a commit of its
+own, would let it store what it made of a record twice, when it has read that twice.
 """
 
 from typing import Final

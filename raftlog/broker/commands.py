@@ -34,7 +34,8 @@ FEATURE_LEVEL: Final = 3
 
 2: who finished a leased message is remembered, who gave it back outlives the next lease,
 and transactions are committed as one command.
-3: what such a transaction acknowledges beside its batches is held now.
+3: what such a transaction acknowledges beside its batches is held now, and offsets may say from
+where they were read.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something

@@ -301,11 +301,14 @@ class AtomicTransaction:
         turn = self._dispatch.turn = self._dispatch.turn + 1
         while True:
             batches, places = self._pack(queues, turn)
-            offsets = [each for one in self._finished.values() for each in one.requests()]
+            once = bool(batches)
+            offsets = [each for one in self._finished.values() for each in one.requests(once=once)]
             attempt = Attempt(batches, offsets, self._acks(), partial(self._receipts, places))
             if not (batches or offsets or attempt.acks):
                 return
             begun(attempt)
+            for finished in self._finished.values():
+                finished.begins(attempt)
             try:
                 committed = await self._dispatch.commit(attempt, deadline, self._codec)
             except WrongQueue:  # nothing was committed: perhaps a topic was made anew
@@ -382,7 +385,7 @@ class AtomicTransaction:
         self._has_failed = True
         for finished in self._finished.values():
             waiting = finished.go_back()
-            self._dispatch.spawn(finished.read_again(waiting, attempt))
+            self._dispatch.spawn(finished.read_again(waiting))
         if attempt is None or attempt.fate.done():
             self._free(attempt)
         else:  # until it is known no other transaction may have them

@@ -25,7 +25,13 @@ from raftlog.broker.atomic_commands import (
     read_transaction,
     transaction_parts,
 )
-from raftlog.broker.claims import ClaimQueue, CommitOffsets
+from raftlog.broker.claims import (
+    ClaimQueue,
+    CommitOffsets,
+    GroupSought,
+    OffsetsCommitted,
+    SeekGroup,
+)
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import Delay
 from raftlog.broker.group_commands import JoinGroup
@@ -60,6 +66,10 @@ class World(Shard):
 
     def commit(self, offset: int = 1, generation: int = 1, member: str = "m") -> CommitOffsets:
         return CommitOffsets(BILLING, member, generation, ((self.orders, offset),))
+
+    def read(self, read_from: int, offset: int, generation: int = 1) -> CommitOffsets:
+        """A commit that says what was committed when it was read."""
+        return CommitOffsets(BILLING, "m", generation, ((self.orders, offset),), 0, (read_from,))
 
     def ack(self, *offsets: int, handle: int = HANDLE) -> AckMessages:
         return AckMessages(WORK, ((handle, self.orders, offsets),))
@@ -212,6 +222,55 @@ def test_what_was_read_may_come_to_nothing(world: World) -> None:
     other = CommitOffsets(BILLING, "m", 1, ((world.bills, 0),))
     world(ClaimQueue(BILLING, world.bills, 1, "m"))
     assert isinstance(world(atomic(offsets=[world.commit(2), other])), TransactionCommitted)
+
+
+def test_what_was_read_twice_is_counted_once(world: World) -> None:
+    """The member went back while a copy was on its way: it owns the queue, and reads it again.
+
+    Each of the two is good by itself: the same generation, and an offset that does not go back.
+    """
+    late, again = (
+        atomic((world.bills, Producer(P * n, 0, 0), 1), offsets=offsets)
+        for n, offsets in (
+            (1, [world.read(-1, 1)]),
+            (2, [world.read(-1, 1)]),
+        )
+    )
+    assert isinstance(world(late), TransactionCommitted)
+    assert world.refused(again) is Fenced
+    more = (world.bills, Producer(P * 2, 0, 0), 1)
+    assert world.refused(atomic(more, offsets=[world.read(-1, 3)])) is Fenced, "one of them was"
+    assert world.refused(atomic(more, offsets=[world.read(2, 3)])) is Fenced
+    assert isinstance(world(late), TransactionCommitted), "it is known, whatever is committed"
+    assert isinstance(world(atomic(more, offsets=[world.read(1, 3)])), TransactionCommitted)
+    assert world.facts[:3] == (2, 0, 3)
+
+
+def test_a_seek_to_where_it_was_read_from_lets_no_late_copy_in(world: World) -> None:
+    """What is committed is the same again; the generation is not."""
+    assert isinstance(world(world.commit(1)), OffsetsCommitted)
+    late = atomic((world.bills, Producer(P, 0, 0), 1), offsets=[world.read(1, 2)])
+    world(world.commit(4))
+    assert isinstance(world(SeekGroup(BILLING, ((world.orders, 1),))), GroupSought)
+    assert world.refused(late) is Fenced
+    world(ClaimQueue(BILLING, world.orders, 2, "m"))
+    assert world.refused(late) is Fenced
+    first = (world.bills, Producer(P, 0, 0), 1)
+    made = world(atomic(first, offsets=[world.read(1, 2, generation=2)]))
+    assert isinstance(made, TransactionCommitted)
+
+
+def test_some_offsets_say_from_where_they_were_read_and_some_do_not(world: World) -> None:
+    """One that does not may only not go back; all hold, or none."""
+    world(ClaimQueue(BILLING, world.ledger, 1, "m"))
+    world(append(batch_of(*[b"v"] * 3), world.ledger))
+    assert isinstance(world(world.commit(2)), OffsetsCommitted)
+    pairs = ((world.orders, 2), (world.ledger, 1))
+    both = CommitOffsets(BILLING, "m", 1, pairs, 0, (None, 0))
+    assert world.refused(both) is Fenced
+    assert isinstance(
+        world(CommitOffsets(BILLING, "m", 1, pairs, 0, (None, -1))), OffsetsCommitted
+    )
 
 
 def test_a_message_is_finished_once_by_what_is_made_of_it(world: World) -> None:

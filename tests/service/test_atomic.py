@@ -108,6 +108,8 @@ def test_offsets_and_acks_are_read_from_the_request(world: World) -> None:
     ack = leases.AckMessages(group="w", messages=[row])
     assert isinstance(world.ask(part, acks=[ack]), GroupNotFound)
     assert isinstance(world.ask(part, acks=[ack, ack]), BadRequest)
+    offsets.offsets[0].read_from = 0
+    assert isinstance(world.ask(part, offsets=[offsets]), BadRequest), "nothing was read"
     nobody = groups.CommitOffsets(group="g", member="", offsets=offsets.offsets)
     assert isinstance(world.ask(part, offsets=[nobody]), RaftlogError)
     assert world.ends()[1] == 0
