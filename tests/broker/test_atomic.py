@@ -16,7 +16,7 @@ from raftlog.base.errors import (
     UnknownMember,
     WrongQueue,
 )
-from raftlog.base.limits import FINISHERS_KNOWN_MS
+from raftlog.base.limits import FINISHERS_KNOWN_MS, TRANSACTION_GROUPS_MAX
 from raftlog.broker import atomic as atomic_module
 from raftlog.broker.atomic_commands import (
     GONE,
@@ -304,6 +304,22 @@ def test_a_message_that_was_acknowledged_is_not_in_a_transaction_with_batches(
     assert isinstance(world(atomic(acks=[world.ack(0)])), TransactionCommitted), "harmless"
     assert isinstance(world(atomic(bills, acks=[world.ack(1)])), TransactionCommitted)
     assert world.facts[0] == 1
+
+
+def test_groups_are_counted_and_not_the_generations_of_their_queues(world: World) -> None:
+    """A member of a sticky group has claimed each of its queues in another generation."""
+    queues = world.topic("wide", TRANSACTION_GROUPS_MAX + 1)
+    commits = []
+    for generation, queue in enumerate(queues, start=1):
+        world(ClaimQueue(BILLING, queue, generation, "m"))
+        commits.append(CommitOffsets(BILLING, "m", generation, ((queue, 0),)))
+    assert isinstance(world(atomic(offsets=commits)), TransactionCommitted)
+    many = [
+        CommitOffsets(f"g{number}", "m", 1, ((world.orders, 0),))
+        for number in range(TRANSACTION_GROUPS_MAX + 1)
+    ]
+    with pytest.raises(BadRequest, match="more groups than"):
+        atomic(offsets=many)
 
 
 def test_bytes_that_are_no_transaction_are_refused(world: World) -> None:
