@@ -62,6 +62,10 @@ _RECORD_BYTES: Final = 32
 """More than a record takes in the columns beside what it carries."""
 
 
+GONE: Final = Offset(-1)
+"""Instead of the offset of a part that was stored, and whose topic was deleted since."""
+
+
 class _Sent(msgspec.Struct, frozen=True, gc=False):
     """One send, as it was asked for."""
 
@@ -84,7 +88,8 @@ class AtomicTransaction:
     Leaving the block commits, and waits for it. Left by an exception, nothing is sent.
 
     Attributes:
-        receipts: Where the records are, in the order of the sends; () before the commit.
+        receipts: Where the records are, in the order of the sends; () before the commit. An
+            offset of -1: the record was stored, and its topic was deleted since.
     """
 
     def __init__(
@@ -367,7 +372,7 @@ class AtomicTransaction:
         bases = committed.base_offsets
         return tuple(
             Receipt(
-                *(sent.topic, at.place, Offset(bases[at.queue] + at.number)),
+                *(sent.topic, at.place, _offset_of(bases[at.queue], at.number)),
                 *(Term(committed.term), Index(committed.index)),
                 *(committed.durability, committed.duplicate),
             )
@@ -401,3 +406,8 @@ class AtomicTransaction:
         for messages in self._acked.values():
             for message in messages:
                 message.transaction = None
+
+
+def _offset_of(base: int, number: int) -> Offset:
+    """Return the offset of a record, by that of its part."""
+    return GONE if base == GONE else Offset(base + number)
