@@ -260,7 +260,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "snapshot of another index than its ranges",
         _MACHINE,
-        (("FrozenTables(self.applied,", "FrozenTables(self.applied - 1,"),),
+        (("*(self.applied, self.log_time_ms,", "*(self.applied - 1, self.log_time_ms,"),),
         known=(24,),
     ),
     Mutant(
@@ -457,5 +457,12 @@ BROKER_MUTANTS: Final = (
             ),
         ),
         rulings=(8, 15),
+    ),
+    Mutant(
+        "what is due later is done with what is due now",
+        "raftlog.broker.timetable",
+        (("kind.do_next(due_ms, log_time_ms)", "kind.do_next(log_time_ms, log_time_ms)"),),
+        tests=("tests/broker/test_due.py",),
+        rulings=(3, 8),
     ),
 )

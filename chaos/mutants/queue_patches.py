@@ -124,4 +124,15 @@ QUEUE_MUTANTS: Final = (
             ),
         ),
     ),
+    Mutant(
+        "lease of the leader before leaves its holder in line",
+        _RECEIVING,
+        (
+            (
+                "            if receiving is not None and receiving.stands_in_line:\n",
+                "            if False:\n",
+            ),
+        ),
+        tests=("tests/service/test_receiving.py",),
+    ),
 )

@@ -4,7 +4,7 @@ from raftlog.base.error_root import Refused
 
 
 class Fenced(Refused):
-    """A newer epoch of this producer, generation of this group or process has taken over."""
+    """A newer epoch, generation or process has taken over, or what was read is finished."""
 
     code = "fenced"
     hint = "stop: somebody else goes on; a consumer joins its group again"
@@ -53,7 +53,7 @@ class GroupStyle(Refused):
 
 
 class StaleLease(Refused):
-    """The lease has ended: the message was leased again, waits for it, or is a dead letter."""
+    """The lease has ended: the message was leased again, waits for it, is dead, or is finished."""
 
     code = "stale_lease"
     hint = "do not count the work as acknowledged: it is, or was, done again by somebody else"

@@ -10,6 +10,13 @@
 First everything is looked at, then everything is done: nothing that is done can fail. The
 producer's sequences tell a transaction that is sent again (ruling 9), so it needs no row of
 its own; for that its batches have been stored together, or none has.
+
+What is stored depends on what was read, so that must still be as it was. Each message that is
+acknowledged beside a batch is held under its handle now: that it *may* have been finished under
+it, which is enough for an acknowledgement of its own, would let a late copy store its batches
+when nobody knows any more who finished the message. And offsets say from where they were read
+(``broker.claims``): that the member still owns the queue, which is enough for a commit of its
+own, would let it store what it made of a record twice, when it has read that twice.
 """
 
 from typing import Final
@@ -32,6 +39,7 @@ from raftlog.broker.atomic_commands import (
     TransactionHead,
     read_transaction,
 )
+from raftlog.broker.commands import ACKS_ONCE_LEVEL
 from raftlog.broker.hiding import BatchToHide
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
@@ -65,8 +73,9 @@ class AtomicTransactions:
         state = self._state
         for offsets in head.offsets:
             state.claims.check_commit(offsets)
+        once = bool(batches) and state.feature_level >= ACKS_ONCE_LEVEL
         for ack in head.acks:
-            stale = state.leasing.check_ack(ack)
+            stale = state.leasing.check_ack(ack, once=once)
             if stale:
                 queue, offset, _ = stale[0]
                 raise StaleLease(

@@ -41,13 +41,13 @@ class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
 
     parts: Annotated[tuple[_Part, ...], msgspec.Meta(max_length=TRANSACTION_PARTS_MAX)]
     """Queue, and length of its batch."""
-    offsets: Annotated[
-        tuple[CommitOffsets, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)
-    ] = ()
+    offsets: tuple[CommitOffsets, ...] = ()
+    """Of at most as many groups; of a group one for each generation in which its member has
+    claimed queues, so these have no bound but the size of all."""
     acks: Annotated[tuple[AckMessages, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)] = ()
 
     def __post_init__(self) -> None:
-        """Refuse what is named twice, and what does nothing: ``BadRequest``."""
+        """Refuse what is named twice, too many groups, and what does nothing: ``BadRequest``."""
         if not (self.parts or self.offsets or self.acks):
             raise BadRequest("a transaction with nothing in it")
         queues = [queue for queue, _ in self.parts]
@@ -57,6 +57,10 @@ class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
         read = [(each.group, queue) for each in self.offsets for queue, _ in each.offsets]
         if len(set(read)) != len(read):
             raise BadRequest("a transaction commits two offsets of a group in one queue")
+        if len({each.group for each in self.offsets}) > TRANSACTION_GROUPS_MAX:
+            raise BadRequest(
+                f"a transaction commits offsets of more groups than {TRANSACTION_GROUPS_MAX}"
+            )
         groups = [each.group for each in self.acks]
         if len(set(groups)) != len(groups):
             raise BadRequest("a transaction has two lists of acks for one group")

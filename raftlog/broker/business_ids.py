@@ -133,11 +133,11 @@ class BusinessIds:
         if home in self._homes:
             self._push(home)
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget the id whose time was over first, if one's is."""
         heads = self._heads
         is_done = False
-        while heads and not is_done and heads[0][0] <= log_time_ms:
+        while heads and not is_done and heads[0][0] <= due_ms:
             listed_ms, home = heappop(heads)
             if self._listed.get(home) != listed_ms:
                 continue

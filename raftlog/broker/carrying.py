@@ -21,7 +21,7 @@ from raftlog.broker.claims import (
     SeekGroup,
 )
 from raftlog.broker.codec import CommandValue
-from raftlog.broker.commands import CommandType
+from raftlog.broker.commands import SUBSCRIPTIONS_GO_LEVEL, CommandType
 from raftlog.broker.dead_letters import DeadLetters
 from raftlog.broker.delays import CancelDelayed, Delayed
 from raftlog.broker.group_commands import (
@@ -108,7 +108,7 @@ class Carrier:
             case LeaveGroup():
                 return state.groups.leave(command)
             case SetSubscription():
-                return state.groups.subscribe(command)
+                return state.groups.subscribe(command, stays=self._stays)
             case ReleaseQueues():
                 return state.groups.release(command)
             case DeleteGroup():
@@ -264,7 +264,11 @@ class Carrier:
     def _join(self, command: JoinGroup) -> Assignment:
         if self._state.leasing.groups.get(command.group) is not None:
             raise GroupStyle(f"group {command.group!r} is queue-style: it has no members")
-        return self._state.groups.join(command)
+        return self._state.groups.join(command, stays=self._stays)
+
+    @property
+    def _stays(self) -> bool:
+        return self._state.feature_level < SUBSCRIPTIONS_GO_LEVEL
 
     def _delete_group(self, command: DeleteGroup) -> GroupDeleted:
         leasing = self._state.leasing

@@ -7,9 +7,19 @@
 
 A claim is the only way to a start position. Offsets go back by a seek alone,
 and a seek takes every claim away.
+
+The fence tells members and generations apart, and not two readings by one member in
+one generation. Where what was read is counted (``broker.atomic``), a commit says
+from where it was read, and holds only if that is still what is committed::
+
+    m1 reads 0, commits 1 with what it made of it; no answer   m1 goes back, reads 0 again
+    the late copy: read from nothing, 1                  -->  committed 1
+    m1 commits 1 with what it made of 0 again:
+    read from nothing, 1                                 -->  fenced: 1 is committed
 """
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Annotated, Final
 
 import msgspec
@@ -34,6 +44,13 @@ Offsets = Annotated[
     msgspec.Meta(min_length=1, max_length=OFFSETS_PER_COMMAND_MAX),
 ]
 """Pairs of queue and offset, each queue once."""
+
+NOTHING: Final = -1
+"""Instead of a committed offset: there is none yet."""
+ReadFrom = Annotated[
+    tuple[Annotated[int, msgspec.Meta(ge=NOTHING)] | None, ...],
+    msgspec.Meta(max_length=OFFSETS_PER_COMMAND_MAX),
+]
 
 
 def _check_distinct(offsets: tuple[tuple[int, int], ...]) -> None:
@@ -67,11 +84,25 @@ class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     generation: Count
     offsets: Offsets
     life: Count = 0
+    read_from: ReadFrom = ()
+    """For each of them the committed offset from which it was read; ``NOTHING``: there was none;
+    None: that is not said, as nowhere if this is (). It holds only if that is committed now."""
 
     def __post_init__(self) -> None:
-        """Refuse who is nobody (``BadName``), and a queue that is named twice (``BadRequest``)."""
+        """Refuse what can't be: ``BadName``, or ``BadRequest``.
+
+        Who is nobody; a queue that is named twice; an offset that is not behind the one it was
+        read from.
+        """
         check_name(self.member, "member")
         _check_distinct(self.offsets)
+        if self.read_from and len(self.read_from) != len(self.offsets):
+            raise BadRequest("it is said of some offsets only from where they were read")
+        for (queue, offset), read_from in zip(self.offsets, self.read_from, strict=False):
+            if read_from is not None and offset <= read_from:
+                raise BadRequest(
+                    f"nothing of queue {queue} was read from {read_from} up to {offset}"
+                )
 
 
 class SeekGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -193,12 +224,13 @@ class Claims:
         Raises:
             WrongQueue: There is no such queue.
             UnknownMember: A queue was not claimed, or not in this generation yet.
-            Fenced: A later generation, or another member in this one, has a queue.
+            Fenced: A later generation, or another member in this one, has a queue; or more was
+                committed since it was read.
             OffsetOutOfRange: Beyond a queue's end.
             OffsetGoesBack: Below what was committed.
         """
         found: list[tuple[Claim, int]] = []
-        for number, offset in command.offsets:
+        for (number, offset), read_from in zip_longest(command.offsets, command.read_from):
             queue = self._queues.find(number)
             claim = self.table.get((command.group, number))
             if claim is None or command.generation > claim.generation:
@@ -211,7 +243,9 @@ class Claims:
                 raise UnknownMember(f"queue {number} was not claimed in life {command.life}")
             if offset > queue.end_offset:
                 raise OffsetOutOfRange(offset, queue.start_offset, queue.end_offset)
-            if claim.committed is not None and offset < claim.committed:
+            if read_from is not None:
+                _check_read_from(claim, read_from)
+            elif claim.committed is not None and offset < claim.committed:
                 raise OffsetGoesBack(
                     f"queue {number} is committed up to {claim.committed}; {offset} is before that"
                 )
@@ -271,6 +305,21 @@ class Claims:
     def _check_room(self, count: int) -> None:
         if len(self.table) + count > CLAIMS_MAX:
             raise LimitReached(f"groups have claims to {len(self.table)} queues; {CLAIMS_MAX} may")
+
+
+def _check_read_from(claim: Claim, read_from: int) -> None:
+    """Raise ``Fenced`` unless ``read_from`` is what is committed.
+
+    Another transaction has committed since; or an offset was set by hand, and the claim made
+    anew, while this one was on its way.
+    """
+    committed = NOTHING if claim.committed is None else claim.committed
+    if read_from != committed:
+        was, now = ("nothing" if at == NOTHING else str(at) for at in (read_from, committed))
+        raise Fenced(
+            f"queue {claim.queue} was read when {was} was committed, and {now} is now: what was "
+            "read may be finished already; read it again from there"
+        )
 
 
 def _check_fence(

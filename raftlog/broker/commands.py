@@ -34,12 +34,18 @@ FEATURE_LEVEL: Final = 3
 
 2: who finished a leased message is remembered, who gave it back outlives the next lease,
 and transactions are committed as one command.
-3: what a group reads goes with its last member, unless it was said by hand.
+3: what such a transaction acknowledges beside its batches is held now, and offsets may say from
+where they were read; what a group reads goes with its last member, unless it was said by hand.
 """
-BROKER_LEVEL_MIN: Final = 3
+BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
-else, and with 2 a join: to apply it as if it were 3 is to differ from a peer that did not. Raw
-commands mean the same in all of them, so ``decode`` reads every level."""
+else: to apply it as if it were 2 is to differ from a peer that did not. Raw commands mean the
+same in all of them, so ``decode`` reads every level."""
+ACKS_ONCE_LEVEL: Final = 3
+"""From here on a transaction with batches acknowledges what is held now, and nothing else. What
+is in the log at a lower level is applied as it was."""
+SUBSCRIPTIONS_GO_LEVEL: Final = 3
+"""From here on what a group reads goes with its last member, unless it was said by hand."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size

@@ -95,9 +95,9 @@ class Decisions:
         self._set_due()
         self._timetable.note(self.due_ms)
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget the oldest, if that is due."""
-        is_due = self.due_ms <= log_time_ms
+        is_due = self.due_ms <= due_ms
         if is_due:
             self._forget_first()
         self._set_due()

@@ -248,10 +248,10 @@ class Delays:
             return CancelEnded(Cancellation.DELIVERED)
         return CancelEnded(Cancellation.UNKNOWN)
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, log_time_ms: int) -> bool:
         """Deliver the batch that is due first, if it is."""
         order = self._order.first()
-        is_due = order is not None and _due_of(order) <= log_time_ms
+        is_due = order is not None and _due_of(order) <= due_ms
         if order is not None and is_due:
             key = _key_of(order)
             row = self._hidden.get(key)
@@ -318,10 +318,10 @@ class CancelledBatches:
         self._set_due()
         self._timetable.note(self.due_ms)
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget who was due first, if that is long ago."""
         order = self._order.first()
-        is_due = order is not None and _due_of(order) + CANCELLED_KNOWN_MS <= log_time_ms
+        is_due = order is not None and _due_of(order) + CANCELLED_KNOWN_MS <= due_ms
         if order is not None and is_due:
             self._order.remove(order)
             self.table.delete(_key_of(order))

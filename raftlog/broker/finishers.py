@@ -82,9 +82,9 @@ class Finishers:
         row = self.table.get(key)
         return row is not None and row.given_back_by == decided
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget one row, if its time has come."""
-        is_due = bool(self._ends) and self._ends[0][0] <= log_time_ms
+        is_due = bool(self._ends) and self._ends[0][0] <= due_ms
         if is_due:
             self._forget_oldest()
         self.due_ms = self._ends[0][0] if self._ends else NEVER_MS

@@ -256,14 +256,14 @@ class Flights:
             if group in self._tallies:
                 heappush(self._waiting.setdefault(group, []), waits)
 
-    def next_ended(self, now_ms: int) -> Flight | None:
-        """Return a message whose lease ended when the next one does, if that is due.
+    def next_ended(self, through_ms: int) -> Flight | None:
+        """Return a message whose lease ended when the next one does, if that is so soon.
 
         To be put back or finished.
         """
         rows = self.table.rows
         self._forget_ends()
-        while self._ends and self._ends[0][0] <= now_ms:
+        while self._ends and self._ends[0][0] <= through_ms:
             end = due_ms, group, handle = self._ends[0]
             if self._ending_at != end:
                 keys = self._grants.get((group, handle), ())

@@ -263,8 +263,10 @@ class Groups:
         regrouped, self._regrouped = self._regrouped, set()
         return regrouped
 
-    def join(self, command: JoinGroup) -> Assignment:
+    def join(self, command: JoinGroup, *, stays: bool = False) -> Assignment:
         """Take a member in, or note what it changed.
+
+        ``stays``: what the group reads does, also without members, as it did at level 2.
 
         Raises:
             TopicNotFound: It subscribes to a topic that does not exist.
@@ -280,7 +282,7 @@ class Groups:
             _check_life(before, command.life)
         another = None
         if group is not None:
-            another = _another(group, command, subscription)
+            another = _another(group, command, subscription, stays=stays)
             subscription = another or group.subscription
         if before is None:
             self._check_room(command.group, group)
@@ -306,8 +308,8 @@ class Groups:
             self._regrouped.add(group.name)
         return group.assignment(command.member)
 
-    def subscribe(self, command: SetSubscription) -> SubscriptionSet:
-        """Change what a group reads.
+    def subscribe(self, command: SetSubscription, *, stays: bool = False) -> SubscriptionSet:
+        """Change what a group reads. ``stays``: every subscription does, so it is not noted.
 
         Raises:
             GroupNotFound: There is none.
@@ -319,7 +321,7 @@ class Groups:
         assignor = command.assignor or known.assignor
         wanted = self._subscription(command.topics, command.wanted, known.version + 1, assignor)
         if _reads(wanted) == _reads(known):
-            if not known.by_hand:
+            if not (known.by_hand or stays):
                 self.table.touch(group.name)
                 group.subscription = msgspec.structs.replace(known, by_hand=True)
         else:
@@ -329,7 +331,7 @@ class Groups:
                     f"not {command.version}; it reads {known}"
                 )
             self._check_shares(group, wanted)
-            self._read(group, msgspec.structs.replace(wanted, by_hand=True))
+            self._read(group, msgspec.structs.replace(wanted, by_hand=not stays))
         return SubscriptionSet(group.subscription.version, group.generation)
 
     def leave(self, command: LeaveGroup) -> GroupLeft:
@@ -449,7 +451,9 @@ class Groups:
                 del self._subscribed[topic]
 
 
-def _another(group: Group, command: JoinGroup, asked: Subscription) -> Subscription | None:
+def _another(
+    group: Group, command: JoinGroup, asked: Subscription, *, stays: bool
+) -> Subscription | None:
     """Return what the group is to read instead of what it does; None: it reads just that.
 
     Raises:
@@ -460,7 +464,9 @@ def _another(group: Group, command: JoinGroup, asked: Subscription) -> Subscript
     wanted = msgspec.structs.replace(asked, version=known.version + 1, assignor=assignor)
     if _reads(wanted) == _reads(known):
         return None
-    if known.by_hand:
+    if stays:
+        hint = "that stays"
+    elif known.by_hand:
         hint = "that was said by hand, and stays until it is changed by hand"
     elif not _is_alone(group, command):
         hint = "that stays while a member is left"

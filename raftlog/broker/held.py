@@ -4,6 +4,11 @@ A request is asked again when its answer was lost. What it did then it is told a
 what was finished under its handle is finished, what was given back under it is so. But
 what somebody else has, or has finished, is *stale*: two have worked on it, and the late
 one is told.
+
+Where something is stored together with an acknowledgement (``broker.atomic``) that is not
+enough: *by whom* a message was finished is known for a while only, and a late copy would store
+what was made of it once more. There nothing counts but that it is held now; one that is asked
+again is known by its batches.
 """
 
 from enum import Enum
@@ -21,6 +26,8 @@ class Settlement(Enum):
     ACK = 1
     RETURN = 2
     EXTEND = 3
+    ACK_ONCE = 4
+    """Acknowledge what is held now; what is finished already is stale."""
 
 
 class Held:

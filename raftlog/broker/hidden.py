@@ -231,14 +231,14 @@ class Hidden:
             self._closed = sorted([*self._closed, queue])
             self._set_due()
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, log_time_ms: int) -> bool:
         """Let a few rows go, once at each log time; tell whether there were any."""
         rows: list[HiddenBatch] = []
         while self._closed and not rows:
             rows = list(islice(self.of_queue(self._closed[0]), CLEARED_AT_ONCE))
             if not rows:
                 del self._closed[0]
-        is_due = bool(rows) and log_time_ms > self.cleared_ms
+        is_due = bool(rows) and due_ms > self.cleared_ms
         if is_due:
             self.cleared_ms = log_time_ms
             for row in rows:

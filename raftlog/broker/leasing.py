@@ -38,6 +38,7 @@ from raftlog.broker.lease_commands import (
     Verdict,
     keys_of,
 )
+from raftlog.broker.lease_news import LeaseNews
 from raftlog.broker.queue_groups import OpenQueueGroup, Poison, QueueGroup, QueueGroups
 from raftlog.broker.queues import Queue, Queues
 from raftlog.broker.sweeping import Sweeping
@@ -57,6 +58,7 @@ class Leasing:
         unread: What was never leased.
         holding: What retention may not take yet.
         finishers: Who finished what somebody else had, too.
+        news: For the leader's service.
         due_ms: When the next lease ends, or earlier.
         held_until_ms: Before this no lease ends: there is a new leader.
     """
@@ -74,19 +76,15 @@ class Leasing:
         self.holding: Final = Holding(self.groups, self.flights)
         self.finishers: Final = Finishers(timetable)
         self._held: Final = Held(self.groups, self.flights, self.finishers)
-        self._stirred: set[str] = set()
+        self.news: Final = LeaseNews()
 
     def loaded(self, held_until_ms: int) -> None:
         """Begin anew with the rows of a snapshot."""
         self.held_until_ms = held_until_ms
         self._sweeping.loaded()
-        self._stirred.update(self.groups.table.rows)
+        for name in self.groups.table.rows:
+            self.news.stir(name)
         self.due_ms = 0
-
-    def take_stirred(self) -> set[str]:
-        """Return the groups in which a message may have become free since the last call."""
-        stirred, self._stirred = self._stirred, set()
-        return stirred
 
     # -- groups
 
@@ -119,7 +117,7 @@ class Leasing:
             # A queue that was added to a topic which is read already was always meant.
             skips = command.from_end and queue.topic not in known
             self.groups.begin(group, queue, queue.end_offset if skips else queue.start_offset)
-        self._stirred.add(group.name)
+        self._stir(group)
         return group
 
     def check_delete(self, name: str) -> None:
@@ -150,7 +148,8 @@ class Leasing:
         if is_readable:
             for number in numbers:
                 self.flights.permitted(number)
-            self._stirred.update(self.groups.of_topic(topic))
+            for name in self.groups.of_topic(topic):
+                self.news.stir(name)
 
     def forget_queue(self, queue: int) -> None:
         """Forget where groups are in a queue that was closed."""
@@ -203,6 +202,7 @@ class Leasing:
         if leased:
             flights.note_end(number, handle, due_ms)
             self.due_ms = min(self.due_ms, due_ms)
+            self.news.lease(group.name, handle)
         return Leased(tuple(leased), due_ms)
 
     def _lease_new(
@@ -313,10 +313,14 @@ class Leasing:
         self._stir(group)
         return Settled(stale)
 
-    def check_ack(self, command: AckMessages) -> tuple[tuple[int, int, int], ...]:
-        """Return (queue, offset, handle) of what is stale; do nothing. Raises as ``ack``."""
+    def check_ack(self, command: AckMessages, *, once: bool) -> tuple[tuple[int, int, int], ...]:
+        """Return (queue, offset, handle) of what is stale; do nothing. Raises as ``ack``.
+
+        With ``once`` so is what is finished already, by whomever.
+        """
         group = self.groups.find(command.group)
-        return self._held.find(group, command.names, Settlement.ACK)[1]
+        wanted = Settlement.ACK_ONCE if once else Settlement.ACK
+        return self._held.find(group, command.names, wanted)[1]
 
     def extend(self, command: ExtendLeases, now_ms: int) -> Settled:
         """Let leases end later. Raises as ``ack``."""
@@ -427,7 +431,7 @@ class Leasing:
         if self._sweeping.has_more:  # that goes on, whatever is held
             self.due_ms = 0
 
-    def do_next(self, now_ms: int) -> bool:
+    def do_next(self, due_ms: int, now_ms: int) -> bool:
         """Sweep one row away that is nobody's, or end one lease; return whether there was one."""
         if self._sweeping.has_more:
             row = self._sweeping.sweep_one(now_ms)
@@ -436,12 +440,12 @@ class Leasing:
                 self._stir(group)
             done = row is not None
         else:
-            done = now_ms >= self.held_until_ms and self._end_one(now_ms)
+            done = due_ms >= self.held_until_ms and self._end_one(due_ms, now_ms)
         self._note_end()
         return done
 
-    def _end_one(self, now_ms: int) -> bool:
-        row = self.flights.next_ended(now_ms)
+    def _end_one(self, due_ms: int, now_ms: int) -> bool:
+        row = self.flights.next_ended(due_ms)
         if row is None:
             return False
         group = self.groups.numbered(row.group)
@@ -485,7 +489,7 @@ class Leasing:
         self.flights.finish(row, now_ms)
 
     def _stir(self, group: QueueGroup) -> None:
-        self._stirred.add(group.name)
+        self.news.stir(group.name)
 
 
 def _message(row: Flight) -> tuple[int, int, int]:

@@ -118,7 +118,7 @@ class BrokerMachine:
         open_range.body_bytes += len(body)
         if open_range.is_full or self._carrier.range_ends:
             self._carrier.range_ends = False
-            self._index.cut(self.applied, self.log_time_ms)
+            self._index.cut(self.applied, self.log_time_ms, self.state.feature_level)
             self._freeze()
         return outcomes
 
@@ -129,7 +129,10 @@ class BrokerMachine:
                 return
             self._frozen.end()
         tables = [(kind, table.freeze()) for kind, table in self.state.tables]
-        self._frozen = FrozenTables(self.applied, self.log_time_ms, self.state.facts, tables)
+        self._frozen = FrozenTables(
+            *(self.applied, self.log_time_ms, self.state.facts, tables),
+            level=self.state.feature_level,
+        )
         self._frozen_taken = False
 
     def _apply_commands(self, entry: Entry, body: memoryview) -> list[object]:
@@ -137,6 +140,7 @@ class BrokerMachine:
         if commands.feature_level < BROKER_LEVEL_MIN:
             refuse_older(f"entry {entry.index}", commands.feature_level)
         state = self.state
+        state.feature_level = commands.feature_level
         state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
         if entry.term != state.term:
             state.new_leader(entry.term)

@@ -266,10 +266,10 @@ class Producers:
         self._silence.move_to_end(key)
         return row.fenced
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget who was silent for longest, if that is too long."""
         key = next(iter(self._silence), None)
-        is_due = key is not None and self._forgotten_at_ms(key) <= log_time_ms
+        is_due = key is not None and self._forgotten_at_ms(key) <= due_ms
         if key is not None and is_due:
             self._forget(key)
             key = next(iter(self._silence), None)

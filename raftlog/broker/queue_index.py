@@ -98,9 +98,9 @@ class QueueIndex:
         self._firsts = [*(summary.first_index for summary in ranges), self.open.first_index]
         return end
 
-    def cut(self, last_index: Index, log_time_ms: int) -> None:
+    def cut(self, last_index: Index, log_time_ms: int, level: int) -> None:
         """Seal the open range, whose last entry was applied, and open the next."""
-        sealed = seal_range(self.open, last_index, log_time_ms)
+        sealed = seal_range(self.open, last_index, log_time_ms, level)
         self._unstored.append(sealed)
         self._untaken.append(sealed)
         self.needs.seal(self.open.first_index, self.open.body_bytes)

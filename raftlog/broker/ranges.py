@@ -44,13 +44,21 @@ _QUEUE: Final = struct.Struct("<IIQQQQ")
 _CHECKSUM: Final = struct.Struct("<I")
 
 
-def seal_range(range_: OpenRange, last_index: Index, log_time_ms: int) -> SealedRange:
-    """Seal a range that ends with ``last_index``; it never changes again."""
-    make = partial(_encode, range_, last_index, log_time_ms)
+def seal_range(
+    range_: OpenRange, last_index: Index, log_time_ms: int, level: int = FEATURE_LEVEL
+) -> SealedRange:
+    """Seal a range that ends with ``last_index``; it never changes again.
+
+    ``level`` is what its last commands are stamped with: so the bytes are the same whichever
+    version seals it.
+    """
+    make = partial(_encode, range_, last_index, log_time_ms, level)
     return SealedRange(range_, last_index, make)
 
 
-def _encode(range_: OpenRange, last_index: Index, log_time_ms: int) -> tuple[RangeSummary, bytes]:
+def _encode(
+    range_: OpenRange, last_index: Index, log_time_ms: int, level: int
+) -> tuple[RangeSummary, bytes]:
     queues = tuple(
         QueueSpan(
             *(queue, postings.base_offset, postings.end_offset, len(postings)),
@@ -67,7 +75,7 @@ def _encode(range_: OpenRange, last_index: Index, log_time_ms: int) -> tuple[Ran
             _HEADER.pack(
                 RANGE_MAGIC,
                 RANGE_VERSION,
-                FEATURE_LEVEL,
+                level,
                 range_.first_index,
                 last_index,
                 log_time_ms,

@@ -101,6 +101,8 @@ class Snapshot(msgspec.Struct):
     index: Index
     log_time_ms: int
     facts: Facts
+    level: int
+    """The feature level of the last commands before it."""
     topics: list[Topic] = msgspec.field(default_factory=list)
     queues: list[Queue] = msgspec.field(default_factory=list)
     producers: list[ProducerRow] = msgspec.field(default_factory=list)
@@ -148,13 +150,15 @@ class FrozenTables:
         log_time_ms: int,
         facts: Facts,
         tables: Sequence[tuple[TableId, FrozenTable]],
+        *,
+        level: int = FEATURE_LEVEL,
     ) -> None:
         self.index: Final = index
         self.trimmed: Final = Index(facts.trimmed)
         self.ended = False
         self._tables = tables
         encoded = msgspec.msgpack.encode(facts)
-        head = (SNAPSHOT_MAGIC, SNAPSHOT_VERSION, FEATURE_LEVEL, index, log_time_ms)
+        head = (SNAPSHOT_MAGIC, SNAPSHOT_VERSION, level, index, log_time_ms)
         self._header = _HEADER.pack(*head, len(encoded)) + encoded
 
     def chunks(self) -> Iterator[bytes]:
@@ -239,7 +243,7 @@ def _parse_header(view: memoryview) -> tuple[Snapshot, int]:
         )
     refuse_older(f"snapshot {index}", level)
     facts = _decoded(_FACTS, view[_HEADER.size : end], f"the facts of snapshot {index}")
-    return Snapshot(Index(index), log_time_ms, facts), end + _CHECKSUM.size
+    return Snapshot(Index(index), log_time_ms, facts, level), end + _CHECKSUM.size
 
 
 def _parse_chunk(view: memoryview, position: int) -> tuple[int, int, memoryview, int]:

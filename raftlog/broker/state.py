@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
+from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.decisions import Decisions
 from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
@@ -45,6 +46,7 @@ class BrokerState:
     Attributes:
         log_time_ms: The largest log time of an applied entry (ruling 8).
         term: Of the last entry with commands.
+        feature_level: Of that entry: by which rules it is applied.
         touched: The queues that got records, moved or went, until somebody takes note.
         tables: What a snapshot holds, in its order.
     """
@@ -52,6 +54,7 @@ class BrokerState:
     def __init__(self) -> None:
         self.log_time_ms = 0
         self.term = 0
+        self.feature_level = FEATURE_LEVEL
         self.touched: set[int] = set()
         self.timetable: Final = Timetable()
         self.queues: Final = Queues()
@@ -128,6 +131,7 @@ class BrokerState:
         facts = snapshot.facts
         self.touched.update(self.queues.table.rows)
         self.log_time_ms, self.term = snapshot.log_time_ms, facts.term
+        self.feature_level = snapshot.level
         self.queues.load(snapshot.queues, facts.next_queue)
         self.topics.load(snapshot.topics)
         self.producers.load(snapshot.producers, facts.heard)

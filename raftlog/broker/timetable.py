@@ -8,6 +8,14 @@
 
 An entry does at most so many; the rest is done by the next one. So no entry takes
 long to apply, and every replica does the same at the same entry.
+
+Which ones these are must not depend on the replica. A kind may take its next time for earlier
+than it is, since to know it exactly would cost too much; a replica that was restored knows it
+exactly. So a kind that is asked for such a time corrects it and does nothing, and comes when
+its turn is::
+
+    n1 (ran on)    leases: 31.000, in truth 31.002   bodies: 31.001   leases of 31.002 come second
+    n2 (restored)  leases: 31.002                    bodies: 31.001   leases of 31.002 come second
 """
 
 from collections.abc import Sequence
@@ -35,8 +43,16 @@ class Deeds(Protocol):
     due_ms: int
     """When the next one does, in log time, or earlier; ``NEVER_MS``: there is none."""
 
-    def do_next(self, log_time_ms: int, /) -> bool:
-        """Do the oldest one, if it is due, and set ``due_ms`` right; return whether it was."""
+    def do_next(self, due_ms: int, log_time_ms: int, /) -> bool:
+        """Do the oldest one, if it is due at ``due_ms`` or before, and set ``due_ms`` right.
+
+        Args:
+            due_ms: For which the kind was chosen: what was due later is not done now.
+            log_time_ms: At which it is done; not before ``due_ms``.
+
+        Returns:
+            Whether there was one.
+        """
 
 
 class Timetable:
@@ -62,14 +78,18 @@ class Timetable:
     def pass_time(self, log_time_ms: int) -> None:
         """Do what is due, oldest first, up to the bound.
 
-        Only what was done counts: how early a ``due_ms`` was depends on the replica.
+        Only what was done counts, and only what is due by the time for which a kind was chosen is
+        done: how early a ``due_ms`` was depends on the replica.
         """
         done = 0
         while done < DUE_PER_ENTRY_MAX:
             kind = min(self._kinds, key=_due_ms)
-            if kind.due_ms > log_time_ms:
+            due_ms = kind.due_ms
+            if due_ms > log_time_ms:
                 break
-            done += kind.do_next(log_time_ms)
+            is_done = kind.do_next(due_ms, log_time_ms)
+            assert is_done or kind.due_ms > due_ms, f"{kind} does nothing, and stays at {due_ms}"
+            done += is_done
         self.due_ms = min(kind.due_ms for kind in self._kinds)
 
 

@@ -399,10 +399,10 @@ class Transactions:
 
     # -- parking, and looking
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Park the transaction whose last check was longest ago, if that is due."""
         order = self._parking.first()
-        is_due = order is not None and self.due_ms <= log_time_ms
+        is_due = order is not None and order >> _HANDLE_BITS <= due_ms
         if order is not None and is_due:
             self._parking.remove(order)
             handle = order & (1 << _HANDLE_BITS) - 1

@@ -194,10 +194,10 @@ class Transactors:
         row.open += change
         self.hear(row, log_time_ms)
 
-    def do_next(self, log_time_ms: int) -> bool:
+    def do_next(self, due_ms: int, log_time_ms: int) -> bool:
         """Forget who was silent longest; one that has something open gets the time again."""
         first = self._order.first()
-        is_due = first is not None and first[0] + TRANSACTOR_FORGOTTEN_MS <= log_time_ms
+        is_due = first is not None and first[0] + TRANSACTOR_FORGOTTEN_MS <= due_ms
         if first is not None and is_due:
             row = self.table.rows[first[1]]
             if row.open:

@@ -59,6 +59,10 @@ _RECORD_BYTES: Final = 32
 """More than a record takes in the columns beside what it carries."""
 
 
+GONE: Final = Offset(-1)
+"""Instead of the offset of a part that was stored, and whose topic was deleted since."""
+
+
 class _Sent(msgspec.Struct, frozen=True, gc=False):
     """One send, as it was asked for."""
 
@@ -81,7 +85,8 @@ class AtomicTransaction:
     Leaving the block commits, and waits for it. Left by an exception, nothing is sent.
 
     Attributes:
-        receipts: Where the records are, in the order of the sends; () before the commit.
+        receipts: Where the records are, in the order of the sends; () before the commit. An
+            offset of -1: the record was stored, and its topic was deleted since.
     """
 
     def __init__(
@@ -290,13 +295,16 @@ class AtomicTransaction:
         turn = self._dispatch.turn = self._dispatch.turn + 1
         while True:
             batches, places = self._pack(queues, turn)
-            offsets = [each for one in self._finished.values() for each in one.requests()]
+            once = bool(batches)
+            offsets = [each for one in self._finished.values() for each in one.requests(once=once)]
             attempt = Attempt(
                 batches, offsets, self._acked.requests(), partial(self._receipts, places)
             )
             if not (batches or offsets or attempt.acks):
                 return
             begun(attempt)
+            for finished in self._finished.values():
+                finished.begins(attempt)
             try:
                 committed = await self._dispatch.commit(attempt, deadline, self._codec)
             except WrongQueue:  # nothing was committed: perhaps a topic was made anew
@@ -347,7 +355,7 @@ class AtomicTransaction:
         bases = committed.base_offsets
         return tuple(
             Receipt(
-                *(sent.topic, at.place, Offset(bases[at.queue] + at.number)),
+                *(sent.topic, at.place, _offset_of(bases[at.queue], at.number)),
                 *(Term(committed.term), Index(committed.index)),
                 *(committed.durability, committed.duplicate),
             )
@@ -359,5 +367,10 @@ class AtomicTransaction:
         self._has_failed = True
         for finished in self._finished.values():
             waiting = finished.go_back()
-            self._dispatch.spawn(finished.read_again(waiting, attempt))
+            self._dispatch.spawn(finished.read_again(waiting))
         self._acked.failed(attempt, failure)
+
+
+def _offset_of(base: int, number: int) -> Offset:
+    """Return the offset of a record, by that of its part."""
+    return GONE if base == GONE else Offset(base + number)

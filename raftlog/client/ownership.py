@@ -8,7 +8,7 @@ it succeeds only as long as nobody claimed the queue since, and no seek took it 
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 from raftlog.base.errors import (
     Fenced,
@@ -112,6 +112,24 @@ class Ownership:
         self._changing = asyncio.Lock()
         """Held from the last commit in an old generation to the last claim in the new one."""
         self._wanted = subscription.wanted
+        self._fates: Final[dict[int, set[asyncio.Future[Any]]]] = {}
+        """By queue, of transactions that commit offsets of it and whose outcome is not known."""
+
+    def unsure(self, number: int, fate: "asyncio.Future[Any]") -> None:
+        """What is committed of a queue is not known before ``fate`` is."""
+
+        def known(_: object) -> None:
+            fates.discard(fate)
+            if not fates and self._fates.get(number) is fates:
+                del self._fates[number]
+
+        fates = self._fates.setdefault(number, set())
+        fates.add(fate)
+        fate.add_done_callback(known)
+
+    def fates(self, number: int) -> "set[asyncio.Future[Any]]":
+        """Return what is waited for before it is known what is committed of a queue."""
+        return set(self._fates.get(number, ()))
 
     def owner_of(self, fetch: Fetch) -> Owned | None:
         """Return the queue that ``fetch`` reads for, unless it was lost meanwhile."""

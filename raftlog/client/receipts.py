@@ -15,7 +15,8 @@ class Receipt(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         topic: Its topic.
         queue: The place of its queue in the topic, from 0.
-        offset: Its position in the queue.
+        offset: Its position in the queue; -1 in a transaction whose first answer was lost, if the
+            topic was deleted before it was asked again.
         term: Of the leader that stored it.
         index: Of the log entry that holds it.
         durability: ``fsync`` when a majority has it on disk; any other word names a

@@ -3,13 +3,17 @@
 The offsets of the queues are committed in the generation in which they were claimed, under
 the locks of their owner: a rebalance waits, or comes first, and then the transaction is
 refused (``Fenced``). After a transaction that failed its queues are read again from what is
-committed. That is asked of the cluster, and not before the outcome of the transaction is known:
-else a message could be in a late copy of it and in the next transaction, too.
+committed. That is asked of the cluster, and not before the outcome of every transaction of theirs
+is known: else a message could be in a late copy of one and in the next transaction, too.
+
+That is for comfort, since who looks after it here is one consumer of one process. What makes
+certain that a message counts once is that each commit says what was committed when the messages
+were read, and is refused if more is now (``broker.claims``).
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from raftlog.base.errors import (
@@ -28,6 +32,9 @@ from raftlog.client.ownership import Owned, lost_queue
 from raftlog.client.receipts import Message
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups
+
+NOTHING: Final = -1
+"""Instead of a committed offset: there is none yet."""
 
 
 class Finished:
@@ -99,8 +106,12 @@ class Finished:
         async with self._ownership._changing, self._ownership._committing:
             yield
 
-    def requests(self) -> list[groups.CommitOffsets]:
+    def requests(self, *, once: bool) -> list[groups.CommitOffsets]:
         """Return the commits.
+
+        Args:
+            once: What is made of the messages is stored with them: they hold only if nothing was
+                committed since they were read. Without it they may be asked again.
 
         Raises:
             Fenced: A queue is somebody else's now.
@@ -117,6 +128,8 @@ class Finished:
                     f"{owned.committed}: what lies before that is finished"
                 )
             row = groups.QueueOffset(queue=owned.number, offset=offset)
+            if once:
+                row.read_from = NOTHING if owned.committed is None else owned.committed
             by_generation.setdefault(owned.generation, []).append(row)
         return [
             groups.CommitOffsets(
@@ -128,6 +141,11 @@ class Finished:
             )
             for generation, offsets in by_generation.items()
         ]
+
+    def begins(self, attempt: Attempt) -> None:
+        """The transaction is tried: until its fate is known nobody knows what is committed."""
+        for owned in self._offsets:
+            self._ownership.unsure(owned.number, attempt.fate)
 
     def committed(self) -> None:
         """The transaction was committed."""
@@ -163,49 +181,53 @@ class Finished:
         self.consumer._handing_over.progress()
         return waiting
 
-    async def read_again(self, waiting: Iterable[Owned], attempt: Attempt | None) -> None:
-        """Read queues from what is committed, once it is known what became of ``attempt``."""
-        if attempt is not None:
-            with suppress(RaftlogError, asyncio.CancelledError):
-                await asyncio.shield(attempt.fate)
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise asyncio.CancelledError
+    async def read_again(self, waiting: Iterable[Owned]) -> None:
+        """Read queues from what is committed, once that is known."""
         for owned in waiting:
             await self._read_again(owned)
 
     async def _read_again(self, owned: Owned) -> None:
-        ownership, subscription = self._ownership, self.consumer._subscription
+        ownership = self._ownership
         while True:
             async with ownership._changing:
                 is_over = owned.is_lost or ownership.queues.get(owned.number) is not owned
                 if is_over or self.consumer._is_closed:
                     return  # a new generation has begun it anew, or another member has it
-                request = groups.ClaimQueue(
-                    group=subscription.group,
-                    member=subscription.member,
-                    generation=owned.generation,
-                    queue=owned.number,
-                    life=ownership.life,
-                )
-                try:
-                    answer, _ = await self.asker.ask(
-                        Method.GROUP_CLAIM, request, groups.QueueClaimed, repeats=True
-                    )
-                except (Retriable, OutcomeUnknown) as error:
-                    self.consumer._on_trouble(error)
-                except RaftlogError as error:
-                    self.consumer._on_trouble(error)
-                    self._give_up(owned, error)
+                fates = ownership.fates(owned.number)
+                if not fates and await self._begin_again(owned):
                     return
-                else:
-                    if answer.committed >= 0:
-                        owned.committed = answer.committed
-                        owned.position = owned.done = answer.committed
-                    owned.waits = False
-                    ownership.begin([owned])
-                    return
-            await asyncio.sleep(RETRY_PAUSE_S)
+            if fates:
+                await asyncio.wait(fates)
+            else:
+                await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _begin_again(self, owned: Owned) -> bool:
+        """Ask what is committed, and read from there; return whether there is an answer."""
+        ownership, subscription = self._ownership, self.consumer._subscription
+        request = groups.ClaimQueue(
+            group=subscription.group,
+            member=subscription.member,
+            generation=owned.generation,
+            queue=owned.number,
+            life=ownership.life,
+        )
+        try:
+            answer, _ = await self.asker.ask(
+                Method.GROUP_CLAIM, request, groups.QueueClaimed, repeats=True
+            )
+        except (Retriable, OutcomeUnknown) as error:
+            self.consumer._on_trouble(error)
+            return False
+        except RaftlogError as error:
+            self.consumer._on_trouble(error)
+            self._give_up(owned, error)
+            return True
+        if answer.committed >= 0:
+            owned.committed = answer.committed
+            owned.position = owned.done = answer.committed
+        owned.waits = False
+        ownership.begin([owned])
+        return True
 
     def _give_up(self, owned: Owned, error: RaftlogError) -> None:
         """It is not this member's any more: the next generation says what is."""

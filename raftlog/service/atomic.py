@@ -51,7 +51,8 @@ class AtomicService:
         """Commit what ``make`` returns, with its batches, which stay unchanged until the reply.
 
         ``reply`` gets ``TransactionTooLarge``, ``RecordTooLarge``, ``BadBatch``, ``BadRequest``,
-        ``QuotaExceeded`` or ``DiskFull`` before anything is appended, later what became of it.
+        ``QuotaExceeded`` or ``DiskFull`` (if it has batches) before anything is appended, later
+        what became of it.
         """
         try:
             head = make()
@@ -61,7 +62,9 @@ class AtomicService:
         except Refused as error:
             reply(error)
             return
-        if self._replica.disk_level is DiskLevel.FULL:
+        # What stores nothing is taken on full disks, as commits and acknowledgements of their own
+        # are: they are what lets retention make room.
+        if batches and self._replica.disk_level is DiskLevel.FULL:
             reply(disk_full("records"))
             return
         if self._admission is not None and self._admission.is_needed:

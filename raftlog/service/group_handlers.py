@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final, cast
 
-from raftlog.base.errors import BadFilter
+from raftlog.base.errors import BadFilter, BadRequest
 from raftlog.broker.claims import (
     CommitOffsets,
     GroupSought,
@@ -133,11 +133,14 @@ def commit_of(message: groups.CommitOffsets) -> CommitOffsets:
     """Return the command that a message is.
 
     Raises:
-        Refused: It names somebody who is nobody, or a queue twice.
+        Refused: It names somebody who is nobody, or a queue twice, or an offset that lies before
+            the one that it was read from.
     """
+    said = [row.read_from if row.HasField("read_from") else None for row in message.offsets]
     return CommitOffsets(
         *(message.group, message.member, message.generation),
         *(_offsets(message.offsets), message.life),
+        tuple(said) if any(each is not None for each in said) else (),
     )
 
 
@@ -162,6 +165,9 @@ def seek(service: ClaimService, request: ClientRequest) -> None:
         return groups.GroupSought(generation=outcome.generation)
 
     message = cast("groups.SeekGroup", request.message)
+    if any(row.HasField("read_from") for row in message.offsets):
+        request.fail(BadRequest("an offset that is set was read from nowhere"))
+        return
     service.seek(message.group, _offsets(message.offsets), answer_with(request, sought))
 
 

@@ -105,6 +105,7 @@ class ReceiveService:
         self.messages = 0
         read.on_touched = self._touched
         read.replica.on_applied(self._applied)
+        read.machine.leasing.news.is_heard = True
 
     def receive(self, request: Receive, reply: Reply[Received]) -> "Receiving":
         """Start one; ``reply`` may be called before this returns.
@@ -226,7 +227,26 @@ class ReceiveService:
         self._wake({name for topic in topics for name in machine.leasing.groups.of_topic(topic)})
 
     def _applied(self, _index: Index) -> None:
-        self._wake(self.machine.leasing.take_stirred())
+        news = self.machine.leasing.news
+        for key in news.take_leased():
+            receiving = self._by_handle.get(key)
+            if receiving is not None and receiving.stands_in_line:
+                self._granted(receiving)
+        self._wake(news.take_stirred())
+
+    def _granted(self, receiving: "Receiving") -> None:
+        """What is leased to somebody who waits is his, whoever has proposed that.
+
+        n1 proposes his lease and is cut off; he asks n2, which leads now, has not applied that
+        entry yet, and lets him wait in line: then it applies it.
+        """
+        name = receiving.request.group
+        group, line = self.machine.leasing.groups.get(name), self._lines.get(name)
+        if group is not None and line is not None:
+            line.waiting.remove(receiving)
+            receiving.stands_in_line = False
+            self.waiting -= 1
+            self._propose(group, line, receiving)
 
     def _wake(self, names: set[str]) -> None:
         self._time.note()

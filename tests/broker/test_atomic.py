@@ -16,6 +16,7 @@ from raftlog.base.errors import (
     UnknownMember,
     WrongQueue,
 )
+from raftlog.base.limits import FINISHERS_KNOWN_MS, TRANSACTION_GROUPS_MAX
 from raftlog.broker import atomic as atomic_module
 from raftlog.broker.atomic_commands import (
     GONE,
@@ -24,15 +25,22 @@ from raftlog.broker.atomic_commands import (
     read_transaction,
     transaction_parts,
 )
-from raftlog.broker.claims import ClaimQueue, CommitOffsets
+from raftlog.broker.claims import (
+    ClaimQueue,
+    CommitOffsets,
+    GroupSought,
+    OffsetsCommitted,
+    SeekGroup,
+)
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import Delay
 from raftlog.broker.group_commands import JoinGroup
 from raftlog.broker.invariants import check
-from raftlog.broker.lease_commands import AckMessages, Leased, ReceiveMessages
+from raftlog.broker.lease_commands import AckMessages, Leased, ReceiveMessages, Settled
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import AlterTopic, DeleteTopic, TopicChanges
 from raftlog.wire.batch import ANONYMOUS, Producer
 from tests.broker.logs import TERM, Shard, append, atomic, batch_of, delayed, sent
@@ -58,6 +66,10 @@ class World(Shard):
 
     def commit(self, offset: int = 1, generation: int = 1, member: str = "m") -> CommitOffsets:
         return CommitOffsets(BILLING, member, generation, ((self.orders, offset),))
+
+    def read(self, read_from: int, offset: int, generation: int = 1) -> CommitOffsets:
+        """A commit that says what was committed when it was read."""
+        return CommitOffsets(BILLING, "m", generation, ((self.orders, offset),), 0, (read_from,))
 
     def ack(self, *offsets: int, handle: int = HANDLE) -> AckMessages:
         return AckMessages(WORK, ((handle, self.orders, offsets),))
@@ -210,6 +222,104 @@ def test_what_was_read_may_come_to_nothing(world: World) -> None:
     other = CommitOffsets(BILLING, "m", 1, ((world.bills, 0),))
     world(ClaimQueue(BILLING, world.bills, 1, "m"))
     assert isinstance(world(atomic(offsets=[world.commit(2), other])), TransactionCommitted)
+
+
+def test_what_was_read_twice_is_counted_once(world: World) -> None:
+    """The member went back while a copy was on its way: it owns the queue, and reads it again.
+
+    Each of the two is good by itself: the same generation, and an offset that does not go back.
+    """
+    late, again = (
+        atomic((world.bills, Producer(P * n, 0, 0), 1), offsets=offsets)
+        for n, offsets in (
+            (1, [world.read(-1, 1)]),
+            (2, [world.read(-1, 1)]),
+        )
+    )
+    assert isinstance(world(late), TransactionCommitted)
+    assert world.refused(again) is Fenced
+    more = (world.bills, Producer(P * 2, 0, 0), 1)
+    assert world.refused(atomic(more, offsets=[world.read(-1, 3)])) is Fenced, "one of them was"
+    assert world.refused(atomic(more, offsets=[world.read(2, 3)])) is Fenced
+    assert isinstance(world(late), TransactionCommitted), "it is known, whatever is committed"
+    assert isinstance(world(atomic(more, offsets=[world.read(1, 3)])), TransactionCommitted)
+    assert world.facts[:3] == (2, 0, 3)
+
+
+def test_a_seek_to_where_it_was_read_from_lets_no_late_copy_in(world: World) -> None:
+    """What is committed is the same again; the generation is not."""
+    assert isinstance(world(world.commit(1)), OffsetsCommitted)
+    late = atomic((world.bills, Producer(P, 0, 0), 1), offsets=[world.read(1, 2)])
+    world(world.commit(4))
+    assert isinstance(world(SeekGroup(BILLING, ((world.orders, 1),))), GroupSought)
+    assert world.refused(late) is Fenced
+    world(ClaimQueue(BILLING, world.orders, 2, "m"))
+    assert world.refused(late) is Fenced
+    first = (world.bills, Producer(P, 0, 0), 1)
+    made = world(atomic(first, offsets=[world.read(1, 2, generation=2)]))
+    assert isinstance(made, TransactionCommitted)
+
+
+def test_some_offsets_say_from_where_they_were_read_and_some_do_not(world: World) -> None:
+    """One that does not may only not go back; all hold, or none."""
+    world(ClaimQueue(BILLING, world.ledger, 1, "m"))
+    world(append(batch_of(*[b"v"] * 3), world.ledger))
+    assert isinstance(world(world.commit(2)), OffsetsCommitted)
+    pairs = ((world.orders, 2), (world.ledger, 1))
+    both = CommitOffsets(BILLING, "m", 1, pairs, 0, (None, 0))
+    assert world.refused(both) is Fenced
+    assert isinstance(
+        world(CommitOffsets(BILLING, "m", 1, pairs, 0, (None, -1))), OffsetsCommitted
+    )
+
+
+def test_a_message_is_finished_once_by_what_is_made_of_it(world: World) -> None:
+    """A's commit is late; B has finished the message, and nobody remembers that it was B.
+
+    As an acknowledgement of its own A's is told "so it is": here what A made would count, too.
+    """
+    bills = (world.bills, Producer(P, 0, 0), 1)
+    world.log_time_ms += 30_000
+    assert isinstance(world(ReceiveMessages(WORK, 8, 1)), Leased)
+    by_b = (world.bills, Producer(2 * P, 0, 0), 1)
+    assert isinstance(world(atomic(by_b, acks=[world.ack(0, handle=8)])), TransactionCommitted)
+    assert world.refused(atomic(bills, acks=[world.ack(0)])) is StaleLease
+    world.log_time_ms += FINISHERS_KNOWN_MS
+    world(PassTime())
+    assert not len(world.machine.leasing.finishers.table)
+    assert world(world.ack(0)) == Settled(), "nobody knows better"
+    for acks in ([world.ack(0)], [world.ack(0, handle=8)]):
+        assert world.refused(atomic(bills, acks=acks)) is StaleLease
+    assert world.facts[0] == 1
+
+
+def test_a_message_that_was_acknowledged_is_not_in_a_transaction_with_batches(
+    world: World,
+) -> None:
+    """It was finished at its first lease, of which there is no row: once, also some of many."""
+    bills = (world.bills, Producer(P, 0, 0), 1)
+    assert world(world.ack(0)) == Settled()
+    assert world.refused(atomic(bills, acks=[world.ack(0)])) is StaleLease
+    assert world.refused(atomic(bills, acks=[world.ack(0, 1)])) is StaleLease
+    assert isinstance(world(atomic(acks=[world.ack(0)])), TransactionCommitted), "harmless"
+    assert isinstance(world(atomic(bills, acks=[world.ack(1)])), TransactionCommitted)
+    assert world.facts[0] == 1
+
+
+def test_groups_are_counted_and_not_the_generations_of_their_queues(world: World) -> None:
+    """A member of a sticky group has claimed each of its queues in another generation."""
+    queues = world.topic("wide", TRANSACTION_GROUPS_MAX + 1)
+    commits = []
+    for generation, queue in enumerate(queues, start=1):
+        world(ClaimQueue(BILLING, queue, generation, "m"))
+        commits.append(CommitOffsets(BILLING, "m", generation, ((queue, 0),)))
+    assert isinstance(world(atomic(offsets=commits)), TransactionCommitted)
+    many = [
+        CommitOffsets(f"g{number}", "m", 1, ((world.orders, 0),))
+        for number in range(TRANSACTION_GROUPS_MAX + 1)
+    ]
+    with pytest.raises(BadRequest, match="more groups than"):
+        atomic(offsets=many)
 
 
 def test_bytes_that_are_no_transaction_are_refused(world: World) -> None:

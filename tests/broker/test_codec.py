@@ -58,6 +58,7 @@ GOOD: list[CommandValue] = [
     DeleteGroup("g"),
     ClaimQueue("g", 1, 3, "m"),
     CommitOffsets("g", "m", 3, ((1, 5), (2, 0))),
+    CommitOffsets("g", "m", 3, ((1, 5), (2, 0), (3, 1)), 7, (4, -1, None)),
     SeekGroup("g", ((1, 5),)),
     Trim(7),
     PassTime(),
@@ -84,6 +85,14 @@ def test_a_command_reads_back_as_it_was(value: CommandValue) -> None:
     command = write_command(value)
     (data,) = command.parts
     assert read_command(command.type, data) == value
+
+
+def test_a_commit_of_before_does_not_say_from_where_it_was_read() -> None:
+    """A log has commands of feature level 2; so has a transaction that was proposed then."""
+    before = msgspec.msgpack.encode(("g", "m", 3, ((1, 5),), 7))
+    assert read_command(CommandType.COMMIT_OFFSETS, before) == CommitOffsets(
+        *("g", "m", 3, ((1, 5),), 7)
+    )
 
 
 def test_every_command_has_a_value() -> None:
@@ -130,6 +139,12 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
     "a long client": (lambda: JoinGroup("g", "m", ("t",), 1_000, "c" * 128), BadRequest),
     "a negative generation": (lambda: ClaimQueue("g", 1, -1, "m"), BadRequest),
     "no offsets": (lambda: CommitOffsets("g", "m", 1, ()), BadRequest),
+    "some offsets read from somewhere": (
+        lambda: CommitOffsets("g", "m", 1, ((1, 5), (2, 5)), 0, (4,)),
+        BadRequest,
+    ),
+    "nothing read": (lambda: CommitOffsets("g", "m", 1, ((1, 5),), 0, (5,)), BadRequest),
+    "read from before all": (lambda: CommitOffsets("g", "m", 1, ((1, 5),), 0, (-2,)), BadRequest),
     "a negative offset": (lambda: SeekGroup("g", ((1, -1),)), BadRequest),
     "too many offsets": (
         lambda: SeekGroup("g", tuple((at, 0) for at in range(OFFSETS_PER_COMMAND_MAX + 1))),

@@ -9,6 +9,9 @@ from raftlog.base.entry import EntryKind, seal
 from raftlog.base.errors import IncompatibleFormat
 from raftlog.base.ids import Index
 from raftlog.broker import commands, index, ranges, snapshot
+from raftlog.broker import machine as machines
+from raftlog.broker.atomic_commands import TransactionCommitted
+from raftlog.broker.codec import write_command
 from raftlog.broker.commands import (
     BROKER_LEVEL_MIN,
     ENVELOPE,
@@ -18,9 +21,14 @@ from raftlog.broker.commands import (
     decode,
     envelope,
 )
+from raftlog.broker.group_commands import Assignment, JoinGroup, LeaveGroup
+from raftlog.broker.lease_commands import AckMessages, ReceiveMessages
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.ranges import parse_range
+from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import is_snapshot, parse_snapshot
-from tests.broker.logs import TERM, append, applied, batch_of, log_of
+from raftlog.wire.batch import Producer
+from tests.broker.logs import TERM, Shard, append, applied, atomic, batch_of, log_of
 
 OLDER: Final = BROKER_LEVEL_MIN - 1
 BATCH: Final = batch_of(b"a", b"b")
@@ -30,8 +38,8 @@ def files_of(level: int, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, bytes]
     """Return an index range and a snapshot as a binary of that level writes them."""
     with monkeypatch.context() as patch:
         patch.setattr(index, "RANGE_POSTINGS", 2)
-        patch.setattr(ranges, "FEATURE_LEVEL", level)
-        patch.setattr(snapshot, "FEATURE_LEVEL", level)
+        patch.setattr(commands, "FEATURE_LEVEL", level)
+        patch.setattr(machines, "BROKER_LEVEL_MIN", level)
         machine = applied(log_of([append(BATCH), append(BATCH)]))
         sealed, frozen = machine.take_sealed(), machine.take_snapshot()
         assert sealed
@@ -92,6 +100,42 @@ def test_a_snapshot_of_an_older_level_is_not_installed(monkeypatch: pytest.Monke
     last = Index(2)
     assert is_snapshot(files_of(FEATURE_LEVEL, monkeypatch)[1], last)
     assert not is_snapshot(files_of(OLDER, monkeypatch)[1], last)
+
+
+def at_level(level: int, shard: Shard, command: Command) -> object:
+    """Apply one command as a leader of that level would have stamped it."""
+    body = b"".join(envelope(shard.log_time_ms, [command]))
+    stamped = ENVELOPE.pack(1, level, shard.log_time_ms, 1) + body[ENVELOPE.size :]
+    at = Index(shard.machine.applied + 1)
+    (outcome,) = shard.machine.apply(seal(EntryKind.COMMANDS, TERM, at, 0, [stamped]))
+    return outcome
+
+
+def test_an_entry_of_level_2_is_applied_by_its_rules() -> None:
+    """n1 (level 2) has applied a late acknowledgement with a batch; n2 applies it later."""
+    shard = Shard()
+    (orders,), (bills,) = shard.topic("orders"), shard.topic("bills")
+    shard(append(BATCH, orders))
+    shard(OpenQueueGroup("work", ("orders",), QueueGroupChanges()))
+    shard(ReceiveMessages("work", 7, 1))
+    ack = AckMessages("work", ((7, orders, (0,)),))
+    shard(ack)
+    by = Producer(1 << 16, 0, 0)
+    late = atomic((bills, by, 1), acks=[ack])
+    for level, outcome in ((3, CommandRefused), (2, TransactionCommitted)):
+        assert isinstance(at_level(level, shard, late), outcome)
+
+
+def test_a_join_of_level_2_is_applied_by_its_rules() -> None:
+    """What a group without members reads stayed then."""
+    shard = Shard()
+    shard.topic("orders")
+    shard.topic("bills")
+    shard(JoinGroup("readers", "a", ("orders",), 10_000))
+    shard(LeaveGroup("readers", "a"))
+    other = write_command(JoinGroup("readers", "b", ("bills",), 10_000))
+    for level, outcome in ((2, CommandRefused), (3, Assignment)):
+        assert isinstance(at_level(level, shard, other), outcome)
 
 
 def test_raw_commands_are_read_at_every_level() -> None:

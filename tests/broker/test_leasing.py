@@ -429,12 +429,12 @@ def test_somebody_is_told_when_a_message_becomes_free() -> None:
     """Who waits for one is woken by that, not by looking again and again."""
     queue = Queue(1)
     machine = queue.machine
-    machine.leasing.take_stirred()
+    machine.leasing.news.take_stirred()
     queue.lease(A)
-    assert machine.leasing.take_stirred() == set()
+    assert machine.leasing.news.take_stirred() == set()
     assert not machine.leasing.ready(queue.row, machine.log_time_ms, 9)
     queue.pass_ms(30_000)
-    assert machine.leasing.take_stirred() == {GROUP}
+    assert machine.leasing.news.take_stirred() == {GROUP}
     assert machine.leasing.ready(queue.row, machine.log_time_ms, 9)
 
 

@@ -577,6 +577,23 @@ async def test_a_topic_that_was_made_anew_is_looked_up_again() -> None:
         assert (visible(cluster), tx.receipts[0].offset) == ([b"w"], 0)
 
 
+async def test_what_was_stored_in_a_topic_that_is_gone_has_no_offset() -> None:
+    """The answer was lost; the topic went before it was asked for again."""
+    async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
+        cluster.fault(COMMIT, answer_lost, *NOT_YET)
+        async with client.atomic() as tx:
+            for topic in ("orders", "out", "out"):
+                tx.send(topic, b"v")
+            commit = asyncio.ensure_future(tx.__aexit__(None, None, None))
+            await until(lambda: cluster.count(COMMIT) > 1)
+            assert visible(cluster) == [b"v", b"v"]
+            await client.topics.delete("out")
+            cluster.heal()
+            await commit
+        assert [each.offset for each in tx.receipts] == [0, -1, -1]
+        assert {each.duplicate for each in tx.receipts} == {True}
+
+
 async def test_a_cancelled_commit_is_known_before_its_messages_come_again() -> None:
     """Its copy may be under way."""
     async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:

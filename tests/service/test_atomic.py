@@ -108,6 +108,8 @@ def test_offsets_and_acks_are_read_from_the_request(world: World) -> None:
     ack = leases.AckMessages(group="w", messages=[row])
     assert isinstance(world.ask(part, acks=[ack]), GroupNotFound)
     assert isinstance(world.ask(part, acks=[ack, ack]), BadRequest)
+    offsets.offsets[0].read_from = 0
+    assert isinstance(world.ask(part, offsets=[offsets]), BadRequest), "nothing was read"
     nobody = groups.CommitOffsets(group="g", member="", offsets=offsets.offsets)
     assert isinstance(world.ask(part, offsets=[nobody]), RaftlogError)
     assert world.ends()[1] == 0
@@ -148,6 +150,18 @@ def test_what_no_queue_would_take_does_not_reach_the_log(world: World) -> None:
     world.replica.disk_level = DiskLevel.FULL
     assert isinstance(world.ask((world.first, batch(b"a"))), DiskFull)
     assert len(world.replica.entries) == entries
+
+
+def test_what_stores_nothing_is_taken_on_full_disks(world: World) -> None:
+    """Offsets and acknowledgements let retention make room; by themselves they are taken, too."""
+    world.replica.disk_level = DiskLevel.FULL
+    offsets = groups.CommitOffsets(
+        group="g", member="m", offsets=[groups.QueueOffset(queue=world.first, offset=0)]
+    )
+    assert isinstance(world.ask(offsets=[offsets]), UnknownMember), "as apply says"
+    row = leases.LeasedMessages(handle=7, queue=world.first, offsets=[0])
+    ack = leases.AckMessages(group="w", messages=[row])
+    assert isinstance(world.ask(acks=[ack]), GroupNotFound)
 
 
 def test_a_queue_that_is_not_there_refuses_all_of_it(world: World) -> None:

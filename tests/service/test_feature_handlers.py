@@ -5,7 +5,14 @@ from typing import TypeVar
 import pytest
 from google.protobuf.message import Message
 
-from raftlog.base.errors import Fenced, GroupNotFound, LimitReached, RaftlogError, TopicNotFound
+from raftlog.base.errors import (
+    BadRequest,
+    Fenced,
+    GroupNotFound,
+    LimitReached,
+    RaftlogError,
+    TopicNotFound,
+)
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import (
     FRAME_HEADER_BYTES_MAX,
@@ -205,6 +212,9 @@ def test_a_group_s_life(world: World) -> None:
     commit = groups.CommitOffsets(**at, offsets=offsets)
     assert world.ask(Method.GROUP_COMMIT, commit) == groups.OffsetsCommitted()
     assert world.ask(Method.GROUP_CLAIM, claim) == groups.QueueClaimed(committed=1, end_offset=1)
+    offsets[0].read_from = -1
+    commit = groups.CommitOffsets(**at, offsets=offsets)
+    assert isinstance(world.ask(Method.GROUP_COMMIT, commit), Fenced), "1 is committed"
 
     described = world.get(
         Method.GROUP_DESCRIBE, groups.DescribeGroup(group="billing"), groups.GroupDescription
@@ -231,6 +241,9 @@ def test_a_group_s_life(world: World) -> None:
     assert listed.now_ms >= stored_ms
 
     seek = groups.SeekGroup(group="billing", offsets=[groups.QueueOffset(queue=first)])
+    seek.offsets[0].read_from = 0
+    assert isinstance(world.ask(Method.GROUP_SEEK, seek), BadRequest)
+    seek.offsets[0].ClearField("read_from")
     sought = world.get(Method.GROUP_SEEK, seek, groups.GroupSought)
     assert sought.generation == joined.generation + 1
     assert world.ask(Method.GROUP_LEAVE, groups.LeaveGroup(**name)) == groups.GroupLeft()
@@ -269,6 +282,10 @@ def test_as_many_offsets_as_a_command_may_have_fit_a_frame() -> None:
     asked = groups.SeekGroup(group="x" * NAME_CHARACTERS_MAX)
     asked.offsets.extend([largest] * OFFSETS_PER_COMMAND_MAX)
     assert asked.ByteSize() < FRAME_HEADER_BYTES_MAX
+    largest.read_from = (1 << 63) - 1
+    commit = groups.CommitOffsets(group=asked.group, member=asked.group, life=1 << 63)
+    commit.offsets.extend([largest] * OFFSETS_PER_COMMAND_MAX)
+    assert commit.ByteSize() < FRAME_HEADER_BYTES_MAX
 
 
 def test_an_answer_that_does_not_fit_a_frame_is_refused_and_not_cut(world: World) -> None:

@@ -11,17 +11,19 @@ from raftlog.base.errors import (
     Throttled,
 )
 from raftlog.base.ids import Offset
+from raftlog.broker.codec import CommandValue
 from raftlog.broker.invariants import check
-from raftlog.broker.lease_commands import AckMessages, Settled
+from raftlog.broker.lease_commands import AckMessages, ReceiveMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import receiving
 from raftlog.service.burying import Burying, Fact
 from raftlog.service.leases import LeaseService, QueueGroupState
-from raftlog.service.proposing import propose
+from raftlog.service.proposing import propose, propose_unheard
 from raftlog.service.read import ReadRequest, ReadResult
 from raftlog.service.receiving import Receive, Received, ReceiveService, Receiving
 from raftlog.wire.batch import Batch, encode_columns
+from raftlog.wire.record_table import key_hash
 from tests.service.fakes import FakeReader
 from tests.service.test_read import World as ReadWorld
 
@@ -103,6 +105,13 @@ class World(ReadWorld):
         """Let the topic be read, or not."""
         self.topics.alter("first", TopicChanges(readable=is_readable), lambda _: None)
         self.replica.commit()
+
+    def commit(self, command: CommandValue) -> None:
+        """An entry of the leader before is applied; what this one has proposed comes later."""
+        proposed, self.replica._proposed = self.replica._proposed, []
+        propose_unheard(self.replica, command)
+        self.replica.commit()
+        self.replica._proposed = [*proposed, *self.replica._proposed]
 
     def pass_ms(self, ms: int) -> None:
         """Let the clocks go on; no entry comes by itself."""
@@ -489,6 +498,30 @@ def test_a_consumer_that_never_acks_leaves_its_messages_to_others(world: World) 
     assert (headers[Fact.TOPIC], headers[Fact.ATTEMPTS]) == (b"first", b"2")
     assert headers[Fact.REASON] == b"the lease ended"
     assert world.burying.buried == 1
+
+
+@pytest.mark.parametrize("fifo", [False, True])
+def test_a_lease_that_the_leader_before_proposed_ends_the_wait_of_whose_it_is(
+    fifo: bool,  # noqa: FBT001
+) -> None:
+    """A asks the new leader before that has applied the entry, so A stands in line, behind B.
+
+    Its wait would end with nothing, and its lease run on until its end: an attempt for nothing.
+    """
+    world = World(fifo=fifo)
+    world.send(b"0", keys=[b"k"])
+    world.receive(B)
+    world.receive(A)
+    before = ReceiveMessages(GROUP, A, 1, None, ((world.queue, 0, (key_hash(b"k"),)),))
+    world.commit(before)
+    assert world.receiving.waiting == 0
+    world.turn()
+    assert world.offsets(A) == [0]
+    assert world.told[B] == []
+    world.ack(A, 0)
+    world.send(b"1", keys=[b"k"])
+    world.turn()
+    assert world.offsets(B) == [1]
 
 
 def test_a_poll_whose_proposal_found_nothing_ends_in_time() -> None:

@@ -374,19 +374,28 @@ class QueueOffset(_message.Message):
 
     QUEUE_FIELD_NUMBER: _builtins.int
     OFFSET_FIELD_NUMBER: _builtins.int
+    READ_FROM_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     offset: _builtins.int
+    read_from: _builtins.int
+    """Only to commit, for a transaction with batches: what was committed when the records before
+    ``offset`` were read (-1: nothing). It is refused (fenced) if that is not committed now, also
+    when it is asked again by itself. Absent: the offset may not go back, and no more than that.
+    """
     def __init__(
         self,
         *,
         queue: _builtins.int = ...,
         offset: _builtins.int = ...,
+        read_from: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_read_from", b"_read_from", "read_from", b"read_from"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_read_from", b"_read_from", "offset", b"offset", "queue", b"queue", "read_from", b"read_from"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__read_from: _TypeAlias = _typing.Literal["read_from"]  # noqa: Y015
+    _WhichOneofArgType__read_from: _TypeAlias = _typing.Literal["_read_from", b"_read_from"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__read_from) -> _WhichOneofReturnType__read_from | None: ...
 
 Global___QueueOffset: _TypeAlias = QueueOffset  # noqa: Y015
 
