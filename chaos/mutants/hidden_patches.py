@@ -49,19 +49,16 @@ HIDDEN_MUTANTS: Final = (
         _DELAYS,
         (
             (
-                "        is_due = order is not None and _due_of(order) <= log_time_ms\n",
-                "        is_due = order is not None and _due_of(order) <= log_time_ms + 700\n",
+                "        is_due = order is not None and _due_of(order) <= due_ms\n",
+                "        is_due = order is not None and _due_of(order) - 700 <= due_ms\n",
             ),
-        ),
-        elsewhere=(
             (
-                "raftlog.broker.timetable",
-                (
-                    (
-                        "            if kind.due_ms > log_time_ms:\n",
-                        "            if kind.due_ms > log_time_ms + 700:\n",
-                    ),
-                ),
+                "            self.due_ms = due_ms\n            self._timetable.note(due_ms)\n",
+                "            self.due_ms = due_ms - 700\n            self._timetable.note(self.due_ms)\n",
+            ),
+            (
+                "NEVER_MS if order is None else _due_of(order)\n",
+                "NEVER_MS if order is None else _due_of(order) - 700\n",
             ),
         ),
         rulings=(8,),
