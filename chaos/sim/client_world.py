@@ -17,7 +17,6 @@ from raftlog.base.ids import NodeId
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
 
-
 CALM_PACE: Final = 0.1
 """What clients do while time is to pass after the faults, of what they did before."""
 
