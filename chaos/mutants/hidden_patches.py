@@ -54,8 +54,10 @@ HIDDEN_MUTANTS: Final = (
             ),
             (
                 "            self.due_ms = due_ms\n            self._timetable.note(due_ms)\n",
-                "            self.due_ms = due_ms - 700\n"
-                "            self._timetable.note(self.due_ms)\n",
+                (
+                    "            self.due_ms = due_ms - 700\n"
+                    "            self._timetable.note(self.due_ms)\n"
+                ),
             ),
             (
                 "NEVER_MS if order is None else _due_of(order)\n",
