@@ -106,6 +106,7 @@ class Event(msgspec.Struct):
         lost_term: If it took the leader away: the term that ended.
         kills: Whether connections were reset by it; else they fell silent.
         beside: Whether something else was wrong at the same time.
+        leaderless_s: If it took the leader away: how long nobody was acknowledged after it.
     """
 
     kind: str
@@ -117,3 +118,4 @@ class Event(msgspec.Struct):
     lost_term: int = 0
     kills: bool = False
     beside: bool = False
+    leaderless_s: float | None = None

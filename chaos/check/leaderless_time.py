@@ -17,6 +17,8 @@ BESIDE: Final = "loss beside another fault"
 def leaderless_times(events: Sequence[Event], records: Records) -> dict[str, list[float]]:
     """Return the seconds after each loss: ``kill`` where connections were reset, else ``cut``.
 
+    They are noted in the events, too.
+
     Beside another fault a majority may be away, which no election shortens: told by itself.
     """
     acks = sorted(
@@ -32,7 +34,8 @@ def leaderless_times(events: Sequence[Event], records: Records) -> dict[str, lis
         for ended, term, began in acks[bisect_left(moments, event.at) :]:
             if term > event.lost_term:
                 kind = "kill" if event.kills else "cut"
-                found[BESIDE if event.beside else kind].append(ended - event.at)
+                event.leaderless_s = ended - event.at
+                found[BESIDE if event.beside else kind].append(event.leaderless_s)
                 break
             if began > event.at:
                 break

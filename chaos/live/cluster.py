@@ -91,6 +91,10 @@ class LiveNode(NodeProcess):
         """Set the wall clock so much ahead, or right; return how often it was read wrong."""
         return await self.order({"clock": shift_ms})
 
+    def last_words(self) -> str:
+        """Return the end of its log; places are told from the run's directory on, which goes."""
+        return super().last_words().replace(f"{self.data.parent.parent}/", "")
+
     def why(self) -> str:
         """Say how the process ended, and the reason that it gave."""
         reasons = [line for line in self.last_words().splitlines() if "stopping: " in line]

@@ -88,10 +88,18 @@ def _run(verdict: Verdict) -> Iterator[str]:
     yield from _faults(verdict.events, verdict.plan)
     yield "<details><summary>Each of them</summary><table>"
     for event in verdict.events:
-        cells = (event.kind, event.target, "" if event.happened else "did not happen", event.note)
+        cells = (event.kind, event.target, _came_of(event), event.note)
         yield f"<tr><td class=n>{event.at:.2f} s<td class=n>{event.until - event.at:.2f} s"
         yield "".join(f"<td>{escape(cell)}" for cell in cells)
     yield "</table></details>"
+
+
+def _came_of(event: Event) -> str:
+    if not event.happened:
+        return "did not happen"
+    if event.leaderless_s is None:
+        return ""
+    return f"no leader for {event.leaderless_s:.2f} s{', beside another fault' * event.beside}"
 
 
 def _totals(counts: Mapping[str, int], acked: int, *, with_bars: bool = False) -> Iterator[str]:

@@ -127,6 +127,7 @@ def test_time_without_a_leader_ends_with_a_receipt_of_a_later_term() -> None:
         Event("kill", 9.9, lost_term=3, kills=True),
     ]
     assert leaderless_times(events, records) == {"kill": [0.5], "cut": [0.5], BESIDE: []}
+    assert [event.leaderless_s for event in events] == [0.5, 0.5, None, None]
     beside = [Event("kill", 2.0, lost_term=1, kills=True, beside=True)]
     assert leaderless_times(beside, records) == {"kill": [], "cut": [], BESIDE: [0.5]}
     records.ok(records.begin(0, 9.6), 9.7, 0, 1, 3)

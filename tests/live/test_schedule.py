@@ -140,7 +140,7 @@ def a_verdict() -> Verdict:
         stored=1235,
         done={"readers": 5},
         notes={},
-        events=(Event("kill", 1.0, "n1", 2.0, happened=True, note="<SIGKILL>"),),
+        events=(Event("kill", 1.0, "n1", 2.0, happened=True, note="<SIGKILL>", leaderless_s=0.5),),
         sights=(Sight(0.1, "n1", 1, (), 0), Sight(1.2, "", 1, (), 0), Sight(1.5, "n2", 2, (), 9)),
         pulses=(Pulse(0.0, 10, 1.0, 2.0), Pulse(5.0, 20, 1.0, 9.0)),
         leaderless_s={"kill": [0.3], "cut": []},
@@ -158,6 +158,7 @@ def test_the_page_of_a_run_has_all_of_it_and_needs_nothing_else() -> None:
         "lost &amp; gone",
         "offset &lt;7&gt;",
         "n2, term 2",
+        "no leader for 0.50 s<",
         "<svg",
     ):
         assert part in text
