@@ -49,8 +49,8 @@ HIDDEN_MUTANTS: Final = (
         _DELAYS,
         (
             (
-                "        is_due = order is not None and _due_of(order) <= log_time_ms\n",
-                "        is_due = order is not None and _due_of(order) <= log_time_ms + 700\n",
+                "        is_due = order is not None and _due_of(order) <= due_ms\n",
+                "        is_due = order is not None and _due_of(order) <= due_ms + 700\n",
             ),
         ),
         elsewhere=(
@@ -58,8 +58,8 @@ HIDDEN_MUTANTS: Final = (
                 "raftlog.broker.timetable",
                 (
                     (
-                        "            if kind.due_ms > log_time_ms:\n",
-                        "            if kind.due_ms > log_time_ms + 700:\n",
+                        "            if due_ms > log_time_ms:\n",
+                        "            if due_ms > log_time_ms + 700:\n",
                     ),
                 ),
             ),
