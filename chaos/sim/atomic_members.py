@@ -22,7 +22,7 @@ from chaos.sim.atomic_work import GROUP, RESULTS
 from chaos.sim.client_world import ClientWorld
 from chaos.sim.events import MS_NS
 from chaos.sim.group_members import GroupMember, Held, Identity
-from raftlog.base.errors import Outcome, RaftlogError, Refused
+from raftlog.base.errors import Fenced, Outcome, RaftlogError, Refused
 from raftlog.wire.batch import Producer, encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, producers, transactions
@@ -96,9 +96,12 @@ class AtomicMember(GroupMember):
 
         self.read(queue, offset, done)
 
-    def _go_on(self, life: int, since: int, queue: int, position: int) -> None:
+    def _go_on(
+        self, life: int, since: int, queue: int, position: int, *, is_committed: bool = False
+    ) -> None:
         if self._owns(life, since, queue):
-            self._held[queue] = Held(since, position)
+            committed = position if is_committed else self._held[queue].committed
+            self._held[queue] = Held(since, position, committed)
             self.world.soon(
                 lambda: (
                     self._consume(life, since, queue) if self._owns(life, since, queue) else None
@@ -157,7 +160,11 @@ class AtomicMember(GroupMember):
                     member=identity.member,
                     generation=since,
                     life=identity.life,
-                    offsets=[groups.QueueOffset(queue=queue, offset=after)],
+                    offsets=[
+                        groups.QueueOffset(
+                            queue=queue, offset=after, read_from=self._held[queue].committed
+                        )
+                    ],
                 )
             ],
         )
@@ -194,7 +201,7 @@ class AtomicMember(GroupMember):
                 self._stored(it, [part.base_offset for part in answer.parts])
                 world.facts.groups.acked(self.group, queue, read[2])
                 self._seats[queue] = it.seat
-                self._go_on(life, since, queue, read[2])
+                self._go_on(life, since, queue, read[2], is_committed=True)
                 return
             it.may_be_stored |= error.outcome is Outcome.UNKNOWN
             if not self._owns(life, since, queue) and not it.may_be_stored:
@@ -219,7 +226,7 @@ class AtomicMember(GroupMember):
         """Learn what became of it; its identity is not used again."""
         if not it.may_be_stored:
             self._never(it, error)
-            self._go_on(life, since, queue, read[1])
+            self._go_back(life, since, queue, read[1], error)
             return
         one = it.results[0]  # in a topic that stays; a fence in one queue is one for all of it
 
@@ -233,13 +240,23 @@ class AtomicMember(GroupMember):
                 assert isinstance(answer, producers.ProducerFenced), f"answered by {answer!r}"
                 self.world.marks["transactions resolved"] += 1
                 if answer.next_sequence > one.sequence:
-                    self._go_on(life, since, queue, read[2])
+                    self._go_on(life, since, queue, read[2], is_committed=True)
                 else:
                     self._never(it, error)
-                    self._go_on(life, since, queue, read[1])
+                    self._go_back(life, since, queue, read[1], error)
 
         message = producers.FenceProducer(queue=one.queue, producer=it.seat.producer, epoch=1)
         self.ask(Method.PRODUCER_FENCE, message, done)
+
+    def _go_back(
+        self, life: int, since: int, queue: int, position: int, error: RaftlogError
+    ) -> None:
+        """It was not stored; if it was fenced, ask what is committed and whose the queue is."""
+        if isinstance(error, Fenced) and self._owns(life, since, queue):
+            self.world.marks["transactions fenced"] += 1
+            self._claim(life, since, queue)
+        else:
+            self._go_on(life, since, queue, position)
 
     def _stored(self, it: _Transaction, offsets: Sequence[int]) -> None:
         facts = self.world.facts

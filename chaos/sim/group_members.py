@@ -31,10 +31,14 @@ class Identity(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A queue of this member: since when, and where it goes on."""
+    """A queue of this member: since when, where it goes on, and what is committed (-1: nothing).
+
+    Of what is committed only members know that commit nothing beside transactions.
+    """
 
     since: int
     position: int
+    committed: int = -1
 
 
 class GroupMember(QueueReader):
@@ -230,7 +234,7 @@ class GroupMember(QueueReader):
                 offsets.told(self.group, queue, floor, committed)
                 if is_news():
                     position = answer.start_offset if committed is None else committed
-                    self._held[queue] = Held(since, position)
+                    self._held[queue] = Held(since, position, answer.committed)
                     self._consume(life, since, queue)
             elif is_news() and not isinstance(error, Fenced | WrongQueue):
                 self.world.soon(lambda: self._claim(life, since, queue) if is_news() else None)

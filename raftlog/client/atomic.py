@@ -123,8 +123,9 @@ class AtomicTransaction:
         Raises:
             OutcomeUnknown: No answer in time; ``client.resolve`` with its ticket tells.
             Retriable: It was not committed in time, and never will be.
-            Fenced, UnknownMember: A queue of a consumer is somebody else's now.
-            StaleLease: A message is not leased to its consumer any more.
+            Fenced, UnknownMember: A queue of a consumer is somebody else's now, or more of it
+                was committed since its messages were read.
+            StaleLease: A message is not leased to its consumer any more, or is finished.
             TopicNotFound, WrongQueue, NotPermitted, LimitReached: As ``send`` of a producer.
             OffsetGoesBack: The messages of a queue were finished before.
         """

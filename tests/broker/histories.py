@@ -6,7 +6,7 @@ from random import Random
 from raftlog.base.assignors import ASSIGNORS
 from raftlog.base.entry import Entry
 from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
-from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
+from raftlog.broker.claims import NOTHING, ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.dead_letters import dead_letter_parts
@@ -298,13 +298,17 @@ class History:
     def _commit(self) -> CommandValue:
         claims = list(self.machine.claims.table.rows.values())
         if not claims:
-            return CommitOffsets(self._group(), self._member(), 1, ((FIRST, 0),))
+            return CommitOffsets(self._group(), self._member(), 1, ((FIRST, 0),), 0, (NOTHING,))
         claim = self.random.choice(claims)
-        offset = (claim.committed or 0) + self.random.choice((0, 1, 2, -1))
-        offsets = ((claim.queue, max(0, offset)),)
+        offset = max(0, (claim.committed or 0) + self.random.choice((0, 1, 2, -1)))
         member = claim.member or self._member()
         life = self.random.choice((0, claim.life, claim.life))
-        return CommitOffsets(claim.group, member, claim.generation, offsets, life)
+        committed = NOTHING if claim.committed is None else claim.committed
+        read_from = self.random.choice((None, None, committed, committed, committed - 1))
+        said = () if read_from is None else (min(max(NOTHING, read_from), offset - 1),)
+        return CommitOffsets(
+            *(claim.group, member, claim.generation, ((claim.queue, offset),), life, said)
+        )
 
     def _seek(self) -> CommandValue:
         queue = self.machine.queues.get(self._queue())
