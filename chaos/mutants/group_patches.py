@@ -28,9 +28,15 @@ GROUP_MUTANTS: Final = (
     ),
     Mutant(
         "what was said by hand goes with the last member",
-        _GROUPS,
-        (("    if known.by_hand:\n        hint", "    if not known:\n        hint"),),
+        "raftlog.broker.subscriptions",
+        (("    elif known.by_hand:\n", "    elif not known:\n"),),
         tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "what was said by hand is forgotten where another feature level begins",
+        "raftlog.broker.state",
+        (("            self.groups.note_by_hand()\n", "            pass\n"),),
+        tests=("tests/broker/test_feature_levels.py",),
     ),
     Mutant(
         "late copy of a static member's join undoes its subscription",

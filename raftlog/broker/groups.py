@@ -55,6 +55,7 @@ from raftlog.broker.group_commands import (
     SubscriptionSet,
 )
 from raftlog.broker.shares import AssignedQueue, QueuesReleased, ReleaseQueues, Shares
+from raftlog.broker.subscriptions import FIRST_VERSION, another, is_by_hand, reads, stored
 from raftlog.broker.table import Table
 from raftlog.broker.topics import Topics
 from raftlog.wire.filters import RecordFilter
@@ -171,7 +172,8 @@ class Group:
 
 
 def _encode_group(group: Group) -> bytes:
-    return msgspec.msgpack.encode(GroupRow(group.name, group.generation, group.subscription))
+    """Return a ``GroupRow``."""
+    return msgspec.msgpack.encode((group.name, group.generation, stored(group.subscription)))
 
 
 class Groups:
@@ -275,18 +277,24 @@ class Groups:
             Fenced: A later process runs as this member.
             LimitReached: Too many groups, members or queues.
         """
-        subscription = self._subscription(command.topics, command.wanted, 1, command.assignor)
+        subscription = self._subscription(
+            *(command.topics, command.wanted, FIRST_VERSION, command.assignor)
+        )
         group = self.table.get(command.group)
         before = None if group is None else group.members.get(command.member)
         if before is not None:
             _check_life(before, command.life)
-        another = None
+        wanted = None
         if group is not None:
-            another = _another(group, command, subscription, stays=stays)
-            subscription = another or group.subscription
+            wanted = another(
+                *(group.name, group.subscription, subscription),
+                is_alone=_is_alone(group, command),
+                stays=stays,
+            )
+            subscription = wanted or group.subscription
         if before is None:
             self._check_room(command.group, group)
-        if before is None or another is not None:
+        if before is None or wanted is not None:
             self._check_shares(group, subscription)
         if group is None:
             first = msgspec.structs.replace(subscription, assignor=command.assignor or RANGE)
@@ -300,8 +308,8 @@ class Groups:
         if before != member:
             self.members.put((group.name, member.id), member)
             group.put(member)
-        if another is not None:
-            self._read(group, another)
+        if wanted is not None:
+            self._read(group, wanted)
         elif before is None:
             self.begin_generation(group)
         elif before.life != member.life:  # whoever waits as the process before learns of it
@@ -320,7 +328,7 @@ class Groups:
         known = group.subscription
         assignor = command.assignor or known.assignor
         wanted = self._subscription(command.topics, command.wanted, known.version + 1, assignor)
-        if _reads(wanted) == _reads(known):
+        if reads(wanted) == reads(known):
             if not (known.by_hand or stays):
                 self.table.touch(group.name)
                 group.subscription = msgspec.structs.replace(known, by_hand=True)
@@ -333,6 +341,13 @@ class Groups:
             self._check_shares(group, wanted)
             self._read(group, msgspec.structs.replace(wanted, by_hand=not stays))
         return SubscriptionSet(group.subscription.version, group.generation)
+
+    def note_by_hand(self) -> None:
+        """From now on what was said by hand stays, and nothing else."""
+        for group in self.table.rows.values():
+            if is_by_hand(group.subscription):
+                self.table.touch(group.name)
+                group.subscription = msgspec.structs.replace(group.subscription, by_hand=True)
 
     def leave(self, command: LeaveGroup) -> GroupLeft:
         """Let a member go, if it is one."""
@@ -451,43 +466,12 @@ class Groups:
                 del self._subscribed[topic]
 
 
-def _another(
-    group: Group, command: JoinGroup, asked: Subscription, *, stays: bool
-) -> Subscription | None:
-    """Return what the group is to read instead of what it does; None: it reads just that.
-
-    Raises:
-        SubscriptionConflict: It is not for this member to say.
-    """
-    known = group.subscription
-    assignor = asked.assignor or known.assignor
-    wanted = msgspec.structs.replace(asked, version=known.version + 1, assignor=assignor)
-    if _reads(wanted) == _reads(known):
-        return None
-    if stays:
-        hint = "that stays"
-    elif known.by_hand:
-        hint = "that was said by hand, and stays until it is changed by hand"
-    elif not _is_alone(group, command):
-        hint = "that stays while a member is left"
-    else:
-        return wanted
-    raise SubscriptionConflict(
-        f"group {group.name!r} reads {known}, version {known.version}; this member wants {asked}: "
-        f"{hint}"
-    )
-
-
 def _is_alone(group: Group, command: JoinGroup) -> bool:
     """Whether nobody else is there: a static member's next life is not somebody else."""
     if not group.members:
         return True
     before = group.members.get(command.member)
     return before is not None and len(group.members) == 1 and before.life < command.life
-
-
-def _reads(subscription: Subscription) -> tuple[tuple[str, ...], RecordFilter, str]:
-    return subscription.topics, subscription.wanted, subscription.assignor
 
 
 def _check_life(member: Member, life: int) -> None:

@@ -140,7 +140,8 @@ class BrokerMachine:
         if commands.feature_level < BROKER_LEVEL_MIN:
             refuse_older(f"entry {entry.index}", commands.feature_level)
         state = self.state
-        state.feature_level = commands.feature_level
+        if commands.feature_level != state.feature_level:
+            state.enter_level(commands.feature_level)
         state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
         if entry.term != state.term:
             state.new_leader(entry.term)

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
-from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.commands import FEATURE_LEVEL, SUBSCRIPTIONS_GO_LEVEL
 from raftlog.broker.decisions import Decisions
 from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
@@ -116,6 +116,12 @@ class BrokerState:
             *(self.queues.next_number, self.producers.heard, self.groups.last_deleted),
             *(self.index.trimmed, self.hidden.cleared_ms, self.term, self.leasing.held_until_ms),
         )
+
+    def enter_level(self, level: int) -> None:
+        """The entries of another feature level begin."""
+        if self.feature_level < SUBSCRIPTIONS_GO_LEVEL <= level:
+            self.groups.note_by_hand()
+        self.feature_level = level
 
     def new_leader(self, term: int) -> None:
         """The entries of another leader begin."""

@@ -3,15 +3,16 @@
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
 import pytest
 
-from raftlog.base.entry import EntryKind, seal
+from raftlog.base.entry import Entry, EntryKind, seal
 from raftlog.base.errors import IncompatibleFormat
 from raftlog.base.ids import Index
 from raftlog.broker import commands, index, ranges, snapshot
 from raftlog.broker import machine as machines
 from raftlog.broker.atomic_commands import TransactionCommitted
-from raftlog.broker.codec import write_command
+from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import (
     BROKER_LEVEL_MIN,
     ENVELOPE,
@@ -21,14 +22,16 @@ from raftlog.broker.commands import (
     decode,
     envelope,
 )
-from raftlog.broker.group_commands import Assignment, JoinGroup, LeaveGroup
+from raftlog.broker.group_commands import Assignment, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.broker.lease_commands import AckMessages, ReceiveMessages
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.ranges import parse_range
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import is_snapshot, parse_snapshot
 from raftlog.wire.batch import Producer
-from tests.broker.logs import TERM, Shard, append, applied, atomic, batch_of, log_of
+from raftlog.wire.filters import RecordFilter
+from tests.broker.logs import TERM, Shard, append, applied, atomic, batch_of, log_of, tables_of
+from tests.broker.test_due import restored
 
 OLDER: Final = BROKER_LEVEL_MIN - 1
 BATCH: Final = batch_of(b"a", b"b")
@@ -102,12 +105,18 @@ def test_a_snapshot_of_an_older_level_is_not_installed(monkeypatch: pytest.Monke
     assert not is_snapshot(files_of(OLDER, monkeypatch)[1], last)
 
 
-def at_level(level: int, shard: Shard, command: Command) -> object:
-    """Apply one command as a leader of that level would have stamped it."""
-    body = b"".join(envelope(shard.log_time_ms, [command]))
+def entry_at(level: int, shard: Shard, command: Command | CommandValue) -> Entry:
+    """Return the next entry, with one command, as a leader of that level would have made it."""
+    raw = command if isinstance(command, Command) else write_command(command)
+    body = b"".join(envelope(shard.log_time_ms, [raw]))
     stamped = ENVELOPE.pack(1, level, shard.log_time_ms, 1) + body[ENVELOPE.size :]
     at = Index(shard.machine.applied + 1)
-    (outcome,) = shard.machine.apply(seal(EntryKind.COMMANDS, TERM, at, 0, [stamped]))
+    return seal(EntryKind.COMMANDS, TERM, at, 0, [stamped])
+
+
+def at_level(level: int, shard: Shard, command: Command | CommandValue) -> object:
+    """Apply one command of a leader of that level."""
+    (outcome,) = shard.machine.apply(entry_at(level, shard, command))
     return outcome
 
 
@@ -133,9 +142,49 @@ def test_a_join_of_level_2_is_applied_by_its_rules() -> None:
     shard.topic("bills")
     shard(JoinGroup("readers", "a", ("orders",), 10_000))
     shard(LeaveGroup("readers", "a"))
-    other = write_command(JoinGroup("readers", "b", ("bills",), 10_000))
+    other = JoinGroup("readers", "b", ("bills",), 10_000)
     for level, outcome in ((2, CommandRefused), (3, Assignment)):
         assert isinstance(at_level(level, shard, other), outcome)
+
+
+def test_what_was_said_by_hand_at_level_2_stays_from_level_3_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """n1 is restored from what was stored at level 2, n2 ran on; both enter level 3 alike."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 1)
+    n2 = Shard()
+    (orders,) = n2.topic("orders")
+    paid = RecordFilter(("paid",))
+    for group in ("told", "left"):
+        at_level(2, n2, JoinGroup(group, "a", ("orders",), 10_000))
+    at_level(2, n2, SetSubscription("told", ("orders",), paid))
+    for group in ("told", "left"):
+        at_level(2, n2, LeaveGroup(group, "a"))
+    at_level(2, n2, append(BATCH, orders))
+    n1 = restored(n2.machine)
+    assert n1 is not None
+    outcomes = []
+    for group in ("told", "left"):
+        entry = entry_at(
+            3, n2, JoinGroup(group, "b", ("orders",), 10_000, "", RecordFilter(("a",)))
+        )
+        (one,), (other,) = n1.apply(entry), n2.machine.apply(entry)
+        assert type(one) is type(other)
+        outcomes.append(type(other))
+    assert outcomes == [CommandRefused, Assignment]
+    assert tables_of(n1) == tables_of(n2.machine)
+
+
+def test_a_row_of_level_2_is_stored_as_it_was() -> None:
+    """Whoever stored it with that level's binary has the same bytes."""
+    for level, fields in ((2, 4), (3, 5)):
+        shard = Shard()
+        shard.topic("orders")
+        at_level(level, shard, JoinGroup("g", "a", ("orders",), 10_000))
+        at_level(level, shard, SetSubscription("g", ("orders",), RecordFilter(("paid",))))
+        (chunk,) = shard.machine.groups.table.freeze().chunks()
+        ((name, _, subscription),) = msgspec.msgpack.decode(chunk.data)
+        assert (name, len(subscription)) == ("g", fields)
 
 
 def test_raw_commands_are_read_at_every_level() -> None:
