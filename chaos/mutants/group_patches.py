@@ -16,8 +16,8 @@ _FILTERING_TESTS: Final = ("tests/service/test_filtering.py",)
 GROUP_MUTANTS: Final = (
     Mutant(
         "member with another subscription let in",
-        _GROUPS,
-        (("    elif not _is_alone(group, command):\n", "    elif not group:\n"),),
+        "raftlog.broker.subscriptions",
+        (("    elif not is_alone:\n", "    elif not group:\n"),),
         tests=_GROUP_TESTS,
     ),
     Mutant(
