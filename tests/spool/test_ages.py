@@ -75,6 +75,14 @@ def test_a_clock_behind_the_spool_s_own_notes_tells_nothing(clocks: Clocks) -> N
     assert ages(clocks, NOW_MS).of(attempt) == DAY_MS // 10
 
 
+def test_a_clock_that_nobody_has_set_tells_nothing(clocks: Clocks) -> None:
+    """A machine that begins in 1970 each time seems to have been away for a minute only."""
+    clocks.shown_ms = 60_000
+    attempt = written(clocks)
+    clocks.pass_days(8, shown=0.001)
+    assert ages(clocks, attempt.made_ms).of(attempt) is None
+
+
 def test_put_back_while_the_spool_is_open_it_makes_nothing_younger(clocks: Clocks) -> None:
     """Also what an earlier process has left."""
     attempt = written(clocks)
