@@ -57,6 +57,16 @@ def test_a_batch_of_this_process_is_as_old_as_the_time_that_ran(clocks: Clocks) 
     assert mine.of(attempt) == 71 * DAY_MS
 
 
+def test_a_clock_that_is_set_makes_a_batch_of_this_process_no_older(clocks: Clocks) -> None:
+    """It was written down in 1970, a minute ago."""
+    clocks.shown_ms = 60_000
+    mine = ages(clocks)
+    attempt = written(clocks)
+    mine.begin(attempt)
+    clocks.pass_days(0.5, shown=20_000)
+    assert mine.of(attempt) == DAY_MS // 2
+
+
 def test_a_batch_that_was_found_has_no_age_while_the_clock_is_behind(clocks: Clocks) -> None:
     """It has one when the clock is right."""
     attempt = written(clocks)
