@@ -64,4 +64,26 @@ SPOOL_MUTANTS: Final = (
         ),
         tests=CRASH_TESTS,
     ),
+    Mutant(
+        "spool's batch is young by a clock that went back",
+        "raftlog.spool.ages",
+        (
+            (
+                "        if self._now_ms() < max(self._noted_ms, attempt.made_ms,",
+                "        if self._now_ms() < min(0, attempt.made_ms,",
+            ),
+        ),
+        tests=("tests/spool/test_lives.py",),
+    ),
+    Mutant(
+        "spool without room and reserve ends for good",
+        "raftlog.spool.forwarder",
+        (
+            (
+                "            except (Retriable, OutcomeUnknown, NoRoom) as error:\n",
+                "            except (Retriable, OutcomeUnknown) as error:\n",
+            ),
+        ),
+        tests=("tests/spool/test_full_disk.py",),
+    ),
 )

@@ -6,9 +6,10 @@ bound only, and each doubt counts as "too old", which asks a human instead of st
 
 ::
 
-    written down by this process    the time that has run since, or the clock's if that is more
+    written down by this process    the time that has run since, or the clock's if that is more:
+                                    a machine that was held may not know of it
     found when the spool opened     the clock's; no age at all while it is behind what the
-                                    spool itself has noted
+                                    spool itself has noted, or before there were spools
 """
 
 import time
@@ -18,6 +19,8 @@ from typing import Final
 
 from raftlog.spool.contents import Attempt
 
+BEGINNING_S: Final = 1_767_225_600
+"""The beginning of 2026: a clock before it has not been set."""
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
 run_s: Final[Callable[[], float]] = (
     time.monotonic if _BOOT_CLOCK is None else partial(time.clock_gettime, _BOOT_CLOCK)
@@ -53,9 +56,11 @@ class Ages:
         """Return at least how old a batch is; None: the clock has gone back, nobody can say."""
         shown = self._now_ms() - attempt.made_ms
         mine, begun_s = self._begun.get(attempt.queue, (None, 0.0))
+        unset_ms = BEGINNING_S * 1000
         if mine == attempt:
-            return max(shown, int((self._run_s() - begun_s) * 1000))
-        if self._now_ms() < max(self._noted_ms, attempt.made_ms):
+            ran = int((self._run_s() - begun_s) * 1000)
+            return ran if attempt.made_ms < unset_ms else max(shown, ran)
+        if self._now_ms() < max(self._noted_ms, attempt.made_ms, unset_ms):
             return None
         ran = int((self._run_s() - self._opened_s) * 1000)
         return max(shown, self._opened_ms - attempt.made_ms + ran)

@@ -38,7 +38,7 @@ from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_
 from raftlog.client.forwarding import Forwarding
 from raftlog.client.packing import Columns, place_of_key
 from raftlog.client.receipts import Receipt
-from raftlog.spool.ages import Ages
+from raftlog.spool.ages import BEGINNING_S, Ages
 from raftlog.spool.contents import (
     Attempt,
     Contents,
@@ -60,8 +60,6 @@ LOOK_RECORDS: Final = 4 * BATCH_RECORDS_MAX
 """Of one topic, in one round."""
 DECIDED_MS_MAX: Final = PRODUCER_FORGOTTEN_MS * 5 // 7
 """A batch that was written down so long ago may be forgotten by its queue: nobody can say."""
-EPOCHS_SINCE_S: Final = 1_767_225_600
-"""The beginning of 2026: epochs have 32 bits, and go up by the clock."""
 
 RETRY_S: Final = 30.0
 """What was refused is tried again after it: a topic may have been made meanwhile."""
@@ -222,7 +220,8 @@ class Forwarder:
         """Begin an epoch that nobody had, with a producer's id of its own."""
         identity = self._journal.identity
         producer = identity.producer or await self._cluster.draw_producer()
-        by_clock = min(self._now_ms() // 1000 - EPOCHS_SINCE_S, EPOCH_BY_CLOCK_MAX) & ~1
+        # They have 32 bits.
+        by_clock = min(self._now_ms() // 1000 - BEGINNING_S, EPOCH_BY_CLOCK_MAX) & ~1
         epoch = by_clock if by_clock >= identity.epoch + 2 else identity.epoch + self._step
         await self._writer.do(self._journal.rename_to, Identity(FORMAT, producer, epoch))
         self._step = 2

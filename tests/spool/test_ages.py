@@ -57,6 +57,16 @@ def test_a_batch_of_this_process_is_as_old_as_the_time_that_ran(clocks: Clocks) 
     assert mine.of(attempt) == 71 * DAY_MS
 
 
+def test_a_clock_that_is_set_makes_a_batch_of_this_process_no_older(clocks: Clocks) -> None:
+    """It was written down in 1970, a minute ago."""
+    clocks.shown_ms = 60_000
+    mine = ages(clocks)
+    attempt = written(clocks)
+    mine.begin(attempt)
+    clocks.pass_days(0.5, shown=20_000)
+    assert mine.of(attempt) == DAY_MS // 2
+
+
 def test_a_batch_that_was_found_has_no_age_while_the_clock_is_behind(clocks: Clocks) -> None:
     """It has one when the clock is right."""
     attempt = written(clocks)
@@ -73,6 +83,14 @@ def test_a_clock_behind_the_spool_s_own_notes_tells_nothing(clocks: Clocks) -> N
     clocks.pass_days(10, shown=0.1)
     assert ages(clocks, NOW_MS + 3 * DAY_MS).of(attempt) is None
     assert ages(clocks, NOW_MS).of(attempt) == DAY_MS // 10
+
+
+def test_a_clock_that_nobody_has_set_tells_nothing(clocks: Clocks) -> None:
+    """A machine that begins in 1970 each time seems to have been away for a minute only."""
+    clocks.shown_ms = 60_000
+    attempt = written(clocks)
+    clocks.pass_days(8, shown=0.001)
+    assert ages(clocks, attempt.made_ms).of(attempt) is None
 
 
 def test_put_back_while_the_spool_is_open_it_makes_nothing_younger(clocks: Clocks) -> None:
