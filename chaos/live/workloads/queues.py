@@ -10,15 +10,10 @@ from typing import Final
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.kept_records import check_kept
 from chaos.check.work_done import NAME, Handed, WorkDone
+from chaos.live.workloads.sending import send_keys
 from chaos.live.workloads.workload import DRAIN_S, JOBS, Logs
 from chaos.live.world import World
-from raftlog.base.errors import (
-    Closed,
-    OutcomeUnknown,
-    RaftlogError,
-    StaleLease,
-    TopicNotFound,
-)
+from raftlog.base.errors import RaftlogError, StaleLease, TopicNotFound
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_message import QueueMessage, Reject
@@ -75,16 +70,12 @@ class QueueGroup:
 
     async def run(self) -> None:
         """Begin; members go on after the run has stopped, until nothing is left."""
-        async with self._world.client() as client:
-            members = [asyncio.create_task(self._member(client)) for _ in range(MEMBERS)]
-            try:
-                await asyncio.gather(*(self._send(client, lane) for lane in range(KEYS)))
-                self._sent.set()
-                await asyncio.gather(*members)
-            finally:
-                for task in members:
-                    task.cancel()
-                await asyncio.gather(*members, return_exceptions=True)
+        world = self._world
+        async with world.client() as client, asyncio.TaskGroup() as members:
+            for _ in range(MEMBERS):
+                members.create_task(self._member(client))
+            await send_keys(world, client, self._records, KEYS, PAUSE_S)
+            self._sent.set()
 
     async def drain(self) -> None:
         """Wait until the group has nothing to do, and read its dead letters."""
@@ -122,20 +113,6 @@ class QueueGroup:
                     self.letters += 1
         except TopicNotFound:
             return  # there are none
-
-    async def _send(self, client: Client, lane: int) -> None:
-        world, records = self._world, self._records
-        while not world.stopping.is_set():
-            number = records.begin(lane, world.now())
-            try:
-                receipt = await client.send(JOBS, records.value(number), key=b"%d" % lane)
-            except (OutcomeUnknown, Closed):
-                records.unknown(number, world.now())
-            except RaftlogError:
-                records.failed(number, world.now())
-            else:
-                records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)
-            await world.rest(world.random.uniform(*PAUSE_S))
 
     async def _member(self, client: Client) -> None:
         """One consumer after another; some are closed while their handlers work."""
