@@ -109,11 +109,11 @@ class BlockedWork(WorkDone):
         skips, buries = self._of(number, SKIP), self._of(number, LETTER)
         if letters and not buries:
             self._add("a dead letter that nobody has decided on", story)
-        if not (letters or skips or self._is_acked(number, maybe=True)):
-            self._add("lost: neither acknowledged, nor decided about", story)
         is_buried = any(each.confirmed for each in buries)
         if is_buried and not letters:
             self._add("lost: decided to be a dead letter, and none is there", story)
+        elif not (letters or skips or self._is_acked(number, maybe=True)):
+            self._add("lost: neither acknowledged, nor decided about", story)
         is_skipped = any(each.confirmed for each in skips)
         if self._is_acked(number) + is_skipped + (is_buried or bool(letters)) > 1:
             self._add("ended in more than one way", story)
