@@ -105,6 +105,7 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
         ("promise-vote", "vote not persisted before the reply (PySyncObj)", "lead"),
         ("transfer,restart", "group offset not fenced", "group_offsets"),
         ("transfer,restart", "old lease handle acknowledges", "work_done"),
+        ("transfer,restart", "blocked message is tried again without a decision", "work_done"),
     ],
 )
 def test_a_planted_bug_is_caught(tmp_path: Path, faults: str, mutant: str, seen: str) -> None:
