@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from chaos.check.client_history import Anomaly
+from chaos.check.faults_happened import NAME as HAPPENED
 from chaos.check.work_done import NAME
 from chaos.live.cluster import LiveCluster
 from chaos.live.workloads import queue_policies, queues
@@ -21,7 +22,7 @@ from chaos.live.workloads.queues import QueueGroup
 from chaos.live.world import World
 from chaos.mutants.hook import patched_sources
 from chaos.mutants.patches import find
-from tests.client.fake_cluster import FakeCluster, fake_cluster
+from tests.client.fake_cluster import fake_cluster
 
 ENOUGH: Final = 12
 """Of everything that a group is about."""
@@ -33,8 +34,8 @@ Runner = Callable[[type[QueueGroup], Callable[[QueueGroup], bool]], list[str]]
 class OneLog:
     """What workloads need to know of a cluster."""
 
-    def __init__(self, cluster: FakeCluster, directory: Path) -> None:
-        self.seeds = cluster.seeds
+    def __init__(self, seeds: list[str], directory: Path) -> None:
+        self.seeds = seeds
         self.directory = directory
 
 
@@ -51,7 +52,7 @@ def run_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
         monkeypatch.setattr(make, "rules", rules)
         async with fake_cluster(**{rules.topic: 1}) as cluster:
             cluster.burying.begin()
-            world = World(cast("LiveCluster", OneLog(cluster, tmp_path)), 7)
+            world = World(cast("LiveCluster", OneLog(cluster.seeds, tmp_path)), 7)
             workload = make(world)
             running = asyncio.create_task(workload.run())
             until = world.now() + RUN_S
@@ -96,6 +97,19 @@ def test_a_workload_sees_nothing_where_nothing_is_wrong(
     run_quickly: Runner, make: type[QueueGroup]
 ) -> None:
     assert run_quickly(make, has_enough) == []
+
+
+@pytest.mark.parametrize("make", [SkippingGroup, BlockingGroup])
+def test_who_never_came_to_what_it_is_about_proves_nothing(
+    tmp_path: Path, make: type[QueueGroup]
+) -> None:
+    nowhere = OneLog([], tmp_path)
+    workload = make(World(cast("LiveCluster", nowhere), 7))
+    nothing: dict[str, dict[int, list[bytes]]] = {make.rules.topic: {}}
+    workload.acks = queue_policies.ENOUGH - 1
+    assert workload.check(nothing) == []
+    workload.acks += 1
+    assert [each.check for each in workload.check(nothing)] == [HAPPENED]
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import asyncio
 from typing import Final
 
 from chaos.check.blocked_work import LETTER, RETRY, SKIP, BlockedWork, Decision
+from chaos.check.client_history import Anomaly
+from chaos.check.faults_happened import NAME as HAPPENED
 from chaos.check.skipped_work import SkippedWork
 from chaos.check.work_done import NAME, Handed
 from chaos.live.workloads.queues import QueueGroup, Rules
-from chaos.live.workloads.workload import CHORES, ERRANDS, REPAIRS
+from chaos.live.workloads.workload import CHORES, ERRANDS, REPAIRS, Logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError, StaleLease
 from raftlog.client.client import Client
@@ -26,6 +28,8 @@ LOOK_S: Final = 1.0
 """Between two looks at what is blocked."""
 DECIDES: Final = 0.4
 """How often somebody decides when he sees that a message is blocked: others come behind it."""
+ENOUGH: Final = 60
+"""Who has acknowledged so many must have come to what its group is about."""
 VERDICTS: Final[tuple[Verdict, ...]] = (RETRY, SKIP, LETTER)
 
 
@@ -71,6 +75,13 @@ class SkippingGroup(QueueGroup):
         await super()._look_back(client, info)
         self.skipped = self._skipping.skipped = info.skipped
 
+    def check(self, logs: Logs) -> list[Anomaly]:
+        """Every message is finished once, and some were skipped."""
+        found = super().check(logs)
+        if self.acks >= ENOUGH and not self.skipped:
+            found.append(Anomaly(HAPPENED, f"{self.acks} messages acknowledged, none skipped"))
+        return found
+
 
 class BlockingGroup(QueueGroup):
     """A group that blocks what can't be done, and somebody who decides about it."""
@@ -101,6 +112,13 @@ class BlockingGroup(QueueGroup):
         """Messages of which somebody saw that they are blocked."""
         self.decided = 0
         """Decisions that were confirmed."""
+
+    def check(self, logs: Logs) -> list[Anomaly]:
+        """Every message is finished once, and somebody has decided about some."""
+        found = super().check(logs)
+        if self.acks >= ENOUGH and not self.decided:
+            found.append(Anomaly(HAPPENED, f"{self.acks} messages acknowledged, no decision"))
+        return found
 
     def is_poison(self, number: int) -> bool:
         """Whether no handler can do a message, before somebody has seen to that."""
