@@ -6,8 +6,9 @@ Against the real machine over one log in memory: what real nodes and faults add 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from types import ModuleType
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 import msgspec
 import pytest
@@ -22,13 +23,24 @@ from chaos.live.workloads.queues import QueueGroup
 from chaos.live.world import World
 from chaos.mutants.hook import patched_sources
 from chaos.mutants.patches import find
-from tests.client.fake_cluster import fake_cluster
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, request_late
 
 ENOUGH: Final = 12
 """Of everything that a group is about."""
 RUN_S: Final = 60.0
+LOST: Final = (Method.QUEUE_RECEIVE, Method.QUEUE_ACK, Method.QUEUE_RETURN, Method.QUEUE_DECIDE)
 
-Runner = Callable[[type[QueueGroup], Callable[[QueueGroup], bool]], list[str]]
+Enough = Callable[[QueueGroup], bool]
+
+
+class Runner(Protocol):
+    """Runs a workload; ``lossy``: answers are lost, and copies of requests are late."""
+
+    def __call__(
+        self, make: type[QueueGroup], has_enough: Enough, *, lossy: bool = False
+    ) -> list[str]:
+        """Return what it saw."""
 
 
 class OneLog:
@@ -45,11 +57,13 @@ def run_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
     monkeypatch.setattr(queue_policies, "LOOK_S", 0.05)
     monkeypatch.setattr(queues, "RETRY_S", (0.01, 0.02))
     monkeypatch.setattr(queues, "LIFE_S", (0.5, 6.0))
-    monkeypatch.setattr(queues, "SLOW", 10)
 
-    async def run(make: type[QueueGroup], has_enough: Callable[[QueueGroup], bool]) -> list[str]:
-        rules = msgspec.structs.replace(make.rules, pause_s=(0.01, 0.05), wait_s=0.1, poison=3)
+    async def run(make: type[QueueGroup], has_enough: Enough, *, lossy: bool) -> list[str]:
+        often = {"keys": 8, "pause_s": (0.01, 0.05), "wait_s": 0.1, "poison": 3}
+        rules = msgspec.structs.replace(make.rules, **often)
         monkeypatch.setattr(make, "rules", rules)
+        if not rules.fifo:  # else who hangs holds up the others
+            monkeypatch.setattr(queues, "SLOW", 10)
         async with fake_cluster(**{rules.topic: 1}) as cluster:
             cluster.burying.begin()
             world = World(cast("LiveCluster", OneLog(cluster.seeds, tmp_path)), 7)
@@ -59,6 +73,9 @@ def run_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
             while not (has_enough(workload) or world.anomalies) and world.now() < until:
                 await asyncio.sleep(0.05)
                 assert not running.done(), running
+                if lossy:
+                    _lose(cluster, world.random)
+            cluster.heal()
             world.stopping.set()
             if world.anomalies:
                 running.cancel()
@@ -72,10 +89,20 @@ def run_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runner:
             found = workload.check({rules.topic: dict(enumerate(log))})
             return _told([*world.anomalies, *found])
 
-    def run_sync(make: type[QueueGroup], has_enough: Callable[[QueueGroup], bool]) -> list[str]:
-        return asyncio.run(run(make, has_enough))
+    def run_sync(make: type[QueueGroup], has_enough: Enough, *, lossy: bool = False) -> list[str]:
+        return asyncio.run(run(make, has_enough, lossy=lossy))
 
     return run_sync
+
+
+def _lose(cluster: FakeCluster, random: Random) -> None:
+    """Lose answers and requests from now on, and carry out some that are late."""
+    for method in LOST:
+        if random.random() < 0.2:
+            cluster.fault(method, random.choice((answer_lost, request_late)))
+    for late in [late for late in cluster.late if random.random() < 0.1]:
+        cluster.late.remove(late)
+        late()
 
 
 def _told(anomalies: Sequence[Anomaly]) -> list[str]:
@@ -92,11 +119,12 @@ def has_enough(workload: QueueGroup) -> bool:
     return min(wanted) >= ENOUGH
 
 
+@pytest.mark.parametrize("lossy", [False, True])
 @pytest.mark.parametrize("make", [QueueGroup, UnorderedGroup, SkippingGroup, BlockingGroup])
 def test_a_workload_sees_nothing_where_nothing_is_wrong(
-    run_quickly: Runner, make: type[QueueGroup]
+    run_quickly: Runner, make: type[QueueGroup], *, lossy: bool
 ) -> None:
-    assert run_quickly(make, has_enough) == []
+    assert run_quickly(make, has_enough, lossy=lossy) == []
 
 
 @pytest.mark.parametrize("make", [SkippingGroup, BlockingGroup])
