@@ -78,7 +78,7 @@ class Records:
 
     def value(self, number: int) -> bytes:
         """Return the bytes of a record; no other has them."""
-        return b"%s %d %d " % (self.name.encode(), self.lanes[number], number) + b"." * PADDING
+        return value_of(self.name, self.lanes[number], number)
 
     def number_of(self, value: bytes) -> int | None:
         """Return whose bytes these are, None if nobody has sent them."""
@@ -91,6 +91,11 @@ class Records:
     def count(self, outcome: Outcome) -> int:
         """Count the records that ended so."""
         return self.outcomes.count(outcome)
+
+
+def value_of(name: str, lane: int, number: int) -> bytes:
+    """Return the bytes of a record of the topic ``name``."""
+    return b"%s %d %d " % (name.encode(), lane, number) + b"." * PADDING
 
 
 class Event(msgspec.Struct):

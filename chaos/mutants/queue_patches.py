@@ -125,6 +125,7 @@ QUEUE_MUTANTS: Final = (
         ),
     ),
     Mutant(
+<<<<<<< HEAD
         "lease of the leader before leaves its holder in line",
         _RECEIVING,
         (
@@ -134,5 +135,36 @@ QUEUE_MUTANTS: Final = (
             ),
         ),
         tests=("tests/service/test_receiving.py",),
+=======
+        "blocked message is tried again without a decision",
+        _LEASING,
+        (
+            (
+                "row, BLOCKED, now_ms, reason, handle)\n",
+                "row, WAITING, now_ms, reason, handle)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "attempts go on after a decision to retry",
+        _LEASING,
+        (("                row.attempts = 0\n", ""),),
+    ),
+    Mutant(
+        "dead letter that was decided on is skipped",
+        _LEASING,
+        (
+            (
+                "                self.flights.put_back(row, DEAD, now_ms, row.reason, decided)\n",
+                "                self._skip(group, row, now_ms)\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "skipped message is not counted",
+        _LEASING,
+        (("        group.skipped += 1\n", ""),),
+        tests=("tests/broker/test_failed_messages.py",),
+>>>>>>> h-livemore
     ),
 )

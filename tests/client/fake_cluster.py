@@ -24,6 +24,7 @@ from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.admission import Admission
+from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
@@ -153,6 +154,8 @@ class FakeCluster:
         time = self.time = PassingTime(self.replica, self.machine, scheduler)
         bodies = cast("StoredBodies", None)  # they are in memory, too
         checks = self.checks = CheckService(self.replica, self.machine, bodies, time, scheduler)
+        self.burying = Burying(read, _Reader())
+        """Makes no dead letters until a test lets it begin."""
         time.begin()
         checks.begin()
         self.service = ShardService(

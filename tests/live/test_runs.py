@@ -76,10 +76,26 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
             time.sleep(0.1)
         time.sleep(4)  # into the faults
         assert len(processes_of(tmp_path)) >= NODES - 1
+        assert any("half_owner" in line for line in processes_of(tmp_path))
         run.send_signal(number)
         told, _ = run.communicate(timeout=60)
     assert run.returncode == 130, told
     nothing_is_left(tmp_path)
+
+
+def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    """Its files stay; who would remove them?"""
+    with started(tmp_path, "--time", "60s", "--faults", "pause") as run:
+        deadline = time.monotonic() + 60
+        while not any("half_owner" in line for line in processes_of(tmp_path)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        run.kill()
+        run.communicate()
+        deadline = time.monotonic() + 20
+        while processes_of(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert processes_of(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -89,6 +105,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
         ("promise-vote", "vote not persisted before the reply (PySyncObj)", "lead"),
         ("transfer,restart", "group offset not fenced", "group_offsets"),
         ("transfer,restart", "old lease handle acknowledges", "work_done"),
+        ("transfer,restart", "blocked message is tried again without a decision", "work_done"),
     ],
 )
 def test_a_planted_bug_is_caught(tmp_path: Path, faults: str, mutant: str, seen: str) -> None:

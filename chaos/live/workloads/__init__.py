@@ -13,6 +13,7 @@ from chaos.live.workloads.halves import HalfMessages
 from chaos.live.workloads.idempotent import IdempotentProducers
 from chaos.live.workloads.ids import BusinessIds
 from chaos.live.workloads.plain import PlainProducer
+from chaos.live.workloads.queue_policies import BlockingGroup, SkippingGroup, UnorderedGroup
 from chaos.live.workloads.queues import QueueGroup
 from chaos.live.workloads.readers import Readers
 from chaos.live.workloads.workload import Workload
@@ -26,6 +27,9 @@ EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
     "delayed": Delayed,
     "ids": BusinessIds,
     "queues": QueueGroup,
+    "unordered": UnorderedGroup,
+    "skips": SkippingGroup,
+    "blocks": BlockingGroup,
     "halves": HalfMessages,
     "atomic": AtomicLoops,
 }

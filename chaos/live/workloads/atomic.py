@@ -13,14 +13,10 @@ from typing import Final
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.counted_once import NAME, Counted
 from chaos.check.kept_records import check_kept
+from chaos.live.workloads.sending import send_keys
 from chaos.live.workloads.workload import DRAIN_S, ENTRIES, SUMS, TALLIES, TOPICS, Logs
 from chaos.live.world import World
-from raftlog.base.errors import (
-    Closed,
-    NotStored,
-    OutcomeUnknown,
-    RaftlogError,
-)
+from raftlog.base.errors import NotStored, OutcomeUnknown, RaftlogError
 from raftlog.client.atomic import AtomicTransaction
 from raftlog.client.client import Client
 from raftlog.client.handing_over import Sharing
@@ -71,20 +67,13 @@ class AtomicLoops:
 
     async def run(self) -> None:
         """Begin; workers go on after the run has stopped, until nothing is left."""
-        async with self._world.client() as client:
-            workers = [
-                asyncio.create_task(self._worker(work))
-                for work in (self._stream, self._lease)
-                for _ in range(WORKERS)
-            ]
-            try:
-                await asyncio.gather(*(self._send(client, lane) for lane in range(SENDERS)))
-                self._sent.set()
-                await asyncio.gather(*workers)
-            finally:
-                for task in workers:
-                    task.cancel()
-                await asyncio.gather(*workers, return_exceptions=True)
+        world = self._world
+        async with world.client() as client, asyncio.TaskGroup() as workers:
+            for work in (self._stream, self._lease):
+                for _ in range(WORKERS):
+                    workers.create_task(self._worker(work))
+            await send_keys(world, client, self._records, SENDERS, PAUSE_S)
+            self._sent.set()
 
     async def drain(self) -> None:
         """Wait until both groups have come to the end of the inputs."""
@@ -111,20 +100,6 @@ class AtomicLoops:
             *self._counted[STREAM].check(logs[ENTRIES], logs[SUMS]),
             *self._counted[LEASED].check(logs[ENTRIES], logs[TALLIES]),
         ]
-
-    async def _send(self, client: Client, lane: int) -> None:
-        world, records = self._world, self._records
-        while not world.stopping.is_set():
-            number = records.begin(lane, world.now())
-            try:
-                receipt = await client.send(ENTRIES, records.value(number), key=b"%d" % lane)
-            except (OutcomeUnknown, Closed):
-                records.unknown(number, world.now())
-            except RaftlogError:
-                records.failed(number, world.now())
-            else:
-                records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)
-            await world.rest(world.random.uniform(*PAUSE_S))
 
     # -- workers
 

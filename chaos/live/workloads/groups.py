@@ -50,7 +50,6 @@ class StreamGroup:
         self._claims: dict[int, int] = {}
         """By queue: the newest generation in which somebody was told that it is his."""
         self._drained = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
         self.commits = 0
         self.refused = 0
         """Commits of sleepers that were refused, as they must be."""
@@ -62,14 +61,9 @@ class StreamGroup:
 
     async def run(self) -> None:
         """Begin; members go on after the run has stopped, to the end of the queues."""
-        async with self._world.client() as client:
-            self._tasks = [asyncio.create_task(self._member(client)) for _ in range(MEMBERS)]
-            try:
-                await asyncio.gather(*self._tasks)
-            finally:
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+        async with self._world.client() as client, asyncio.TaskGroup() as members:
+            for _ in range(MEMBERS):
+                members.create_task(self._member(client))
 
     async def drain(self) -> None:
         """Wait until everything is committed."""

@@ -1,38 +1,50 @@
 """Half messages: committed, rolled back, or left to a checker; owner and checker die at times.
 
-The next owner begins under the same name: it fences the one before, and a checker, of whichever
-owner of the group lives, is asked what became of the messages that are open.
+Owners are processes (``half_owner``), each with a checker; one after another is killed, in the
+middle of a check best of all. The next one begins under the same name: it fences the one before,
+and a checker, of whichever owner of the group lives, is asked what became of the messages that
+are open. The table of what is to become of them is here: it is what their database would be.
 """
 
 import asyncio
 from contextlib import suppress
-from typing import Final
+from typing import Final, assert_never
+
+import msgspec
 
 from chaos.check.client_history import Anomaly, Outcome, Records
+from chaos.check.faults_happened import NAME as HAPPENED
 from chaos.check.halves_kept import NAME, Halves
+from chaos.live import half_owner
+from chaos.live.client_process import ClientProcess
+from chaos.live.half_facts import (
+    NOBODYS,
+    STOP,
+    Answered,
+    Asked,
+    Begun,
+    Committed,
+    Decided,
+    Fact,
+    Failed,
+    HalfPlan,
+    Otherwise,
+    Sent,
+)
 from chaos.live.workloads.workload import DRAIN_S, TOPICS, TRANSFERS, Logs
-from chaos.live.world import World
-from raftlog.base.errors import RaftlogError, TransactionDecided
-from raftlog.client.checking import UndecidedMessage, Verdict
+from chaos.live.world import CALL_S, World
+from raftlog.base.errors import RaftlogError
 from raftlog.client.client import Client
-from raftlog.client.halves import Half, TransactionalProducer
 
 GROUP: Final = "transfers"
+PROCESS: Final = half_owner.__name__
 OWNERS: Final = 2
-LANES: Final = 3
-"""Half messages that an owner has under way at once."""
-PAUSE_S: Final = (0.05, 0.4)
-WORK_S: Final = (0.0, 0.3)
-"""The local work, between the half message and its end."""
-LOOK_S: Final = (0.0, 0.5)
-"""How long a checker looks into its records: time in which to die."""
-COMMITS: Final = 0.6
-LEFT: Final = 0.1
-UNSURE: Final = 0.2
-"""How often a checker does not know."""
-LIFE_S: Final = (4.0, 12.0)
+REST_S: Final = (10.0, 14.0)
+"""Between two deaths: to start a process costs as much as a second of its work."""
 DYING_S: Final = 5.0
 """So long the end of a life waits for a check to die in."""
+DEATHS: Final = 8
+"""Of so many, at least one must be in a check."""
 POLL_S: Final = 0.5
 
 
@@ -47,9 +59,12 @@ class HalfMessages:
         self._halves = Halves(self._records)
         self._drained = asyncio.Event()
         self._sent = asyncio.Event()
-        self._at_work = OWNERS
+        self._owners: list[_Owner] = []
+        """By their place: who lives now."""
         self.checks = 0
         """Answers of checkers that decide."""
+        self.lives = 0
+        """Processes that were started."""
         self.deaths = 0
         self.deaths_in_a_check = 0
 
@@ -60,9 +75,13 @@ class HalfMessages:
 
     async def run(self) -> None:
         """Begin; checkers go on after the run has stopped, until nothing is undecided."""
-        async with self._world.client() as client:
-            reading = [self._read(client, queue) for queue in range(TOPICS[TRANSFERS])]
-            await asyncio.gather(*reading, *(self._owner(number) for number in range(OWNERS)))
+        self._owners[:] = [self._next(place) for place in range(OWNERS)]
+        async with self._world.client() as client, asyncio.TaskGroup() as group:
+            for queue in range(TOPICS[TRANSFERS]):
+                group.create_task(self._read(client, queue))
+            for place in range(OWNERS):
+                group.create_task(self._own(place))
+            group.create_task(self._kill())
 
     async def drain(self) -> None:
         """Wait until everything is decided."""
@@ -80,91 +99,76 @@ class HalfMessages:
 
     def check(self, logs: Logs) -> list[Anomaly]:
         """None early, none twice, none lost, none that was rolled back."""
-        return self._halves.check(logs[TRANSFERS])
+        found = self._halves.check(logs[TRANSFERS])
+        if self.deaths >= DEATHS and not self.deaths_in_a_check:
+            found.append(Anomaly(HAPPENED, f"none of {self.deaths} owners died in a check"))
+        return found
 
-    async def _owner(self, number: int) -> None:
+    # -- processes
+
+    def _next(self, place: int) -> "_Owner":
+        """Return who is to work under a name now."""
+        world, name = self._world, f"transfers-{place}"
+        self.lives += 1
+        plan = HalfPlan(
+            *(name, GROUP, TRANSFERS, f"{name} {self.lives} {world.seed}"),
+            *(tuple(world.cluster.seeds), CALL_S),
+        )
+        return _Owner(self, name, plan)
+
+    async def _own(self, place: int) -> None:
         """One process after another, under one name."""
-        world = self._world
-        while not world.stopping.is_set():
-            await self._live(f"transfers-{number}", is_last=False)
-        self._at_work -= 1
-        if not self._at_work:
-            self._sent.set()
-        while not self._drained.is_set():
-            await self._live(f"transfers-{number}", is_last=True)
+        while True:
+            owner = self._owners[place]
+            await owner.live(self._world.stopping, self._drained)
+            if self._drained.is_set():
+                return
+            self._owners[place] = self._next(place)
 
-    async def _live(self, name: str, *, is_last: bool) -> None:
-        world, work = self._world, list[asyncio.Task[None]]()
-        async with world.client() as client:
-            checker = _Checker(self)
-            producer = client.transactional_producer(name, group=GROUP, checker=checker.check)
-            try:
-                await producer.__aenter__()
-                if is_last:
-                    await self._drained.wait()
-                    return
-                work = [asyncio.create_task(self._send(producer, lane)) for lane in range(LANES)]
-                await world.rest(world.random.uniform(*LIFE_S))
-                if not world.stopping.is_set():
-                    await self._die(producer, checker, work)
-                await asyncio.gather(*work)
-            except RaftlogError:
-                await asyncio.sleep(POLL_S)  # nobody could be asked: the next one tries
-            finally:
-                for task in work:
-                    task.cancel()
-                await asyncio.gather(*work, return_exceptions=True)
-                await producer.aclose()
+    async def _kill(self) -> None:
+        """Kill one after another, each in the middle of everything: nothing more is said of it."""
+        world, turn = self._world, 0
+        while True:
+            await world.rest(world.random.uniform(*REST_S))
+            owner = self._owners[turn % OWNERS]
+            turn += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DYING_S):
+                    await owner.is_asked.wait()
+            if world.stopping.is_set():
+                return
+            self.deaths += 1
+            self.deaths_in_a_check += owner.asked > 0
+            owner.process.kill()
 
-    async def _die(
-        self,
-        producer: TransactionalProducer,
-        checker: "_Checker",
-        work: list["asyncio.Task[None]"],
-    ) -> None:
-        """End in the middle of everything, a check best of all: nothing more is said of it."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(DYING_S):
-                await checker.is_asked.wait()
-        self.deaths += 1
-        self.deaths_in_a_check += checker.asked > 0
-        for task in (producer._check_task, *work):
-            if task is not None:
-                task.cancel()
-        await asyncio.gather(*work, return_exceptions=True)
-        work.clear()
-
-    async def _send(self, producer: TransactionalProducer, lane: int) -> None:
-        world, records = self._world, self._records
-        while not world.stopping.is_set():
-            number = records.begin(lane, world.now())
-            try:
-                half = await producer.half(TRANSFERS, records.value(number), key=b"%d" % number)
-            except RaftlogError:
+    def take(self, owner: "_Owner", fact: Fact) -> int:
+        """Take in what an owner tells; return the answer."""
+        world, records, halves = self._world, self._records, self._halves
+        match fact:
+            case Begun(lane):
+                return records.begin(lane, world.now())
+            case Failed(number):
                 records.failed(number, world.now())
-                await world.rest(POLL_S)
-                continue
-            await asyncio.sleep(world.random.uniform(*WORK_S))
-            wanted = world.random.random() < COMMITS
-            is_commit = self._halves.decide(number, commit=wanted)
-            if world.random.random() < LEFT:
-                half.leave()
-            else:
-                await self._end(half, number, is_commit=is_commit)
-            await world.rest(world.random.uniform(*PAUSE_S))
-
-    async def _end(self, half: Half, number: int, *, is_commit: bool) -> None:
-        world, records = self._world, self._records
-        try:
-            if is_commit:
-                receipt = await half.commit()
-                records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)
-            else:
-                await half.rollback()
-        except TransactionDecided as error:
-            self._halves.told_otherwise(number, str(error))
-        except RaftlogError:
-            half.leave()  # no answer, or another one has the name: a checker is asked
+            case Committed(number, queue, offset, term):
+                records.ok(number, world.now(), queue, offset, term)
+            case Decided(number, commit):
+                return int(halves.decide(number, commit=commit))
+            case Otherwise(number, text):
+                halves.told_otherwise(number, text)
+            case Asked(value):
+                owner.begins_a_check()
+                number_of = halves.asked(value)
+                return NOBODYS if number_of is None else number_of
+            case Answered(knows):
+                owner.ends_a_check()
+                self.checks += knows
+            case Sent():
+                owner.is_idle = True
+                if all(each.is_idle for each in self._owners):
+                    self._sent.set()
+            case _:
+                assert_never(fact)
+        return 0
 
     async def _read(self, client: Client, queue: int) -> None:
         world, position = self._world, 0
@@ -180,32 +184,51 @@ class HalfMessages:
                 await world.rest(POLL_S)  # nobody could be asked: the next one tries
 
 
-class _Checker:
-    """The checker of one life."""
+class _Owner:
+    """One life of an owner, with its checker."""
 
-    def __init__(self, messages: HalfMessages) -> None:
+    def __init__(self, messages: HalfMessages, name: str, plan: HalfPlan) -> None:
         self._messages = messages
-        self._world = messages._world
+        directory = messages._world.cluster.directory
+        text = msgspec.json.encode(plan)
+        self.process = ClientProcess(PROCESS, directory, name, text)
+        self.is_idle = False
+        """Whether it sends nothing any more."""
         self.asked = 0
-        """Questions that it has now."""
+        """Questions that its checker has now."""
         self.is_asked = asyncio.Event()
 
-    async def check(self, message: UndecidedMessage) -> Verdict:
-        """Look it up; whatever nobody has written is rolled back, and that is written first."""
-        messages, world = self._messages, self._world
-        number = messages._halves.asked(bytes(message.value or b""))
+    async def live(self, stopping: asyncio.Event, drained: asyncio.Event) -> None:
+        """Start it, and take in what it tells until it ends.
+
+        Raises:
+            AssertionError: It has ended by itself.
+        """
+        process = self.process
+        async with process:
+            saying = asyncio.create_task(self._say(stopping, drained))
+            try:
+                async for line in process.lines():
+                    fact = msgspec.json.decode(line, type=Fact)
+                    process.say(b"%d\n" % self._messages.take(self, fact))
+            finally:
+                saying.cancel()
+        assert process.ended_well, f"{process.ending()}: {process.last_words()}"
+
+    async def _say(self, stopping: asyncio.Event, drained: asyncio.Event) -> None:
+        """Say when there is nothing to send any more, and when there is nothing to do."""
+        await stopping.wait()
+        self.process.say(msgspec.json.encode(STOP) + b"\n")
+        await drained.wait()
+        self.process.end()
+
+    def begins_a_check(self) -> None:
+        """Its checker is asked."""
         self.asked += 1
         self.is_asked.set()
-        try:
-            await asyncio.sleep(world.random.uniform(*LOOK_S))
-        finally:
-            self.asked -= 1
-            if not self.asked:
-                self.is_asked.clear()
-        if number is None:
-            return Verdict.UNKNOWN
-        if world.random.random() < UNSURE and not world.stopping.is_set():
-            return Verdict.UNKNOWN
-        messages.checks += 1
-        is_commit = messages._halves.decide(number, commit=False)
-        return Verdict.COMMIT if is_commit else Verdict.ROLLBACK
+
+    def ends_a_check(self) -> None:
+        """Its checker has an answer."""
+        self.asked -= 1
+        if not self.asked:
+            self.is_asked.clear()

@@ -5,9 +5,9 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.kept_records import check_kept
+from chaos.live.workloads.sending import noted
 from chaos.live.workloads.workload import ORDERS, Logs
 from chaos.live.world import World
-from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError
 from raftlog.client.client import Client
 from raftlog.client.producer import Producer
 
@@ -55,15 +55,14 @@ class IdempotentProducers:
             lanes = range(self._lanes, self._lanes + KEYS)
             self._lanes += KEYS
             over = asyncio.Event()
-            tasks = [asyncio.create_task(self._send(producer, lane, over)) for lane in lanes]
-            await world.rest(world.random.uniform(*LIFE_S))
-            over.set()
-            if world.stopping.is_set():
-                await asyncio.gather(*tasks)
-                await producer.aclose()
-            else:  # dies with records under way
-                await producer.aclose(flush=False)
-                await asyncio.gather(*tasks)
+            async with asyncio.TaskGroup() as sending:
+                for lane in lanes:
+                    sending.create_task(self._send(producer, lane, over))
+                await world.rest(world.random.uniform(*LIFE_S))
+                over.set()
+                if not world.stopping.is_set():
+                    await producer.aclose(flush=False)  # dies with records under way
+            await producer.aclose()
 
     async def _send(self, producer: Producer, lane: int, over: asyncio.Event) -> None:
         world, records = self._world, self._records
@@ -72,17 +71,6 @@ class IdempotentProducers:
             numbers = [records.begin(lane, world.now()) for _ in range(BURST)]
             sends = [producer.send(ORDERS, records.value(each), key=key) for each in numbers]
             await asyncio.gather(
-                *(self._end(number, send) for number, send in zip(numbers, sends, strict=True))
+                *(noted(world, records, *each) for each in zip(numbers, sends, strict=True))
             )
             await world.rest(world.random.uniform(*PAUSE_S))
-
-    async def _end(self, number: int, send: "asyncio.Future[object]") -> None:
-        world, records = self._world, self._records
-        try:
-            receipt = await send
-        except (OutcomeUnknown, Closed):
-            records.unknown(number, world.now())
-        except RaftlogError:
-            records.failed(number, world.now())
-        else:
-            records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)  # type: ignore[attr-defined]

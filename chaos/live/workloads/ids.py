@@ -5,9 +5,9 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.stored_once import check_stored_once
+from chaos.live.workloads.sending import noted
 from chaos.live.workloads.workload import PAYMENTS, Logs
 from chaos.live.world import World
-from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError
 from raftlog.client.client import Client
 
 CLIENTS: Final = 2
@@ -67,12 +67,6 @@ class BusinessIds:
         world, records = self._world, self._records
         await world.rest(late_s)
         number = records.begin(id_, world.now())
-        try:
-            receipt = await client.send(PAYMENTS, records.value(number), id=f"payment-{id_}")
-        except (OutcomeUnknown, Closed):
-            records.unknown(number, world.now())
-        except RaftlogError:
-            records.failed(number, world.now())
-        else:
-            self.known += receipt.duplicate
-            records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)
+        sending = client.send(PAYMENTS, records.value(number), id=f"payment-{id_}")
+        receipt = await noted(world, records, number, sending)
+        self.known += receipt is not None and receipt.duplicate

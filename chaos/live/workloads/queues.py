@@ -1,40 +1,29 @@
 """A queue-style group: handlers that fail, reject, hang past their lease, and members that close.
 
 Messages have keys, and are handled in their order for each key. Some of them no handler can do:
-they become dead letters.
+they become dead letters. Groups with other rules: ``queue_policies``.
 """
 
 import asyncio
 from typing import Final
 
+import msgspec
+
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.kept_records import check_kept
 from chaos.check.work_done import NAME, Handed, WorkDone
+from chaos.live.workloads.sending import send_keys
 from chaos.live.workloads.workload import DRAIN_S, JOBS, Logs
 from chaos.live.world import World
-from raftlog.base.errors import (
-    Closed,
-    OutcomeUnknown,
-    RaftlogError,
-    StaleLease,
-    TopicNotFound,
-)
+from raftlog.base.errors import RaftlogError, StaleLease, TopicNotFound
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import QueueConsumer
+from raftlog.client.queue_groups import OnPoison, QueueGroupInfo
 from raftlog.client.queue_message import QueueMessage, Reject
 
-GROUP: Final = "workers"
-LETTERS: Final = f"%DLQ%{GROUP}"
-MEMBERS: Final = 3
-KEYS: Final = 8
-PAUSE_S: Final = (0.1, 0.5)
-"""Between two messages of a key."""
 AT_ONCE: Final = 8
 LEASE_S: Final = 2.0
-ATTEMPTS: Final = 4
 RETRY_S: Final = (0.1, 0.5)
-POISON: Final = 40
-"""One of so many messages is one that no handler can do."""
 FAILS: Final = 0.1
 REJECTS: Final = 0.01
 SLOW: Final = 50
@@ -46,6 +35,34 @@ LIFE_S: Final = (4.0, 12.0)
 POLL_S: Final = 0.5
 
 
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for a group, and how much there is for it to do.
+
+    Attributes:
+        group: Its name.
+        topic: What it reads; nobody else sends there.
+        keys: So many keys are sent with.
+        pause_s: Between two messages of a key.
+        members: So many consumers at a time.
+        wait_s: How long one waits for messages.
+        attempts: How often a message is leased.
+        poison: One of so many messages is one that no handler can do.
+        fifo: Whether the messages of a key come one after the other.
+        on_poison: What becomes of what can't be done.
+    """
+
+    group: str
+    topic: str
+    keys: int = 8
+    pause_s: tuple[float, float] = (0.1, 0.5)
+    members: int = 3
+    wait_s: float = POLL_S
+    attempts: int = 4
+    poison: int = 40
+    fifo: bool = True
+    on_poison: OnPoison = "dead-letter"
+
+
 class _Failed(Exception):
     """What a handler raises."""
 
@@ -54,11 +71,12 @@ class QueueGroup:
     """Producers with keys, and members of a group that leases."""
 
     name = "queues"
+    rules = Rules(group="workers", topic=JOBS)
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._records = world.records[JOBS] = Records(JOBS)
-        self._work = WorkDone(self._records, ATTEMPTS)
+        self._records = world.records[self.rules.topic] = Records(self.rules.topic)
+        self._work = WorkDone(self._records, self.rules.attempts, fifo=self.rules.fifo)
         self._sent = asyncio.Event()
         self._drained = asyncio.Event()
         self.acks = 0
@@ -75,36 +93,35 @@ class QueueGroup:
 
     async def run(self) -> None:
         """Begin; members go on after the run has stopped, until nothing is left."""
-        async with self._world.client() as client:
-            members = [asyncio.create_task(self._member(client)) for _ in range(MEMBERS)]
-            try:
-                await asyncio.gather(*(self._send(client, lane) for lane in range(KEYS)))
-                self._sent.set()
-                await asyncio.gather(*members)
-            finally:
-                for task in members:
-                    task.cancel()
-                await asyncio.gather(*members, return_exceptions=True)
+        world, rules = self._world, self.rules
+        async with world.client() as client, asyncio.TaskGroup() as members:
+            for _ in range(rules.members):
+                members.create_task(self._member(client))
+            members.create_task(self._work_beside(client))
+            await send_keys(world, client, self._records, rules.keys, rules.pause_s)
+            self._sent.set()
 
     async def drain(self) -> None:
-        """Wait until the group has nothing to do, and read its dead letters."""
+        """Wait until the group has nothing to do, and look at what it has come to."""
+        group = self.rules.group
         try:
             async with asyncio.timeout(DRAIN_S), self._world.client() as client:
                 await self._sent.wait()
                 while True:
-                    info = await client.queue_groups.describe(GROUP)
+                    info = await client.queue_groups.describe(group)
                     if not info.in_flight and not info.unread:
                         break
                     await asyncio.sleep(POLL_S)
-                await self._read_letters(client)
+                await self._look_back(client, info)
         except (TimeoutError, RaftlogError) as error:
-            text = f"group {GROUP} did not come to the end in {DRAIN_S:g} s"
+            text = f"group {group} did not come to the end in {DRAIN_S:g} s"
             self._world.saw(NAME, text, repr(error))
         self._drained.set()
 
     def check(self, logs: Logs) -> list[Anomaly]:
         """Every record is kept, and every message is finished once."""
-        return check_kept(self._records, logs[JOBS]) + self._work.check(logs[JOBS])
+        log = logs[self.rules.topic]
+        return check_kept(self._records, log) + self._work.check(log)
 
     def heed(self, handed: Handed) -> None:
         """Say at once what can be known at once; the rest is for the end."""
@@ -112,9 +129,22 @@ class QueueGroup:
         if story:
             self._world.saw(NAME, "a message that was finished was with somebody else", story)
 
-    async def _read_letters(self, client: Client) -> None:
+    # -- what a group with other rules does otherwise
+
+    def is_poison(self, number: int) -> bool:
+        """Whether no handler can do a message."""
+        return number % self.rules.poison == 0
+
+    def took(self, message: QueueMessage, handed: Handed) -> None:
+        """Take in that a member has a message."""
+
+    async def _work_beside(self, client: Client) -> None:
+        """Do what is to be done beside the members, until nothing is left."""
+
+    async def _look_back(self, client: Client, info: QueueGroupInfo) -> None:
+        """Nothing is left to do: read the dead letters."""
         try:
-            async with client.reader(LETTERS, follow=False) as reader:
+            async with client.reader(info.dead_letter_topic, follow=False) as reader:
                 async for letter in reader:
                     facts = dict(letter.headers)
                     attempts = int(facts.get("dead-letter-attempts", b"0"))
@@ -123,30 +153,19 @@ class QueueGroup:
         except TopicNotFound:
             return  # there are none
 
-    async def _send(self, client: Client, lane: int) -> None:
-        world, records = self._world, self._records
-        while not world.stopping.is_set():
-            number = records.begin(lane, world.now())
-            try:
-                receipt = await client.send(JOBS, records.value(number), key=b"%d" % lane)
-            except (OutcomeUnknown, Closed):
-                records.unknown(number, world.now())
-            except RaftlogError:
-                records.failed(number, world.now())
-            else:
-                records.ok(number, world.now(), receipt.queue, receipt.offset, receipt.term)
-            await world.rest(world.random.uniform(*PAUSE_S))
+    # -- members
 
     async def _member(self, client: Client) -> None:
         """One consumer after another; some are closed while their handlers work."""
-        world = self._world
+        world, rules = self._world, self.rules
         while not self._drained.is_set():
             consumer = client.queue_consumer(
-                *(GROUP, JOBS),
+                *(rules.group, rules.topic),
                 lease=LEASE_S,
-                attempts=ATTEMPTS,
+                attempts=rules.attempts,
                 retry=RETRY_S,
-                fifo=True,
+                fifo=rules.fifo,
+                on_poison=rules.on_poison,
             )
             member = _Member(self, consumer)
             until = world.now() + world.random.uniform(*LIFE_S)
@@ -174,10 +193,11 @@ class _Member:
     async def turn(self) -> None:
         """Receive some messages, as many as there are idle handlers, and begin with them."""
         asked = self._world.now()
-        found = await self._consumer.receive(AT_ONCE, wait=POLL_S)
+        found = await self._consumer.receive(AT_ONCE, wait=self._group.rules.wait_s)
         for message in found:
             value = bytes(message.value or b"")
             handed = self._group._work.handed(value, message.attempts, asked, self._world.now())
+            self._group.took(message, handed)
             self._group.heed(handed)
             task = asyncio.create_task(self._handle(message, handed))
             self._handlers.add(task)
@@ -214,6 +234,7 @@ class _Member:
                 handed.open = True  # until there is an answer
         except _Failed:
             group.failures += 1
+            self._is_returned(message, handed)
         except StaleLease:
             handed.open = False
             group.stale += 1
@@ -224,10 +245,18 @@ class _Member:
                 group._work.finished(handed, world.now())
                 group.acks += 1
                 group.heed(handed)
+            elif handed.rejected:
+                self._is_returned(message, handed)
+
+    def _is_returned(self, message: QueueMessage, handed: Handed) -> None:
+        """The attempt has failed, and the cluster knows it, or has not answered."""
+        if message.is_settled and not self._is_closing:
+            handed.returned = self._world.now()
+            self._group.heed(handed)
 
     def _try(self, handed: Handed) -> None:
         random = self._world.random
-        if handed.number % POISON == 0 or random.random() < FAILS:
+        if self._group.is_poison(handed.number) or random.random() < FAILS:
             raise _Failed("no handler can do it")
         if random.random() < REJECTS:
             handed.rejected = True

@@ -12,6 +12,9 @@ NOTES: Final = "notes"
 REMINDERS: Final = "reminders"
 PAYMENTS: Final = "payments"
 JOBS: Final = "jobs"
+ERRANDS: Final = "errands"
+CHORES: Final = "chores"
+REPAIRS: Final = "repairs"
 TRANSFERS: Final = "transfers"
 ENTRIES: Final = "entries"
 SUMS: Final = "sums"
@@ -22,6 +25,9 @@ TOPICS: Final = {
     REMINDERS: 2,
     PAYMENTS: 2,
     JOBS: 2,
+    ERRANDS: 1,
+    CHORES: 1,
+    REPAIRS: 1,
     TRANSFERS: 2,
     ENTRIES: 2,
     SUMS: 2,
