@@ -21,6 +21,8 @@ from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
 from chaos.check.group_offsets import GroupOffsets
 from chaos.check.hand_overs import HandOvers
+from chaos.check.lease_model import Place
+from chaos.check.letters_resent import Origin
 from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.sends_kept import Sends
@@ -29,6 +31,7 @@ from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import parts_of
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
+from chaos.sim.letter_facts import LetterFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.atomic_commands import TransactionCommitted
@@ -126,6 +129,8 @@ class Facts:
         """Queues that are gone for ever."""
         self.marks: Final = marks
         self.leases = LeaseFacts(marks, self.offsets.starts, self.deleted)
+        self.letters = LetterFacts(self._topic_of, self.deleted)
+        self.leases.on_acked = self.letters.acked
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
@@ -282,8 +287,13 @@ class Facts:
     def _visible(self, queue: int, base_offset: int, batch: Pending) -> None:
         """Take in that a batch can be read from now on."""
         self.offsets.stored(queue, base_offset, batch.count)
-        for number, value in enumerate(Batch(batch.data).value_views()):
-            self.sends.stored(bytes(value), queue, base_offset + number)
+        opened = Batch(batch.data)
+        if opened.id in self.letters.ids:
+            [record] = opened.records()
+            self.letters.sent_again(queue, base_offset, record)
+        else:
+            for number, value in enumerate(opened.value_views()):
+                self.sends.stored(bytes(value), queue, base_offset + number)
         self.leases.stored(queue, base_offset, batch.data)
         stored = StoredBatch(
             *(base_offset, batch.count, self._log_time_ms, batch.index, batch.position),
@@ -295,11 +305,24 @@ class Facts:
         """Take in what is a copy of another record, in a topic that the first one makes."""
         if outcome.queue not in self.offsets.ends:
             self.offsets.opened(outcome.queue)
-        batch = self.leases.letter(bytes(entry.body[position : position + length]))
+        group, at, batch = self.leases.letter(bytes(entry.body[position : position + length]))
+        self._letter_of(group, at, (outcome.queue, outcome.offset), batch)
         self.offsets.stored(outcome.queue, outcome.offset, 1)
         place = position + DEAD_LETTER_HEAD_BYTES
         stored = StoredBatch(outcome.offset, 1, self._log_time_ms, entry.index, place, batch)
         self.reads.stored(outcome.queue, stored)
+
+    def _letter_of(self, group: str, was: Place, at: Place, batch: bytes) -> None:
+        """Take in what a letter tells."""
+        topic = self.topics[self._topic_of(was[0])]
+        attempts = self.leases.groups[group].messages[was].attempts
+        origin = Origin(group, topic.name, topic.queues.index(was[0]), was[1], attempts)
+        [record] = Batch(batch).records()
+        self.letters.stored(at, record, self.leases.records[was], origin)
+        self.leases.stored(*at, batch)
+
+    def _topic_of(self, queue: int) -> str:
+        return next(topic.name for topic in self.topics.values() if queue in topic.queues)
 
     def _hidden(self, entry: Entry, position: int, length: int, outcome: Delayed) -> None:
         queue = _QUEUE.unpack_from(entry.body, position)[0]

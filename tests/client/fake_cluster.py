@@ -24,6 +24,7 @@ from raftlog.broker.topics import MoveStart
 from raftlog.client.client import Client
 from raftlog.node.threads import LoopScheduler
 from raftlog.service.admission import Admission
+from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
 from raftlog.service.delays import DelayService
@@ -150,6 +151,8 @@ class FakeCluster:
         read = ReadService(
             self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
         )
+        self.burying = Burying(read, _Reader())
+        """Makes dead letters from when a test lets it begin."""
         time = self.time = PassingTime(self.replica, self.machine, scheduler)
         bodies = cast("StoredBodies", None)  # they are in memory, too
         checks = self.checks = CheckService(self.replica, self.machine, bodies, time, scheduler)
