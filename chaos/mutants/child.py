@@ -55,6 +55,7 @@ def _matters(mutant: Mutant | None) -> Callable[[int], bool]:
             (mutant.is_of_leases, broker.leases),
             (mutant.is_of_halves, broker.halves),
             (mutant.is_of_letters, broker.letters),
+            (mutant.is_of_quotas, broker.quotas),
         )
         return has_faults and all(work is not None for needed, work in works if needed)
 

@@ -25,6 +25,7 @@ _OF_HALVES = frozenset(
 )
 
 _OF_LETTERS: Final = frozenset({"raftlog.client.dead_letters", "raftlog.service.burying"})
+_OF_QUOTAS: Final = frozenset({"raftlog.broker.quotas", "raftlog.service.quotas"})
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -69,6 +70,11 @@ class Mutant(msgspec.Struct, frozen=True):
     def is_of_letters(self) -> bool:
         """Whether it does nothing in a run in which no dead letter is sent again."""
         return self.module in _OF_LETTERS
+
+    @property
+    def is_of_quotas(self) -> bool:
+        """Whether it does nothing in a run without quotas."""
+        return self.module in _OF_QUOTAS
 
     @property
     def is_of_broker(self) -> bool:

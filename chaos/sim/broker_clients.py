@@ -16,6 +16,7 @@ from chaos.sim.lease_clients import LeaseClients
 from chaos.sim.letter_clients import LetterClients
 from chaos.sim.process import Process
 from chaos.sim.producers import IdempotentProducer, PlainProducer
+from chaos.sim.quota_clients import QuotaClients
 from chaos.sim.swarm import BrokerConfig
 from raftlog.base.ids import NodeId
 
@@ -49,7 +50,7 @@ class BrokerClients:
         if GROUP in config.groups:
             members = range(config.members)
             self._members += [AtomicMember(world, f"{GROUP}-{n}", config.topics) for n in members]
-        self._others: list[LeaseClients | HalfClients | LetterClients] = []
+        self._others: list[LeaseClients | HalfClients | LetterClients | QuotaClients] = []
         """Those with a world of their own."""
         parts = (queue, config, facts, process_of, nodes)
         if config.leases is not None:
@@ -58,6 +59,8 @@ class BrokerClients:
             self._others.append(HalfClients(config.halves, *parts))
         if config.letters is not None:
             self._others.append(LetterClients(config.letters, *parts))
+        if config.quotas is not None:
+            self._others.append(QuotaClients(config.quotas, *parts))
 
     @property
     def acks_after_heal(self) -> int:

@@ -25,6 +25,7 @@ from chaos.check.lease_model import Place
 from chaos.check.letters_resent import Origin
 from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
+from chaos.check.quotas_kept import Quotas
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
@@ -61,6 +62,7 @@ from raftlog.broker.group_commands import (
     LeaveGroup,
 )
 from raftlog.broker.producers import FenceProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.quotas import Quota, QuotaRemoved, RemoveQuota, SetQuota
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.relocations import Relocated, read_relocation
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
@@ -94,6 +96,8 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.SEEK_GROUP, SeekGroup),
         (CommandType.TRIM, Trim),
         (CommandType.CANCEL_DELAYED, CancelDelayed),
+        (CommandType.SET_QUOTA, SetQuota),
+        (CommandType.REMOVE_QUOTA, RemoveQuota),
     )
 }
 _QUEUE: Final = struct.Struct("<I")
@@ -123,6 +127,7 @@ class Facts:
         self.delayed = DelayedDelivery()
         self.ids = BusinessIds()
         self.atomic = AtomicVisibility()
+        self.quotas = Quotas()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
         self.deleted: set[int] = set()
@@ -378,6 +383,14 @@ class Facts:
                 windows_ms = self._windows_ms.items()
                 self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
                 self.delayed.closed(queues)
+                gone = self.quotas.is_gone(("topic", command.name))
+                self.marks["quotas gone with their topics"] += gone
+            case SetQuota(), Quota():
+                self.marks["quotas set"] += 1
+                key = command.kind, command.name
+                self.quotas.is_set(key, (command.bytes_per_s, command.records_per_s))
+            case RemoveQuota(), QuotaRemoved():
+                self.marks["quotas removed"] += self.quotas.is_gone((command.kind, command.name))
             case ((MoveStart() | MoveConsumed()), StartMoved(start=start)):
                 self._moved(command, start)
             case FenceProducer(queue=queue, producer=producer, epoch=epoch), ProducerFenced():

@@ -87,6 +87,7 @@ def _simpler_brokers(broker: BrokerConfig) -> Iterator[tuple[str, BrokerConfig]]
         "leases": None,
         "halves": None,
         "letters": None,
+        "quotas": None,
     }
     for name, value in least.items():
         if getattr(broker, name) != value:
