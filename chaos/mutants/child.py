@@ -48,11 +48,16 @@ def _matters(mutant: Mutant | None) -> Callable[[int], bool]:
             return False
         config = draw_config(seed)
         has_faults = all(fault in config.periods_ns for fault in needs)
-        if mutant.is_of_leases and (config.broker is None or config.broker.leases is None):
-            return False
-        if mutant.is_of_halves and (config.broker is None or config.broker.halves is None):
-            return False
-        return has_faults and (config.broker is not None or not mutant.is_of_broker)
+        broker = config.broker
+        if broker is None:
+            return has_faults and not mutant.is_of_broker
+        works = (
+            (mutant.is_of_leases, broker.leases),
+            (mutant.is_of_halves, broker.halves),
+            (mutant.is_of_letters, broker.letters),
+            (mutant.is_of_quotas, broker.quotas),
+        )
+        return has_faults and all(work is not None for needed, work in works if needed)
 
     return matters
 

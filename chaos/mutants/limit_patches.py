@@ -76,6 +76,32 @@ LIMIT_MUTANTS: Final = (
         tests=("tests/service/test_admission.py",),
     ),
     Mutant(
+        "quotas told by who does not know whether it leads",
+        "raftlog.service.quotas",
+        (("        look(self._replica, answer, reply)\n", "        reply(answer())\n"),),
+        rulings=(23,),
+    ),
+    Mutant(
+        "quota of a topic is never removed",
+        "raftlog.broker.quotas",
+        (
+            (
+                "        if self.table.get((kind, name)) is not None:\n",
+                "        if kind == 'client' and self.table.get((kind, name)) is not None:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        "quotas of a snapshot are not taken in",
+        "raftlog.broker.quotas",
+        (
+            (
+                "        self.table.load(((row.kind, row.name), row) for row in rows)\n",
+                "        pass\n",
+            ),
+        ),
+    ),
+    Mutant(
         "room for an id made by another topic",
         _IDS,
         (

@@ -1,5 +1,7 @@
 """What a mutant is."""
 
+from typing import Final
+
 import msgspec
 
 Changes = tuple[tuple[str, str], ...]
@@ -10,7 +12,7 @@ _OF_LEASES = frozenset(
     for name in (
         *("broker.leasing", "broker.flights", "broker.queue_groups", "broker.dead_letters"),
         *("broker.held", "broker.holding", "broker.finishers", "broker.sweeping"),
-        *("service.receiving", "service.leased_bodies", "service.fifo_keys", "service.burying"),
+        *("service.receiving", "service.leased_bodies", "service.fifo_keys"),
     )
 )
 
@@ -21,6 +23,9 @@ _OF_HALVES = frozenset(
         *("service.transactions", "service.checks"),
     )
 )
+
+_OF_LETTERS: Final = frozenset({"raftlog.client.dead_letters", "raftlog.service.burying"})
+_OF_QUOTAS: Final = frozenset({"raftlog.broker.quotas", "raftlog.service.quotas"})
 
 
 class Mutant(msgspec.Struct, frozen=True):
@@ -60,6 +65,16 @@ class Mutant(msgspec.Struct, frozen=True):
     def is_of_halves(self) -> bool:
         """Whether it does nothing in a run without half messages."""
         return self.module in _OF_HALVES
+
+    @property
+    def is_of_letters(self) -> bool:
+        """Whether it does nothing in a run in which no dead letter is sent again."""
+        return self.module in _OF_LETTERS
+
+    @property
+    def is_of_quotas(self) -> bool:
+        """Whether it does nothing in a run without quotas."""
+        return self.module in _OF_QUOTAS
 
     @property
     def is_of_broker(self) -> bool:

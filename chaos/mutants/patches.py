@@ -14,6 +14,7 @@ from chaos.mutants.half_patches import HALF_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
 from chaos.mutants.install_patches import INSTALL_MUTANTS
 from chaos.mutants.lease_patches import LEASE_MUTANTS
+from chaos.mutants.letter_patches import LETTER_MUTANTS
 from chaos.mutants.limit_patches import LIMIT_MUTANTS
 from chaos.mutants.member_patches import MEMBER_MUTANTS
 from chaos.mutants.mutant import Mutant
@@ -303,6 +304,7 @@ MUTANTS: Final = (
     *HIDDEN_MUTANTS,
     *ATOMIC_MUTANTS,
     *HALF_MUTANTS,
+    *LETTER_MUTANTS,
     Mutant(
         "a later term is not persisted",
         _CORE,

@@ -125,7 +125,6 @@ QUEUE_MUTANTS: Final = (
         ),
     ),
     Mutant(
-<<<<<<< HEAD
         "lease of the leader before leaves its holder in line",
         _RECEIVING,
         (
@@ -135,7 +134,8 @@ QUEUE_MUTANTS: Final = (
             ),
         ),
         tests=("tests/service/test_receiving.py",),
-=======
+    ),
+    Mutant(
         "blocked message is tried again without a decision",
         _LEASING,
         (
@@ -165,6 +165,5 @@ QUEUE_MUTANTS: Final = (
         _LEASING,
         (("        group.skipped += 1\n", ""),),
         tests=("tests/broker/test_failed_messages.py",),
->>>>>>> h-livemore
     ),
 )

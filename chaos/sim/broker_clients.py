@@ -13,8 +13,10 @@ from chaos.sim.facts import Facts
 from chaos.sim.group_members import GroupMember
 from chaos.sim.half_clients import HalfClients
 from chaos.sim.lease_clients import LeaseClients
+from chaos.sim.letter_clients import LetterClients
 from chaos.sim.process import Process
 from chaos.sim.producers import IdempotentProducer, PlainProducer
+from chaos.sim.quota_clients import QuotaClients
 from chaos.sim.swarm import BrokerConfig
 from raftlog.base.ids import NodeId
 
@@ -48,13 +50,17 @@ class BrokerClients:
         if GROUP in config.groups:
             members = range(config.members)
             self._members += [AtomicMember(world, f"{GROUP}-{n}", config.topics) for n in members]
-        self._others: list[LeaseClients | HalfClients] = []
+        self._others: list[LeaseClients | HalfClients | LetterClients | QuotaClients] = []
         """Those with a world of their own."""
         parts = (queue, config, facts, process_of, nodes)
         if config.leases is not None:
             self._others.append(LeaseClients(config.leases, *parts))
         if config.halves is not None:
             self._others.append(HalfClients(config.halves, *parts))
+        if config.letters is not None:
+            self._others.append(LetterClients(config.letters, *parts))
+        if config.quotas is not None:
+            self._others.append(QuotaClients(config.quotas, *parts))
 
     @property
     def acks_after_heal(self) -> int:

@@ -21,14 +21,18 @@ from chaos.check.dense_offsets import DenseOffsets
 from chaos.check.fences_true import Fences
 from chaos.check.group_offsets import GroupOffsets
 from chaos.check.hand_overs import HandOvers
+from chaos.check.lease_model import Place
+from chaos.check.letters_resent import Origin
 from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
+from chaos.check.quotas_kept import Quotas
 from chaos.check.sends_kept import Sends
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import parts_of
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
+from chaos.sim.letter_facts import LetterFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.atomic_commands import TransactionCommitted
@@ -58,6 +62,7 @@ from raftlog.broker.group_commands import (
     LeaveGroup,
 )
 from raftlog.broker.producers import FenceProducer, ProducerBegun, ProducerFenced
+from raftlog.broker.quotas import Quota, QuotaRemoved, RemoveQuota, SetQuota
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.relocations import Relocated, read_relocation
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
@@ -91,6 +96,8 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.SEEK_GROUP, SeekGroup),
         (CommandType.TRIM, Trim),
         (CommandType.CANCEL_DELAYED, CancelDelayed),
+        (CommandType.SET_QUOTA, SetQuota),
+        (CommandType.REMOVE_QUOTA, RemoveQuota),
     )
 }
 _QUEUE: Final = struct.Struct("<I")
@@ -120,12 +127,15 @@ class Facts:
         self.delayed = DelayedDelivery()
         self.ids = BusinessIds()
         self.atomic = AtomicVisibility()
+        self.quotas = Quotas()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
         self.deleted: set[int] = set()
         """Queues that are gone for ever."""
         self.marks: Final = marks
         self.leases = LeaseFacts(marks, self.offsets.starts, self.deleted)
+        self.letters = LetterFacts(self._topic_of, self.deleted)
+        self.leases.on_acked = self.letters.acked
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
@@ -282,8 +292,13 @@ class Facts:
     def _visible(self, queue: int, base_offset: int, batch: Pending) -> None:
         """Take in that a batch can be read from now on."""
         self.offsets.stored(queue, base_offset, batch.count)
-        for number, value in enumerate(Batch(batch.data).value_views()):
-            self.sends.stored(bytes(value), queue, base_offset + number)
+        opened = Batch(batch.data)
+        if opened.id in self.letters.ids:
+            [record] = opened.records()
+            self.letters.sent_again(queue, base_offset, record)
+        else:
+            for number, value in enumerate(opened.value_views()):
+                self.sends.stored(bytes(value), queue, base_offset + number)
         self.leases.stored(queue, base_offset, batch.data)
         stored = StoredBatch(
             *(base_offset, batch.count, self._log_time_ms, batch.index, batch.position),
@@ -295,11 +310,24 @@ class Facts:
         """Take in what is a copy of another record, in a topic that the first one makes."""
         if outcome.queue not in self.offsets.ends:
             self.offsets.opened(outcome.queue)
-        batch = self.leases.letter(bytes(entry.body[position : position + length]))
+        group, at, batch = self.leases.letter(bytes(entry.body[position : position + length]))
+        self._letter_of(group, at, (outcome.queue, outcome.offset), batch)
         self.offsets.stored(outcome.queue, outcome.offset, 1)
         place = position + DEAD_LETTER_HEAD_BYTES
         stored = StoredBatch(outcome.offset, 1, self._log_time_ms, entry.index, place, batch)
         self.reads.stored(outcome.queue, stored)
+
+    def _letter_of(self, group: str, was: Place, at: Place, batch: bytes) -> None:
+        """Take in what a letter tells."""
+        topic = self.topics[self._topic_of(was[0])]
+        attempts = self.leases.groups[group].messages[was].attempts
+        origin = Origin(group, topic.name, topic.queues.index(was[0]), was[1], attempts)
+        [record] = Batch(batch).records()
+        self.letters.stored(at, record, self.leases.records[was], origin)
+        self.leases.stored(*at, batch)
+
+    def _topic_of(self, queue: int) -> str:
+        return next(topic.name for topic in self.topics.values() if queue in topic.queues)
 
     def _hidden(self, entry: Entry, position: int, length: int, outcome: Delayed) -> None:
         queue = _QUEUE.unpack_from(entry.body, position)[0]
@@ -355,6 +383,14 @@ class Facts:
                 windows_ms = self._windows_ms.items()
                 self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
                 self.delayed.closed(queues)
+                gone = self.quotas.is_gone(("topic", command.name))
+                self.marks["quotas gone with their topics"] += gone
+            case SetQuota(), Quota():
+                self.marks["quotas set"] += 1
+                key = command.kind, command.name
+                self.quotas.is_set(key, (command.bytes_per_s, command.records_per_s))
+            case RemoveQuota(), QuotaRemoved():
+                self.marks["quotas removed"] += self.quotas.is_gone((command.kind, command.name))
             case ((MoveStart() | MoveConsumed()), StartMoved(start=start)):
                 self._moved(command, start)
             case FenceProducer(queue=queue, producer=producer, epoch=epoch), ProducerFenced():

@@ -28,7 +28,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.client.sequencing import Stored
-from raftlog.wire.batch import ANONYMOUS, Batch, Producer, encode_columns
+from raftlog.wire.batch import ANONYMOUS, Batch, Producer, Record, encode_columns
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups, leases, topics
 
@@ -48,20 +48,21 @@ class Job(NamedTuple):
     handle: int
     queue: int
     offset: int
+    record: Record
 
 
-class _Jobs(Records):
+class Jobs(Records):
     """Records with keys."""
 
     def __init__(self, world: ClientWorld, owner: str, queue: int) -> None:
         super().__init__(world, owner, queue)
-        self._keys = [world.random.choice(KEYS) for _ in self.values]
+        self.keys = [world.random.choice(KEYS) for _ in self.values]
 
     def batch(self, producer: Producer) -> bytes:
         """Return their bytes."""
         return encode_columns(
             self.values,
-            self._keys,
+            self.keys,
             timestamp_ms=self._world.queue.now_ns // MS_NS,
             producer=producer,
             codec=self._world.config.codec,
@@ -128,13 +129,14 @@ class LeaseClients:
 class Keeper(Client):
     """Makes the topic and the groups, sends, decides what is blocked, and deletes a group."""
 
-    def __init__(self, world: ClientWorld, work: LeaseWork) -> None:
-        super().__init__(world, "keeper")
+    def __init__(self, world: ClientWorld, work: LeaseWork, name: str = "keeper") -> None:
+        super().__init__(world, name)
         self._work = work
 
     def start(self) -> None:
         """Begin."""
-        self._create()
+        for name in self._work.topics:
+            self.create(name)
         self.world.every(self._work.sends_per_s, self._send)
         self.world.every(self._work.deletes_per_s, self._delete)
         self.world.every(self._work.alters_per_s, self._alter)
@@ -142,32 +144,35 @@ class Keeper(Client):
             if group.poison == leases.POISON_POLICY_BLOCK:
                 self._decide_later(group)
 
-    def _create(self) -> None:
+    def create(self, name: str) -> None:
+        """Make a topic, or learn that it is there."""
+
         def done(
             answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
             if isinstance(error, TopicExists):
-                self.describe(TOPIC, lambda: None)
+                self.describe(name, lambda: None)
             elif error is not None:
-                self.world.soon(self._create)
+                self.world.soon(lambda: self.create(name))
             else:
                 assert isinstance(answer, topics.TopicDescription), f"answered by {answer!r}"
-                self.world.topics[TOPIC] = answer
+                self.world.topics[name] = answer
 
         settings = topics.TopicSettings(
             queues=self._work.queues,
             retention_ms=self._work.retention_ms,
             until_consumed=self._work.until_consumed,
         )
-        message = topics.CreateTopic(name=TOPIC, settings=settings)
+        message = topics.CreateTopic(name=name, settings=settings)
         self.ask(Method.TOPIC_CREATE, message, done)
 
     def _send(self) -> None:
         queue = self.world.some_queue()
         if queue is None:
-            self.describe(TOPIC, lambda: None)
+            for name in self._work.topics:
+                self.describe(name, lambda: None)
             return
-        records = _Jobs(self.world, self.name, queue)
+        records = self.jobs_for(queue)
 
         def done(
             answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
@@ -182,6 +187,10 @@ class Keeper(Client):
 
         message = client.AppendBatch(queue=queue)
         self.ask(Method.APPEND, message, done, payload=records.batch(ANONYMOUS))
+
+    def jobs_for(self, queue: int) -> Jobs:
+        """Return new ones."""
+        return Jobs(self.world, self.name, queue)
 
     def _delete(self) -> None:
         group = self.world.random.choice(self._work.groups)
@@ -287,7 +296,9 @@ class Worker(Client):
             fifo=group.fifo,
             poison=group.poison,  # type: ignore[arg-type]
         )
-        message = leases.OpenQueueGroup(group=group.name, topics=[TOPIC], settings=settings)
+        message = leases.OpenQueueGroup(
+            group=group.name, topics=self._work.topics, settings=settings
+        )
         self.ask(Method.QUEUE_OPEN, message, done)
 
     def _receive(self, life: int, handle: int = 0) -> None:
@@ -317,7 +328,7 @@ class Worker(Client):
                 self._again(life_now, self._receive)
                 return
             for job in jobs:
-                self._handle(job)
+                self.handle(job)
             self._again(life, self._receive)
 
         message = leases.ReceiveMessages(
@@ -341,25 +352,23 @@ class Worker(Client):
             position += leased.length
             found = tuple(Batch(data).records())
             for at, number in enumerate(leased.numbers):
-                job = Job(handle, leased.queue, leased.base_offset + number)
                 record = found[at if leased.picked else number]
+                job = Job(handle, leased.queue, leased.base_offset + number, record)
                 expected = records[job.queue, job.offset]
                 if (record.value, record.key) != (expected.value, expected.key):
-                    raise Violation(
-                        ONE_PLACE, f"{job} comes with {record.value!r}, not {expected.value!r}"
-                    )
+                    raise Violation(ONE_PLACE, f"{job} is another record than {expected.value!r}")
                 jobs.append(job)
         self.world.marks["messages received"] += len(jobs)
         return jobs
 
-    def _handle(self, job: Job) -> None:
+    def handle(self, job: Job) -> None:
         """Work for a while, and settle it."""
         world, random = self.world, self.world.random
         is_slow = not world.stopped and random.random() < self._work.slow
         delay_ms = random.randrange(800, 5_000) if is_slow else random.randrange(300)
         settle = self._draw_end(job)
         if is_slow and random.random() < 0.5:
-            world.queue.after(400 * MS_NS, lambda: self._say(*self._extension(job)))
+            world.queue.after(400 * MS_NS, lambda: self.say(*self._extension(job)))
         world.queue.after(delay_ms * MS_NS, settle)
         if not world.stopped and random.random() < self._work.twice:
             late_ms = delay_ms + random.randrange(4_000)
@@ -367,10 +376,10 @@ class Worker(Client):
 
     def _draw_end(self, job: Job) -> "Callable[[], None]":
         world, random = self.world, self.world.random
-        names = self._names(job)
+        names = self.names_of(job)
         ack = leases.AckMessages(group=self._group.name, messages=names)
         if world.stopped or random.random() >= self._work.fails:
-            return lambda: self._say(Method.QUEUE_ACK, ack, job)
+            return lambda: self.say(Method.QUEUE_ACK, ack, job)
         back = leases.ReturnMessages(
             group=self._group.name,
             messages=names,
@@ -383,18 +392,21 @@ class Worker(Client):
             delay_ms=random.choice((None, None, 0, 700)),
             reason="so",
         )
-        return lambda: self._say(Method.QUEUE_RETURN, back, job)
+        return lambda: self.say(Method.QUEUE_RETURN, back, job)
 
-    def _names(self, job: Job) -> list[leases.LeasedMessages]:
+    def names_of(self, job: Job) -> list[leases.LeasedMessages]:
+        """Return a message as requests name it."""
         return [leases.LeasedMessages(handle=job.handle, queue=job.queue, offsets=[job.offset])]
 
     def _extension(self, job: Job) -> tuple[Method, Message, Job]:
         message = leases.ExtendLeases(
-            group=self._group.name, messages=self._names(job), lease_ms=2_000
+            group=self._group.name, messages=self.names_of(job), lease_ms=2_000
         )
         return Method.QUEUE_EXTEND, message, job
 
-    def _say(self, method: Method, message: Message, job: Job) -> None:
+    def say(self, method: Method, message: Message, job: Job) -> None:
+        """Settle a message; say it again until somebody answers."""
+
         def done(
             _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
@@ -409,6 +421,6 @@ class Worker(Client):
                 and (error.retriable or isinstance(error, OutcomeUnknown))
                 and not self.world.members_stopped
             ):
-                self.world.soon(lambda: self._say(method, message, job))
+                self.world.soon(lambda: self.say(method, message, job))
 
         self.ask(method, message, done)

@@ -68,6 +68,8 @@ class LeaseFacts:
         self._term = self._now_ms = self._held_until_ms = 0
         self.shut: Final[set[int]] = set()
         """Queues that nobody may read at the moment."""
+        self.on_acked: Callable[[str, Place], None] = lambda _group, _place: None
+        """Told who acknowledges which message."""
         self.is_watching = False
         """Whether there are such groups in this run."""
         self.expiry_ms = 0
@@ -148,12 +150,12 @@ class LeaseFacts:
         """Take in that a group is gone."""
         self._marks["queue groups deleted"] += self.groups.pop(name, None) is not None
 
-    def letter(self, command: bytes) -> bytes:
-        """Take in that a dead letter is stored; return its batch."""
+    def letter(self, command: bytes) -> tuple[str, Place, bytes]:
+        """Take in that a dead letter is stored; return whose, of what, and its batch."""
         group_number = int.from_bytes(command[:8], "little")
         place = int.from_bytes(command[8:12], "little"), int.from_bytes(command[12:20], "little")
         batch = command[DEAD_LETTER_HEAD_BYTES:]
-        group = next(each for each in self.groups.values() if each.number == group_number)
+        name, group = next(each for each in self.groups.items() if each[1].number == group_number)
         check_not_ended(group, place, "made a dead letter")
         message = group.messages[place]
         if message.standing is not Standing.DEAD:
@@ -162,7 +164,7 @@ class LeaseFacts:
         check_letter(place, self.records[place].value, record.value)
         message.standing = Standing.LETTER
         self._marks["dead letters"] += 1
-        return batch
+        return name, place, batch
 
     def moved(self, queue: int, start: int, retention_ms: int) -> None:
         """Take in that a queue is to begin at ``start``.
@@ -323,6 +325,8 @@ class LeaseFacts:
                 if message.standing is Standing.LEASED and message.handle == handle:
                     self._marks[f"messages {what}"] += 1
                     settle(group, message)
+                    if message.standing is Standing.ACKED:
+                        self.on_acked(command.group, place)
 
     def _acked(self, _group: LeasedGroup, message: LeasedMessage) -> None:
         message.standing = Standing.ACKED

@@ -51,6 +51,7 @@ class LeaseWork(msgspec.Struct, frozen=True):
     """For so long a new leader lets no lease end."""
     alters_per_s: float
     """How often the topic gets one more queue, or can't be read for a while."""
+    topics: tuple[str, ...] = (TOPIC,)
 
 
 def draw_work(seed: int, quiet: int) -> LeaseWork | None:

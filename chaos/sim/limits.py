@@ -50,6 +50,8 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (relocating, "OLD_MS", 1_000),
             (relocating, "LONG_MS", 4_000),
         ]
+    if config is not None and config.letters is not None:
+        limits.append((leasing, "LEASE_GRACE_MS_MIN", config.letters.jobs.grace_ms))
     if config is not None and config.leases is not None:
         limits.append((leasing, "LEASE_GRACE_MS_MIN", config.leases.grace_ms))
     if config is not None and config.halves is not None:

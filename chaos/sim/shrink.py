@@ -86,6 +86,8 @@ def _simpler_brokers(broker: BrokerConfig) -> Iterator[tuple[str, BrokerConfig]]
         "queues_max": 1,
         "leases": None,
         "halves": None,
+        "letters": None,
+        "quotas": None,
     }
     for name, value in least.items():
         if getattr(broker, name) != value:

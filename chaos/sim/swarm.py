@@ -16,7 +16,9 @@ from chaos.sim.events import MS_NS, SECOND_NS, stream
 from chaos.sim.faults import DAMAGE, UNDER_OS_CACHE, Fault, draw_faults, draw_period_ms
 from chaos.sim.half_work import HalfWork, draw_halves
 from chaos.sim.lease_work import LeaseWork, draw_work
+from chaos.sim.letter_work import LetterWork, draw_letters
 from chaos.sim.network import NetworkConfig
+from chaos.sim.quota_work import QuotaWork, draw_quotas
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -110,6 +112,10 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     """What queue-style groups do; None: there are none."""
     halves: HalfWork | None = None
     """Who sends half messages; None: nobody."""
+    letters: LetterWork | None = None
+    """Whose dead letters are sent again; None: nobody's."""
+    quotas: QuotaWork | None = None
+    """How quotas come and go; None: there are none."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -162,7 +168,13 @@ def draw_config(seed: int) -> SeedConfig:
         return config
     quiet = 4 if is_big(seed) else 1
     leases, halves = draw_work(seed, quiet), draw_halves(seed, quiet)
-    broker = msgspec.structs.replace(config.broker, leases=leases, halves=halves)
+    broker = msgspec.structs.replace(
+        config.broker,
+        leases=leases,
+        halves=halves,
+        letters=draw_letters(seed, quiet),
+        quotas=draw_quotas(seed, quiet),
+    )
     broker = _with_atomic(seed, broker)
     return msgspec.structs.replace(config, broker=broker)
 

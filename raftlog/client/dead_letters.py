@@ -32,8 +32,8 @@ from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_groups import QueueGroups, opening_of
 from raftlog.client.queue_message import QueueMessage
 from raftlog.client.reader import Reader
-from raftlog.client.receipts import Message, Receipt
-from raftlog.wire.batch import Headers
+from raftlog.client.receipts import Message
+from raftlog.wire.batch import Headers, Record
 
 PREFIX: Final = "%DLQ%"
 RESENDER: Final = "resend."
@@ -249,7 +249,7 @@ class _Run:
             self._kept.append(letter)
             return
         try:
-            receipt = await self._send(letter)
+            was_there = await self._send(letter)
         except Refused as error:
             self._failed[letter.offset] = error
             self._kept.append(letter)
@@ -260,26 +260,61 @@ class _Run:
         with suppress(StaleLease):  # then whoever has it sends it by the same id
             await letter.ack()
         self._count += 1
-        self._duplicates += receipt.duplicate
+        self._duplicates += was_there
 
-    async def _send(self, letter: QueueMessage) -> Receipt:
-        found = letter_of(letter.message, self._group, is_resent=False)
-        topic = self._topic or found.topic
+    async def _send(self, letter: QueueMessage) -> bool:
+        """Send one again; return whether it was there already."""
+        topic, record = copy_of(letter.message, self._group, letter.held.queue)
+        topic = self._topic or topic
         if not topic:
             raise BadRequest(
                 f"letter {letter.offset} has no room to say which topic it came from; name one"
             )
-        record = found.message
-        return await self._producer.send(
+        try:
+            moment = moment_of(record.timestamp_ms)
+        except (ValueError, OverflowError, OSError):
+            # Any number is a record's time, and some are no moment that Python can name.
+            batch = await self._producer.send_batch(topic, [record], key=record.key)
+            return batch.duplicate
+        receipt = await self._producer.send(
             topic,
             record.value,
             key=record.key,
-            headers=(*_without(record.headers, {RESENT}), (RESENT, b"%d" % record.offset)),
+            headers=record.headers,
             tag=record.tag,
-            timestamp=moment_of(record.timestamp_ms),
-            # A queue has its number for ever, so no other letter has this id.
-            id=f"dead-letter:{letter.held.queue}:{letter.offset}",
+            timestamp=moment,
+            id=record.id,
         )
+        return receipt.duplicate
+
+
+def copy_of(letter: Message, group: str, queue: int) -> tuple[str, Record]:
+    """Return where a letter is to be sent again ("": it does not say), and the record to send.
+
+    Args:
+        letter: The record of the dead-letter topic.
+        group: Whose letter it is.
+        queue: The number of the queue that it lies in.
+    """
+    found = letter_of(letter, group, is_resent=False)
+    message = found.message
+    record = Record(
+        message.value,
+        message.key,
+        (*_without(message.headers, {RESENT}), (RESENT, b"%d" % message.offset)),
+        message.timestamp_ms,
+        message.tag,
+        id_of_copy(queue, message.offset),
+    )
+    return found.topic, record
+
+
+def id_of_copy(queue: int, offset: int) -> str:
+    """Return the id that a letter is sent again with, by the number of its queue.
+
+    A queue has its number for ever, so no other letter has this id.
+    """
+    return f"dead-letter:{queue}:{offset}"
 
 
 def letter_of(message: Message, group: str, *, is_resent: bool) -> DeadLetter:

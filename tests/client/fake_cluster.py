@@ -151,6 +151,8 @@ class FakeCluster:
         read = ReadService(
             self.replica, self.machine, cast("StoredBodies", None), nothing, scheduler
         )
+        self.burying = Burying(read, _Reader())
+        """Makes dead letters from when a test lets it begin."""
         time = self.time = PassingTime(self.replica, self.machine, scheduler)
         bodies = cast("StoredBodies", None)  # they are in memory, too
         checks = self.checks = CheckService(self.replica, self.machine, bodies, time, scheduler)
