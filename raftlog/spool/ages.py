@@ -21,6 +21,7 @@ from raftlog.spool.contents import Attempt
 
 BEGINNING_S: Final = 1_767_225_600
 """The beginning of 2026: a clock before it has not been set."""
+DAY_MS: Final = 24 * 3600 * 1000
 _BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", None)
 run_s: Final[Callable[[], float]] = (
     time.monotonic if _BOOT_CLOCK is None else partial(time.clock_gettime, _BOOT_CLOCK)
@@ -51,6 +52,12 @@ class Ages:
     def begin(self, attempt: Attempt) -> None:
         """Take note of a batch that is being written down."""
         self._begun[attempt.queue] = (attempt, self._run_s())
+
+    def idle_days(self, queue: int) -> int:
+        """Return how old the last batch of this process for a queue is; 0: there is none."""
+        mine, _ = self._begun.get(queue, (None, 0.0))
+        age = None if mine is None else self.of(mine)
+        return 0 if age is None else max(0, age) // DAY_MS
 
     def of(self, attempt: Attempt) -> int | None:
         """Return at least how old a batch is; None: the clock has gone back, nobody can say."""

@@ -46,7 +46,11 @@ class Spooled(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """A batch that is sent, perhaps: the numbers of its records, in order."""
+    """A batch that is sent, perhaps: the numbers of its records, in order.
+
+    Attributes:
+        idle_days: For how long its queue had been sent nothing by this run before, in whole days.
+    """
 
     queue: int
     epoch: int
@@ -55,6 +59,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, tag=2):
     place: int
     made_ms: int
     numbers: tuple[int, ...]
+    idle_days: int = 0
 
 
 class GaveBack(msgspec.Struct, frozen=True, array_like=True, tag=3):

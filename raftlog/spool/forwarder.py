@@ -260,7 +260,9 @@ class Forwarder:
     def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> OutcomeUnknown | None:
         """Return why a batch may be stored although its queue knows nothing of it, if so."""
         age = self._ages.of(attempt)
-        has_forgotten = fenced.next_sequence < attempt.sequence  # it knew what was before it
+        # It knew what was before it, unless it was idle so long that it had forgotten that first.
+        knew = attempt.idle_days < 1
+        has_forgotten = knew and fenced.next_sequence < attempt.sequence
         what = f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r}"
         if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
             self._undated.discard(attempt.topic)
@@ -289,7 +291,7 @@ class Forwarder:
                 numbers = tuple(held.at.number for held in batch)
                 attempt = Attempt(
                     *(queue, identity.epoch, self._sequences[queue], topic, place),
-                    *(self._now_ms(), numbers),
+                    *(self._now_ms(), numbers, self._ages.idle_days(queue)),
                 )
                 self._ages.begin(attempt)
                 found.append(attempt)

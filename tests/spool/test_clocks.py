@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from chaos.sim.disk import SimDisk
-from raftlog import errors
+from raftlog import Spool, errors
+from raftlog.base.clock import SystemClock
 from raftlog.spool import forwarder
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, request_late
@@ -18,13 +19,18 @@ pytestmark = pytest.mark.asyncio
 
 async def leave_behind(disk: SimDisk, cluster: FakeCluster, fault: Any, **options: Any) -> None:
     """End a spool while a batch is under way."""
+    async with spool_on(disk, cluster.seeds, **options) as spool:
+        await send_at_last(spool, cluster, fault)
+
+
+async def send_at_last(spool: Spool, cluster: FakeCluster, fault: Any) -> None:
+    """Wait until a batch is under way, and no longer."""
     cluster.fault(Method.APPEND, fault)
     before = cluster.count(Method.APPEND)
-    async with spool_on(disk, cluster.seeds, **options) as spool:
-        await spool.send("orders", b"a", key=b"k")
-        async with asyncio.timeout(5):
-            while cluster.count(Method.APPEND) == before:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+    await spool.send("orders", b"a", key=b"k")
+    async with asyncio.timeout(5):
+        while cluster.count(Method.APPEND) == before:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
 
 
 async def test_a_clock_that_went_back_makes_nobody_guess() -> None:
@@ -83,12 +89,7 @@ async def test_what_was_before_a_batch_tells_whether_its_queue_has_forgotten(
         async with spool_on(disk, cluster.seeds, **options) as spool:
             await spool.send("orders", b"before", key=b"k")
             await spool.flush(timeout=5)
-            cluster.fault(Method.APPEND, answer_lost if forgets else request_late)
-            count = cluster.count(Method.APPEND)
-            await spool.send("orders", b"a", key=b"k")
-            async with asyncio.timeout(5):
-                while cluster.count(Method.APPEND) == count:  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
+            await send_at_last(spool, cluster, answer_lost if forgets else request_late)
         if forgets:
             rows = cluster.machine.producers
             for key in list(rows.table.rows):
@@ -102,6 +103,39 @@ async def test_what_was_before_a_batch_tells_whether_its_queue_has_forgotten(
             else:
                 await spool.flush(timeout=5)
         cluster.heal()
+        assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_a_queue_that_was_idle_before_a_batch_has_not_forgotten_the_batch(
+    monkeypatch: pytest.MonkeyPatch, *, ends: bool
+) -> None:
+    """It is sent something less than once a week: the first record then is no old one."""
+    disk = SimDisk()
+    passed_ms = 0
+
+    class Later(SystemClock):
+        def wall_ms(self) -> int:
+            return super().wall_ms() + passed_ms
+
+    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
+    options = {"now_ms": Later().wall_ms}
+    async with fake_cluster(1, orders=1, other=1) as cluster:
+        async with spool_on(disk, cluster.seeds, **options) as spool:
+            await spool.send("orders", b"before", key=b"k")
+            await spool.flush(timeout=5)
+            for _ in range(8):
+                passed_ms += 24 * 3600 * 1000
+                await spool.send("other", b"daily")
+                await spool.flush(timeout=5)
+            if ends:
+                await send_at_last(spool, cluster, request_late)
+            else:
+                await spool.send("orders", b"a", key=b"k")
+                await spool.flush(timeout=5)
+        cluster.heal()
+        async with spool_on(disk, cluster.seeds, **options) as spool:
+            await spool.flush(timeout=5)
         assert cluster.values("orders") == [[b"before", b"a"]]
 
 

@@ -60,7 +60,7 @@ class Life:
             self.cluster.late.clear()
         self.true_ms += ms
         self.patch.setattr(spool_cluster, "LOG_TIME_MS", self.true_ms)
-        while self.cluster._producers.do_next(self.true_ms):
+        while self.cluster._producers.do_next(self.true_ms, self.true_ms):
             pass
 
     async def live_once(self) -> None:
