@@ -304,19 +304,23 @@ class TransactionalProducer:
                 dispatch, number = await self._begin()
                 continue
             except WrongQueue:  # it was made anew
+                half.leave()
                 found = await self._catalog.refresh(topic, timeout_s)
                 if found == queues:
                     raise
                 queues = found
                 continue
             except (TimeoutError, Retriable, OutcomeUnknown, asyncio.CancelledError) as error:
-                dispatch.give_up(number)
+                half.give_up()
                 if isinstance(error, TimeoutError | OutcomeUnknown):
                     text = (
                         "no answer in time: the half message is rolled back as soon as the "
                         "cluster answers, or left to the checker"
                     )
                     raise Unavailable(text) from error
+                raise
+            except BaseException:  # its number may be another one's soon: this is not in hand
+                half.leave()
                 raise
             return half
 
