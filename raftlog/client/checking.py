@@ -3,6 +3,7 @@
 ::
 
     the cluster: "(7, 58), order 7 to `orders`: what became of it?"
+    in our hand  no answer                   asked again in 15 s, and no check counts
     checker      Verdict.COMMIT / ROLLBACK   decided, as its owner would have
                  Verdict.UNKNOWN             asked again in 30 s, 15 times in all
                  raises, is cancelled        counts as unknown; the producer's status says why
@@ -85,13 +86,13 @@ class Checking:
         asker: Asker,
         group: str,
         checker: Checker,
-        known: Callable[[int, int], Verdict | None],
+        in_hand: Callable[[int, int], bool],
     ) -> None:
         self._asker: Final = asker
         self._group: Final = group
         self._checker: Final = checker
-        self._known: Final = known
-        """What is said of a transactor's number without asking the checker."""
+        self._in_hand: Final = in_hand
+        """Whether nothing is said of a transactor's number: its local work goes on here."""
         self.checks = 0
         self.failures = 0
         self.trouble: BaseException | None = None
@@ -123,19 +124,24 @@ class Checking:
         for check in due.checks:
             work.append(self._answer(check, view[start : start + check.length]))
             start += check.length
-        answers = await asyncio.gather(*work)
+        answers = [each for each in await asyncio.gather(*work) if each is not None]
+        if not answers:
+            return
         await self._asker.ask(
             Method.CHECKS_ANSWER,
             transactions.AnswerChecks(group=self._group, answers=answers),
             transactions.TransactionsDecided,
         )
 
-    async def _answer(self, check: transactions.Check, data: Buffer) -> transactions.CheckAnswer:
-        verdict = self._known(check.transactor, check.number)
+    async def _answer(
+        self, check: transactions.Check, data: Buffer
+    ) -> transactions.CheckAnswer | None:
+        """Return what is answered; None: nothing, so that it is asked again and not counted."""
+        if self._in_hand(check.transactor, check.number):
+            return None
+        self.checks += 1
         try:
-            if verdict is None:
-                self.checks += 1
-                verdict = await self._ask(check, data)
+            verdict = await self._ask(check, data)
         except (Exception, asyncio.CancelledError) as error:  # whatever it is, it does not know
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise

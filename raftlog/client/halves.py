@@ -200,7 +200,7 @@ class TransactionalProducer:
         self._loop: Final = asyncio.get_running_loop()
         self._turn = 0
         self._checking = (
-            None if checker is None else Checking(asker, group, checker, open_halves.verdict)
+            None if checker is None else Checking(asker, group, checker, open_halves.has)
         )
         self._check_task: asyncio.Task[None] | None = None
         timeout_s = asker.timeout_s if timeout is None else seconds(timeout)

@@ -1,22 +1,23 @@
-"""Half messages whose local work may still go on in this client: no checker is asked about them.
+"""Half messages that are in this client's hand: it says nothing when it is asked about them.
 
 ::
 
     half (7, 58) is staged; its local work takes a minute
     after 6 s the cluster asks a member of the group: "(7, 58), what became of it?"
-    the member is this client      "unknown": nobody can say yet, least of all its own records
-    the half was given up          "rolled back": nobody has to be asked
+    the member is this client      no answer: nobody can say yet, least of all its own records
+    the half was given up          no answer: it is being rolled back, unless that is fenced
+    after 15 s                     the cluster asks again, this member or another one; no check
+                                   was counted, so that work of an hour is not parked
 
 A half is open from before it is sent until the first of: commit, roll-back, or being left is
 asked for; nobody has it in hand any more; its producer is closed; the same client begins under
 its name again. From then on the checker is asked: what it looks up has happened by then, or
-never will.
+never will. What was given up is not answered for with a roll-back either: its number may never
+have come, and be that of another process by now, which is paid for just then.
 """
 
 from typing import Final, Protocol
 from weakref import WeakValueDictionary
-
-from raftlog.client.checking import Verdict
 
 
 class Opened(Protocol):
@@ -40,7 +41,7 @@ class OpenHalves:
     """What one client has open, of all its transactional producers. Bound to its loop.
 
     Of each transactor only its last epoch counts: numbers that the one before gave up and that
-    never came are used again, and what it says of them says nothing about the next one's.
+    never came are used again, and what became of them says nothing about the next one's.
     """
 
     def __init__(self) -> None:
@@ -75,12 +76,10 @@ class OpenHalves:
         if known is not None:
             known.given_up.discard(number)
 
-    def verdict(self, transactor: int, number: int) -> Verdict | None:
-        """Return what is said of a transaction without asking the checker; None: it is asked."""
+    def has(self, transactor: int, number: int) -> bool:
+        """Whether it is open, or being rolled back: nothing is said of it."""
         known = self._in_hand.get(transactor)
         if known is None:
-            return None
-        if number in known.given_up:
-            return Verdict.ROLLBACK
+            return False
         half = known.halves.get(number)
-        return Verdict.UNKNOWN if half is not None and half.is_open else None
+        return number in known.given_up or (half is not None and half.is_open)
