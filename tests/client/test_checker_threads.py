@@ -163,10 +163,12 @@ def test_closing_waits_for_no_thread() -> None:
 PROCESS: Final = """
 import asyncio, threading
 from raftlog.client.checker_threads import InThreads
-from tests.client.test_checker_threads import asked
+from raftlog.client.checking import UndecidedMessage
+
+message = UndecidedMessage("orders", 0, None, b"v", (), 0, None, "7.1", "b-1", 1)
 
 async def main():
-    asking = asyncio.ensure_future(InThreads(lambda _: threading.Event().wait())(asked(1)))
+    asking = asyncio.ensure_future(InThreads(lambda _: threading.Event().wait())(message))
     await asyncio.sleep(0.1)
 
 asyncio.run(main())
@@ -175,4 +177,4 @@ asyncio.run(main())
 
 def test_the_end_of_a_process_waits_for_no_checker() -> None:
     """Its threads are daemons."""
-    subprocess.run([sys.executable, "-c", PROCESS], timeout=60, check=True)
+    subprocess.run([sys.executable, "-c", PROCESS], timeout=120, check=True)
