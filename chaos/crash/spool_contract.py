@@ -42,11 +42,13 @@ class Sent(NamedTuple):
 
 
 @asynccontextmanager
-async def spool_on(disk: SimDisk, cluster: Cluster, now_ms: int) -> "AsyncIterator[Spool]":
+async def spool_on(
+    disk: SimDisk, cluster: Cluster, now_ms: int, bytes_max: int = BYTES_MAX
+) -> "AsyncIterator[Spool]":
     """Open the spool that is on a disk."""
     async with Spool(
         *(_NOBODY, DIRECTORY),
-        bytes_max=BYTES_MAX,
+        bytes_max=bytes_max,
         files=disk.files(),
         now_ms=lambda: now_ms,
         cluster=cluster,
@@ -104,7 +106,8 @@ class SpoolPromise:
         cluster.topics = LATER
         cluster.is_away = True
         after = Sent("orders", b"k", b"after")
-        async with spool_on(disk, cluster, AFTER_MS) as spool:
+        # It may be full: then it is made larger.
+        async with spool_on(disk, cluster, AFTER_MS, 2 * BYTES_MAX) as spool:
             await spool.send(after.topic, after.value, key=after.key)
             dark = disk.fork()
             dark.crash(Random(0), CrashKind.LOSE)

@@ -20,7 +20,7 @@ from raftlog.spool.spool import Spool
 from raftlog.storage.room import RESERVE
 
 WEIGHTS: Final = {"send": 6, "settle": 4, "away": 1, "take out": 2, "reopen": 2, "no room": 1}
-FIRST: Final = ("send", "settle", "take out")
+FIRST: Final = ("send", "settle", "take out", "no room", "reopen")
 """What no workload is without."""
 TOPICS: Final = ("orders", "orders", "other", "nowhere")
 KEYS: Final = (b"a", b"b", b"c")

@@ -34,7 +34,8 @@ WORKLOADS: Final[Mapping[str, Work]] = {
     "formation": formation,
     "repair": lambda seed, steps: RepairWorkload(seed).run(steps),
     "index, snapshot": machine_work,
-    "spool": lambda seed, steps: SpoolWorkload(seed).run(steps),
+    # Its steps cost little.
+    "spool": lambda seed, steps: SpoolWorkload(seed).run(2 * steps),
 }
 EXHAUSTIVE: Final = frozenset({KILL, "lost"})
 """After these ways, recovery is cut short before each of its operations; after others, once."""

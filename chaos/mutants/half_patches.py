@@ -100,11 +100,11 @@ HALF_MUTANTS: Final = (
         "raftlog.client.open_halves",
         (
             (
-                "        return Verdict.UNKNOWN if half is not None and half.is_open else None\n",
-                "        return None\n",
+                "        return number in known.given_up or (half is not None and half.is_open)\n",
+                "        return number in known.given_up\n",
             ),
         ),
-        tests=_OF_CLIENT,
+        tests=("tests/client/test_in_hand.py",),
     ),
     Mutant(
         "half message that was given up is asked about once",

@@ -25,6 +25,7 @@ from raftlog.base.errors import (
     DuplicateForgotten,
     NotStored,
     OutcomeUnknown,
+    RaftlogError,
     StaleLease,
     TransactionTooLarge,
 )
@@ -41,6 +42,8 @@ class _Left(NamedTuple):
 
     keep_no_more: Callable[[], None]
     error: BaseException | None
+    went_on: bool
+    """Whether it ended well after the commit had failed: so it was not what was cancelled."""
 
 
 class Acknowledged:
@@ -89,7 +92,8 @@ class Acknowledged:
         if self.under_way is not None and self.under_way.done():
             keep_no_more()  # nobody will ever know: its lease ends by itself
         else:
-            self._left[message] = _Left(keep_no_more, error)
+            went_on = self.under_way is not None and error is None
+            self._left[message] = _Left(keep_no_more, error, went_on)
         return True
 
     def requests(self) -> list[leases.AckMessages]:
@@ -143,13 +147,15 @@ class Acknowledged:
             if isinstance(fate, OutcomeUnknown) and attempt.batches:
                 self._let_go()  # nobody will ever know: their leases end by themselves
                 return
-        cause = fate if isinstance(fate, NotStored) else failure
+        found = fate if isinstance(fate, NotStored) else failure
+        # What was found out explains that nobody knew. Who was cancelled has tried nothing.
+        cause = found if isinstance(failure, RaftlogError) else failure
         for messages in self._messages.values():
             for message in messages:
                 message.transaction = None
         for message, left in self._left.items():
             if not message.is_settled:
-                own = left.error
+                own = found if left.went_on else left.error
                 message._give_back_after(cause if own is None or own is failure else own)
         self._let_go()
 

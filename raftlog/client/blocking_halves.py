@@ -1,6 +1,5 @@
 """Half messages for threads (``raftlog.sync``)."""
 
-import asyncio
 from collections.abc import Callable
 from functools import wraps
 from types import TracebackType
@@ -8,7 +7,8 @@ from typing import Any, Self
 
 from raftlog.client import halves as aio_halves
 from raftlog.client.blocking import Face, blocking, closing, on_loop
-from raftlog.client.checking import Checker, UndecidedMessage, Verdict
+from raftlog.client.checker_threads import InThreads
+from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Receipt
 
@@ -92,12 +92,8 @@ class TransactionalProducer(Face[aio_halves.TransactionalProducer]):
 
 def checking_in_threads(
     checker: Callable[[UndecidedMessage], Verdict] | None,
-) -> Checker | None:
+) -> InThreads | None:
     """Return a checker that blocks no loop."""
     if checker is None:
         return None
-
-    async def check(message: UndecidedMessage) -> Verdict:
-        return await asyncio.to_thread(checker, message)
-
-    return check
+    return InThreads(checker)

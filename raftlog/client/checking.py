@@ -3,6 +3,8 @@
 ::
 
     the cluster: "(7, 58), order 7 to `orders`: what became of it?"
+    in our hand  no answer                   asked again in 15 s, and no check counts
+    no thread    no answer                   likewise: the checker is asked later
     checker      Verdict.COMMIT / ROLLBACK   decided, as its owner would have
                  Verdict.UNKNOWN             asked again in 30 s, 15 times in all
                  raises, is cancelled        counts as unknown; the producer's status says why
@@ -77,6 +79,40 @@ One that is awaited is cancelled after 10 s; one that is not must not block.
 """
 
 
+Asked = Callable[[UndecidedMessage], Awaitable[Verdict]]
+"""Asks a checker, for 10 s at most; raises ``NotAsked`` if it could not."""
+
+
+class NotAsked(Exception):
+    """A checker could not be asked now. Nothing is answered, so that no check is counted."""
+
+
+def nothing_said() -> TimeoutError:
+    """Return that a checker took its time without an answer."""
+    return TimeoutError(f"the checker has said nothing for {CHECK_LIMIT_S:g} s")
+
+
+class OnLoop:
+    """A checker that is called on the loop, and cancelled if it takes too long."""
+
+    def __init__(self, checker: Checker) -> None:
+        self._checker: Final = checker
+
+    async def __call__(self, message: UndecidedMessage) -> Verdict:
+        """Ask, for so long that the answers to the others are not late."""
+        verdict = self._checker(message)
+        if not inspect.isawaitable(verdict):
+            return verdict
+        limit = asyncio.timeout(CHECK_LIMIT_S)
+        try:
+            async with limit:
+                return await verdict
+        except TimeoutError:
+            if not limit.expired():
+                raise  # its own
+            raise nothing_said() from None
+
+
 class Checking:
     """Polls for the checks of one group until it is cancelled."""
 
@@ -84,14 +120,14 @@ class Checking:
         self,
         asker: Asker,
         group: str,
-        checker: Checker,
-        known: Callable[[int, int], Verdict | None],
+        checker: Asked,
+        in_hand: Callable[[int, int], bool],
     ) -> None:
         self._asker: Final = asker
         self._group: Final = group
         self._checker: Final = checker
-        self._known: Final = known
-        """What is said of a transactor's number without asking the checker."""
+        self._in_hand: Final = in_hand
+        """Whether nothing is said of a transactor's number: its local work goes on here."""
         self.checks = 0
         self.failures = 0
         self.trouble: BaseException | None = None
@@ -123,19 +159,28 @@ class Checking:
         for check in due.checks:
             work.append(self._answer(check, view[start : start + check.length]))
             start += check.length
-        answers = await asyncio.gather(*work)
+        answers = [each for each in await asyncio.gather(*work) if each is not None]
+        if not answers:
+            return
         await self._asker.ask(
             Method.CHECKS_ANSWER,
             transactions.AnswerChecks(group=self._group, answers=answers),
             transactions.TransactionsDecided,
         )
 
-    async def _answer(self, check: transactions.Check, data: Buffer) -> transactions.CheckAnswer:
-        verdict = self._known(check.transactor, check.number)
+    async def _answer(
+        self, check: transactions.Check, data: Buffer
+    ) -> transactions.CheckAnswer | None:
+        """Return what is answered; None: nothing, so that it is asked again and not counted."""
+        if self._in_hand(check.transactor, check.number):
+            return None
+        self.checks += 1
         try:
-            if verdict is None:
-                self.checks += 1
-                verdict = await self._ask(check, data)
+            verdict = await self._ask(check, data)
+        except NotAsked as error:
+            self.checks -= 1
+            self.trouble = error
+            return None
         except (Exception, asyncio.CancelledError) as error:  # whatever it is, it does not know
             if isinstance(error, asyncio.CancelledError) and is_cancelled():
                 raise
@@ -163,24 +208,10 @@ class Checking:
             owner=check.name,
             check=check.check,
         )
-        verdict = self._checker(message)
-        if inspect.isawaitable(verdict):
-            verdict = await self._within_limit(verdict)
+        verdict = await self._checker(message)
         if not isinstance(verdict, Verdict):
             raise TypeError(f"a checker returns a Verdict, not {verdict!r}")
         return verdict
-
-    async def _within_limit(self, answer: Awaitable[Verdict]) -> Verdict:
-        """Wait so long that the answers to the others are not late."""
-        limit = asyncio.timeout(CHECK_LIMIT_S)
-        try:
-            async with limit:
-                return await answer
-        except TimeoutError:
-            if not limit.expired():
-                raise  # its own
-            text = f"the checker has said nothing for {CHECK_LIMIT_S:g} s"
-            raise TimeoutError(text) from None
 
 
 WIRE: Final[Mapping[Verdict, "transactions.Fate.ValueType"]] = {

@@ -93,7 +93,7 @@ class HalfDispatch:
         )
         self.transactor, self._epoch = begun.transactor, begun.epoch
         self._next_number = begun.next_number
-        self._open.begin(self.transactor)
+        self._open.begin(self.transactor, self._epoch)
 
     def number(self) -> int:
         """Return the number of another transaction."""
@@ -103,7 +103,7 @@ class HalfDispatch:
 
     def open(self, number: int, half: Opened) -> None:
         """No checker is asked about it before it is decided, left or let go of."""
-        self._open.open(self.transactor, number, half)
+        self._open.open(self.transactor, self._epoch, number, half)
 
     def stage(self, half: ToStage) -> "asyncio.Future[None]":
         """Send a half message; the future ends when it is stored, or with why it is not."""
@@ -163,11 +163,11 @@ class HalfDispatch:
             return
         task = self._loop.create_task(self._roll_back(number))
         self._given_up[number] = task
-        self._open.give_up(self.transactor, number)
+        self._open.give_up(self.transactor, self._epoch, number)
 
         def ended(_: object) -> None:
             self._given_up.pop(number, None)
-            self._open.rolled_back(self.transactor, number)
+            self._open.rolled_back(self.transactor, self._epoch, number)
 
         task.add_done_callback(ended)
 

@@ -35,7 +35,8 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
-from raftlog.client.checking import Checker, Checking, Verdict
+from raftlog.client.checker_threads import InThreads
+from raftlog.client.checking import Checker, Checking, OnLoop, Verdict
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.half_dispatch import HalfDispatch, ToStage
 from raftlog.client.open_halves import OpenHalves
@@ -199,9 +200,10 @@ class TransactionalProducer:
         self._catalog: Final = catalog
         self._loop: Final = asyncio.get_running_loop()
         self._turn = 0
-        self._checking = (
-            None if checker is None else Checking(asker, group, checker, open_halves.verdict)
-        )
+        self._checking: Checking | None = None
+        if checker is not None:
+            asked = checker if isinstance(checker, InThreads) else OnLoop(checker)
+            self._checking = Checking(asker, group, asked, open_halves.has)
         self._check_task: asyncio.Task[None] | None = None
         timeout_s = asker.timeout_s if timeout is None else seconds(timeout)
         self._identity: Final = partial(HalfDispatch, asker, name, group, timeout_s, open_halves)
@@ -304,19 +306,23 @@ class TransactionalProducer:
                 dispatch, number = await self._begin()
                 continue
             except WrongQueue:  # it was made anew
+                half.leave()
                 found = await self._catalog.refresh(topic, timeout_s)
                 if found == queues:
                     raise
                 queues = found
                 continue
             except (TimeoutError, Retriable, OutcomeUnknown, asyncio.CancelledError) as error:
-                dispatch.give_up(number)
+                half.give_up()
                 if isinstance(error, TimeoutError | OutcomeUnknown):
                     text = (
                         "no answer in time: the half message is rolled back as soon as the "
                         "cluster answers, or left to the checker"
                     )
                     raise Unavailable(text) from error
+                raise
+            except BaseException:  # its number may be another one's soon: this is not in hand
+                half.leave()
                 raise
             return half
 

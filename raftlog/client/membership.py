@@ -59,8 +59,6 @@ class Membership:
         self._subscription = subscription
         self._asked = (subscription.topics, subscription.wanted)
         """With what it joins: a change of the group's subscription is taken over."""
-        self._version = 0
-        """Which one of the group's that was; 0: it is this member's own wish."""
         self._assignor = subscription.assignor
         self._on_assignment = on_assignment
         self._on_trouble = on_trouble
@@ -104,7 +102,6 @@ class Membership:
         if subscription.version:
             self._asked = (tuple(subscription.topics), wanted_of(subscription))
             self._assignor = subscription.assignor
-            self._version = subscription.version
 
     async def leave(self, timeout_s: float) -> None:
         """Leave, so that the others need not wait for the session to end.
@@ -133,9 +130,20 @@ class Membership:
                 subscription = await self._described()
                 if subscription is None:
                     continue
-                if not (subscription.by_hand and subscription.version > self._version):
+                if self._is_asked(subscription):  # it has changed since the refusal
+                    await asyncio.sleep(RETRY_PAUSE_S)
+                elif subscription.by_hand:
+                    self._take_over(subscription)
+                else:
                     raise
-                self._take_over(subscription)
+
+    def _is_asked(self, subscription: groups.Subscription) -> bool:
+        """Whether it is what this member joins with. Its version says nothing about that.
+
+        A group that was deleted and begun anew counts its versions from 1 on again.
+        """
+        read = (tuple(subscription.topics), wanted_of(subscription))
+        return read == self._asked and self._assignor in ("", subscription.assignor)
 
     async def _described(self) -> groups.Subscription | None:
         """Return what the group reads now; None if there is no such group any more."""

@@ -259,6 +259,43 @@ async def test_a_handler_that_is_ended_in_its_commit_gives_nothing_back_blindly(
         assert visible(cluster) == ([b"v"] if arrives else [])
 
 
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_handler_that_is_ended_in_its_commit_has_tried_nothing(
+    inside: bool,  # noqa: FBT001
+) -> None:
+    """Its copy never arrives: no attempt is used up, and the last one makes no dead letter."""
+    async with one_message(attempts=1) as (cluster, client, consumer, message):
+        cluster.fault(COMMIT, unanswered)
+
+        async def handle() -> None:
+            if inside:
+                await transact_round(client, message)
+                return
+            async with message.process():
+                await transact(client, b"v", acks=[message])
+
+        task = asyncio.ensure_future(handle())
+        await until(lambda: bool(cluster.late))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        (again,) = await consumer.receive(wait=5)
+        assert (again.attempts, visible(cluster)) == (1, [])
+
+
+async def test_a_handler_that_gives_a_commit_its_own_time_has_tried() -> None:
+    """It goes on when that is over: it was not ended, so its attempt counts."""
+    async with one_message() as (cluster, client, consumer, message):
+        cluster.fault(COMMIT, unanswered)
+        async with message.process():
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(SHORT_S):
+                    await transact(client, b"v", acks=[message])
+        (again,) = await consumer.receive(wait=5)
+        assert (again.attempts, visible(cluster)) == (2, [])
+        assert reason(cluster).startswith("NotStored")
+
+
 async def test_what_nobody_will_ever_know_is_left_to_the_end_of_its_lease(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

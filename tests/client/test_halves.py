@@ -248,61 +248,6 @@ async def test_a_checker_that_raises_does_not_know(broken: Any) -> None:
             await half.rollback()
 
 
-@pytest.mark.parametrize("ends", ["commits", "leaves", "lets go", "closes"])
-@pytest.mark.asyncio
-async def test_who_still_works_is_not_checked(ends: str) -> None:
-    """By its own client, whichever producer is asked; it is, once its work has an end."""
-    asked: list[bytes | None] = []
-
-    async def check(message: UndecidedMessage) -> Verdict:
-        asked.append(message.value)
-        return Verdict.ROLLBACK
-
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        working = client.transactional_producer("b-1", group="b")
-        async with client.transactional_producer("b-2", group="b", checker=check) as other:
-            half = await working.half("orders", b"v")
-            later(cluster)
-            open_ones = cluster.machine.state.transactions.table.rows
-            await until(lambda: [row for row in open_ones.values() if row.checks == 1])
-            assert (asked, other.status.checks, half.is_open) == ([], 0, True)
-            if ends == "commits":
-                await half.commit()
-            elif ends == "leaves":
-                half.leave()
-            elif ends == "closes":
-                await working.aclose()
-            if ends != "lets go":
-                assert not half.is_open
-            del half
-            if ends == "commits":
-                assert visible(cluster, "orders") == [b"v"]
-            else:
-                later(cluster, CHECK_AGAIN_MS)
-                await until(lambda: not open_ones)
-                assert asked == [b"v"]
-
-
-@pytest.mark.asyncio
-async def test_what_is_being_rolled_back_is_not_checked() -> None:
-    """It is known what is to become of it."""
-
-    async def check(_: UndecidedMessage) -> Verdict:
-        return Verdict.COMMIT
-
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
-            half = await producer.half("orders", b"v")
-            cluster.fault(Method.TRANSACTIONS_DECIDE, *[refused(Unavailable("not yet"))] * 1000)
-            half.give_up()
-            later(cluster)
-            await until(lambda: not cluster.machine.state.transactions.table.rows)
-            assert (producer.status.checks, visible(cluster, "orders")) == (0, [])
-            cluster.heal()
-
-
 async def fail_in(producer: TransactionalProducer, error: BaseException, *, commits: bool) -> Half:
     """Leave a block by an error; return its half message."""
     transaction = producer.transaction("orders", b"v")

@@ -6,7 +6,7 @@ import pytest
 
 from raftlog.base.errors import GroupNotFound, SubscriptionConflict
 from raftlog.broker.codec import CommandValue
-from raftlog.broker.group_commands import JoinGroup, LeaveGroup, SetSubscription
+from raftlog.broker.group_commands import DeleteGroup, JoinGroup, LeaveGroup, SetSubscription
 from raftlog.client.client import Client
 from raftlog.client.groups import GroupSubscription
 from raftlog.wire.filters import record_filter
@@ -56,6 +56,43 @@ async def test_who_comes_back_takes_over_what_was_changed_by_hand() -> None:
         assert await reads(client) == read
         with pytest.raises(SubscriptionConflict, match="said by hand"):
             await client.consumer("billing", "orders").__aenter__()
+
+
+async def test_who_comes_back_to_a_group_that_was_begun_anew_takes_over_what_it_reads() -> None:
+    """It counts its versions from the beginning again: they say nothing about what it reads."""
+    async with fake_cluster(orders=1, other=1) as cluster, Client(cluster.seeds) as client:
+        async with client.consumer("billing", "orders") as consumer:
+            for topic in ("other", "orders"):
+                await cluster.propose(SetSubscription("billing", (topic,)))
+            await until(lambda: consumer.status.generation == 3)
+            await asyncio.gather(
+                cluster.propose(LeaveGroup("billing", consumer.status.member, expired=True)),
+                cluster.propose(DeleteGroup("billing")),
+                cluster.propose(JoinGroup("billing", "m2", ("orders",), 60_000, "")),
+                cluster.propose(SetSubscription("billing", ("other",))),
+                cluster.propose(LeaveGroup("billing", "m2")),
+            )
+            await client.send("other", b"o")
+            async with asyncio.timeout(5):
+                assert (await anext(consumer)).value == b"o"
+        assert await reads(client) == GroupSubscription(("other",), "", (), 2, by_hand=True)
+
+
+async def test_what_is_what_it_wants_after_all_is_joined() -> None:
+    """It was changed between the refusal and the look: that is no conflict."""
+    async with (
+        fake_cluster(orders=1, other=1) as cluster,
+        Client(cluster.seeds) as client,
+        client.consumer("billing", "orders") as consumer,
+    ):
+        await until(lambda: consumer.status.generation == 1)
+        cluster.fault(Method.GROUP_JOIN, refused(SubscriptionConflict("it reads other")))
+        await cluster.propose(SetSubscription("billing", ("orders",)))
+        await cluster.expire("billing", consumer.status.member)
+        await until(lambda: cluster.count(Method.GROUP_JOIN) == 3)
+        await client.send("orders", b"o")
+        async with asyncio.timeout(5):
+            assert (await anext(consumer)).value == b"o"
 
 
 async def test_who_comes_back_does_not_join_those_who_have_taken_its_place() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from raftlog import UndecidedMessage, Verdict, sync
 from raftlog.base.errors import Fenced, TransactionDecided
-from raftlog.base.limits import CHECK_AGAIN_MS
+from raftlog.service import checks
 from tests.client.fake_cluster import FakeCluster
 from tests.client.test_halves import later
 from tests.client.test_sync import cluster
@@ -104,8 +104,11 @@ def test_what_is_left_is_decided_by_hand() -> None:
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_who_is_interrupted_leaves_it_to_the_checker(error: type[BaseException]) -> None:
+def test_who_is_interrupted_leaves_it_to_the_checker(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a loop: its work may be done. An error says that it was not."""
+    monkeypatch.setattr(checks, "ASK_AGAIN_NS", 10_000_000)
     asked: list[bytes | None] = []
 
     def check(message: UndecidedMessage) -> Verdict:
@@ -119,11 +122,9 @@ def test_who_is_interrupted_leaves_it_to_the_checker(error: type[BaseException])
     ):
         with suppress(error), producer.transaction("orders", b"v"):
             later(fake)
-            wait_for(lambda: client.transactions.list()[0].checks == 1)
+            wait_for(lambda: fake.checks.asked)
             assert producer.status.checks == 0, "its work goes on"
             raise error
-        if error is KeyboardInterrupt:
-            later(fake, CHECK_AGAIN_MS)
         wait_for(lambda: not client.transactions.list())
         assert len(asked) == (error is KeyboardInterrupt)
         assert len(seen(fake)) == len(asked)

@@ -14,7 +14,7 @@ from chaos.crash.suite import WORKLOADS, Examination, examine
 from chaos.sim.disk import SimDisk
 
 STEPS = 12
-SHARE = 0.3
+SHARE = 0.2
 SEEDS = (1, 8)
 
 
