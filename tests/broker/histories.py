@@ -300,7 +300,7 @@ class History:
         if not claims:
             return CommitOffsets(self._group(), self._member(), 1, ((FIRST, 0),), 0, (NOTHING,))
         claim = self.random.choice(claims)
-        offset = max(0, (claim.committed or 0) + self.random.choice((0, 1, 2, -1)))
+        offset = max(0, (claim.committed or 0) + self.random.choice((0, 1, 2, -1, -1)))
         member = claim.member or self._member()
         life = self.random.choice((0, claim.life, claim.life))
         committed = NOTHING if claim.committed is None else claim.committed

@@ -22,7 +22,7 @@ async def test_a_full_disk_refuses_records_and_topics_but_no_reader(tmp_path: Pa
             await client.send("orders", b"before")
         assert (tmp_path / "data" / "n1" / "reserve").exists()
     with LocalCluster(tmp_path, cluster.addresses, (FULL,)) as cluster:
-        async with Client(*cluster.seeds, timeout=3) as client:
+        async with Client(*cluster.seeds, timeout=10) as client:
             with pytest.raises(DiskFull):
                 await client.send("orders", b"refused")
             with pytest.raises(DiskFull):

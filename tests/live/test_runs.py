@@ -91,7 +91,7 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.1)
         run.kill()
-        run.communicate()
+        run.wait()
         deadline = time.monotonic() + 20
         while processes_of(tmp_path) and time.monotonic() < deadline:
             time.sleep(0.1)
