@@ -59,6 +59,8 @@ FORGET_S: Final = 60.0
 """Between two looks for what was sent long ago."""
 DECIDED_MS_MAX: Final = PRODUCER_FORGOTTEN_MS * 5 // 7
 """A batch that was written down so long ago may be forgotten by its queue: nobody can say."""
+STEP_BACK_MS_MAX: Final = 60_000
+"""By so much clocks are set back in passing; behind that they have lost the time."""
 
 
 class RelayStatus(msgspec.Struct, frozen=True):
@@ -243,12 +245,9 @@ class Relay:
             await self._write(self._ledger.settle, [(batch, None)])
             self._sent += batch.records
             return
-        if now_ms() - batch.made_ms > DECIDED_MS_MAX:
-            raise OutcomeUnknown(
-                f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left "
-                "behind so long ago that the queue may have forgotten whether it has them: look, "
-                "then call Outbox.settle_by_hand"
-            )
+        # A queue that still knows of batches before this one has not forgotten it.
+        if fenced.next_sequence != batch.sequence or not batch.sequence:
+            _check_age(batch)
         refusal = self._refused.pop(batch.queue, None)
         if refusal is None:
             await self._write(self._ledger.give_back, batch)
@@ -400,3 +399,20 @@ class Relay:
 
 class _Anew(Exception):
     """Take over again: what is written down and not settled is resolved then."""
+
+
+def _check_age(batch: WrittenBatch) -> None:
+    """Raise OutcomeUnknown if the queue may have had a batch, and have forgotten it."""
+    age_ms = now_ms() - batch.made_ms
+    what = f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left behind"
+    if age_ms > DECIDED_MS_MAX:
+        raise OutcomeUnknown(
+            f"{what} so long ago that the queue may have forgotten whether it has them: look, "
+            "then call Outbox.settle_by_hand"
+        )
+    if age_ms < -STEP_BACK_MS_MAX:
+        raise OutcomeUnknown(
+            f"{what}, and this machine's clock stands before that: nobody knows how long ago it "
+            "was, and whether the queue has forgotten them. Set the clock; or look, then call "
+            "Outbox.settle_by_hand"
+        )

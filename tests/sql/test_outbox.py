@@ -235,7 +235,13 @@ async def test_a_refused_message_stops_the_relay_or_is_parked(
 
 
 @pytest.mark.asyncio
-async def test_a_batch_left_behind_for_too_long_is_decided_by_hand(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("made_ms", "match"),
+    [("1", "so long ago.*settle_by_hand"), ("made_ms + 86400000", "clock stands before")],
+)
+async def test_a_batch_left_behind_for_too_long_is_decided_by_hand(
+    made_ms: str, match: str, tmp_path: Path
+) -> None:
     """Its queue may have forgotten the producer: no answer is better than a wrong one."""
     path = tmp_path / "shop.db"
     outbox = put(path, b"a")
@@ -246,10 +252,10 @@ async def test_a_batch_left_behind_for_too_long_is_decided_by_hand(tmp_path: Pat
             with pytest.raises(Cut):
                 await relay.run(once=True)
         with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE raftlog_batch SET made_ms = 1")
+            connection.execute(f"UPDATE raftlog_batch SET made_ms = {made_ms}")
         connection.close()
         async with relay_of(cluster.seeds, Sqlite(str(path))) as relay:
-            with pytest.raises(errors.OutcomeUnknown, match="settle_by_hand"):
+            with pytest.raises(errors.OutcomeUnknown, match=match):
                 await relay.run(once=True)
             assert outbox.settle_by_hand("orders", 0, stored=False) == 1
             await relay.run(once=True)
