@@ -20,15 +20,15 @@ from raftlog.client.queue_groups import InFlight, QueueGroupInfo, Verdict
 from raftlog.client.queue_message import QueueMessage
 
 KEYS: Final = 3
-PAUSE_S: Final = (0.5, 2.0)
+PAUSE_S: Final = (1.0, 3.0)
 MEMBERS: Final = 2
-WAIT_S: Final = 1.0
+WAIT_S: Final = 2.0
 POISON: Final = 6
 LOOK_S: Final = 1.0
 """Between two looks at what is blocked."""
 DECIDES: Final = 0.4
 """How often somebody decides when he sees that a message is blocked: others come behind it."""
-ENOUGH: Final = 60
+ENOUGH: Final = 40
 """Who has acknowledged so many must have come to what its group is about."""
 VERDICTS: Final[tuple[Verdict, ...]] = (RETRY, SKIP, LETTER)
 
