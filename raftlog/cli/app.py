@@ -5,68 +5,46 @@ loop, opens no file and imports neither the network nor the storage.
 """
 
 import sys
+from importlib import import_module
 from importlib.metadata import version as version_of
 from typing import Final
 
 import typer
 
 from raftlog.base.errors import RaftlogError
-from raftlog.cli import (
-    bench,
-    cluster,
-    config,
-    dead_letters,
-    delayed,
-    dev,
-    group,
-    health,
-    leader,
-    log,
-    member,
-    node,
-    pub,
-    queue_group,
-    quota,
-    receive,
-    search,
-    sub,
-    topic,
-    trace,
-    transactions,
-)
 from raftlog.cli.exits import Exit, exit_of, sentence
 from raftlog.cli.output import Output, Shown, print_json, say
 
-app: Final = typer.Typer(
-    help="Durable topics on a Raft-replicated log. To try it out: raftlog dev.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
+PARTS: Final = (
+    *("dev", "topic", "pub", "sub", "search", "queue-group", "receive", "dead-letters", "trace"),
+    *("delayed", "transactions", "group", "quota", "leader", "node", "cluster", "health"),
+    *("member", "log", "config", "bench"),
 )
-app.command()(dev.dev)
-app.add_typer(topic.app, name="topic")
-app.command()(pub.pub)
-app.command()(sub.sub)
-app.command()(search.search)
-app.add_typer(queue_group.app, name="queue-group")
-app.command()(receive.receive)
-app.add_typer(dead_letters.app, name="dead-letters")
-app.command()(trace.trace)
-app.add_typer(delayed.app, name="delayed")
-app.add_typer(transactions.app, name="transactions")
-app.add_typer(group.app, name="group")
-app.add_typer(quota.app, name="quota")
-app.add_typer(leader.app, name="leader")
-app.add_typer(node.app, name="node")
-app.add_typer(cluster.app, name="cluster")
-app.command()(health.health)
-app.add_typer(member.app, name="member")
-app.add_typer(log.app, name="log")
-app.add_typer(config.app, name="config")
-app.add_typer(bench.app, name="bench")
+"""Commands and groups of commands, in the order of the help; each is a module of this package."""
 
 
-@app.command()
+def command_line(*parts: str) -> typer.Typer:
+    """Return the commands of ``parts``, and ``version``.
+
+    Typer prepares every option of every command before it runs one, which takes longer than
+    most of them, and half as long as a node takes to start. So who knows the part asks for it.
+    """
+    app = typer.Typer(
+        help="Durable topics on a Raft-replicated log. To try it out: raftlog dev.",
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+    )
+    for part in parts:
+        module = import_module(f"raftlog.cli.{part.replace('-', '_')}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=part)
+        else:
+            app.command()(getattr(module, part))
+    app.command()(version)
+    return app
+
+
 def version(output: Shown = Output.TABLE) -> None:
     """Show the versions of raftlog and of its wire protocol."""
     from raftlog.wire.frame import PROTOCOL_VERSION  # noqa: PLC0415  (``--help`` stays fast)
@@ -79,11 +57,13 @@ def version(output: Shown = Output.TABLE) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command that ``arguments`` name; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     if not __debug__:
         say("raftlog: assertions are part of its safety; start Python without -O")
         return Exit.FAILED
+    named = arguments[:1] if arguments[:1] and arguments[0] in PARTS else PARTS
     try:
-        app(args=arguments, prog_name="raftlog")
+        command_line(*named)(args=arguments, prog_name="raftlog")
     except RaftlogError as error:
         say(f"raftlog: {sentence(error)}")
         return exit_of(error)

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from raftlog.base.errors import RaftlogError
-from raftlog.cli.app import app
+from raftlog.cli.app import PARTS, command_line
 from raftlog.cli.exits import Exit
 from raftlog.server import config, formation
 from raftlog.storage import log_store
@@ -88,7 +88,7 @@ def test_every_command_and_option_is_in_the_reference_and_no_other() -> None:
             for option in parameter.opts
             if option.startswith("--") and option != "--help"
         }
-        for name, command in commands(typer.main.get_command(app), "raftlog")
+        for name, command in commands(typer.main.get_command(command_line(*PARTS)), "raftlog")
     }
 
     assert documented == existing
@@ -97,7 +97,7 @@ def test_every_command_and_option_is_in_the_reference_and_no_other() -> None:
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_commands_in_the_text_exist(path: Path) -> None:
     """Also those in how-to pages, options included."""
-    existing = dict(commands(typer.main.get_command(app), "raftlog"))
+    existing = dict(commands(typer.main.get_command(command_line(*PARTS)), "raftlog"))
     for quoted in re.findall(r"`(raftlog [^`]+)`", path.read_text("utf-8")):
         found = [name for name in existing if f"{quoted} ".startswith(f"{name} ")]
         assert found, f"{path.name}: {quoted}"
