@@ -87,7 +87,7 @@ async def test_a_process_ends_with_its_input(tmp_path: Path) -> None:
     plan = HalfPlan("o", "g", "t", "1", (NOWHERE,), 20.0)
     text = msgspec.json.encode(plan)
     async with ClientProcess(halves.PROCESS, tmp_path, "owner", text) as process:
-        assert len(processes_of(tmp_path)) == 1
+        await until(lambda: len(processes_of(tmp_path)) == 1)
     assert process.ended_well, process.last_words()
     assert not process.is_killed
     assert processes_of(tmp_path) == []
