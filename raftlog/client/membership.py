@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from google.protobuf.message import Message
+
 from raftlog.base.errors import (
     Fenced,
     GroupNotFound,
@@ -18,7 +20,7 @@ from raftlog.base.errors import (
     SubscriptionConflict,
     UnknownMember,
 )
-from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.asking import RETRY_PAUSE_S, Asker, M
 from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups, producers
@@ -148,20 +150,11 @@ class Membership:
     async def _described(self) -> groups.Subscription | None:
         """Return what the group reads now; None if there is no such group any more."""
         request = groups.DescribeGroup(group=self._subscription.group)
-        while True:
-            try:
-                answer, _ = await self._asker.ask(
-                    Method.GROUP_DESCRIBE, request, groups.GroupDescription
-                )
-            except GroupNotFound:
-                return None
-            except (Refused, PeerRefused):
-                raise
-            except RaftlogError as error:
-                self._on_trouble(error)
-                await asyncio.sleep(RETRY_PAUSE_S)
-            else:
-                return answer.subscription
+        try:
+            answer = await self._answered(Method.GROUP_DESCRIBE, request, groups.GroupDescription)
+        except GroupNotFound:
+            return None
+        return answer.subscription
 
     async def _join(self) -> groups.GroupAssignment:
         topics, wanted = self._asked
@@ -175,37 +168,34 @@ class Membership:
             assignor=self._assignor,
             life=self.life,
         )
-        while True:
-            try:
-                answer, _ = await self._asker.ask(
-                    Method.GROUP_JOIN, request, groups.GroupAssignment
-                )
-            except Fenced:
-                self._is_replaced = True
-                raise
-            except (Refused, PeerRefused):
-                raise
-            except RaftlogError as error:
-                self._on_trouble(error)
-                await asyncio.sleep(RETRY_PAUSE_S)
-            else:
-                return answer
+        try:
+            return await self._answered(Method.GROUP_JOIN, request, groups.GroupAssignment)
+        except Fenced:
+            self._is_replaced = True
+            raise
 
     async def _draw_life(self) -> int:
         """Draw a number that is higher than those of all processes that have begun before."""
+        answer = await self._answered(
+            *(Method.PRODUCER_INIT, producers.InitProducer(), producers.ProducerBegun),
+            repeats=True,
+        )
+        return answer.producer
+
+    async def _answered(
+        self, method: Method, request: Message, answer: type[M], *, repeats: bool = False
+    ) -> M:
+        """Ask until there is an answer; raises what another try would meet, too."""
         while True:
             try:
-                answer, _ = await self._asker.ask(
-                    *(Method.PRODUCER_INIT, producers.InitProducer(), producers.ProducerBegun),
-                    repeats=True,
-                )
+                found, _ = await self._asker.ask(method, request, answer, repeats=repeats)
             except (Refused, PeerRefused):
                 raise
             except RaftlogError as error:
                 self._on_trouble(error)
                 await asyncio.sleep(RETRY_PAUSE_S)
             else:
-                return answer.producer
+                return found
 
     def nudge(self) -> None:
         """Something says that there is another generation: ask at once."""
