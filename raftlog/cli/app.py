@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not __debug__:
         say("raftlog: assertions are part of its safety; start Python without -O")
         return Exit.FAILED
-    named = arguments[:1] if arguments[:1] and arguments[0] in PARTS else PARTS
+    named = arguments[:1] if arguments and arguments[0] in PARTS else PARTS
     try:
         command_line(*named)(args=arguments, prog_name="raftlog")
     except RaftlogError as error:

@@ -4,6 +4,7 @@ All of them at low rates: what they are about is what becomes of a message, not 
 """
 
 import asyncio
+from functools import partial
 from typing import Final
 
 from chaos.check.blocked_work import LETTER, RETRY, SKIP, BlockedWork, Decision
@@ -30,6 +31,10 @@ DECIDES: Final = 0.4
 """How often somebody decides when he sees that a message is blocked: others come behind it."""
 ENOUGH: Final = 40
 """Who has acknowledged so many must have come to what its group is about."""
+seldom: Final = partial(
+    Rules, keys=KEYS, pause_s=PAUSE_S, members=MEMBERS, wait_s=WAIT_S, poison=POISON
+)
+"""Rules of a group that has little to do."""
 VERDICTS: Final[tuple[Verdict, ...]] = (RETRY, SKIP, LETTER)
 
 
@@ -37,14 +42,9 @@ class UnorderedGroup(QueueGroup):
     """A group that promises no order: each message is finished once."""
 
     name = "unordered"
-    rules = Rules(
+    rules = seldom(
         group="runners",
         topic=ERRANDS,
-        keys=KEYS,
-        pause_s=PAUSE_S,
-        members=MEMBERS,
-        wait_s=WAIT_S,
-        poison=POISON,
         fifo=False,
     )
 
@@ -53,15 +53,10 @@ class SkippingGroup(QueueGroup):
     """A group that skips what can't be done."""
 
     name = "skips"
-    rules = Rules(
+    rules = seldom(
         group="servants",
         topic=CHORES,
-        keys=KEYS,
-        pause_s=PAUSE_S,
-        members=MEMBERS,
-        wait_s=WAIT_S,
         attempts=2,
-        poison=POISON,
         on_poison="skip",
     )
 
@@ -87,15 +82,10 @@ class BlockingGroup(QueueGroup):
     """A group that blocks what can't be done, and somebody who decides about it."""
 
     name = "blocks"
-    rules = Rules(
+    rules = seldom(
         group="fitters",
         topic=REPAIRS,
-        keys=KEYS,
-        pause_s=PAUSE_S,
-        members=MEMBERS,
-        wait_s=WAIT_S,
         attempts=2,
-        poison=POISON,
         on_poison="block",
     )
 
