@@ -74,16 +74,28 @@ class SortedKeys(Generic[K]):
 
     def after(self, key: K | None) -> Iterator[K]:
         """Walk through the keys after ``key`` (None: all). Nothing may change meanwhile."""
-        at, place = 0, 0
-        if key is not None:
-            at = bisect_right(self._lasts, key)
-            if at < len(self._blocks):
-                place = bisect_right(self._blocks[at], key)
+        at, place = self._behind(key)
         blocks = self._blocks
         for number in range(at, len(blocks)):
             block = blocks[number]
             yield from islice(block, place, None) if place else block
             place = 0
+
+    def next(self, key: K | None, count: int) -> list[K]:
+        """Return the first ``count`` keys after ``key`` (None: of all), in order."""
+        at, place = self._behind(key)
+        found: list[K] = []
+        while len(found) < count and at < len(self._blocks):
+            found += self._blocks[at][place : place + count - len(found)]
+            at, place = at + 1, 0
+        return found
+
+    def _behind(self, key: K | None) -> tuple[int, int]:
+        """Return the block, and the place in it, where the keys after ``key`` begin."""
+        if key is None:
+            return 0, 0
+        at = bisect_right(self._lasts, key)
+        return at, bisect_right(self._blocks[at], key) if at < len(self._blocks) else 0
 
     def before(self, key: K, count: int) -> list[K]:
         """Return the last ``count`` keys before ``key``, in order."""

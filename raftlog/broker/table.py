@@ -14,7 +14,6 @@ before, which costs one look while nothing is frozen.
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
-from heapq import merge
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -27,7 +26,9 @@ V = TypeVar("V")
 CHUNK_BYTES_MAX: Final = 64 * KIB
 """Rows in one chunk: no row is larger."""
 CHUNK_BYTES: Final = 32 * KIB
-"""A chunk ends with the row that passes this: about a millisecond of work."""
+"""A chunk ends with the row that passes this: about a millisecond of work at most."""
+KEYS_AT_ONCE: Final = 1_024
+"""Rows that are encoded at a time."""
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
@@ -109,7 +110,7 @@ class Table(Generic[K, V]):
     def freeze(self) -> "Frozen[K, V]":
         """Hold the rows as they are now, until the walk over them has ended. One at a time."""
         assert self.frozen is None, "frozen already"
-        self.frozen = Frozen(self.rows, self._encode, self._order.after, self._thaw)
+        self.frozen = Frozen(self.rows, self._encode, self._order, self._thaw)
         return self.frozen
 
     def _thaw(self) -> None:
@@ -127,26 +128,28 @@ class Frozen(Generic[K, V]):
     """A table's rows as they were when it was frozen."""
 
     __slots__ = (
-        *("_encode", "_ended", "_gone", "_gone_order", "_old", "_passed", "_rows", "_thaw"),
-        "_walk",
+        *("_encode", "_ended", "_gone", "_gone_order", "_old", "_order", "_passed", "_row_bytes"),
+        *("_rows", "_thaw"),
     )
 
     def __init__(
         self,
         rows: dict[K, V],
         encode: Callable[[V], bytes],
-        walk: Callable[[K | None], Iterator[K]],
+        order: SortedKeys[K],
         thaw: Callable[[], None],
     ) -> None:
         self._rows: dict[K, V] = rows
         self._encode = encode
-        self._walk: Callable[[K | None], Iterator[K]] = walk
+        self._order: SortedKeys[K] = order
         self._thaw = thaw
         self._old: dict[K, bytes | None] = {}
         self._gone: set[K] = set()
         self._gone_order: SortedKeys[K] = SortedKeys()
         """The same, in order: a chunk must not cost what all that have left cost."""
         self._passed: K | None = None
+        self._row_bytes = 64
+        """A guess, by the rows of this chunk and the ones before."""
         self._ended = False
 
     def keep(self, key: K) -> None:
@@ -163,12 +166,15 @@ class Frozen(Generic[K, V]):
             self._gone_order.add(key)
 
     def chunks(self) -> Iterator[Chunk]:
-        """Yield the rows, in key order. Between two chunks the table may change."""
+        """Yield the rows, in key order. Between two chunks the table may change.
+
+        Where a chunk ends is told by the rows alone, so equal tables have equal chunks.
+        """
         ended = False
         while not (ended or self._ended):
-            rows, ended = self._next()
-            if rows:
-                yield Chunk(len(rows), _array(rows))
+            chunk, ended = self._next()
+            if chunk.rows:
+                yield chunk
         self.end()
 
     def end(self) -> None:
@@ -178,36 +184,67 @@ class Frozen(Generic[K, V]):
             self._old.clear()
             self._thaw()
 
-    def _next(self) -> tuple[list[bytes], bool]:
-        """Return the rows of the next chunk, and whether it is the last."""
-        rows: list[bytes] = []
-        size = 0
-        for key in self._keys():
-            row = self._old.pop(key) if key in self._old else self._encode(self._rows[key])
-            self._passed = key
-            if row is not None:
-                rows.append(row)
-                size += len(row)
-            if size >= CHUNK_BYTES:
-                return rows, False
-        return rows, True
+    def _next(self) -> tuple[Chunk, bool]:
+        """Return the next chunk, and whether it is the last.
 
-    def _keys(self) -> Iterator[K]:
+        Rows are encoded many at a time, which costs half of one by one: as many as are
+        guessed to be wanting, and fewer when it turns out that the chunk ends before.
+        """
+        pieces: list[bytes] = []
+        rows = size = 0
+        while size < CHUNK_BYTES:
+            wanting = CHUNK_BYTES - size
+            keys = self._keys(min(max(wanting // self._row_bytes, 1), KEYS_AT_ONCE))
+            if not keys:
+                return Chunk(rows, _array(rows, pieces)), True
+            encoded, count = self._encoded(keys)
+            while len(encoded) >= wanting and len(keys) > 1:
+                fewer = len(keys) * wanting // len(encoded)
+                keys = keys[: min(max(fewer, 1), len(keys) - 1)]
+                encoded, count = self._encoded(keys)
+            if count:
+                pieces.append(encoded)
+                rows += count
+                size += len(encoded)
+                self._row_bytes = 1 + size // rows
+            self._pass(keys)
+        return Chunk(rows, _array(rows, pieces)), False
+
+    def _encoded(self, keys: list[K]) -> tuple[bytes, int]:
+        """Return the rows of some keys as they were, one behind the other, and how many."""
+        old, encode = self._old, self._encode
+        rows: dict[K, V] = self._rows
+        if encode is _ENCODE and (not old or old.keys().isdisjoint(keys)):
+            return _without_header(_ENCODE([*map(rows.__getitem__, keys)]), len(keys)), len(keys)
+        found = [old[key] if key in old else encode(rows[key]) for key in keys]
+        there = [row for row in found if row is not None]
+        return b"".join(there), len(there)
+
+    def _pass(self, keys: list[K]) -> None:
+        """The walk has these: no older row of them need be kept."""
+        self._passed = keys[-1]
+        if self._old:
+            for key in keys:
+                self._old.pop(key, None)
+
+    def _keys(self, count: int) -> list[K]:
+        """Return the next keys, of rows that have left meanwhile too."""
+        keys = self._order.next(self._passed, count)
         if not self._gone:
-            return self._walk(self._passed)
-        passed = self._passed
-        return _distinct(merge(self._walk(passed), self._gone_order.after(passed)))
+            return keys
+        gone = self._gone_order.next(self._passed, count)
+        if not gone or (len(keys) == count and gone[0] > keys[-1]):
+            return keys
+        return SortedKeys(set(keys).union(gone)).next(
+            None, count
+        )  # one may have left and come back
 
 
-def _distinct(keys: Iterable[K]) -> Iterator[K]:
-    """Yield ordered keys once each: one may have left and come back."""
-    last: K | None = None
-    for key in keys:
-        if key != last:
-            yield key
-        last = key
+def _without_header(array: bytes, count: int) -> bytes:
+    """Return the elements of a MessagePack array of ``count``."""
+    return array[1 if count < 1 << 4 else 3 if count < 1 << 16 else 5 :]
 
 
-def _array(rows: list[bytes]) -> bytes:
-    """Return rows as one MessagePack array."""
-    return b"".join((b"\xdd", len(rows).to_bytes(4, "big"), *rows))
+def _array(count: int, pieces: list[bytes]) -> bytes:
+    """Return encoded rows as one MessagePack array."""
+    return b"".join((b"\xdd", count.to_bytes(4, "big"), *pieces))
