@@ -71,7 +71,9 @@ async def _live(config: Config, name: str, *, join: bool, ends_with_stdin: bool)
         loop.add_reader(_STDIN, _heed_stdin, loop, stop)
     if config.durability == "os-cache":
         log.warning("durability is os-cache: a power cut takes back what was acknowledged")
+    gc.disable()  # a million rows of a snapshot would be walked through again and again
     server = await NodeServer.open(config, name)
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, 20, 50)

@@ -163,7 +163,7 @@ class BrokerShard:
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
-            stop=partial(_stop, reign, ranges),
+            stop=partial(_stop, reign, ranges, kept.snapshots),
             durability=durability,
             drain=DrainService(replica),
             scrub=replica.upkeep.scrubber.scrub_now,
@@ -300,9 +300,10 @@ def _merged(*sources: Callable[[], Mapping[str, int]]) -> dict[str, int]:
     return {name: count for source in sources for name, count in source().items()}
 
 
-def _stop(reign: Reign, ranges: SealedRanges) -> None:
+def _stop(reign: Reign, ranges: SealedRanges, snapshots: Snapshots) -> None:
     reign.stop()
     ranges.stop()
+    snapshots.stop()
 
 
 def _hand_over(replica: Replica, target: NodeId | None) -> RaftlogError | None:

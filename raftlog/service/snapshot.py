@@ -3,12 +3,14 @@
 ::
 
     machine: a range is cut --> tables frozen
-    loop:    a piece or two, 2 ms at most --> reader thread: write --> loop: the next pieces
-                                              ...                  --> sync, rename
+    loop:    a piece or two, 2 ms at most --> reader thread: write, rest --> loop: the next ones
+                                              ...                        --> sync, rename
 
 A snapshot is of use only with the sealed ranges up to its index, and those only
 with their log: so it is begun when both are durable here (ruling 14). One at a
-time; what is cut meanwhile is not held. A failed write stops the node (R2).
+time; what is cut meanwhile is not held. A failed write stops the node (R2). Between two
+slices the loop is left to others for some times as long as the slice took: all replicas cut
+at the same entry, and a million rows written in one go would hold up whatever comes.
 
 At a start the newest snapshot that is good, within the log, and has all its
 ranges is taken; one that is torn or rotten is passed over for an older one, and
@@ -25,7 +27,7 @@ from raftlog.base.ids import Index
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import FrozenTables, Snapshot, is_snapshot, parse_snapshot
-from raftlog.node.ports import Reader, Scheduler
+from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.service.sealed import Fetch
 from raftlog.storage.room import NoRoom
 from raftlog.storage.shard_files import FileKind, FileName
@@ -35,6 +37,8 @@ Chain = Callable[[Index, Index], Sequence[RangeSummary]]
 
 SLICE_NS: Final = 1_000_000
 """No piece is begun later than this in a turn of the loop; one takes about as long."""
+REST_SHARE: Final = 4
+"""So many times as long as a slice took, none is made: a fifth of a loop writes a snapshot."""
 
 
 class Snapshots:
@@ -71,6 +75,8 @@ class Snapshots:
         self._on_failed: Final = on_failed
         self._frozen: FrozenTables | None = None
         self._is_writing = False
+        self._resting: Timer | None = None
+        self._stopped = False
         self.written = 0
         self.on_written: Callable[[Index, Index], None] = lambda _index, _trimmed: None
         """Told of each snapshot that is on disk: what it is of, and where its log was trimmed."""
@@ -102,13 +108,26 @@ class Snapshots:
 
     def restored(self) -> None:
         """The machine has another state: what was frozen before is not written any more."""
+        self._cancel_rest()
         self._frozen = None
         self._is_writing = False
+
+    def stop(self) -> None:
+        """Set no timer any more; what is being written stays unfinished."""
+        self._stopped = True
+        self._cancel_rest()
+
+    def _cancel_rest(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
 
     def _write_some(
         self, frozen: FrozenTables, writing: SnapshotWriting, chunks: Iterator[bytes]
     ) -> None:
-        until_ns = self._scheduler.now_ns() + SLICE_NS
+        self._resting = None
+        began_ns = self._scheduler.now_ns()
+        until_ns = began_ns + SLICE_NS
         pieces: list[bytes] = []
         chunk = next(chunks, None)
         while chunk is not None:
@@ -118,13 +137,24 @@ class Snapshots:
             self._reader.submit(writing.finish, lambda _, error: self._finished(frozen, error))
             return
 
+        rest_ns = (self._scheduler.now_ns() - began_ns) * REST_SHARE
+
+        def go_on() -> None:
+            self._write_some(frozen, writing, chunks)
+
         def wrote(_: None, error: Exception | None) -> None:
             if error is not None:
                 self._fail(error)
             elif self._frozen is frozen:
-                self._write_some(frozen, writing, chunks)
+                self._rest(rest_ns, go_on)
 
         self._reader.submit(lambda: writing.write(pieces), wrote)
+
+    def _rest(self, rest_ns: int, go_on: Callable[[], None]) -> None:
+        if not rest_ns:
+            go_on()
+        elif not self._stopped:
+            self._resting = self._scheduler.call_later(rest_ns, go_on)
 
     def _finished(self, frozen: FrozenTables, error: Exception | None) -> None:
         if error is not None:

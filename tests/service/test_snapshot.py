@@ -7,7 +7,7 @@ import pytest
 from chaos.sim.disk import SimDisk
 from raftlog.base.errors import IncompatibleFormat, RaftlogError, StorageFailed
 from raftlog.base.ids import INDEX_ZERO, Index
-from raftlog.broker import index
+from raftlog.broker import index, table
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import is_snapshot
@@ -25,7 +25,7 @@ from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler, topic_se
 class World:
     """A shard on a simulated disk, with a range for each batch."""
 
-    def __init__(self) -> None:
+    def __init__(self, scheduler: FakeScheduler | None = None) -> None:
         self.disk = SimDisk()
         self.store = SnapshotStore(self.disk.files(), "shard/snapshot")
         self.replica = FakeReplica()
@@ -35,7 +35,7 @@ class World:
         self.failures: list[Exception] = []
         self.fetches: list[tuple[FileName, Verify]] = []
         self.snapshots = Snapshots(
-            *(self.machine, self.store, self.reader, FakeScheduler()),
+            *(self.machine, self.store, self.reader, scheduler or FakeScheduler()),
             fetch=lambda name, verify, _: self.fetches.append((name, verify)),
             is_durable=lambda through: through <= self.durable,
             on_failed=self.failures.append,
@@ -145,6 +145,50 @@ def test_a_turn_of_the_loop_encodes_a_little(monkeypatch: pytest.MonkeyPatch) ->
     writes = world.reader.run()
     assert writes > 4
     assert world.restored().digest() == world.machine.digest()
+
+
+class SlowScheduler(FakeScheduler):
+    """Each look at the clock takes a millisecond."""
+
+    def now_ns(self) -> int:
+        self.time_ns += 1_000_000
+        return self.time_ns
+
+
+def test_between_two_slices_the_loop_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All replicas cut at one entry: written in one go, a million rows hold up what comes."""
+    monkeypatch.setattr(table, "CHUNK_BYTES", 64)
+    scheduler = SlowScheduler()
+    world = World(scheduler)
+    for number in range(30):
+        world.create(f"topic-{number}")
+    world.durable = world.cut()
+    world.snapshots.progress()
+    began_ns, slices, rested_ns = scheduler.time_ns, 0, 0
+    while world.reader.run():
+        for timer in scheduler.timers[:]:
+            slices += 1
+            rested_ns += timer.at_ns - scheduler.time_ns
+            scheduler.advance(timer.at_ns - scheduler.time_ns)
+    assert slices > 4
+    assert rested_ns > 0.7 * (scheduler.time_ns - began_ns)
+    assert world.restored().digest() == world.machine.digest()
+
+
+def test_a_snapshot_that_rests_stays_unfinished_when_the_node_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No timer is left, and nothing is written any more."""
+    monkeypatch.setattr(table, "CHUNK_BYTES", 64)
+    scheduler = SlowScheduler()
+    world = World(scheduler)
+    world.durable = world.cut()
+    world.snapshots.progress()
+    world.reader.run()
+    assert scheduler.armed == 1
+    world.snapshots.stop()
+    assert scheduler.armed == 0
+    assert world.store.indexes() == []
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fdatasync", "rename"])
