@@ -6,7 +6,6 @@ loop, opens no file and imports neither the network nor the storage.
 
 import sys
 from importlib import import_module
-from importlib.metadata import version as version_of
 from typing import Final
 
 import typer
@@ -47,7 +46,9 @@ def command_line(*parts: str) -> typer.Typer:
 
 def version(output: Shown = Output.TABLE) -> None:
     """Show the versions of raftlog and of its wire protocol."""
-    from raftlog.wire.frame import PROTOCOL_VERSION  # noqa: PLC0415  (``--help`` stays fast)
+    from importlib.metadata import version as version_of  # noqa: PLC0415  (all others stay fast)
+
+    from raftlog.wire.frame import PROTOCOL_VERSION  # noqa: PLC0415
 
     if output is Output.JSON:
         print_json({"raftlog": version_of("raftlog"), "protocol": PROTOCOL_VERSION})

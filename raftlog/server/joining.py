@@ -33,7 +33,6 @@ from raftlog.base.errors import (
 from raftlog.base.ids import ClusterId, NodeId, ReplicaId, ShardId
 from raftlog.base.limits import TICK_NS
 from raftlog.client.asking import Asker
-from raftlog.client.client import Client
 from raftlog.client.routing import Router, ask_status
 from raftlog.client.shard_members import VOTER, MemberInfo, ShardMembers
 from raftlog.raft.leader import SILENCES
@@ -163,6 +162,9 @@ def _seeds(config: Config, name: NodeId) -> list[str]:
 
 def _lister(config: Config, name: NodeId) -> ListMembers:
     async def list_members(cluster: str) -> Sequence[MemberInfo]:
+        # A fifth of what a node loads, and no other node needs it.
+        from raftlog.client.client import Client  # noqa: PLC0415
+
         async with Client(_seeds(config, name), cluster=cluster) as client:
             return await client.members.list(timeout=ASK_TIMEOUT_S * config.shards)
 
