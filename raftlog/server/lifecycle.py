@@ -13,15 +13,13 @@ import signal
 import sys
 from typing import Any, Final
 
+from raftlog.base.garbage import keep_what_is_there
 from raftlog.base.limits import STOP_DEADLINE_NS
 from raftlog.server.app import NodeServer
 from raftlog.server.config import Config
 
 log: Final = logging.getLogger("raftlog.node")
 
-COLLECT_AFTER: Final = 50_000
-"""Allocations between two looks of the garbage collector. Nothing on the hot path makes
-cycles; with the default of 700 the collector took a tenth of the node's time."""
 _STDIN: Final = 0
 SWITCH_INTERVAL_S: Final = 0.000_2
 """How long the writer thread waits for a busy loop to give it the interpreter. The default of
@@ -74,9 +72,7 @@ async def _live(config: Config, name: str, *, join: bool, ends_with_stdin: bool)
     gc.disable()  # a million rows of a snapshot would be walked through again and again
     server = await NodeServer.open(config, name)
     gc.enable()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    keep_what_is_there()
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     node = server.node
     log.info("serving clients on %s, peers on %s", node.client, node.peer)

@@ -38,6 +38,7 @@ def test_the_layers_point_downwards() -> None:
     [
         ("import raftlog", ("grpc", "asyncio", "google.protobuf")),
         ("import raftlog.wire.schema", ("grpc",)),
+        ("import raftlog.server.lifecycle", ("grpc", "raftlog.client.client")),
         ("import raftlog.sql", ("grpc", "sqlalchemy")),
         ("import raftlog.wire.batch", ("asyncio", "backports.zstd", "compression.zstd", "lz4")),
         ("import raftlog.server.lifecycle", ("grpc", "typer", "rich")),

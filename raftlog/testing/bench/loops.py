@@ -1,17 +1,14 @@
 """The event loop of a bench: uvloop where it is installed, and which one it was."""
 
 import asyncio
-import gc
 import signal
 from collections.abc import Callable, Coroutine
 from importlib.util import find_spec
 from typing import TypeVar
 
-T = TypeVar("T")
+from raftlog.base.garbage import collect_seldom, keep_what_is_there
 
-COLLECT_AFTER = 50_000
-"""Allocations between two looks of the garbage collector, as in a node (``server.lifecycle``):
-a load generator holds many futures and makes no cycles."""
+T = TypeVar("T")
 
 
 def loop_name() -> str:
@@ -27,9 +24,8 @@ def run_on_loop(main: Coroutine[object, object, T]) -> T:
         import uvloop  # noqa: PLC0415  (optional)
 
         factory = uvloop.new_event_loop
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 20, 50)
+    keep_what_is_there()
+    collect_seldom()
     # Whoever ends a run by SIGTERM (a time limit does) leaves no nodes behind either.
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
