@@ -47,6 +47,13 @@ _REAL: Final[dict[ModuleType, tuple[str, ...]]] = {
 }
 
 
+Place = tuple[object, str, object]
+"""Owner, name, and the real thing that is there."""
+
+_found: tuple[int, list[Place]] = 0, []
+"""How many modules were loaded when it was looked last, and the places."""
+
+
 class TouchedTheRealWorld(BaseException):
     """Simulated code did. No ``Exception``: a handler of the product must not swallow it."""
 
@@ -67,9 +74,24 @@ def guarded() -> Iterator[None]:
         threading.Thread.start = start  # type: ignore[method-assign]
 
 
-def _places() -> list[tuple[object, str, object]]:
-    """Return where something real can be reached: owner, name, and what is there."""
-    reals: list[tuple[object, str, object]] = [
+def _places() -> list[Place]:
+    """Return where something real can be reached.
+
+    A seed would spend a tenth of its time looking, so it is looked again only when a module was
+    loaded, or what was found is not there any more.
+    """
+    global _found  # noqa: PLW0603  (what was found in this process)
+    loaded, places = _found
+    if loaded != len(sys.modules) or not all(
+        vars(owner).get(name) is real for owner, name, real in places
+    ):
+        places = _look()
+        _found = len(sys.modules), places
+    return places
+
+
+def _look() -> list[Place]:
+    reals: list[Place] = [
         (module, name, getattr(module, name)) for module, names in _REAL.items() for name in names
     ]
     guarded_ids = {id(real) for _, _, real in reals}
