@@ -27,6 +27,7 @@ _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
 _LEADER: Final = "raftlog.raft.leader"
 _LISTENING: Final = "raftlog.raft.listening"
+_STATE: Final = "raftlog.raft.state"
 
 MUTANTS: Final = (
     Mutant(
@@ -307,7 +308,7 @@ MUTANTS: Final = (
     *LETTER_MUTANTS,
     Mutant(
         "a later term is not persisted",
-        _CORE,
+        _STATE,
         (
             (
                 "self.term, self.vote = term, None\n            self._save_hard_state()",

@@ -20,16 +20,11 @@ the replica.
 from collections.abc import Sequence
 from typing import assert_never
 
-import msgspec
-
-from raftlog.base.entry import Buffer, Entry, EntryKind
-from raftlog.base.errors import NotLeader, RaftlogError
+from raftlog.base.entry import Buffer, EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.membership import Membership
 from raftlog.base.writes import HardState, SaveHardState
 from raftlog.raft import events, rpcs
 from raftlog.raft.candidate import Candidacy
-from raftlog.raft.changes import MemberChange, leave_joint
 from raftlog.raft.effects import (
     Effects,
     ProposalRefused,
@@ -40,16 +35,15 @@ from raftlog.raft.effects import (
     RoleChanged,
     TransferEnded,
 )
-from raftlog.raft.follower import Following
 from raftlog.raft.leader import NOW, Leadership
 from raftlog.raft.lease import Lease
-from raftlog.raft.listening import Listening
 from raftlog.raft.precedence import rounds_to_sit_out
 from raftlog.raft.quorum import Verdict
 from raftlog.raft.reads import WaitingRead
+from raftlog.raft.reconfiguring import Reconfiguring
 
 
-class RaftCore(Listening):
+class RaftCore(Reconfiguring):
     """The pure Raft machine of one replica. One caller at a time."""
 
     # -- the outside
@@ -152,56 +146,7 @@ class RaftCore(Listening):
             self._append_as_leader(leadership, entries)
             self._out.proposed = Proposed(self.term, entries[0].index, len(entries))
 
-    # -- members
-
-    def _change_members(self, change: MemberChange) -> Index | RaftlogError:
-        """Append the configuration that begins ``change``; return its index, or the refusal."""
-        leadership = self.leadership
-        if leadership is None:
-            return NotLeader(self.leader)
-        try:
-            changed = self._members.begin(change, leadership, self.commit)
-        except RaftlogError as error:
-            return error
-        if changed is None:
-            return Index(0)
-        return self._append_configuration(leadership, changed)
-
-    def _append_configuration(self, leadership: Leadership, membership: Membership) -> Index:
-        entries = leadership.seal(EntryKind.CONFIGURATION, [[membership.encode()]])
-        self._append_as_leader(leadership, entries)
-        return entries[0].index
-
-    @property
-    def _leases_differ(self) -> bool:
-        return self.membership.lease_ms != self.config.lease_ms
-
-    def _finish_change(self, leadership: Leadership) -> None:
-        """Do what is due once a configuration is committed.
-
-        A joint one is left; a leader that is no voter any more bows out; one that is set
-        otherwise than the shard makes the shard have leases, or have none.
-        """
-        if not leadership.first_index <= self.commit >= self.configured_at:
-            return
-        if self.membership.is_joint:
-            self._append_configuration(leadership, leave_joint(self.membership))
-        elif not self._members.is_voter:
-            # It led until its own removal was committed, without counting itself (§4.2.2).
-            leadership.bow_out(self._out)
-            self._become_follower(self.term, None)
-        elif self._leases_differ and leadership.transferee is None:
-            leases = msgspec.structs.replace(self.membership, lease_ms=self.config.lease_ms)
-            self._append_configuration(leadership, leases)
-
     # -- appending
-
-    def _append_as_leader(self, leadership: Leadership, entries: tuple[Entry, ...]) -> None:
-        self.log.append(entries)
-        if self._members.configurations.append(entries):
-            self._obey()
-        self._write(None, entries)
-        leadership.replicate(self._out)
 
     def _on_durable(self, write: WriteNumber) -> None:
         durability = self.durability
@@ -326,22 +271,6 @@ class RaftCore(Listening):
         self._append_as_leader(leadership, leadership.seal(EntryKind.NOOP, [()]))
         leadership.heartbeat(self._out)
 
-    def _become_follower(self, term: Term, leader: NodeId | None) -> None:
-        """Follow ``leader`` in ``term``; the only way down, and the only way to a later term."""
-        assert term >= self.term, f"term falls from {self.term} to {term}"
-        if self.leadership is not None:
-            self.leadership.end(self._out)
-            self.leadership = None
-        self.role = Role.FOLLOWER
-        self._candidacy = None
-        if term > self.term:
-            self.term, self.vote = term, None
-            self._save_hard_state()
-        self.leader = leader
-        self.led = leader or self.led
-        self._following = Following(self.log, self.durability, self.commit)
-        self._patience.follow()
-
     # -- messages
 
     def _receive(self, sender: ReplicaId, message: rpcs.Message) -> None:  # noqa: C901, PLR0912
@@ -423,8 +352,15 @@ class RaftCore(Listening):
         granted = (
             not self._is_sticky() and message.term > self.term and self._is_up_to_date(message)
         )
-        # A pre-vote promises nothing and changes nothing.
+        # A pre-vote promises nothing.
         self._send(sender.node, rpcs.PreVoteReply(message.term if granted else self.term, granted))
+        if not granted or not self._patience.may_give_way:
+            return
+        if self.role is Role.FOLLOWER:
+            self._patience.let_stand()
+        elif self.role is Role.PRE_CANDIDATE and self._goes_first(sender, message):
+            self._become_follower(self.term, None)
+            self._patience.give_way()
 
     def _on_pre_vote_reply(self, sender: ReplicaId, message: rpcs.PreVoteReply) -> None:
         if not message.granted:
@@ -445,7 +381,23 @@ class RaftCore(Listening):
             self._save_hard_state()
         if granted:
             self._patience.elapsed = 0
+        elif (
+            self.role is Role.CANDIDATE
+            and self._patience.may_give_way
+            and self._goes_first(sender, message)
+        ):
+            self._patience.give_way()  # it may win this term still: its candidacy goes on
         self._promise(sender.node, rpcs.VoteReply(self.term, granted))
+
+    def _goes_first(
+        self, other: ReplicaId, candidate: rpcs.PreVoteRequest | rpcs.VoteRequest
+    ) -> bool:
+        """Whether of two who stand at once it is the other one who should go on."""
+        last = self.log.last_id
+        term = self.term + 1 if self.role is Role.PRE_CANDIDATE else self.term
+        mine = term, last.term, last.index, self.replica.node
+        theirs = candidate.term, candidate.last_term, candidate.last_index, other.node
+        return theirs > mine
 
     def _is_up_to_date(self, candidate: rpcs.PreVoteRequest | rpcs.VoteRequest) -> bool:
         """Whether the candidate's log ends no earlier than ours, term before index (§5.4.1)."""

@@ -4,11 +4,20 @@ Three lengths (decision 0003). A follower's election timeout is long, because a
 leader that is merely slow must not be disturbed. The first one after a start
 and the patience of one election round are short: nobody leads meanwhile as far
 as this replica knows, and a pre-vote disturbs nobody who has a leader.
+
+Two who stand at once take each other's votes, and would again and again on a machine
+where a message takes as long as their patience differs. So who lets another one go first
+waits until that one's next round has begun (decision 0022). Never twice in a row: the other
+one may be unable to win.
 """
 
 from random import Random
+from typing import Final
 
 from raftlog.raft.config import CoreConfig
+
+NEVER: Final = -2
+"""No round: nor is the one after it the first."""
 
 
 class Patience:
@@ -20,6 +29,8 @@ class Patience:
         """Rounds of elections begun since a leader was heard."""
         self.leader_lost = False
         """The connection to the leader's process is gone: a hint, no proof (ruling 13)."""
+        self._gave_way = NEVER
+        """The round in which another one was let go first."""
         self._config = config
         self._random = random
         self._timeout = 1 if alone else 2 * config.heartbeat_ticks + self._soon()
@@ -53,6 +64,7 @@ class Patience:
             self.follow()
         self.elapsed = 0
         self.rounds = 0
+        self._gave_way = NEVER
 
     def begin_round(self) -> None:
         """Begin one round of an election."""
@@ -62,9 +74,29 @@ class Patience:
 
     def retry_soon(self) -> None:
         """Wait for a round's time only, a quarter of an election timeout."""
+        self._timeout = self._random.randint(*self._round)
+
+    @property
+    def may_give_way(self) -> bool:
+        """Whether another one may be let go first: not in the round after it was."""
+        return self.rounds > self._gave_way + 1
+
+    def give_way(self) -> None:
+        """Wait until another one, who goes first, has had this round and begun its next."""
+        shortest, longest = self._round
+        self._gave_way = self.rounds
+        self.elapsed = 0
+        self._timeout = self._random.randint(longest + shortest // 2, 2 * longest)
+
+    def let_stand(self) -> None:
+        """Let another one, who may win, have a round's time before this one stands."""
+        self._gave_way = self.rounds
+        self._timeout = max(self._timeout, self.elapsed + self._random.randint(*self._round))
+
+    @property
+    def _round(self) -> tuple[int, int]:
         shortest = max(2, self._config.election_ticks_min // 4)
-        longest = max(shortest + 1, self._config.election_ticks_max // 4)
-        self._timeout = self._random.randint(shortest, longest)
+        return shortest, max(shortest + 1, self._config.election_ticks_max // 4)
 
     def lose_leader(self) -> None:
         """Take the hint that the leader's process may be gone, once."""

@@ -12,7 +12,7 @@ promises something names the write that must be durable first (R2)::
 from random import Random
 
 from raftlog.base.entry import Entry
-from raftlog.base.ids import Index, NodeId, ReplicaId, WriteNumber
+from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
 from raftlog.base.membership import Membership
 from raftlog.base.writes import WriteEntries
 from raftlog.raft import rpcs
@@ -107,6 +107,24 @@ class ReplicaState:
             start=self.log.start.index,
             followers=self.leadership.look() if self.leadership else {},
         )
+
+    # -- roles
+
+    def _become_follower(self, term: Term, leader: NodeId | None) -> None:
+        """Follow ``leader`` in ``term``; the only way down, and the only way to a later term."""
+        assert term >= self.term, f"term falls from {self.term} to {term}"
+        if self.leadership is not None:
+            self.leadership.end(self._out)
+            self.leadership = None
+        self.role = Role.FOLLOWER
+        self._candidacy = None
+        if term > self.term:
+            self.term, self.vote = term, None
+            self._save_hard_state()
+        self.leader = leader
+        self.led = leader or self.led
+        self._following = Following(self.log, self.durability, self.commit)
+        self._patience.follow()
 
     # -- writing
 
