@@ -27,6 +27,8 @@ from chaos.live.verdict import Plan, Series, Verdict, plans_of
 from chaos.live.view import View, print_series, print_summary
 from chaos.mutants.patches import MUTANTS
 from raftlog.base.errors import RaftlogError
+from raftlog.base.garbage import collect_seldom, keep_what_is_there
+from raftlog.server.lifecycle import loop_factory
 
 UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0}
 INTERRUPTED: Final = 130
@@ -152,10 +154,17 @@ def _run_all(
     The report is written after each, so what ends this later takes nothing of it.
     """
     series = Series(tuple(plans), ())
+    # All that the nodes say to one another goes through this process: while it looks for garbage,
+    # every node has lost all others.
+    collect_seldom()
     for plan in plans:
+        keep_what_is_there()
         try:
-            with View(plan, console) as view:
-                verdict = asyncio.run(_until_told(run(plan, view.tell, keep=keep)))
+            with (
+                View(plan, console) as view,
+                asyncio.Runner(loop_factory=loop_factory()) as runner,
+            ):
+                verdict = runner.run(_until_told(run(plan, view.tell, keep=keep)))
         except RaftlogError as error:
             console.print(f"the run could not be made: {error}")
             return series, 1

@@ -3,7 +3,7 @@
 A replica that lost its connections asks again and again. If that raised terms,
 took leaders away or cost votes, one broken link would keep a shard from working
 (Cloudflare 2020). Liveness at the end of a run would not tell: no link is broken
-then.
+then. Who asks for pre-votes itself may let the other one go first (decision 22).
 """
 
 from typing import Final, NamedTuple
@@ -30,5 +30,6 @@ def check_pre_vote(node: NodeId, before: Standing, after: Standing) -> None:
     Raises:
         Violation: It is not what it was.
     """
-    if before != after:
+    gave_way = before.role is Role.PRE_CANDIDATE and before._replace(role=Role.FOLLOWER) == after
+    if before != after and not gave_way:
         raise Violation(NAME, f"{node} was {before} and is {after}")

@@ -329,6 +329,18 @@ MUTANTS: Final = (
         known=(16,),
     ),
     Mutant(
+        "two who stand at once split votes again and again",
+        _CORE,
+        (("        return theirs > mine\n", "        return theirs == mine\n"),),
+        tests=("tests/raft/test_giving_way.py",),
+    ),
+    Mutant(
+        "who can never win is let go first for ever",
+        "raftlog.raft.patience",
+        (("        return self.rounds > self._gave_way + 1\n", "        return True\n"),),
+        tests=("tests/raft/test_giving_way.py",),
+    ),
+    Mutant(
         "lost connection taken for a dead leader",
         _CORE,
         (

@@ -41,6 +41,16 @@ def test_a_pre_vote_that_changes_something_is_seen(after: Standing) -> None:
         check_pre_vote(N1, STANDING, after)
 
 
+def test_a_pre_candidate_may_let_another_one_go_first() -> None:
+    """That is all it may do: its term and its vote stay."""
+    standing = STANDING._replace(role=Role.PRE_CANDIDATE, leader=None)
+    check_pre_vote(N1, standing, standing._replace(role=Role.FOLLOWER))
+    with pytest.raises(Violation, match="pre_votes_change_nothing"):
+        check_pre_vote(N1, standing, standing._replace(role=Role.FOLLOWER, vote=None))
+    with pytest.raises(Violation, match="pre_votes_change_nothing"):
+        check_pre_vote(N1, standing, standing._replace(role=Role.CANDIDATE))
+
+
 def test_who_hears_its_leader_and_helps_another_is_seen() -> None:
     """However much time has passed for others."""
     voters = PatientVoters()
