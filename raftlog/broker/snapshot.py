@@ -165,15 +165,20 @@ class FrozenTables:
         """Yield the file's bytes in pieces of at most 64 KiB, about a millisecond of work each.
 
         Between two pieces the machine may go on applying. Whoever has them all,
-        or wants no more, calls ``end``.
+        or wants no more, calls ``end``: what comes then is no whole snapshot. A piece
+        may be empty, where so much was looked at for nothing.
         """
         yield self._header + _CHECKSUM.pack(crc32c(self._header))
         count = 0
         for table, frozen in self._tables:
             for chunk in frozen.chunks():
-                count += 1
-                yield _chunk(table, chunk.rows, chunk.data)
-        yield _chunk(TableId.END, count, b"")
+                if chunk.rows:
+                    count += 1
+                    yield _chunk(table, chunk.rows, chunk.data)
+                else:
+                    yield b""
+        if not self.ended:
+            yield _chunk(TableId.END, count, b"")
 
     def end(self) -> None:
         """Let the machine freeze its tables at the next cut. Harmless when it has ended."""

@@ -124,6 +124,10 @@ class Chunk(msgspec.Struct, frozen=True, gc=False):
     data: bytes
 
 
+PAUSE: Final = Chunk(0, b"")
+"""No rows yet."""
+
+
 class Frozen(Generic[K, V]):
     """A table's rows as they were when it was frozen."""
 
@@ -160,21 +164,49 @@ class Frozen(Generic[K, V]):
         self._old[key] = None if row is None else self._encode(row)
 
     def gone(self, key: K) -> None:
-        """The row leaves the table; the walk must still find its key."""
-        if self._old.get(key) is not None and key not in self._gone:
+        """The row leaves the table; the walk must still find its key, if it was there before."""
+        if self._old.get(key) is None:
+            self._old.pop(key, None)
+        elif key not in self._gone:
             self._gone.add(key)
             self._gone_order.add(key)
 
     def chunks(self) -> Iterator[Chunk]:
         """Yield the rows, in key order. Between two chunks the table may change.
 
-        Where a chunk ends is told by the rows alone, so equal tables have equal chunks.
+        Where a chunk ends is told by the rows alone, so equal tables have equal chunks. One
+        without rows is a pause, where many keys were passed that are new since the freeze.
+
+        Rows are encoded many at a time, which costs half of one by one: as many as are
+        guessed to be wanting, and fewer when it turns out that the chunk ends before.
         """
-        ended = False
-        while not (ended or self._ended):
-            chunk, ended = self._next()
-            if chunk.rows:
-                yield chunk
+        pieces: list[bytes] = []
+        rows = size = passed = 0
+        while not self._ended:
+            wanting = CHUNK_BYTES - size
+            keys = self._keys(min(max(wanting // self._row_bytes, 1), KEYS_AT_ONCE))
+            if not keys:
+                break
+            encoded, count = self._encoded(keys)
+            while len(encoded) >= wanting and len(keys) > 1:
+                fewer = len(keys) * wanting // len(encoded)
+                keys = keys[: min(max(fewer, 1), len(keys) - 1)]
+                encoded, count = self._encoded(keys)
+            self._pass(keys)
+            passed += len(keys)
+            if count:
+                pieces.append(encoded)
+                rows += count
+                size += len(encoded)
+                self._row_bytes = 1 + size // rows
+            if size >= CHUNK_BYTES:
+                yield Chunk(rows, _array(rows, pieces))
+                pieces, rows, size, passed = [], 0, 0, 0
+            elif passed >= KEYS_AT_ONCE:
+                passed = 0
+                yield PAUSE
+        if rows and not self._ended:
+            yield Chunk(rows, _array(rows, pieces))
         self.end()
 
     def end(self) -> None:
@@ -183,32 +215,6 @@ class Frozen(Generic[K, V]):
             self._ended = True
             self._old.clear()
             self._thaw()
-
-    def _next(self) -> tuple[Chunk, bool]:
-        """Return the next chunk, and whether it is the last.
-
-        Rows are encoded many at a time, which costs half of one by one: as many as are
-        guessed to be wanting, and fewer when it turns out that the chunk ends before.
-        """
-        pieces: list[bytes] = []
-        rows = size = 0
-        while size < CHUNK_BYTES:
-            wanting = CHUNK_BYTES - size
-            keys = self._keys(min(max(wanting // self._row_bytes, 1), KEYS_AT_ONCE))
-            if not keys:
-                return Chunk(rows, _array(rows, pieces)), True
-            encoded, count = self._encoded(keys)
-            while len(encoded) >= wanting and len(keys) > 1:
-                fewer = len(keys) * wanting // len(encoded)
-                keys = keys[: min(max(fewer, 1), len(keys) - 1)]
-                encoded, count = self._encoded(keys)
-            if count:
-                pieces.append(encoded)
-                rows += count
-                size += len(encoded)
-                self._row_bytes = 1 + size // rows
-            self._pass(keys)
-        return Chunk(rows, _array(rows, pieces)), False
 
     def _encoded(self, keys: list[K]) -> tuple[bytes, int]:
         """Return the rows of some keys as they were, one behind the other, and how many."""

@@ -100,7 +100,7 @@ class Snapshots:
 
         def begun(writing: SnapshotWriting | None, error: Exception | None) -> None:
             if writing is None:
-                self._fail(error)
+                self._fail(frozen, error)
             elif self._frozen is frozen:
                 self._write_some(frozen, writing, chunks)
 
@@ -130,13 +130,16 @@ class Snapshots:
         until_ns = began_ns + SLICE_NS
         pieces: list[bytes] = []
         chunk = next(chunks, None)
+        is_last = chunk is None
         while chunk is not None:
-            pieces.append(chunk)
+            if chunk:
+                pieces.append(chunk)
             chunk = next(chunks, None) if self._scheduler.now_ns() < until_ns else None
-        if not pieces:
+        if frozen.ended:
+            return  # it was let go: what has come is no whole snapshot
+        if is_last:
             self._reader.submit(writing.finish, lambda _, error: self._finished(frozen, error))
             return
-
         rest_ns = (self._scheduler.now_ns() - began_ns) * REST_SHARE
 
         def go_on() -> None:
@@ -144,11 +147,14 @@ class Snapshots:
 
         def wrote(_: None, error: Exception | None) -> None:
             if error is not None:
-                self._fail(error)
+                self._fail(frozen, error)
             elif self._frozen is frozen:
                 self._rest(rest_ns, go_on)
 
-        self._reader.submit(lambda: writing.write(pieces), wrote)
+        if pieces:
+            self._reader.submit(lambda: writing.write(pieces), wrote)
+        else:
+            self._resting = self._scheduler.call_later(rest_ns, go_on)
 
     def _rest(self, rest_ns: int, go_on: Callable[[], None]) -> None:
         if not rest_ns:
@@ -158,7 +164,7 @@ class Snapshots:
 
     def _finished(self, frozen: FrozenTables, error: Exception | None) -> None:
         if error is not None:
-            self._fail(error)
+            self._fail(frozen, error)
             return
         if self._frozen is not frozen:
             return
@@ -196,17 +202,17 @@ class Snapshots:
         except DamagedLog:
             return index
 
-    def _fail(self, error: Exception | None) -> None:
+    def _fail(self, frozen: FrozenTables, error: Exception | None) -> None:
         """Say so, and begin no other: after a failed write the page cache lies.
 
         Without room on the disk there is no snapshot of this cut; the next may be better off.
         """
         assert error is not None, "neither a result nor an error"
-        if self._frozen is not None:
-            self._frozen.end()
+        frozen.end()
         if isinstance(error, NoRoom):
-            self._frozen = None
-            self._is_writing = False
+            if self._frozen is frozen:
+                self._frozen = None
+                self._is_writing = False
             return
         self._on_failed(error)
 

@@ -33,6 +33,8 @@ class SnapshotStore:
     def __init__(self, files: Files, directory: str) -> None:
         self._files = files
         self._directory = directory
+        self._unfinished: dict[str, SnapshotWriting] = {}
+        """Of each kind of unfinished name the last one that was begun, until it is finished."""
 
     def indexes(self) -> list[Index]:
         """Return what the finished snapshots are of, newest first."""
@@ -63,20 +65,26 @@ class SnapshotStore:
         return self._files.open(path) if self._files.exists(path) else None
 
     def begin(self, index: Index, unfinished: str = _UNFINISHED) -> "SnapshotWriting":
-        """Begin to write a snapshot; what was left unfinished is removed.
+        """Begin to write a snapshot; what was left unfinished is closed and removed.
 
         Raises:
             StorageFailed: It could not be; the node must stop.
         """
         files, directory = self._files, self._directory
         files.make_directory(directory)
+        given_up = self._unfinished.pop(unfinished, None)
+        if given_up is not None:
+            given_up.close()
         for name in files.list(directory):
             if name.endswith(unfinished):
                 files.remove(f"{directory}/{name}")
         path = self._path(index)
         with may_lack_room():
             file = files.open(path + unfinished, create=True)
-        return SnapshotWriting(self, file, index, path + unfinished)
+        writing = self._unfinished[unfinished] = SnapshotWriting(
+            self, file, index, path + unfinished
+        )
+        return writing
 
     def remove(self, index: Index) -> None:
         """Remove a snapshot that turned out bad."""
@@ -108,20 +116,29 @@ class SnapshotWriting:
         self._index = index
         self._path = path
         self._end = 0
+        self._is_open = True
+
+    def close(self) -> None:
+        """Let go of the file. Harmless when it was let go already."""
+        if self._is_open:
+            self._is_open = False
+            self._file.close()
 
     def write(self, pieces: Sequence[Buffer]) -> None:
         """Add some pieces. ``NoRoom`` leaves nothing of the snapshot."""
+        assert self._is_open, f"{self._path} was given up"
         try:
             with may_lack_room():
                 self._file.pwrite(pieces, self._end)
         except NoRoom:
-            self._file.close()
+            self.close()
             self._store.forget(self._path)
             raise
         self._end += sum(map(len, pieces))
 
     def finish(self) -> None:
         """Make it durable under its name."""
+        assert self._is_open, f"{self._path} was given up"
         self._file.sync()
-        self._file.close()
+        self.close()
         self._store.finished(self._index, self._path)

@@ -16,7 +16,7 @@ from raftlog.service import snapshot
 from raftlog.service.produce import ProduceService
 from raftlog.service.snapshot import Snapshots, find_snapshot
 from raftlog.storage.shard_files import FileKind, FileName, Verify
-from raftlog.storage.snapshot_store import SnapshotStore
+from raftlog.storage.snapshot_store import SnapshotStore, SnapshotWriting
 from raftlog.wire.batch import Producer, encode_columns
 from tests.broker.logs import FIRST
 from tests.service.fakes import FakeReader, FakeReplica, FakeScheduler, topic_service
@@ -189,6 +189,46 @@ def test_a_snapshot_that_rests_stays_unfinished_when_the_node_stops(
     world.snapshots.stop()
     assert scheduler.armed == 0
     assert world.store.indexes() == []
+
+
+def test_tables_that_were_let_go_make_no_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A is given up by an install, B is begun, and then A's last write fails."""
+    world = World()
+    world.create("orders")
+    world.durable = world.cut()
+    world.snapshots.progress()  # A
+    world.reader.waiting.pop(0)()  # it has begun; a write of it is queued
+    world.snapshots.restored()  # as the installer does
+    assert world.machine._frozen is not None
+    world.machine._frozen.end()  # as ``machine.restore`` does
+    world.durable = world.cut()
+    digest = world.machine.digest()
+    world.snapshots.progress()  # B begins behind A's write
+
+    def fails(*_: object) -> None:
+        raise StorageFailed("pwrite", "x", 0, OSError(5, "EIO"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SnapshotWriting, "write", fails)
+        world.reader.waiting.pop(0)()
+    assert len(world.failures) == 1  # the node is to stop ...
+    world.reader.run()  # ... and goes on for some turns of its loop
+    assert not world.store.indexes() or world.restored().digest() == digest
+
+
+def test_rows_that_are_new_cost_no_long_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are passed over, some at a time, and nothing is written meanwhile."""
+    monkeypatch.setattr(table, "KEYS_AT_ONCE", 4)
+    scheduler = SlowScheduler()
+    world = World(scheduler)
+    world.durable = world.cut()
+    digest = world.machine.digest()
+    for number in range(40):
+        world.create(f"new-{number:02}")
+    world.snapshots.progress()
+    while world.reader.run() or scheduler.armed:
+        scheduler.advance(1_000_000_000)
+    assert world.restored().digest() == digest
 
 
 @pytest.mark.parametrize("call", ["open", "write", "fdatasync", "rename"])

@@ -1,6 +1,7 @@
 """Snapshot files: whole under their name or not there, whatever the moment of a crash."""
 
 import errno
+import os
 from pathlib import Path
 from random import Random
 
@@ -10,7 +11,7 @@ from chaos.sim.disk import CrashKind, Killed, SimDisk
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files, OsFiles
-from raftlog.storage.snapshot_store import SnapshotStore
+from raftlog.storage.snapshot_store import FETCHED, SnapshotStore
 
 PIECES = (b"head", bytes(5_000), b"tail")
 CONTENT = b"".join(PIECES)
@@ -121,3 +122,17 @@ def test_a_failed_operation_is_final(call: str) -> None:
     disk.on_operation = fail
     with pytest.raises(StorageFailed):
         write(store, 9)
+
+
+def test_one_that_is_given_up_is_closed_when_the_next_one_begins(tmp_path: Path) -> None:
+    """An install gives up what is being written, a fetch what another leader has not."""
+    store = SnapshotStore(OsFiles(), str(tmp_path / "snapshot"))
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    given_up = [store.begin(Index(index)) for index in range(1, 6)]
+    given_up += [store.begin(Index(index), FETCHED) for index in range(1, 6)]
+    assert len(os.listdir("/proc/self/fd")) - before == 2  # noqa: PTH208
+    with pytest.raises(AssertionError, match="given up"):
+        given_up[0].write([b"of another file by now"])
+    given_up[4].write([b"x"])
+    given_up[4].finish()
+    assert store.indexes() == [5]
