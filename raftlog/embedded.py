@@ -39,7 +39,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import INDEX_ZERO, SHARD_ZERO, Index, NodeId, ShardId, Term
 from raftlog.base.limits import BATCH_BYTES_MAX, KIB, MIB, SEGMENT_BYTES, SPACE_LOOK_NS
 from raftlog.base.space import DiskLevel, Space
-from raftlog.broker.commands import CommandType, decode, decode_one, log_time_of
+from raftlog.broker.commands import RAW_LEVEL, CommandType, decode, decode_one, log_time_of
 from raftlog.node.host import Host
 from raftlog.node.proposals import OnOutcome
 from raftlog.node.replica import Replica
@@ -105,6 +105,7 @@ class _UserMachine(Generic[R]):
     def __init__(self, machine: StateMachine[R] | None) -> None:
         self.applied = INDEX_ZERO
         self.log_time_ms = 0
+        self.feature_level = RAW_LEVEL
         self._apply = machine.apply if machine is not None else None
 
     def apply(self, entry: Entry) -> Sequence[object]:

@@ -7,7 +7,7 @@ import msgspec
 
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.ids import INDEX_ZERO, Index
-from raftlog.broker.commands import decode, log_time_of
+from raftlog.broker.commands import RAW_LEVEL, decode, log_time_of
 
 
 class Stored(msgspec.Struct, frozen=True, gc=False):
@@ -23,6 +23,7 @@ class HistoryMachine:
     def __init__(self, on_apply: Callable[[Entry, bytes], None]) -> None:
         self.applied: Index = INDEX_ZERO
         self.log_time_ms = 0
+        self.feature_level = RAW_LEVEL
         self.digest = b""
         self._on_apply = on_apply
 

@@ -30,7 +30,8 @@ from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
 FEATURE_LEVEL: Final = 3
-"""The highest feature level that this binary can apply (and the one it stamps).
+"""The highest feature level that this binary can apply. A shard's own level is state: entries are
+stamped with it, and it rises once all members can apply the next one (``service.levelling``).
 
 2: who finished a leased message is remembered, who gave it back outlives the next lease,
 and transactions are committed as one command.
@@ -41,6 +42,12 @@ BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
 else: to apply it as if it were 2 is to differ from a peer that did not. Raw commands mean the
 same in all of them, so ``decode`` reads every level."""
+NO_LEVEL: Final = 0
+"""Before the first entry: whoever proposes that one says at which level the shard begins."""
+RAW_LEVEL: Final = 1
+"""Stamped where the machine is an embedding program's: no rule of ours decides there."""
+READ_FROM_LEVEL: Final = 3
+"""From here on a commit may say from where was read. To a lower one that can't be proposed."""
 ACKS_ONCE_LEVEL: Final = 3
 """From here on a transaction with batches acknowledges what is held now, and nothing else. What
 is in the log at a lower level is applied as it was."""
@@ -139,11 +146,15 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
         return len(self.places)
 
 
-def envelope(log_time_ms: int, commands: Sequence[Command]) -> list[Buffer]:
-    """Return the parts of an entry body that carries ``commands``, in order."""
-    parts: list[Buffer] = [
-        ENVELOPE.pack(ENVELOPE_FORMAT, FEATURE_LEVEL, log_time_ms, len(commands))
-    ]
+def envelope(
+    log_time_ms: int, commands: Sequence[Command], level: int | None = None
+) -> list[Buffer]:
+    """Return the parts of an entry body that carries ``commands``, in order.
+
+    ``level`` is the shard's feature level; None: the highest that this binary knows.
+    """
+    stamp = FEATURE_LEVEL if level is None else level
+    parts: list[Buffer] = [ENVELOPE.pack(ENVELOPE_FORMAT, stamp, log_time_ms, len(commands))]
     total = ENVELOPE_BYTES
     for command in commands:
         length = 0
@@ -163,12 +174,15 @@ def log_time_of(buffer: Buffer, position: int = 0) -> int:
     return log_time_ms
 
 
-def envelopes_of_one(log_time_ms: int, commands: Sequence[Command]) -> list[list[Buffer]]:
+def envelopes_of_one(
+    log_time_ms: int, commands: Sequence[Command], level: int | None = None
+) -> list[list[Buffer]]:
     """Return one body for each command: ``envelope`` for many commands that share nothing.
 
-    The same bytes as ``envelope(log_time_ms, [command])``, at a third of the cost.
+    The same bytes as ``envelope(log_time_ms, [command], level)``, at a third of the cost.
     """
-    shared = ENVELOPE.pack(ENVELOPE_FORMAT, FEATURE_LEVEL, log_time_ms, 1)
+    stamp = FEATURE_LEVEL if level is None else level
+    shared = ENVELOPE.pack(ENVELOPE_FORMAT, stamp, log_time_ms, 1)
     bodies: list[list[Buffer]] = []
     for command in commands:
         length = 0
@@ -186,7 +200,8 @@ def decode_one(body: Buffer) -> tuple[int, int, int] | None:
     if len(body) < _ONE_BYTES:
         return None
     form, level, _, count, kind, flags, length = _ONE.unpack_from(body, 0)
-    ordinary = form == ENVELOPE_FORMAT and level == FEATURE_LEVEL and count == 1 and not flags
+    is_known = form == ENVELOPE_FORMAT and 1 <= level <= FEATURE_LEVEL
+    ordinary = is_known and count == 1 and not flags
     if not ordinary or kind not in _TYPES or length != len(body) - _ONE_BYTES:
         return None
     return kind, _ONE_BYTES, length
@@ -204,7 +219,8 @@ def decode(body: Buffer) -> Envelope:
     size = len(body)
     if size >= _ONE_BYTES:
         form, level, log_time_ms, count, kind, flags, length = _ONE.unpack_from(body, 0)
-        ordinary = form == ENVELOPE_FORMAT and level == FEATURE_LEVEL and count == 1 and not flags
+        is_known = form == ENVELOPE_FORMAT and 1 <= level <= FEATURE_LEVEL
+        ordinary = is_known and count == 1 and not flags
         if ordinary and kind in _TYPES and length == size - _ONE_BYTES:
             return Envelope(level, log_time_ms, ((kind, _ONE_BYTES, length),))
     if size < ENVELOPE_BYTES:

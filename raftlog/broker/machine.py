@@ -36,7 +36,13 @@ from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended, read_append
 from raftlog.broker.carrying import Carrier
 from raftlog.broker.codec import read_command
-from raftlog.broker.commands import BROKER_LEVEL_MIN, CommandType, decode, refuse_older
+from raftlog.broker.commands import (
+    BROKER_LEVEL_MIN,
+    FEATURE_LEVEL,
+    CommandType,
+    decode,
+    refuse_older,
+)
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
@@ -118,7 +124,7 @@ class BrokerMachine:
         open_range.body_bytes += len(body)
         if open_range.is_full or self._carrier.range_ends:
             self._carrier.range_ends = False
-            self._index.cut(self.applied, self.log_time_ms, self.state.feature_level)
+            self._index.cut(self.applied, self.log_time_ms, self.feature_level)
             self._freeze()
         return outcomes
 
@@ -131,7 +137,7 @@ class BrokerMachine:
         tables = [(kind, table.freeze()) for kind, table in self.state.tables]
         self._frozen = FrozenTables(
             *(self.applied, self.log_time_ms, self.state.facts, tables),
-            level=self.state.feature_level,
+            level=self.feature_level,
         )
         self._frozen_taken = False
 
@@ -140,7 +146,8 @@ class BrokerMachine:
         if commands.feature_level < BROKER_LEVEL_MIN:
             refuse_older(f"entry {entry.index}", commands.feature_level)
         state = self.state
-        if commands.feature_level != state.feature_level:
+        # A leader that had not applied the first entry of a level yet stamps the one before.
+        if commands.feature_level > state.feature_level:
             state.enter_level(commands.feature_level)
         state.log_time_ms = max(state.log_time_ms, commands.log_time_ms)
         if entry.term != state.term:
@@ -216,6 +223,14 @@ class BrokerMachine:
     def log_time_ms(self) -> int:
         """The largest log time of an applied entry (ruling 8)."""
         return self.state.log_time_ms
+
+    @property
+    def feature_level(self) -> int:
+        """By whose rules entries are applied, and what they are stamped with (ruling 15).
+
+        A shard that has no entry yet begins at the highest level of who proposes the first.
+        """
+        return self.state.feature_level or FEATURE_LEVEL
 
     @property
     def next_due_ms(self) -> int:

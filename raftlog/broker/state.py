@@ -11,7 +11,7 @@ from typing import Final, Protocol
 from raftlog.base.ids import Index, Offset
 from raftlog.broker.business_ids import BusinessIds
 from raftlog.broker.claims import Claims
-from raftlog.broker.commands import FEATURE_LEVEL, SUBSCRIPTIONS_GO_LEVEL
+from raftlog.broker.commands import NO_LEVEL, SUBSCRIPTIONS_GO_LEVEL
 from raftlog.broker.decisions import Decisions
 from raftlog.broker.delays import Delays
 from raftlog.broker.groups import Groups
@@ -46,7 +46,8 @@ class BrokerState:
     Attributes:
         log_time_ms: The largest log time of an applied entry (ruling 8).
         term: Of the last entry with commands.
-        feature_level: Of that entry: by which rules it is applied.
+        feature_level: The highest one of an entry so far: by its rules entries are applied
+            (ruling 15). ``NO_LEVEL``: there was no entry with commands.
         touched: The queues that got records, moved or went, until somebody takes note.
         tables: What a snapshot holds, in its order.
     """
@@ -54,7 +55,7 @@ class BrokerState:
     def __init__(self) -> None:
         self.log_time_ms = 0
         self.term = 0
-        self.feature_level = FEATURE_LEVEL
+        self.feature_level = NO_LEVEL
         self.touched: set[int] = set()
         self.timetable: Final = Timetable()
         self.queues: Final = Queues()
@@ -118,7 +119,7 @@ class BrokerState:
         )
 
     def enter_level(self, level: int) -> None:
-        """The entries of another feature level begin."""
+        """Another feature level begins: a higher one, or the first."""
         if self.feature_level < SUBSCRIPTIONS_GO_LEVEL <= level:
             self.groups.note_by_hand()
         self.feature_level = level

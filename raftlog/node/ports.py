@@ -85,7 +85,8 @@ class Machine(Protocol):
     """The deterministic state that committed entries feed.
 
     ``applied`` is the index that its state describes: replay starts after it.
-    ``log_time_ms`` is the largest stamp of an entry up to there, 0 without any.
+    ``log_time_ms`` is the largest stamp of an entry up to there, 0 without any, and
+    ``feature_level`` what entries are stamped with now.
     """
 
     applied: Index
@@ -93,6 +94,10 @@ class Machine(Protocol):
     @property
     def log_time_ms(self) -> int:
         """The log time that decides."""
+
+    @property
+    def feature_level(self) -> int:
+        """The feature level at which entries are proposed (ruling 15)."""
 
     def apply(self, entry: Entry) -> Sequence[object]:
         """Apply one committed entry; return one outcome for each command in it.

@@ -33,6 +33,14 @@ class Stepping(NamedTuple):
     perform: Callable[[Effects], None]
 
 
+class Stamp(NamedTuple):
+    """What an entry is stamped with."""
+
+    log_time_ms: Callable[[], int]
+    level: Callable[[], int]
+    """The feature level of what was applied so far."""
+
+
 class Proposing:
     """One replica's way in.
 
@@ -44,7 +52,7 @@ class Proposing:
         scheduler: For the end of the turn.
         options: How many may wait, and whether they share entries.
         is_writing: Whether the disk is at work.
-        stamp: The log time of the entry that is made now.
+        stamp: What an entry is stamped with that is made now.
     """
 
     def __init__(
@@ -57,7 +65,7 @@ class Proposing:
         options: ReplicaOptions,
         *,
         is_writing: Callable[[], bool],
-        stamp: Callable[[], int],
+        stamp: Stamp,
     ) -> None:
         self.is_open = False
         """Whether this replica leads, and takes commands in."""
@@ -70,6 +78,7 @@ class Proposing:
         self._decide, self._perform = stepping
         self._is_writing: Final = is_writing
         self._stamp: Final = stamp
+        self._level_min = 0
         self._intake: Final = Intake(coalesce=options.coalesce)
         self._flush_scheduled = False
         self._waits_for_disk = False
@@ -122,9 +131,15 @@ class Proposing:
     def follow(self) -> None:
         """Somebody else leads: what waited is refused, at the end of the turn."""
         self._waits_for = None
+        self._level_min = 0
         if self._intake.count and not self._flush_scheduled:
             self._flush_scheduled = True
             self._scheduler.defer(self._flush_in_turn)
+
+    def raise_level(self, level: int, /) -> None:
+        """Stamp entries with no lower feature level, while this replica leads (ruling 15)."""
+        if self.is_open:
+            self._level_min = level
 
     def applied(self, index: Index) -> None:
         """Apply has come so far."""
@@ -162,12 +177,13 @@ class Proposing:
         if self.is_stopped or not self._intake.count or self._waits_for is not None:
             return
         groups = self._intake.take()
-        log_time_ms = self._stamp()
+        log_time_ms = self._stamp.log_time_ms()
+        level = max(self._stamp.level(), self._level_min)
         bodies: list[list[Buffer]]
         if self._options.coalesce:
-            bodies = [envelope(log_time_ms, group) for group in groups]
+            bodies = [envelope(log_time_ms, group, level) for group in groups]
         else:
-            bodies = envelopes_of_one(log_time_ms, [group[0] for group in groups])
+            bodies = envelopes_of_one(log_time_ms, [group[0] for group in groups], level)
         effects = self._decide(Propose(bodies))
         if effects is None:
             reason = "the replica stopped while it took the command in"

@@ -41,7 +41,7 @@ from raftlog.node.outward import Outward
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Machine
 from raftlog.node.proposals import Outstanding
-from raftlog.node.proposing import Proposing, Stepping
+from raftlog.node.proposing import Proposing, Stamp, Stepping
 from raftlog.node.reads import LinearizableReads, OnRead
 from raftlog.node.recollection import recollect
 from raftlog.node.room import ShardRoom
@@ -126,6 +126,7 @@ class Replica:
         )
         self._proposing = self._make_proposing()
         self.propose = self._proposing.propose
+        self.raise_level = self._proposing.raise_level
         self._change = ChangeInProgress(self._outward)
         self._held: deque[Send] = deque()
         self._reads = LinearizableReads(world.random.getrandbits(48), self._outward)
@@ -166,7 +167,7 @@ class Replica:
             *(self.core, Stepping(self._decide, self._perform), self._outstanding),
             *(self._outward, self._scheduler, self._options),
             is_writing=self._is_writing,
-            stamp=self.clock.stamp,
+            stamp=Stamp(self.clock.stamp, lambda: self.machine.feature_level),
         )
 
     def _make_persister(self, world: World) -> Persister:

@@ -261,6 +261,7 @@ class NodeServer:
                 durability=self.config.durability,
                 counters=partial(counters, replica, mesh),
                 on_failed=self._fail,
+                level_of=mesh.level_of,
             )
         return services
 

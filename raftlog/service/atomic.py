@@ -9,6 +9,8 @@ that was stored gets its answer whatever has become of its topics since (ruling 
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadRequest, RaftlogError, Refused, TransactionTooLarge
 from raftlog.base.limits import TRANSACTION_BYTES_MAX
@@ -21,6 +23,7 @@ from raftlog.broker.atomic_commands import (
 from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.admission import Admission
+from raftlog.service.claims import at_level
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import is_with_id, read_batch
 from raftlog.service.proposing import Reply, propose_parts
@@ -55,7 +58,7 @@ class AtomicService:
         what became of it.
         """
         try:
-            head = make()
+            head = self._made(make)
             loads = self._loads(head, batches)
             parts = transaction_parts(head, batches)
             _check_size(sum(map(len, parts[:2])), "its offsets and acknowledgements")
@@ -74,6 +77,11 @@ class AtomicService:
                 return
         command = (CommandType.COMMIT_TRANSACTION, parts)
         propose_parts(self._replica, command, TransactionCommitted, reply)
+
+    def _made(self, make: Callable[[], TransactionHead]) -> TransactionHead:
+        level, head = self._machine.feature_level, make()
+        offsets = tuple(at_level(level, each) for each in head.offsets)
+        return head if offsets == head.offsets else msgspec.structs.replace(head, offsets=offsets)
 
     def _loads(self, head: TransactionHead, batches: Sequence[Buffer]) -> list[BatchLoad]:
         """Return what each batch is to quotas; raise if one can't be a part at all."""

@@ -12,6 +12,8 @@ leave, and its group be deleted, in entries before the claim's.
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from raftlog.base.errors import Fenced, RaftlogError, UnknownMember
 from raftlog.broker.claims import (
     ClaimQueue,
@@ -21,6 +23,7 @@ from raftlog.broker.claims import (
     QueueClaimed,
     SeekGroup,
 )
+from raftlog.broker.commands import READ_FROM_LEVEL
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.service.ports import ShardReplica
@@ -28,6 +31,17 @@ from raftlog.service.proposing import Reply, propose
 
 Offsets = tuple[tuple[int, int], ...]
 """Queues, and for each the offset of the next record to read."""
+
+
+def at_level(level: int, command: CommitOffsets) -> CommitOffsets:
+    """Return a commit as a shard of this feature level can take it.
+
+    Below ``READ_FROM_LEVEL`` some member can't read from where was read, so it is left out: the
+    rule is the old one then.
+    """
+    if level >= READ_FROM_LEVEL or not command.read_from:
+        return command
+    return msgspec.structs.replace(command, read_from=())
 
 
 class ClaimService:
@@ -88,7 +102,8 @@ class ClaimService:
         ``OffsetOutOfRange`` beyond an end, ``OffsetGoesBack`` below what was
         committed.
         """
-        propose(self._replica, make, OffsetsCommitted, reply)
+        level = self._machine.feature_level
+        propose(self._replica, lambda: at_level(level, make()), OffsetsCommitted, reply)
 
     def release(
         self, group: str, member: str, queues: Offsets, life: int, reply: Reply[QueuesReleased]

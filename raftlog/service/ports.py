@@ -11,7 +11,8 @@ from google.protobuf.message import Message
 
 from raftlog.base.entry import Buffer, Entry
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import Index, NodeId, ShardId, Term
+from raftlog.base.ids import Index, NodeId, ReplicaId, ShardId, Term
+from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLevel
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.storage.span import Place
@@ -27,12 +28,20 @@ class ShardReplica(Protocol):
     """One replica of a shard."""
 
     @property
+    def id(self) -> ReplicaId:
+        """Which one it is."""
+
+    @property
     def leads(self) -> bool:
         """Whether it believes that it leads."""
 
     @property
     def leader(self) -> NodeId | None:
         """Who leads, as far as it knows."""
+
+    @property
+    def membership(self) -> Membership:
+        """The configuration in force."""
 
     @property
     def disk_level(self) -> DiskLevel:
@@ -42,6 +51,9 @@ class ShardReplica(Protocol):
         self, command_type: int, parts: Sequence[Buffer], on_outcome: OnOutcome, /
     ) -> None:
         """Append one command; a refusal is told before this returns."""
+
+    def raise_level(self, level: int, /) -> None:
+        """Stamp entries with no lower feature level, while it leads (ruling 15)."""
 
     def read_index(self, on_ready: OnReady, /) -> None:
         """Wait until what is applied here includes everything committed before this call."""

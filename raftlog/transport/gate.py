@@ -51,6 +51,7 @@ class Gate:
         """Told of each peer whose hello was accepted: this directory is that node's now."""
         self._shards_of: dict[ReplicaId, set[int]] = {}
         self._promised: dict[ReplicaId, tuple[int, Promised]] = {}
+        self._levels: dict[ReplicaId, int] = {}
         self._shards: Sequence[Membership] = ()
         self.follow(shards)
 
@@ -63,6 +64,7 @@ class Gate:
                 self._shards_of.setdefault(member, set()).add(shard)
         for gone in self._promised.keys() - self._shards_of.keys():
             del self._promised[gone]
+            self._levels.pop(gone, None)
 
     def admit(self, message: hello.Hello, purposes: frozenset[int]) -> ReplicaId | None:
         """Return the replica that says hello, or None for a client.
@@ -159,6 +161,15 @@ class Gate:
                     )
                 merged[shard] = (max(now[0], sequence), max(now[1], unit))
         self._promised[sender] = (message.incarnation, merged)
+        self._levels[sender] = message.feature_level
+
+    def level_of(self, replica: ReplicaId, /) -> int:
+        """Return the highest feature level that a member can apply; 0: it did not say.
+
+        As its last hello said it. A node that goes back to an older version afterwards refuses
+        what it can't apply, and stops (ruling 15).
+        """
+        return self._levels.get(replica, 0)
 
     @property
     def promised(self) -> Mapping[ReplicaId, tuple[int, Promised]]:

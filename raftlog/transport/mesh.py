@@ -12,6 +12,7 @@ from typing import Final, Protocol
 from raftlog.base.errors import RaftlogError, Unavailable, WrongIdentity
 from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
 from raftlog.base.membership import Membership
+from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.raft.rpcs import PeerMessage
 from raftlog.transport.gate import Gate
 from raftlog.transport.links import LinkEvents, Links, PeerAddress
@@ -72,12 +73,15 @@ class Mesh:
         self._proven: dict[NodeId, DirectoryId] = {}
         server.gate.on_admitted = self._admitted
         self.links = Links(
-            Sender(host.identity.cluster, host.id, SystemRandom().getrandbits(64)),
+            Sender(
+                *(host.identity.cluster, host.id, SystemRandom().getrandbits(64), FEATURE_LEVEL)
+            ),
             self._peers(),
             events=LinkEvents(events.on_lost, self._refused, events.on_opened),
             promises=promises,
             random=Random(),
         )
+        self.level_of: Final = server.gate.level_of
         self.send: Final = self.links.send
         """Send a message to a peer's shard; never blocks, never raises, may lose it."""
 

@@ -36,11 +36,16 @@ class Promise(msgspec.Struct, frozen=True, gc=False):
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """Who says hello to a peer. ``incarnation`` is drawn when the process starts."""
+    """Who says hello to a peer.
+
+    ``incarnation`` is drawn when the process starts; ``feature_level`` is the highest that it
+    can apply (ruling 15), 0 if that is not said.
+    """
 
     cluster: ClusterId
     replica: ReplicaId
     incarnation: int
+    feature_level: int = 0
 
 
 def peer_hello(
@@ -60,6 +65,7 @@ def peer_hello(
         target_node=target[0],
         target_directory=target[1],
         incarnation=sender.incarnation,
+        feature_level=sender.feature_level,
         promises=[
             hello.Promises(
                 shard=promise.shard,

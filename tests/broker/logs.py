@@ -91,9 +91,13 @@ def once(
 
 
 def entry_of(
-    at: int, *commands: Command, log_time_ms: int | None = None, term: Term = TERM
+    at: int,
+    *commands: Command,
+    log_time_ms: int | None = None,
+    term: Term = TERM,
+    level: int | None = None,
 ) -> Entry:
-    body = envelope(at if log_time_ms is None else log_time_ms, commands)
+    body = envelope(at if log_time_ms is None else log_time_ms, commands, level)
     return seal(EntryKind.COMMANDS, term, Index(at), CHAIN_ORIGIN, body)
 
 
@@ -127,9 +131,13 @@ def tables_of(machine: BrokerMachine) -> str:
 
 
 class Shard:
-    """A machine, and one entry for each call. Log time stands still unless a test moves it."""
+    """A machine, and one entry for each call. Log time stands still unless a test moves it.
 
-    def __init__(self) -> None:
+    ``level`` is what entries are stamped with; None: the highest feature level.
+    """
+
+    def __init__(self, level: int | None = None) -> None:
+        self.level = level
         self.machine = BrokerMachine()
         self.entries: list[Entry] = []
         self.log_time_ms = 1_000
@@ -142,7 +150,7 @@ class Shard:
             for command in commands
         ]
         at, time_ms = len(self.entries) + 1, self.log_time_ms
-        entry = entry_of(at, *raw, log_time_ms=time_ms, term=self.term)
+        entry = entry_of(at, *raw, log_time_ms=time_ms, term=self.term, level=self.level)
         self.entries.append(entry)
         return [
             outcome.error if isinstance(outcome, CommandRefused) else outcome

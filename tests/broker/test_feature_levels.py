@@ -120,9 +120,9 @@ def at_level(level: int, shard: Shard, command: Command | CommandValue) -> objec
     return outcome
 
 
-def test_an_entry_of_level_2_is_applied_by_its_rules() -> None:
-    """n1 (level 2) has applied a late acknowledgement with a batch; n2 applies it later."""
-    shard = Shard()
+def late_ack(level: int) -> tuple[Shard, Command]:
+    """Return a transaction that acknowledges, beside a batch, what was acknowledged before."""
+    shard = Shard(level)
     (orders,), (bills,) = shard.topic("orders"), shard.topic("bills")
     shard(append(BATCH, orders))
     shard(OpenQueueGroup("work", ("orders",), QueueGroupChanges()))
@@ -130,14 +130,40 @@ def test_an_entry_of_level_2_is_applied_by_its_rules() -> None:
     ack = AckMessages("work", ((7, orders, (0,)),))
     shard(ack)
     by = Producer(1 << 16, 0, 0)
-    late = atomic((bills, by, 1), acks=[ack])
-    for level, outcome in ((3, CommandRefused), (2, TransactionCommitted)):
-        assert isinstance(at_level(level, shard, late), outcome)
+    return shard, atomic((bills, by, 1), acks=[ack])
+
+
+@pytest.mark.parametrize(("level", "outcome"), [(3, CommandRefused), (2, TransactionCommitted)])
+def test_an_entry_of_level_2_is_applied_by_its_rules(level: int, outcome: type) -> None:
+    """n1 (level 2) has applied a late acknowledgement with a batch; n2 applies it later."""
+    shard, late = late_ack(2)
+    assert isinstance(at_level(level, shard, late), outcome)
+
+
+def test_the_level_never_falls() -> None:
+    """n1 stamps 3 and loses its leadership; n2 leads, and has not applied that entry yet.
+
+    Members know by then that rules of 3 decide; two that took n2's stamp for what decides, and
+    one that was restored in between, would differ.
+    """
+    shard, late = late_ack(3)
+    assert isinstance(at_level(2, shard, late), CommandRefused)
+    assert shard.machine.feature_level == 3
+
+
+def test_a_shard_begins_at_the_level_of_its_first_entry() -> None:
+    """An empty one at the highest: there is nobody yet who could not follow."""
+    shard = Shard(2)
+    assert shard.machine.feature_level == FEATURE_LEVEL
+    shard.topic("orders")
+    assert shard.machine.feature_level == 2
+    again = restored(applied(log_of([append(BATCH)])))
+    assert again is None or again.feature_level == FEATURE_LEVEL
 
 
 def test_a_join_of_level_2_is_applied_by_its_rules() -> None:
     """What a group without members reads stayed then."""
-    shard = Shard()
+    shard = Shard(2)
     shard.topic("orders")
     shard.topic("bills")
     shard(JoinGroup("readers", "a", ("orders",), 10_000))
@@ -152,7 +178,7 @@ def test_what_was_said_by_hand_at_level_2_stays_from_level_3_on(
 ) -> None:
     """n1 is restored from what was stored at level 2, n2 ran on; both enter level 3 alike."""
     monkeypatch.setattr(index, "RANGE_POSTINGS", 1)
-    n2 = Shard()
+    n2 = Shard(2)
     (orders,) = n2.topic("orders")
     paid = RecordFilter(("paid",))
     for group in ("told", "left"):
@@ -178,7 +204,7 @@ def test_what_was_said_by_hand_at_level_2_stays_from_level_3_on(
 def test_a_row_of_level_2_is_stored_as_it_was() -> None:
     """Whoever stored it with that level's binary has the same bytes."""
     for level, fields in ((2, 4), (3, 5)):
-        shard = Shard()
+        shard = Shard(level)
         shard.topic("orders")
         at_level(level, shard, JoinGroup("g", "a", ("orders",), 10_000))
         at_level(level, shard, SetSubscription("g", ("orders",), RecordFilter(("paid",))))

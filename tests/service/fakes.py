@@ -5,7 +5,8 @@ from typing import TypeVar
 
 from raftlog.base.entry import CHAIN_ORIGIN, Buffer, Entry, EntryKind, seal
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import Index, NodeId, Term
+from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term
+from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import Command, envelope
 from raftlog.broker.machine import BrokerMachine
@@ -114,6 +115,9 @@ class FakeReplica:
         self.memory_from = 1
         self.marked_faulty: list[Index] = []
         self.refusal: RaftlogError | None = None
+        self.id = ReplicaId(NodeId("n1"), DirectoryId("d1"))
+        self.membership = Membership((self.id,))
+        self.level_min = 0
         self.leads = True
         self.disk_level = DiskLevel.ROOM
         self.leader: NodeId | None = NodeId("n1")
@@ -132,13 +136,18 @@ class FakeReplica:
         else:
             self._proposed.append((Command(command_type, parts), on_outcome))
 
+    def raise_level(self, level: int, /) -> None:
+        """Stamp no lower one from now on."""
+        self.level_min = level
+
     def commit(self) -> None:
         """Make one entry of everything proposed, apply it, tell everybody."""
         proposed, self._proposed = self._proposed, []
         previous = self.entries[-1].checksum if self.entries else CHAIN_ORIGIN
         index = Index(len(self.entries) + 1)
         self.log_time_ms = max(self.log_time_ms, index)
-        body = envelope(self.log_time_ms, [command for command, _ in proposed])
+        level = max(self.machine.feature_level, self.level_min)
+        body = envelope(self.log_time_ms, [command for command, _ in proposed], level)
         entry = seal(EntryKind.COMMANDS, TERM, index, previous, body)
         self.entries.append(entry)
         outcomes = self.machine.apply(entry)

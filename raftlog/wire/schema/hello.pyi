@@ -89,6 +89,7 @@ class Hello(_message.Message):
     TARGET_DIRECTORY_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
     PROMISES_FIELD_NUMBER: _builtins.int
+    FEATURE_LEVEL_FIELD_NUMBER: _builtins.int
     magic: _builtins.int
     protocol: _builtins.int
     purpose: Global___Purpose.ValueType
@@ -102,6 +103,8 @@ class Hello(_message.Message):
     target_directory: _builtins.str
     incarnation: _builtins.int
     """drawn at the start of the sender's process"""
+    feature_level: _builtins.int
+    """the highest that the sender can apply; 0: it does not say"""
     @_builtins.property
     def promises(self) -> _containers.RepeatedCompositeFieldContainer[Global___Promises]: ...
     def __init__(
@@ -117,10 +120,11 @@ class Hello(_message.Message):
         target_directory: _builtins.str = ...,
         incarnation: _builtins.int = ...,
         promises: _abc.Iterable[Global___Promises] | None = ...,
+        feature_level: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "incarnation", b"incarnation", "magic", b"magic", "node", b"node", "promises", b"promises", "protocol", b"protocol", "purpose", b"purpose", "target_directory", b"target_directory", "target_node", b"target_node"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cluster", b"cluster", "directory", b"directory", "feature_level", b"feature_level", "incarnation", b"incarnation", "magic", b"magic", "node", b"node", "promises", b"promises", "protocol", b"protocol", "purpose", b"purpose", "target_directory", b"target_directory", "target_node", b"target_node"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,93 @@
+"""Levelling: the shard's feature level rises once every member can apply the next one (ruling 15).
+
+::
+
+    n1 new, n2 old, n3 old     level 3: entries are stamped with it, by n1 as well
+    n2 and n3 started anew     each said in its hello that it can apply 4
+    n1 leads                   stamps its entries with 4 from now on; the first that is
+                               committed raises the level of all, at that entry
+
+So nodes of two versions run side by side, by the rules of the older one, and nobody has to
+say when that is over. Learners count: they are given every entry, too. Who has not said what it
+can apply is waited for; who goes back to an older version after that stops at the entry.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from raftlog.base.ids import Index, ReplicaId, Term
+from raftlog.broker.codec import write_command
+from raftlog.broker.commands import FEATURE_LEVEL
+from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.timetable import PassTime
+from raftlog.node.ports import Scheduler, Timer
+from raftlog.service.ports import ShardReplica
+
+ROUND_NS: Final = 1_000_000_000
+
+LevelOf = Callable[[ReplicaId], int]
+"""The highest feature level that a member can apply; 0: it did not say."""
+
+
+class Levelling:
+    """Raises the feature level of one shard, while this node leads it.
+
+    Args:
+        replica: Stamps and proposes.
+        machine: Knows the level.
+        scheduler: For the next look.
+        level_of: What the other members can apply.
+        own: What this node can.
+    """
+
+    def __init__(
+        self,
+        replica: ShardReplica,
+        machine: BrokerMachine,
+        scheduler: Scheduler,
+        level_of: LevelOf,
+        own: int = FEATURE_LEVEL,
+    ) -> None:
+        self._replica: Final = replica
+        self._machine: Final = machine
+        self._scheduler: Final = scheduler
+        self._level_of: Final = level_of
+        self._own: Final = own
+        self._timer: Timer | None = None
+        self.raised = 0
+
+    def begin(self) -> None:
+        """This node leads: look from now on, until there is nothing higher."""
+        self.end()
+        self._arm(0)
+
+    def end(self) -> None:
+        """Somebody else leads, or nobody."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def counters(self) -> Mapping[str, int]:
+        """Return the level, and how often it was raised from here."""
+        return {"feature_level_size": self._machine.feature_level, "levels_raised": self.raised}
+
+    def _arm(self, delay_ns: int) -> None:
+        self._timer = self._scheduler.call_later(delay_ns, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._machine.feature_level >= self._own:
+            return
+        self._arm(ROUND_NS)
+        others = [each for each in self._replica.membership.replicas if each != self._replica.id]
+        level = min([self._own, *map(self._level_of, others)])
+        if level > self._machine.feature_level:
+            self.raised += 1
+            self._replica.raise_level(level)
+            # Anything that is stamped with it will do; this changes nothing else.
+            command = write_command(PassTime())
+            self._replica.propose(command.type, command.parts, _nobody_waits)
+
+
+def _nobody_waits(_outcome: object, _term: Term, _index: Index) -> None:
+    pass

@@ -1,0 +1,111 @@
+"""The feature level of a shard: it rises once every member can apply the next one (ruling 15)."""
+
+import msgspec
+import pytest
+
+from raftlog.base.ids import DirectoryId, NodeId, ReplicaId
+from raftlog.base.membership import Membership
+from raftlog.broker.commands import FEATURE_LEVEL, decode
+from raftlog.broker.topics import TopicChanges
+from raftlog.service.levelling import ROUND_NS, Levelling
+from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
+
+N1, N2, N3 = (ReplicaId(NodeId(f"n{each}"), DirectoryId(f"d{each}")) for each in (1, 2, 3))
+OLD = FEATURE_LEVEL - 1
+
+
+class World:
+    """A shard of three at the level before, whose leader is new."""
+
+    def __init__(self) -> None:
+        self.replica = FakeReplica()
+        self.replica.membership = Membership((N1, N2), learners=(N3,))
+        self.levels = {N2: FEATURE_LEVEL, N3: FEATURE_LEVEL}
+        self.scheduler = FakeScheduler()
+        self.levelling = Levelling(
+            *(self.replica, self.replica.machine, self.scheduler),
+            lambda replica: self.levels.get(replica, 0),
+        )
+        self.replica.raise_level(OLD)
+        self.replica.machine.state.feature_level = OLD
+        topic_service(self.replica, self.replica.machine).create(
+            "orders", TopicChanges(queues=1), lambda _: None
+        )
+        self.replica.commit()
+        assert self.level == OLD
+        self.replica.raise_level(0)
+
+    @property
+    def level(self) -> int:
+        """The shard's."""
+        return self.replica.machine.feature_level
+
+    def round(self) -> None:
+        """Let a look come, and what it proposes be applied."""
+        self.scheduler.advance(ROUND_NS)
+        if self.replica.proposed:
+            self.replica.commit()
+
+
+def test_it_rises_when_every_member_can_apply_it() -> None:
+    """By one entry, which changes nothing else; then nobody looks any more."""
+    world = World()
+    world.levelling.begin()
+    world.round()
+    assert world.level == FEATURE_LEVEL
+    assert decode(world.replica.entries[-1].body).feature_level == FEATURE_LEVEL
+    world.round()
+    assert world.scheduler.armed == 0
+    assert world.levelling.counters() == {"feature_level_size": FEATURE_LEVEL, "levels_raised": 1}
+
+
+@pytest.mark.parametrize("late", [N2, N3], ids=["voter", "learner"])
+@pytest.mark.parametrize("level", [0, OLD], ids=["unknown", "older"])
+def test_who_can_not_apply_it_yet_is_waited_for(late: ReplicaId, level: int) -> None:
+    """It would stop at the first entry of that level: also a learner, and who is down."""
+    world = World()
+    world.levels[late] = level
+    world.levelling.begin()
+    for _ in range(5):
+        world.round()
+    assert world.level == OLD
+    assert world.replica.proposed == 0
+    assert world.scheduler.armed == 1, "it is looked again"
+    world.levels[late] = FEATURE_LEVEL
+    world.round()
+    assert world.level == FEATURE_LEVEL
+
+
+def test_it_rises_as_far_as_all_can() -> None:
+    """A node that is ahead of all others by two versions does not keep them back."""
+    world = World()
+    world.levelling = Levelling(
+        *(world.replica, world.replica.machine, world.scheduler),
+        lambda _: FEATURE_LEVEL,
+        own=FEATURE_LEVEL + 7,
+    )
+    world.levelling.begin()
+    world.round()
+    assert world.level == FEATURE_LEVEL
+    assert world.scheduler.armed == 1
+
+
+def test_another_directory_of_the_same_name_has_said_nothing() -> None:
+    """A node that was replaced may have an older binary than the one before."""
+    world = World()
+    again = msgspec.structs.replace(world.replica.membership)
+    other = ReplicaId(N2.node, DirectoryId("another"))
+    world.replica.membership = Membership((N1, other), learners=again.learners)
+    world.levelling.begin()
+    world.round()
+    assert world.level == OLD
+
+
+def test_who_does_not_lead_any_more_raises_nothing() -> None:
+    """The next leader looks for itself."""
+    world = World()
+    world.levelling.begin()
+    world.levelling.end()
+    world.round()
+    assert world.level == OLD
+    assert world.scheduler.armed == 0
