@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from chaos.sim.machine import HistoryMachine
 from raftlog.base.entry import Entry
 from raftlog.base.ids import ClusterId, Index, NodeId, ShardId
+from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import Snapshot
@@ -130,6 +131,7 @@ class BrokerState:
             durability="fsync",
             counters=dict,
             on_failed=on_failed,
+            level_of=lambda _: FEATURE_LEVEL,
         )
         self.handlers = ClientHandlers({ShardId(0): service}).by_method
         replica.on_role = service.role_changed

@@ -76,7 +76,7 @@ class Levelling:
 
     def _look(self) -> None:
         self._timer = None
-        if self._machine.feature_level >= self._own:
+        if self._machine.state.feature_level >= self._own:
             return
         self._arm(ROUND_NS)
         others = [each for each in self._replica.membership.replicas if each != self._replica.id]

@@ -11,6 +11,7 @@ from raftlog.broker.group_commands import (
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
+from raftlog.service.levelling import Levelling
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
@@ -158,6 +159,7 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     reign = Reign(
         *(world.sessions, world.heartbeats, retention, passing, relocating),
         *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+        Levelling(world.replica, world.machine, world.scheduler, lambda _: 0),
     )
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")

@@ -6,6 +6,7 @@ from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
+from raftlog.service.levelling import Levelling
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.receiving import ReceiveService
 from raftlog.service.reign import Reign
@@ -33,6 +34,7 @@ class World:
         self.reign = Reign(
             *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
             *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+            Levelling(replica, machine, scheduler, lambda _: 0),
         )
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:
@@ -49,14 +51,14 @@ def world() -> World:
 
 def test_a_leader_keeps_sessions_and_looks_at_retention(world: World) -> None:
     """One timer for each."""
-    assert world.role(Role.LEADER, 3) == (1, 3)
+    assert world.role(Role.LEADER, 3) == (1, 4)
 
 
 def test_what_is_said_twice_begins_nothing_anew(world: World) -> None:
     """Sessions that begin again and again would never end."""
     world.role(Role.LEADER, 3)
     timers = list(world.consumers.scheduler.timers)
-    assert world.role(Role.LEADER, 3) == (1, 3)
+    assert world.role(Role.LEADER, 3) == (1, 4)
     assert world.consumers.scheduler.timers == timers
 
 
@@ -72,7 +74,7 @@ def test_a_leader_of_a_later_term_begins_anew(world: World) -> None:
     """Somebody else may have led in between."""
     world.role(Role.LEADER, 3)
     world.consumers.scheduler.advance(1_000)
-    assert world.role(Role.LEADER, 5) == (1, 3)
+    assert world.role(Role.LEADER, 5) == (1, 4)
 
 
 def test_a_stop_ends_it(world: World) -> None:

@@ -22,10 +22,12 @@ def gate() -> Gate:
     return Gate(CLUSTER, N1, (Membership((N1, N2)),))
 
 
-def greet(one: Gate, sender: ReplicaId, *promises: Promise, run: int = 1) -> ReplicaId | None:
+def greet(
+    one: Gate, sender: ReplicaId, *promises: Promise, run: int = 1, level: int = 0
+) -> ReplicaId | None:
     """Say hello to n1 as ``sender``."""
     said = peer_hello(
-        Sender(CLUSTER, sender, run),
+        Sender(CLUSTER, sender, run, level),
         hello.PURPOSE_CONTROL,
         (N1.node, N1.directory),
         promises,
@@ -41,6 +43,20 @@ def test_claimed_names_take_no_memory() -> None:
         assert greet(one, stranger, Promise(SHARD, 1, 1)) == stranger
         assert greet(one, ReplicaId(N2.node, DirectoryId(f"{number:032x}"))) is not None
     assert one.promised == {}
+
+
+def test_what_a_member_can_apply_is_as_its_last_hello_said() -> None:
+    """Of nobody else, and not of another directory of its name: that may have another version."""
+    one = gate()
+    assert one.level_of(N2) == 0
+    greet(one, N2, level=2)
+    greet(one, N2, run=2, level=3)
+    assert one.level_of(N2) == 3
+    again = ReplicaId(N2.node, DirectoryId("3" * 32))
+    greet(one, again, level=9)
+    assert one.level_of(again) == 0
+    one.follow((Membership((N1, again)),))
+    assert one.level_of(N2) == 0
 
 
 def test_claimed_shards_take_no_memory() -> None:
