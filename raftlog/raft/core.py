@@ -215,7 +215,10 @@ class RaftCore(Reconfiguring):
     def _leaves_it_to_others(self) -> bool:
         """Whether others, who should rather lead, still have time to stand."""
         rounds = rounds_to_sit_out(
-            self.membership, self.replica.node, is_aside=self.is_aside, led=self.led
+            *(self.membership, self.replica.node),
+            is_aside=self.is_aside,
+            led=self.led,
+            unapplied=self.commit - self.applied,
         )
         return self._patience.rounds <= rounds
 

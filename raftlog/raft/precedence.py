@@ -7,8 +7,12 @@ the only complete one, it stands like everybody. So precedence delays an electio
 by a bounded time, and can neither prevent it nor decide it::
 
     drained                     4 rounds
+    much is not applied yet     2 rounds, or until it is
     another one is preferred    as many rounds as such nodes come first, 2 at most
     everybody else              none
+
+A leader serves once it has applied everything before its term. One that was started anew
+while others ran on may have seconds of that to do; who has it behind it serves at once.
 
 Who has led until now does not come first: an election is held because it is silent.
 """
@@ -21,6 +25,9 @@ from raftlog.base.membership import Membership
 ASIDE_ROUNDS: Final = 4
 """What a drained node sits out: each round is about a quarter of an election timeout."""
 PREFERENCE_ROUNDS_MAX: Final = 2
+BEHIND_ROUNDS: Final = 2
+BEHIND_ENTRIES: Final = 2_048
+"""So many committed entries that were not applied are much: about a tenth of a second."""
 
 Rank = tuple[bool, int]
 
@@ -33,7 +40,12 @@ def rank_of(membership: Membership, node: NodeId, *, is_aside: bool) -> Rank:
 
 
 def rounds_to_sit_out(
-    membership: Membership, me: NodeId, *, is_aside: bool, led: NodeId | None = None
+    membership: Membership,
+    me: NodeId,
+    *,
+    is_aside: bool,
+    led: NodeId | None = None,
+    unapplied: int = 0,
 ) -> int:
     """Return how many rounds of an election ``me`` leaves to others.
 
@@ -42,6 +54,7 @@ def rounds_to_sit_out(
         me: A voter.
         is_aside: Whether an operator wants it not to lead.
         led: Who has led until now, as far as ``me`` knows.
+        unapplied: Committed entries that ``me`` has not applied.
     """
     others = {replica.node for replica in (*membership.voters, *membership.outgoing)} - {me}
     if not others:
@@ -52,4 +65,5 @@ def rounds_to_sit_out(
     first = [
         node for node in others if node != led and rank_of(membership, node, is_aside=False) < mine
     ]
-    return min(len(first), PREFERENCE_ROUNDS_MAX)
+    behind = BEHIND_ROUNDS if unapplied > BEHIND_ENTRIES else 0
+    return max(min(len(first), PREFERENCE_ROUNDS_MAX), behind)

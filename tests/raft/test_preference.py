@@ -5,10 +5,17 @@ from typing import Final
 import pytest
 
 from raftlog.base.errors import BadChange, MemberNotFound
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import Index, NodeId
 from raftlog.base.membership import Membership, decode_membership
+from raftlog.raft import precedence
 from raftlog.raft.changes import Demote, Prefer, Remove, Replace, next_membership
-from raftlog.raft.precedence import PREFERENCE_ROUNDS_MAX, rounds_to_sit_out
+from raftlog.raft.events import ConnectionLost
+from raftlog.raft.precedence import (
+    BEHIND_ENTRIES,
+    BEHIND_ROUNDS,
+    PREFERENCE_ROUNDS_MAX,
+    rounds_to_sit_out,
+)
 from tests.raft.harness import N1, N2, N3, N4, N5, R1, R2, R3, R4, R5, World
 
 FIVE: Final = Membership((R1, R2, R3, R4, R5))
@@ -44,6 +51,48 @@ def test_who_is_not_preferred_leaves_rounds_to_who_is(
     membership = Membership(FIVE.voters, preferred=preferred)
 
     assert rounds_to_sit_out(membership, N1, is_aside=False, led=led) == rounds
+
+
+@pytest.mark.parametrize(
+    ("unapplied", "preferred", "rounds"),
+    [
+        (0, (), 0),
+        (BEHIND_ENTRIES, (), 0),
+        (BEHIND_ENTRIES + 1, (), BEHIND_ROUNDS),
+        (BEHIND_ENTRIES + 1, (N2,), BEHIND_ROUNDS),
+        (BEHIND_ENTRIES, (N2,), 1),
+    ],
+)
+def test_who_has_yet_to_apply_much_leaves_rounds_to_others(
+    unapplied: int, preferred: tuple[NodeId, ...], rounds: int
+) -> None:
+    """It could not serve before that is done; who has it behind it can."""
+    membership = Membership(FIVE.voters, preferred=preferred)
+    assert rounds_to_sit_out(membership, N1, is_aside=False, unapplied=unapplied) == rounds
+
+
+@pytest.mark.parametrize("behind", [(N2,), (N3,), (N2, N3)], ids=str)
+def test_who_has_applied_all_leads_if_there_is_one(
+    behind: tuple[NodeId, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that was started a moment ago, and replays; if all do, one of them leads in time."""
+    monkeypatch.setattr(precedence, "BEHIND_ENTRIES", 3)
+    world = World(3)
+    world.elect(N1).propose(b"a", b"b", b"c", b"d", b"e")
+    world.settle()
+    world.run(2 * world.config.heartbeat_ticks)
+    world.isolate(N1)
+    for node in behind:
+        world[node].core.applied = Index(0)
+    for node in (N2, N3):
+        world[node].step(ConnectionLost(N1))
+    quarter = world.config.election_ticks_max // 4
+    world.run(
+        world.config.hint_ticks_max + 1 + (2 * quarter if len(behind) == 2 else 0),
+        until=lambda: world[N2].is_leader or world[N3].is_leader,
+    )
+    (leader,) = [node for node in (N2, N3) if world[node].is_leader]
+    assert leader not in behind or len(behind) == 2
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -18,6 +18,7 @@ from chaos.check.client_history import Event
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
+from raftlog.raft.precedence import BEHIND_ENTRIES
 from raftlog.server.observation import ClusterView, NodeView
 
 WELL_S: Final = 60.0
@@ -117,5 +118,11 @@ async def mark_loss(world: World, event: Event, node: NodeId, *, kills: bool) ->
 
 
 def _has_all(view: ClusterView, leader: NodeView) -> bool:
-    """Whether every node is there and follows: one that was just started has yet to catch up."""
-    return not view.missing and all(each.leader == leader.node for each in view.nodes)
+    """Whether every node is there, follows, and has applied what the others have.
+
+    One that was just started has yet to catch up.
+    """
+    return not view.missing and all(
+        each.leader == leader.node and leader.commit - each.applied <= BEHIND_ENTRIES
+        for each in view.nodes
+    )
