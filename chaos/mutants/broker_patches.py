@@ -148,6 +148,30 @@ BROKER_MUTANTS: Final = (
         ),
         rulings=(10,),
     ),
+    # -- feature levels
+    Mutant(
+        "level raised before all members can apply it",
+        "raftlog.service.levelling",
+        (
+            (
+                "        level = min([self._machine.own_level, *map(self._level_of, others)])\n",
+                "        level = self._machine.own_level if others else 0\n",
+            ),
+        ),
+        rulings=(15,),
+    ),
+    Mutant(
+        "level falls with the stamp of a late leader",
+        "raftlog.broker.machine",
+        (
+            (
+                "        if commands.feature_level > state.feature_level:\n",
+                "        if commands.feature_level != state.feature_level:\n",
+            ),
+        ),
+        tests=("tests/broker/test_feature_levels.py",),
+        rulings=(15,),
+    ),
     # -- groups
     Mutant(
         "group offset not fenced",
@@ -252,8 +276,8 @@ BROKER_MUTANTS: Final = (
         "raftlog.broker.table",
         (
             (
-                "        if self._old.get(key) is not None and key not in self._gone:\n",
-                "        if key is None:\n",
+                "        elif key not in self._gone:\n",
+                "        elif key is None:\n",
             ),
         ),
     ),

@@ -13,8 +13,8 @@ INSTALL_MUTANTS: Final = (
         "raftlog.storage.snapshot_store",
         (
             (
-                "        self._file.sync()\n        self._file.close()\n",
-                "        self._file.close()\n",
+                "        self._file.sync()\n        self.close()\n",
+                "        self.close()\n",
             ),
         ),
         tests=_TESTS,

@@ -9,6 +9,7 @@ from typing import Final
 
 from chaos.mutants.atomic_patches import ATOMIC_MUTANTS
 from chaos.mutants.broker_patches import BROKER_MUTANTS
+from chaos.mutants.election_patches import ELECTION_MUTANTS
 from chaos.mutants.group_patches import GROUP_MUTANTS
 from chaos.mutants.half_patches import HALF_MUTANTS
 from chaos.mutants.hidden_patches import HIDDEN_MUTANTS
@@ -328,18 +329,7 @@ MUTANTS: Final = (
         ),
         known=(16,),
     ),
-    Mutant(
-        "two who stand at once split votes again and again",
-        _CORE,
-        (("        return theirs > mine\n", "        return theirs == mine\n"),),
-        tests=("tests/raft/test_giving_way.py",),
-    ),
-    Mutant(
-        "who can never win is let go first for ever",
-        "raftlog.raft.patience",
-        (("        return self.rounds > self._gave_way + 1\n", "        return True\n"),),
-        tests=("tests/raft/test_giving_way.py",),
-    ),
+    *ELECTION_MUTANTS,
     Mutant(
         "lost connection taken for a dead leader",
         _CORE,

@@ -15,6 +15,7 @@ from chaos.check.log_model import Mark
 from chaos.check.log_time import LogTime
 from chaos.check.promises_durable import DurableState
 from chaos.check.violation import Violation
+from chaos.sim.binaries import Binaries
 from chaos.sim.clocks import WallClock, true_ms
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from chaos.sim.events import MS_NS, EventQueue, stream
@@ -106,6 +107,7 @@ class Cluster:
         """Told of a node whose directory a peer has found older than its promises."""
         goes_back = Fault.OLD_BACKUP in config.periods_ns
         self._hellos = Hellos(CLUSTER) if goes_back else None
+        self._binaries = Binaries(config, self.marks)
         victims = stream(config.seed, "victims").sample(names, config.victims)
         for name in victims:
             self.machines[name].victim = True
@@ -191,7 +193,7 @@ class Cluster:
             in_flight = self._heed_boot(machine, in_flight)
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
-            state = self._make_state(machine.node, store)
+            state = self._make_state(machine.id, store)
         except (Killed, StorageFailed) as error:
             if not armed:
                 raise Violation("recovery", f"{machine.node} cannot start: {error}") from error
@@ -223,8 +225,9 @@ class Cluster:
         noted.begin([SHARD], durable=False)
         return in_flight
 
-    def _make_state(self, node: NodeId, store: LogStore) -> State:
+    def _make_state(self, replica: ReplicaId, store: LogStore) -> State:
         """Make what the replica will feed, as far as the disk has kept it."""
+        node = replica.node
 
         def on_apply(entry: Entry, digest: bytes, outcomes: Sequence[object]) -> None:
             self.queue.note(digest)
@@ -237,6 +240,7 @@ class Cluster:
             *(node, store, SHARD, on_apply),
             on_state=lambda index, digest: observer.has_state(node, index, digest),
             on_restored=lambda index: observer.restored(node, index),
+            binary=self._binaries.begin(replica),
         )
         if state.machine.applied:
             self.marks["states restored"] += 1

@@ -8,9 +8,11 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+import msgspec
+
 from chaos.sim.machine import HistoryMachine
 from raftlog.base.entry import Entry
-from raftlog.base.ids import ClusterId, Index, NodeId, ShardId
+from raftlog.base.ids import ClusterId, Index, NodeId, ReplicaId, ShardId
 from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
@@ -28,6 +30,20 @@ OnState = Callable[[Index, str], None]
 """Told now and then: the applied index, and a digest of the whole state there."""
 STATE_EVERY: Final = 32
 """The whole state is compared at every so many entries, and wherever a range was cut."""
+
+
+class Binary(msgspec.Struct, frozen=True):
+    """The version of raftlog that a process is of."""
+
+    own: int = FEATURE_LEVEL
+    """The highest feature level that it can apply."""
+    level_of: Callable[[ReplicaId], int] = lambda _: FEATURE_LEVEL
+    """What others have said they can."""
+    applies: Callable[[Index, int, int], None] = lambda _index, _level, _own: None
+    """Told of each entry, what level the shard is at behind it, and ``own``."""
+
+
+NEWEST: Final = Binary()
 
 
 class State(Protocol):
@@ -86,12 +102,15 @@ class BrokerState:
         on_apply: OnApply,
         on_state: OnState,
         on_restored: Callable[[Index], None] = lambda _: None,
+        binary: Binary = NEWEST,
     ) -> None:
         self._node = node
+        self._level_of = binary.level_of
         self._shard = BrokerShard.restore(
             store.files, path, store.start.index, store.durable_end.index
         )
         self.machine: BrokerMachine = self._shard.machine
+        self.machine.own_level = binary.own
         self.handlers: Mapping[int, Handler] = {}
         self._on_state = on_state
         if self.machine.applied:
@@ -101,6 +120,7 @@ class BrokerState:
         def observed(entry: Entry) -> Sequence[object]:
             ranges = len(self.machine.ranges)
             outcomes = apply(entry)
+            binary.applies(entry.index, self.machine.state.feature_level, binary.own)
             digest = hashlib.blake2b(repr(outcomes).encode(), digest_size=16).digest()
             on_apply(entry, digest, outcomes)
             if not entry.index % STATE_EVERY or len(self.machine.ranges) != ranges:
@@ -125,13 +145,12 @@ class BrokerState:
         on_failed: Callable[[Exception], None],
     ) -> None:
         """Put the use-cases together, as a node does."""
-        facts = NodeFacts(ClusterId("c" * 32), self._node, str)
+        facts = NodeFacts(ClusterId("c" * 32), self._node, str, level_of=self._level_of)
         service = self._shard.serve(
             *(replica, reader, scheduler, facts),
             durability="fsync",
             counters=dict,
             on_failed=on_failed,
-            level_of=lambda _: FEATURE_LEVEL,
         )
         self.handlers = ClientHandlers({ShardId(0): service}).by_method
         replica.on_role = service.role_changed

@@ -49,6 +49,8 @@ IDS_SHARE: Final = 0.5
 """Topic stores whose records may have business ids."""
 ATOMIC_SHARE: Final = 0.3
 """Topic stores with a group that reads, processes and writes in transactions."""
+OLD_BINARIES_SHARE: Final = 0.4
+"""Topic stores whose nodes begin with the version before, of those whose members stay."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -145,6 +147,8 @@ class SeedConfig(msgspec.Struct, frozen=True):
     """None: raw entries."""
     astray: float = 0.1
     """How often a client looks for the leader somewhere else than where it was."""
+    old_binaries: bool = False
+    """Whether all nodes begin with the version before, and get this one at some restart."""
     os_cache: bool = False
     """Whether nothing is synced: a power cut is a machine's own, one at a time (ruling 26)."""
 
@@ -176,7 +180,21 @@ def draw_config(seed: int) -> SeedConfig:
         quotas=draw_quotas(seed, quiet),
     )
     broker = _with_atomic(seed, broker)
-    return msgspec.structs.replace(config, broker=broker)
+    return _with_old_binaries(msgspec.structs.replace(config, broker=broker))
+
+
+def _with_old_binaries(config: SeedConfig) -> SeedConfig:
+    """Let the version be another one after restarts in some seeds, whose members stay.
+
+    A node that comes later with an older version than the shard's would stop, and should. Nor
+    where transactions are judged by what this version's level promises.
+    """
+    apart = {Fault.MEMBERS, Fault.MAJORITY_LOST, Fault.WIPED, Fault.OLD_BACKUP, Fault.REBOOT}
+    is_atomic = config.broker is not None and GROUP in config.broker.groups
+    if apart & config.periods_ns.keys() or is_atomic:
+        return config
+    old = stream(config.seed, "versions").random() < OLD_BINARIES_SHARE
+    return msgspec.structs.replace(config, old_binaries=old)
 
 
 def _with_atomic(seed: int, config: BrokerConfig) -> BrokerConfig:

@@ -70,10 +70,12 @@ class BrokerMachine:
         hidden: To be looked at: ``get``, ``of_queue``, ``in_range``.
         producers: For invariants alone.
         state: All of it, for invariants and tests alone.
+        own_level: The highest feature level that this binary can apply.
     """
 
     def __init__(self) -> None:
         self.applied: Index = INDEX_ZERO
+        self.own_level = FEATURE_LEVEL
         self.state: Final = BrokerState()
         self._carrier: Final = Carrier(self.state)
         self.queues: Final = self.state.queues
@@ -124,7 +126,7 @@ class BrokerMachine:
         open_range.body_bytes += len(body)
         if open_range.is_full or self._carrier.range_ends:
             self._carrier.range_ends = False
-            self._index.cut(self.applied, self.log_time_ms, self.feature_level)
+            self._index.cut(self.applied, self.log_time_ms, self._level_of_files)
             self._freeze()
         return outcomes
 
@@ -137,7 +139,7 @@ class BrokerMachine:
         tables = [(kind, table.freeze()) for kind, table in self.state.tables]
         self._frozen = FrozenTables(
             *(self.applied, self.log_time_ms, self.state.facts, tables),
-            level=self.feature_level,
+            level=self._level_of_files,
         )
         self._frozen_taken = False
 
@@ -230,7 +232,12 @@ class BrokerMachine:
 
         A shard that has no entry yet begins at the highest level of who proposes the first.
         """
-        return self.state.feature_level or FEATURE_LEVEL
+        return self.state.feature_level or self.own_level
+
+    @property
+    def _level_of_files(self) -> int:
+        """As every replica has it, whatever its version: also where there was no command yet."""
+        return self.state.feature_level or BROKER_LEVEL_MIN
 
     @property
     def next_due_ms(self) -> int:

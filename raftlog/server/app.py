@@ -250,7 +250,9 @@ class NodeServer:
 
     def _make_services(self, host: Host, mesh: Mesh) -> Mapping[ShardId, ShardService]:
         cluster, shards = host.identity.cluster, len(host.replicas)
-        facts = NodeFacts(cluster, self.node.node, self._client_address, shards)
+        facts = NodeFacts(
+            *(cluster, self.node.node, self._client_address, shards), level_of=mesh.level_of
+        )
         services = {}
         for shard, replica in host.replicas.items():
             services[shard] = self._brokers[shard].serve(
@@ -261,7 +263,6 @@ class NodeServer:
                 durability=self.config.durability,
                 counters=partial(counters, replica, mesh),
                 on_failed=self._fail,
-                level_of=mesh.level_of,
             )
         return services
 

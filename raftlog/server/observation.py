@@ -55,6 +55,8 @@ class NodeView(msgspec.Struct, frozen=True):
     """Who is to lead when it can, the first one most, as this node knows it."""
     recovery: ForcedRecovery | None = None
     """A majority was given up by hand, as this node knows it."""
+    feature_level: int = 0
+    """By whose rules the shard's entries are applied, as this node knows it (ruling 15)."""
     space: LogSpace = LogSpace((), 0, None)
     """What takes the shard's space, if that was asked for."""
 
@@ -217,6 +219,7 @@ async def _view(
         preferred=tuple(status.preferred),
         recovery=read_recovery(status),
         space=read_space(status.space),
+        feature_level=status.counters.get("feature_level_size", 0),
         damaged=status.counters.get("faulty_entries_size", 0),
         repaired=status.counters.get("entries_repaired", 0)
         + status.counters.get("files_repaired", 0),

@@ -17,7 +17,6 @@ from typing import Final
 
 from raftlog.base.ids import Index, ReplicaId, Term
 from raftlog.broker.codec import write_command
-from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.timetable import PassTime
 from raftlog.node.ports import Scheduler, Timer
@@ -37,7 +36,6 @@ class Levelling:
         machine: Knows the level.
         scheduler: For the next look.
         level_of: What the other members can apply.
-        own: What this node can.
     """
 
     def __init__(
@@ -46,13 +44,11 @@ class Levelling:
         machine: BrokerMachine,
         scheduler: Scheduler,
         level_of: LevelOf,
-        own: int = FEATURE_LEVEL,
     ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
         self._scheduler: Final = scheduler
         self._level_of: Final = level_of
-        self._own: Final = own
         self._timer: Timer | None = None
         self.raised = 0
 
@@ -76,11 +72,11 @@ class Levelling:
 
     def _look(self) -> None:
         self._timer = None
-        if self._machine.state.feature_level >= self._own:
+        if self._machine.state.feature_level >= self._machine.own_level:
             return
         self._arm(ROUND_NS)
         others = [each for each in self._replica.membership.replicas if each != self._replica.id]
-        level = min([self._own, *map(self._level_of, others)])
+        level = min([self._machine.own_level, *map(self._level_of, others)])
         if level > self._machine.feature_level:
             self.raised += 1
             self._replica.raise_level(level)

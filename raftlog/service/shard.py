@@ -38,7 +38,7 @@ from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.install_source import InstallSource
 from raftlog.service.installing import Installer
 from raftlog.service.leases import LeaseService
-from raftlog.service.levelling import Levelling, LevelOf
+from raftlog.service.levelling import Levelling
 from raftlog.service.members import MemberService
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.produce import ProduceService
@@ -108,7 +108,6 @@ class BrokerShard:
         durability: str,
         counters: Callable[[], Mapping[str, int]],
         on_failed: Callable[[Exception], None],
-        level_of: LevelOf,
     ) -> ShardService:
         """Make the use-cases of ``replica``, whose machine this shard's is.
 
@@ -120,7 +119,6 @@ class BrokerShard:
             durability: What an acknowledgement means, in its own word.
             counters: The node's other counters, for the status.
             on_failed: Told when a file could not be written: the node stops.
-            level_of: The highest feature level that another member can apply, if it said so.
         """
         assert replica.machine is self.machine, "the replica feeds another machine"
         machine, kept = self.machine, self._keep(replica, reader, scheduler, on_failed)
@@ -139,7 +137,7 @@ class BrokerShard:
         group_lag = GroupLag(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, retention, time, relocating, checks, receiving, burying),
-            Levelling(replica, machine, scheduler, level_of),
+            Levelling(replica, machine, scheduler, facts.level_of),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, group_lag.counters

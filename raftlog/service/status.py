@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from raftlog.base.ids import ClusterId, NodeId
+from raftlog.base.ids import ClusterId, NodeId, ReplicaId
 from raftlog.base.membership import Membership
 from raftlog.broker.machine import BrokerMachine
 from raftlog.raft.config import CoreStatus
@@ -34,6 +34,8 @@ class NodeFacts(msgspec.Struct, frozen=True):
     address_of: Callable[[NodeId], str]
     """Where clients reach a node (``host:port``), "" if unknown."""
     shards: int = 1
+    level_of: Callable[[ReplicaId], int] = lambda _: 0
+    """The highest feature level that another member has said it can apply; 0: it said nothing."""
 
 
 def node_status(

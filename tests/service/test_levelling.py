@@ -79,11 +79,7 @@ def test_who_can_not_apply_it_yet_is_waited_for(late: ReplicaId, level: int) -> 
 def test_it_rises_as_far_as_all_can() -> None:
     """A node that is ahead of all others by two versions does not keep them back."""
     world = World()
-    world.levelling = Levelling(
-        *(world.replica, world.replica.machine, world.scheduler),
-        lambda _: FEATURE_LEVEL,
-        own=FEATURE_LEVEL + 7,
-    )
+    world.replica.machine.own_level = FEATURE_LEVEL + 7
     world.levelling.begin()
     world.round()
     assert world.level == FEATURE_LEVEL
