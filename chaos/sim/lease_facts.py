@@ -1,7 +1,7 @@
 """What the committed log says about queue-style groups, told to their invariants."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from chaos.check.lease_model import (
 )
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
 from chaos.check.one_place import check_acked, check_letter, check_not_ended, undone
+from chaos.check.settled_together import Ack
 from raftlog.base.errors import StaleLease
 from raftlog.broker import leasing
 from raftlog.broker.commands import CommandType
@@ -137,6 +138,44 @@ class LeaseFacts:
                 self._decided(command)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
+
+    # -- acknowledged in transactions
+
+    def holds(self, ack: Ack) -> bool | None:
+        """Whether a message is held under its handle; None: that is not certain."""
+        name, *place, handle = ack
+        at: Place = (place[0], place[1])
+        group = self.groups.get(name)
+        message = None if group is None else group.messages.get(at)
+        if not self.is_there(at):
+            return None
+        if group is None or message is None or message.handle != handle:
+            return False
+        if message.standing is not Standing.LEASED:
+            return False
+        return None if group.may_have_ended(message, self.expiry_ms) else True
+
+    def settled_together(self, acks: Iterable[Ack]) -> None:
+        """Take in that messages are finished by whoever held them, with what he made of them."""
+        for name, queue, offset, _ in acks:
+            message = self.groups[name].messages[queue, offset]
+            message.standing = Standing.ACKED
+            self._marks["messages acked in transactions"] += 1
+            self.on_acked(name, (queue, offset))
+
+    def refused_together(self, acks: Sequence[Ack]) -> None:
+        """Take in that one of these was not held; if there is one only, it is that one."""
+        if len(acks) != 1:
+            return
+        [(name, queue, offset, handle)] = acks
+        group = self.groups.get(name)
+        message = None if group is None else group.messages.get((queue, offset))
+        if group is None or message is None or message.handle != handle:
+            return
+        if self.is_there((queue, offset)) and group.may_have_ended(message, self.expiry_ms):
+            self._expire(group, message)
+
+    # -- beside the commands
 
     def topic_changed(self, queues: Iterable[int], *, is_readable: bool) -> None:
         """Take in that a topic's queues can be read, or not."""
