@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Final
 from chaos.mutants.hook import install
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.patches import find
+from chaos.sim.steered_work import STEERED
 
 if TYPE_CHECKING:
     from chaos.sim.swarm import BrokerConfig
 
 WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
     "settlers": lambda broker: broker.leases is not None and broker.leases.settles > 0,
+    "steered": lambda broker: STEERED in broker.groups,
 }
 """Parts of the workload by name: whether a seed has one."""
 

@@ -28,12 +28,14 @@ from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.quotas_kept import Quotas
 from chaos.check.sends_kept import Sends
 from chaos.check.settled_together import SettledTogether
+from chaos.check.subscriptions_kept import SubscriptionsKept
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import AtomicFacts
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
 from chaos.sim.letter_facts import LetterFacts
+from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.atomic_commands import TransactionCommitted
@@ -125,6 +127,7 @@ class Facts:
         self.groups = GroupOffsets()
         self.assignments = Assignments()
         self.hand_overs = HandOvers()
+        self.subscriptions = SubscriptionsKept()
         self.delayed = DelayedDelivery()
         self.ids = BusinessIds()
         self.atomic = AtomicVisibility()
@@ -138,6 +141,7 @@ class Facts:
         self.leases = LeaseFacts(marks, self.offsets.starts, self.deleted)
         self.letters = LetterFacts(self._topic_of, self.deleted)
         self.leases.on_acked = self.letters.acked
+        self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
         self._transactions = AtomicFacts(self, self._visible, self._group_changed)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
@@ -166,10 +170,7 @@ class Facts:
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
             is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
             self._says(entry, kind, position, length)
-            if kind in LEASE_KINDS:
-                self.leases.carried_out(kind, body[position : position + length], outcome)
-            elif kind in HALF_KINDS:
-                self.halves.carried_out(entry, (kind, position, length), outcome)
+            self._tell(entry, (kind, position, length), outcome)
             if isinstance(outcome, CommandRefused):
                 self._refused(entry, (kind, position, length), outcome)
             elif is_append:
@@ -188,6 +189,17 @@ class Facts:
                     self._cancelled(command, outcome.how)
                 else:
                     self._carried_out(command, outcome)
+
+    def _tell(self, entry: Entry, where: tuple[int, int, int], outcome: object) -> None:
+        """Tell who knows more about a command: its kind, its position and its length."""
+        kind, position, length = where
+        command = entry.body[position : position + length]
+        if kind in LEASE_KINDS:
+            self.leases.carried_out(kind, command, outcome)
+        elif kind in HALF_KINDS:
+            self.halves.carried_out(entry, where, outcome)
+        elif kind in SUBSCRIPTION_KINDS:
+            self._subscriptions.carried_out(kind, command, outcome)
 
     def _refused(self, entry: Entry, where: tuple[int, int, int], outcome: CommandRefused) -> None:
         """Take in that a command was refused: its kind, its position and its length."""

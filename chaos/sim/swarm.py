@@ -19,6 +19,8 @@ from chaos.sim.lease_work import LeaseWork, draw_work
 from chaos.sim.letter_work import LetterWork, draw_letters
 from chaos.sim.network import NetworkConfig
 from chaos.sim.quota_work import QuotaWork, draw_quotas
+from chaos.sim.steered_work import SHARE as STEERED_SHARE
+from chaos.sim.steered_work import STEERED
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -175,7 +177,7 @@ def draw_config(seed: int) -> SeedConfig:
         letters=draw_letters(seed, quiet),
         quotas=draw_quotas(seed, quiet),
     )
-    broker = _with_atomic(seed, broker)
+    broker = _with_steered(seed, _with_atomic(seed, broker))
     return msgspec.structs.replace(config, broker=broker)
 
 
@@ -189,6 +191,19 @@ def _with_atomic(seed: int, config: BrokerConfig) -> BrokerConfig:
         config,
         groups=(*config.groups, GROUP),
         assignors=(*assignors, random.choice(("", *ASSIGNORS, COOPERATIVE))),
+    )
+
+
+def _with_steered(seed: int, config: BrokerConfig) -> BrokerConfig:
+    """Let somebody say by hand what a group reads, instead of one of the others."""
+    random = stream(seed, "steered")
+    if GROUP in config.groups or random.random() >= STEERED_SHARE:
+        return config
+    return msgspec.structs.replace(
+        config,
+        groups=(*config.groups[:-1], STEERED),
+        assignors=(*config.assignors[:-1], ""),
+        members=max(2, config.members),
     )
 
 
