@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chaos.sim.swarm import BrokerConfig
 
 WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
+    "queue groups": lambda broker: broker.leases is not None,
     "settlers": lambda broker: broker.leases is not None and broker.leases.settles > 0,
     "steered": lambda broker: STEERED in broker.groups,
 }

@@ -464,4 +464,4 @@ class Facts:
                 self.offsets.opened(queue)
             self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic
-        self.leases.topic_changed(topic.queues, is_readable=topic.settings.readable)
+        self.leases.topic_changed(topic)

@@ -7,9 +7,11 @@ from typing import Final
 import msgspec
 
 from chaos.check.attempts_counted import check_attempts, check_used_up
+from chaos.check.ends_counted import Counts, Ends, check_told, ends_of
 from chaos.check.held_by_flight import check_kept
 from chaos.check.key_order import check_order
 from chaos.check.lease_model import (
+    ENDS,
     USED_UP,
     LeasedGroup,
     LeasedMessage,
@@ -38,7 +40,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.refusals import CommandRefused
-from raftlog.broker.topics import DEFAULT_RETENTION_MS
+from raftlog.broker.topics import DEFAULT_RETENTION_MS, Topic
 from raftlog.wire.batch import Batch, Record
 
 _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
@@ -63,6 +65,8 @@ class LeaseFacts:
         self.records: Final[dict[Place, Record]] = {}
         """What lies where, in the queues that such groups read."""
         self._keys: Final[dict[tuple[int, bytes], list[int]]] = {}
+        self._queues: Final[dict[str, tuple[int, ...]]] = {}
+        """Of each topic."""
         self._marks: Final = marks
         self._starts: Final = starts
         self._deleted: Final = deleted
@@ -177,9 +181,14 @@ class LeaseFacts:
 
     # -- beside the commands
 
-    def topic_changed(self, queues: Iterable[int], *, is_readable: bool) -> None:
-        """Take in that a topic's queues can be read, or not."""
-        if is_readable:
+    def topic_changed(self, topic: Topic) -> None:
+        """Take in that a topic has other queues, or that they can be read, or not."""
+        queues = topic.queues
+        self._queues[topic.name] = queues
+        for group in self.groups.values():
+            if topic.name in group.topics:
+                self._begin(group)
+        if topic.settings.readable:
             self.shut.difference_update(queues)
         else:
             self._marks["topics shut"] += 1
@@ -238,6 +247,22 @@ class LeaseFacts:
         if group is not None and place in group.messages:
             check_acked(group, place, is_there=self.is_there(place), expiry_ms=self.expiry_ms)
 
+    def ends(self, name: str) -> tuple[int, Ends] | None:
+        """Return a group's number, and how its messages ended; None: there is no such group."""
+        group = self.groups.get(name)
+        return None if group is None else (group.number, ends_of(group, self.expiry_ms))
+
+    def has_counted(self, name: str, counts: Counts, before: tuple[int, Ends] | None) -> None:
+        """Take in what a group is told to have counted, and what was so before that was asked.
+
+        Raises:
+            Violation: It is not so.
+        """
+        now = self.ends(name)
+        if before is not None and now is not None and before[0] == now[0]:
+            self._marks["counts of groups told"] += 1
+            check_told("a leader", name, counts, before[1], now[1])
+
     def undone(self, name: str, queues: Mapping[int, tuple[int, int]]) -> list[Place]:
         """Return what a group has not ended, of queues with their bounds."""
         group = self.groups.get(name)
@@ -253,11 +278,18 @@ class LeaseFacts:
     def _opened(self, row: QueueGroup) -> None:
         known = self.groups.get(row.name)
         settings = row.settings
-        messages = {} if known is None or known.number != row.number else known.messages
-        self.groups[row.name] = LeasedGroup(
+        is_known = known is not None and known.number == row.number
+        group = self.groups[row.name] = LeasedGroup(
             *(row.number, settings.attempts_max, settings.retry_ms, Poison(settings.poison)),
-            *(settings.fifo, row.topics, settings.lease_ms, messages),
+            *(settings.fifo, row.topics, settings.lease_ms),
+            *((known.messages, known.begun) if known is not None and is_known else ({}, {})),
         )
+        self._begin(group)
+
+    def _begin(self, group: LeasedGroup) -> None:
+        for name in group.topics:
+            for queue in self._queues.get(name, ()):
+                group.begins(queue, self._starts.get(queue, 0))
 
     def _leased(self, command: ReceiveMessages, outcome: Leased) -> None:
         group, handle = self.groups[command.group], command.handle
@@ -348,6 +380,7 @@ class LeaseFacts:
                     self._stale(command.group, handle, place, is_ack=is_ack)
                     continue
                 if not self.is_there(place):
+                    self._settled_late(group, place)
                     continue
                 check_settled(
                     *(group, place, handle, what),
@@ -357,6 +390,7 @@ class LeaseFacts:
                 message = group.messages[place]
                 if group.poison is Poison.SKIP and group.may_be_used_up(message, self.expiry_ms):
                     message.standing = Standing.SKIPPED  # which is no news to its holder
+                    message.unsure = True
                 elif handle == message.handle == message.given_back_by and group.may_have_ended(
                     message, self.expiry_ms
                 ):
@@ -366,6 +400,12 @@ class LeaseFacts:
                     settle(group, message)
                     if message.standing is Standing.ACKED:
                         self.on_acked(command.group, place)
+
+    def _settled_late(self, group: LeasedGroup, place: Place) -> None:
+        """Take in that a message was settled that is forgotten: perhaps before it was swept."""
+        message = group.messages.get(place)
+        if message is not None and message.standing not in ENDS:
+            message.unsure = True
 
     def _acked(self, _group: LeasedGroup, message: LeasedMessage) -> None:
         message.standing = Standing.ACKED

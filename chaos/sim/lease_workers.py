@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from google.protobuf.message import Message
 
+from chaos.check.ends_counted import Counts
 from chaos.check.lease_model import Place
 from chaos.check.one_place import NAME as ONE_PLACE
 from chaos.check.violation import Violation
@@ -30,6 +31,8 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups, leases, topics
 
 QUEUES_MAX: Final = 4
+COUNTS_PER_S: Final = 0.3
+"""How often somebody asks what a group has counted."""
 KEYS: Final = (b"a", b"b", b"c", None)
 
 
@@ -76,6 +79,7 @@ class Keeper(Client):
         self.world.every(self._work.sends_per_s, self._send)
         self.world.every(self._work.deletes_per_s, self._delete)
         self.world.every(self._work.alters_per_s, self._alter)
+        self.world.every(COUNTS_PER_S, self._count)
         for group in self._work.groups:
             if group.poison == leases.POISON_POLICY_BLOCK:
                 self._decide_later(group)
@@ -144,6 +148,22 @@ class Keeper(Client):
         group = self.world.random.choice(self._work.groups)
         message = groups.DeleteGroup(group=group.name)
         self.ask(Method.GROUP_DELETE, message, lambda *_: None)
+
+    def _count(self) -> None:
+        """Ask what became of a group's messages."""
+        name = self.world.random.choice(self._work.groups).name
+        facts = self.world.facts.leases
+        before = facts.ends(name)
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is None:
+                assert isinstance(answer, leases.QueueGroupDescription), f"by {answer!r}"
+                counts = Counts(answer.dead_letters, answer.skipped, answer.expired)
+                facts.has_counted(name, counts, before)
+
+        self.ask(Method.QUEUE_DESCRIBE, leases.DescribeQueueGroup(group=name), done)
 
     def _alter(self) -> None:
         """Add a queue, or let nobody read for a while."""

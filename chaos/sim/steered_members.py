@@ -18,7 +18,7 @@ from google.protobuf.message import Message
 from chaos.check.subscriptions_kept import Reads
 from chaos.sim.client_world import Client, ClientWorld
 from chaos.sim.consumers import WISHES, Wanted
-from chaos.sim.events import MS_NS
+from chaos.sim.events import MS_NS, SECOND_NS
 from chaos.sim.group_members import GroupMember
 from chaos.sim.steered_work import SAYS_PER_S, STEERED
 from chaos.sim.subscription_facts import told_by
@@ -93,8 +93,13 @@ class Steersman(Client):
     """Says by hand what ``STEERED`` reads."""
 
     def start(self) -> None:
-        """Begin."""
-        self.world.every(self.world.random.choice(SAYS_PER_S), self._say_something)
+        """Begin, or let members have their say for a while."""
+        random = self.world.random
+        per_second = random.choice(SAYS_PER_S)
+        self.world.queue.after(
+            random.choice((0, 9)) * SECOND_NS,
+            lambda: self.world.every(per_second, self._say_something),
+        )
 
     def stop(self) -> None:
         """Let everything be read, again and again: what was said before may come late."""
