@@ -20,7 +20,7 @@ from chaos.check.lease_model import (
     Standing,
 )
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
-from chaos.check.one_place import check_acked, check_letter, check_not_ended, undone
+from chaos.check.one_place import check_acked, check_given, check_letter, check_not_ended, undone
 from chaos.check.settled_together import Ack
 from raftlog.base.errors import StaleLease
 from raftlog.broker import leasing
@@ -65,6 +65,8 @@ class LeaseFacts:
         self.records: Final[dict[Place, Record]] = {}
         """What lies where, in the queues that such groups read."""
         self._keys: Final[dict[tuple[int, bytes], list[int]]] = {}
+        self._told: Final[dict[tuple[int, Place], int]] = {}
+        """What somebody was told to be done with, by group number, in the order of that."""
         self._queues: Final[dict[str, tuple[int, ...]]] = {}
         """Of each topic."""
         self._marks: Final = marks
@@ -246,6 +248,22 @@ class LeaseFacts:
         group = self.groups.get(name)
         if group is not None and place in group.messages:
             check_acked(group, place, is_there=self.is_there(place), expiry_ms=self.expiry_ms)
+            self._told.setdefault((group.number, place), len(self._told))
+
+    @property
+    def told_count(self) -> int:
+        """How many messages somebody was told to be done with, until now."""
+        return len(self._told)
+
+    def given(self, name: str, place: Place, asked: int) -> None:
+        """Take in that somebody has a message, who asked when ``told_count`` was ``asked``.
+
+        Raises:
+            Violation: Somebody was told before that it is finished.
+        """
+        group = self.groups.get(name)
+        if group is not None:
+            check_given(place, self._told.get((group.number, place)), asked)
 
     def ends(self, name: str) -> tuple[int, Ends] | None:
         """Return a group's number, and how its messages ended; None: there is no such group."""

@@ -272,6 +272,7 @@ class Worker(Client):
     def _receive(self, life: int, handle: int = 0) -> None:
         random = self.world.random
         handle = handle or random.getrandbits(62) + 1
+        asked = self.world.facts.leases.told_count
 
         def done(
             answer: Message | None, parts: Sequence[bytes], error: RaftlogError | None
@@ -289,6 +290,9 @@ class Worker(Client):
                 return
             assert isinstance(answer, leases.MessagesReceived), f"answered by {answer!r}"
             jobs = self._jobs(handle, answer, parts)
+            for job in jobs:
+                place = (job.queue, job.offset)
+                self.world.facts.leases.given(self._group.name, place, asked)
             if not self.world.stopped and random.random() < self._work.dies:
                 self.world.marks["workers died"] += bool(jobs)
                 self._lives += 1
