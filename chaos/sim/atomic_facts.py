@@ -138,6 +138,10 @@ class AtomicFacts:
         values = [value for part in parts for value in part.values()]
         if values and facts.together.is_part(values[0]):
             self._settled(head, values)
+        elif head.acks and not parts:
+            facts.marks["settlings without records"] += 1
+            for ack in head.acks:
+                facts.leases.acked_without_records(ack)
         else:
             self._read_and_processed(head, values)
         for part in parts:

@@ -169,6 +169,14 @@ class LeaseFacts:
             self._marks["messages acked in transactions"] += 1
             self.on_acked(name, (queue, offset))
 
+    def acked_without_records(self, command: AckMessages) -> None:
+        """Take in acknowledgements of a transaction that stores nothing: like any others.
+
+        Raises:
+            Violation: One of these messages is not its maker's.
+        """
+        self._settled(command, Settled(), "acked", self._acked)
+
     def refused_together(self, acks: Sequence[Ack]) -> None:
         """Take in that one of these was not held; if there is one only, it is that one."""
         if len(acks) != 1:

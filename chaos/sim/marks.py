@@ -115,6 +115,7 @@ REQUIRED: Final = (
     "settlings of several groups",
     "settlings refused as stale",
     "settlings undone",
+    "settlings without records",
     "slow disks",
     "starts moved",
     "states restored",

@@ -12,8 +12,10 @@ several leases, and of several groups. What nobody takes comes again, too. Some 
 a topic may be gone, or take nothing: then nothing is settled.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
+
+from google.protobuf.message import Message
 
 from chaos.check.lease_model import Place
 from chaos.check.settled_together import Ack, Deal
@@ -22,11 +24,14 @@ from chaos.sim.client_world import ClientWorld
 from chaos.sim.events import MS_NS
 from chaos.sim.lease_work import RESULTS, GroupWork, LeaseWork
 from chaos.sim.lease_workers import Job, Worker
-from raftlog.base.errors import RaftlogError
-from raftlog.wire.schema import leases
+from raftlog.base.errors import OutcomeUnknown, RaftlogError
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import leases, transactions
 
 ASTRAY_SHARE: Final = 0.25
 """Results that go where somebody reads them, or where a topic may be gone."""
+BARE_SHARE: Final = 0.15
+"""Transactions that only settle."""
 
 
 class _Aside(NamedTuple):
@@ -90,6 +95,8 @@ class Settler(Worker):
         """Settle a message, and perhaps others, under an identity that is free."""
         if RESULTS not in self.world.facts.topics:
             alone()
+        elif self.world.random.random() < BARE_SHARE:
+            self._settle_only(self._gathered(mine), alone)
         elif self._seats:
             self._commit(self._seats.pop(), self._gathered(mine), alone)
         else:
@@ -126,10 +133,7 @@ class Settler(Worker):
         results = self._sender.results(seat, self._targets())
         it = Transaction(seat, results, self._sender.now_ms(), acks=_acks(gathered))
         deal = Deal(it.values, frozenset(each.ack for each in gathered))
-        groups = facts.leases.groups
-        numbers = {
-            each.group: groups[each.group].number for each in gathered if each.group in groups
-        }
+        numbers = self._numbers()
         facts.together.begins(deal)
         self._settling.under_way += 1
 
@@ -138,17 +142,49 @@ class Settler(Worker):
             facts.together.told(deal, is_stored=is_stored)
             if error is None:
                 self._seats.append(seat)
-            if not is_stored:
+            if is_stored:
+                self._told(gathered, numbers)
+            else:
                 self._go_on_without(alone)
-                return
-            self.world.marks["settlings told"] += 1
-            for each in gathered:
-                group = groups.get(each.group)  # perhaps another one of that name
-                if group is not None and group.number == numbers.get(each.group):
-                    place: Place = (each.job.queue, each.job.offset)
-                    facts.leases.told_acked(each.group, place)
 
         self._sender.send(it, lambda: True, ended)
+
+    def _settle_only(self, gathered: list[_Aside], alone: Callable[[], None]) -> None:
+        """Settle messages of which nothing was made: all of them, and to ask again is harmless."""
+        numbers = self._numbers()
+        message = transactions.CommitTransaction(acks=_acks(gathered))
+        self._settling.under_way += 1
+
+        def done(
+            _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is not None and (error.retriable or isinstance(error, OutcomeUnknown)):
+                self.world.soon(ask)
+                return
+            self._settling.under_way -= 1
+            if error is None:
+                self._told(gathered, numbers)
+            else:
+                self._go_on_without(alone)
+
+        def ask() -> None:
+            self.ask(Method.TRANSACTION_COMMIT, message, done)
+
+        ask()
+
+    def _numbers(self) -> dict[str, int]:
+        """Return the numbers that groups have now: another one may have the same name later."""
+        return {name: group.number for name, group in self.world.facts.leases.groups.items()}
+
+    def _told(self, gathered: list[_Aside], numbers: dict[str, int]) -> None:
+        """Somebody has said that all of it is settled."""
+        leases_of = self.world.facts.leases
+        self.world.marks["settlings told"] += 1
+        for each in gathered:
+            group = leases_of.groups.get(each.group)
+            if group is not None and group.number == numbers.get(each.group):
+                place: Place = (each.job.queue, each.job.offset)
+                leases_of.told_acked(each.group, place)
 
     def _go_on_without(self, alone: Callable[[], None]) -> None:
         """Nothing was settled: the message is settled alone, or comes again."""
