@@ -143,6 +143,7 @@ class Settler(Worker):
             if error is None:
                 self._seats.append(seat)
             if is_stored:
+                self.world.marks["settlings told by a fence"] += error is not None
                 self._told(gathered, numbers)
             else:
                 self._go_on_without(alone)
