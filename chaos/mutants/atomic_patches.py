@@ -41,7 +41,7 @@ ATOMIC_MUTANTS: Final = (
     Mutant(
         "stale acks of a transaction left out",
         _ATOMIC,
-        (("            if stale:\n", "            if stale == ():\n"),),
+        (("            if stale:\n", "            if False:\n"),),
         works=_SETTLERS,
         rulings=(19,),
     ),
