@@ -84,7 +84,7 @@ class Settler(Worker):
         def settle() -> None:
             if self.world.stopped:
                 alone()
-            elif random.random() < 0.3:
+            elif random.random() < 0.4:
                 self._settling.aside.append(mine)
             else:
                 self._settle(mine, alone)
@@ -112,7 +112,7 @@ class Settler(Worker):
     def _gathered(self, mine: _Aside) -> list[_Aside]:
         aside = self._settling.aside
         found = {mine.ack: mine}
-        for _ in range(self.world.random.choice((0, 1, 3))):
+        for _ in range(self.world.random.choice((0, 0, 1, 2))):  # as many as are put aside
             if aside:
                 other = aside.pop(self.world.random.randrange(len(aside)))
                 found[other.ack] = other

@@ -203,7 +203,8 @@ def _with_steered(seed: int, config: BrokerConfig) -> BrokerConfig:
         config,
         groups=(*config.groups[:-1], STEERED),
         assignors=(*config.assignors[:-1], ""),
-        members=max(2, config.members),
+        members=2,
+        member_leaves=max(config.member_leaves, 0.05),  # so that a group has no members at times
     )
 
 
