@@ -54,6 +54,8 @@ class LeasedMessage(msgspec.Struct):
     """Who has given it back last."""
     verdict: int = -1
     """What somebody decided when it was blocked, until it is leased again."""
+    unsure: bool = False
+    """Whether it can't be told how it ended."""
 
 
 class LeasedGroup(msgspec.Struct):
@@ -67,6 +69,12 @@ class LeasedGroup(msgspec.Struct):
     topics: tuple[str, ...]
     lease_ms: int = 30_000
     messages: dict[Place, LeasedMessage] = {}
+    begun: dict[int, int] = {}
+    """For each queue of its topics where the group began."""
+
+    def begins(self, queue: int, start: int) -> None:
+        """Take in that a queue is one of its topics', and begins there now."""
+        self.begun.setdefault(queue, start)
 
     def may_have_ended(self, message: LeasedMessage, expiry_ms: int) -> bool:
         """Whether a lease's time has come; ``expiry_ms``: until then leases ended."""

@@ -44,6 +44,19 @@ def check_acked(group: LeasedGroup, place: Place, *, is_there: bool, expiry_ms: 
         raise Violation(NAME, f"{place} is acked and is {group.messages.get(place)}")
 
 
+def check_given(place: Place, told: int | None, asked: int) -> None:
+    """Check that a message that somebody is given was not known to be finished when he asked.
+
+    ``told``: the how-manieth it is of those of which that was told; ``asked``: how many there
+    were when he asked.
+
+    Raises:
+        Violation: It was.
+    """
+    if told is not None and told < asked:
+        raise Violation(NAME, f"{place} is given to somebody who asked after it was finished")
+
+
 def undone(group: LeasedGroup, places: Iterable[Place], expiry_ms: int) -> list[Place]:
     """Return what is not ended."""
     return [place for place in places if not group.is_done(place, expiry_ms)]

@@ -7,6 +7,7 @@ from chaos.mutants.mutant import Mutant
 _ATOMIC: Final = "raftlog.broker.atomic"
 _DISPATCH: Final = "raftlog.client.atomic_dispatch"
 _TESTS: Final = ("tests/broker/test_atomic.py",)
+_SETTLERS: Final = ("settlers",)
 _OF_CLIENT: Final = ("tests/client/test_atomic.py",)
 _OF_MESSAGES: Final = ("tests/client/test_acknowledging.py",)
 
@@ -34,14 +35,58 @@ ATOMIC_MUTANTS: Final = (
         "acks of a transaction forgotten",
         _ATOMIC,
         (("            state.leasing.ack(ack, state.log_time_ms)\n", "            pass\n"),),
-        tests=_TESTS,
+        works=_SETTLERS,
         rulings=(19,),
     ),
     Mutant(
         "stale acks of a transaction left out",
         _ATOMIC,
-        (("            if stale:\n", "            if stale == ():\n"),),
-        tests=_TESTS,
+        (("            if stale:\n", "            if False:\n"),),
+        works=_SETTLERS,
+        rulings=(19,),
+    ),
+    Mutant(
+        "messages of a refused transaction are acknowledged",
+        _ATOMIC,
+        (
+            ("        queues = self._check_parts(head, batches)\n", ""),
+            (
+                "        parts = tuple(\n            PartStored(queue.number, self",
+                (
+                    "        for ack in head.acks:\n"
+                    "            state.leasing.ack(ack, state.log_time_ms)\n"
+                    "        queues = self._check_parts(head, batches)\n"
+                    "        parts = tuple(\n            PartStored(queue.number, self"
+                ),
+            ),
+            (
+                (
+                    "            state.claims.commit(offsets)\n        for ack in head.acks:\n"
+                    "            state.leasing.ack(ack, state.log_time_ms)\n"
+                ),
+                "            state.claims.commit(offsets)\n",
+            ),
+        ),
+        works=_SETTLERS,
+        rulings=(19,),
+    ),
+    Mutant(
+        "acks of one group looked at, those of all done",
+        _ATOMIC,
+        (
+            (
+                "        for ack in head.acks:\n            stale =",
+                "        for ack in head.acks[:1]:\n            stale =",
+            ),
+        ),
+        works=_SETTLERS,
+        rulings=(19,),
+    ),
+    Mutant(
+        "acks of a transaction's other groups lost on the way to the log",
+        "raftlog.service.transaction_handlers",
+        (("map(ack_of, message.acks)", "map(ack_of, message.acks[:1])"),),
+        works=_SETTLERS,
         rulings=(19,),
     ),
     Mutant(
@@ -55,7 +100,7 @@ ATOMIC_MUTANTS: Final = (
         "message that may have been finished so is finished again with what was made of it",
         _ATOMIC,
         (("once=once", "once=False"),),
-        tests=_TESTS,
+        works=_SETTLERS,
         rulings=(19,),
     ),
     Mutant(

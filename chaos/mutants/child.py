@@ -9,10 +9,22 @@ raftlog may be imported before the hook is installed.
 import json
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from chaos.mutants.hook import install
 from chaos.mutants.mutant import Mutant
 from chaos.mutants.patches import find
+from chaos.sim.steered_work import STEERED
+
+if TYPE_CHECKING:
+    from chaos.sim.swarm import BrokerConfig
+
+WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
+    "queue groups": lambda broker: broker.leases is not None,
+    "settlers": lambda broker: broker.leases is not None and broker.leases.settles > 0,
+    "steered": lambda broker: STEERED in broker.groups,
+}
+"""Parts of the workload by name: whether a seed has one."""
 
 
 def _by_simulator(seeds: range, mutant: Mutant | None) -> dict[str, object]:
@@ -57,7 +69,8 @@ def _matters(mutant: Mutant | None) -> Callable[[int], bool]:
             (mutant.is_of_letters, broker.letters),
             (mutant.is_of_quotas, broker.quotas),
         )
-        return has_faults and all(work is not None for needed, work in works if needed)
+        has_works = all(work is not None for needed, work in works if needed)
+        return has_faults and has_works and all(WORKS[name](broker) for name in mutant.works)
 
     return matters
 

@@ -10,6 +10,7 @@ _SHARES: Final = "raftlog.broker.shares"
 _SHARE_TESTS: Final = ("tests/broker/test_shares.py",)
 _UNREAD: Final = "raftlog.service.unread"
 _UNREAD_TESTS: Final = ("tests/service/test_unread.py",)
+_STEERED: Final = ("steered",)
 _FILTERING: Final = "raftlog.service.filtering"
 _FILTERING_TESTS: Final = ("tests/service/test_filtering.py",)
 
@@ -66,6 +67,40 @@ GROUP_MUTANTS: Final = (
         _GROUPS,
         (("if command.version not in (0, known.version):", "if command.version < 0:"),),
         tests=_GROUP_TESTS,
+    ),
+    Mutant(
+        "change of a subscription by hand begins no version",
+        _GROUPS,
+        (
+            (
+                "command.wanted, known.version + 1, assignor)",
+                "command.wanted, known.version, assignor)",
+            ),
+        ),
+        works=_STEERED,
+    ),
+    Mutant(
+        "subscription that was only confirmed by hand goes with the last member",
+        _GROUPS,
+        (("            if not (known.by_hand or stays):\n", "            if False:\n"),),
+        works=_STEERED,
+    ),
+    Mutant(
+        "version that a change by hand is to replace is lost on the way to the log",
+        "raftlog.service.groups",
+        (
+            (
+                "SetSubscription(group, topics, wanted, version, assignor)",
+                "SetSubscription(group, topics, wanted, 0, assignor)",
+            ),
+        ),
+        works=_STEERED,
+    ),
+    Mutant(
+        "members are not told of the tags that their group reads",
+        "raftlog.service.group_handlers",
+        (("tags=found.wanted.tags, condition", "condition"),),
+        works=_STEERED,
     ),
     Mutant(
         "heir owns a queue before its release",

@@ -36,6 +36,7 @@ class Mutant(msgspec.Struct, frozen=True):
     Attributes:
         needs: Kinds of faults (names of ``chaos.sim.swarm.Fault``) without which the bug
             does nothing: seeds without them are passed over.
+        works: Parts of the workload (names of ``chaos.mutants.child.WORKS``), likewise.
         known: Its numbers in ``raft_anchors`` 4.9, the bugs of other systems.
         rulings: Whose schedule it turns round.
         elsewhere: Changes of other modules, where one alone does no harm: what protects
@@ -47,6 +48,7 @@ class Mutant(msgspec.Struct, frozen=True):
     changes: Changes
     tests: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    works: tuple[str, ...] = ()
     known: tuple[int, ...] = ()
     rulings: tuple[int, ...] = ()
     elsewhere: tuple[tuple[str, Changes], ...] = ()

@@ -164,6 +164,25 @@ QUEUE_MUTANTS: Final = (
         "skipped message is not counted",
         _LEASING,
         (("        group.skipped += 1\n", ""),),
-        tests=("tests/broker/test_failed_messages.py",),
+    ),
+    Mutant(
+        "message that retention took in flight is not counted",
+        "raftlog.broker.sweeping",
+        (("                    group.expired += 1\n", ""),),
+    ),
+    Mutant(
+        "messages that retention took before anybody leased them are not counted",
+        "raftlog.broker.unread",
+        (("            group.expired += at - cursor.next\n", "            pass\n"),),
+        works=("queue groups",),
+    ),
+    Mutant(
+        "what a group skipped is told as what retention took",
+        "raftlog.service.lease_handlers",
+        (
+            ("        skipped=row.skipped,\n", "        skipped=row.expired,\n"),
+            ("        expired=row.expired,\n", "        expired=row.skipped,\n"),
+        ),
+        works=("queue groups",),
     ),
 )

@@ -1,20 +1,27 @@
 """What the committed log says of an atomic transaction, taken apart for the invariants."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from chaos.check.delayed_delivery import Pending
 from chaos.check.producer_sequences import Kept
+from chaos.check.settled_together import Ack
 from raftlog.base.entry import Entry
-from raftlog.base.errors import Refused
+from raftlog.base.errors import RaftlogError, Refused, StaleLease
 from raftlog.broker.atomic_commands import (
     PartStored,
     TransactionCommitted,
     TransactionHead,
     read_transaction,
 )
+from raftlog.broker.claims import OffsetsCommitted
 from raftlog.broker.places import CommandPlace
 from raftlog.wire.batch import Batch
+
+if TYPE_CHECKING:
+    from chaos.sim.facts import Facts
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -63,3 +70,112 @@ def parts_of(
         data = bytes(entry.body[batch.position : batch.position + batch.length])
         parts.append(Part(queue, batch.position, data, told))
     return head, parts
+
+
+class AtomicFacts:
+    """The transactions of one run.
+
+    Args:
+        facts: Of the whole run.
+        visible: Told where a batch can be read from now on: queue, base offset, batch.
+        group_changed: Told of a command about a group, and its outcome.
+    """
+
+    def __init__(
+        self,
+        facts: "Facts",
+        visible: Callable[[int, int, Pending], None],
+        group_changed: Callable[[msgspec.Struct, object], None],
+    ) -> None:
+        self._facts: Final = facts
+        self._visible: Final = visible
+        self._group_changed: Final = group_changed
+
+    def says(self, entry: Entry, position: int, length: int) -> None:
+        """Take in what the producer of a transaction knows, also of a refused one."""
+        for part in parts_of(entry, position, length, None)[1]:
+            maker = part.batch.header.producer
+            self._facts.sequences.says(maker.id, part.queue, maker.epoch, maker.known_through)
+
+    def refused(self, entry: Entry, position: int, length: int, error: RaftlogError) -> None:
+        """Take in a transaction that was refused.
+
+        Raises:
+            Violation: It need not have been.
+        """
+        head, _ = parts_of(entry, position, length, None)
+        if head is None or not head.acks:
+            return
+        facts = self._facts
+        facts.marks["settlings refused"] += 1
+        if isinstance(error, StaleLease):
+            facts.marks["settlings refused as stale"] += 1
+            acks = _acks_of(head)
+            facts.together.refused(acks, [each for each in acks if facts.leases.holds(each)])
+            facts.leases.refused_together(acks)
+
+    def carried_out(
+        self, entry: Entry, position: int, length: int, outcome: TransactionCommitted
+    ) -> None:
+        """Take in one that was carried out, part by part.
+
+        Raises:
+            Violation: An invariant is broken.
+        """
+        facts = self._facts
+        head, parts = parts_of(entry, position, length, outcome)
+        assert head is not None, "what was carried out was read"
+        if outcome.duplicate:
+            facts.marks["transactions known"] += 1
+            facts.marks["settlings known"] += bool(head.acks)
+            for part in parts:
+                maker = part.batch.header.producer
+                if part.queue not in facts.deleted:
+                    kept = part.kept(outcome)
+                    facts.sequences.answered_again(maker.id, part.queue, maker.epoch, kept)
+            return
+        facts.marks["transactions"] += 1
+        values = [value for part in parts for value in part.values()]
+        if values and facts.together.is_part(values[0]):
+            self._settled(head, values)
+        elif head.acks and not parts:
+            facts.marks["settlings without records"] += 1
+            for ack in head.acks:
+                facts.leases.acked_without_records(ack)
+        else:
+            self._read_and_processed(head, values)
+        for part in parts:
+            assert part.stored is not None, "a stored transaction has places"
+            maker = part.batch.header.producer
+            facts.sequences.stored(maker.id, part.queue, maker.epoch, part.kept(outcome))
+            count, base = part.stored.count, part.stored.base_offset
+            found = Pending(part.queue, 0, 0, count, entry.index, part.position, part.data)
+            self._visible(part.queue, base, found)
+        for each in head.offsets:
+            self._group_changed(each, OffsetsCommitted())
+
+    def _settled(self, head: TransactionHead, values: Sequence[bytes]) -> None:
+        facts, acks = self._facts, _acks_of(head)
+        lost = [each for each in acks if facts.leases.holds(each) is False]
+        facts.together.stored(values, acks, lost)
+        facts.marks["settlings"] += 1
+        facts.marks["settlings of several groups"] += len(head.acks) > 1
+        facts.leases.settled_together(acks)
+
+    def _read_and_processed(self, head: TransactionHead, values: Sequence[bytes]) -> None:
+        facts = self._facts
+        offsets = {
+            (each.group, queue): offset for each in head.offsets for queue, offset in each.offsets
+        }
+        read = next((queue for _, queue in offsets), 0)
+        start, _ = facts.bounds(read)
+        facts.atomic.stored(values, offsets, facts.groups.committed, start)
+
+
+def _acks_of(head: TransactionHead) -> list[Ack]:
+    return [
+        (ack.group, queue, offset, handle)
+        for ack in head.acks
+        for handle, queue, offsets in ack.names
+        for offset in offsets
+    ]

@@ -17,6 +17,8 @@ from chaos.sim.letter_clients import LetterClients
 from chaos.sim.process import Process
 from chaos.sim.producers import IdempotentProducer, PlainProducer
 from chaos.sim.quota_clients import QuotaClients
+from chaos.sim.steered_members import SteeredMember, Steersman
+from chaos.sim.steered_work import STEERED
 from chaos.sim.swarm import BrokerConfig
 from raftlog.base.ids import NodeId
 
@@ -44,12 +46,22 @@ class BrokerClients:
                 is_static=n < config.static_members,
             )
             for group in config.groups
-            if group != GROUP
+            if group not in (GROUP, STEERED)
             for n in range(config.members)
         ]
         if GROUP in config.groups:
             members = range(config.members)
             self._members += [AtomicMember(world, f"{GROUP}-{n}", config.topics) for n in members]
+        self._steersman: Steersman | None = None
+        if STEERED in config.groups:
+            self._steersman = Steersman(world, "steersman")
+            self._members += [
+                SteeredMember(
+                    *(world, f"{STEERED}-{n}", config.topics),
+                    is_static=n < config.static_members,
+                )
+                for n in range(config.members)
+            ]
         self._others: list[LeaseClients | HalfClients | LetterClients | QuotaClients] = []
         """Those with a world of their own."""
         parts = (queue, config, facts, process_of, nodes)
@@ -75,6 +87,8 @@ class BrokerClients:
             self._new_producer()
         for client in (*self._readers, *self._members):
             client.start()
+        if self._steersman is not None:
+            self._steersman.start()
         self._world.every(self._world.config.crashes_per_s, self._crash)
         for other in self._others:
             other.start()
@@ -94,6 +108,8 @@ class BrokerClients:
     def stop(self) -> None:
         """Send nothing new; what is under way is settled, and groups read to the end."""
         self._world.stopped = True
+        if self._steersman is not None:
+            self._steersman.stop()
         for other in self._others:
             other.stop()
 
@@ -103,6 +119,8 @@ class BrokerClients:
         for producer in self._producers:
             if not producer.settled:
                 return f"{producer.name} waits for what became of its batches"
+        if self._steersman is not None and (missing := self._steersman.why_not_ended()):
+            return missing
         groups, facts = world.facts.groups, world.facts
         for group in world.config.groups:
             for topic in world.config.topics:

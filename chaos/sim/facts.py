@@ -27,12 +27,15 @@ from chaos.check.producer_sequences import Kept, ProducerSequences
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.quotas_kept import Quotas
 from chaos.check.sends_kept import Sends
+from chaos.check.settled_together import SettledTogether
+from chaos.check.subscriptions_kept import SubscriptionsKept
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
-from chaos.sim.atomic_facts import parts_of
+from chaos.sim.atomic_facts import AtomicFacts
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
 from chaos.sim.letter_facts import LetterFacts
+from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.atomic_commands import TransactionCommitted
@@ -124,9 +127,11 @@ class Facts:
         self.groups = GroupOffsets()
         self.assignments = Assignments()
         self.hand_overs = HandOvers()
+        self.subscriptions = SubscriptionsKept()
         self.delayed = DelayedDelivery()
         self.ids = BusinessIds()
         self.atomic = AtomicVisibility()
+        self.together = SettledTogether()
         self.quotas = Quotas()
         self.topics: dict[str, Topic] = {}
         """As the last command about each left it; a deleted one stays."""
@@ -136,6 +141,8 @@ class Facts:
         self.leases = LeaseFacts(marks, self.offsets.starts, self.deleted)
         self.letters = LetterFacts(self._topic_of, self.deleted)
         self.leases.on_acked = self.letters.acked
+        self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
+        self._transactions = AtomicFacts(self, self._visible, self._group_changed)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
@@ -163,12 +170,9 @@ class Facts:
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
             is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
             self._says(entry, kind, position, length)
-            if kind in LEASE_KINDS:
-                self.leases.carried_out(kind, body[position : position + length], outcome)
-            elif kind in HALF_KINDS:
-                self.halves.carried_out(entry, (kind, position, length), outcome)
+            self._tell(entry, (kind, position, length), outcome)
             if isinstance(outcome, CommandRefused):
-                self.marks[f"refused: {outcome.error.code}"] += 1
+                self._refused(entry, (kind, position, length), outcome)
             elif is_append:
                 assert isinstance(outcome, Appended), f"a batch has the outcome {outcome!r}"
                 self._appended(entry, position, length, outcome)
@@ -186,6 +190,24 @@ class Facts:
                 else:
                     self._carried_out(command, outcome)
 
+    def _tell(self, entry: Entry, where: tuple[int, int, int], outcome: object) -> None:
+        """Tell who knows more about a command: its kind, its position and its length."""
+        kind, position, length = where
+        command = entry.body[position : position + length]
+        if kind in LEASE_KINDS:
+            self.leases.carried_out(kind, command, outcome)
+        elif kind in HALF_KINDS:
+            self.halves.carried_out(entry, where, outcome)
+        elif kind in SUBSCRIPTION_KINDS:
+            self._subscriptions.carried_out(kind, command, outcome)
+
+    def _refused(self, entry: Entry, where: tuple[int, int, int], outcome: CommandRefused) -> None:
+        """Take in that a command was refused: its kind, its position and its length."""
+        kind, position, length = where
+        self.marks[f"refused: {outcome.error.code}"] += 1
+        if kind == CommandType.COMMIT_TRANSACTION:
+            self._transactions.refused(entry, position, length, outcome.error)
+
     def _held(
         self,
         entry: Entry,
@@ -200,41 +222,9 @@ class Facts:
             case Relocated():
                 self._relocated(entry, position, length, outcome)
             case TransactionCommitted():
-                self._transacted(entry, position, length, outcome)
+                self._transactions.carried_out(entry, position, length, outcome)
             case _:
                 self._letter(entry, position, length, outcome)
-
-    def _transacted(
-        self, entry: Entry, position: int, length: int, outcome: TransactionCommitted
-    ) -> None:
-        """Take in an atomic transaction, part by part."""
-        head, parts = parts_of(entry, position, length, outcome)
-        assert head is not None, "what was carried out was read"
-        if outcome.duplicate:
-            self.marks["transactions known"] += 1
-            for part in parts:
-                maker = part.batch.header.producer
-                if part.queue not in self.deleted:
-                    kept = part.kept(outcome)
-                    self.sequences.answered_again(maker.id, part.queue, maker.epoch, kept)
-            return
-        self.marks["transactions"] += 1
-        values = [value for part in parts for value in part.values()]
-        offsets = {
-            (each.group, queue): offset for each in head.offsets for queue, offset in each.offsets
-        }
-        read = next((queue for _, queue in offsets), 0)
-        start, _ = self.bounds(read)
-        self.atomic.stored(values, offsets, self.groups.committed, start)
-        for part in parts:
-            assert part.stored is not None, "a stored transaction has places"
-            maker = part.batch.header.producer
-            self.sequences.stored(maker.id, part.queue, maker.epoch, part.kept(outcome))
-            count, base = part.stored.count, part.stored.base_offset
-            found = Pending(part.queue, 0, 0, count, entry.index, part.position, part.data)
-            self._visible(part.queue, base, found)
-        for each in head.offsets:
-            self._group_changed(each, OffsetsCommitted())
 
     def _deliver(self) -> None:
         """Take in what an entry's log time makes visible, before its commands."""
@@ -245,9 +235,7 @@ class Facts:
     def _says(self, entry: Entry, kind: int, position: int, length: int) -> None:
         """A producer says what it knows with every batch, also with a refused one."""
         if kind == CommandType.COMMIT_TRANSACTION:
-            for part in parts_of(entry, position, length, None)[1]:
-                maker = part.batch.header.producer
-                self.sequences.says(maker.id, part.queue, maker.epoch, maker.known_through)
+            self._transactions.says(entry, position, length)
         if kind not in _HEADERS:
             return
         body = entry.body
@@ -286,6 +274,7 @@ class Facts:
             self.sequences.stored(maker.id, queue, maker.epoch, kept)
         for value in batch.value_views():
             self.atomic.stored_alone(bytes(value))
+            self.together.stored_alone(bytes(value))
         found = Pending(queue, 0, 0, outcome.count, entry.index, place, data)
         self._visible(queue, outcome.base_offset, found)
 
@@ -475,4 +464,4 @@ class Facts:
                 self.offsets.opened(queue)
             self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic
-        self.leases.topic_changed(topic.queues, is_readable=topic.settings.readable)
+        self.leases.topic_changed(topic)

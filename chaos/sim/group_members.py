@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from google.protobuf.message import Message
 
 from chaos.sim.client_world import ClientWorld
-from chaos.sim.consumers import WISHES, QueueReader
+from chaos.sim.consumers import WISHES, QueueReader, Wanted
 from chaos.sim.events import MS_NS
 from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.errors import Fenced, OutcomeUnknown, RaftlogError, UnknownMember, WrongQueue
@@ -120,7 +120,7 @@ class GroupMember(QueueReader):
             if not self._lives_on(life):
                 return
             if error is not None:
-                self._again(life, self._join)
+                self._not_joined(life, error)
                 return
             assert isinstance(answer, groups.GroupAssignment), f"join answered by {answer!r}"
             self.world.marks["joins"] += 1
@@ -128,17 +128,26 @@ class GroupMember(QueueReader):
             self._heartbeat(life)
 
         member, number = self.identity
+        topics, wanted, assignor = self._asks()
         message = groups.JoinGroup(
             group=self.group,
             member=member,
-            topics=self._topics,
+            topics=topics,
             session_ms=self.world.config.session_ms,
             client=self.name,
-            filter=None if self._wanted is None else self._wanted.filter,
-            assignor=self._assignor,
+            filter=None if wanted is None else wanted.filter,
+            assignor=assignor,
             life=number,
         )
         self.ask(Method.GROUP_JOIN, message, done)
+
+    def _asks(self) -> tuple[Sequence[str], Wanted | None, str]:
+        """Return with which topics, filter and assignor it joins."""
+        return self._topics, self._wanted, self._assignor
+
+    def _not_joined(self, life: int, _error: RaftlogError) -> None:
+        """Try again."""
+        self._again(life, self._join)
 
     def _heartbeat(self, life: int) -> None:
         world = self.world

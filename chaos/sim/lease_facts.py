@@ -1,15 +1,17 @@
 """What the committed log says about queue-style groups, told to their invariants."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from chaos.check.attempts_counted import check_attempts, check_used_up
+from chaos.check.ends_counted import Counts, Ends, check_told, ends_of
 from chaos.check.held_by_flight import check_kept
 from chaos.check.key_order import check_order
 from chaos.check.lease_model import (
+    ENDS,
     USED_UP,
     LeasedGroup,
     LeasedMessage,
@@ -18,7 +20,8 @@ from chaos.check.lease_model import (
     Standing,
 )
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
-from chaos.check.one_place import check_acked, check_letter, check_not_ended, undone
+from chaos.check.one_place import check_acked, check_given, check_letter, check_not_ended, undone
+from chaos.check.settled_together import Ack
 from raftlog.base.errors import StaleLease
 from raftlog.broker import leasing
 from raftlog.broker.commands import CommandType
@@ -37,7 +40,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.refusals import CommandRefused
-from raftlog.broker.topics import DEFAULT_RETENTION_MS
+from raftlog.broker.topics import DEFAULT_RETENTION_MS, Topic
 from raftlog.wire.batch import Batch, Record
 
 _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
@@ -62,6 +65,10 @@ class LeaseFacts:
         self.records: Final[dict[Place, Record]] = {}
         """What lies where, in the queues that such groups read."""
         self._keys: Final[dict[tuple[int, bytes], list[int]]] = {}
+        self._told: Final[dict[tuple[int, Place], int]] = {}
+        """What somebody was told to be done with, by group number, in the order of that."""
+        self._queues: Final[dict[str, tuple[int, ...]]] = {}
+        """Of each topic."""
         self._marks: Final = marks
         self._starts: Final = starts
         self._deleted: Final = deleted
@@ -138,9 +145,60 @@ class LeaseFacts:
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
 
-    def topic_changed(self, queues: Iterable[int], *, is_readable: bool) -> None:
-        """Take in that a topic's queues can be read, or not."""
-        if is_readable:
+    # -- acknowledged in transactions
+
+    def holds(self, ack: Ack) -> bool | None:
+        """Whether a message is held under its handle; None: that is not certain."""
+        name, *place, handle = ack
+        at: Place = (place[0], place[1])
+        group = self.groups.get(name)
+        message = None if group is None else group.messages.get(at)
+        if not self.is_there(at):
+            return None
+        if group is None or message is None or message.handle != handle:
+            return False
+        if message.standing is not Standing.LEASED:
+            return False
+        return None if group.may_have_ended(message, self.expiry_ms) else True
+
+    def settled_together(self, acks: Iterable[Ack]) -> None:
+        """Take in that messages are finished by whoever held them, with what he made of them."""
+        for name, queue, offset, _ in acks:
+            message = self.groups[name].messages[queue, offset]
+            message.standing = Standing.ACKED
+            self._marks["messages acked in transactions"] += 1
+            self.on_acked(name, (queue, offset))
+
+    def acked_without_records(self, command: AckMessages) -> None:
+        """Take in acknowledgements of a transaction that stores nothing: like any others.
+
+        Raises:
+            Violation: One of these messages is not its maker's.
+        """
+        self._settled(command, Settled(), "acked", self._acked)
+
+    def refused_together(self, acks: Sequence[Ack]) -> None:
+        """Take in that one of these was not held; if there is one only, it is that one."""
+        if len(acks) != 1:
+            return
+        [(name, queue, offset, handle)] = acks
+        group = self.groups.get(name)
+        message = None if group is None else group.messages.get((queue, offset))
+        if group is None or message is None or message.handle != handle:
+            return
+        if self.is_there((queue, offset)) and group.may_have_ended(message, self.expiry_ms):
+            self._expire(group, message)
+
+    # -- beside the commands
+
+    def topic_changed(self, topic: Topic) -> None:
+        """Take in that a topic has other queues, or that they can be read, or not."""
+        queues = topic.queues
+        self._queues[topic.name] = queues
+        for group in self.groups.values():
+            if topic.name in group.topics:
+                self._begin(group)
+        if topic.settings.readable:
             self.shut.difference_update(queues)
         else:
             self._marks["topics shut"] += 1
@@ -198,6 +256,38 @@ class LeaseFacts:
         group = self.groups.get(name)
         if group is not None and place in group.messages:
             check_acked(group, place, is_there=self.is_there(place), expiry_ms=self.expiry_ms)
+            self._told.setdefault((group.number, place), len(self._told))
+
+    @property
+    def told_count(self) -> int:
+        """How many messages somebody was told to be done with, until now."""
+        return len(self._told)
+
+    def given(self, name: str, place: Place, asked: int) -> None:
+        """Take in that somebody has a message, who asked when ``told_count`` was ``asked``.
+
+        Raises:
+            Violation: Somebody was told before that it is finished.
+        """
+        group = self.groups.get(name)
+        if group is not None:
+            check_given(place, self._told.get((group.number, place)), asked)
+
+    def ends(self, name: str) -> tuple[int, Ends] | None:
+        """Return a group's number, and how its messages ended; None: there is no such group."""
+        group = self.groups.get(name)
+        return None if group is None else (group.number, ends_of(group, self.expiry_ms))
+
+    def has_counted(self, name: str, counts: Counts, before: tuple[int, Ends] | None) -> None:
+        """Take in what a group is told to have counted, and what was so before that was asked.
+
+        Raises:
+            Violation: It is not so.
+        """
+        now = self.ends(name)
+        if before is not None and now is not None and before[0] == now[0]:
+            self._marks["counts of groups told"] += 1
+            check_told("a leader", name, counts, before[1], now[1])
 
     def undone(self, name: str, queues: Mapping[int, tuple[int, int]]) -> list[Place]:
         """Return what a group has not ended, of queues with their bounds."""
@@ -214,11 +304,18 @@ class LeaseFacts:
     def _opened(self, row: QueueGroup) -> None:
         known = self.groups.get(row.name)
         settings = row.settings
-        messages = {} if known is None or known.number != row.number else known.messages
-        self.groups[row.name] = LeasedGroup(
+        is_known = known is not None and known.number == row.number
+        group = self.groups[row.name] = LeasedGroup(
             *(row.number, settings.attempts_max, settings.retry_ms, Poison(settings.poison)),
-            *(settings.fifo, row.topics, settings.lease_ms, messages),
+            *(settings.fifo, row.topics, settings.lease_ms),
+            *((known.messages, known.begun) if known is not None and is_known else ({}, {})),
         )
+        self._begin(group)
+
+    def _begin(self, group: LeasedGroup) -> None:
+        for name in group.topics:
+            for queue in self._queues.get(name, ()):
+                group.begins(queue, self._starts.get(queue, 0))
 
     def _leased(self, command: ReceiveMessages, outcome: Leased) -> None:
         group, handle = self.groups[command.group], command.handle
@@ -309,6 +406,7 @@ class LeaseFacts:
                     self._stale(command.group, handle, place, is_ack=is_ack)
                     continue
                 if not self.is_there(place):
+                    self._settled_late(group, place)
                     continue
                 check_settled(
                     *(group, place, handle, what),
@@ -318,6 +416,7 @@ class LeaseFacts:
                 message = group.messages[place]
                 if group.poison is Poison.SKIP and group.may_be_used_up(message, self.expiry_ms):
                     message.standing = Standing.SKIPPED  # which is no news to its holder
+                    message.unsure = True
                 elif handle == message.handle == message.given_back_by and group.may_have_ended(
                     message, self.expiry_ms
                 ):
@@ -327,6 +426,12 @@ class LeaseFacts:
                     settle(group, message)
                     if message.standing is Standing.ACKED:
                         self.on_acked(command.group, place)
+
+    def _settled_late(self, group: LeasedGroup, place: Place) -> None:
+        """Take in that a message was settled that is forgotten: perhaps before it was swept."""
+        message = group.messages.get(place)
+        if message is not None and message.standing not in ENDS:
+            message.unsure = True
 
     def _acked(self, _group: LeasedGroup, message: LeasedMessage) -> None:
         message.standing = Standing.ACKED

@@ -9,6 +9,8 @@ from chaos.sim.events import stream
 from raftlog.wire.schema import leases
 
 TOPIC: Final = "jobs"
+RESULTS: Final = "made"
+"""A topic that nobody in it works through: what is made of jobs comes to an end there."""
 SHARE: Final = 0.35
 """Topic stores with such groups."""
 POISON: Final = (
@@ -52,6 +54,8 @@ class LeaseWork(msgspec.Struct, frozen=True):
     alters_per_s: float
     """How often the topic gets one more queue, or can't be read for a while."""
     topics: tuple[str, ...] = (TOPIC,)
+    settles: float = 0.0
+    """How often a worker settles a message in a transaction, with what it has made of it."""
 
 
 def draw_work(seed: int, quiet: int) -> LeaseWork | None:
@@ -61,7 +65,7 @@ def draw_work(seed: int, quiet: int) -> LeaseWork | None:
         return None
     consumed = random.random() < 0.4
     names = ("work", "spare")[: random.choice((1, 1, 2))]
-    return LeaseWork(
+    work = LeaseWork(
         seed=seed,
         groups=tuple(_draw_group(random, name) for name in names),
         workers=random.randint(1, 3),
@@ -77,6 +81,24 @@ def draw_work(seed: int, quiet: int) -> LeaseWork | None:
         until_consumed=consumed,
         grace_ms=random.choice((300, 1_500, 5_000)),
         alters_per_s=random.choice((0.0, 0.0, 0.4)) / quiet,
+    )
+    return _with_settlers(work, quiet)
+
+
+def _with_settlers(work: LeaseWork, quiet: int) -> LeaseWork:
+    """Let workers settle in transactions in some seeds, and come to do so during the faults."""
+    settles = stream(work.seed, "settlers").choice((0.0, 0.0, 0.3, 0.8))
+    if not settles:
+        return work
+    groups = [
+        msgspec.structs.replace(each, in_flight=max(each.in_flight, 20)) for each in work.groups
+    ]
+    return msgspec.structs.replace(
+        work,
+        groups=tuple(groups),
+        receives_per_s=10 / quiet,
+        grace_ms=min(work.grace_ms, 1_500),
+        settles=settles,
     )
 
 

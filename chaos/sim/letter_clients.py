@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from chaos.sim.client_world import ClientWorld
 from chaos.sim.events import MS_NS, EventQueue, stream
-from chaos.sim.lease_clients import Job, Jobs, Keeper, Worker
+from chaos.sim.lease_workers import Job, Jobs, Keeper, Worker
 from chaos.sim.letter_facts import message_of
 from chaos.sim.letter_work import TOPICS, LetterWork, resends_of
 from raftlog.base.errors import OutcomeUnknown, RaftlogError, TopicNotFound, WrongQueue

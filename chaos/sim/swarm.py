@@ -19,6 +19,8 @@ from chaos.sim.lease_work import LeaseWork, draw_work
 from chaos.sim.letter_work import LetterWork, draw_letters
 from chaos.sim.network import NetworkConfig
 from chaos.sim.quota_work import QuotaWork, draw_quotas
+from chaos.sim.steered_work import SHARE as STEERED_SHARE
+from chaos.sim.steered_work import STEERED
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.limits import KIB, TAIL_BYTES_MAX, UNCOMMITTED_BYTES_MAX
 from raftlog.raft.config import CoreConfig
@@ -49,7 +51,7 @@ IDS_SHARE: Final = 0.5
 """Topic stores whose records may have business ids."""
 ATOMIC_SHARE: Final = 0.3
 """Topic stores with a group that reads, processes and writes in transactions."""
-OLD_BINARIES_SHARE: Final = 0.4
+OLD_BINARIES_SHARE: Final = 0.6
 """Topic stores whose nodes begin with the version before, of those whose members stay."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
@@ -179,7 +181,7 @@ def draw_config(seed: int) -> SeedConfig:
         letters=draw_letters(seed, quiet),
         quotas=draw_quotas(seed, quiet),
     )
-    broker = _with_atomic(seed, broker)
+    broker = _with_steered(seed, _with_atomic(seed, broker))
     return _with_old_binaries(msgspec.structs.replace(config, broker=broker))
 
 
@@ -187,11 +189,14 @@ def _with_old_binaries(config: SeedConfig) -> SeedConfig:
     """Let the version be another one after restarts in some seeds, whose members stay.
 
     A node that comes later with an older version than the shard's would stop, and should. Nor
-    where transactions are judged by what this version's level promises.
+    where transactions and subscriptions are judged by what this version's level promises.
     """
     apart = {Fault.MEMBERS, Fault.MAJORITY_LOST, Fault.WIPED, Fault.OLD_BACKUP, Fault.REBOOT}
-    is_atomic = config.broker is not None and GROUP in config.broker.groups
-    if apart & config.periods_ns.keys() or is_atomic:
+    if apart & config.periods_ns.keys() or config.broker is None:
+        return config
+    leases = config.broker.leases
+    is_judged = {GROUP, STEERED} & set(config.broker.groups) or (leases and leases.settles)
+    if is_judged:
         return config
     old = stream(config.seed, "versions").random() < OLD_BINARIES_SHARE
     return msgspec.structs.replace(config, old_binaries=old)
@@ -207,6 +212,20 @@ def _with_atomic(seed: int, config: BrokerConfig) -> BrokerConfig:
         config,
         groups=(*config.groups, GROUP),
         assignors=(*assignors, random.choice(("", *ASSIGNORS, COOPERATIVE))),
+    )
+
+
+def _with_steered(seed: int, config: BrokerConfig) -> BrokerConfig:
+    """Let somebody say by hand what a group reads, instead of one of the others."""
+    random = stream(seed, "steered")
+    if GROUP in config.groups or random.random() >= STEERED_SHARE:
+        return config
+    return msgspec.structs.replace(
+        config,
+        groups=(*config.groups[:-1], STEERED),
+        assignors=(*config.assignors[:-1], ""),
+        members=2,
+        member_leaves=max(config.member_leaves, 0.05),  # so that a group has no members at times
     )
 
 

@@ -10,6 +10,7 @@ from chaos.check.one_lease import check_again, check_lease, check_settled, check
 from chaos.check.one_place import (
     check_acked,
     check_counts,
+    check_given,
     check_letter,
     check_not_ended,
     check_rows,
@@ -203,6 +204,14 @@ def test_an_ack_that_was_told_is_true() -> None:
     check_acked(group(Standing.ACKED), PLACE, is_there=True, expiry_ms=0)
     passed_over = group(Standing.LEASED, attempts=2, poison=Poison.SKIP)
     check_acked(passed_over, PLACE, is_there=True, expiry_ms=100)
+
+
+def test_what_is_known_to_be_finished_is_given_to_nobody() -> None:
+    """Who has asked before may get it late; he will be told so when he settles it."""
+    check_given(PLACE, None, 9)
+    check_given(PLACE, 3, 3)
+    with pytest.raises(Violation, match="asked after it was finished"):
+        check_given(PLACE, 2, 3)
 
 
 def test_what_is_not_ended_is_told() -> None:

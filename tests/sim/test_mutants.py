@@ -2,9 +2,12 @@
 
 import pytest
 
+from chaos.mutants.child import WORKS
 from chaos.mutants.hook import patched_sources
 from chaos.mutants.patches import MUTANTS, Mutant, find
 from chaos.mutants.zoo import hunt
+from chaos.sim.faults import Fault
+from chaos.sim.swarm import draw_config
 
 QUICK = [
     "ack before fsync",
@@ -24,6 +27,15 @@ def test_a_patch_fits_and_compiles(mutant: Mutant) -> None:
     """A patch that no longer fits tests nothing; one that does not compile is no bug."""
     for module, source in patched_sources(mutant).items():
         compile(source, module, "exec")
+
+
+def test_what_mutants_need_is_there_in_some_seeds() -> None:
+    """Else no seed would be run."""
+    assert {name for mutant in MUTANTS for name in mutant.needs} <= Fault.__members__.keys()
+    assert {name for mutant in MUTANTS for name in mutant.works} == WORKS.keys()
+    brokers = [found for seed in range(100) if (found := draw_config(seed).broker) is not None]
+    for has in WORKS.values():
+        assert len(brokers) > sum(map(has, brokers)) > 1
 
 
 @pytest.mark.timeout(300)

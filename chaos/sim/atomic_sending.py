@@ -1,0 +1,191 @@
+"""How a transaction is sent until somebody knows what became of it.
+
+::
+
+    sent --stored: where--------------------------------> stored
+     ^ |   no answer: again, the same; then a fence in
+     | |   one of its queues says what became of it ----> stored | never
+     +-+   refused, and no copy may be on its way ------> never
+
+Each transaction has a producer's epoch to itself as long as nobody knows what became of it:
+one that was refused while a copy may still be on its way is fenced like one that nobody
+answered.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from google.protobuf.message import Message
+
+from chaos.sim.client_world import Client
+from chaos.sim.events import MS_NS
+from raftlog.base.errors import Outcome, RaftlogError, Refused
+from raftlog.wire.batch import Producer, encode_columns
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import groups, leases, producers, transactions
+
+Ended = Callable[[bool, RaftlogError | None], None]
+"""Told once whether it is stored, and the last error; None: it was answered, at once or late."""
+
+
+class Result:
+    """One batch of a transaction."""
+
+    def __init__(self, queue: int, values: list[bytes], sequence: int) -> None:
+        self.queue: Final = queue
+        self.values: Final = values
+        self.sequence: Final = sequence
+
+
+class Seat:
+    """A producer's identity, for one transaction at a time."""
+
+    def __init__(self, producer: int) -> None:
+        self.producer: Final = producer
+        self.sequences: Final[dict[int, int]] = {}
+
+
+class Transaction:
+    """A transaction on its way: the same, however often it is sent."""
+
+    def __init__(
+        self,
+        seat: Seat,
+        results: list[Result],
+        now_ms: int,
+        offsets: Sequence[groups.CommitOffsets] = (),
+        acks: Sequence[leases.AckMessages] = (),
+    ) -> None:
+        batches = [
+            encode_columns(
+                result.values,
+                timestamp_ms=now_ms,
+                # One is on its way at a time: all before it is known.
+                producer=Producer(seat.producer, 0, result.sequence, result.sequence),
+            )
+            for result in results
+        ]
+        self.seat: Final = seat
+        self.results: Final = results
+        self.message: Final = transactions.CommitTransaction(
+            parts=[
+                transactions.TransactionPart(queue=result.queue, length=len(batch))
+                for result, batch in zip(results, batches, strict=True)
+            ],
+            offsets=offsets,
+            acks=acks,
+        )
+        self.payload: Final = b"".join(batches)
+        self.tries = 0
+        self.may_be_stored = False
+        """Whether a copy was sent that nobody has answered."""
+
+    @property
+    def values(self) -> frozenset[bytes]:
+        """Those of all its records."""
+        return frozenset(value for result in self.results for value in result.values)
+
+
+class TransactionSender:
+    """Sends the transactions of one client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Final = client
+        self._world: Final = client.world
+
+    def begin(self, done: Callable[[Seat | None], None]) -> None:
+        """Ask for an identity; None: it did not come."""
+
+        def answered(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is not None:
+                done(None)
+                return
+            assert isinstance(answer, producers.ProducerBegun), f"answered by {answer!r}"
+            done(Seat(answer.producer))
+
+        self._client.ask(Method.PRODUCER_INIT, producers.InitProducer(), answered)
+
+    def results(self, seat: Seat, queues: Sequence[int]) -> list[Result]:
+        """Return new records for each of these queues."""
+        world = self._world
+        found = []
+        for queue in queues:
+            count = world.random.choice((1, 1, 2))
+            values = [world.value(self._client.name) for _ in range(count)]
+            found.append(Result(queue, values, seat.sequences.get(queue, 0)))
+        return found
+
+    def now_ms(self) -> int:
+        """Return the time of a record that is made now."""
+        return self._world.queue.now_ns // MS_NS
+
+    def send(self, it: Transaction, cares: Callable[[], bool], ended: Ended) -> None:
+        """Send it, until it is known what became of it.
+
+        ``cares``: whether its owner goes on if it is not stored, for which it must be certain.
+        The first result's topic stays: its queue is asked by fences.
+        """
+        world = self._world
+        it.tries += 1
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is None:
+                assert isinstance(answer, transactions.TransactionCommitted), f"{answer!r}"
+                self._stored(it, [part.base_offset for part in answer.parts])
+                ended(True, None)
+                return
+            it.may_be_stored |= error.outcome is Outcome.UNKNOWN
+            if not cares() and not it.may_be_stored:
+                self._never(it, error, ended)
+            elif isinstance(error, Refused) or it.tries >= world.random.choice((1, 3, 9)):
+                world.marks[f"transactions refused: {error.code}"] += 1
+                self._resolve(it, error, ended)
+            else:
+                world.soon(lambda: self.send(it, cares, ended))
+
+        self._client.ask(Method.TRANSACTION_COMMIT, it.message, done, payload=it.payload)
+
+    def _resolve(self, it: Transaction, error: RaftlogError, ended: Ended) -> None:
+        """Learn what became of it; its identity is not used again."""
+        if not it.may_be_stored:
+            self._never(it, error, ended)
+            return
+        one = it.results[0]  # a fence in one queue is one for all of it
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error_now: RaftlogError | None
+        ) -> None:
+            if error_now is not None:
+                assert not isinstance(error_now, Refused), f"a fence is refused: {error_now}"
+                self._world.soon(lambda: self._resolve(it, error, ended))
+                return
+            assert isinstance(answer, producers.ProducerFenced), f"answered by {answer!r}"
+            self._world.marks["transactions resolved"] += 1
+            if answer.next_sequence > one.sequence:
+                ended(True, error)
+            else:
+                self._never(it, error, ended)
+
+        message = producers.FenceProducer(queue=one.queue, producer=it.seat.producer, epoch=1)
+        self._client.ask(Method.PRODUCER_FENCE, message, done)
+
+    def _stored(self, it: Transaction, offsets: Sequence[int]) -> None:
+        facts = self._world.facts
+        for result, base in zip(it.results, offsets, strict=True):
+            it.seat.sequences[result.queue] = result.sequence + len(result.values)
+            for number, value in enumerate(result.values):
+                if base < 0:
+                    is_deleted = result.queue in facts.deleted
+                    facts.sends.gone(value, result.queue, is_deleted=is_deleted)
+                else:
+                    facts.sends.acked(value, result.queue, base + number)
+
+    def _never(self, it: Transaction, error: RaftlogError, ended: Ended) -> None:
+        for result in it.results:
+            for value in result.values:
+                self._world.facts.sends.never(value, str(error))
+        ended(False, error)
