@@ -69,6 +69,14 @@ class LeaseClients:
         self.world.stopped = True
         self._keeper.stop()
 
+    def _go_on(self) -> None:
+        """Work again: what was sent before the end may come after all had been done."""
+        if self.world.members_stopped:
+            self.world.members_stopped = False
+            self._keeper.decide()
+            for worker in self._workers:
+                worker.start()
+
     def why_not_ended(self) -> str | None:
         """Return what is not ended yet, or None; then workers stop."""
         facts = self._facts
@@ -79,6 +87,7 @@ class LeaseClients:
             queues = {queue: facts.bounds(queue) for queue in topic.queues}
             left = facts.leases.undone(group.name, queues)
             if left:
+                self._go_on()
                 known = facts.leases.groups.get(group.name)
                 what = known.messages.get(left[0]) if known is not None else None
                 return f"{group.name} has not ended {len(left)} messages, as {left[0]}: {what}"

@@ -80,6 +80,10 @@ class Keeper(Client):
         self.world.every(self._work.deletes_per_s, self._delete)
         self.world.every(self._work.alters_per_s, self._alter)
         self.world.every(COUNTS_PER_S, self._count)
+        self.decide()
+
+    def decide(self) -> None:
+        """Decide what is blocked, from now on."""
         for group in self._work.groups:
             if group.poison == leases.POISON_POLICY_BLOCK:
                 self._decide_later(group)

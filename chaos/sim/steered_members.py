@@ -23,7 +23,13 @@ from chaos.sim.group_members import GroupMember
 from chaos.sim.steered_work import SAYS_PER_S, STEERED
 from chaos.sim.subscription_facts import told_by
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
-from raftlog.base.errors import GroupNotFound, OutcomeUnknown, RaftlogError, SubscriptionConflict
+from raftlog.base.errors import (
+    GroupNotFound,
+    OutcomeUnknown,
+    RaftlogError,
+    SubscriptionConflict,
+    TopicNotFound,
+)
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups
@@ -128,6 +134,7 @@ class Steersman(Client):
 
     def _say(self, reads: Reads, version: int, tries: int = 3) -> None:
         self.world.facts.subscriptions.says(STEERED, reads, version)
+        is_there = all(topic in self.world.topics for topic in reads.topics)
 
         def done(
             answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
@@ -137,6 +144,7 @@ class Steersman(Client):
                 return
             fails = error.retriable or isinstance(error, OutcomeUnknown)
             is_refused = isinstance(error, GroupNotFound | SubscriptionConflict)
+            is_refused = is_refused or (isinstance(error, TopicNotFound) and not is_there)
             assert fails or is_refused, f"{reads} is answered by {error!r}"
             if fails and tries:
                 self.world.soon(lambda: self._say(reads, version, tries - 1))
