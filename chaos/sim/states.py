@@ -118,12 +118,12 @@ class BrokerState:
         apply = self.machine.apply
 
         def observed(entry: Entry) -> Sequence[object]:
-            ranges = len(self.machine.ranges)
+            ranges = self.machine.range_count
             outcomes = apply(entry)
             binary.applies(entry.index, self.machine.state.feature_level, binary.own)
             digest = hashlib.blake2b(repr(outcomes).encode(), digest_size=16).digest()
             on_apply(entry, digest, outcomes)
-            if not entry.index % STATE_EVERY or len(self.machine.ranges) != ranges:
+            if not entry.index % STATE_EVERY or self.machine.range_count != ranges:
                 on_state(entry.index, self.machine.digest())
             return outcomes
 
