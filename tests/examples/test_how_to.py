@@ -150,7 +150,7 @@ def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_an_id_is_stored_once_whoever_sends_it(tmp_path: Path) -> None:
     """The second client is told the first one's place."""
-    (program,) = examples_of("store-once.md")
+    program, _ = examples_of("store-once.md")
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(program, cluster), tmp_path).splitlines()
 
