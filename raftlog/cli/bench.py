@@ -233,6 +233,27 @@ def transactions(
     )
 
 
+@app.command()
+def atomic(
+    size: Size = 100,
+    in_flight: Annotated[
+        int, typer.Option(min=1, help="Consumers, each with one transaction at a time.")
+    ] = 64,
+    count: Annotated[int, typer.Option(min=1, help="Messages to process.")] = 20_000,
+    connect: Connect = "",
+    output: Shown = Output.TABLE,
+) -> None:
+    """Read a message, send one to each of two topics, commit the offset: in one transaction."""
+    _run(
+        "atomic",
+        output,
+        size=size,
+        in_flight=in_flight,
+        count=count,
+        connect=_addresses(connect),
+    )
+
+
 def _addresses(connect: str) -> tuple[str, ...]:
     """Read ``--connect``; without it the bench starts a cluster of its own."""
     return find_seeds(connect).addresses if connect else ()

@@ -150,7 +150,7 @@ def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_an_id_is_stored_once_whoever_sends_it(tmp_path: Path) -> None:
     """The second client is told the first one's place."""
-    (program,) = examples_of("store-once.md")
+    program, _ = examples_of("store-once.md")
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(program, cluster), tmp_path).splitlines()
 
@@ -249,15 +249,20 @@ def test_pytest_knows_the_fixtures(tmp_path: Path) -> None:
 
 def test_a_program_with_grpc_alone_stores_once_and_reads_back(tmp_path: Path) -> None:
     """The address is the only thing changed in the example; it asks each node in turn."""
-    (example,) = examples_of("use-grpc.md")
+    example, transaction = examples_of("use-grpc.md")
     directory = tmp_path / "cluster"
     directory.mkdir()
     with LocalCluster(directory, grpc=True) as cluster:
         for number, address in enumerate(cluster.addresses):
-            node = f"NODE = {address.grpc!r}"
-            source = re.sub(r"^NODE = .*$", lambda _, node=node: node, example, flags=re.MULTILINE)
-            source = source.replace('"orders"', f'"orders-{number}"')
+            source = asking(example, address.grpc).replace('"orders"', f'"orders-{number}"')
             asyncio.run(until_led(address.grpc))
             lines = run_example(source, tmp_path).splitlines()
             assert lines[:3] == ["0 fsync True", "0 None b'one'", "1 b'k' b'two'"]
             assert lines[3].startswith("NOT_FOUND there is no topic 'ordes'")
+        last = asking(transaction, cluster.addresses[-1].grpc)
+        assert run_example(last, tmp_path).splitlines() == ["0 2 True", "2"]
+
+
+def asking(example: str, node: str) -> str:
+    """Return the example with the address of a node."""
+    return re.sub(r"^NODE = .*$", lambda _: f"NODE = {node!r}", example, flags=re.MULTILINE)

@@ -76,6 +76,24 @@ def test_a_killed_relay_loses_and_repeats_nothing(tmp_path: Path) -> None:
     assert printed[1] == "OutboxCounts(waiting=0, sent=6, parked=0)"
 
 
+def test_a_killed_job_stores_each_order_once(tmp_path: Path) -> None:
+    """SIGKILL when an order is stored, before that is noted; then to the node as well."""
+    _, program = examples_of("store-once.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        source = seeded(program, cluster)
+        assert run_killed(source, tmp_path) == ""
+        for node in cluster.nodes.values():
+            node.kill()
+            node.wait()
+            node.start()
+        again = run_example(source, tmp_path).splitlines()
+        after = run_example(source, tmp_path).splitlines()
+
+    stored = str(["order-17", "order-18"])
+    assert again == ["17 was stored before", "18 stored", stored]
+    assert after == [stored]
+
+
 @pytest.mark.parametrize(
     ("mode", "killed", "after"),
     [(0, [], ["2"]), (1, ["1"], ["1", "2"]), (2, [], ["1", "2"]), (3, [], ["1", "2"])],

@@ -5,7 +5,14 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Final
 
-from raftlog.base.limits import FRAME_BODY_BYTES_MAX, MIB, RPCS_MAX, WRITE_BUFFER_BYTES_MAX
+from raftlog.base.limits import (
+    FRAME_BODY_BYTES_MAX,
+    FRAME_HEADER_BYTES_MAX,
+    KIB,
+    MIB,
+    RPCS_MAX,
+    WRITE_BUFFER_BYTES_MAX,
+)
 from raftlog.gateway.grpc.server import PATIENCE_S, SHARD_KEY
 from raftlog.gateway.grpc.statuses import DETAILS_KEY, code_of
 from raftlog.wire.frame import Method
@@ -47,6 +54,7 @@ def test_the_numbers_and_names_in_the_text_are_those_of_the_code() -> None:
     for part in (
         *(f"`{SHARD_KEY}`", f"`{DETAILS_KEY}`", f"{PATIENCE_S:.0f} s for a call without one"),
         *(f"at most {FRAME_BODY_BYTES_MAX // MIB} MiB", f"serves {RPCS_MAX} rpcs"),
+        f"{FRAME_HEADER_BYTES_MAX // KIB} KiB of it beside its batches",
         f"holds {WRITE_BUFFER_BYTES_MAX // MIB} MiB of batches",
     ):
         assert part in " ".join(PAGE.split()), part

@@ -20,13 +20,17 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import NodeId
-from raftlog.base.limits import BATCH_BYTES_MAX, FRAME_BODY_BYTES_MAX
+from raftlog.base.limits import (
+    BATCH_BYTES_MAX,
+    FRAME_BODY_BYTES_MAX,
+    FRAME_HEADER_BYTES_MAX,
+)
 from raftlog.gateway.grpc.server import GRACE_S, SHARD_KEY, GrpcServer
 from raftlog.gateway.grpc.statuses import DETAILS_KEY, typed_error
 from raftlog.service.ports import ClientRequest
 from raftlog.wire.frame import Method
 from raftlog.wire.requests import EXCHANGES, RPCS
-from raftlog.wire.schema import client, groups
+from raftlog.wire.schema import client, groups, transactions
 from raftlog.wire.schema import status as status_schema
 from tests.gateway.stubs import PATIENCE_S, Held, error_of, serving
 
@@ -148,6 +152,25 @@ async def test_a_message_over_the_limit_reaches_no_handler() -> None:
         error = await error_of(stubs.Append(message, timeout=PATIENCE_S))
     assert "larger than max" in str(error)
     assert not held.requests
+
+
+async def test_what_no_frame_has_room_for_is_refused_by_every_node() -> None:
+    """The one that leads has no frame to fill, and would take what the others can't carry."""
+    many = transactions.CommitTransaction(client="x" * FRAME_HEADER_BYTES_MAX)
+    large = transactions.CommitTransaction(
+        parts=[transactions.TransactionPart(queue=1)], batches=[bytes(FRAME_HEADER_BYTES_MAX)]
+    )
+    handler = Held()
+    async with serving(handler) as (_, stubs):
+        refused = await error_of(stubs.TransactionCommit(many, timeout=PATIENCE_S))
+        assert type(refused) is BadRequest
+        assert not handler.requests
+        call = stubs.TransactionCommit(large)
+        waiting = asyncio.ensure_future(error_of(call))
+        await handler.until(lambda: len(handler.requests) == 1)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
 
 async def test_more_rpcs_than_the_bound_are_throttled() -> None:

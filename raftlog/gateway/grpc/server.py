@@ -21,6 +21,7 @@ from typing import Final, NoReturn, Self, cast
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from raftlog.base.errors import BadRequest, NotLeader, RaftlogError, Throttled, Unavailable
 from raftlog.base.ids import NodeId, ShardId
@@ -160,7 +161,10 @@ class GrpcServer:
         if method not in self._handlers:
             raise BadRequest(f"method {method} is not served here")
         message = parse_header(EXCHANGES[method].request, request)
-        return Call(method, _shard(context), message, take_payload(message))
+        payload = take_payload(message)
+        if len(request) > FRAME_HEADER_BYTES_MAX:
+            _check_size(message)
+        return Call(method, _shard(context), message, payload)
 
     async def _answer(self, call: Call, context: Context) -> Answer:
         try:
@@ -186,6 +190,20 @@ class GrpcServer:
         status = status_of(error, address)
         await context.abort(status.code, status.text, ((DETAILS_KEY, status.details),))
         raise AssertionError("gRPC went on after an abort")
+
+
+def _check_size(message: Message) -> None:
+    """Refuse what a frame has no room for: the node that leads would take it, and no other.
+
+    Raises:
+        BadRequest: It is larger than that.
+    """
+    size = message.ByteSize()
+    if size > FRAME_HEADER_BYTES_MAX:
+        raise BadRequest(
+            f"the request has {size} bytes beside its batches, and a node takes "
+            f"{FRAME_HEADER_BYTES_MAX}; name fewer things at once"
+        )
 
 
 def _shard(context: Context) -> ShardId:

@@ -18,6 +18,7 @@ Scenario = Literal[
     "delayed",
     "queue",
     "transactions",
+    "atomic",
     "memory",
 ]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
@@ -34,7 +35,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             producer's own choice.
         duration_s: Seconds that are measured (0: the scenario's own measure).
         count: Records or batches to send, leaders to kill; 0: by time. Of ``delayed``: what is
-            pending meanwhile; of ``queue``: messages to drain.
+            pending meanwhile; of ``queue``: messages to drain; of ``atomic``: to process.
         connect: Client addresses of a running cluster; none: three own processes.
         mode: How the leader is lost: ``kill`` or ``cut``.
         source: Where a consumer's records come from: ``memory`` or ``disk``.

@@ -8,6 +8,7 @@ from raftlog.testing.bench.failover import run_failover
 from raftlog.testing.bench.lagging import run_lag
 from raftlog.testing.bench.leasing import run_queue
 from raftlog.testing.bench.pace import Say
+from raftlog.testing.bench.processing import run_atomic
 from raftlog.testing.bench.rejoining import run_rejoin
 from raftlog.testing.bench.report import SCENARIOS, Options, Report
 from raftlog.testing.bench.restarting import run_memory, run_restart
@@ -25,6 +26,7 @@ ON_A_CLUSTER = {
     "delayed": run_delayed,
     "queue": run_queue,
     "transactions": run_transactions,
+    "atomic": run_atomic,
     "memory": run_memory,
 }
 OWN_PROCESSES = frozenset({"failover", "restart", "rejoin", "lag", "delayed", "memory"})
