@@ -8,67 +8,18 @@ from contextlib import suppress
 import pytest
 
 from raftlog.base.errors import (
-    BadDelay,
     BadRequest,
     Closed,
-    Fenced,
-    OutcomeUnknown,
-    StaleLease,
-    Unavailable,
 )
 from raftlog.client import checking
 from raftlog.client.checker_threads import InThreads
 from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.client import Client
-from raftlog.client.queue_message import Retry
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import fake_cluster, refused, unanswered, until
-from tests.client.test_acknowledging import left, one_message
-from tests.client.test_atomic import BY_WORD, visible
-from tests.client.test_consumer import committed, fill, take
+from tests.client.fake_cluster import fake_cluster, unanswered, until
+from tests.client.test_consumer import fill
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.mark.parametrize("by_list", [True, False])
-async def test_commit_offsets_that_is_refused_loses_nothing(by_list: bool) -> None:
-    """One queue goes to another member; what was handed out of the other one comes again."""
-    async with fake_cluster(orders=2, out=1) as cluster, Client(cluster.seeds) as client:
-        await fill(client, 0, 2)
-        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
-            found = await take(consumer, 2)
-            async with client.consumer("billing", "orders", **BY_WORD):
-                await until(lambda: len(consumer.status.queues) == 1)
-                kept = consumer.status.queues[0].queue
-                messages = sorted(found, key=lambda each: each.queue == kept)  # the lost one first
-                with pytest.raises(Fenced):
-                    async with client.atomic() as tx:
-                        tx.commit_offsets(consumer, messages if by_list else None)
-                        for each in messages:
-                            tx.send("out", each.value, queue=0)
-                assert visible(cluster) == []
-                await client.send("orders", b"next", queue=kept)
-                while b"next" not in visible(cluster):  # as the loop of the how-to goes on
-                    found = await consumer.poll(100, timeout=3)
-                    async with client.atomic() as tx:
-                        tx.commit_offsets(consumer, found if by_list else None)
-                        for each in found:
-                            tx.send("out", each.value, queue=0)
-            print(committed(cluster), visible(cluster), "kept", kept)
-            assert committed(cluster)[kept] == 2
-            assert visible(cluster) == sorted([b"%d" % kept, b"next"])
-
-
-async def test_what_was_to_be_rolled_back_is_not_committed_by_the_end_of_its_block() -> None:
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        async with client.transactional_producer("b-1", group="b") as producer:
-            with suppress(Exception):
-                async with producer.transaction("orders", b"not paid") as half:
-                    cluster.fault(Method.TRANSACTIONS_DECIDE, unanswered)
-                    with pytest.raises(OutcomeUnknown):
-                        await half.rollback(timeout=0.2)
-            assert visible(cluster, "orders") == []
 
 
 async def test_closing_ends_a_commit_that_is_under_way() -> None:
@@ -97,26 +48,6 @@ async def test_closing_ends_a_half_that_is_under_way() -> None:
         done, _ = await asyncio.wait({half}, timeout=4)
         half.cancel()
         assert done
-
-
-async def test_a_handler_that_failed_is_not_acknowledged_if_its_give_back_failed() -> None:
-    async with one_message() as (cluster, client, consumer, message):
-        consumer._asker.timeout_s  # noqa: B018
-        short = Client(cluster.seeds, timeout=0.3)
-        async with short:
-            async with short.queue_consumer("work2", "orders", retry=[0]) as holder:
-                (mine,) = await holder.receive()
-                cluster.fault(Method.QUEUE_RETURN, *[refused(Unavailable("not yet"))] * 1000)
-                with suppress(Exception):
-                    async with short.atomic() as tx:
-                        with suppress(ZeroDivisionError):
-                            async with mine.process():
-                                tx.ack(mine)
-                                tx.send("out", b"half done")
-                                raise ZeroDivisionError
-                cluster.heal()
-                found = await client.queue_groups.describe("work2")
-                assert (visible(cluster), found.in_flight) == ([], 1)
 
 
 async def test_a_slow_checker_s_answer_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,19 +144,6 @@ async def test_a_concurrency_of_nothing_is_refused() -> None:
         finally:
             signal.alarm(0)
             signal.signal(signal.SIGALRM, before)
-
-
-async def test_a_retry_with_a_bad_delay_is_not_acknowledged() -> None:
-    """It has failed: the transaction round it is refused, as for any other failure."""
-    async with one_message() as (cluster, client, _, message):
-        with suppress(StaleLease):
-            async with client.atomic() as tx:
-                with suppress(BadDelay):
-                    async with message.process():
-                        tx.ack(message)
-                        tx.send("out", b"half done")
-                        raise Retry(delay=-1)
-        assert (visible(cluster), await left(client)) == ([], (1, 0))
 
 
 async def test_nothing_is_staged_after_closing() -> None:
