@@ -15,34 +15,29 @@ membership: a consumer that dies is one whose leases end.
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
 
-from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
     Closed,
     OutcomeUnknown,
-    ProtocolError,
     RaftlogError,
     Retriable,
     StaleLease,
     WrongLoop,
 )
-from raftlog.base.ids import Offset
 from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.queue_message import QueueMessage
-from raftlog.client.receipts import Message
+from raftlog.client.receiving import Receiving
 from raftlog.client.settling import ACK, Held, How, Settling
-from raftlog.wire.batch import Batch, Record
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import leases
 
@@ -117,6 +112,7 @@ class QueueConsumer:
         self._opening: Final = opening
         self._group: Final = opening.group
         self._settling: Final = Settling(asker, opening.group)
+        self._receiving: Final = Receiving(asker, opening.group, self._settling)
         self._limit_s: Final = None if limit is None else seconds(limit)
         self._on_event: Final = on_event or _log
         self._held: Final[dict[Held, tuple[QueueMessage, float]]] = {}
@@ -124,7 +120,6 @@ class QueueConsumer:
         self._handling: Final[dict[QueueMessage, float]] = {}
         """Messages whose leases are kept, and until when."""
         self._renewing: asyncio.Task[None] | None = None
-        self._chores: Final[set[asyncio.Task[None]]] = set()
         self._runs: Final[dict[asyncio.Task[Any], asyncio.Future[None]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._received = self._acked = self._given_back = self._overdue = self._lost = 0
@@ -263,10 +258,9 @@ class QueueConsumer:
                     how = How(Method.QUEUE_RETURN, delay_ms=0, reason="the consumer was closed")
                     self._settling.say(how, message.held)
                 await self._settling.ended()
-                await asyncio.gather(*self._chores, return_exceptions=True)
+                await self._receiving.ended()
         self._settling.close()
-        for chore in self._chores:
-            chore.cancel()
+        self._receiving.close()
 
     async def _outcomes(self) -> None:
         """Wait for transactions whose commit is under way, and may acknowledge messages."""
@@ -338,28 +332,7 @@ class QueueConsumer:
         self._is_open = True
 
     async def _ask(self, count: int, wait_s: float) -> list[QueueMessage]:
-        handle = secrets.randbits(62) + 1
-        asked = leases.ReceiveMessages(
-            group=self._group, handle=handle, count_max=count, wait_ms=round(wait_s * 1000)
-        )
-        try:
-            answer, payload = await self._asker.ask(
-                Method.QUEUE_RECEIVE,
-                asked,
-                leases.MessagesReceived,
-                timeout_s=self._asker.timeout_s + wait_s,
-                wait_s=wait_s,
-                repeats=True,
-                ends=True,
-            )
-        except asyncio.CancelledError:
-            self._do(self._undo(asked))
-            raise
-        return self._take_in(handle, answer, payload)
-
-    def _take_in(
-        self, handle: int, answer: leases.MessagesReceived, payload: Buffer
-    ) -> list[QueueMessage]:
+        answer, leased = await self._receiving.ask(count, wait_s)
         now = self._loop.time()
         for held, (_, until) in list(self._held.items()):
             if until > now:
@@ -369,50 +342,18 @@ class QueueConsumer:
         until = now + (answer.left_ms or answer.lease_ms) / 1000
         found: list[QueueMessage] = []
         error: RaftlogError | None = None
-        for leased, topic, place, data in _batches(answer, payload):
-            try:
-                records: Sequence[Record] = tuple(Batch(data).records())
-            except RaftlogError as failed:
-                error = failed
-                records = ()
-            attempts = leased.attempts
-            for at, number in enumerate(leased.numbers):
-                held = Held(handle, leased.queue, leased.base_offset + number)
-                if not records:
-                    self._settling.say(How(Method.QUEUE_RETURN, reason=str(error)[:200]), held)
-                    continue
-                record = records[at if leased.picked else number]
-                message = Message(
-                    *(topic, place, Offset(held.offset), record.key, record.value),
-                    *(record.headers, record.timestamp_ms, record.tag, record.id),
-                )
-                tried = attempts[at] if len(attempts) > 1 else attempts[0]
-                each = QueueMessage(self, held, message, tried)
-                self._held[held] = (each, until)
-                found.append(each)
+        for held, message, attempts in leased:
+            if isinstance(message, RaftlogError):
+                error = message
+                self._settling.say(How(Method.QUEUE_RETURN, reason=str(error)[:200]), held)
+                continue
+            each = QueueMessage(self, held, message, attempts)
+            self._held[held] = (each, until)
+            found.append(each)
         self._received += len(found)
         if error is not None and not found:
             raise error
         return found
-
-    async def _undo(self, asked: leases.ReceiveMessages) -> None:
-        """Release what a request has leased whose answer nobody waited for."""
-        asked.wait_ms = 0
-        with suppress(RaftlogError):  # then it is when the leases end
-            answer, _ = await self._asker.ask(
-                Method.QUEUE_RECEIVE, asked, leases.MessagesReceived, repeats=True
-            )
-            how = How(Method.QUEUE_RETURN, how=leases.GIVE_BACK_UNTRIED)
-            for leased in answer.leased:
-                for number in leased.numbers:
-                    offset = leased.base_offset + number
-                    self._settling.say(how, Held(asked.handle, leased.queue, offset))
-            await self._settling.ended()
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        chore = self._loop.create_task(work)
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
 
     async def _next(self, count: int) -> list[QueueMessage]:
         """Return messages for ``run``; a cluster that does not answer is tried on."""
@@ -455,25 +396,6 @@ class QueueConsumer:
         self._settling.say(how, message.held)
         if message.held in self._held:
             self._held[message.held] = (message, self._loop.time() + self.lease_s)
-
-
-def _batches(
-    answer: leases.MessagesReceived, payload: Buffer
-) -> list[tuple[leases.LeasedBatch, str, int, memoryview]]:
-    """Return the batches of an answer, with the topic and place of their queue."""
-    view = memoryview(payload)
-    names = {each.queue: (each.topic, each.place) for each in answer.queues}
-    found = []
-    position = 0
-    for leased in answer.leased:
-        topic, place = names.get(leased.queue, ("", 0))
-        found.append((leased, topic, place, view[position : position + leased.length]))
-        position += leased.length
-        if not leased.attempts:
-            raise ProtocolError("a leased batch without attempts")
-    if position != len(view):
-        raise ProtocolError(f"batches of {position} bytes in {len(view)}")
-    return found
 
 
 def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":
