@@ -111,6 +111,7 @@ class QueueConsumer(Face[aio.QueueConsumer]):
 
         A handler that is interrupted goes on in its thread, and its message is released.
         """
+        aio.check_concurrency(concurrency)
         with ThreadPoolExecutor(concurrency, "raftlog-handler") as pool:
 
             async def handle(message: aio_message.QueueMessage) -> None:

@@ -180,10 +180,12 @@ class QueueConsumer:
         ``on_event``, and the rest goes on. A cluster that can't be reached is tried on.
 
         Raises:
+            BadRequest: A concurrency below 1.
             GroupNotFound, and whatever else ``receive`` raises that trying on does not help.
 
         Cancelled, its handlers are, and their messages are released.
         """
+        check_concurrency(concurrency)
         await self._open()
         tasks: set[asyncio.Task[None]] = set()
         own = asyncio.current_task()
@@ -396,6 +398,16 @@ class QueueConsumer:
         self._settling.say(how, message.held)
         if message.held in self._held:
             self._held[message.held] = (message, self._loop.time() + self.lease_s)
+
+
+def check_concurrency(concurrency: int) -> None:
+    """Refuse to handle nothing at a time.
+
+    Raises:
+        BadRequest: It is below 1.
+    """
+    if concurrency < 1:
+        raise BadRequest(f"a concurrency of {concurrency}; it is 1 at least")
 
 
 def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":

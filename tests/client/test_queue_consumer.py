@@ -347,6 +347,10 @@ def test_what_was_received_and_not_settled_is_given_back_on_closing() -> None:
     asyncio.run(run())
 
 
+async def never(_: QueueMessage) -> None:
+    raise AssertionError("it is not called")
+
+
 def test_mistakes_are_typed() -> None:
     """Before anything is asked where that can be seen."""
 
@@ -369,6 +373,9 @@ def test_mistakes_are_typed() -> None:
                 assert not message.is_settled
                 with pytest.raises(BadRequest):
                     await consumer.receive(0)
+                for nothing in (-1, 0):  # else it asks for ever, and never gives the loop back
+                    with pytest.raises(BadRequest, match=f"a concurrency of {nothing};"):
+                        await consumer.run(never, concurrency=nothing)
                 await message.ack()
 
     asyncio.run(run())

@@ -1,14 +1,12 @@
 """Findings of a review: each test fails as long as its finding stands."""
 
 import asyncio
-import signal
 import threading
 from contextlib import suppress
 
 import pytest
 
 from raftlog.base.errors import (
-    BadRequest,
     Closed,
 )
 from raftlog.client import checking
@@ -123,27 +121,6 @@ async def test_a_receive_that_waits_is_ended_by_closing() -> None:
             got = await asyncio.wait_for(receiving, 3)
             found = await client.queue_groups.describe("work")
             assert (ended, got, found.in_flight) == (True, [], 0)
-
-
-async def test_a_concurrency_of_nothing_is_refused() -> None:
-    """It spins without giving the loop back: an alarm ends that."""
-
-    def alarm(*_: object) -> None:
-        raise AssertionError("the loop is never given back")
-
-    async def nothing(_: object) -> None:
-        pass
-
-    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
-        consumer = client.queue_consumer("work", "orders")
-        before = signal.signal(signal.SIGALRM, alarm)
-        signal.alarm(2)
-        try:
-            with pytest.raises((BadRequest, ValueError)):
-                await consumer.run(nothing, concurrency=0)
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
 
 
 async def test_nothing_is_staged_after_closing() -> None:

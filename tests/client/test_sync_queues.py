@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from raftlog import sync
+from raftlog.base.errors import BadRequest
 from raftlog.client.blocking_queues import QueueMessage
 from raftlog.client.queue_consumer import HandlerEvent
 from tests.client.test_sync import cluster
@@ -59,3 +60,16 @@ def test_whatever_a_handler_raises_has_failed_and_its_thread_goes_on(
         assert (handled, [each.what for each in events]) == ([b"0", b"1"], ["failed"])
         assert isinstance(events[0].error, RuntimeError)
         assert events[0].error.__cause__ is failure
+
+
+@pytest.mark.parametrize("concurrency", [0, -1])
+def test_a_concurrency_of_nothing_is_refused(concurrency: int) -> None:
+    """By the error that it is on a loop, before there is a pool."""
+
+    def never(_: QueueMessage) -> None:
+        raise AssertionError("it is not called")
+
+    with cluster(orders=1) as shard, sync.Client(shard.seeds) as client:
+        consumer = client.queue_consumer("work", "orders")
+        with pytest.raises(BadRequest, match=f"a concurrency of {concurrency};"):
+            consumer.run(never, concurrency=concurrency)
