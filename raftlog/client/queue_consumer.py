@@ -33,6 +33,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
 from raftlog.client.asking import Asker
+from raftlog.client.calls import Calls
 from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.queue_message import QueueMessage
@@ -46,6 +47,8 @@ POLL_S: Final = 20.0
 RENEWALS_PER_LEASE: Final = 3
 GATHER_S: Final = 0.002
 """For so long ``run`` waits for more handlers to end before it asks for one message."""
+TROUBLE_PAUSE_S: Final = 1.0
+"""So long ``run`` asks for nothing after a cluster has not answered."""
 CLOSE_S: Final = 5.0
 _LOG: Final = logging.getLogger("raftlog")
 
@@ -112,7 +115,8 @@ class QueueConsumer:
         self._opening: Final = opening
         self._group: Final = opening.group
         self._settling: Final = Settling(asker, opening.group)
-        self._receiving: Final = Receiving(asker, opening.group, self._settling)
+        self._calls: Final = Calls("the consumer was closed")
+        self._receiving: Final = Receiving(asker, opening.group, self._settling, self._calls)
         self._limit_s: Final = None if limit is None else seconds(limit)
         self._on_event: Final = on_event or _log
         self._held: Final[dict[Held, tuple[QueueMessage, float]]] = {}
@@ -120,10 +124,9 @@ class QueueConsumer:
         self._handling: Final[dict[QueueMessage, float]] = {}
         """Messages whose leases are kept, and until when."""
         self._renewing: asyncio.Task[None] | None = None
-        self._runs: Final[dict[asyncio.Task[Any], asyncio.Future[None]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._received = self._acked = self._given_back = self._overdue = self._lost = 0
-        self._is_open = self._is_closed = False
+        self._is_open = False
         self.lease_s = 30.0
         self.on_closed: Callable[[Any], None] = _nobody
 
@@ -188,34 +191,29 @@ class QueueConsumer:
         check_concurrency(concurrency)
         await self._open()
         tasks: set[asyncio.Task[None]] = set()
-        own = asyncio.current_task()
-        assert own is not None, "there is a task"
-        self._runs[own] = ended = self._loop.create_future()
-        try:
-            while not self._is_closed:
-                if len(tasks) * 4 > concurrency * 3:
-                    timeout_s = GATHER_S if len(tasks) < concurrency else None
-                    await asyncio.wait(
-                        tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-                    )
-                free = min(concurrency - len(tasks), MESSAGES_PER_RECEIVE_MAX)
-                if free <= 0:
-                    continue
-                for message in await self._next(free):
-                    task = self._loop.create_task(self._handle(handler, message))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-        except asyncio.CancelledError:
-            if not self._is_closed:  # else it was ended by ``aclose``
-                raise
-        finally:
-            del self._runs[own]
-            for task in tasks:
-                task.cancel()
+        with self._calls.under_way():
             try:
-                await asyncio.gather(*tasks, return_exceptions=True)
+                while not self._calls.is_closed:
+                    if len(tasks) * 4 > concurrency * 3:
+                        await asyncio.wait(
+                            {*tasks, self._calls.closing},
+                            timeout=GATHER_S if len(tasks) < concurrency else None,
+                            return_when=asyncio.FIRST_COMPLETED,
+                        )
+                    free = min(concurrency - len(tasks), MESSAGES_PER_RECEIVE_MAX)
+                    if free <= 0:
+                        continue
+                    for message in await self._next(free):
+                        task = self._loop.create_task(self._handle(handler, message))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
+            except Closed:
+                if not self._calls.is_closed:  # else it was ended by ``aclose``
+                    raise
             finally:
-                ended.set_result(None)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def status(self) -> QueueConsumerStatus:
@@ -232,7 +230,7 @@ class QueueConsumer:
         Whoever closes it meanwhile waits for the same; cancelled, it is closed all the same.
         """
         if self._closing is None:
-            self._is_closed = True
+            self._calls.close()
             # Its own task: a handler that closes its consumer is ended by that.
             self._closing = self._loop.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -244,10 +242,7 @@ class QueueConsumer:
             self.on_closed(self)
 
     async def _give_back(self) -> None:
-        runs = tuple(self._runs.values())
-        for task in self._runs:
-            task.cancel()
-        await asyncio.gather(*runs)  # not their tasks: those are the callers', and may go on
+        await self._calls.ended()
         await self._outcomes()
         if self._renewing is not None:
             self._renewing.cancel()
@@ -323,8 +318,7 @@ class QueueConsumer:
     async def _open(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("this consumer is bound to another event loop, thread or process")
-        if self._is_closed:
-            raise Closed("the consumer was closed")
+        self._calls.check()
         if self._is_open:
             return
         answer, _ = await self._asker.ask(
@@ -365,7 +359,7 @@ class QueueConsumer:
             if not _may_pass(error):
                 raise
             _LOG.warning("group %s: no messages for now: %s", self._group, error)
-            await asyncio.sleep(1.0)
+            await asyncio.wait([self._calls.closing], timeout=TROUBLE_PAUSE_S)
             return []
 
     async def _handle(self, handler: Handler, message: QueueMessage) -> None:

@@ -3,7 +3,7 @@
 ::
 
     receive --> request under handle 7 --> leased --> messages, each with its handle
-        cancelled meanwhile            --> the same again, without waiting: whatever is leased
+        cancelled or closed meanwhile  --> the same again, without waiting: whatever is leased
                                            under 7 comes, and is released
 """
 
@@ -14,9 +14,10 @@ from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import ProtocolError, RaftlogError
+from raftlog.base.errors import Closed, ProtocolError, RaftlogError
 from raftlog.base.ids import Offset
 from raftlog.client.asking import Asker
+from raftlog.client.calls import Calls
 from raftlog.client.receipts import Message
 from raftlog.client.settling import Held, How, Settling
 from raftlog.wire.batch import Batch, Record
@@ -38,7 +39,8 @@ class Leased(NamedTuple):
 class Receiving:
     """Asks for one consumer. Bound to its loop."""
 
-    def __init__(self, asker: Asker, group: str, settling: Settling) -> None:
+    def __init__(self, asker: Asker, group: str, settling: Settling, calls: Calls) -> None:
+        self._calls: Final = calls
         self._asker: Final = asker
         self._group: Final = group
         self._settling: Final = settling
@@ -50,7 +52,10 @@ class Receiving:
     ) -> tuple[leases.MessagesReceived, Iterator[Leased]]:
         """Lease up to ``count`` messages; return the answer, and what is in it.
 
-        Cancelled, what was leased is released behind the scenes.
+        Raises:
+            Closed: The consumer was closed meanwhile.
+
+        Then, and cancelled, what was leased is released behind the scenes.
         """
         asked = leases.ReceiveMessages(
             group=self._group,
@@ -58,17 +63,18 @@ class Receiving:
             count_max=count,
             wait_ms=round(wait_s * 1000),
         )
+        asking = self._asker.ask(
+            Method.QUEUE_RECEIVE,
+            asked,
+            leases.MessagesReceived,
+            timeout_s=self._asker.timeout_s + wait_s,
+            wait_s=wait_s,
+            repeats=True,
+            ends=True,
+        )
         try:
-            answer, payload = await self._asker.ask(
-                Method.QUEUE_RECEIVE,
-                asked,
-                leases.MessagesReceived,
-                timeout_s=self._asker.timeout_s + wait_s,
-                wait_s=wait_s,
-                repeats=True,
-                ends=True,
-            )
-        except asyncio.CancelledError:
+            answer, payload = await self._calls.until_closed(asking)
+        except (asyncio.CancelledError, Closed):
             self._do(self._undo(asked))
             raise
         return answer, _opened(asked.handle, _batches(answer, payload))

@@ -26,6 +26,10 @@ async def send(client: Client, *values: bytes) -> None:
         await client.send("orders", value, key=b"k")
 
 
+async def never(_: QueueMessage) -> None:
+    raise AssertionError("it is not called")
+
+
 def test_a_message_is_settled_by_how_its_handler_ends() -> None:
     """Acknowledged, given back, rejected or put off."""
 
@@ -345,10 +349,6 @@ def test_what_was_received_and_not_settled_is_given_back_on_closing() -> None:
                 await message.ack()
 
     asyncio.run(run())
-
-
-async def never(_: QueueMessage) -> None:
-    raise AssertionError("it is not called")
 
 
 def test_mistakes_are_typed() -> None:

@@ -70,43 +70,6 @@ async def test_a_slow_checker_s_answer_is_not_thrown_away(monkeypatch: pytest.Mo
     assert Verdict.COMMIT in verdicts, (verdicts, len(calls))
 
 
-async def test_a_run_that_was_closed_leaves_no_cancellation_behind() -> None:
-    """Whoever goes on after it in the same task is not taken for cancelled."""
-
-    async def nothing(_: object) -> None:
-        pass
-
-    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
-        first = client.queue_consumer("other", "orders")
-
-        async def work() -> tuple[int, str, list[int]]:
-            await first.run(nothing)
-            own = asyncio.current_task()
-            assert own is not None
-            count, attempts, ends = own.cancelling(), [], ""
-            try:
-                async with asyncio.timeout(0.01):
-                    await asyncio.sleep(1)
-            except BaseException as error:  # noqa: BLE001
-                ends = type(error).__name__
-            await fill(client, 0, 1, queues=1)
-            async with client.queue_consumer("work", "orders", retry=[0]) as consumer:
-                for _ in range(4):
-                    (message,) = await consumer.receive(wait=5)
-                    attempts.append(message.attempts)
-                    gone = asyncio.get_running_loop().create_future()
-                    gone.cancel()
-                    with suppress(asyncio.CancelledError):
-                        async with message.process():
-                            await gone  # somebody else's: the attempt has failed
-            return count, ends, attempts
-
-        running = asyncio.ensure_future(work())
-        await until(lambda: cluster.count(Method.QUEUE_RECEIVE) > 0)
-        await first.aclose()
-        assert await running == (0, "TimeoutError", [1, 2, 3, 4])
-
-
 async def test_a_receive_that_waits_is_ended_by_closing() -> None:
     """Else it waits for ever, and leases messages for a consumer that is no more."""
     async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
