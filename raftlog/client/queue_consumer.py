@@ -159,22 +159,24 @@ class QueueConsumer:
             wait: Seconds to wait for the first one, then []; None: until there is one.
 
         Raises:
+            Closed: The consumer was closed, before or meanwhile.
             GroupNotFound: The group was deleted.
             Throttled: There are messages, and so many in flight that no more may be.
             BadBatch, CodecUnavailable: A batch can't be opened here (its messages are given back).
             Unavailable: No leader within the client's timeout.
 
-        Cancelled, what was leased for it is released.
+        Cancelled or closed, what was leased for it is released.
         """
         if not 0 < count <= MESSAGES_PER_RECEIVE_MAX:
             raise BadRequest(f"{count} messages at once; 1 to {MESSAGES_PER_RECEIVE_MAX}")
-        await self._open()
-        deadline = None if wait is None else self._loop.time() + seconds(wait)
-        while True:
-            left_s = POLL_S if deadline is None else max(0.0, deadline - self._loop.time())
-            found = await self._ask(count, min(left_s, POLL_S))
-            if found or (deadline is not None and self._loop.time() >= deadline):
-                return found
+        with self._calls.under_way():
+            await self._open()
+            deadline = None if wait is None else self._loop.time() + seconds(wait)
+            while True:
+                left_s = POLL_S if deadline is None else max(0.0, deadline - self._loop.time())
+                found = await self._ask(count, min(left_s, POLL_S))
+                if found or (deadline is not None and self._loop.time() >= deadline):
+                    return found
 
     async def run(self, handler: Handler, *, concurrency: int = 8) -> None:
         """Give messages to ``handler``, up to ``concurrency`` at a time, until it is closed.
@@ -224,7 +226,7 @@ class QueueConsumer:
         )
 
     async def aclose(self) -> None:
-        """End ``run``, give back what is not settled, and close. Idempotent.
+        """End ``run`` and ``receive``, give back what is not settled, and close. Idempotent.
 
         Takes a few seconds at most; what could not be given back is when its lease ends.
         Whoever closes it meanwhile waits for the same; cancelled, it is closed all the same.
@@ -300,7 +302,7 @@ class QueueConsumer:
         _, ends = self._held.get(message.held, (message, float("inf")))
         if ends - self._loop.time() < self.lease_s / 2:  # received long ago, or asked for twice
             self._extend(message)
-        if self._renewing is None or self._renewing.done():
+        if (self._renewing is None or self._renewing.done()) and not self._calls.is_closed:
             self._renewing = self._loop.create_task(self._renew())
         timer = None
         if limit_s is not None:
@@ -321,9 +323,10 @@ class QueueConsumer:
         self._calls.check()
         if self._is_open:
             return
-        answer, _ = await self._asker.ask(
+        opening = self._asker.ask(
             Method.QUEUE_OPEN, self._opening, leases.QueueGroupDescription, repeats=True
         )
+        answer, _ = await self._calls.until_closed(opening)
         self.lease_s = answer.settings.lease_ms / 1000
         self._is_open = True
 

@@ -5,10 +5,12 @@ from contextlib import suppress
 
 import pytest
 
+from raftlog.base.errors import Closed, OutcomeUnknown
+from raftlog.client import queue_consumer
 from raftlog.client.client import Client
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import fake_cluster, until
-from tests.client.test_queue_consumer import never, send
+from tests.client.fake_cluster import fake_cluster, unanswered, until
+from tests.client.test_queue_consumer import in_flight, never, send
 
 
 def test_a_run_that_was_closed_leaves_no_cancellation_behind() -> None:
@@ -68,5 +70,101 @@ def test_who_is_cancelled_while_it_is_closed_is_cancelled(turns: int) -> None:
             await asyncio.wait([running])
             assert running.cancelled() == is_asked
             await closing
+
+    asyncio.run(run())
+
+
+def test_a_receive_that_waits_is_ended_by_closing() -> None:
+    """What comes later is leased to nobody that is no more."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            consumer = client.queue_consumer("work", "orders")
+            receiving = asyncio.create_task(consumer.receive())
+            await until(lambda: cluster.service.receiving.waiting == 1)
+            await consumer.aclose()
+            assert receiving.done()
+            with pytest.raises(Closed):
+                await receiving
+            assert cluster.service.receiving.waiting == 0
+            await send(client, b"v")
+            assert await in_flight(client) == (0, 1)
+            with pytest.raises(Closed):
+                await consumer.receive()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_who_waits_for_its_group_is_ended_by_closing(runs: bool) -> None:  # noqa: FBT001
+    """Nothing is asked for in it afterwards."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            consumer = client.queue_consumer("work", "orders")
+            cluster.fault(Method.QUEUE_OPEN, unanswered)
+            work = consumer.run(never) if runs else consumer.receive()
+            waiting = asyncio.ensure_future(work)
+            await until(lambda: bool(cluster.late))
+            await consumer.aclose()
+            with pytest.raises(Closed):
+                await asyncio.wait_for(waiting, 1)
+            cluster.late[0]()
+            await asyncio.sleep(0.01)
+            assert cluster.count(Method.QUEUE_RECEIVE) == 0
+
+    asyncio.run(run())
+
+
+def test_what_comes_while_it_is_closed_is_given_back_before_that_ends() -> None:
+    """In whichever turn: it was handed out, and counts, or it is released."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"v")
+            await client.queue_groups.open("work", "orders", retry=[0], attempts=1_000)
+            counted = 0
+            for turns in range(30):
+                consumer = client.queue_consumer("work")
+                receiving = asyncio.create_task(consumer.receive())
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                await consumer.aclose()
+                assert receiving.done()
+                counted += receiving.exception() is None
+                states = [each.state for each in await client.queue_groups.in_flight("work")]
+                assert "leased" not in states
+            assert 0 < counted < 30, "closed before it came, and after it"
+            async with client.queue_consumer("work") as consumer:
+                (message,) = await consumer.receive(wait=0)
+                assert message.attempts == counted + 1
+                await message.ack()
+
+    asyncio.run(run())
+
+
+def test_who_waits_for_its_acknowledgement_is_told_that_nobody_knows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was sent; and nothing is said any more by a consumer that is closed."""
+    monkeypatch.setattr(queue_consumer, "CLOSE_S", 0.05)
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"v")
+            consumer = client.queue_consumer("work", "orders")
+            (message,) = await consumer.receive()
+            cluster.fault(Method.QUEUE_ACK, unanswered)
+            acking = asyncio.create_task(message.ack())
+            await until(lambda: bool(cluster.late))
+            await consumer.aclose()
+            with pytest.raises(OutcomeUnknown):
+                await asyncio.wait_for(acking, 1)
+            with pytest.raises(Closed):
+                await message.release()
+            with suppress(Closed):
+                async with message.process():
+                    assert consumer._renewing is None
+            assert cluster.count(Method.QUEUE_RETURN) == 0
 
     asyncio.run(run())

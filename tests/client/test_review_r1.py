@@ -2,20 +2,15 @@
 
 import asyncio
 import threading
-from contextlib import suppress
 
 import pytest
 
-from raftlog.base.errors import (
-    Closed,
-)
 from raftlog.client import checking
 from raftlog.client.checker_threads import InThreads
 from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.client import Client
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import fake_cluster, unanswered, until
-from tests.client.test_consumer import fill
 
 pytestmark = pytest.mark.asyncio
 
@@ -68,22 +63,6 @@ async def test_a_slow_checker_s_answer_is_not_thrown_away(monkeypatch: pytest.Mo
             verdicts.append(None)
         await asyncio.sleep(0.2)  # 30 s
     assert Verdict.COMMIT in verdicts, (verdicts, len(calls))
-
-
-async def test_a_receive_that_waits_is_ended_by_closing() -> None:
-    """Else it waits for ever, and leases messages for a consumer that is no more."""
-    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
-        consumer = client.queue_consumer("work", "orders")
-        receiving = asyncio.ensure_future(consumer.receive())
-        await until(lambda: cluster.count(Method.QUEUE_RECEIVE) > 0)
-        await consumer.aclose()
-        await asyncio.sleep(0.1)
-        ended = receiving.done()
-        await fill(client, 0, 1, queues=1)
-        with suppress(Closed):
-            got = await asyncio.wait_for(receiving, 3)
-            found = await client.queue_groups.describe("work")
-            assert (ended, got, found.in_flight) == (True, [], 0)
 
 
 async def test_nothing_is_staged_after_closing() -> None:
