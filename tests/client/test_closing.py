@@ -1,15 +1,18 @@
 """Closing: whoever waits is told, nobody is cancelled, and nothing goes on behind the scenes."""
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from raftlog.base.errors import Closed, OutcomeUnknown
+from raftlog.base.errors import Closed, OutcomeUnknown, Unavailable
 from raftlog.client import queue_consumer
 from raftlog.client.client import Client
+from raftlog.client.halves import TransactionalProducer
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import fake_cluster, unanswered, until
+from tests.client.fake_cluster import FakeCluster, fake_cluster, unanswered, until
+from tests.client.test_halves import visible
 from tests.client.test_queue_consumer import in_flight, never, send
 
 
@@ -166,5 +169,122 @@ def test_who_waits_for_its_acknowledgement_is_told_that_nobody_knows(
                 async with message.process():
                     assert consumer._renewing is None
             assert cluster.count(Method.QUEUE_RETURN) == 0
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def transactional() -> AsyncIterator[tuple[FakeCluster, Client, TransactionalProducer]]:
+    """A producer that has begun, and that nobody closes."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.transactional_producer("b-1", group="b")
+        await (await producer.half("orders", b"first")).rollback()
+        yield cluster, client, producer
+
+
+def test_a_commit_under_way_is_told_on_closing_that_nobody_knows() -> None:
+    """It may be carried out, and is here; one that was not asked yet is told that."""
+
+    async def run() -> None:
+        async with transactional() as (cluster, client, producer):
+            halves = [await producer.half("orders", b"%d" % number) for number in range(5)]
+            cluster.fault(Method.TRANSACTIONS_DECIDE, *[unanswered] * 10)
+            commits = []
+            for number, half in enumerate(halves):  # each in a request of its own, at most four
+                commits.append(asyncio.create_task(half.commit()))
+                await until(lambda number=number: len(cluster.late) >= min(number + 1, 4))
+            await producer.aclose()
+            told = await asyncio.wait_for(asyncio.gather(*commits, return_exceptions=True), 1)
+            assert list(map(type, told)) == [OutcomeUnknown] * 4 + [Closed]
+            cluster.late[0]()
+            await until(lambda: visible(cluster, "orders") == [b"0"])
+            with pytest.raises(Closed):
+                await halves[0].commit()
+            del client
+
+    asyncio.run(run())
+
+
+def test_a_half_message_under_way_is_told_on_closing() -> None:
+    """It may be stored, and is for the checker then."""
+
+    async def run() -> None:
+        async with transactional() as (cluster, client, producer):
+            cluster.fault(Method.HALVES_STAGE, *[unanswered] * 10)
+            half = asyncio.create_task(producer.half("orders", b"v"))
+            await until(lambda: bool(cluster.late))
+            await producer.aclose()
+            with pytest.raises(Unavailable, match="or left to the checker"):
+                await asyncio.wait_for(half, 1)
+            cluster.late[0]()
+            await asyncio.sleep(0.01)
+            assert [row.owner for row in await client.transactions.list()] == ["b-1"]
+            assert visible(cluster, "orders") == []
+
+    asyncio.run(run())
+
+
+def test_nothing_is_staged_after_closing() -> None:
+    """What was throttled is asked again in a while, and ends with its producer."""
+
+    async def run() -> None:
+        async with transactional() as (cluster, client, producer):
+            await client.quotas.set(topic="orders", records_per_s=1)
+            halves = [asyncio.create_task(producer.half("orders", b"v")) for _ in range(4)]
+            resting = producer._dispatch._staging._resting
+            await until(lambda: bool(resting))
+            rows = cluster.machine.state.transactions.table.rows
+            stored = len(rows)
+            assert stored < len(halves)
+            await producer.aclose()
+            done, _ = await asyncio.wait(halves, timeout=1)
+            assert len(done) == len(halves)
+            told = [type(each.exception()) for each in halves]
+            assert told.count(Closed) == len(halves) - stored
+            assert not resting
+            with pytest.raises(Closed):
+                await producer.half("orders", b"v")
+            await asyncio.sleep(1.2)  # so long it takes until one more may be stored
+            assert len(rows) == stored
+
+    asyncio.run(run())
+
+
+def test_who_was_forgotten_while_it_is_closed_does_not_begin_again() -> None:
+    """A refusal that comes in the turn of the closing, or while that waits."""
+
+    async def run() -> None:
+        async with transactional() as (cluster, _, producer):
+            for is_closed in (False, True):
+                dispatch = producer._dispatch
+                if is_closed:
+                    await producer.aclose()
+                producer._forget(dispatch)
+                assert (producer._dispatch is dispatch) == is_closed
+            assert all(each.is_closed for each in (*producer._forgotten, producer._dispatch))
+            assert cluster.count(Method.TRANSACTOR_INIT) == 1
+
+    asyncio.run(run())
+
+
+def test_a_producer_whose_closing_is_cancelled_is_closed() -> None:
+    """Before it has begun, or while it waits for what is rolled back."""
+
+    async def run() -> None:
+        for turns in range(3):
+            async with transactional() as (cluster, client, producer):
+                half = await producer.half("orders", b"v")
+                cluster.fault(Method.TRANSACTIONS_DECIDE, *[unanswered] * 10)
+                half.give_up()
+                closing = asyncio.create_task(producer.aclose())
+                await asyncio.sleep(0)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                closing.cancel()
+                with suppress(asyncio.CancelledError):
+                    await closing
+                with pytest.raises(Closed):
+                    await producer.half("orders", b"w")
+                assert producer not in client._parts
 
     asyncio.run(run())
