@@ -134,12 +134,17 @@ class Client(Administration, Transacting):
         self._check()
         self._is_closed = True
         try:
-            await asyncio.gather(*(part.aclose() for part in tuple(self._parts)))
+            parts = (part.aclose() for part in tuple(self._parts))
+            # All of them, whatever one of them raises: the others need the connections.
+            failures = await asyncio.gather(*parts, return_exceptions=True)
         finally:
             await self._close_atomics()
             self._catalog.close()
             for router in self._routers.values():
                 await router.aclose()
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     # -- administration
 

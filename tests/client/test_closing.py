@@ -9,9 +9,14 @@ import pytest
 from raftlog.base.errors import Closed, OutcomeUnknown, Unavailable
 from raftlog.client import queue_consumer
 from raftlog.client.client import Client
+from raftlog.client.consumer import Consumer
 from raftlog.client.halves import TransactionalProducer
+from raftlog.client.handing_over import Places, Sharing
+from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, fake_cluster, unanswered, until
+from tests.client.test_atomic import BY_WORD
+from tests.client.test_consumer import committed, fill, take
 from tests.client.test_halves import visible
 from tests.client.test_queue_consumer import in_flight, never, send
 
@@ -286,5 +291,151 @@ def test_a_producer_whose_closing_is_cancelled_is_closed() -> None:
                 with pytest.raises(Closed):
                     await producer.half("orders", b"w")
                 assert producer not in client._parts
+
+    asyncio.run(run())
+
+
+def test_polls_that_wait_are_ended_by_closing() -> None:
+    """And so are iterations: also in the middle of what was read already."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            for source in (client.consumer("billing", "orders"), client.reader("orders")):
+                reads = cluster.count(Method.READ)
+                polling = asyncio.create_task(source.poll(timeout=3600))
+                await until(lambda reads=reads: cluster.count(Method.READ) > reads)
+                await source.aclose()
+                assert await asyncio.wait_for(polling, 1) == []
+            await client.send_batch("orders", [Record(b"%d" % number) for number in range(9)])
+            for source in (client.consumer("other", "orders"), client.reader("orders")):
+                found = []
+                async for message in source:
+                    found.append(message)
+                    await source.aclose()
+                assert len(found) == 1
+
+    asyncio.run(run())
+
+
+async def take_and_finish(consumer: Consumer) -> None:
+    """Take two messages: the first is finished by that, and not committed yet."""
+    for _ in range(2):
+        await take(consumer, 1)
+
+
+def test_whoever_closes_a_consumer_meanwhile_waits_for_its_last_commit() -> None:
+    """So the client does, which has the connection."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster:
+            client = Client(cluster.seeds)
+            await fill(client, 0, 2, queues=1)
+            consumer = client.consumer("billing", "orders", commit_interval=3600)
+            await take_and_finish(consumer)
+            cluster.fault(Method.GROUP_COMMIT, unanswered)
+            first = asyncio.create_task(consumer.aclose())
+            await until(lambda: bool(cluster.late))
+            first.cancel()  # it is closed all the same
+            others = [asyncio.create_task(each.aclose()) for each in (consumer, client)]
+            await asyncio.sleep(0.01)
+            assert not any(each.done() for each in others)
+            cluster.late[0]()
+            await asyncio.wait_for(asyncio.gather(*others), 1)
+            assert committed(cluster) == [1]
+            assert cluster.machine.groups.find("billing").members == {}
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("when", ["assigned", "revoked"])
+def test_a_hook_may_close_its_consumer(when: str) -> None:
+    """It is ended by that, or called by it; what is finished is committed, the group is left."""
+
+    async def run() -> None:
+        calls: list[Places] = []
+
+        async def close(places: Places) -> None:
+            calls.append(places)
+            await consumer.aclose()
+
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await fill(client, 0, 2, queues=1)
+            sharing = Sharing(**{f"on_{when}": close})
+            consumer = client.consumer("billing", "orders", sharing=sharing, commit_interval=3600)
+            if when == "assigned":
+                assert await asyncio.wait_for(consumer.poll(), 1) == []
+            else:
+                await take_and_finish(consumer)
+            await asyncio.wait_for(consumer.aclose(), 1)
+            assert calls == [(("orders", 0),)]
+            assert committed(cluster) == ([0] if when == "assigned" else [1])
+            assert cluster.machine.groups.find("billing").members == {}
+
+    asyncio.run(run())
+
+
+def test_a_client_closes_all_of_it_whatever_one_of_them_raises() -> None:
+    """A hook has failed: another consumer's last commit is waited for, and then it is told."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1, other=1) as cluster:
+            client = Client(cluster.seeds)
+            await fill(client, 0, 2, queues=1)
+            sharing = Sharing(on_revoked=lambda _: 1 // 0)
+            await client.consumer("bad", "other", sharing=sharing).__aenter__()
+            await take_and_finish(client.consumer("billing", "orders", commit_interval=3600))
+            cluster.fault(Method.GROUP_COMMIT, unanswered)
+            closing = asyncio.create_task(client.aclose())
+            await until(lambda: bool(cluster.late))
+            await asyncio.sleep(0.01)
+            assert not closing.done()
+            cluster.late[0]()
+            with pytest.raises(ZeroDivisionError):
+                await asyncio.wait_for(closing, 1)
+            assert committed(cluster) == [1]
+
+    asyncio.run(run())
+
+
+def test_a_queue_that_is_to_be_read_again_is_not_after_closing() -> None:
+    """A transaction has failed, and where to begin again is told too late."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await fill(client, 0, 1, queues=1)
+            sharing = Sharing(member="one")  # who is closed and may come back: it owns its queue
+            consumer = client.consumer("billing", "orders", sharing=sharing, **BY_WORD)
+            await take(consumer, 1)
+            cluster.fault(Method.GROUP_CLAIM, unanswered)
+            with suppress(ZeroDivisionError):
+                async with client.atomic() as tx:
+                    tx.commit_offsets(consumer)
+                    raise ZeroDivisionError
+            await until(lambda: bool(cluster.late))
+            await consumer.aclose()
+            reads = cluster.count(Method.READ)
+            cluster.late[0]()
+            await asyncio.sleep(0.05)
+            assert cluster.count(Method.READ) == reads
+
+    asyncio.run(run())
+
+
+def test_who_flushes_on_closing_does_not_raise_that_it_was_closed() -> None:
+    """Somebody else was in a hurry: each send is told what became of it."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            producer = client.producer(buffer_records=1)
+            await producer.send("orders", b"0")
+            cluster.fault(Method.APPEND, unanswered)
+            sends = [producer.send("orders", b"%d" % number) for number in (1, 2)]
+            await until(lambda: bool(cluster.late))
+            patient = asyncio.create_task(producer.aclose())
+            await asyncio.sleep(0.01)
+            await producer.aclose(flush=False)
+            await asyncio.wait_for(patient, 1)
+            told = await asyncio.gather(*sends, return_exceptions=True)
+            assert list(map(type, told)) == [OutcomeUnknown, Closed]
 
     asyncio.run(run())
