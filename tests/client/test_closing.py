@@ -12,6 +12,7 @@ from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
 from raftlog.client.halves import TransactionalProducer
 from raftlog.client.handing_over import Places, Sharing
+from raftlog.client.queue_message import QueueMessage
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, fake_cluster, unanswered, until
@@ -437,5 +438,47 @@ def test_who_flushes_on_closing_does_not_raise_that_it_was_closed() -> None:
             await asyncio.wait_for(patient, 1)
             told = await asyncio.gather(*sends, return_exceptions=True)
             assert list(map(type, told)) == [OutcomeUnknown, Closed]
+
+    asyncio.run(run())
+
+
+def test_whoever_closes_a_client_meanwhile_waits_for_it() -> None:
+    """Else a thread that closes it too would end the loop of the first one."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster:
+            client = Client(cluster.seeds)
+            await client.send("orders", b"0")
+            cluster.fault(Method.APPEND, unanswered)
+            sent = client.send("orders", b"1")
+            await until(lambda: bool(cluster.late))
+            first, second = (asyncio.create_task(client.aclose()) for _ in range(2))
+            await asyncio.sleep(0.01)
+            first.cancel()
+            await asyncio.sleep(0.01)
+            assert not second.done()
+            cluster.late[0]()
+            await asyncio.wait_for(second, 1)
+            assert (await sent).offset == 1
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+def test_a_handler_may_close_its_client() -> None:
+    """It is ended by that; what its consumer had is given back before the connections go."""
+
+    async def run() -> None:
+        async def handle(_: QueueMessage) -> None:
+            await client.aclose()
+
+        async with fake_cluster(orders=1) as cluster:
+            client = Client(cluster.seeds)
+            await send(client, *[b"v"] * 4)
+            await asyncio.wait_for(client.queue_consumer("work", "orders").run(handle), 5)
+            await asyncio.wait_for(client.aclose(), 5)
+            async with Client(cluster.seeds) as other:
+                states = [each.state for each in await other.queue_groups.in_flight("work")]
+                assert (len(states), set(states)) == (4, {"waiting"})
 
     asyncio.run(run())
