@@ -6,6 +6,18 @@ from chaos.mutants.mutant import Mutant
 
 _TRANSACTIONS: Final = "raftlog.broker.transactions"
 _OF_CLIENT: Final = ("tests/client/test_halves.py",)
+_OF_CLOSING: Final = ("tests/client/test_closing.py",)
+_TAKES: Final = (
+    (
+        (
+            "        if self._closed is not None:\n"
+            "            end(asked.future, self._closed)\n"
+            "            return\n"
+            "        self._waiting"
+        ),
+        "        self._waiting",
+    ),
+)
 
 HALF_MUTANTS: Final = (
     Mutant(
@@ -122,5 +134,34 @@ HALF_MUTANTS: Final = (
             ),
         ),
         tests=_OF_CLIENT,
+    ),
+    Mutant(
+        "commit under way waits on when its producer is closed",
+        "raftlog.client.turns",
+        (("                end(each.future, unknown)\n", "                pass\n"),),
+        tests=_OF_CLOSING,
+    ),
+    Mutant(
+        "commit under way is told on closing that it was not asked",
+        "raftlog.client.turns",
+        (
+            (
+                "                end(each.future, unknown)\n",
+                "                end(each.future, error)\n",
+            ),
+        ),
+        tests=_OF_CLOSING,
+    ),
+    Mutant(
+        "throttled half message is asked again after closing",
+        "raftlog.client.half_dispatch",
+        (
+            (
+                "self._staging.again(each, refusal.retry_after)\n",
+                "self._loop.call_later(refusal.retry_after, self._staging._take, each)\n",
+            ),
+        ),
+        tests=_OF_CLOSING,
+        elsewhere=(("raftlog.client.turns", _TAKES),),
     ),
 )

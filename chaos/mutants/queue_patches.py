@@ -7,6 +7,15 @@ from chaos.mutants.mutant import Mutant
 _LEASING: Final = "raftlog.broker.leasing"
 _FLIGHTS: Final = "raftlog.broker.flights"
 _RECEIVING: Final = "raftlog.service.receiving"
+_CALLS: Final = "raftlog.client.calls"
+_CONSUMER: Final = "raftlog.client.queue_consumer"
+_OF_CLOSING: Final = ("tests/client/test_closing.py",)
+_SWALLOWS: Final = (
+    (
+        "            except Closed:\n",
+        "            except (Closed, asyncio.CancelledError):\n",
+    ),
+)
 
 QUEUE_MUTANTS: Final = (
     Mutant(
@@ -184,5 +193,38 @@ QUEUE_MUTANTS: Final = (
             ("        expired=row.expired,\n", "        expired=row.skipped,\n"),
         ),
         works=("queue groups",),
+    ),
+    Mutant(
+        "who runs a queue consumer is cancelled by its closing",
+        _CALLS,
+        (
+            (
+                "        task = self._loop.create_task(work)\n",
+                (
+                    "        task = self._loop.create_task(work)\n"
+                    "        own = asyncio.current_task()\n"
+                    "        self.closing.add_done_callback(lambda _: own.cancel())\n"
+                ),
+            ),
+        ),
+        tests=_OF_CLOSING,
+        elsewhere=((_CONSUMER, _SWALLOWS),),
+    ),
+    Mutant(
+        "cancellation taken for the closing of a queue consumer",
+        _CONSUMER,
+        _SWALLOWS,
+        tests=_OF_CLOSING,
+    ),
+    Mutant(
+        "message that comes while its consumer is closed stays leased",
+        "raftlog.client.receiving",
+        (
+            (
+                "        except (asyncio.CancelledError, Closed):\n",
+                "        except asyncio.CancelledError:\n",
+            ),
+        ),
+        tests=_OF_CLOSING,
     ),
 )

@@ -111,11 +111,15 @@ class QueueConsumer(Face[aio.QueueConsumer]):
 
         A handler that is interrupted goes on in its thread, and its message is released.
         """
+        aio.check_concurrency(concurrency)
         with ThreadPoolExecutor(concurrency, "raftlog-handler") as pool:
 
             async def handle(message: aio_message.QueueMessage) -> None:
                 face = QueueMessage(self._thread, message)
-                await asyncio.get_running_loop().run_in_executor(pool, handler, face)
+                loop = asyncio.get_running_loop()
+                error = await loop.run_in_executor(pool, _outcome, handler, face)
+                if error is not None:
+                    raise error
 
             self._thread.run(self._inner.run(handle, concurrency=concurrency))
 
@@ -141,3 +145,20 @@ class QueueConsumer(Face[aio.QueueConsumer]):
     ) -> None:
         """Give back what is not settled; close."""
         self.close()
+
+
+def _outcome(handler: Callable[[QueueMessage], None], message: QueueMessage) -> Exception | None:
+    """Call a handler in its thread; return what it has failed with.
+
+    No future takes a ``StopIteration``: whoever waits for it would wait for ever. And what is to
+    end a thread (``SystemExit``) would end the loop's, where it is raised again.
+    """
+    try:
+        handler(message)
+    except BaseException as error:  # noqa: BLE001  (told on the loop)
+        if isinstance(error, Exception) and not isinstance(error, StopIteration):
+            return error
+        failure = RuntimeError(f"the handler has raised {error!r}")
+        failure.__cause__ = error
+        return failure
+    return None

@@ -7,6 +7,8 @@
                                                           was asked, so no check is counted
     it says nothing for 10 s         "unknown", which counts; the call goes on
     asked about (7, 58) once more    the same call is waited for: a second one would hang, too
+       it has ended meanwhile        what it said, or raised, is the answer; if it did not know, or
+                                     that is a minute ago, it is called anew
 
 The threads are this checker's own: one that hangs takes none of the loop's, which others need.
 They are daemons: neither closing nor the end of the process waits for them.
@@ -17,6 +19,7 @@ import contextvars
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from math import inf
 from typing import Final, cast
 
 from raftlog.client import checking
@@ -24,10 +27,22 @@ from raftlog.client.checking import NotAsked, UndecidedMessage, Verdict, nothing
 
 CHECKER_THREADS: Final = 16
 """Calls of one producer's checker at once."""
+KEPT_S: Final = 60.0
+"""So long what nobody waited for is kept: the cluster asks again after 30 s."""
 
 Blocking = Callable[[UndecidedMessage], Verdict]
 _Said = tuple[Verdict | None, BaseException | None]
 """What a call has ended with."""
+_NOTHING: Final[tuple[float, _Said]] = (-inf, (None, None))
+
+
+class _Call:
+    """One call, under way."""
+
+    def __init__(self) -> None:
+        self.future: Final[asyncio.Future[_Said]] = asyncio.get_running_loop().create_future()
+        self.waiting = 0
+        """How many want to know."""
 
 
 class InThreads:
@@ -35,8 +50,10 @@ class InThreads:
 
     def __init__(self, checker: Blocking) -> None:
         self._checker: Final = checker
-        self._calls: Final[dict[str, asyncio.Future[_Said]]] = {}
+        self._calls: Final[dict[str, _Call]] = {}
         """Those under way, by transaction."""
+        self._kept: Final[dict[str, tuple[float, _Said]]] = {}
+        """What was said too late, and until when it counts, by transaction; the oldest first."""
         self._free: Final = asyncio.Semaphore(CHECKER_THREADS)
 
     async def __call__(self, message: UndecidedMessage) -> Verdict:
@@ -46,23 +63,43 @@ class InThreads:
             NotAsked: No thread was free, or only so late that it had less than its time.
             TimeoutError: It says nothing.
         """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + checking.CHECK_LIMIT_S
-        call = self._calls.get(message.transaction)
-        has_its_time = call is not None or not self._free.locked()
-        if call is None:
-            call = await self._begin(message, deadline)
-        done, _ = await asyncio.wait({call}, timeout=deadline - loop.time())
-        if not done:
-            raise nothing_said() if has_its_time else _none_free()
-        verdict, error = call.result()
+        until, said = self._kept.pop(message.transaction, _NOTHING)
+        if until < asyncio.get_running_loop().time():
+            said = await self._ask(message)
+        verdict, error = said
         if error is not None and not isinstance(error, Exception):
             raise RuntimeError(f"the checker has ended its thread: {error!r}") from error
         if error is not None:
             raise error
         return cast("Verdict", verdict)
 
-    async def _begin(self, message: UndecidedMessage, deadline: float) -> "asyncio.Future[_Said]":
+    async def _ask(self, message: UndecidedMessage) -> _Said:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + checking.CHECK_LIMIT_S
+        call = self._calls.get(message.transaction)
+        has_its_time = call is not None or not self._free.locked()
+        if call is None:
+            call = await self._begin(message, deadline)
+        call.waiting += 1
+        try:
+            done, _ = await asyncio.wait({call.future}, timeout=deadline - loop.time())
+        finally:
+            call.waiting -= 1
+        if not done:
+            raise nothing_said() if has_its_time else _none_free()
+        return call.future.result()
+
+    def _keep(self, transaction: str, said: _Said) -> None:
+        """Nobody waited any more: it is the answer to the next check, unless it is none."""
+        now = asyncio.get_running_loop().time()
+        for each, (until, _) in list(self._kept.items()):
+            if until >= now:
+                break
+            del self._kept[each]
+        if said[0] is not Verdict.UNKNOWN:
+            self._kept[transaction] = (now + KEPT_S, said)
+
+    async def _begin(self, message: UndecidedMessage, deadline: float) -> _Call:
         """Call it in a thread, as soon as there is one."""
         try:
             async with asyncio.timeout_at(deadline):
@@ -70,14 +107,16 @@ class InThreads:
         except TimeoutError:
             raise _none_free() from None
         loop = asyncio.get_running_loop()
-        call: asyncio.Future[_Said] = loop.create_future()
+        call = _Call()
         run = contextvars.copy_context().run
 
         def end(said: _Said) -> None:
             self._free.release()
             if self._calls.get(message.transaction) is call:
                 del self._calls[message.transaction]
-            call.set_result(said)
+            call.future.set_result(said)
+            if not call.waiting:
+                self._keep(message.transaction, said)
 
         def work() -> None:
             try:

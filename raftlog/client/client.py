@@ -97,6 +97,7 @@ class Client(Administration, Transacting):
         self._open_halves = OpenHalves()
         self._producer: Producer | None = None
         self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
         super().__init__(self._asker, self._catalog, self._router_of)
 
     async def __aenter__(self) -> Self:
@@ -128,18 +129,29 @@ class Client(Administration, Transacting):
 
         Sends without a receipt are waited for as long as their producer's timeout, then
         end in ``OutcomeUnknown``; consumers commit what was finished and leave their groups.
+        Whoever closes it meanwhile waits for the same; cancelled, it is closed all the same.
         """
-        if self._is_closed:
-            return
-        self._check()
-        self._is_closed = True
+        if not self._is_closed:
+            self._check()
+            self._is_closed = True
+            # Its own task: a handler or a hook that closes its client is ended by that.
+            self._closing = asyncio.get_running_loop().create_task(self._close())
+        if self._closing is not None and not self._closing.done():
+            await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         try:
-            await asyncio.gather(*(part.aclose() for part in tuple(self._parts)))
+            parts = (part.aclose() for part in tuple(self._parts))
+            # All of them, whatever one of them raises: the others need the connections.
+            failures = await asyncio.gather(*parts, return_exceptions=True)
         finally:
             await self._close_atomics()
             self._catalog.close()
             for router in self._routers.values():
                 await router.aclose()
+        for failure in failures:
+            if failure is not None:
+                raise failure
 
     # -- administration
 

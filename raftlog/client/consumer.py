@@ -97,6 +97,7 @@ class Consumer:
         self._handed: set[Owned] = set()
         self._listeners: set[asyncio.Queue[Event | None]] = set()
         self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
         self.on_closed: Callable[[Any], None] = _nobody
 
     async def __aenter__(self) -> Self:
@@ -106,6 +107,7 @@ class Consumer:
             await asyncio.wait([self._assigned])
         except BaseException:  # it is not entered, so nobody leaves it
             self._stop()
+            self.on_closed(self)
             raise
         if self._failure is not None:
             await self.aclose()
@@ -241,20 +243,30 @@ class Consumer:
         """Commit what is finished, leave the group and close; iterations end. Idempotent.
 
         Takes a few seconds at most when the cluster can't be reached; what could not be
-        committed is handed out again, to whoever reads the queue next.
+        committed is handed out again, to whoever reads the queue next. Whoever closes it
+        meanwhile waits for the same; cancelled, it is closed all the same.
         """
-        if self._is_closed:
-            return
-        self._stop()
-        await asyncio.gather(*self._tasks, self._inbox.ended(), return_exceptions=True)
-        await self._handing_over.aclose()
-        if self._tasks:
-            await self._part()
+        if not self._is_closed:
+            self._stop()
+            # Its own task: a hook that closes its consumer is ended by that.
+            self._closing = self._loop.create_task(self._close())
+        closing = self._closing
+        if closing is None or closing.done() or closing is asyncio.current_task():
+            return  # the last one is a hook that it calls
+        await asyncio.shield(closing)
+
+    async def _close(self) -> None:
+        try:
+            await asyncio.gather(*self._tasks, self._inbox.ended(), return_exceptions=True)
+            await self._handing_over.aclose()
+            if self._tasks:
+                await self._part()
+        finally:
+            self.on_closed(self)
 
     def _stop(self) -> None:
         """End everything that goes on behind the scenes; whoever waits is let go."""
         self._is_closed = True
-        self.on_closed(self)
         if not self._assigned.done():
             self._assigned.set_result(None)
         for task in self._tasks:

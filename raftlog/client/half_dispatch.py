@@ -7,7 +7,7 @@ until there is an answer, for the first one stands.
 
 import asyncio
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 
@@ -24,12 +24,11 @@ from raftlog.client.checking import WIRE, Verdict
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.open_halves import Opened, OpenHalves
 from raftlog.client.sharing import result_of
-from raftlog.client.turns import Asked, Turns
+from raftlog.client.turns import Asked, Turns, end
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import status, transactions
 from raftlog.wire.status import decode_error
 
-T = TypeVar("T")
 GIVEN_UP_MAX: Final = 10_000
 """Half messages that are being rolled back at once; more are left to the checker."""
 
@@ -134,7 +133,7 @@ class HalfDispatch:
             if staged.HasField("error"):
                 refusal = error_of(staged.error)
                 if isinstance(refusal, Throttled):  # asked again as long as somebody waits
-                    self._loop.call_later(refusal.retry_after, self._staging.again, each)
+                    self._staging.again(each, refusal.retry_after)
                 else:
                     end(each.future, refusal)
             elif not each.future.done():
@@ -213,22 +212,24 @@ class HalfDispatch:
             if self._given_up:
                 await asyncio.wait(self._given_up.values(), timeout=self.timeout_s)
         finally:
-            self.is_closed = True
-            for task in self._given_up.values():
-                task.cancel()
-            error = Closed("the producer was closed")
-            self._staging.close(error)
-            self._deciding.close(error)
-            if self._beginning is not None:
-                self._beginning.cancel()
-                await asyncio.gather(self._beginning, return_exceptions=True)
+            self.close()
+        if self._beginning is not None:
+            await asyncio.gather(self._beginning, return_exceptions=True)
 
-
-def end(future: "asyncio.Future[T]", error: RaftlogError) -> None:
-    """Tell whoever waits, if somebody does."""
-    if not future.done():
-        future.set_exception(error)
-        future.exception()  # read, or asyncio complains that nobody did
+    def close(self) -> None:
+        """Send nothing more, and tell whoever waits. Idempotent."""
+        self.is_closed = True
+        for task in self._given_up.values():
+            task.cancel()
+        error = Closed("the producer was closed")
+        unknown = OutcomeUnknown(
+            "the producer was closed before there was an answer: it may have happened, or still "
+            "happen"
+        )
+        self._staging.close(error, unknown)
+        self._deciding.close(error, unknown)
+        if self._beginning is not None:
+            self._beginning.cancel()
 
 
 def error_of(message: status.Status) -> RaftlogError:

@@ -334,7 +334,7 @@ class TransactionalProducer:
 
     def _forget(self, dispatch: HalfDispatch) -> None:
         """The cluster has forgotten a transactor: another one begins under the name."""
-        if dispatch is self._dispatch:
+        if dispatch is self._dispatch and not dispatch.is_closed:
             self._forgotten.append(dispatch)
             self._dispatch = self._identity()
 
@@ -361,12 +361,24 @@ class TransactionalProducer:
     async def aclose(self) -> None:
         """Close: what was given up is rolled back first, within the timeout.
 
-        What is open then is for the checker.
+        What is open then is for the checker. A commit without an answer ends in
+        ``OutcomeUnknown``.
         """
-        if self._dispatch.is_closed:
+        if self._is_closed():
             return
-        self.on_closed(self)
         if self._check_task is not None:
             self._check_task.cancel()
-            await asyncio.gather(self._check_task, return_exceptions=True)
-        await asyncio.gather(*(each.aclose() for each in (*self._forgotten, self._dispatch)))
+        try:
+            while not self._is_closed():  # one that is forgotten meanwhile has a successor
+                await asyncio.gather(
+                    *(each.aclose() for each in (*self._forgotten, self._dispatch))
+                )
+            if self._check_task is not None:
+                await asyncio.gather(self._check_task, return_exceptions=True)
+        finally:  # cancelled, it is closed all the same
+            for dispatch in (*self._forgotten, self._dispatch):
+                dispatch.close()
+            self.on_closed(self)
+
+    def _is_closed(self) -> bool:
+        return self._dispatch.is_closed

@@ -190,7 +190,9 @@ class Ownership:
         return owned is None or owned.generation != queue.since
 
     def begin(self, queues: Iterable[Owned]) -> None:
-        """Read queues ahead, from where they are."""
+        """Read queues ahead, from where they are; nothing if the consumer was closed meanwhile."""
+        if self._inbox.is_closed:
+            return
         for owned in queues:
             held = owned.is_lost or owned.revoked or owned.waits
             if not held and owned.fetch is None:

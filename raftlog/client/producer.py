@@ -455,7 +455,7 @@ class Producer:
         try:
             if flush and self._room.records:
                 await self.flush(timeout=self._timeout_s)
-        except (TimeoutError, BufferFull):
+        except (TimeoutError, BufferFull, Closed):
             pass  # every send is told below
         finally:
             self._close()

@@ -15,34 +15,30 @@ membership: a consumer that dies is one whose leases end.
 
 import asyncio
 import logging
-import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
 import msgspec
 
-from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
     Closed,
     OutcomeUnknown,
-    ProtocolError,
     RaftlogError,
     Retriable,
     StaleLease,
     WrongLoop,
 )
-from raftlog.base.ids import Offset
 from raftlog.base.limits import MESSAGES_PER_RECEIVE_MAX
 from raftlog.client.asking import Asker
+from raftlog.client.calls import Calls
 from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.queue_message import QueueMessage
-from raftlog.client.receipts import Message
+from raftlog.client.receiving import Receiving
 from raftlog.client.settling import ACK, Held, How, Settling
-from raftlog.wire.batch import Batch, Record
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import leases
 
@@ -51,6 +47,8 @@ POLL_S: Final = 20.0
 RENEWALS_PER_LEASE: Final = 3
 GATHER_S: Final = 0.002
 """For so long ``run`` waits for more handlers to end before it asks for one message."""
+TROUBLE_PAUSE_S: Final = 1.0
+"""So long ``run`` asks for nothing after a cluster has not answered."""
 CLOSE_S: Final = 5.0
 _LOG: Final = logging.getLogger("raftlog")
 
@@ -117,6 +115,8 @@ class QueueConsumer:
         self._opening: Final = opening
         self._group: Final = opening.group
         self._settling: Final = Settling(asker, opening.group)
+        self._calls: Final = Calls("the consumer was closed")
+        self._receiving: Final = Receiving(asker, opening.group, self._settling, self._calls)
         self._limit_s: Final = None if limit is None else seconds(limit)
         self._on_event: Final = on_event or _log
         self._held: Final[dict[Held, tuple[QueueMessage, float]]] = {}
@@ -124,11 +124,9 @@ class QueueConsumer:
         self._handling: Final[dict[QueueMessage, float]] = {}
         """Messages whose leases are kept, and until when."""
         self._renewing: asyncio.Task[None] | None = None
-        self._chores: Final[set[asyncio.Task[None]]] = set()
-        self._runs: Final[dict[asyncio.Task[Any], asyncio.Future[None]]] = {}
         self._closing: asyncio.Task[None] | None = None
         self._received = self._acked = self._given_back = self._overdue = self._lost = 0
-        self._is_open = self._is_closed = False
+        self._is_open = False
         self.lease_s = 30.0
         self.on_closed: Callable[[Any], None] = _nobody
 
@@ -161,22 +159,24 @@ class QueueConsumer:
             wait: Seconds to wait for the first one, then []; None: until there is one.
 
         Raises:
+            Closed: The consumer was closed, before or meanwhile.
             GroupNotFound: The group was deleted.
             Throttled: There are messages, and so many in flight that no more may be.
             BadBatch, CodecUnavailable: A batch can't be opened here (its messages are given back).
             Unavailable: No leader within the client's timeout.
 
-        Cancelled, what was leased for it is released.
+        Cancelled or closed, what was leased for it is released.
         """
         if not 0 < count <= MESSAGES_PER_RECEIVE_MAX:
             raise BadRequest(f"{count} messages at once; 1 to {MESSAGES_PER_RECEIVE_MAX}")
-        await self._open()
-        deadline = None if wait is None else self._loop.time() + seconds(wait)
-        while True:
-            left_s = POLL_S if deadline is None else max(0.0, deadline - self._loop.time())
-            found = await self._ask(count, min(left_s, POLL_S))
-            if found or (deadline is not None and self._loop.time() >= deadline):
-                return found
+        with self._calls.under_way():
+            await self._open()
+            deadline = None if wait is None else self._loop.time() + seconds(wait)
+            while True:
+                left_s = POLL_S if deadline is None else max(0.0, deadline - self._loop.time())
+                found = await self._ask(count, min(left_s, POLL_S))
+                if found or (deadline is not None and self._loop.time() >= deadline):
+                    return found
 
     async def run(self, handler: Handler, *, concurrency: int = 8) -> None:
         """Give messages to ``handler``, up to ``concurrency`` at a time, until it is closed.
@@ -185,40 +185,37 @@ class QueueConsumer:
         ``on_event``, and the rest goes on. A cluster that can't be reached is tried on.
 
         Raises:
+            BadRequest: A concurrency below 1.
             GroupNotFound, and whatever else ``receive`` raises that trying on does not help.
 
         Cancelled, its handlers are, and their messages are released.
         """
+        check_concurrency(concurrency)
         await self._open()
         tasks: set[asyncio.Task[None]] = set()
-        own = asyncio.current_task()
-        assert own is not None, "there is a task"
-        self._runs[own] = ended = self._loop.create_future()
-        try:
-            while not self._is_closed:
-                if len(tasks) * 4 > concurrency * 3:
-                    timeout_s = GATHER_S if len(tasks) < concurrency else None
-                    await asyncio.wait(
-                        tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-                    )
-                free = min(concurrency - len(tasks), MESSAGES_PER_RECEIVE_MAX)
-                if free <= 0:
-                    continue
-                for message in await self._next(free):
-                    task = self._loop.create_task(self._handle(handler, message))
-                    tasks.add(task)
-                    task.add_done_callback(tasks.discard)
-        except asyncio.CancelledError:
-            if not self._is_closed:  # else it was ended by ``aclose``
-                raise
-        finally:
-            del self._runs[own]
-            for task in tasks:
-                task.cancel()
+        with self._calls.under_way():
             try:
-                await asyncio.gather(*tasks, return_exceptions=True)
+                while not self._calls.is_closed:
+                    if len(tasks) * 4 > concurrency * 3:
+                        await asyncio.wait(
+                            {*tasks, self._calls.closing},
+                            timeout=GATHER_S if len(tasks) < concurrency else None,
+                            return_when=asyncio.FIRST_COMPLETED,
+                        )
+                    free = min(concurrency - len(tasks), MESSAGES_PER_RECEIVE_MAX)
+                    if free <= 0:
+                        continue
+                    for message in await self._next(free):
+                        task = self._loop.create_task(self._handle(handler, message))
+                        tasks.add(task)
+                        task.add_done_callback(tasks.discard)
+            except Closed:
+                if not self._calls.is_closed:  # else it was ended by ``aclose``
+                    raise
             finally:
-                ended.set_result(None)
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
 
     @property
     def status(self) -> QueueConsumerStatus:
@@ -229,13 +226,13 @@ class QueueConsumer:
         )
 
     async def aclose(self) -> None:
-        """End ``run``, give back what is not settled, and close. Idempotent.
+        """End ``run`` and ``receive``, give back what is not settled, and close. Idempotent.
 
         Takes a few seconds at most; what could not be given back is when its lease ends.
         Whoever closes it meanwhile waits for the same; cancelled, it is closed all the same.
         """
         if self._closing is None:
-            self._is_closed = True
+            self._calls.close()
             # Its own task: a handler that closes its consumer is ended by that.
             self._closing = self._loop.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -247,10 +244,7 @@ class QueueConsumer:
             self.on_closed(self)
 
     async def _give_back(self) -> None:
-        runs = tuple(self._runs.values())
-        for task in self._runs:
-            task.cancel()
-        await asyncio.gather(*runs)  # not their tasks: those are the callers', and may go on
+        await self._calls.ended()
         await self._outcomes()
         if self._renewing is not None:
             self._renewing.cancel()
@@ -263,10 +257,9 @@ class QueueConsumer:
                     how = How(Method.QUEUE_RETURN, delay_ms=0, reason="the consumer was closed")
                     self._settling.say(how, message.held)
                 await self._settling.ended()
-                await asyncio.gather(*self._chores, return_exceptions=True)
+                await self._receiving.ended()
         self._settling.close()
-        for chore in self._chores:
-            chore.cancel()
+        self._receiving.close()
 
     async def _outcomes(self) -> None:
         """Wait for transactions whose commit is under way, and may acknowledge messages."""
@@ -309,7 +302,7 @@ class QueueConsumer:
         _, ends = self._held.get(message.held, (message, float("inf")))
         if ends - self._loop.time() < self.lease_s / 2:  # received long ago, or asked for twice
             self._extend(message)
-        if self._renewing is None or self._renewing.done():
+        if (self._renewing is None or self._renewing.done()) and not self._calls.is_closed:
             self._renewing = self._loop.create_task(self._renew())
         timer = None
         if limit_s is not None:
@@ -327,39 +320,18 @@ class QueueConsumer:
     async def _open(self) -> None:
         if asyncio.get_running_loop() is not self._loop:
             raise WrongLoop("this consumer is bound to another event loop, thread or process")
-        if self._is_closed:
-            raise Closed("the consumer was closed")
+        self._calls.check()
         if self._is_open:
             return
-        answer, _ = await self._asker.ask(
+        opening = self._asker.ask(
             Method.QUEUE_OPEN, self._opening, leases.QueueGroupDescription, repeats=True
         )
+        answer, _ = await self._calls.until_closed(opening)
         self.lease_s = answer.settings.lease_ms / 1000
         self._is_open = True
 
     async def _ask(self, count: int, wait_s: float) -> list[QueueMessage]:
-        handle = secrets.randbits(62) + 1
-        asked = leases.ReceiveMessages(
-            group=self._group, handle=handle, count_max=count, wait_ms=round(wait_s * 1000)
-        )
-        try:
-            answer, payload = await self._asker.ask(
-                Method.QUEUE_RECEIVE,
-                asked,
-                leases.MessagesReceived,
-                timeout_s=self._asker.timeout_s + wait_s,
-                wait_s=wait_s,
-                repeats=True,
-                ends=True,
-            )
-        except asyncio.CancelledError:
-            self._do(self._undo(asked))
-            raise
-        return self._take_in(handle, answer, payload)
-
-    def _take_in(
-        self, handle: int, answer: leases.MessagesReceived, payload: Buffer
-    ) -> list[QueueMessage]:
+        answer, leased = await self._receiving.ask(count, wait_s)
         now = self._loop.time()
         for held, (_, until) in list(self._held.items()):
             if until > now:
@@ -369,50 +341,18 @@ class QueueConsumer:
         until = now + (answer.left_ms or answer.lease_ms) / 1000
         found: list[QueueMessage] = []
         error: RaftlogError | None = None
-        for leased, topic, place, data in _batches(answer, payload):
-            try:
-                records: Sequence[Record] = tuple(Batch(data).records())
-            except RaftlogError as failed:
-                error = failed
-                records = ()
-            attempts = leased.attempts
-            for at, number in enumerate(leased.numbers):
-                held = Held(handle, leased.queue, leased.base_offset + number)
-                if not records:
-                    self._settling.say(How(Method.QUEUE_RETURN, reason=str(error)[:200]), held)
-                    continue
-                record = records[at if leased.picked else number]
-                message = Message(
-                    *(topic, place, Offset(held.offset), record.key, record.value),
-                    *(record.headers, record.timestamp_ms, record.tag, record.id),
-                )
-                tried = attempts[at] if len(attempts) > 1 else attempts[0]
-                each = QueueMessage(self, held, message, tried)
-                self._held[held] = (each, until)
-                found.append(each)
+        for held, message, attempts in leased:
+            if isinstance(message, RaftlogError):
+                error = message
+                self._settling.say(How(Method.QUEUE_RETURN, reason=str(error)[:200]), held)
+                continue
+            each = QueueMessage(self, held, message, attempts)
+            self._held[held] = (each, until)
+            found.append(each)
         self._received += len(found)
         if error is not None and not found:
             raise error
         return found
-
-    async def _undo(self, asked: leases.ReceiveMessages) -> None:
-        """Release what a request has leased whose answer nobody waited for."""
-        asked.wait_ms = 0
-        with suppress(RaftlogError):  # then it is when the leases end
-            answer, _ = await self._asker.ask(
-                Method.QUEUE_RECEIVE, asked, leases.MessagesReceived, repeats=True
-            )
-            how = How(Method.QUEUE_RETURN, how=leases.GIVE_BACK_UNTRIED)
-            for leased in answer.leased:
-                for number in leased.numbers:
-                    offset = leased.base_offset + number
-                    self._settling.say(how, Held(asked.handle, leased.queue, offset))
-            await self._settling.ended()
-
-    def _do(self, work: Coroutine[Any, Any, None]) -> None:
-        chore = self._loop.create_task(work)
-        self._chores.add(chore)
-        chore.add_done_callback(self._chores.discard)
 
     async def _next(self, count: int) -> list[QueueMessage]:
         """Return messages for ``run``; a cluster that does not answer is tried on."""
@@ -422,7 +362,7 @@ class QueueConsumer:
             if not _may_pass(error):
                 raise
             _LOG.warning("group %s: no messages for now: %s", self._group, error)
-            await asyncio.sleep(1.0)
+            await asyncio.wait([self._calls.closing], timeout=TROUBLE_PAUSE_S)
             return []
 
     async def _handle(self, handler: Handler, message: QueueMessage) -> None:
@@ -457,23 +397,14 @@ class QueueConsumer:
             self._held[message.held] = (message, self._loop.time() + self.lease_s)
 
 
-def _batches(
-    answer: leases.MessagesReceived, payload: Buffer
-) -> list[tuple[leases.LeasedBatch, str, int, memoryview]]:
-    """Return the batches of an answer, with the topic and place of their queue."""
-    view = memoryview(payload)
-    names = {each.queue: (each.topic, each.place) for each in answer.queues}
-    found = []
-    position = 0
-    for leased in answer.leased:
-        topic, place = names.get(leased.queue, ("", 0))
-        found.append((leased, topic, place, view[position : position + leased.length]))
-        position += leased.length
-        if not leased.attempts:
-            raise ProtocolError("a leased batch without attempts")
-    if position != len(view):
-        raise ProtocolError(f"batches of {position} bytes in {len(view)}")
-    return found
+def check_concurrency(concurrency: int) -> None:
+    """Refuse to handle nothing at a time.
+
+    Raises:
+        BadRequest: It is below 1.
+    """
+    if concurrency < 1:
+        raise BadRequest(f"a concurrency of {concurrency}; it is 1 at least")
 
 
 def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":

@@ -178,6 +178,7 @@ class Reader:
         self.on_closed(self)
         if self._opening is not None:
             self._opening.cancel()
+        self._messages, self._batches = iter(()), iter(())
         self._inbox.close()
 
     def _take(self) -> Message | None:

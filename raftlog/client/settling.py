@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, cast
 
 from google.protobuf.message import Message as ProtoMessage
 
-from raftlog.base.errors import Closed, RaftlogError, StaleLease
+from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError, StaleLease
 from raftlog.base.limits import MESSAGES_PER_SETTLING_MAX
 from raftlog.client.asking import Asker
 from raftlog.wire.frame import Method
@@ -53,15 +53,19 @@ class Settling:
         self._group: Final = group
         self._waiting: Final[dict[How, list[Waiting]]] = {}
         self._tasks: Final[dict[Method, asyncio.Task[None]]] = {}
+        self._is_closed = False
 
     def say(self, how: How, held: Held) -> "asyncio.Future[None]":
         """Say it of one message; the future ends when it is committed.
 
         It fails with ``StaleLease`` if the message is not held any more, or with what the
-        request failed with.
+        request failed with; ``Closed``: it was not said.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        if self._is_closed:
+            _fail([(held, future)], Closed("the consumer was closed"))
+            return future
         self._waiting.setdefault(how, []).append((held, future))
         if how.method not in self._tasks:
             self._tasks[how.method] = loop.create_task(self._work(how.method))
@@ -73,9 +77,11 @@ class Settling:
             await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def close(self) -> None:
-        """Say nothing more."""
+        """Say nothing more. What was said without an answer ends in ``OutcomeUnknown``."""
+        self._is_closed = True
         for task in self._tasks.values():
             task.cancel()
+        self._tasks.clear()  # one that had not begun does not say that it has ended
         for waiting in self._waiting.values():
             _fail(waiting, Closed("the consumer was closed"))
         self._waiting.clear()
@@ -88,7 +94,7 @@ class Settling:
                     self._waiting[how] = rest
                 await self._ask(how, waiting)
         finally:
-            del self._tasks[method]
+            self._tasks.pop(method, None)
 
     async def _ask(self, how: How, waiting: list[Waiting]) -> None:
         try:
@@ -98,7 +104,7 @@ class Settling:
         except RaftlogError as error:
             _fail(waiting, error)
         except asyncio.CancelledError:
-            _fail(waiting, Closed("the consumer was closed"))
+            _fail(waiting, OutcomeUnknown("the consumer was closed before there was an answer"))
             raise
         else:
             stale = {(each.queue, each.offset, each.handle) for each in answer.stale}

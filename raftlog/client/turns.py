@@ -7,6 +7,8 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
+from raftlog.base.errors import RaftlogError
+
 I = TypeVar("I")  # noqa: E741  (what is asked)
 O = TypeVar("O")  # noqa: E741  (what is answered)
 
@@ -43,17 +45,34 @@ class Turns(Generic[I, O]):
         self._bytes_max: Final = bytes_max
         self._loop: Final = asyncio.get_running_loop()
         self._waiting: Final[deque[Asked[I, O]]] = deque()
-        self._under_way: Final[set[asyncio.Task[None]]] = set()
+        self._resting: Final[dict[asyncio.Future[O], asyncio.TimerHandle]] = {}
+        """What is asked again in a while."""
+        self._under_way: Final[dict[asyncio.Task[None], Sequence[Asked[I, O]]]] = {}
         self._is_scheduled = False
+        self._closed: RaftlogError | None = None
 
     def put(self, item: I, size: int = 0) -> "asyncio.Future[O]":
         """Ask with the others of this turn."""
         future: asyncio.Future[O] = self._loop.create_future()
-        self.again(Asked(item, size, future))
+        self._take(Asked(item, size, future))
         return future
 
-    def again(self, asked: Asked[I, O]) -> None:
-        """Ask once more what had no answer that lasts."""
+    def again(self, asked: Asked[I, O], after_s: float) -> None:
+        """Ask once more, in a while, what had no answer that lasts."""
+        if self._closed is not None:
+            end(asked.future, self._closed)
+            return
+
+        def take() -> None:
+            del self._resting[asked.future]
+            self._take(asked)
+
+        self._resting[asked.future] = self._loop.call_later(after_s, take)
+
+    def _take(self, asked: Asked[I, O]) -> None:
+        if self._closed is not None:
+            end(asked.future, self._closed)
+            return
         self._waiting.append(asked)
         self._schedule()
 
@@ -74,7 +93,7 @@ class Turns(Generic[I, O]):
             batch.append(waiting.popleft())
         if batch:
             task = self._loop.create_task(self._run(batch))
-            self._under_way.add(task)
+            self._under_way[task] = batch
             task.add_done_callback(self._ended)
         self._schedule()
 
@@ -82,21 +101,33 @@ class Turns(Generic[I, O]):
         await self._ask(batch)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
-        self._under_way.discard(task)
+        del self._under_way[task]
         if not task.cancelled():
             task.result()
         self._schedule()
 
-    async def finished(self) -> None:
-        """Wait until nothing is under way."""
-        while self._under_way or self._waiting:
-            await asyncio.wait({*self._under_way} or {self._loop.create_task(asyncio.sleep(0))})
+    def close(self, error: RaftlogError, unknown: RaftlogError) -> None:
+        """Ask nothing more, and tell whoever waits. Idempotent.
 
-    def close(self, error: Exception) -> None:
-        """Tell whoever waits."""
-        for task in self._under_way:
+        Args:
+            error: What is told of that which was not asked, or was refused; and from now on.
+            unknown: What is told of that which was asked, and has no answer.
+        """
+        self._closed = error
+        for task, batch in self._under_way.items():
             task.cancel()
+            for each in batch:
+                end(each.future, unknown)
+        for future, timer in self._resting.items():
+            timer.cancel()
+            end(future, error)
+        self._resting.clear()
         while self._waiting:
-            future = self._waiting.popleft().future
-            if not future.done():
-                future.set_exception(error)
+            end(self._waiting.popleft().future, error)
+
+
+def end(future: "asyncio.Future[O]", error: RaftlogError) -> None:
+    """Tell whoever waits, if somebody does."""
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # read, or asyncio complains that nobody did

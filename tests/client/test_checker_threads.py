@@ -144,6 +144,60 @@ async def test_whatever_it_raises_is_told_and_its_thread_is_free_again(
             await ask(asked(number))
 
 
+@pytest.mark.usefixtures("short_limit")
+@pytest.mark.parametrize("says", [Verdict.COMMIT, Verdict.ROLLBACK, ZeroDivisionError("no")])
+@pytest.mark.asyncio
+async def test_what_is_said_too_late_is_the_answer_to_the_next_check(
+    says: Verdict | Exception,
+) -> None:
+    """Else one that always needs a bit longer would be called again and again, and never heard."""
+    go_on, calls = threading.Event(), []
+
+    def check(_: UndecidedMessage) -> Verdict:
+        calls.append(1)
+        go_on.wait()
+        if isinstance(says, Exception):
+            raise says
+        return says
+
+    ask = InThreads(check)
+    with pytest.raises(TimeoutError):
+        await ask(asked(1))
+    go_on.set()
+    await until(lambda: not ask._calls)
+    calls.clear()
+    (told,) = await asyncio.gather(ask(asked(1)), return_exceptions=True)
+    assert (told, calls) == (says, [])
+    (again,) = await asyncio.gather(ask(asked(1)), return_exceptions=True)
+    assert (again, calls) == (says, [1]), "it counts once"
+
+
+@pytest.mark.usefixtures("short_limit")
+@pytest.mark.parametrize("says", [Verdict.UNKNOWN, Verdict.COMMIT])
+@pytest.mark.asyncio
+async def test_what_was_not_known_or_is_long_ago_is_asked_anew(
+    says: Verdict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what nobody asks for again is forgotten."""
+    monkeypatch.setattr(checker_threads, "KEPT_S", 0.05)
+    check = Checker(b"v")
+    answers = iter([says, Verdict.ROLLBACK, Verdict.ROLLBACK])
+    ask = InThreads(lambda message: check(message) and next(answers))
+    with pytest.raises(TimeoutError):
+        await ask(asked(1))
+    check.go_on.set()
+    await until(lambda: not ask._calls)
+    assert len(ask._kept) == (says is Verdict.COMMIT)
+    await asyncio.sleep(0.1)
+    check.go_on.clear()
+    with pytest.raises(TimeoutError):
+        await ask(asked(2))
+    check.go_on.set()
+    await until(lambda: not ask._calls)
+    assert list(ask._kept) == ["7.2"]
+    assert await ask(asked(1)) is Verdict.ROLLBACK
+
+
 def test_closing_waits_for_no_thread() -> None:
     """Nor does the end of the process."""
     check = Checker(b"hangs")

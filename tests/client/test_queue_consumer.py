@@ -26,6 +26,10 @@ async def send(client: Client, *values: bytes) -> None:
         await client.send("orders", value, key=b"k")
 
 
+async def never(_: QueueMessage) -> None:
+    raise AssertionError("it is not called")
+
+
 def test_a_message_is_settled_by_how_its_handler_ends() -> None:
     """Acknowledged, given back, rejected or put off."""
 
@@ -369,6 +373,9 @@ def test_mistakes_are_typed() -> None:
                 assert not message.is_settled
                 with pytest.raises(BadRequest):
                     await consumer.receive(0)
+                for nothing in (-1, 0):  # else it asks for ever, and never gives the loop back
+                    with pytest.raises(BadRequest, match=f"a concurrency of {nothing};"):
+                        await consumer.run(never, concurrency=nothing)
                 await message.ack()
 
     asyncio.run(run())

@@ -21,7 +21,6 @@ from raftlog.base.errors import (
     TopicNotFound,
     WrongLoop,
 )
-from raftlog.client.blocking_queues import QueueMessage
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer, Rebalanced
 from raftlog.client.fetching import Fetch, Inbox
@@ -358,28 +357,6 @@ def run_all(calls: list[Callable[[], None]]) -> None:
         thread.start()
     for thread in threads:
         thread.join(20)
-
-
-def test_a_thread_handles_leased_messages() -> None:
-    """By hand and in a pool of threads."""
-    with cluster(orders=1) as shard, sync.Client(shard.seeds) as client:
-        for number in range(4):
-            client.send("orders", b"%d" % number)
-        with client.queue_consumer("work", "orders", retry=[0]) as consumer:
-            first, second = consumer.receive(2)
-            with first.process() as message:
-                assert message.attempts == 1
-            with pytest.raises(ValueError, match="no"), second.process():
-                raise ValueError("no")
-            seen: list[bytes | None] = []
-
-            def handle(message: QueueMessage) -> None:
-                seen.append(message.value)
-                if len(seen) == 3:
-                    threading.Thread(target=consumer.close).start()
-
-            consumer.run(handle, concurrency=2)
-            assert sorted(value or b"" for value in seen) == [b"1", b"2", b"3"]
 
 
 def test_what_is_closed_with_its_client_may_be_closed_again() -> None:
