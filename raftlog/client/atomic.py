@@ -210,7 +210,8 @@ class AtomicTransaction:
 
         Raises:
             BadRequest: The consumer commits by itself, or is another client's.
-            Fenced: A queue is somebody else's now, or was read again since.
+            Fenced: A queue is somebody else's now, or was read again since. The transaction is
+                refused for it, also if the block goes on, and all these queues are read again.
             CrossShard: It reads in another shard than this transaction writes.
             Closed, WrongLoop: As ``send``.
         """

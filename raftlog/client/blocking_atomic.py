@@ -21,7 +21,7 @@ class ConsumerFace(Protocol):
         """Return the last message of each queue that its thread was given."""
 
     def _went_back(self, places: Iterable[tuple[str, int]]) -> None:
-        """Queues are read again: what is held of them comes again."""
+        """Queues are read again, or lost: what is held of them comes again, or is refused."""
 
 
 class AtomicTransaction(Face[aio.AtomicTransaction]):

@@ -1,62 +1,23 @@
 """Findings of a review: each test fails as long as its finding stands."""
 
-import asyncio
-import signal
-import threading
 from contextlib import suppress
 
 import pytest
 
 from raftlog.base.errors import (
     BadDelay,
-    BadRequest,
-    Closed,
-    Fenced,
     OutcomeUnknown,
     StaleLease,
     Unavailable,
 )
-from raftlog.client import checking
-from raftlog.client.checker_threads import InThreads
-from raftlog.client.checking import UndecidedMessage, Verdict
 from raftlog.client.client import Client
 from raftlog.client.queue_message import Retry
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import fake_cluster, refused, unanswered, until
+from tests.client.fake_cluster import fake_cluster, refused, unanswered
 from tests.client.test_acknowledging import left, one_message
-from tests.client.test_atomic import BY_WORD, visible
-from tests.client.test_consumer import committed, fill, take
+from tests.client.test_atomic import visible
 
 pytestmark = pytest.mark.asyncio
-
-
-@pytest.mark.parametrize("by_list", [True, False])
-async def test_commit_offsets_that_is_refused_loses_nothing(by_list: bool) -> None:
-    """One queue goes to another member; what was handed out of the other one comes again."""
-    async with fake_cluster(orders=2, out=1) as cluster, Client(cluster.seeds) as client:
-        await fill(client, 0, 2)
-        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
-            found = await take(consumer, 2)
-            async with client.consumer("billing", "orders", **BY_WORD):
-                await until(lambda: len(consumer.status.queues) == 1)
-                kept = consumer.status.queues[0].queue
-                messages = sorted(found, key=lambda each: each.queue == kept)  # the lost one first
-                with pytest.raises(Fenced):
-                    async with client.atomic() as tx:
-                        tx.commit_offsets(consumer, messages if by_list else None)
-                        for each in messages:
-                            tx.send("out", each.value, queue=0)
-                assert visible(cluster) == []
-                await client.send("orders", b"next", queue=kept)
-                while b"next" not in visible(cluster):  # as the loop of the how-to goes on
-                    found = await consumer.poll(100, timeout=3)
-                    async with client.atomic() as tx:
-                        tx.commit_offsets(consumer, found if by_list else None)
-                        for each in found:
-                            tx.send("out", each.value, queue=0)
-            print(committed(cluster), visible(cluster), "kept", kept)
-            assert committed(cluster)[kept] == 2
-            assert visible(cluster) == sorted([b"%d" % kept, b"next"])
 
 
 async def test_what_was_to_be_rolled_back_is_not_committed_by_the_end_of_its_block() -> None:
@@ -71,148 +32,22 @@ async def test_what_was_to_be_rolled_back_is_not_committed_by_the_end_of_its_blo
             assert visible(cluster, "orders") == []
 
 
-async def test_closing_ends_a_commit_that_is_under_way() -> None:
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        producer = client.transactional_producer("b-1", group="b")
-        half = await producer.half("orders", b"v")
-        cluster.fault(Method.TRANSACTIONS_DECIDE, *[unanswered] * 10)
-        commit = asyncio.ensure_future(half.commit())
-        await until(lambda: bool(cluster.late))
-        await producer.aclose()
-        done, _ = await asyncio.wait({commit}, timeout=4)
-        commit.cancel()
-        assert done, "it waits on, for its whole timeout, for a task that was cancelled"
-
-
-async def test_closing_ends_a_half_that_is_under_way() -> None:
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        producer = client.transactional_producer("b-1", group="b")
-        await producer.half("orders", b"v")
-        cluster.fault(Method.HALVES_STAGE, *[unanswered] * 10)
-        half = asyncio.ensure_future(producer.half("orders", b"w"))
-        await until(lambda: bool(cluster.late))
-        await producer.aclose()
-        done, _ = await asyncio.wait({half}, timeout=4)
-        half.cancel()
-        assert done
-
-
 async def test_a_handler_that_failed_is_not_acknowledged_if_its_give_back_failed() -> None:
-    async with one_message() as (cluster, client, consumer, message):
-        consumer._asker.timeout_s  # noqa: B018
+    async with one_message() as (cluster, client, _, _):
         short = Client(cluster.seeds, timeout=0.3)
-        async with short:
-            async with short.queue_consumer("work2", "orders", retry=[0]) as holder:
-                (mine,) = await holder.receive()
-                cluster.fault(Method.QUEUE_RETURN, *[refused(Unavailable("not yet"))] * 1000)
-                with suppress(Exception):
-                    async with short.atomic() as tx:
-                        with suppress(ZeroDivisionError):
-                            async with mine.process():
-                                tx.ack(mine)
-                                tx.send("out", b"half done")
-                                raise ZeroDivisionError
-                cluster.heal()
-                found = await client.queue_groups.describe("work2")
-                assert (visible(cluster), found.in_flight) == ([], 1)
-
-
-async def test_a_slow_checker_s_answer_is_not_thrown_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes a bit longer than the limit, every time: it is called anew every time."""
-    monkeypatch.setattr(checking, "CHECK_LIMIT_S", 0.1)
-    calls = []
-
-    def check(_: UndecidedMessage) -> Verdict:
-        calls.append(1)
-        threading.Event().wait(0.15)
-        return Verdict.COMMIT
-
-    ask = InThreads(check)
-    message = UndecidedMessage("orders", 0, None, b"v", (), 0, None, "7.1", "b-1", 1)
-    verdicts = []
-    for _ in range(5):
-        try:
-            verdicts.append(await ask(message))
-        except TimeoutError:
-            verdicts.append(None)
-        await asyncio.sleep(0.2)  # 30 s
-    assert Verdict.COMMIT in verdicts, (verdicts, len(calls))
-
-
-async def test_a_run_that_was_closed_leaves_no_cancellation_behind() -> None:
-    """Whoever goes on after it in the same task is not taken for cancelled."""
-
-    async def nothing(_: object) -> None:
-        pass
-
-    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
-        first = client.queue_consumer("other", "orders")
-
-        async def work() -> tuple[int, str, list[int]]:
-            await first.run(nothing)
-            own = asyncio.current_task()
-            assert own is not None
-            count, attempts, ends = own.cancelling(), [], ""
-            try:
-                async with asyncio.timeout(0.01):
-                    await asyncio.sleep(1)
-            except BaseException as error:  # noqa: BLE001
-                ends = type(error).__name__
-            await fill(client, 0, 1, queues=1)
-            async with client.queue_consumer("work", "orders", retry=[0]) as consumer:
-                for _ in range(4):
-                    (message,) = await consumer.receive(wait=5)
-                    attempts.append(message.attempts)
-                    gone = asyncio.get_running_loop().create_future()
-                    gone.cancel()
-                    with suppress(asyncio.CancelledError):
-                        async with message.process():
-                            await gone  # somebody else's: the attempt has failed
-            return count, ends, attempts
-
-        running = asyncio.ensure_future(work())
-        await until(lambda: cluster.count(Method.QUEUE_RECEIVE) > 0)
-        await first.aclose()
-        assert await running == (0, "TimeoutError", [1, 2, 3, 4])
-
-
-async def test_a_receive_that_waits_is_ended_by_closing() -> None:
-    """Else it waits for ever, and leases messages for a consumer that is no more."""
-    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
-        consumer = client.queue_consumer("work", "orders")
-        receiving = asyncio.ensure_future(consumer.receive())
-        await until(lambda: cluster.count(Method.QUEUE_RECEIVE) > 0)
-        await consumer.aclose()
-        await asyncio.sleep(0.1)
-        ended = receiving.done()
-        await fill(client, 0, 1, queues=1)
-        with suppress(Closed):
-            got = await asyncio.wait_for(receiving, 3)
-            found = await client.queue_groups.describe("work")
-            assert (ended, got, found.in_flight) == (True, [], 0)
-
-
-async def test_a_concurrency_of_nothing_is_refused() -> None:
-    """It spins without giving the loop back: an alarm ends that."""
-
-    def alarm(*_: object) -> None:
-        raise AssertionError("the loop is never given back")
-
-    async def nothing(_: object) -> None:
-        pass
-
-    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
-        consumer = client.queue_consumer("work", "orders")
-        before = signal.signal(signal.SIGALRM, alarm)
-        signal.alarm(2)
-        try:
-            with pytest.raises((BadRequest, ValueError)):
-                await consumer.run(nothing, concurrency=0)
-        finally:
-            signal.alarm(0)
-            signal.signal(signal.SIGALRM, before)
+        async with short, short.queue_consumer("work2", "orders", retry=[0]) as holder:
+            (mine,) = await holder.receive()
+            cluster.fault(Method.QUEUE_RETURN, *[refused(Unavailable("not yet"))] * 1000)
+            with suppress(Exception):
+                async with short.atomic() as tx:
+                    with suppress(ZeroDivisionError):
+                        async with mine.process():
+                            tx.ack(mine)
+                            tx.send("out", b"half done")
+                            raise ZeroDivisionError
+            cluster.heal()
+            found = await client.queue_groups.describe("work2")
+            assert (visible(cluster), found.in_flight) == ([], 1)
 
 
 async def test_a_retry_with_a_bad_delay_is_not_acknowledged() -> None:
@@ -226,26 +61,3 @@ async def test_a_retry_with_a_bad_delay_is_not_acknowledged() -> None:
                         tx.send("out", b"half done")
                         raise Retry(delay=-1)
         assert (visible(cluster), await left(client)) == ([], (1, 0))
-
-
-async def test_nothing_is_staged_after_closing() -> None:
-    """What was throttled is asked again: not by a producer that was closed meanwhile."""
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        producer = client.transactional_producer("b-1", group="b")
-        await producer.half("orders", b"v")
-        await client.quotas.set(topic="orders", records_per_s=1)
-        halves = [asyncio.ensure_future(producer.half("orders", b"w")) for _ in range(4)]
-        await asyncio.sleep(0.2)
-        await producer.aclose()
-        await asyncio.sleep(0)
-        rows = len(cluster.machine.state.transactions.table.rows)
-        await asyncio.wait(halves, timeout=5)
-        later = len(cluster.machine.state.transactions.table.rows)
-        told = [
-            "waits" if not each.done() else type(each.exception() or each.result()).__name__
-            for each in halves
-        ]
-        for each in halves:
-            each.cancel()
-        assert (later, "waits" in told) == (rows, False), (rows, later, told)
