@@ -6,30 +6,17 @@ import pytest
 
 from raftlog.base.errors import (
     BadDelay,
-    OutcomeUnknown,
     StaleLease,
     Unavailable,
 )
 from raftlog.client.client import Client
 from raftlog.client.queue_message import Retry
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import fake_cluster, refused, unanswered
+from tests.client.fake_cluster import refused
 from tests.client.test_acknowledging import left, one_message
 from tests.client.test_atomic import visible
 
 pytestmark = pytest.mark.asyncio
-
-
-async def test_what_was_to_be_rolled_back_is_not_committed_by_the_end_of_its_block() -> None:
-    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
-        await client.topics.create("orders", queues=1)
-        async with client.transactional_producer("b-1", group="b") as producer:
-            with suppress(Exception):
-                async with producer.transaction("orders", b"not paid") as half:
-                    cluster.fault(Method.TRANSACTIONS_DECIDE, unanswered)
-                    with pytest.raises(OutcomeUnknown):
-                        await half.rollback(timeout=0.2)
-            assert visible(cluster, "orders") == []
 
 
 async def test_a_handler_that_failed_is_not_acknowledged_if_its_give_back_failed() -> None:
