@@ -32,11 +32,13 @@ class Reject(Exception):
 class Retry(Exception):
     """Raised by a handler: the message is to be handled again, after ``delay`` seconds.
 
-    Without a delay the group's schedule says when. The attempt counts.
+    Without a delay the group's schedule says when. The attempt counts. Valid by construction:
+    a delay that can't be is ``BadDelay`` in the handler, which so has failed.
     """
 
     def __init__(self, reason: str = "", *, delay: Duration | None = None) -> None:
         super().__init__(reason)
+        delay_ms(delay)
         self.delay: Final = delay
 
 
@@ -193,11 +195,7 @@ class QueueMessage:
     def _give_back_after(self, error: BaseException) -> None:
         """Give it back for an error, and wait for nothing; in vain, its lease ends by itself."""
         self.is_settled = True
-        try:
-            how = _after(error)
-        except BadDelay:
-            how = _given_back(leases.GIVE_BACK_RETRY, str(error))
-        said = self._holder.say(self, how)
+        said = self._holder.say(self, _after(error))
         said.add_done_callback(lambda each: each.cancelled() or each.exception())
 
     def _check_transaction(self) -> None:
@@ -273,11 +271,7 @@ def failure_of(error: BaseException | None) -> BaseException | None:
 
 
 def _after(error: BaseException) -> How:
-    """Return how a message is given back whose handler has ended so.
-
-    Raises:
-        BadDelay: ``Retry`` has one that can't be.
-    """
+    """Return how a message is given back whose handler has ended so."""
     match error:
         case Reject():
             return _given_back(leases.GIVE_BACK_REJECT, str(error))
