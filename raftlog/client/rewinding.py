@@ -63,6 +63,11 @@ class Finished:
         """Topics and places of all queues that are to be finished, or were and can't be."""
         return sorted(self._places)
 
+    @property
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """Up to where it finishes queues, by their topics and places."""
+        return {(owned.topic, owned.place): offset for owned, offset in self._offsets.items()}
+
     def add(self, upto: Message | Iterable[Message] | None) -> None:
         """Finish messages and what came before them in their queues; None: all handed out.
 
@@ -84,6 +89,7 @@ class Finished:
         """Finish what was handed out, but for what is committed; raises as ``add``."""
         with self._refusing():
             self.consumer._check()
+            self._refuse_dropped()
             for message in handed:
                 owned = self._owner_of(message)
                 if owned is not None and message.offset >= (owned.committed or 0):
@@ -120,17 +126,26 @@ class Finished:
             offset = owned.position if owned in handed else owned.done
             if owned.handed and offset != owned.committed:
                 self._finish(owned, offset)
-        for dropped in ownership.take_dropped():
+        for owned in handed:  # and nobody has asked for more since
+            is_lost = ownership.queues.get(owned.number) is not owned
+            if is_lost and owned.handed > (owned.committed or 0):
+                self._refuse(owned.topic, owned.place)
+        self._refuse_dropped()
+
+    def _refuse_dropped(self) -> None:
+        for dropped in self._ownership.take_dropped():
             self._refuse(dropped.topic, dropped.place)
 
     def _owner_of(self, message: Message) -> Owned | None:
         """Return the queue of a message; None: that is refused."""
-        for owned in self._ownership.queues.values():
-            if (owned.topic, owned.place) == (message.topic, message.queue):
-                if message.offset < owned.handed:
-                    return owned
-                break  # it was handed out before the queue was lost, sought or read again
-        self._refuse(message.topic, message.queue)
+        place = (message.topic, message.queue)
+        if not self._ownership.take_dropped_of(*place):  # else nobody knows which life it is of
+            for owned in self._ownership.queues.values():
+                if (owned.topic, owned.place) == place:
+                    if message.offset < owned.handed:
+                        return owned
+                    break  # it was handed out before the queue was lost, sought or read again
+        self._refuse(*place)
         return None
 
     @asynccontextmanager

@@ -6,12 +6,13 @@ from contextlib import suppress
 
 import pytest
 
-from raftlog.base.errors import Fenced
+from raftlog.base.errors import Fenced, OutcomeUnknown
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
 from raftlog.client.receipts import Message
-from tests.client.fake_cluster import FakeCluster, fake_cluster, until
-from tests.client.test_atomic import BY_WORD, COMMIT, fail, transact, visible
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, until
+from tests.client.test_atomic import BY_WORD, COMMIT, NOT_YET, SHORT_S, fail, transact, visible
 from tests.client.test_consumer import committed, fill, take
 
 pytestmark = pytest.mark.asyncio
@@ -165,3 +166,56 @@ async def test_messages_that_nobody_could_name_come_again() -> None:
             again = await take(consumer, 2)
             assert sorted((each.queue, each.offset) for each in again) == [(0, 0), (1, 0)]
         assert visible(cluster) == []
+
+
+@pytest.mark.parametrize("by_list", [True, False])
+async def test_a_queue_that_was_away_between_two_polls_refuses_what_came_before(
+    by_list: bool,  # noqa: FBT001
+) -> None:
+    """Somebody else has counted that meanwhile, and the queue is this member's again."""
+    async with fake_cluster(orders=2, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 2)
+        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
+            found = await take(consumer, 2)
+            async with client.consumer("billing", "orders", **BY_WORD) as other:
+                await until(lambda: len(consumer.status.queues) == 1)
+                (message,) = await take(other, 1)
+                await count(client, other, [message], named=[message])
+            await until(lambda: len(consumer.status.queues) == 2)
+            await client.send("orders", b"next", queue=message.queue)
+            found += await take(consumer, 1)
+            with pytest.raises(Fenced):
+                await count(client, consumer, found, named=found if by_list else None)
+            await client.send("orders", b"last", queue=1 - message.queue)
+            for last in (b"next", b"last"):
+                await go_on(cluster, client, consumer, last, by_list=by_list)
+        assert (committed(cluster), visible(cluster)) == ([2, 2], [b"0", b"1", b"last", b"next"])
+
+
+@pytest.mark.parametrize("arrives", [False, True])
+@pytest.mark.parametrize("by_list", [True, False])
+async def test_what_is_tried_again_without_asking_for_more_is_refused(
+    by_list: bool,  # noqa: FBT001
+    arrives: bool,  # noqa: FBT001
+) -> None:
+    """It comes again, or was committed: what is made of it once more would be there twice."""
+    async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 1, queues=1)
+        async with client.consumer("billing", "orders", **BY_WORD) as consumer:
+            messages = await take(consumer, 1)
+            named = messages if by_list else None
+            if arrives:
+                cluster.fault(COMMIT, answer_lost, *NOT_YET)
+                cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
+                with pytest.raises(OutcomeUnknown):
+                    await transact(client, b"0", finish=(consumer, messages[0]), timeout=SHORT_S)
+                cluster.heal()
+            else:
+                with pytest.raises(ZeroDivisionError):
+                    await transact(client, b"0", finish=(consumer, messages[0]), then=fail)
+            for _ in range(2):
+                with pytest.raises(Fenced):
+                    await count(client, consumer, messages, named=named)
+            await fill(client, 1, 1, queues=1)
+            await go_on(cluster, client, consumer, b"1", by_list=by_list)
+        assert (committed(cluster), visible(cluster)) == ([2], [b"0", b"1"])
