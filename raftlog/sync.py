@@ -262,6 +262,8 @@ class Consumer(_Face[aio_consumer.Consumer]):
             self._commit(message)
             return
         refused: RaftlogError | None = None
+        if self._auto_commit:  # else all of it is still here
+            refused = self._thread.run(aio_consumer.commit_finished(self._inner))
         for each in self._given.last():
             try:
                 self._commit(each)

@@ -126,11 +126,13 @@ def test_what_is_sent_is_read_and_consumed() -> None:
         assert client.status().role == "leader"
 
 
-def test_a_commit_is_of_all_that_this_thread_was_given() -> None:
+@pytest.mark.parametrize("auto_commit", [False, True])
+def test_a_commit_is_of_all_that_this_thread_was_given(auto_commit: bool) -> None:  # noqa: FBT001
     """Of each queue, also if the last messages that came at once were of another one."""
+    options: dict[str, Any] = {"auto_commit": auto_commit, "commit_interval": 600}
     with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
         client.send("orders", b"0", queue=0)
-        with client.consumer("billing", "orders", auto_commit=False) as consumer:
+        with client.consumer("billing", "orders", **options) as consumer:
             assert next(consumer).value == b"0"
             client.send("orders", b"1", queue=1)
             client.send("orders", b"2", queue=1)
