@@ -304,7 +304,9 @@ def no_longer_than(limit_s: float) -> Callable[[Half], Awaitable[None]]:
 
 @pytest.mark.parametrize("ends", [None, ZeroDivisionError, asyncio.CancelledError])
 @pytest.mark.parametrize(
-    "ask", [lambda half: half.rollback(timeout=0.05), no_longer_than(0.05), no_longer_than(0)]
+    "ask",
+    [lambda half: half.rollback(timeout=0.05), no_longer_than(0.05), no_longer_than(0)],
+    ids=["no answer", "nobody waits", "no time"],
 )
 @pytest.mark.asyncio
 async def test_what_was_to_be_rolled_back_is_not_committed_by_the_end_of_its_block(
