@@ -156,7 +156,7 @@ ATOMIC_MUTANTS: Final = (
     Mutant(
         "handler that failed is acknowledged if nobody could be told",
         "raftlog.client.acknowledging",
-        (("            self._failed.add(message)\n", "            pass\n"),),
+        (('            self._refusals[message] = "its handler failed"\n', "            pass\n"),),
         tests=_OF_MESSAGES,
     ),
 )

@@ -53,8 +53,8 @@ class Acknowledged:
         self.under_way: asyncio.Future[None] | None = None
         self._messages: Final[dict[QueueConsumer, list[QueueMessage]]] = {}
         self._left: Final[dict[QueueMessage, _Left]] = {}
-        self._failed: Final[set[QueueMessage]] = set()
-        """Whose handlers have failed, whether or not the cluster knows of it."""
+        self._refusals: Final[dict[QueueMessage, str]] = {}
+        """What is to be given back, and why, whether or not the cluster knows of it."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -90,7 +90,7 @@ class Acknowledged:
         transaction is refused then, also if nobody could be told that it is given back.
         """
         if error is not None:
-            self._failed.add(message)
+            self._refusals[message] = "its handler failed"
         if self.under_way is None and error is not None:
             return False
         if self.under_way is not None and self.under_way.done():
@@ -100,16 +100,20 @@ class Acknowledged:
             self._left[message] = _Left(keep_no_more, error, went_on)
         return True
 
+    def refuse(self, message: QueueMessage) -> None:
+        """Somebody wants to give it back: whatever becomes of that, it is not acknowledged."""
+        self._refusals[message] = "it was to be given back"
+
     def requests(self) -> list[leases.AckMessages]:
         """Return the acknowledgements: from now on they may be under way.
 
         Raises:
-            StaleLease: A message was given back before, or its handler has failed.
+            StaleLease: A message was given back before, or was to be.
         """
         for messages in self._messages.values():
             for message in messages:
-                if message in self._failed:
-                    raise StaleLease(f"its handler failed before the commit: {message!r}")
+                if message in self._refusals:
+                    raise StaleLease(f"{self._refusals[message]} before the commit: {message!r}")
                 if message.is_settled:
                     raise StaleLease(
                         f"{message!r} was given back before the commit: its consumer was closed"

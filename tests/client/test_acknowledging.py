@@ -236,6 +236,24 @@ async def test_a_retry_with_a_bad_delay_has_failed(delay: Any, error: type[Excep
         assert reason(cluster).startswith(error.__name__)
 
 
+@pytest.mark.parametrize("how", [QueueMessage.nack, QueueMessage.reject, QueueMessage.release])
+async def test_what_was_to_be_given_back_is_not_acknowledged(
+    how: Callable[[QueueMessage], Awaitable[None]],
+) -> None:
+    """It can't be by hand in a transaction: who does not mind does not get the contrary."""
+    async with one_message() as (cluster, client, _, message):
+
+        async def try_to_give_back() -> None:
+            with suppress(BadRequest):
+                await how(message)
+
+        with pytest.raises(StaleLease, match="to be given back"):
+            await transact(client, b"v", acks=[message], then=try_to_give_back)
+        assert (visible(cluster), await left(client)) == ([], (1, 0))
+        await how(message)
+        assert message.is_settled
+
+
 async def settle_by_hand(message: QueueMessage) -> None:
     """Try each way to settle it; all are refused."""
     for settle in (message.ack, message.nack, message.reject, message.release):
