@@ -19,7 +19,7 @@ what the method of the same name says in ``raftlog.client``.
 import asyncio
 import concurrent.futures
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
@@ -49,6 +49,7 @@ from raftlog.client.blocking_atomic import AtomicTransaction
 from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
 from raftlog.client.blocking_queues import DeadLetters, QueueConsumer, QueueGroups
 from raftlog.client.durations import Duration
+from raftlog.client.given import Given
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.producer_status import ProducerStatus
 from raftlog.client.receipts import Message, Receipt, StoredBatch
@@ -223,10 +224,7 @@ class Consumer(_Face[aio_consumer.Consumer]):
     ) -> None:
         super().__init__(thread, inner)
         self._auto_commit = auto_commit
-        self._chunk: deque[Message] = deque()
-        self._handed: list[Message] = []
-        self._finished: dict[tuple[str, int], Message] = {}
-        """The last message of each queue that is finished, of the current chunk."""
+        self._given: Final = Given()
         self._is_closed = False
 
     def __iter__(self) -> Self:
@@ -235,57 +233,50 @@ class Consumer(_Face[aio_consumer.Consumer]):
 
     def __next__(self) -> Message:
         """Return the next message; what was handed out before is finished."""
-        self._finish()
-        while not self._chunk:
+        self._given.finish()
+        while not self._given.waiting:
             if self._is_closed:
                 raise StopIteration
-            self._finished.clear()  # the next poll says so of all of them
-            self._thread.run(self._fill(CHUNK, IDLE_S))
-        message = self._chunk.popleft()
-        self._handed.append(message)
-        return message
+            self._refill(CHUNK, IDLE_S)
+        return self._given.next()
+
+    def _refill(self, count: int, timeout: Duration) -> None:
+        if self._auto_commit:
+            self._given.finished.clear()  # the next poll says so of all of them
+        self._thread.run(self._fill(count, timeout))
 
     async def _fill(self, count: int, timeout: Duration) -> None:
         """Fill the chunk, on the loop: what came to an interrupted wait is there for the next."""
-        self._chunk.extend(await self._inner.poll(count, timeout=timeout))
+        self._given.waiting.extend(await self._inner.poll(count, timeout=timeout))
 
     def poll(self, count: int = 100, *, timeout: Duration = 1.0) -> list[Message]:
         """Return up to ``count`` messages; [] if none came within ``timeout`` seconds."""
-        self._finish()
-        if not self._chunk:
-            self._finished.clear()
-            self._thread.run(self._fill(count, timeout))
-        found = [self._chunk.popleft() for _ in range(min(count, len(self._chunk)))]
-        self._handed.extend(found)
-        return found
+        self._given.finish()
+        if not self._given.waiting:
+            self._refill(count, timeout)
+        return self._given.take(count)
 
     def commit(self, message: Message | None = None) -> None:
         """Commit everything that was handed out; or, of a queue, up to ``message``."""
         if message is not None:
-            self._thread.run(self._inner.commit(message))
+            self._commit(message)
             return
         refused: RaftlogError | None = None
-        for each in self._last_handed():
+        if self._auto_commit:  # else all of it is still here
+            refused = self._thread.run(aio_consumer.commit_finished(self._inner))
+        for each in self._given.last():
             try:
-                self._thread.run(self._inner.commit(each))
+                self._commit(each)
             except (Fenced, UnknownMember) as error:  # the others are committed all the same
+                self._given.refused(each)
                 refused = refused or error
         if refused is not None:
             raise refused
         self._thread.run(aio_consumer.tell_lost(self._inner))
 
-    def _last_handed(self) -> list[Message]:
-        last = dict(self._finished)
-        last.update({(each.topic, each.queue): each for each in self._handed})
-        return list(last.values())
-
-    def _went_back(self, places: Iterable[tuple[str, int]]) -> None:
-        again = frozenset(places)
-        for place in again:
-            self._finished.pop(place, None)
-        self._handed = [each for each in self._handed if (each.topic, each.queue) not in again]
-        left = [each for each in self._chunk if (each.topic, each.queue) not in again]
-        self._chunk = deque(left)
+    def _commit(self, message: Message) -> None:
+        self._thread.run(self._inner.commit(message))
+        self._given.committed({(message.topic, message.queue): message.offset + 1})
 
     def events(self) -> Iterator[aio_consumer.Event]:
         """Yield what happens from now on; take them in a thread of their own."""
@@ -312,17 +303,12 @@ class Consumer(_Face[aio_consumer.Consumer]):
 
     async def _leave(self) -> None:
         if self._auto_commit:
-            for message in self._finished.values():
+            for message in self._given.finished.values():
                 try:
                     await self._inner.commit(message)
                 except RaftlogError:
                     break  # it is handed out again, to somebody else
         await self._inner.aclose()
-
-    def _finish(self) -> None:
-        for message in self._handed:
-            self._finished[message.topic, message.queue] = message
-        self._handed.clear()
 
     def __enter__(self) -> Self:
         """Join, and wait for the first assignment."""

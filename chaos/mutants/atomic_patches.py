@@ -5,10 +5,12 @@ from typing import Final
 from chaos.mutants.mutant import Mutant
 
 _ATOMIC: Final = "raftlog.broker.atomic"
+_REWINDING: Final = "raftlog.client.rewinding"
 _DISPATCH: Final = "raftlog.client.atomic_dispatch"
 _TESTS: Final = ("tests/broker/test_atomic.py",)
 _SETTLERS: Final = ("settlers",)
 _OF_CLIENT: Final = ("tests/client/test_atomic.py",)
+_OF_REFUSED: Final = ("tests/client/test_going_back.py",)
 _OF_MESSAGES: Final = ("tests/client/test_acknowledging.py",)
 
 ATOMIC_MUTANTS: Final = (
@@ -105,7 +107,7 @@ ATOMIC_MUTANTS: Final = (
     ),
     Mutant(
         "messages come again before the outcome of a transaction is known",
-        "raftlog.client.rewinding",
+        _REWINDING,
         (("fates = ownership.fates(owned.number)", "fates = set()"),),
         tests=_OF_CLIENT,
         rulings=(10, 12),
@@ -152,5 +154,54 @@ ATOMIC_MUTANTS: Final = (
         (("        if self.under_way is None and error is not None:\n", "        if True:\n"),),
         tests=_OF_MESSAGES,
         rulings=(10,),
+    ),
+    Mutant(
+        "what stands behind a refused message is passed over",
+        _REWINDING,
+        (
+            (
+                "        self._refuse(*place)\n        return None\n",
+                "        raise lost_queue(*place)\n",
+            ),
+            (
+                "self._places.update((owned.topic, owned.place) for owned in queues)\n",
+                "del queues\n",
+            ),
+        ),
+        tests=_OF_REFUSED,
+    ),
+    Mutant(
+        "offsets that were refused, and nobody minds, are left out of their transaction",
+        _REWINDING,
+        (("        self._check_refusal()\n        subscription", "        subscription"),),
+        tests=_OF_REFUSED,
+    ),
+    Mutant(
+        "transaction that is tried again finishes nothing and sends all",
+        _REWINDING,
+        (
+            (
+                "            if is_lost and owned.handed >",
+                "            if False and owned.handed >",
+            ),
+        ),
+        tests=_OF_REFUSED,
+    ),
+    Mutant(
+        "thread finishes no more than what came at once",
+        "raftlog.sync",
+        (
+            (
+                "        if self._auto_commit:\n            self._given",
+                "        if True:\n            self._given",
+            ),
+        ),
+        tests=("tests/client/test_sync_atomic.py",),
+    ),
+    Mutant(
+        "handler that failed is acknowledged if nobody could be told",
+        "raftlog.client.acknowledging",
+        (('            self._refusals[message] = "its handler failed"\n', "            pass\n"),),
+        tests=_OF_MESSAGES,
     ),
 )

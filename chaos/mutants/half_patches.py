@@ -129,8 +129,19 @@ HALF_MUTANTS: Final = (
         "raftlog.client.halves",
         (
             (
-                "        if self._is_commit_asked or not isinstance(error, Exception):\n",
-                "        if self._is_commit_asked:\n",
+                "        if self._asked is Verdict.COMMIT or not isinstance(error, Exception):\n",
+                "        if self._asked is Verdict.COMMIT:\n",
+            ),
+        ),
+        tests=_OF_CLIENT,
+    ),
+    Mutant(
+        "half message whose rollback had no answer is committed by the end of its block",
+        "raftlog.client.halves",
+        (
+            (
+                "        self._is_in_hand, self._asked = False, Verdict.ROLLBACK\n",
+                "        self._is_in_hand = False\n",
             ),
         ),
         tests=_OF_CLIENT,

@@ -53,6 +53,8 @@ class Acknowledged:
         self.under_way: asyncio.Future[None] | None = None
         self._messages: Final[dict[QueueConsumer, list[QueueMessage]]] = {}
         self._left: Final[dict[QueueMessage, _Left]] = {}
+        self._refusals: Final[dict[QueueMessage, str]] = {}
+        """What is to be given back, and why, whether or not the cluster knows of it."""
 
     def __bool__(self) -> bool:
         """Whether there are any."""
@@ -85,8 +87,10 @@ class Acknowledged:
         """Take a message over from its handler, which has ended; return whether that can be.
 
         One whose handler failed before the commit is for its handler to give back: the
-        transaction is refused then.
+        transaction is refused then, also if nobody could be told that it is given back.
         """
+        if error is not None:
+            self._refusals[message] = "its handler failed"
         if self.under_way is None and error is not None:
             return False
         if self.under_way is not None and self.under_way.done():
@@ -96,18 +100,23 @@ class Acknowledged:
             self._left[message] = _Left(keep_no_more, error, went_on)
         return True
 
+    def refuse(self, message: QueueMessage) -> None:
+        """Somebody wants to give it back: whatever becomes of that, it is not acknowledged."""
+        self._refusals[message] = "it was to be given back"
+
     def requests(self) -> list[leases.AckMessages]:
         """Return the acknowledgements: from now on they may be under way.
 
         Raises:
-            StaleLease: A message was given back before.
+            StaleLease: A message was given back before, or was to be.
         """
         for messages in self._messages.values():
             for message in messages:
+                if message in self._refusals:
+                    raise StaleLease(f"{self._refusals[message]} before the commit: {message!r}")
                 if message.is_settled:
                     raise StaleLease(
-                        f"{message!r} was given back before the commit: its handler failed, or "
-                        "its consumer was closed"
+                        f"{message!r} was given back before the commit: its consumer was closed"
                     )
         if self.under_way is None:
             self.under_way = asyncio.get_running_loop().create_future()

@@ -103,7 +103,7 @@ class AtomicTransaction:
         self._bytes = 0
         self._finished: Final[dict[Consumer, Finished]] = {}
         self._acked: Final = Acknowledged()
-        self._is_begun = self._is_over = self._has_failed = False
+        self._is_begun = self._is_over = self._is_committed = self._has_failed = False
 
     async def __aenter__(self) -> Self:
         """Begin; nothing is asked before the end."""
@@ -210,14 +210,15 @@ class AtomicTransaction:
 
         Raises:
             BadRequest: The consumer commits by itself, or is another client's.
-            Fenced: A queue is somebody else's now, or was read again since.
+            Fenced: A queue is somebody else's now, or was read again since. The transaction is
+                refused for it, also if the block goes on, and all these queues are read again.
             CrossShard: It reads in another shard than this transaction writes.
             Closed, WrongLoop: As ``send``.
         """
         self._part_of(consumer).add(upto)
 
     def _commit_handed(self, consumer: Consumer, handed: Iterable[Message]) -> None:
-        """Finish all that a thread was given; these are the last ones of each queue."""
+        """Finish all that a thread was given: the last ones of each queue, and what refuses it."""
         self._part_of(consumer).add_unfinished(handed)
 
     def _part_of(self, consumer: Consumer) -> Finished:
@@ -246,6 +247,11 @@ class AtomicTransaction:
             raise BadRequest(f"{message!r} is of no consumer that can be in a transaction")
         self._check_asker(holder._asker, "message's consumer")
         self._acked.add(holder, message)
+
+    def _committed_of(self, consumer: Consumer) -> dict[tuple[str, int], int]:
+        """Return up to where a consumer's queues are committed, by topics and places."""
+        finished = self._finished.get(consumer)
+        return finished.offsets if finished is not None and self._is_committed else {}
 
     def _places_again(self, consumer: Consumer) -> list[tuple[str, int]]:
         """Return topics and places of a consumer's queues that are read again: it has failed."""
@@ -347,6 +353,7 @@ class AtomicTransaction:
     # -- its end
 
     def _succeeded(self, committed: Committed, places: list[_Place]) -> None:
+        self._is_committed = True
         self.receipts = self._receipts(places, committed)
         for finished in self._finished.values():
             finished.committed()

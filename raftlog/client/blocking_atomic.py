@@ -8,6 +8,7 @@ from raftlog.client import atomic as aio
 from raftlog.client.blocking import Face, on_loop
 from raftlog.client.blocking_queues import QueueMessage
 from raftlog.client.consumer import Consumer as AioConsumer
+from raftlog.client.given import Given
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Message, Receipt
 
@@ -17,11 +18,9 @@ class ConsumerFace(Protocol):
 
     _inner: AioConsumer
 
-    def _last_handed(self) -> list[Message]:
-        """Return the last message of each queue that its thread was given."""
-
-    def _went_back(self, places: Iterable[tuple[str, int]]) -> None:
-        """Queues are read again: what is held of them comes again."""
+    @property
+    def _given(self) -> Given:
+        """What its thread was given."""
 
 
 class AtomicTransaction(Face[aio.AtomicTransaction]):
@@ -43,7 +42,7 @@ class AtomicTransaction(Face[aio.AtomicTransaction]):
         if consumer not in self._consumers:
             self._consumers.append(consumer)
         if upto is None:
-            self._commit_handed(consumer._inner, consumer._last_handed())
+            self._commit_handed(consumer._inner, consumer._given.to_finish())
         else:
             self._commit_offsets(consumer._inner, upto)
 
@@ -76,4 +75,5 @@ class AtomicTransaction(Face[aio.AtomicTransaction]):
             self._thread.run(self._inner.__aexit__(kind, error, trace))
         finally:
             for consumer in self._consumers:
-                consumer._went_back(self._inner._places_again(consumer._inner))
+                consumer._given.committed(self._inner._committed_of(consumer._inner))
+                consumer._given.went_back(self._inner._places_again(consumer._inner))

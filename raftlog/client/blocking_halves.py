@@ -9,6 +9,7 @@ from raftlog.client import halves as aio_halves
 from raftlog.client.blocking import Face, blocking, closing, on_loop
 from raftlog.client.checker_threads import InThreads
 from raftlog.client.checking import UndecidedMessage, Verdict
+from raftlog.client.durations import Duration
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Receipt
 
@@ -17,8 +18,13 @@ class Half(Face[aio_halves.Half]):
     """A half message: stored, visible to nobody, to be decided once."""
 
     commit = blocking(aio_halves.Half.commit)
-    rollback = blocking(aio_halves.Half.rollback)
     leave = on_loop(aio_halves.Half.leave)
+
+    @wraps(aio_halves.Half.rollback)
+    def rollback(self, *, timeout: Duration | None = None) -> None:
+        """Forget it: nobody will ever see it."""
+        # Called in this thread, so that it is noted also if this is interrupted at once.
+        self._thread.run(self._inner.rollback(timeout=timeout))
 
     @property
     def transaction(self) -> str:

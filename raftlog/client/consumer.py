@@ -446,6 +446,12 @@ class Consumer:
                 self._trouble = error
 
 
+async def commit_finished(consumer: Consumer) -> RaftlogError | None:
+    """Commit what was handed out before the last poll; return why a queue of it was refused."""
+    refused = await consumer._commit(consumer._ownership.finished())
+    return next(iter(refused.values()), None)
+
+
 async def tell_lost(consumer: Consumer) -> None:
     """Say that queues were lost before what was handed out of them was committed: once.
 

@@ -15,11 +15,11 @@ first answer stands. So a commit whose answer was lost is not lost.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     OutcomeUnknown,
     Retriable,
+    TransactionDecided,
     Unavailable,
     UnknownTransactor,
     WrongLoop,
@@ -79,7 +80,8 @@ class Half:
         self._number = number
         self._is_left = False
         self._is_in_hand = True
-        self._is_commit_asked = False
+        self._asked: Verdict | None = None
+        """What was asked for last, whatever became of that."""
         self.topic = topic
         self.queue = queue
         self.transaction = f"{dispatch.transactor}.{number}"
@@ -106,7 +108,7 @@ class Half:
             Fenced: Another process has taken over the producer's name; the checker decides.
             UnknownTransactor: It was decided more than a week ago.
         """
-        self._is_in_hand, self._is_commit_asked = False, True
+        self._is_in_hand, self._asked = False, Verdict.COMMIT
         answer = await self._dispatch.decide(self._number, Verdict.COMMIT, timeout)
         self.receipt = Receipt(
             *(self.topic, self.queue, Offset(answer.base_offset), Term(answer.term)),
@@ -114,10 +116,22 @@ class Half:
         )
         return self.receipt
 
-    async def rollback(self, *, timeout: Duration | None = None) -> None:
-        """Forget it: nobody will ever see it. Raises as ``commit``."""
-        self._is_in_hand = False
-        await self._dispatch.decide(self._number, Verdict.ROLLBACK, timeout)
+    def rollback(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, None]:
+        """Forget it: nobody will ever see it. To be awaited; raises as ``commit``.
+
+        Without an answer, in a ``transaction`` block, it is asked on as ``give_up`` does when
+        that ends, however it ends.
+        """
+        # Noted before it is awaited: ``wait_for`` without any time left never begins it.
+        self._is_in_hand, self._asked = False, Verdict.ROLLBACK
+        return self._roll_back(timeout)
+
+    async def _roll_back(self, timeout: Duration | None) -> None:
+        try:
+            await self._dispatch.decide(self._number, Verdict.ROLLBACK, timeout)
+        except TransactionDecided:
+            self._is_left = True  # it was committed, by whomever: nothing is left to be said
+            raise
         self.is_rolled_back = True
 
     def give_up(self) -> None:
@@ -134,13 +148,16 @@ class Half:
 
         An error says that the local work was not done. That it was ended from outside says
         nothing: a database may have committed what nobody waited for. And what the commit of
-        was asked for must not be rolled back, whatever became of that.
+        was asked for must not be rolled back, whatever became of that; nor the other way round.
         """
         if self.is_decided:
             return False
+        if self._asked is Verdict.ROLLBACK:
+            self.give_up()
+            return False
         if error is None:
             return True
-        if self._is_commit_asked or not isinstance(error, Exception):
+        if self._asked is Verdict.COMMIT or not isinstance(error, Exception):
             self.leave()
         else:
             self.give_up()
@@ -154,6 +171,7 @@ class HalfTransaction:
     does not know calls ``Half.leave`` before. Cancelled inside, or ended by ``KeyboardInterrupt``,
     it is left to the checker. What was decided inside, or left to the checker, stays as it is;
     so does what ``Half.commit`` was asked for inside without an answer, if the block fails then.
+    What ``Half.rollback`` was asked for inside is rolled back, however the block ends.
     """
 
     def __init__(self, stage: Callable[[], Awaitable[Half]]) -> None:

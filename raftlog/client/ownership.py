@@ -291,6 +291,17 @@ class Ownership:
         dropped, self._dropped = self._dropped, {}
         return list(dropped.values())
 
+    def take_dropped_of(self, topic: str, place: int) -> list[Owned]:
+        """Return the same of one queue, once."""
+        found = [
+            owned
+            for owned in self._dropped.values()
+            if (owned.topic, owned.place) == (topic, place)
+        ]
+        for owned in found:
+            del self._dropped[owned.number]
+        return found
+
     async def commit_each(self, offsets: Mapping[Owned, int]) -> dict[Owned, RaftlogError]:
         """Commit offsets, and where one is refused still the others.
 

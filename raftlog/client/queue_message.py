@@ -32,11 +32,13 @@ class Reject(Exception):
 class Retry(Exception):
     """Raised by a handler: the message is to be handled again, after ``delay`` seconds.
 
-    Without a delay the group's schedule says when. The attempt counts.
+    Without a delay the group's schedule says when. The attempt counts. Valid by construction:
+    a delay that can't be is ``BadDelay`` in the handler, which so has failed.
     """
 
     def __init__(self, reason: str = "", *, delay: Duration | None = None) -> None:
         super().__init__(reason)
+        delay_ms(delay)
         self.delay: Final = delay
 
 
@@ -66,6 +68,9 @@ class Settler(Protocol):
     ) -> bool:
         """Take a message over from its handler, which has ended; return whether that can be."""
 
+    def refuse(self, message: "QueueMessage") -> None:
+        """Do not acknowledge it, if that is not under way yet: somebody wants to give it back."""
+
 
 class QueueMessage:
     """A message, leased. Made by ``QueueConsumer.receive``.
@@ -74,7 +79,8 @@ class QueueMessage:
     ``process``, or in an atomic transaction (``client.atomic``). Each of them raises
     ``StaleLease`` if the lease has ended (somebody else has the message, or had it), and may
     be called again after any other error. One that is in a transaction is settled by that:
-    until its outcome is known the others are refused (``BadRequest``).
+    until its outcome is known the others are refused (``BadRequest``), and who tries to give it
+    back before the commit refuses that, too.
 
     Attributes:
         message: The record as any reader gets it.
@@ -134,7 +140,7 @@ class QueueMessage:
 
     async def ack(self) -> None:
         """It is done with: nobody gets it again. Returns when that is committed."""
-        self._check_transaction()
+        self._check_transaction(gives_back=False)
         await self._settle(ACK)
 
     async def nack(self, *, delay: Duration | None = None, reason: str = "") -> None:
@@ -193,15 +199,13 @@ class QueueMessage:
     def _give_back_after(self, error: BaseException) -> None:
         """Give it back for an error, and wait for nothing; in vain, its lease ends by itself."""
         self.is_settled = True
-        try:
-            how = _after(error)
-        except BadDelay:
-            how = _given_back(leases.GIVE_BACK_RETRY, str(error))
-        said = self._holder.say(self, how)
+        said = self._holder.say(self, _after(error))
         said.add_done_callback(lambda each: each.cancelled() or each.exception())
 
-    def _check_transaction(self) -> None:
+    def _check_transaction(self, *, gives_back: bool = True) -> None:
         if self.transaction is not None and not self.is_settled:
+            if gives_back:
+                self.transaction.refuse(self)
             raise BadRequest(
                 f"{self!r} is settled by the transaction that it is in, which is open or of "
                 "unknown outcome"
@@ -273,11 +277,7 @@ def failure_of(error: BaseException | None) -> BaseException | None:
 
 
 def _after(error: BaseException) -> How:
-    """Return how a message is given back whose handler has ended so.
-
-    Raises:
-        BadDelay: ``Retry`` has one that can't be.
-    """
+    """Return how a message is given back whose handler has ended so."""
     match error:
         case Reject():
             return _given_back(leases.GIVE_BACK_REJECT, str(error))

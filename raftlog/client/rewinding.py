@@ -12,8 +12,8 @@ were read, and is refused if more is now (``broker.claims``).
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 from raftlog.base.errors import (
@@ -49,6 +49,9 @@ class Finished:
         self.consumer: Final = consumer
         self._ownership: Final = consumer._ownership
         self._offsets: Final[dict[Owned, int]] = {}
+        self._places: Final[set[tuple[str, int]]] = set()
+        self._refusal: Exception | None = None
+        """Why something can't be finished that was to be: then nothing is."""
 
     @property
     def asker(self) -> Asker:
@@ -57,48 +60,93 @@ class Finished:
 
     @property
     def places(self) -> list[tuple[str, int]]:
-        """Topics and places of the queues."""
-        return sorted((owned.topic, owned.place) for owned in self._offsets)
+        """Topics and places of all queues that are to be finished, or were and can't be."""
+        return sorted(self._places)
+
+    @property
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """Up to where it finishes queues, by their topics and places."""
+        return {(owned.topic, owned.place): offset for owned, offset in self._offsets.items()}
 
     def add(self, upto: Message | Iterable[Message] | None) -> None:
         """Finish messages and what came before them in their queues; None: all handed out.
 
         Raises:
-            Fenced: A queue is somebody else's now, or was for a while.
+            Fenced: A queue is somebody else's now, or was for a while. The others are noted all
+                the same: the transaction is refused, and they have to go back.
         """
-        self.consumer._check()
-        if upto is None:
-            self._add_all()
-            return
-        for message in (upto,) if isinstance(upto, Message) else upto:
-            owned = self._owner_of(message)
-            self._offsets[owned] = max(self._offsets.get(owned, 0), message.offset + 1)
+        with self._refusing():
+            self.consumer._check()
+            if upto is None:
+                self._add_all()
+                return
+            for message in (upto,) if isinstance(upto, Message) else upto:
+                owned = self._owner_of(message)
+                if owned is not None:
+                    self._finish(owned, message.offset + 1)
 
     def add_unfinished(self, handed: Iterable[Message]) -> None:
         """Finish what was handed out, but for what is committed; raises as ``add``."""
-        self.consumer._check()
-        for message in handed:
-            owned = self._owner_of(message)
-            if owned.committed is None or message.offset >= owned.committed:
-                self._offsets[owned] = max(self._offsets.get(owned, 0), message.offset + 1)
+        with self._refusing():
+            self.consumer._check()
+            self._refuse_dropped()
+            for message in handed:
+                owned = self._owner_of(message)
+                if owned is not None and message.offset >= (owned.committed or 0):
+                    self._finish(owned, message.offset + 1)
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Raise at the end what was refused meanwhile, or before: none of it will be committed."""
+        try:
+            yield
+        except Exception as error:  # its iterable's own, say: what else it names nobody knows
+            self._refusal = self._refusal or error
+            queues = self._ownership.queues.values()
+            self._places.update((owned.topic, owned.place) for owned in queues)
+            raise
+        self._check_refusal()
+
+    def _check_refusal(self) -> None:
+        if self._refusal is not None:
+            raise self._refusal
+
+    def _refuse(self, topic: str, place: int) -> None:
+        """A queue is not this member's any more; it goes back if it is again."""
+        self._places.add((topic, place))
+        self._refusal = self._refusal or lost_queue(topic, place)
+
+    def _finish(self, owned: Owned, offset: int) -> None:
+        self._places.add((owned.topic, owned.place))
+        self._offsets[owned] = max(self._offsets.get(owned, 0), offset)
 
     def _add_all(self) -> None:
         ownership, handed = self._ownership, self.consumer._handed
-        dropped = ownership.take_dropped()
-        if dropped:
-            raise lost_queue(dropped[0].topic, dropped[0].place)
         for owned in ownership.queues.values():
             offset = owned.position if owned in handed else owned.done
             if owned.handed and offset != owned.committed:
-                self._offsets[owned] = offset
+                self._finish(owned, offset)
+        for owned in handed:  # and nobody has asked for more since
+            is_lost = ownership.queues.get(owned.number) is not owned
+            if is_lost and owned.handed > (owned.committed or 0):
+                self._refuse(owned.topic, owned.place)
+        self._refuse_dropped()
 
-    def _owner_of(self, message: Message) -> Owned:
-        for owned in self._ownership.queues.values():
-            if (owned.topic, owned.place) == (message.topic, message.queue):
-                if message.offset < owned.handed:
-                    return owned
-                break  # it was handed out before the queue was lost, sought or read again
-        raise lost_queue(message.topic, message.queue)
+    def _refuse_dropped(self) -> None:
+        for dropped in self._ownership.take_dropped():
+            self._refuse(dropped.topic, dropped.place)
+
+    def _owner_of(self, message: Message) -> Owned | None:
+        """Return the queue of a message; None: that is refused."""
+        place = (message.topic, message.queue)
+        if not self._ownership.take_dropped_of(*place):  # else nobody knows which life it is of
+            for owned in self._ownership.queues.values():
+                if (owned.topic, owned.place) == place:
+                    if message.offset < owned.handed:
+                        return owned
+                    break  # it was handed out before the queue was lost, sought or read again
+        self._refuse(*place)
+        return None
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
@@ -114,9 +162,10 @@ class Finished:
                 committed since they were read. Without it they may be asked again.
 
         Raises:
-            Fenced: A queue is somebody else's now.
+            Fenced: A queue is somebody else's now, or ``add`` has said so.
             OffsetGoesBack: They are committed already, so another transaction has counted them.
         """
+        self._check_refusal()
         subscription = self.consumer._subscription
         by_generation: dict[int, list[groups.QueueOffset]] = {}
         for owned, offset in self._offsets.items():
@@ -159,12 +208,14 @@ class Finished:
     def go_back(self) -> list[Owned]:
         """Hand out nothing more of the queues; return what waits to be read again.
 
-        What was handed out of them is no part of any commit from now on.
+        What was handed out of them is no part of any commit from now on. That goes for what
+        was refused, too, if its queue was lost and is this member's again: whoever held that
+        message has not worked on what was handed out since.
         """
         ownership = self._ownership
         waiting: list[Owned] = []
-        for owned in self._offsets:
-            if owned.is_lost or ownership.queues.get(owned.number) is not owned:
+        for owned in list(ownership.queues.values()):
+            if (owned.topic, owned.place) not in self._places or not owned.handed:
                 continue
             owned.is_lost = True
             if owned.fetch is not None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 import pytest
 
 from raftlog.base.errors import (
+    BadDelay,
     BadRequest,
     LimitReached,
     OutcomeUnknown,
@@ -45,17 +46,18 @@ async def transact_round(
     client: Client,
     message: QueueMessage,
     *,
-    fails: Exception | None = None,
+    fails: Exception | Callable[[], Exception] | None = None,
+    catches: tuple[type[Exception], ...] = (ZeroDivisionError,),
     then: Callable[[], Awaitable[object]] | None = None,
 ) -> None:
     """Handle a message inside the block of a transaction; do something before its commit."""
     async with client.atomic() as tx:
-        with suppress(ZeroDivisionError):
+        with suppress(*catches):
             async with message.process():
                 tx.ack(message)
                 tx.send("out", b"a")
                 if fails is not None:
-                    raise fails
+                    raise fails if isinstance(fails, Exception) else fails()
         if then is not None:
             await then()
 
@@ -161,6 +163,95 @@ async def test_a_handler_that_fails_refuses_the_transaction_round_it(failure: Ex
             await transact_round(client, message, fails=failure)
         (again,) = await consumer.receive(wait=5)
         assert (again.attempts, visible(cluster), cluster.count(COMMIT)) == (2, [], 0)
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError("no"), Retry("not now"), Reject("no")])
+async def test_a_handler_that_failed_is_not_acknowledged_if_its_give_back_failed(
+    failure: Exception,
+) -> None:
+    """Nobody could be told, and its errors are caught: it has failed all the same."""
+    async with (
+        one_message() as (cluster, client, _, first),
+        Client(cluster.seeds, timeout=SHORT_S) as impatient,
+        impatient.queue_consumer("work", "orders") as consumer,
+    ):
+        await first.release()
+        (message,) = await consumer.receive()
+        cluster.fault(Method.QUEUE_RETURN, *NOT_YET)
+        with pytest.raises(StaleLease, match="its handler failed"):
+            await transact_round(
+                impatient, message, fails=failure, catches=(ZeroDivisionError, Unavailable)
+            )
+        cluster.heal()
+        assert (visible(cluster), cluster.count(COMMIT)) == ([], 0)
+        assert (await left(client), message.is_settled) == ((1, 0), False)
+        await message.ack()
+
+
+async def test_a_handler_that_fails_during_the_commit_refuses_what_is_asked_again() -> None:
+    """The topic was made anew: the first try is refused for it, so nothing was done yet."""
+    async with one_message() as (cluster, client, consumer, message):
+        await transact(client, b"before")
+        async with Client(cluster.seeds) as other:
+            await other.topics.delete("out")
+            await other.topics.create("out", queues=1)
+        cluster.fault(COMMIT, unanswered)
+        gone = asyncio.Event()
+
+        async def handle() -> None:
+            async with message.process():
+                await gone.wait()
+                raise ZeroDivisionError("no")
+
+        handling = asyncio.ensure_future(handle())
+        committing = asyncio.ensure_future(transact(client, b"v", acks=[message]))
+        await until(lambda: bool(cluster.late))
+        gone.set()
+        await asyncio.wait([handling])
+        cluster.late[0]()
+        with pytest.raises(StaleLease, match="its handler failed"):
+            await committing
+        assert isinstance(handling.exception(), ZeroDivisionError)
+        (again,) = await consumer.receive(wait=5)
+        assert (again.attempts, visible(cluster), reason(cluster)) == (
+            2,
+            [],
+            "ZeroDivisionError: no",
+        )
+
+
+@pytest.mark.parametrize(
+    ("delay", "error"),
+    [(-1, BadDelay), (25 * 3600, BadDelay), (float("nan"), BadDelay), ("soon", TypeError)],
+)
+async def test_a_retry_with_a_bad_delay_has_failed(delay: Any, error: type[Exception]) -> None:
+    """Its message is given back, the transaction round it refused, and the handler is told."""
+    async with one_message() as (cluster, client, consumer, message):
+        with pytest.raises(StaleLease, match="its handler failed"):
+            await transact_round(
+                client, message, fails=lambda: Retry(delay=delay), catches=(error,)
+            )
+        (again,) = await consumer.receive(wait=5)
+        assert (again.attempts, visible(cluster)) == (2, [])
+        assert reason(cluster).startswith(error.__name__)
+
+
+@pytest.mark.parametrize("how", [QueueMessage.nack, QueueMessage.reject, QueueMessage.release])
+async def test_what_was_to_be_given_back_is_not_acknowledged(
+    how: Callable[[QueueMessage], Awaitable[None]],
+) -> None:
+    """It can't be by hand in a transaction: who does not mind does not get the contrary."""
+    async with one_message() as (cluster, client, _, message):
+
+        async def try_to_give_back() -> None:
+            with suppress(BadRequest):
+                await how(message)
+
+        with pytest.raises(StaleLease, match="to be given back"):
+            await transact(client, b"v", acks=[message], then=try_to_give_back)
+        assert (visible(cluster), await left(client)) == ([], (1, 0))
+        await how(message)
+        assert message.is_settled
 
 
 async def settle_by_hand(message: QueueMessage) -> None:

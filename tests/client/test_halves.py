@@ -1,7 +1,7 @@
 """Half messages of the client: local work between half and commit, retries, checkers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
@@ -295,6 +295,85 @@ async def test_only_an_error_before_the_commit_rolls_back(
             await until(lambda: not cluster.machine.state.transactions.table.rows)
         assert visible(cluster, "orders") == ([b"v"] if is_left else [])
         assert asked == ([b"v"] if is_left else [])
+
+
+def no_longer_than(limit_s: float) -> Callable[[Half], Awaitable[None]]:
+    """Return who waits for a rollback for so long."""
+    return lambda half: asyncio.wait_for(half.rollback(), limit_s)
+
+
+@pytest.mark.parametrize("ends", [None, ZeroDivisionError, asyncio.CancelledError])
+@pytest.mark.parametrize(
+    "ask",
+    [lambda half: half.rollback(timeout=0.05), no_longer_than(0.05), no_longer_than(0)],
+    ids=["no answer", "nobody waits", "no time"],
+)
+@pytest.mark.asyncio
+async def test_what_was_to_be_rolled_back_is_not_committed_by_the_end_of_its_block(
+    ask: Callable[[Half], Awaitable[None]], ends: type[BaseException] | None
+) -> None:
+    """There was no answer, or nobody waited for it: it is asked on, and no checker is asked."""
+
+    async def check(_: UndecidedMessage) -> Verdict:
+        return Verdict.COMMIT
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
+            with suppress(asyncio.CancelledError, ZeroDivisionError):
+                async with producer.transaction("orders", b"not paid") as half:
+                    cluster.fault(Method.TRANSACTIONS_DECIDE, unanswered)
+                    with pytest.raises((OutcomeUnknown, TimeoutError)):
+                        await ask(half)
+                    cluster.heal()
+                    if ends is not None:
+                        raise ends
+            assert (half.is_open, half.is_decided, half.receipt) == (False, True, None)
+            later(cluster)
+            await until(lambda: not cluster.machine.state.transactions.table.rows)
+            assert (producer.status.checks, visible(cluster, "orders")) == (0, [])
+
+
+@pytest.mark.asyncio
+async def test_a_block_that_is_cancelled_in_its_rollback_rolls_back() -> None:
+    """Nothing is left to be looked up: it was decided that the work was not done."""
+
+    async def check(_: UndecidedMessage) -> Verdict:
+        return Verdict.COMMIT
+
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with client.transactional_producer("b-1", group="b", checker=check) as producer:
+
+            async def work() -> None:
+                async with producer.transaction("orders", b"not paid") as half:
+                    await half.rollback()
+
+            cluster.fault(Method.TRANSACTIONS_DECIDE, unanswered)
+            working = asyncio.ensure_future(work())
+            await until(lambda: cluster.late)
+            working.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await working
+            later(cluster)
+            await until(lambda: not cluster.machine.state.transactions.table.rows)
+            assert (producer.status.checks, visible(cluster, "orders")) == (0, [])
+
+
+@pytest.mark.asyncio
+async def test_a_rollback_that_comes_too_late_says_so_once() -> None:
+    """It was committed by hand: the end of the block asks for nothing more."""
+    async with fake_cluster() as cluster, Client(cluster.seeds) as client:
+        await client.topics.create("orders", queues=1)
+        async with (
+            client.transactional_producer("b-1", group="b") as producer,
+            producer.transaction("orders", b"v") as half,
+        ):
+            await client.transactions.commit(half.transaction)
+            with pytest.raises(TransactionDecided):
+                await half.rollback()
+        assert (half.is_decided, half.is_rolled_back) == (True, False)
+        assert cluster.count(Method.TRANSACTIONS_DECIDE) == 1
 
 
 @pytest.mark.asyncio

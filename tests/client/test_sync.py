@@ -32,6 +32,7 @@ from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, fake_cluster
+from tests.client.test_consumer import committed
 
 NO_TIME: Final = timedelta(0)
 OTHER_NAMES: Final = {"aclose": "close", "on_closed": ""}
@@ -122,6 +123,21 @@ def test_what_is_sent_is_read_and_consumed() -> None:
         assert (summary.lag, group.lag) == (251, 251)
         assert NO_TIME <= summary.lag_time <= group.lag_time < timedelta(minutes=1)
         assert client.status().role == "leader"
+
+
+@pytest.mark.parametrize("auto_commit", [False, True])
+def test_a_commit_is_of_all_that_this_thread_was_given(auto_commit: bool) -> None:  # noqa: FBT001
+    """Of each queue, also if the last messages that came at once were of another one."""
+    options: dict[str, Any] = {"auto_commit": auto_commit, "commit_interval": 600}
+    with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
+        client.send("orders", b"0", queue=0)
+        with client.consumer("billing", "orders", **options) as consumer:
+            assert next(consumer).value == b"0"
+            client.send("orders", b"1", queue=1)
+            client.send("orders", b"2", queue=1)
+            assert next(consumer).value == b"1"
+            consumer.commit()
+            assert committed(fake) == [1, 1]
 
 
 def test_a_consumer_commits_what_this_thread_has_finished() -> None:

@@ -2,16 +2,18 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from raftlog import UndecidedMessage, Verdict, sync
-from raftlog.base.errors import Fenced, TransactionDecided
+from raftlog.base.errors import Fenced, OutcomeUnknown, TransactionDecided
+from raftlog.client.loop_thread import LoopThread
 from raftlog.service import checks
-from tests.client.fake_cluster import FakeCluster
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import FakeCluster, unanswered
 from tests.client.test_halves import later
 from tests.client.test_sync import cluster
 
@@ -101,6 +103,40 @@ def test_what_is_left_is_decided_by_hand() -> None:
         with pytest.raises(TransactionDecided):
             client.transactions.rollback(half.transaction)
         assert seen(fake) == [(None, b"v", {})]
+
+
+def test_what_a_thread_was_to_roll_back_is_not_committed_by_the_end_of_its_block() -> None:
+    """There was no answer to it: it is asked on."""
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        with (
+            client.transactional_producer("b-1", group="b") as producer,
+            producer.transaction("orders", b"not paid") as half,
+        ):
+            fake.fault(Method.TRANSACTIONS_DECIDE, unanswered)
+            with pytest.raises(OutcomeUnknown):
+                half.rollback(timeout=0.05)
+        assert (half.receipt, client.transactions.list(), seen(fake)) == (None, [], [])
+
+
+def test_a_rollback_that_is_interrupted_at_once_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ctrl-C comes before the loop has begun it, and the block goes on."""
+
+    def interrupt(_thread: LoopThread, work: Coroutine[Any, Any, None]) -> None:
+        work.close()
+        raise KeyboardInterrupt
+
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        with (
+            client.transactional_producer("b-1", group="b") as producer,
+            producer.transaction("orders", b"not paid") as half,
+        ):
+            monkeypatch.setattr(LoopThread, "run", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                half.rollback()
+            monkeypatch.undo()
+        assert (half.receipt, client.transactions.list(), seen(fake)) == (None, [], [])
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
