@@ -1,0 +1,111 @@
+"""Review r2: schedules in which the relay stores a message twice."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raftlog import errors
+from raftlog.base.clock import SystemClock
+from raftlog.sql import Sqlite
+from tests.client.fake_cluster import fake_cluster
+from tests.sql.test_outbox import Cut, put, relay_of
+
+pytestmark = pytest.mark.asyncio
+DAY_MS = 24 * 3600 * 1000
+
+
+class Later(SystemClock):
+    """The cluster's."""
+
+    passed_ms = 0
+
+    def wall_ms(self) -> int:
+        return super().wall_ms() + Later.passed_ms
+
+
+@pytest.fixture(autouse=True)
+def _later(monkeypatch: pytest.MonkeyPatch) -> None:
+    Later.passed_ms = 0
+    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
+
+
+async def test_a_relay_that_reached_nobody_for_a_week_does_not_send_again(tmp_path: Path) -> None:
+    """The first batch of its epoch is stored, the answer is lost, the line is down for 8 days."""
+    path = tmp_path / "shop.db"
+    put(path, b"a")
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path))) as relay,
+    ):
+        append, calls = relay._cluster.append, []
+
+        async def lost_once(queue: int, data: Any) -> Any:
+            answer = await append(queue, data)
+            calls.append(queue)
+            if len(calls) == 1:
+                Later.passed_ms = 8 * DAY_MS
+                raise errors.Unavailable("nobody answers, for 8 days")
+            return answer
+
+        relay._cluster.append = lost_once  # type: ignore[method-assign]
+        await relay.run(once=True)
+        print(cluster.values("orders"))
+        assert cluster.values("orders") == [[b"a"]]
+
+
+async def test_a_queue_that_knows_less_than_was_before_a_batch_has_forgotten_it(
+    tmp_path: Path,
+) -> None:
+    """As the spool's: sequence 1 was stored, the queue says 0, the clock says a minute."""
+    path = tmp_path / "shop.db"
+    put(path, b"before", b"a")
+    async with fake_cluster(1, orders=1) as cluster:
+        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
+            settle, calls = relay._ledger.settle, []
+
+            def cut(stored: Any) -> None:
+                calls.append(stored)
+                if len(calls) == 2:
+                    raise Cut
+                settle(stored)
+
+            relay._ledger.settle = cut  # type: ignore[method-assign]
+            with pytest.raises(Cut):
+                await relay.run(once=True)
+        assert cluster.values("orders") == [[b"before", b"a"]]
+        Later.passed_ms = 8 * DAY_MS
+        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
+            try:
+                await relay.run(once=True)
+            except errors.OutcomeUnknown as error:
+                print(error)
+        print(cluster.values("orders"))
+        assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+@pytest.mark.parametrize("stored", [False, True])
+async def test_a_batch_that_is_under_way_is_not_settled_by_hand(
+    tmp_path: Path, *, stored: bool
+) -> None:
+    """Somebody settles what was left behind, twice: the second time another batch is there."""
+    path = tmp_path / "shop.db"
+    outbox = put(path, b"a")
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path))) as relay,
+    ):
+        append, calls = relay._cluster.append, []
+
+        async def under_way(queue: int, data: Any) -> Any:
+            if calls:
+                return await append(queue, data)
+            calls.append(outbox.settle_by_hand("orders", 0, stored=stored))
+            if stored:
+                raise errors.UnknownProducer("it was silent for long")
+            return await append(queue, data)
+
+        relay._cluster.append = under_way  # type: ignore[method-assign]
+        await relay.run(once=True)
+        print(calls, cluster.values("orders"), outbox.counts())
+        assert cluster.values("orders") == [[b"a"]]
