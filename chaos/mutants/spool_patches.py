@@ -58,8 +58,8 @@ SPOOL_MUTANTS: Final = (
         (
             ("            yield [\n", "            records = [\n"),
             (
-                "(self._end_standstill(topic, gone, numbers, text))\n",
-                "(self._end_standstill(topic, gone, numbers, text)); yield records\n",
+                "(self._end_standstill(topic, attempts, gone, numbers, text))\n",
+                "(self._end_standstill(topic, attempts, gone, numbers, text)); yield records\n",
             ),
         ),
         tests=CRASH_TESTS,

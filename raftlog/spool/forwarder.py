@@ -114,6 +114,8 @@ class Forwarder:
         """Topics whose queues were not there, the last time."""
         self._undated: set[str] = set()
         """Topics that stand still because the clock has gone back, until it is right again."""
+        self._still: set[str] = set()
+        """Topics that stood still at some time of this round: it leaves them alone to its end."""
         self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
         self._step = 2 * randrange(1, EPOCHS_APART + 1)
         """From the last run's epoch to this one's, when the clock is behind."""
@@ -122,6 +124,21 @@ class Forwarder:
     def wake(self) -> None:
         """Look again: something waits."""
         self._woken.set()
+
+    def let_go(self, topic: str, ended: Sequence[Attempt] = ()) -> None:
+        """Let a topic that stood still go on.
+
+        Args:
+            topic: It goes on with the next round: this one does not know what was ended.
+            ended: Its batches of which a human, not the cluster, has said what became of them.
+        """
+        for attempt in ended:
+            self._refused.pop(attempt.queue, None)
+            if attempt.epoch == self._journal.identity.epoch:
+                # The queue may have it: under its sequence it would take the next batch for it.
+                self._has_begun = False
+        self.stuck.pop(topic, None)
+        self.wake()
 
     async def run(self) -> None:
         """Forward for ever.
@@ -184,20 +201,31 @@ class Forwarder:
         if not contents.waiting and not contents.attempts:
             return True
         self._retry_refused()
+        self._still = set(self.stuck)
         if not self._has_begun:
             await self._take_over()
+        epoch = self._journal.identity.epoch
         for attempt in list(contents.attempts.values()):
-            if attempt.epoch != self._journal.identity.epoch and attempt.topic not in self.stuck:
+            if attempt.epoch != epoch and attempt.topic not in self._still:
                 await self._resolve(attempt)
         fresh: list[Attempt] = []
         for topic in list(contents.waiting):
-            if topic not in self.stuck:
+            if topic not in self._still:
                 fresh += await self._divide(topic)
         if fresh:
             await self._writer.write(fresh)
-        under_way = [each for each in contents.attempts.values() if each.topic not in self.stuck]
+        under_way = [
+            each
+            for each in contents.attempts.values()
+            if each.epoch == epoch and each.topic not in self._still
+        ]
         await self._send_all(under_way)
         return not under_way
+
+    def _stop(self, topic: str, error: RaftlogError) -> None:
+        """Let a topic stand still."""
+        self.stuck[topic] = error
+        self._still.add(topic)
 
     async def _send_all(self, attempts: Sequence[Attempt]) -> None:
         """Send batches at once, and write down which are stored.
@@ -241,7 +269,7 @@ class Forwarder:
         except Fenced:
             raise
         except Refused as error:
-            self.stuck[attempt.topic] = error
+            self._stop(attempt.topic, error)
             return
         if fenced.next_sequence >= attempt.sequence + len(attempt.numbers):
             self._refused.pop(attempt.queue, None)
@@ -250,12 +278,12 @@ class Forwarder:
         # A queue that still knows of batches before this one has not forgotten it.
         is_known = fenced.next_sequence == attempt.sequence > 0
         if not is_known and (unknown := self._doubt(attempt, fenced)) is not None:
-            self.stuck[attempt.topic] = unknown
+            self._stop(attempt.topic, unknown)
             return
         await self._writer.write([self._contents.gave_back(attempt)])
         refusal = self._refused.pop(attempt.queue, None)
         if refusal is not None:
-            self.stuck[attempt.topic] = refusal
+            self._stop(attempt.topic, refusal)
 
     def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> OutcomeUnknown | None:
         """Return why a batch may be stored although its queue knows nothing of it, if so."""
@@ -300,11 +328,11 @@ class Forwarder:
         except WrongQueue as error:
             self._cluster.forget_queues(topic)
             if topic in self._mislaid:  # it is no older topic's queue
-                self.stuck[topic] = error
+                self._stop(topic, error)
             self._mislaid ^= {topic}
             raise _Anew(error) from error
         except Refused as error:
-            self.stuck[topic] = error
+            self._stop(topic, error)
             return []
         self._mislaid.discard(topic)
         return found

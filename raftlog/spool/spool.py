@@ -29,6 +29,7 @@ from raftlog.client.forwarding import ClusterForwarding, Forwarding
 from raftlog.client.packing import HeadersLike, check_size, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.spool.contents import (
+    Attempt,
     Contents,
     Note,
     Spooled,
@@ -298,8 +299,7 @@ class Spool:
         with self._in_hand(topic) as error:
             if isinstance(error, OutcomeUnknown):
                 raise BadRequest("some may be stored: look, then call settle_by_hand")
-            self._forwarder.stuck.pop(topic)
-        self._forwarder.wake()
+            self._forwarder.let_go(topic)
 
     async def settle_by_hand(self, topic: str, *, stored: bool) -> None:
         """Say what became of records that were sent so long ago that the cluster can't.
@@ -319,7 +319,7 @@ class Spool:
             numbers = [number for each in attempts for number in each.numbers] if stored else []
             text = "it was settled by hand: it is stored, nobody knows where"
             notes: list[Note] = [note(each) for each in attempts]
-            await _to_its_end(self._end_standstill(topic, notes, numbers, text))
+            await _to_its_end(self._end_standstill(topic, attempts, notes, numbers, text))
 
     @asynccontextmanager
     async def take_out(self, topic: str) -> AsyncIterator[list[TakenRecord]]:
@@ -357,7 +357,7 @@ class Spool:
             gone: list[Note] = [contents.stored(each) for each in attempts]
             gone.append(TakenOut(tuple(number for number in numbers if number not in sent)))
             text = "the record was taken out of the spool"
-            await _to_its_end(self._end_standstill(topic, gone, numbers, text))
+            await _to_its_end(self._end_standstill(topic, attempts, gone, numbers, text))
 
     @property
     def status(self) -> SpoolStatus:
@@ -373,13 +373,17 @@ class Spool:
     # -- inside
 
     async def _end_standstill(
-        self, topic: str, notes: Sequence[Note], numbers: Sequence[int], text: str
+        self,
+        topic: str,
+        ended: Sequence[Attempt],
+        notes: Sequence[Note],
+        numbers: Sequence[int],
+        text: str,
     ) -> None:
-        """Write down what became of a topic's records; those of ``numbers`` are gone."""
+        """Write down what became of a topic's batches and records; ``numbers`` are gone."""
         await self._writer.write(notes)
-        self._forwarder.stuck.pop(topic, None)
+        self._forwarder.let_go(topic, ended)
         self._end(numbers, BadRequest(text))
-        self._forwarder.wake()
         await self._forwarder.clear_up()
 
     def _load(self) -> None:

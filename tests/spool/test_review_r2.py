@@ -11,7 +11,7 @@ from raftlog.base.clock import SystemClock
 from raftlog.spool.forwarder import DECIDED_MS_MAX
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
-from tests.client.fake_cluster import fake_cluster, refused, until
+from tests.client.fake_cluster import fake_cluster, until
 from tests.spool.test_spool import spool_on
 
 pytestmark = pytest.mark.asyncio
@@ -59,34 +59,6 @@ async def test_settling_one_batch_by_hand_settles_no_other(*, answer: bool) -> N
             await spool.flush(timeout=5)
         print(cluster.values("orders"))
         assert cluster.values("orders") == [[at_first], [at_second]]
-
-
-async def test_a_number_of_what_was_taken_out_is_not_given_to_another_record() -> None:
-    """take_out ends a batch of the running epoch; its sequence may be used at the queue."""
-    disk = SimDisk()
-    async with fake_cluster(1, orders=2) as cluster:
-        async with spool_on(disk, cluster.seeds) as spool:
-
-            async def not_now(_q: int, _b: Any) -> Any:
-                await append(_q, _b)
-                raise errors.Unavailable("the answer was lost")
-
-            append = spool._cluster.append
-            spool._cluster.append = not_now  # type: ignore[method-assign]
-            await spool.send("orders", b"a", queue=0)
-            await until(lambda: cluster.values("orders") == [[b"a"], []])
-            cluster.fault(Method.PRODUCER_FENCE, refused(errors.LimitReached("full")))
-            await spool.send("orders", b"x", queue=1)
-            await until(lambda: "orders" in spool.status.stuck)
-            print(spool.status.stuck)
-            spool._cluster.append = append  # type: ignore[method-assign]
-            async with spool.take_out("orders") as taken:
-                print([(each.record.value, each.may_be_stored) for each in taken])
-            spooled = await spool.send("orders", b"new", queue=0)
-            print(await spooled.stored(timeout=5))
-            await spool.flush(timeout=5)
-        print(cluster.values("orders"))
-        assert cluster.values("orders") == [[b"a", b"new"], []]
 
 
 async def test_a_round_that_failed_does_not_make_a_queue_busy(
