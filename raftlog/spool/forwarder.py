@@ -214,6 +214,8 @@ class Forwarder:
                 fresh += await self._divide(topic)
         if fresh:
             await self._writer.write(fresh)
+            for attempt in fresh:
+                self._ages.begin(attempt)  # not before: a round that fails has sent nothing
         under_way = [
             each
             for each in contents.attempts.values()
@@ -321,7 +323,6 @@ class Forwarder:
                     *(queue, identity.epoch, self._sequences[queue], topic, place),
                     *(self._now_ms(), numbers, self._ages.idle_days(queue)),
                 )
-                self._ages.begin(attempt)
                 found.append(attempt)
         except Fenced:
             raise

@@ -9,6 +9,7 @@ import pytest
 from chaos.sim.disk import SimDisk
 from raftlog import Spool, errors
 from raftlog.base.clock import SystemClock
+from raftlog.client.catalog import Queues
 from raftlog.spool import forwarder
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, request_late
@@ -135,6 +136,41 @@ async def test_a_queue_that_was_idle_before_a_batch_has_not_forgotten_the_batch(
                 await spool.flush(timeout=5)
         cluster.heal()
         async with spool_on(disk, cluster.seeds, **options) as spool:
+            await spool.flush(timeout=5)
+        assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+async def test_a_round_that_failed_does_not_make_a_queue_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was idle for 8 days; the first try to begin a batch fails before it is written down."""
+    passed_ms = 0
+
+    class Later(SystemClock):
+        def wall_ms(self) -> int:
+            return super().wall_ms() + passed_ms
+
+    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
+    async with fake_cluster(1, orders=1, other=1) as cluster:
+        async with spool_on(SimDisk(), cluster.seeds, now_ms=Later().wall_ms) as spool:
+            await spool.send("orders", b"before", queue=0)
+            await spool.flush(timeout=5)
+            for _ in range(8):
+                passed_ms += 24 * 3600 * 1000
+                await spool.send("other", b"daily")
+                await spool.flush(timeout=5)
+            queues = spool._cluster.queues
+            has_failed = False
+
+            async def fails_once(topic: str) -> Queues:
+                nonlocal has_failed
+                if topic == "other" and not has_failed:
+                    has_failed = True
+                    raise errors.Unavailable("no leader")
+                return await queues(topic)
+
+            spool._cluster.queues = fails_once  # type: ignore[method-assign]
+            await asyncio.gather(spool.send("orders", b"a", queue=0), spool.send("other", b"more"))
             await spool.flush(timeout=5)
         assert cluster.values("orders") == [[b"before", b"a"]]
 

@@ -61,41 +61,6 @@ async def test_settling_one_batch_by_hand_settles_no_other(*, answer: bool) -> N
         assert cluster.values("orders") == [[at_first], [at_second]]
 
 
-async def test_a_round_that_failed_does_not_make_a_queue_busy(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Idle for 8 days; the first try to begin a batch fails before it is written down."""
-    disk = SimDisk()
-    passed_ms = 0
-
-    class Later(SystemClock):
-        def wall_ms(self) -> int:
-            return super().wall_ms() + passed_ms
-
-    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
-    async with fake_cluster(1, orders=1, other=1) as cluster:
-        async with spool_on(disk, cluster.seeds, now_ms=Later().wall_ms) as spool:
-            await spool.send("orders", b"before", queue=0)
-            await spool.flush(timeout=5)
-            for _ in range(8):
-                passed_ms += 24 * 3600 * 1000
-                await spool.send("other", b"daily")
-                await spool.flush(timeout=5)
-            queues = spool._cluster.queues
-            failed = []
-
-            async def fails_once(topic: str) -> Any:
-                if topic == "other" and not failed:
-                    failed.append(topic)
-                    raise errors.Unavailable("no leader")
-                return await queues(topic)
-
-            spool._cluster.queues = fails_once  # type: ignore[method-assign]
-            await asyncio.gather(spool.send("orders", b"a", queue=0), spool.send("other", b"more"))
-            await spool.flush(timeout=5)
-        assert cluster.values("orders") == [[b"before", b"a"]]
-
-
 async def test_a_machine_that_slept_for_a_week_in_an_append_does_not_send_it_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
