@@ -48,6 +48,7 @@ from raftlog.spool.contents import (
     decode_note,
     ready_batches,
 )
+from raftlog.spool.doubts import Doubt, Doubts
 from raftlog.spool.journal import FORMAT, Identity, Journal
 from raftlog.spool.writer import Writer
 from raftlog.storage.room import NoRoom
@@ -78,6 +79,7 @@ class Forwarder:
     Attributes:
         trouble: Why it could not go on the last time; None while all is well.
         stuck: Topics that stand still, and why.
+        doubts: Those of their batches of which nobody can say what became of them.
         in_hand: Those of them that somebody settles just now.
         sent: Records that it has seen stored.
         changed: Set after every round.
@@ -94,6 +96,7 @@ class Forwarder:
     ) -> None:
         self.trouble: Exception | None = None
         self.stuck: dict[str, RaftlogError] = {}
+        self.doubts: Final = Doubts()
         self.in_hand: set[str] = set()
         self.sent = 0
         self.changed: Final = asyncio.Event()
@@ -112,8 +115,6 @@ class Forwarder:
         """Why a queue takes nothing; settled when its batch is."""
         self._mislaid: set[str] = set()
         """Topics whose queues were not there, the last time."""
-        self._undated: set[str] = set()
-        """Topics that stand still because the clock has gone back, until it is right again."""
         self._still: set[str] = set()
         """Topics that stood still at some time of this round: it leaves them alone to its end."""
         self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
@@ -126,18 +127,22 @@ class Forwarder:
         self._woken.set()
 
     def let_go(self, topic: str, ended: Sequence[Attempt] = ()) -> None:
-        """Let a topic that stood still go on.
+        """Let a topic that stood still go on, unless other batches of it are in doubt.
 
         Args:
             topic: It goes on with the next round: this one does not know what was ended.
             ended: Its batches of which a human, not the cluster, has said what became of them.
         """
         for attempt in ended:
+            self.doubts.end(attempt)
             self._refused.pop(attempt.queue, None)
             if attempt.epoch == self._journal.identity.epoch:
                 # The queue may have it: under its sequence it would take the next batch for it.
                 self._has_begun = False
-        self.stuck.pop(topic, None)
+        if self.doubts.of(topic):
+            self.stuck[topic] = self.doubts.error(topic)
+        else:
+            self.stuck.pop(topic, None)
         self.wake()
 
     async def run(self) -> None:
@@ -179,7 +184,6 @@ class Forwarder:
         if now < self._retried_at + RETRY_S:
             return
         self._retried_at = now
-        self._undated &= self.stuck.keys()
         for topic, error in list(self.stuck.items()):
             if topic in self.in_hand:
                 continue
@@ -188,7 +192,7 @@ class Forwarder:
 
     def _has_come_right(self, topic: str) -> bool:
         """Whether the clock tells again how old a topic's batches are, and did not before."""
-        if topic not in self._undated:
+        if not self.doubts.has_undated(topic):
             return False
         ages = map(self._ages.of, self._contents.attempts_of(topic))
         return all(age is not None for age in ages)
@@ -205,9 +209,13 @@ class Forwarder:
         if not self._has_begun:
             await self._take_over()
         epoch = self._journal.identity.epoch
-        for attempt in list(contents.attempts.values()):
-            if attempt.epoch != epoch and attempt.topic not in self._still:
-                await self._resolve(attempt)
+        await self._resolve_all(
+            [
+                each
+                for each in contents.attempts.values()
+                if each.epoch != epoch and each.topic not in self._still
+            ]
+        )
         fresh: list[Attempt] = []
         for topic in list(contents.waiting):
             if topic not in self._still:
@@ -258,8 +266,39 @@ class Forwarder:
         self._sequences.clear()
         self._has_begun = True
 
-    async def _resolve(self, attempt: Attempt) -> None:
-        """Find out what became of a batch of an epoch before, once for all."""
+    async def _resolve_all(self, attempts: Sequence[Attempt]) -> None:
+        """Find out what became of batches of epochs before, once for all.
+
+        Then only does a topic stand still: for those of which the cluster can't tell, no others.
+        """
+        unasked: dict[str, RaftlogError] = {}
+        refused: dict[str, RaftlogError] = {}
+        topics = {each.topic for each in attempts}
+        for topic in topics:
+            self.doubts.forget(topic)
+        for attempt in attempts:
+            try:
+                refusal = await self._resolve(attempt)
+            except _Unasked as error:
+                unasked[attempt.topic] = error.error
+            else:
+                if refusal is not None:
+                    refused[attempt.topic] = refusal
+        for topic in topics:
+            if topic in unasked:
+                self.doubts.forget(topic)  # asked again with the others
+                self._stop(topic, unasked[topic])
+            elif self.doubts.of(topic):
+                self._stop(topic, self.doubts.error(topic))
+            elif topic in refused:
+                self._stop(topic, refused[topic])
+
+    async def _resolve(self, attempt: Attempt) -> RaftlogError | None:
+        """Find out what became of a batch, or note a doubt; return why its queue takes nothing.
+
+        Raises:
+            _Unasked: The queue does not tell.
+        """
         producer = self._journal.identity.producer
         try:
             fenced = await self._cluster.fence(attempt.queue, producer, attempt.epoch + 1)
@@ -267,47 +306,32 @@ class Forwarder:
             self._cluster.forget_queues(attempt.topic)
             self._refused.pop(attempt.queue, None)
             await self._writer.write([self._contents.gave_back(attempt)])
-            return
+            return None
         except Fenced:
             raise
         except Refused as error:
-            self._stop(attempt.topic, error)
-            return
+            raise _Unasked(error) from error
         if fenced.next_sequence >= attempt.sequence + len(attempt.numbers):
             self._refused.pop(attempt.queue, None)
             await self._settle([(attempt, _answer_of(attempt, fenced))])
-            return
+            return None
         # A queue that still knows of batches before this one has not forgotten it.
         is_known = fenced.next_sequence == attempt.sequence > 0
-        if not is_known and (unknown := self._doubt(attempt, fenced)) is not None:
-            self._stop(attempt.topic, unknown)
-            return
+        if not is_known and (doubt := self._doubt(attempt, fenced)) is not None:
+            self.doubts.note(attempt, doubt)
+            return None
         await self._writer.write([self._contents.gave_back(attempt)])
-        refusal = self._refused.pop(attempt.queue, None)
-        if refusal is not None:
-            self._stop(attempt.topic, refusal)
+        return self._refused.pop(attempt.queue, None)
 
-    def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> OutcomeUnknown | None:
+    def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> Doubt | None:
         """Return why a batch may be stored although its queue knows nothing of it, if so."""
         age = self._ages.of(attempt)
         # It knew what was before it, unless it was idle so long that it had forgotten that first.
         knew = attempt.idle_days < 1
         has_forgotten = knew and fenced.next_sequence < attempt.sequence
-        what = f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r}"
         if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
-            self._undated.discard(attempt.topic)
-            return OutcomeUnknown(
-                f"{what} were sent so long ago that the queue may have forgotten whether it has "
-                "them: look, then call settle_by_hand"
-            )
-        if age is None:
-            self._undated.add(attempt.topic)
-            return OutcomeUnknown(
-                f"{what} were sent, and this machine's clock has gone back since: nobody knows "
-                "how long ago that was, and whether the queue has forgotten them. Set the clock; "
-                "or look, then call settle_by_hand"
-            )
-        return None
+            return Doubt.FORGOTTEN
+        return Doubt.UNDATED if age is None else None
 
     async def _divide(self, topic: str) -> list[Attempt]:
         """Return the batches that a topic's records make now, each for a queue that is free."""
@@ -437,6 +461,14 @@ def _receipt(
         *(attempt.topic, attempt.place, Offset(answer.base_offset + place), Term(answer.term)),
         *(Index(answer.index), answer.durability, answer.duplicate),
     )
+
+
+class _Unasked(Exception):
+    """A queue refuses to tell what became of a batch."""
+
+    def __init__(self, error: RaftlogError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Anew(Exception):

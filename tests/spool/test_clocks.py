@@ -49,7 +49,7 @@ async def test_a_clock_that_went_back_makes_nobody_guess() -> None:
             with pytest.raises(errors.OutcomeUnknown, match="clock has gone back"):
                 await spool.flush(timeout=5)
             assert spool.status.records == 1
-            await spool.settle_by_hand("orders", stored=True)
+            await spool.settle_by_hand("orders", 0, stored=True)
             await spool.flush(timeout=5)
         assert cluster.values("orders") == [[b"a"]]
 

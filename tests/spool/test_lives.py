@@ -17,7 +17,6 @@ from chaos.crash.spool_cluster import LATER, Cluster, Fault, run
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog import Client, Spool, errors
 from raftlog.spool import forwarder
-from raftlog.spool.contents import Attempt, Spooled, decode_note
 
 DAY_MS = 24 * 3600 * 1000
 WRONG_MS = int(0.9 * DAY_MS)
@@ -141,21 +140,11 @@ class Life:
         self.cluster.bring_late()
 
     async def _settle(self, spool: Spool, topic: str) -> None:
-        """Look, and say so. Where some batches are stored and some are not, take all out."""
+        """Look, and say so, of each batch that is in doubt."""
         stored = set(self.stored())
-        attempts = spool._contents.attempts_of(topic)
-        ends = {all(value in stored for value in self._values(spool, each)) for each in attempts}
-        if len(ends) == 1:
-            await spool.settle_by_hand(topic, stored=ends.pop())
-            return
-        async with spool.take_out(topic) as records:
-            self.taken.update(each.record.value or b"" for each in records)
-
-    def _values(self, spool: Spool, attempt: Attempt) -> list[bytes]:
-        notes = [
-            decode_note(spool._journal.read(each.at)) for each in spool._contents.held(attempt)
-        ]
-        return [each.value or b"" for each in notes if isinstance(each, Spooled)]
+        for queue, records in (await spool.in_doubt(topic)).items():
+            (end,) = {each.value in stored for each in records}
+            await spool.settle_by_hand(topic, queue, stored=end)
 
     def stored(self) -> list[bytes]:
         """Return all values that the cluster has."""

@@ -1,64 +1,18 @@
 """Review r2: schedules in which the spool loses or doubles."""
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from chaos.sim.disk import SimDisk
 from raftlog import errors
 from raftlog.base.clock import SystemClock
-from raftlog.spool.forwarder import DECIDED_MS_MAX
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client as messages
-from tests.client.fake_cluster import fake_cluster, until
+from tests.client.fake_cluster import fake_cluster
 from tests.spool.test_spool import spool_on
 
 pytestmark = pytest.mark.asyncio
-
-
-def silent_for(stored: set[int], cluster: Any) -> Any:
-    """No answer; what is for a queue at one of these places is carried out."""
-
-    def fault(_node: Any, request: Any, handler: Any) -> None:
-        request._connection = None
-        numbers = cluster.machine.topics.get("orders").queues
-        if numbers.index(cast("messages.AppendBatch", request.message).queue) in stored:
-            handler(request)
-
-    return fault
-
-
-@pytest.mark.parametrize("answer", [True, False])
-async def test_settling_one_batch_by_hand_settles_no_other(*, answer: bool) -> None:
-    """Two queues; the error is about one of them, the other one can be asked."""
-    disk = SimDisk()
-    now_ms = 1_800_000_000_000
-    at_first, at_second = (b"a", b"b")
-    async with fake_cluster(1, orders=2) as cluster:
-        # answer=True: queue 0 has its batch (and forgot it), queue 1 has not.
-        silent = silent_for({0} if answer else {1}, cluster)
-        cluster.fault(Method.APPEND, silent, silent)
-        async with spool_on(disk, cluster.seeds, now_ms=lambda: now_ms) as spool:
-            await asyncio.gather(
-                spool.send("orders", at_first, queue=0), spool.send("orders", at_second, queue=1)
-            )
-            await until(lambda: cluster.count(Method.APPEND) == 2)
-            await asyncio.sleep(0.05)
-        print("at the cut", cluster.values("orders"))
-        if answer:
-            rows = cluster.machine.producers
-            rows._forget(next(iter(rows.table.rows)))  # queue 0 has forgotten
-        now_ms += DECIDED_MS_MAX + 1
-        async with spool_on(disk, cluster.seeds, now_ms=lambda: now_ms) as spool:
-            with pytest.raises(errors.OutcomeUnknown, match="queue 0") as error:
-                await spool.flush(timeout=5)
-            print(error.value)
-            # somebody looks into queue 0, as the error says, and answers truly
-            await spool.settle_by_hand("orders", stored=answer)
-            await spool.flush(timeout=5)
-        print(cluster.values("orders"))
-        assert cluster.values("orders") == [[at_first], [at_second]]
 
 
 async def test_a_machine_that_slept_for_a_week_in_an_append_does_not_send_it_again(
