@@ -19,6 +19,7 @@ from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.producers import FenceProducer, Producers, RememberedBatch
 from raftlog.broker.timetable import Timetable
 from raftlog.client.catalog import Queues
+from raftlog.client.forwarding import BatchGiver
 from raftlog.wire.batch import Batch
 from raftlog.wire.schema import client, producers
 
@@ -118,15 +119,16 @@ class Cluster:
             durability="fsync",
         )
 
-    async def append(self, queue: int, batch: Buffer) -> client.BatchAppended:
+    async def append(self, queue: int, batch: BatchGiver) -> client.BatchAppended:
         """Store a batch, once."""
         self._ask()
+        data = batch()
         fault = self.faults.pop(0) if self.faults else None
         if fault is Fault.LATE:
-            self.late.append((queue, bytes(batch)))
+            self.late.append((queue, bytes(data)))
             self.on_change()
             raise Unavailable("no answer")
-        stored = self._store(queue, batch)
+        stored = self._store(queue, data)
         if fault is Fault.ANSWER_LOST:
             raise Unavailable("no answer")
         return client.BatchAppended(

@@ -385,9 +385,6 @@ class Forwarder:
 
     async def _send(self, attempt: Attempt) -> client.BatchAppended | None:
         """Store a batch; return where, None if that is forgotten."""
-        age = self._ages.of(attempt)
-        if age is None or age > DECIDED_MS_MAX:
-            raise _Anew(None)  # sent again it could be stored again
         notes = await self._writer.do(self._read, self._contents.held(attempt))
         columns = Columns()
         for note in notes:
@@ -396,8 +393,15 @@ class Forwarder:
         data = columns.encode(
             producer=Producer(producer, attempt.epoch, attempt.sequence, attempt.sequence)
         )
+
+        def data_while_young() -> bytes:
+            age = self._ages.of(attempt)
+            if age is None or age > DECIDED_MS_MAX:
+                raise _Anew(None)  # sent again it could be stored again
+            return data
+
         try:
-            return await self._cluster.append(attempt.queue, data)
+            return await self._cluster.append(attempt.queue, data_while_young)
         except DuplicateForgotten:
             return None
         except WrongQueue as error:

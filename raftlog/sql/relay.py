@@ -355,7 +355,7 @@ class Relay:
             producer=Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
         )
         try:
-            stored = await self._patiently(lambda: self._cluster.append(batch.queue, data))
+            stored = await self._patiently(lambda: self._cluster.append(batch.queue, lambda: data))
             base = stored.base_offset
         except DuplicateForgotten:
             base = None
