@@ -66,11 +66,11 @@ SPOOL_MUTANTS: Final = (
     ),
     Mutant(
         "spool's batch is young by a clock that went back",
-        "raftlog.spool.ages",
+        "raftlog.client.ages",
         (
             (
-                "        if self._now_ms() < max(self._noted_ms, attempt.made_ms,",
-                "        if self._now_ms() < min(0, attempt.made_ms,",
+                "        if self._now_ms() < max(self._noted_ms, batch.made_ms - self._back_ms,",
+                "        if self._now_ms() < min(0, batch.made_ms,",
             ),
         ),
         tests=("tests/spool/test_lives.py",),

@@ -9,23 +9,23 @@ what is true of another::
 """
 
 from collections.abc import Mapping
-from enum import Enum
+from typing import Final
 
 from raftlog.base.errors import OutcomeUnknown
+from raftlog.client.ages import Doubt
 from raftlog.spool.contents import Attempt
 
-
-class Doubt(Enum):
-    """Why nobody can say it."""
-
-    FORGOTTEN = (
+_TEXTS: Final = {
+    Doubt.FORGOTTEN: (
         "sent so long ago that the queue may have forgotten whether it has them",
         "look, then call settle_by_hand for each queue",
-    )
-    UNDATED = (
+    ),
+    Doubt.UNDATED: (
         "sent, and this machine's clock has gone back since: they may be forgotten there",
         "set the clock; or look, then call settle_by_hand for each queue",
-    )
+    ),
+}
+"""What has happened, and what is to be done."""
 
 
 class Doubts:
@@ -60,13 +60,12 @@ class Doubts:
     def error(self, topic: str) -> OutcomeUnknown:
         """Return what stands still for a topic's, all of them named."""
         texts = []
-        for doubt in Doubt:
+        for doubt, (what, hint) in _TEXTS.items():
             found = [each for each, why in self._found[topic].values() if why is doubt]
             if found:
                 which = ", ".join(
                     f"{len(each.numbers)} records for queue {each.place}"
                     for each in sorted(found, key=lambda each: each.place)
                 )
-                what, hint = doubt.value
                 texts.append(f"of {topic!r}, {which} were {what}: {hint}")
         return OutcomeUnknown("; ".join(texts))

@@ -34,11 +34,11 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_FORGOTTEN_MS
+from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
+from raftlog.client.ages import BEGINNING_S, Ages
 from raftlog.client.forwarding import Forwarding
 from raftlog.client.packing import Columns, place_of_key
 from raftlog.client.receipts import Receipt
-from raftlog.spool.ages import BEGINNING_S, Ages
 from raftlog.spool.contents import (
     Attempt,
     Contents,
@@ -48,7 +48,7 @@ from raftlog.spool.contents import (
     decode_note,
     ready_batches,
 )
-from raftlog.spool.doubts import Doubt, Doubts
+from raftlog.spool.doubts import Doubts
 from raftlog.spool.journal import FORMAT, Identity, Journal
 from raftlog.spool.writer import Writer
 from raftlog.storage.room import NoRoom
@@ -59,9 +59,6 @@ PAUSE_S: Final = 0.2
 """After a failure of the cluster."""
 LOOK_RECORDS: Final = 4 * BATCH_RECORDS_MAX
 """Of one topic, in one round."""
-DECIDED_MS_MAX: Final = PRODUCER_FORGOTTEN_MS * 5 // 7
-"""A batch that was written down so long ago may be forgotten by its queue: nobody can say."""
-
 RETRY_S: Final = 30.0
 """What was refused is tried again after it: a topic may have been made meanwhile."""
 EPOCHS_APART: Final = 128
@@ -315,23 +312,11 @@ class Forwarder:
             self._refused.pop(attempt.queue, None)
             await self._settle([(attempt, _answer_of(attempt, fenced))])
             return None
-        # A queue that still knows of batches before this one has not forgotten it.
-        is_known = fenced.next_sequence == attempt.sequence > 0
-        if not is_known and (doubt := self._doubt(attempt, fenced)) is not None:
+        if (doubt := self._ages.doubt(attempt, fenced.next_sequence)) is not None:
             self.doubts.note(attempt, doubt)
             return None
         await self._writer.write([self._contents.gave_back(attempt)])
         return self._refused.pop(attempt.queue, None)
-
-    def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> Doubt | None:
-        """Return why a batch may be stored although its queue knows nothing of it, if so."""
-        age = self._ages.of(attempt)
-        # It knew what was before it, unless it was idle so long that it had forgotten that first.
-        knew = attempt.idle_days < 1
-        has_forgotten = knew and fenced.next_sequence < attempt.sequence
-        if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
-            return Doubt.FORGOTTEN
-        return Doubt.UNDATED if age is None else None
 
     async def _divide(self, topic: str) -> list[Attempt]:
         """Return the batches that a topic's records make now, each for a queue that is free."""
@@ -395,9 +380,8 @@ class Forwarder:
         )
 
         def data_while_young() -> bytes:
-            age = self._ages.of(attempt)
-            if age is None or age > DECIDED_MS_MAX:
-                raise _Anew(None)  # sent again it could be stored again
+            if not self._ages.may_be_sent(attempt):
+                raise _Anew(None)  # it could be stored again
             return data
 
         try:

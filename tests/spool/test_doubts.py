@@ -7,7 +7,7 @@ import pytest
 
 from chaos.sim.disk import SimDisk
 from raftlog import errors
-from raftlog.spool.forwarder import DECIDED_MS_MAX
+from raftlog.client.ages import DECIDED_MS_MAX
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client as messages
 from tests.client.fake_cluster import (

@@ -11,8 +11,8 @@ import pytest
 
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog import BlockingSpool, Client, Spool, errors, sync
+from raftlog.client.ages import DECIDED_MS_MAX
 from raftlog.spool import TakenRecord
-from raftlog.spool.forwarder import DECIDED_MS_MAX
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import answer_lost, fake_cluster, refused, request_late
