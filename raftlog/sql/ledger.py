@@ -46,7 +46,7 @@ _WAITING: Final = (
 )
 _BEGIN: Final = (
     "INSERT INTO raftlog_batch (queue, epoch, sequence, records, topic, place, made_ms) VALUES "
-    "(:queue, :epoch, :sequence, :records, :topic, :place, :now_ms)"
+    "(:queue, :epoch, :sequence, :records, :topic, :place, :made_ms)"
 )
 _TAKE: Final = "UPDATE raftlog_outbox SET state = 1, batch = :queue WHERE id = :id AND state = 0"
 _IN_BATCH: Final = "SELECT id FROM raftlog_outbox WHERE state = 1 AND batch = :queue ORDER BY id"
@@ -87,7 +87,8 @@ class WrittenBatch(msgspec.Struct, frozen=True):
     records: int
     topic: str
     place: int
-    made_ms: int = 0
+    made_ms: int
+    idle_days: int = 0
 
 
 class Ledger:
@@ -176,7 +177,7 @@ class Ledger:
                         "records": batch.records,
                         "topic": batch.topic,
                         "place": batch.place,
-                        "now_ms": now_ms(),
+                        "made_ms": batch.made_ms,
                     },
                 )
                 for message in messages:

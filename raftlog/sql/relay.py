@@ -40,7 +40,8 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongQueue,
 )
-from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_FORGOTTEN_MS
+from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
+from raftlog.client.ages import DECIDED_MS_MAX, Ages, run_s
 from raftlog.client.catalog import Queues
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
@@ -57,8 +58,6 @@ PAUSE_S: Final = 0.2
 """After a failure of the cluster or the database."""
 FORGET_S: Final = 60.0
 """Between two looks for what was sent long ago."""
-DECIDED_MS_MAX: Final = PRODUCER_FORGOTTEN_MS * 5 // 7
-"""A batch that was written down so long ago may be forgotten by its queue: nobody can say."""
 STEP_BACK_MS_MAX: Final = 60_000
 """By so much clocks are set back in passing; behind that they have lost the time."""
 
@@ -119,6 +118,7 @@ class Relay:
         self._parks: Final = on_refused == "park"
         self._woken: Final = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ages: Final = Ages(now_ms, run_s=run_s, back_ms=STEP_BACK_MS_MAX)
         self._producer = 0
         self._sequences: dict[int, int] = {}
         """The next one, by queue; a queue that is not here was not fenced in this epoch."""
@@ -247,7 +247,7 @@ class Relay:
             return
         # A queue that still knows of batches before this one has not forgotten it.
         if fenced.next_sequence != batch.sequence or not batch.sequence:
-            _check_age(batch)
+            self._check_age(batch)
         refusal = self._refused.pop(batch.queue, None)
         if refusal is None:
             await self._write(self._ledger.give_back, batch)
@@ -258,6 +258,24 @@ class Relay:
             await self._write(self._ledger.give_back, batch)
             raise refusal
 
+    def _check_age(self, batch: WrittenBatch) -> None:
+        """Raise OutcomeUnknown if the queue may have had a batch, and have forgotten it."""
+        age_ms = self._ages.of(batch)
+        what = (
+            f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left behind"
+        )
+        if age_ms is None:
+            raise OutcomeUnknown(
+                f"{what}, and this machine's clock stands before that, or was never set: nobody "
+                "knows how long ago it was, and whether the queue has forgotten them. Set the "
+                "clock; or look, then call Outbox.settle_by_hand"
+            )
+        if age_ms > DECIDED_MS_MAX:
+            raise OutcomeUnknown(
+                f"{what} so long ago that the queue may have forgotten whether it has them: look, "
+                "then call Outbox.settle_by_hand"
+            )
+
     # -- forwarding
 
     async def _forward(self, waiting: Sequence[Waiting]) -> None:
@@ -267,16 +285,16 @@ class Relay:
         for (topic, place, queue), messages in batches.items():
             if queue not in self._sequences:
                 await self._begin(topic, queue)
-            sequence = self._sequences[queue]
-            written.append(
-                (
-                    WrittenBatch(queue, self._ledger.epoch, sequence, len(messages), topic, place),
-                    messages,
-                )
+            batch = WrittenBatch(
+                *(queue, self._ledger.epoch, self._sequences[queue], len(messages)),
+                *(topic, place, now_ms()),
             )
+            written.append((batch, messages))
         if not written:
             return
         await self._write(self._ledger.write_down, written)
+        for batch, _ in written:
+            self._ages.begin(batch)
         ends = await asyncio.gather(
             *(self._send(*each) for each in written), return_exceptions=True
         )
@@ -354,8 +372,16 @@ class Relay:
         data = columns.encode(
             producer=Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
         )
+
+        def data_while_young() -> bytes:
+            if not self._ages.may_be_sent(batch):
+                raise _Anew  # it could be stored again
+            return data
+
         try:
-            stored = await self._patiently(lambda: self._cluster.append(batch.queue, lambda: data))
+            stored = await self._patiently(
+                lambda: self._cluster.append(batch.queue, data_while_young)
+            )
             base = stored.base_offset
         except DuplicateForgotten:
             base = None
@@ -399,20 +425,3 @@ class Relay:
 
 class _Anew(Exception):
     """Take over again: what is written down and not settled is resolved then."""
-
-
-def _check_age(batch: WrittenBatch) -> None:
-    """Raise OutcomeUnknown if the queue may have had a batch, and have forgotten it."""
-    age_ms = now_ms() - batch.made_ms
-    what = f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left behind"
-    if age_ms > DECIDED_MS_MAX:
-        raise OutcomeUnknown(
-            f"{what} so long ago that the queue may have forgotten whether it has them: look, "
-            "then call Outbox.settle_by_hand"
-        )
-    if age_ms < -STEP_BACK_MS_MAX:
-        raise OutcomeUnknown(
-            f"{what}, and this machine's clock stands before that: nobody knows how long ago it "
-            "was, and whether the queue has forgotten them. Set the clock; or look, then call "
-            "Outbox.settle_by_hand"
-        )

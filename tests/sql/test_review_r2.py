@@ -30,30 +30,6 @@ def _later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
 
 
-async def test_a_relay_that_reached_nobody_for_a_week_does_not_send_again(tmp_path: Path) -> None:
-    """The first batch of its epoch is stored, the answer is lost, the line is down for 8 days."""
-    path = tmp_path / "shop.db"
-    put(path, b"a")
-    async with (
-        fake_cluster(1, orders=1) as cluster,
-        relay_of(cluster.seeds, Sqlite(str(path))) as relay,
-    ):
-        append, calls = relay._cluster.append, []
-
-        async def lost_once(queue: int, data: Any) -> Any:
-            answer = await append(queue, data)
-            calls.append(queue)
-            if len(calls) == 1:
-                Later.passed_ms = 8 * DAY_MS
-                raise errors.Unavailable("nobody answers, for 8 days")
-            return answer
-
-        relay._cluster.append = lost_once  # type: ignore[method-assign]
-        await relay.run(once=True)
-        print(cluster.values("orders"))
-        assert cluster.values("orders") == [[b"a"]]
-
-
 async def test_a_queue_that_knows_less_than_was_before_a_batch_has_forgotten_it(
     tmp_path: Path,
 ) -> None:

@@ -1,0 +1,107 @@
+"""A relay whose batch is old, or of unknown age: what its queue may have forgotten is not sent."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raftlog import errors
+from raftlog.base.clock import SystemClock
+from raftlog.client.ages import run_s
+from raftlog.sql import Sqlite
+from raftlog.sql.outbox import now_ms
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import FakeNode, fake_cluster
+from tests.sql.test_outbox import put, relay_of
+
+pytestmark = pytest.mark.asyncio
+DAY_MS = 24 * 3600 * 1000
+
+
+class Clocks:
+    """By how much time has passed: for the cluster, for the relay's machine, and on its clock."""
+
+    cluster_ms = ran_ms = shown_ms = 0
+
+    def pass_days(self, days: int, *, shown: int | None = None) -> None:
+        """Let time pass; the machine's clock shows another, if somebody sets it meanwhile."""
+        self.cluster_ms += days * DAY_MS
+        self.ran_ms += days * DAY_MS
+        self.shown_ms += (days if shown is None else shown) * DAY_MS
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clocks]:
+    """The clocks of relays and clusters that are made in a test."""
+    clocks = Clocks()
+
+    class Later(SystemClock):
+        def wall_ms(self) -> int:
+            return super().wall_ms() + clocks.cluster_ms
+
+    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
+    monkeypatch.setattr("raftlog.sql.relay.now_ms", lambda: now_ms() + clocks.shown_ms)
+    monkeypatch.setattr("raftlog.sql.relay.run_s", lambda: run_s() + clocks.ran_ms / 1000)
+    return clocks
+
+
+@pytest.mark.parametrize("shown", [8, 0, 2], ids=["right", "stands", "set back"])
+async def test_a_relay_that_reached_nobody_for_a_week_does_not_send_again(
+    clocks: Clocks, shown: int, tmp_path: Path
+) -> None:
+    """The first batch of its epoch is stored, the answer is lost, the line is down for 8 days."""
+    path = tmp_path / "shop.db"
+    outbox = put(path, b"a")
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path))) as relay,
+    ):
+        append, calls = relay._cluster.append, 0
+
+        async def lost_once(queue: int, batch: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            answer = await append(queue, batch)
+            if calls == 1:
+                clocks.pass_days(8, shown=shown)
+                raise errors.Unavailable("nobody answers, for 8 days")
+            return answer
+
+        relay._cluster.append = lost_once  # type: ignore[method-assign]
+        with pytest.raises(errors.OutcomeUnknown, match="so long ago"):
+            await relay.run(once=True)
+        assert outbox.settle_by_hand("orders", 0, stored=True) == 1
+        await relay.run(once=True)
+        assert cluster.values("orders") == [[b"a"]]
+
+
+async def test_a_machine_that_slept_while_its_relay_sought_a_leader_sends_nothing_again(
+    clocks: Clocks, tmp_path: Path
+) -> None:
+    """The seconds of that do not pass in sleep."""
+
+    def stored_and_asleep(node: FakeNode, request: Any, handler: Any) -> None:
+        connection, request._connection = request._connection, None
+        handler(request)
+        loop, cluster = asyncio.get_running_loop(), node.cluster
+
+        def wakes() -> None:
+            clocks.pass_days(8)
+            cluster.lead("n1")
+
+        cluster.lead("nobody")
+        loop.call_soon(connection.abort)
+        loop.call_later(0.7, wakes)
+
+    path = tmp_path / "shop.db"
+    put(path, b"a")
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path))) as relay,
+    ):
+        cluster.fault(Method.APPEND, stored_and_asleep)
+        with pytest.raises(errors.OutcomeUnknown, match="so long ago"):
+            await relay.run(once=True)
+        assert cluster.values("orders") == [[b"a"]]
