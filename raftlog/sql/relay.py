@@ -41,7 +41,7 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
-from raftlog.client.ages import DECIDED_MS_MAX, Ages, run_s
+from raftlog.client.ages import Ages, Doubt, run_s
 from raftlog.client.catalog import Queues
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
@@ -189,6 +189,7 @@ class Relay:
     async def _session(self, *, once: bool) -> bool:
         """Forward as long as this is the relay; return whether nothing waits any more."""
         if not self._is_active:
+            await self._write(self._ledger.complete)
             await self._stand_by()
         self._producer = await self._write(self._ledger.take_over)
         self._is_active = True
@@ -245,9 +246,8 @@ class Relay:
             await self._write(self._ledger.settle, [(batch, None)])
             self._sent += batch.records
             return
-        # A queue that still knows of batches before this one has not forgotten it.
-        if fenced.next_sequence != batch.sequence or not batch.sequence:
-            self._check_age(batch)
+        if (doubt := self._ages.doubt(batch, fenced.next_sequence)) is not None:
+            raise _unknown(batch, doubt)
         refusal = self._refused.pop(batch.queue, None)
         if refusal is None:
             await self._write(self._ledger.give_back, batch)
@@ -257,24 +257,6 @@ class Relay:
         else:
             await self._write(self._ledger.give_back, batch)
             raise refusal
-
-    def _check_age(self, batch: WrittenBatch) -> None:
-        """Raise OutcomeUnknown if the queue may have had a batch, and have forgotten it."""
-        age_ms = self._ages.of(batch)
-        what = (
-            f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left behind"
-        )
-        if age_ms is None:
-            raise OutcomeUnknown(
-                f"{what}, and this machine's clock stands before that, or was never set: nobody "
-                "knows how long ago it was, and whether the queue has forgotten them. Set the "
-                "clock; or look, then call Outbox.settle_by_hand"
-            )
-        if age_ms > DECIDED_MS_MAX:
-            raise OutcomeUnknown(
-                f"{what} so long ago that the queue may have forgotten whether it has them: look, "
-                "then call Outbox.settle_by_hand"
-            )
 
     # -- forwarding
 
@@ -287,7 +269,7 @@ class Relay:
                 await self._begin(topic, queue)
             batch = WrittenBatch(
                 *(queue, self._ledger.epoch, self._sequences[queue], len(messages)),
-                *(topic, place, now_ms()),
+                *(topic, place, now_ms(), self._ages.idle_days(queue)),
             )
             written.append((batch, messages))
         if not written:
@@ -425,3 +407,17 @@ class Relay:
 
 class _Anew(Exception):
     """Take over again: what is written down and not settled is resolved then."""
+
+
+def _unknown(batch: WrittenBatch, doubt: Doubt) -> OutcomeUnknown:
+    what = f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left behind"
+    if doubt is Doubt.UNDATED:
+        return OutcomeUnknown(
+            f"{what}, and this machine's clock stands before that, or was never set: nobody knows "
+            "how long ago it was, and whether the queue has forgotten them. Set the clock; or "
+            "look, then call Outbox.settle_by_hand"
+        )
+    return OutcomeUnknown(
+        f"{what} so long ago that the queue may have forgotten whether it has them: look, then "
+        "call Outbox.settle_by_hand"
+    )

@@ -13,8 +13,8 @@ from raftlog.client.ages import run_s
 from raftlog.sql import Sqlite
 from raftlog.sql.outbox import now_ms
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import FakeNode, fake_cluster
-from tests.sql.test_outbox import put, relay_of
+from tests.client.fake_cluster import FakeNode, fake_cluster, until
+from tests.sql.test_outbox import Cut, put, relay_of
 
 pytestmark = pytest.mark.asyncio
 DAY_MS = 24 * 3600 * 1000
@@ -105,3 +105,49 @@ async def test_a_machine_that_slept_while_its_relay_sought_a_leader_sends_nothin
         with pytest.raises(errors.OutcomeUnknown, match="so long ago"):
             await relay.run(once=True)
         assert cluster.values("orders") == [[b"a"]]
+
+
+async def test_a_queue_that_knows_less_than_was_before_a_batch_has_forgotten_it(
+    clocks: Clocks, tmp_path: Path
+) -> None:
+    """The second batch is stored and the queue knows of none; the clock says: a minute ago."""
+    path = tmp_path / "shop.db"
+    async with fake_cluster(1, orders=1) as cluster:
+        put(path, b"before", b"a")
+        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
+            settle, calls = relay._ledger.settle, 0
+
+            def cut(stored: Any) -> None:
+                nonlocal calls
+                calls += 1
+                if calls == 2:
+                    raise Cut
+                settle(stored)
+
+            relay._ledger.settle = cut  # type: ignore[method-assign]
+            with pytest.raises(Cut):
+                await relay.run(once=True)
+        assert cluster.values("orders") == [[b"before", b"a"]]
+        clocks.pass_days(8, shown=0)
+        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
+            with pytest.raises(errors.OutcomeUnknown, match="may have forgotten"):
+                await relay.run(once=True)
+        assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+async def test_a_queue_that_was_idle_before_a_batch_has_not_forgotten_the_batch(
+    clocks: Clocks, tmp_path: Path
+) -> None:
+    """One order a week: the queue has forgotten the last one, and nobody has to look."""
+    path = tmp_path / "shop.db"
+    outbox = put(path, b"before")
+    async with fake_cluster(1, orders=1) as cluster:
+        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
+            running = asyncio.create_task(relay.run())
+            await until(lambda: outbox.counts().sent == 1)
+            clocks.pass_days(8)
+            put(path, b"a")
+            await until(lambda: outbox.counts().sent == 2)
+            running.cancel()
+            await asyncio.wait([running])
+        assert cluster.values("orders") == [[b"before", b"a"]]

@@ -9,7 +9,7 @@ from raftlog import errors
 from raftlog.base.clock import SystemClock
 from raftlog.sql import Sqlite
 from tests.client.fake_cluster import fake_cluster
-from tests.sql.test_outbox import Cut, put, relay_of
+from tests.sql.test_outbox import put, relay_of
 
 pytestmark = pytest.mark.asyncio
 DAY_MS = 24 * 3600 * 1000
@@ -28,36 +28,6 @@ class Later(SystemClock):
 def _later(monkeypatch: pytest.MonkeyPatch) -> None:
     Later.passed_ms = 0
     monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
-
-
-async def test_a_queue_that_knows_less_than_was_before_a_batch_has_forgotten_it(
-    tmp_path: Path,
-) -> None:
-    """As the spool's: sequence 1 was stored, the queue says 0, the clock says a minute."""
-    path = tmp_path / "shop.db"
-    put(path, b"before", b"a")
-    async with fake_cluster(1, orders=1) as cluster:
-        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
-            settle, calls = relay._ledger.settle, []
-
-            def cut(stored: Any) -> None:
-                calls.append(stored)
-                if len(calls) == 2:
-                    raise Cut
-                settle(stored)
-
-            relay._ledger.settle = cut  # type: ignore[method-assign]
-            with pytest.raises(Cut):
-                await relay.run(once=True)
-        assert cluster.values("orders") == [[b"before", b"a"]]
-        Later.passed_ms = 8 * DAY_MS
-        async with relay_of(cluster.seeds, Sqlite(str(path)), batch=1) as relay:
-            try:
-                await relay.run(once=True)
-            except errors.OutcomeUnknown as error:
-                print(error)
-        print(cluster.values("orders"))
-        assert cluster.values("orders") == [[b"before", b"a"]]
 
 
 @pytest.mark.parametrize("stored", [False, True])
