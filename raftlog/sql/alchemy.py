@@ -55,6 +55,7 @@ _TABLES: Final = {
         sa.Column("place", sa.Integer, nullable=False),
         sa.Column("made_ms", _LARGE, nullable=False),
         sa.Column("idle_days", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("doubt", sa.Text),
     ),
     Table.RELAY: sa.Table(
         *("raftlog_relay", _METADATA),

@@ -50,6 +50,7 @@ _BEGIN: Final = (
     "(queue, epoch, sequence, records, topic, place, made_ms, idle_days) VALUES "
     "(:queue, :epoch, :sequence, :records, :topic, :place, :made_ms, :idle_days)"
 )
+_DOUBT: Final = "UPDATE raftlog_batch SET doubt = :doubt WHERE queue = :queue"
 _TAKE: Final = "UPDATE raftlog_outbox SET state = 1, batch = :queue WHERE id = :id AND state = 0"
 _IN_BATCH: Final = "SELECT id FROM raftlog_outbox WHERE state = 1 AND batch = :queue ORDER BY id"
 _SENT: Final = (
@@ -205,6 +206,11 @@ class Ledger:
         with self._writing() as run:
             run(_GIVE_BACK, {"queue": batch.queue})
             run(END_BATCH, {"queue": batch.queue})
+
+    def doubt(self, batch: WrittenBatch, why: str) -> None:
+        """Say that nobody can say whether a batch is stored: it is a human's from now on."""
+        with self._writing() as run:
+            run(_DOUBT, {"queue": batch.queue, "doubt": why})
 
     def park(self, batch: WrittenBatch, error: RaftlogError) -> None:
         """Let others go on without the messages of a batch that was refused."""

@@ -165,8 +165,8 @@ class Relay:
 
         Raises:
             Refused: A message was refused, and others are not to overtake it.
-            OutcomeUnknown: A batch was left behind so long ago that its queue may have
-                forgotten it; see ``Outbox.settle_by_hand``.
+            OutcomeUnknown: Batches were left behind so long ago that their queues may have
+                forgotten them; see ``Outbox.settle_by_hand``.
         """
         try:
             while True:
@@ -197,8 +197,7 @@ class Relay:
         if not self._producer:
             self._producer = await self._cluster.draw_producer()
             await self._write(self._ledger.keep_producer, self._producer)
-        for batch in await self._write(self._ledger.left_behind):
-            await self._resolve(batch)
+        await self._resolve_all(await self._write(self._ledger.left_behind))
         while True:
             waiting = await self._write(self._ledger.waiting, self._batch)
             if waiting:
@@ -229,6 +228,30 @@ class Relay:
             self._forgot_at = now
             await self._write(self._ledger.forget, self._keep_s)
         await self._pause(self._poll_s)
+
+    async def _resolve_all(self, batches: Sequence[WrittenBatch]) -> None:
+        """Find out what became of all that was left behind; then only say of what nobody can.
+
+        Raises:
+            OutcomeUnknown: These; they are written down as such.
+            Refused: Messages that are refused, and not parked.
+        """
+        doubts: list[OutcomeUnknown] = []
+        refusals: list[Refused] = []
+        for batch in batches:
+            try:
+                await self._resolve(batch)
+            except Fenced:
+                raise
+            except OutcomeUnknown as error:
+                await self._write(self._ledger.doubt, batch, str(error))
+                doubts.append(error)
+            except Refused as error:
+                refusals.append(error)
+        if len(doubts) > 1:
+            raise OutcomeUnknown("; ".join(map(str, doubts)))
+        for failure in (*doubts, *refusals):
+            raise failure
 
     async def _resolve(self, batch: WrittenBatch) -> None:
         """Find out what became of a batch that was left behind, once for all."""

@@ -39,7 +39,7 @@ END_BATCH: Final = "DELETE FROM raftlog_batch WHERE queue = :queue"
 """Nothing is under way for a queue any more."""
 
 ADDED: Final[Mapping[Table, Mapping[str, str]]] = {
-    Table.BATCH: {"idle_days": "INTEGER NOT NULL DEFAULT 0"},
+    Table.BATCH: {"idle_days": "INTEGER NOT NULL DEFAULT 0", "doubt": "TEXT"},
 }
 """Columns that tables of an earlier version lack: names, and what SQLite is told of them."""
 
@@ -56,7 +56,8 @@ SQLITE_TABLES: Final[Mapping[Table, Sequence[str]]] = {
         """CREATE TABLE IF NOT EXISTS raftlog_batch (
             queue INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
             records INTEGER NOT NULL, topic TEXT NOT NULL, place INTEGER NOT NULL,
-            made_ms INTEGER NOT NULL, idle_days INTEGER NOT NULL DEFAULT 0)""",
+            made_ms INTEGER NOT NULL, idle_days INTEGER NOT NULL DEFAULT 0,
+            doubt TEXT)""",
     ),
     Table.RELAY: (
         """CREATE TABLE IF NOT EXISTS raftlog_relay (
