@@ -24,6 +24,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, ParamSpec, Self, TypeVar
 
@@ -122,8 +123,8 @@ class Relay:
         self._producer = 0
         self._sequences: dict[int, int] = {}
         """The next one, by queue; a queue that is not here was not fenced in this epoch."""
-        self._refused: dict[int, RaftlogError] = {}
-        """Why a queue takes nothing; settled when its batch is."""
+        self._refused: dict[WrittenBatch, RaftlogError] = {}
+        """Why a batch is not taken, until it is settled: another relay may have done that."""
         self._turn = 0
         self._said_at = self._forgot_at = 0.0
         self._is_active = False
@@ -261,17 +262,17 @@ class Relay:
             )
         except WrongQueue:  # what it held is gone with it
             self._cluster.forget_queues(batch.topic)
-            self._refused.pop(batch.queue, None)
+            self._refused.pop(batch, None)
             await self._write(self._ledger.give_back, batch)
             return
         if fenced.next_sequence >= batch.sequence + batch.records:
-            self._refused.pop(batch.queue, None)
+            self._refused.pop(batch, None)
             await self._write(self._ledger.settle, [(batch, None)])
             self._sent += batch.records
             return
         if (doubt := self._ages.doubt(batch, fenced.next_sequence)) is not None:
             raise _unknown(batch, doubt)
-        refusal = self._refused.pop(batch.queue, None)
+        refusal = self._refused.pop(batch, None)
         if refusal is None:
             await self._write(self._ledger.give_back, batch)
         elif self._parks:
@@ -398,7 +399,7 @@ class Relay:
         except Fenced:
             raise
         except Refused as error:  # a copy may be under way still: a fence decides first
-            self._refused[batch.queue] = error
+            self._refused[batch] = error
             raise _Anew from error
         self._sequences[batch.queue] += batch.records
         return base
@@ -424,8 +425,19 @@ class Relay:
         self._woken.clear()
 
     async def _write(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Work with the database, on a thread: it may wait for a lock."""
-        return await asyncio.to_thread(work, *args, **kwargs)
+        """Work with the database, on a thread: it may wait for a lock.
+
+        Cancelled, it waits for the thread: what that wrote afterwards, this relay would have
+        written in its next reign, about batches that are others by then.
+        """
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(None, partial(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            writing.exception()  # read, or asyncio complains that nobody did
+            raise
 
 
 class _Anew(Exception):
