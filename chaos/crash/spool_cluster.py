@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import RaftlogError, TopicNotFound, Unavailable
+from raftlog.base.errors import LimitReached, RaftlogError, TopicNotFound, Unavailable
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.producers import FenceProducer, Producers, RememberedBatch
 from raftlog.broker.timetable import Timetable
@@ -46,6 +46,7 @@ class Cluster:
         stored: Keys and values, by queue.
         faults: Of the next appends.
         is_away: It answers nothing.
+        full: Queues that take no other producer, and no other epoch.
         late: Appends that have not come yet, by queue.
         on_change: Called after each change.
     """
@@ -55,6 +56,7 @@ class Cluster:
         self.stored: dict[int, list[tuple[bytes | None, bytes | None]]] = {}
         self.faults: list[Fault] = []
         self.is_away = False
+        self.full: frozenset[int] = frozenset()
         self.on_change: Callable[[], None] = lambda: None
         self._drawn = 0
         self.late: list[tuple[int, bytes]] = []
@@ -102,6 +104,8 @@ class Cluster:
     async def fence(self, queue: int, producer: int, epoch: int) -> producers.ProducerFenced:
         """Begin an epoch."""
         self._ask()
+        if queue in self.full:
+            raise LimitReached(f"queue {queue} takes no other producer")
         fenced = self._producers.fence(FenceProducer(queue, producer, epoch), LOG_TIME_MS)
         self.on_change()
         return producers.ProducerFenced(
