@@ -196,7 +196,7 @@ class Relay:
         self._is_active = True
         self._sequences.clear()
         if not self._producer:
-            self._producer = await self._cluster.draw_producer()
+            self._producer = await self._patiently(self._cluster.draw_producer)
             await self._write(self._ledger.keep_producer, self._producer)
         await self._resolve_all(await self._write(self._ledger.left_behind))
         while True:
