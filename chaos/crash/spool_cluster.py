@@ -14,11 +14,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import RaftlogError, TopicNotFound, Unavailable
+from raftlog.base.errors import LimitReached, RaftlogError, TopicNotFound, Unavailable
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.producers import FenceProducer, Producers, RememberedBatch
 from raftlog.broker.timetable import Timetable
 from raftlog.client.catalog import Queues
+from raftlog.client.forwarding import BatchGiver
 from raftlog.wire.batch import Batch
 from raftlog.wire.schema import client, producers
 
@@ -45,6 +46,7 @@ class Cluster:
         stored: Keys and values, by queue.
         faults: Of the next appends.
         is_away: It answers nothing.
+        full: Queues that take no other producer, and no other epoch.
         late: Appends that have not come yet, by queue.
         on_change: Called after each change.
     """
@@ -54,6 +56,7 @@ class Cluster:
         self.stored: dict[int, list[tuple[bytes | None, bytes | None]]] = {}
         self.faults: list[Fault] = []
         self.is_away = False
+        self.full: frozenset[int] = frozenset()
         self.on_change: Callable[[], None] = lambda: None
         self._drawn = 0
         self.late: list[tuple[int, bytes]] = []
@@ -101,6 +104,8 @@ class Cluster:
     async def fence(self, queue: int, producer: int, epoch: int) -> producers.ProducerFenced:
         """Begin an epoch."""
         self._ask()
+        if queue in self.full:
+            raise LimitReached(f"queue {queue} takes no other producer")
         fenced = self._producers.fence(FenceProducer(queue, producer, epoch), LOG_TIME_MS)
         self.on_change()
         return producers.ProducerFenced(
@@ -118,15 +123,16 @@ class Cluster:
             durability="fsync",
         )
 
-    async def append(self, queue: int, batch: Buffer) -> client.BatchAppended:
+    async def append(self, queue: int, batch: BatchGiver) -> client.BatchAppended:
         """Store a batch, once."""
         self._ask()
+        data = batch()
         fault = self.faults.pop(0) if self.faults else None
         if fault is Fault.LATE:
-            self.late.append((queue, bytes(batch)))
+            self.late.append((queue, bytes(data)))
             self.on_change()
             raise Unavailable("no answer")
-        stored = self._store(queue, batch)
+        stored = self._store(queue, data)
         if fault is Fault.ANSWER_LOST:
             raise Unavailable("no answer")
         return client.BatchAppended(

@@ -58,19 +58,19 @@ SPOOL_MUTANTS: Final = (
         (
             ("            yield [\n", "            records = [\n"),
             (
-                "(self._end_standstill(topic, gone, numbers, text))\n",
-                "(self._end_standstill(topic, gone, numbers, text)); yield records\n",
+                "(self._end_standstill(topic, attempts, gone, numbers, text))\n",
+                "(self._end_standstill(topic, attempts, gone, numbers, text)); yield records\n",
             ),
         ),
         tests=CRASH_TESTS,
     ),
     Mutant(
         "spool's batch is young by a clock that went back",
-        "raftlog.spool.ages",
+        "raftlog.client.ages",
         (
             (
-                "        if self._now_ms() < max(self._noted_ms, attempt.made_ms,",
-                "        if self._now_ms() < min(0, attempt.made_ms,",
+                "        if self._now_ms() < max(self._noted_ms, batch.made_ms - self._back_ms,",
+                "        if self._now_ms() < min(0, batch.made_ms,",
             ),
         ),
         tests=("tests/spool/test_lives.py",),

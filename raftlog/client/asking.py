@@ -6,7 +6,7 @@ again; the last refusal is what the caller sees when time is up.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from google.protobuf.message import Message
@@ -71,7 +71,7 @@ class Asker:
         message: Message,
         answer: type[M],
         *,
-        payload: Sequence[Buffer] = (),
+        payload: Sequence[Buffer] | Callable[[], Sequence[Buffer]] = (),
         timeout_s: float | None = None,
         wait_s: float = 0.0,
         repeats: bool = False,
@@ -83,7 +83,8 @@ class Asker:
             method: What is asked.
             message: With what.
             answer: What is answered with.
-            payload: Bytes that go with it.
+            payload: Bytes that go with it; or who gives them, each time just before they are
+                sent: the machine may have slept since. What that raises ends the asking.
             timeout_s: For all of it; None: the client's.
             wait_s: How long the node may wait before it answers (a long poll).
             repeats: Asking again is harmless although the method changes something, so
@@ -105,13 +106,14 @@ class Asker:
             channel = await self._finder.find(left_s)
             left_s = max(deadline - loop.time(), _LEAST_S)
             pause_s = RETRY_PAUSE_S
+            parts = payload() if callable(payload) else payload
             error: RaftlogError
             try:
                 return await channel.call(
                     method,
                     message,
                     answer,
-                    payload=payload,
+                    payload=parts,
                     shard=self.shard,
                     timeout_s=min(left_s, wait_s + ANSWER_TIMEOUT_S),
                 )

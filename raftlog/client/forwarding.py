@@ -1,9 +1,17 @@
 """The way to the cluster of what is written down before it is sent: one question each.
 
 Whatever is asked here is harmless to ask again: an append carries its producer, epoch
-and sequence, a fence its epoch, and a producer id that was drawn in vain costs nothing.
+and sequence, a fence its epoch, and a producer id that was drawn in vain costs nothing. But a
+queue forgets its producers, and then takes a batch that it has for a new one. Whoever sends
+it again must know how old it is, each time: all waiting here is in seconds, but those in which
+the machine sleeps are not counted::
+
+    append, batch ------> stored, the answer is lost; the line is down
+    waits for a leader    the machine sleeps for a week; the queue forgets
+    asks who gives the batch: too old       it is not sent again
 """
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from raftlog.base.entry import Buffer
@@ -14,6 +22,8 @@ from raftlog.wire.schema import client, producers
 
 TRY_S: Final = 5.0
 """Of one call; the caller asks again."""
+BatchGiver = Callable[[], Buffer]
+"""Gives a batch that may be sent again now, or raises what its caller is to be told."""
 
 
 class Forwarding(Protocol):
@@ -31,8 +41,13 @@ class Forwarding(Protocol):
     async def fence(self, queue: int, producer: int, epoch: int) -> producers.ProducerFenced:
         """Begin an epoch; return what the epoch before it has stored."""
 
-    async def append(self, queue: int, batch: Buffer) -> client.BatchAppended:
-        """Store a batch, once; return where."""
+    async def append(self, queue: int, batch: BatchGiver) -> client.BatchAppended:
+        """Store a batch, once; return where.
+
+        Args:
+            queue: Its number.
+            batch: Gives it, each time just before it is sent; what that raises ends the trying.
+        """
 
 
 class ClusterForwarding:
@@ -72,13 +87,13 @@ class ClusterForwarding:
         )
         return answer
 
-    async def append(self, queue: int, batch: Buffer) -> client.BatchAppended:
+    async def append(self, queue: int, batch: BatchGiver) -> client.BatchAppended:
         """Store a batch, once; return where."""
         answer, _ = await self._asker.ask(
             Method.APPEND,
             client.AppendBatch(queue=queue, client=self._asker.client_id),
             client.BatchAppended,
-            payload=(batch,),
+            payload=lambda: (batch(),),
             timeout_s=TRY_S,
             repeats=True,
         )

@@ -56,6 +56,7 @@ class BlockingSpool(Face[aio.Spool]):
     _send = blocking(aio.Spool.send)
     flush = blocking(aio.Spool.flush)
     retry = blocking(aio.Spool.retry)
+    in_doubt = blocking(aio.Spool.in_doubt)
     settle_by_hand = blocking(aio.Spool.settle_by_hand)
     close = blocking(aio.Spool.aclose)
 

@@ -34,11 +34,11 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_FORGOTTEN_MS
+from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
+from raftlog.client.ages import BEGINNING_S, Ages
 from raftlog.client.forwarding import Forwarding
 from raftlog.client.packing import Columns, place_of_key
 from raftlog.client.receipts import Receipt
-from raftlog.spool.ages import BEGINNING_S, Ages
 from raftlog.spool.contents import (
     Attempt,
     Contents,
@@ -48,6 +48,7 @@ from raftlog.spool.contents import (
     decode_note,
     ready_batches,
 )
+from raftlog.spool.doubts import Doubts
 from raftlog.spool.journal import FORMAT, Identity, Journal
 from raftlog.spool.writer import Writer
 from raftlog.storage.room import NoRoom
@@ -58,9 +59,6 @@ PAUSE_S: Final = 0.2
 """After a failure of the cluster."""
 LOOK_RECORDS: Final = 4 * BATCH_RECORDS_MAX
 """Of one topic, in one round."""
-DECIDED_MS_MAX: Final = PRODUCER_FORGOTTEN_MS * 5 // 7
-"""A batch that was written down so long ago may be forgotten by its queue: nobody can say."""
-
 RETRY_S: Final = 30.0
 """What was refused is tried again after it: a topic may have been made meanwhile."""
 EPOCHS_APART: Final = 128
@@ -78,6 +76,7 @@ class Forwarder:
     Attributes:
         trouble: Why it could not go on the last time; None while all is well.
         stuck: Topics that stand still, and why.
+        doubts: Those of their batches of which nobody can say what became of them.
         in_hand: Those of them that somebody settles just now.
         sent: Records that it has seen stored.
         changed: Set after every round.
@@ -94,6 +93,7 @@ class Forwarder:
     ) -> None:
         self.trouble: Exception | None = None
         self.stuck: dict[str, RaftlogError] = {}
+        self.doubts: Final = Doubts()
         self.in_hand: set[str] = set()
         self.sent = 0
         self.changed: Final = asyncio.Event()
@@ -112,8 +112,8 @@ class Forwarder:
         """Why a queue takes nothing; settled when its batch is."""
         self._mislaid: set[str] = set()
         """Topics whose queues were not there, the last time."""
-        self._undated: set[str] = set()
-        """Topics that stand still because the clock has gone back, until it is right again."""
+        self._still: set[str] = set()
+        """Topics that stood still at some time of this round: it leaves them alone to its end."""
         self._turn = randrange(1 << 16)  # many spools of few records must not share a queue
         self._step = 2 * randrange(1, EPOCHS_APART + 1)
         """From the last run's epoch to this one's, when the clock is behind."""
@@ -122,6 +122,25 @@ class Forwarder:
     def wake(self) -> None:
         """Look again: something waits."""
         self._woken.set()
+
+    def let_go(self, topic: str, ended: Sequence[Attempt] = ()) -> None:
+        """Let a topic that stood still go on, unless other batches of it are in doubt.
+
+        Args:
+            topic: It goes on with the next round: this one does not know what was ended.
+            ended: Its batches of which a human, not the cluster, has said what became of them.
+        """
+        for attempt in ended:
+            self.doubts.end(attempt)
+            self._refused.pop(attempt.queue, None)
+            if attempt.epoch == self._journal.identity.epoch:
+                # The queue may have it: under its sequence it would take the next batch for it.
+                self._has_begun = False
+        if self.doubts.of(topic):
+            self.stuck[topic] = self.doubts.error(topic)
+        else:
+            self.stuck.pop(topic, None)
+        self.wake()
 
     async def run(self) -> None:
         """Forward for ever.
@@ -162,7 +181,6 @@ class Forwarder:
         if now < self._retried_at + RETRY_S:
             return
         self._retried_at = now
-        self._undated &= self.stuck.keys()
         for topic, error in list(self.stuck.items()):
             if topic in self.in_hand:
                 continue
@@ -171,7 +189,7 @@ class Forwarder:
 
     def _has_come_right(self, topic: str) -> bool:
         """Whether the clock tells again how old a topic's batches are, and did not before."""
-        if topic not in self._undated:
+        if not self.doubts.has_undated(topic):
             return False
         ages = map(self._ages.of, self._contents.attempts_of(topic))
         return all(age is not None for age in ages)
@@ -184,20 +202,37 @@ class Forwarder:
         if not contents.waiting and not contents.attempts:
             return True
         self._retry_refused()
+        self._still = set(self.stuck)
         if not self._has_begun:
             await self._take_over()
-        for attempt in list(contents.attempts.values()):
-            if attempt.epoch != self._journal.identity.epoch and attempt.topic not in self.stuck:
-                await self._resolve(attempt)
+        epoch = self._journal.identity.epoch
+        await self._resolve_all(
+            [
+                each
+                for each in contents.attempts.values()
+                if each.epoch != epoch and each.topic not in self._still
+            ]
+        )
         fresh: list[Attempt] = []
         for topic in list(contents.waiting):
-            if topic not in self.stuck:
+            if topic not in self._still:
                 fresh += await self._divide(topic)
         if fresh:
             await self._writer.write(fresh)
-        under_way = [each for each in contents.attempts.values() if each.topic not in self.stuck]
+            for attempt in fresh:
+                self._ages.begin(attempt)  # not before: a round that fails has sent nothing
+        under_way = [
+            each
+            for each in contents.attempts.values()
+            if each.epoch == epoch and each.topic not in self._still
+        ]
         await self._send_all(under_way)
         return not under_way
+
+    def _stop(self, topic: str, error: RaftlogError) -> None:
+        """Let a topic stand still."""
+        self.stuck[topic] = error
+        self._still.add(topic)
 
     async def _send_all(self, attempts: Sequence[Attempt]) -> None:
         """Send batches at once, and write down which are stored.
@@ -228,8 +263,39 @@ class Forwarder:
         self._sequences.clear()
         self._has_begun = True
 
-    async def _resolve(self, attempt: Attempt) -> None:
-        """Find out what became of a batch of an epoch before, once for all."""
+    async def _resolve_all(self, attempts: Sequence[Attempt]) -> None:
+        """Find out what became of batches of epochs before, once for all.
+
+        Then only does a topic stand still: for those of which the cluster can't tell, no others.
+        """
+        unasked: dict[str, RaftlogError] = {}
+        refused: dict[str, RaftlogError] = {}
+        topics = {each.topic for each in attempts}
+        for topic in topics:
+            self.doubts.forget(topic)
+        for attempt in attempts:
+            try:
+                refusal = await self._resolve(attempt)
+            except _Unasked as error:
+                unasked[attempt.topic] = error.error
+            else:
+                if refusal is not None:
+                    refused[attempt.topic] = refusal
+        for topic in topics:
+            if topic in unasked:
+                self.doubts.forget(topic)  # asked again with the others
+                self._stop(topic, unasked[topic])
+            elif self.doubts.of(topic):
+                self._stop(topic, self.doubts.error(topic))
+            elif topic in refused:
+                self._stop(topic, refused[topic])
+
+    async def _resolve(self, attempt: Attempt) -> RaftlogError | None:
+        """Find out what became of a batch, or note a doubt; return why its queue takes nothing.
+
+        Raises:
+            _Unasked: The queue does not tell.
+        """
         producer = self._journal.identity.producer
         try:
             fenced = await self._cluster.fence(attempt.queue, producer, attempt.epoch + 1)
@@ -237,47 +303,20 @@ class Forwarder:
             self._cluster.forget_queues(attempt.topic)
             self._refused.pop(attempt.queue, None)
             await self._writer.write([self._contents.gave_back(attempt)])
-            return
+            return None
         except Fenced:
             raise
         except Refused as error:
-            self.stuck[attempt.topic] = error
-            return
+            raise _Unasked(error) from error
         if fenced.next_sequence >= attempt.sequence + len(attempt.numbers):
             self._refused.pop(attempt.queue, None)
             await self._settle([(attempt, _answer_of(attempt, fenced))])
-            return
-        # A queue that still knows of batches before this one has not forgotten it.
-        is_known = fenced.next_sequence == attempt.sequence > 0
-        if not is_known and (unknown := self._doubt(attempt, fenced)) is not None:
-            self.stuck[attempt.topic] = unknown
-            return
+            return None
+        if (doubt := self._ages.doubt(attempt, fenced.next_sequence)) is not None:
+            self.doubts.note(attempt, doubt)
+            return None
         await self._writer.write([self._contents.gave_back(attempt)])
-        refusal = self._refused.pop(attempt.queue, None)
-        if refusal is not None:
-            self.stuck[attempt.topic] = refusal
-
-    def _doubt(self, attempt: Attempt, fenced: producers.ProducerFenced) -> OutcomeUnknown | None:
-        """Return why a batch may be stored although its queue knows nothing of it, if so."""
-        age = self._ages.of(attempt)
-        # It knew what was before it, unless it was idle so long that it had forgotten that first.
-        knew = attempt.idle_days < 1
-        has_forgotten = knew and fenced.next_sequence < attempt.sequence
-        what = f"{len(attempt.numbers)} records for queue {attempt.place} of {attempt.topic!r}"
-        if has_forgotten or (age is not None and age > DECIDED_MS_MAX):
-            self._undated.discard(attempt.topic)
-            return OutcomeUnknown(
-                f"{what} were sent so long ago that the queue may have forgotten whether it has "
-                "them: look, then call settle_by_hand"
-            )
-        if age is None:
-            self._undated.add(attempt.topic)
-            return OutcomeUnknown(
-                f"{what} were sent, and this machine's clock has gone back since: nobody knows "
-                "how long ago that was, and whether the queue has forgotten them. Set the clock; "
-                "or look, then call settle_by_hand"
-            )
-        return None
+        return self._refused.pop(attempt.queue, None)
 
     async def _divide(self, topic: str) -> list[Attempt]:
         """Return the batches that a topic's records make now, each for a queue that is free."""
@@ -293,18 +332,17 @@ class Forwarder:
                     *(queue, identity.epoch, self._sequences[queue], topic, place),
                     *(self._now_ms(), numbers, self._ages.idle_days(queue)),
                 )
-                self._ages.begin(attempt)
                 found.append(attempt)
         except Fenced:
             raise
         except WrongQueue as error:
             self._cluster.forget_queues(topic)
             if topic in self._mislaid:  # it is no older topic's queue
-                self.stuck[topic] = error
+                self._stop(topic, error)
             self._mislaid ^= {topic}
             raise _Anew(error) from error
         except Refused as error:
-            self.stuck[topic] = error
+            self._stop(topic, error)
             return []
         self._mislaid.discard(topic)
         return found
@@ -332,9 +370,6 @@ class Forwarder:
 
     async def _send(self, attempt: Attempt) -> client.BatchAppended | None:
         """Store a batch; return where, None if that is forgotten."""
-        age = self._ages.of(attempt)
-        if age is None or age > DECIDED_MS_MAX:
-            raise _Anew(None)  # sent again it could be stored again
         notes = await self._writer.do(self._read, self._contents.held(attempt))
         columns = Columns()
         for note in notes:
@@ -343,8 +378,14 @@ class Forwarder:
         data = columns.encode(
             producer=Producer(producer, attempt.epoch, attempt.sequence, attempt.sequence)
         )
+
+        def data_while_young() -> bytes:
+            if not self._ages.may_be_sent(attempt):
+                raise _Anew(None)  # it could be stored again
+            return data
+
         try:
-            return await self._cluster.append(attempt.queue, data)
+            return await self._cluster.append(attempt.queue, data_while_young)
         except DuplicateForgotten:
             return None
         except WrongQueue as error:
@@ -408,6 +449,14 @@ def _receipt(
         *(attempt.topic, attempt.place, Offset(answer.base_offset + place), Term(answer.term)),
         *(Index(answer.index), answer.durability, answer.duplicate),
     )
+
+
+class _Unasked(Exception):
+    """A queue refuses to tell what became of a batch."""
+
+    def __init__(self, error: RaftlogError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Anew(Exception):

@@ -29,7 +29,9 @@ from raftlog.client.forwarding import ClusterForwarding, Forwarding
 from raftlog.client.packing import HeadersLike, check_size, record_of
 from raftlog.client.receipts import Receipt
 from raftlog.spool.contents import (
+    Attempt,
     Contents,
+    Held,
     Note,
     Spooled,
     TakenOut,
@@ -298,28 +300,48 @@ class Spool:
         with self._in_hand(topic) as error:
             if isinstance(error, OutcomeUnknown):
                 raise BadRequest("some may be stored: look, then call settle_by_hand")
-            self._forwarder.stuck.pop(topic)
-        self._forwarder.wake()
+            self._forwarder.let_go(topic)
 
-    async def settle_by_hand(self, topic: str, *, stored: bool) -> None:
+    async def in_doubt(self, topic: str) -> dict[int, list[Record]]:
+        """Return the records for which a topic stands still with ``OutcomeUnknown``.
+
+        By the place of the queue that they were sent to, in order: each queue has all of its
+        records, or none.
+
+        Raises:
+            BadRequest: The topic does not stand still, or somebody settles it just now.
+            StorageError: The spool's disk fails, or lies.
+        """
+        with self._in_hand(topic):
+            doubts = self._forwarder.doubts.of(topic)
+            found = {}
+            for queue in sorted(doubts):
+                notes = await self._read(self._contents.held(doubts[queue]))
+                found[queue] = [note.record for note in notes]
+            return found
+
+    async def settle_by_hand(self, topic: str, queue: int, *, stored: bool) -> None:
         """Say what became of records that were sent so long ago that the cluster can't.
 
         Args:
             topic: That stands still with ``OutcomeUnknown``.
-            stored: They are in the topic; else they are sent again.
+            queue: The place of the queue that they were sent to, as the error says.
+            stored: They are in that queue; else they are sent again.
 
         Raises:
-            BadRequest: It does not.
+            BadRequest: It does not, or not for records of that queue.
         """
         with self._in_hand(topic) as error:
             if not isinstance(error, OutcomeUnknown):
                 raise BadRequest(f"the cluster can tell what became of the records for {topic!r}")
-            attempts = self._contents.attempts_of(topic)
+            attempt = self._forwarder.doubts.of(topic).get(queue)
+            if attempt is None:
+                raise BadRequest(f"queue {queue} of {topic!r} has no records in doubt: {error}")
             note = self._contents.stored if stored else self._contents.gave_back
-            numbers = [number for each in attempts for number in each.numbers] if stored else []
+            numbers = attempt.numbers if stored else ()
             text = "it was settled by hand: it is stored, nobody knows where"
-            notes: list[Note] = [note(each) for each in attempts]
-            await _to_its_end(self._end_standstill(topic, notes, numbers, text))
+            ending = self._end_standstill(topic, [attempt], [note(attempt)], numbers, text)
+            await _to_its_end(ending)
 
     @asynccontextmanager
     async def take_out(self, topic: str) -> AsyncIterator[list[TakenRecord]]:
@@ -344,20 +366,17 @@ class Spool:
             attempts = contents.attempts_of(topic)
             sent = {number for each in attempts for number in each.numbers}
             held = contents.of_topic(topic)
-            notes = await self._writer.do(
-                lambda: [decode_note(self._journal.read(each.at)) for each in held]
-            )
+            notes = await self._read(held)
             numbers = [each.at.number for each in held]
             yield [
                 TakenRecord(note.topic, note.place, note.record, number in sent)
                 for number, note in zip(numbers, notes, strict=True)
-                if isinstance(note, Spooled)
             ]
             self._check()
             gone: list[Note] = [contents.stored(each) for each in attempts]
             gone.append(TakenOut(tuple(number for number in numbers if number not in sent)))
             text = "the record was taken out of the spool"
-            await _to_its_end(self._end_standstill(topic, gone, numbers, text))
+            await _to_its_end(self._end_standstill(topic, attempts, gone, numbers, text))
 
     @property
     def status(self) -> SpoolStatus:
@@ -373,14 +392,25 @@ class Spool:
     # -- inside
 
     async def _end_standstill(
-        self, topic: str, notes: Sequence[Note], numbers: Sequence[int], text: str
+        self,
+        topic: str,
+        ended: Sequence[Attempt],
+        notes: Sequence[Note],
+        numbers: Sequence[int],
+        text: str,
     ) -> None:
-        """Write down what became of a topic's records; those of ``numbers`` are gone."""
+        """Write down what became of a topic's batches and records; ``numbers`` are gone."""
         await self._writer.write(notes)
-        self._forwarder.stuck.pop(topic, None)
+        self._forwarder.let_go(topic, ended)
         self._end(numbers, BadRequest(text))
-        self._forwarder.wake()
         await self._forwarder.clear_up()
+
+    async def _read(self, held: Sequence[Held]) -> list[Spooled]:
+        """Read records of a topic that is in somebody's hand: their files stay."""
+        notes = await self._writer.do(
+            lambda: [decode_note(self._journal.read(each.at)) for each in held]
+        )
+        return [note for note in notes if isinstance(note, Spooled)]
 
     def _load(self) -> None:
         self._contents.load(self._journal.first, self._journal.notes())

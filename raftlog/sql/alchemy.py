@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from raftlog.sql.database import Result, Run, Values
-from raftlog.sql.tables import Table
+from raftlog.sql.tables import ADDED, Table
 
 _METADATA: Final = sa.MetaData()
 _LARGE: Final = sa.BigInteger()
@@ -54,6 +54,8 @@ _TABLES: Final = {
         sa.Column("topic", _NAME, nullable=False),
         sa.Column("place", sa.Integer, nullable=False),
         sa.Column("made_ms", _LARGE, nullable=False),
+        sa.Column("idle_days", sa.Integer, nullable=False, server_default="0"),
+        sa.Column("doubt", sa.Text),
     ),
     Table.RELAY: sa.Table(
         *("raftlog_relay", _METADATA),
@@ -86,8 +88,17 @@ class Alchemy:
         self._engine: Final = engine
 
     def create(self, tables: Sequence[Table]) -> None:
-        """Make these tables if they are not there. Blocks."""
+        """Make these tables if they are not there, or ``complete`` them. Blocks."""
         _METADATA.create_all(self._engine, tables=[_TABLES[table] for table in tables])
+        self.complete(tables)
+
+    def complete(self, tables: Sequence[Table]) -> None:
+        """Add the columns that tables of an earlier version lack, if they are there. Blocks."""
+        for table in tables:
+            with self._engine.begin() as connection:
+                for column in _lacking(connection, table):
+                    told = sa.schema.CreateColumn(column).compile(dialect=self._engine.dialect)
+                    connection.execute(sa.text(f"ALTER TABLE {table.value} ADD {told}"))
 
     def run(self, connection: sa.Connection | Session, statement: str, values: Values) -> Result:
         """Run a statement in the transaction that the application has begun, or begins with it."""
@@ -101,6 +112,14 @@ class Alchemy:
             yield lambda statement, values: _result(
                 connection.execute(sa.text(statement), dict(values))
             )
+
+
+def _lacking(connection: sa.Connection, table: Table) -> list[sa.Column[object]]:
+    looks = sa.inspect(connection)
+    if table not in ADDED or not looks.has_table(table.value):
+        return []
+    there = {column["name"] for column in looks.get_columns(table.value)}
+    return [_TABLES[table].columns[name] for name in ADDED[table] if name not in there]
 
 
 def _result(found: sa.CursorResult[object] | sa.Result[object]) -> Result:

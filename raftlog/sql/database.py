@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from raftlog.sql.tables import SQLITE_TABLES, Table
+from raftlog.sql.tables import ADDED, SQLITE_TABLES, Table
 
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
@@ -35,7 +35,10 @@ class Database(Protocol[C_contra]):
     """What is worth another try: locked, restarted, not reachable."""
 
     def create(self, tables: Sequence[Table]) -> None:
-        """Make these tables if they are not there. Blocks."""
+        """Make these tables if they are not there, or ``complete`` them. Blocks."""
+
+    def complete(self, tables: Sequence[Table]) -> None:
+        """Add the columns that tables of an earlier version lack, if they are there. Blocks."""
 
     def run(self, connection: C_contra, statement: str, values: Values) -> Result:
         """Run a statement in the transaction that the application has begun."""
@@ -63,11 +66,21 @@ class Sqlite:
         self._busy_timeout_s: Final = busy_timeout
 
     def create(self, tables: Sequence[Table]) -> None:
-        """Make these tables if they are not there. Blocks."""
+        """Make these tables if they are not there, or ``complete`` them. Blocks."""
         with self.transaction() as run:
             for table in tables:
                 for statement in SQLITE_TABLES[table]:
                     run(statement, {})
+        self.complete(tables)
+
+    def complete(self, tables: Sequence[Table]) -> None:
+        """Add the columns that tables of an earlier version lack, if they are there. Blocks."""
+        with self.transaction(writes=False) as run:
+            if not _lacking(run, tables):
+                return
+        with self.transaction() as run:
+            for table, column, told in _lacking(run, tables):
+                run(f"ALTER TABLE {table.value} ADD COLUMN {column} {told}", {})
 
     def run(self, connection: sqlite3.Connection, statement: str, values: Values) -> Result:
         """Run a statement in the transaction that the application has begun, or begins with it."""
@@ -86,6 +99,17 @@ class Sqlite:
                 connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
+
+
+def _lacking(run: Run, tables: Sequence[Table]) -> list[tuple[Table, str, str]]:
+    """Return columns that are missing, and what is to be told of them."""
+    found = []
+    for table in tables:
+        columns = {row[1] for row in run(f"PRAGMA table_info({table.value})", {}).rows}
+        if columns:  # else there is no such table
+            added = ADDED.get(table, {})
+            found += [(table, name, told) for name, told in added.items() if name not in columns]
+    return found
 
 
 def _run(connection: sqlite3.Connection, statement: str, values: Values) -> Result:

@@ -18,7 +18,7 @@ import msgspec
 from raftlog.base.errors import Fenced, RaftlogError, Unavailable
 from raftlog.sql.database import Database, Run
 from raftlog.sql.outbox import forget_sent, now_ms
-from raftlog.sql.tables import END_BATCH, State
+from raftlog.sql.tables import END_BATCH, State, Table
 from raftlog.wire.batch import Headers, Record
 
 EPOCH_STEP: Final = 2
@@ -37,7 +37,8 @@ _STILL: Final = (
     "UPDATE raftlog_relay SET seen_ms = :seen_ms WHERE name = 'relay' AND epoch = :epoch"
 )
 _BATCHES: Final = (
-    "SELECT queue, epoch, sequence, records, topic, place, made_ms FROM raftlog_batch "
+    "SELECT queue, epoch, sequence, records, topic, place, made_ms, idle_days "
+    "FROM raftlog_batch "
     "ORDER BY queue"
 )
 _WAITING: Final = (
@@ -45,9 +46,11 @@ _WAITING: Final = (
     "WHERE state = 0 ORDER BY id LIMIT :count"
 )
 _BEGIN: Final = (
-    "INSERT INTO raftlog_batch (queue, epoch, sequence, records, topic, place, made_ms) VALUES "
-    "(:queue, :epoch, :sequence, :records, :topic, :place, :now_ms)"
+    "INSERT INTO raftlog_batch "
+    "(queue, epoch, sequence, records, topic, place, made_ms, idle_days) VALUES "
+    "(:queue, :epoch, :sequence, :records, :topic, :place, :made_ms, :idle_days)"
 )
+_DOUBT: Final = "UPDATE raftlog_batch SET doubt = :doubt WHERE queue = :queue"
 _TAKE: Final = "UPDATE raftlog_outbox SET state = 1, batch = :queue WHERE id = :id AND state = 0"
 _IN_BATCH: Final = "SELECT id FROM raftlog_outbox WHERE state = 1 AND batch = :queue ORDER BY id"
 _SENT: Final = (
@@ -79,7 +82,12 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class WrittenBatch(msgspec.Struct, frozen=True):
-    """A batch that was written down, and perhaps sent: one for a queue at a time."""
+    """A batch that was written down, and perhaps sent: one for a queue at a time.
+
+    Attributes:
+        idle_days: For how long its queue had been sent nothing by this relay before, in whole
+            days; 0, too, where an earlier version has written it down.
+    """
 
     queue: int
     epoch: int
@@ -87,7 +95,8 @@ class WrittenBatch(msgspec.Struct, frozen=True):
     records: int
     topic: str
     place: int
-    made_ms: int = 0
+    made_ms: int
+    idle_days: int
 
 
 class Ledger:
@@ -100,6 +109,10 @@ class Ledger:
     def __init__(self, database: Database[object]) -> None:
         self._database: Final = database
         self.epoch = 0
+
+    def complete(self) -> None:
+        """Add the columns that tables of an earlier version lack."""
+        self._database.complete((Table.BATCH,))
 
     def seen_ms(self) -> int:
         """Return when the relay of now was last seen; 0: there is none."""
@@ -167,18 +180,7 @@ class Ledger:
         """
         with self._writing() as run:
             for batch, messages in batches:
-                run(
-                    _BEGIN,
-                    {
-                        "queue": batch.queue,
-                        "epoch": batch.epoch,
-                        "sequence": batch.sequence,
-                        "records": batch.records,
-                        "topic": batch.topic,
-                        "place": batch.place,
-                        "now_ms": now_ms(),
-                    },
-                )
+                run(_BEGIN, msgspec.structs.asdict(batch))
                 for message in messages:
                     if not run(_TAKE, {"queue": batch.queue, "id": message.id}).changed:
                         raise Unavailable(f"somebody has deleted message {message.id}")
@@ -204,6 +206,11 @@ class Ledger:
         with self._writing() as run:
             run(_GIVE_BACK, {"queue": batch.queue})
             run(END_BATCH, {"queue": batch.queue})
+
+    def doubt(self, batch: WrittenBatch, why: str) -> None:
+        """Say that nobody can say whether a batch is stored: it is a human's from now on."""
+        with self._writing() as run:
+            run(_DOUBT, {"queue": batch.queue, "doubt": why})
 
     def park(self, batch: WrittenBatch, error: RaftlogError) -> None:
         """Let others go on without the messages of a batch that was refused."""

@@ -19,6 +19,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 
 from raftlog.base.entry import Buffer
+from raftlog.base.errors import BadRequest
 from raftlog.base.names import check_name
 from raftlog.client.durations import Duration, seconds, unix_ms
 from raftlog.client.packing import HeadersLike, check_size, record_of
@@ -40,7 +41,9 @@ _RETRY: Final = (
     "UPDATE raftlog_outbox SET state = :waiting, reason = NULL WHERE id = :id AND state = :parked"
 )
 _DISCARD: Final = "DELETE FROM raftlog_outbox WHERE id = :id AND state = :parked"
-_LEFT: Final = "SELECT queue FROM raftlog_batch WHERE topic = :topic AND place = :place"
+_LOCK: Final = "UPDATE raftlog_relay SET producer = producer WHERE name = 'relay'"
+"""What a relay writes begins with that row: so it comes before or after, and not in between."""
+_LEFT: Final = "SELECT queue, doubt FROM raftlog_batch WHERE topic = :topic AND place = :place"
 _SETTLE: Final = (
     "UPDATE raftlog_outbox SET state = :state, batch = NULL, settled_ms = :now_ms "
     "WHERE state = 1 AND batch = :queue"
@@ -161,6 +164,9 @@ class Outbox(Generic[C]):
     def settle_by_hand(self, topic: str, queue: int, *, stored: bool) -> int:
         """Say what became of a batch that nobody else can say it of (``OutcomeUnknown``).
 
+        Of no other one: what a relay has under way, or has not tried to find out about, is its
+        own, and the answer would be that to an earlier question.
+
         Args:
             topic: Of the batch.
             queue: The place of its queue, as the error says.
@@ -168,12 +174,25 @@ class Outbox(Generic[C]):
 
         Returns:
             How many messages that were.
+
+        Raises:
+            BadRequest: No relay has said of a batch for that queue that it can't tell.
         """
         values = {"topic": topic, "place": queue}
         state = State.SENT if stored else State.WAITING
         changed = 0
+        self.database.complete((Table.BATCH,))
         with self.database.transaction() as run:
-            for (number,) in run(_LEFT, values).rows:
+            run(_LOCK, {})
+            found = run(_LEFT, values).rows
+            if all(doubt is None for _, doubt in found):
+                which = f"for queue {queue} of {topic!r}"
+                raise BadRequest(
+                    f"the relay can tell what becomes of the batch {which}, or has to try first"
+                    if found
+                    else f"no batch {which} is left to settle"
+                )
+            for number in (number for number, doubt in found if doubt is not None):
                 settled = {"queue": number, "state": int(state), "now_ms": now_ms()}
                 changed += run(_SETTLE, settled).changed
                 run(END_BATCH, {"queue": number})

@@ -24,6 +24,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 from types import TracebackType
 from typing import Final, Literal, ParamSpec, Self, TypeVar
 
@@ -40,7 +41,8 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongQueue,
 )
-from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX, PRODUCER_FORGOTTEN_MS
+from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
+from raftlog.client.ages import Ages, Doubt, run_s
 from raftlog.client.catalog import Queues
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
@@ -57,8 +59,6 @@ PAUSE_S: Final = 0.2
 """After a failure of the cluster or the database."""
 FORGET_S: Final = 60.0
 """Between two looks for what was sent long ago."""
-DECIDED_MS_MAX: Final = PRODUCER_FORGOTTEN_MS * 5 // 7
-"""A batch that was written down so long ago may be forgotten by its queue: nobody can say."""
 STEP_BACK_MS_MAX: Final = 60_000
 """By so much clocks are set back in passing; behind that they have lost the time."""
 
@@ -119,11 +119,12 @@ class Relay:
         self._parks: Final = on_refused == "park"
         self._woken: Final = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._ages: Final = Ages(now_ms, run_s=run_s, back_ms=STEP_BACK_MS_MAX)
         self._producer = 0
         self._sequences: dict[int, int] = {}
         """The next one, by queue; a queue that is not here was not fenced in this epoch."""
-        self._refused: dict[int, RaftlogError] = {}
-        """Why a queue takes nothing; settled when its batch is."""
+        self._refused: dict[WrittenBatch, RaftlogError] = {}
+        """Why a batch is not taken, until it is settled: another relay may have done that."""
         self._turn = 0
         self._said_at = self._forgot_at = 0.0
         self._is_active = False
@@ -165,8 +166,8 @@ class Relay:
 
         Raises:
             Refused: A message was refused, and others are not to overtake it.
-            OutcomeUnknown: A batch was left behind so long ago that its queue may have
-                forgotten it; see ``Outbox.settle_by_hand``.
+            OutcomeUnknown: Batches were left behind so long ago that their queues may have
+                forgotten them; see ``Outbox.settle_by_hand``.
         """
         try:
             while True:
@@ -189,15 +190,15 @@ class Relay:
     async def _session(self, *, once: bool) -> bool:
         """Forward as long as this is the relay; return whether nothing waits any more."""
         if not self._is_active:
+            await self._write(self._ledger.complete)
             await self._stand_by()
         self._producer = await self._write(self._ledger.take_over)
         self._is_active = True
         self._sequences.clear()
         if not self._producer:
-            self._producer = await self._cluster.draw_producer()
+            self._producer = await self._patiently(self._cluster.draw_producer)
             await self._write(self._ledger.keep_producer, self._producer)
-        for batch in await self._write(self._ledger.left_behind):
-            await self._resolve(batch)
+        await self._resolve_all(await self._write(self._ledger.left_behind))
         while True:
             waiting = await self._write(self._ledger.waiting, self._batch)
             if waiting:
@@ -229,6 +230,30 @@ class Relay:
             await self._write(self._ledger.forget, self._keep_s)
         await self._pause(self._poll_s)
 
+    async def _resolve_all(self, batches: Sequence[WrittenBatch]) -> None:
+        """Find out what became of all that was left behind; then only say of what nobody can.
+
+        Raises:
+            OutcomeUnknown: These; they are written down as such.
+            Refused: Messages that are refused, and not parked.
+        """
+        doubts: list[OutcomeUnknown] = []
+        refusals: list[Refused] = []
+        for batch in batches:
+            try:
+                await self._resolve(batch)
+            except Fenced:
+                raise
+            except OutcomeUnknown as error:
+                await self._write(self._ledger.doubt, batch, str(error))
+                doubts.append(error)
+            except Refused as error:
+                refusals.append(error)
+        if len(doubts) > 1:
+            raise OutcomeUnknown("; ".join(map(str, doubts)))
+        for failure in (*doubts, *refusals):
+            raise failure
+
     async def _resolve(self, batch: WrittenBatch) -> None:
         """Find out what became of a batch that was left behind, once for all."""
         try:
@@ -237,18 +262,17 @@ class Relay:
             )
         except WrongQueue:  # what it held is gone with it
             self._cluster.forget_queues(batch.topic)
-            self._refused.pop(batch.queue, None)
+            self._refused.pop(batch, None)
             await self._write(self._ledger.give_back, batch)
             return
         if fenced.next_sequence >= batch.sequence + batch.records:
-            self._refused.pop(batch.queue, None)
+            self._refused.pop(batch, None)
             await self._write(self._ledger.settle, [(batch, None)])
             self._sent += batch.records
             return
-        # A queue that still knows of batches before this one has not forgotten it.
-        if fenced.next_sequence != batch.sequence or not batch.sequence:
-            _check_age(batch)
-        refusal = self._refused.pop(batch.queue, None)
+        if (doubt := self._ages.doubt(batch, fenced.next_sequence)) is not None:
+            raise _unknown(batch, doubt)
+        refusal = self._refused.pop(batch, None)
         if refusal is None:
             await self._write(self._ledger.give_back, batch)
         elif self._parks:
@@ -267,16 +291,16 @@ class Relay:
         for (topic, place, queue), messages in batches.items():
             if queue not in self._sequences:
                 await self._begin(topic, queue)
-            sequence = self._sequences[queue]
-            written.append(
-                (
-                    WrittenBatch(queue, self._ledger.epoch, sequence, len(messages), topic, place),
-                    messages,
-                )
+            batch = WrittenBatch(
+                *(queue, self._ledger.epoch, self._sequences[queue], len(messages)),
+                *(topic, place, now_ms(), self._ages.idle_days(queue)),
             )
+            written.append((batch, messages))
         if not written:
             return
         await self._write(self._ledger.write_down, written)
+        for batch, _ in written:
+            self._ages.begin(batch)
         ends = await asyncio.gather(
             *(self._send(*each) for each in written), return_exceptions=True
         )
@@ -354,8 +378,16 @@ class Relay:
         data = columns.encode(
             producer=Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
         )
+
+        def data_while_young() -> bytes:
+            if not self._ages.may_be_sent(batch):
+                raise _Anew  # it could be stored again
+            return data
+
         try:
-            stored = await self._patiently(lambda: self._cluster.append(batch.queue, data))
+            stored = await self._patiently(
+                lambda: self._cluster.append(batch.queue, data_while_young)
+            )
             base = stored.base_offset
         except DuplicateForgotten:
             base = None
@@ -367,7 +399,7 @@ class Relay:
         except Fenced:
             raise
         except Refused as error:  # a copy may be under way still: a fence decides first
-            self._refused[batch.queue] = error
+            self._refused[batch] = error
             raise _Anew from error
         self._sequences[batch.queue] += batch.records
         return base
@@ -393,26 +425,34 @@ class Relay:
         self._woken.clear()
 
     async def _write(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Work with the database, on a thread: it may wait for a lock."""
-        return await asyncio.to_thread(work, *args, **kwargs)
+        """Work with the database, on a thread: it may wait for a lock.
+
+        Cancelled, it waits for the thread: what that wrote afterwards, this relay would have
+        written in its next reign, about batches that are others by then.
+        """
+        loop = asyncio.get_running_loop()
+        writing = loop.run_in_executor(None, partial(work, *args, **kwargs))
+        try:
+            return await asyncio.shield(writing)
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])
+            writing.exception()  # read, or asyncio complains that nobody did
+            raise
 
 
 class _Anew(Exception):
     """Take over again: what is written down and not settled is resolved then."""
 
 
-def _check_age(batch: WrittenBatch) -> None:
-    """Raise OutcomeUnknown if the queue may have had a batch, and have forgotten it."""
-    age_ms = now_ms() - batch.made_ms
+def _unknown(batch: WrittenBatch, doubt: Doubt) -> OutcomeUnknown:
     what = f"{batch.records} messages for queue {batch.place} of {batch.topic!r} were left behind"
-    if age_ms > DECIDED_MS_MAX:
-        raise OutcomeUnknown(
-            f"{what} so long ago that the queue may have forgotten whether it has them: look, "
-            "then call Outbox.settle_by_hand"
+    if doubt is Doubt.UNDATED:
+        return OutcomeUnknown(
+            f"{what}, and this machine's clock stands before that, or was never set: nobody knows "
+            "how long ago it was, and whether the queue has forgotten them. Set the clock; or "
+            "look, then call Outbox.settle_by_hand"
         )
-    if age_ms < -STEP_BACK_MS_MAX:
-        raise OutcomeUnknown(
-            f"{what}, and this machine's clock stands before that: nobody knows how long ago it "
-            "was, and whether the queue has forgotten them. Set the clock; or look, then call "
-            "Outbox.settle_by_hand"
-        )
+    return OutcomeUnknown(
+        f"{what} so long ago that the queue may have forgotten whether it has them: look, then "
+        "call Outbox.settle_by_hand"
+    )

@@ -6,6 +6,9 @@
     raftlog_batch      one row a queue, while a batch for it is under way
     raftlog_relay      one row: who forwards, as which producer, in which epoch
     raftlog_processed  one row for each message that a consumer has processed
+
+A column that is new has a default, and is added where it is missing (``ADDED``): by
+``create``, and by a relay when it begins. An earlier version goes on beside it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,6 +38,11 @@ class State(IntEnum):
 END_BATCH: Final = "DELETE FROM raftlog_batch WHERE queue = :queue"
 """Nothing is under way for a queue any more."""
 
+ADDED: Final[Mapping[Table, Mapping[str, str]]] = {
+    Table.BATCH: {"idle_days": "INTEGER NOT NULL DEFAULT 0", "doubt": "TEXT"},
+}
+"""Columns that tables of an earlier version lack: names, and what SQLite is told of them."""
+
 SQLITE_TABLES: Final[Mapping[Table, Sequence[str]]] = {
     Table.OUTBOX: (
         """CREATE TABLE IF NOT EXISTS raftlog_outbox (
@@ -48,7 +56,8 @@ SQLITE_TABLES: Final[Mapping[Table, Sequence[str]]] = {
         """CREATE TABLE IF NOT EXISTS raftlog_batch (
             queue INTEGER PRIMARY KEY, epoch INTEGER NOT NULL, sequence INTEGER NOT NULL,
             records INTEGER NOT NULL, topic TEXT NOT NULL, place INTEGER NOT NULL,
-            made_ms INTEGER NOT NULL)""",
+            made_ms INTEGER NOT NULL, idle_days INTEGER NOT NULL DEFAULT 0,
+            doubt TEXT)""",
     ),
     Table.RELAY: (
         """CREATE TABLE IF NOT EXISTS raftlog_relay (

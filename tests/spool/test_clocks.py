@@ -9,9 +9,16 @@ import pytest
 from chaos.sim.disk import SimDisk
 from raftlog import Spool, errors
 from raftlog.base.clock import SystemClock
+from raftlog.client.catalog import Queues
 from raftlog.spool import forwarder
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, request_late
+from tests.client.fake_cluster import (
+    FakeCluster,
+    FakeNode,
+    answer_lost,
+    fake_cluster,
+    request_late,
+)
 from tests.spool.test_spool import spool_on
 
 pytestmark = pytest.mark.asyncio
@@ -48,7 +55,7 @@ async def test_a_clock_that_went_back_makes_nobody_guess() -> None:
             with pytest.raises(errors.OutcomeUnknown, match="clock has gone back"):
                 await spool.flush(timeout=5)
             assert spool.status.records == 1
-            await spool.settle_by_hand("orders", stored=True)
+            await spool.settle_by_hand("orders", 0, stored=True)
             await spool.flush(timeout=5)
         assert cluster.values("orders") == [[b"a"]]
 
@@ -137,6 +144,79 @@ async def test_a_queue_that_was_idle_before_a_batch_has_not_forgotten_the_batch(
         async with spool_on(disk, cluster.seeds, **options) as spool:
             await spool.flush(timeout=5)
         assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+async def test_a_round_that_failed_does_not_make_a_queue_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was idle for 8 days; the first try to begin a batch fails before it is written down."""
+    passed_ms = 0
+
+    class Later(SystemClock):
+        def wall_ms(self) -> int:
+            return super().wall_ms() + passed_ms
+
+    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
+    async with fake_cluster(1, orders=1, other=1) as cluster:
+        async with spool_on(SimDisk(), cluster.seeds, now_ms=Later().wall_ms) as spool:
+            await spool.send("orders", b"before", queue=0)
+            await spool.flush(timeout=5)
+            for _ in range(8):
+                passed_ms += 24 * 3600 * 1000
+                await spool.send("other", b"daily")
+                await spool.flush(timeout=5)
+            queues = spool._cluster.queues
+            has_failed = False
+
+            async def fails_once(topic: str) -> Queues:
+                nonlocal has_failed
+                if topic == "other" and not has_failed:
+                    has_failed = True
+                    raise errors.Unavailable("no leader")
+                return await queues(topic)
+
+            spool._cluster.queues = fails_once  # type: ignore[method-assign]
+            await asyncio.gather(spool.send("orders", b"a", queue=0), spool.send("other", b"more"))
+            await spool.flush(timeout=5)
+        assert cluster.values("orders") == [[b"before", b"a"]]
+
+
+@pytest.mark.parametrize("has_leader", [True, False])
+async def test_a_machine_that_slept_for_a_week_in_an_append_does_not_send_it_again(
+    monkeypatch: pytest.MonkeyPatch, *, has_leader: bool
+) -> None:
+    """The seconds of one question do not pass in sleep; nor those in which it seeks a leader."""
+    passed_ms = 0
+
+    class Later(SystemClock):
+        def wall_ms(self) -> int:
+            return super().wall_ms() + passed_ms
+
+    def stored_and_asleep(node: FakeNode, request: Any, handler: Any) -> None:
+        connection, request._connection = request._connection, None
+        handler(request)
+        cluster, loop = node.cluster, asyncio.get_running_loop()
+
+        def wakes() -> None:
+            nonlocal passed_ms
+            passed_ms = 8 * 24 * 3600 * 1000
+            cluster.lead("n1")
+            connection.abort()
+
+        if not has_leader:
+            cluster.lead("nobody")
+            loop.call_soon(connection.abort)
+        loop.call_later(0.05 if has_leader else 0.7, wakes)
+
+    monkeypatch.setattr("tests.client.fake_cluster.SystemClock", Later)
+    async with fake_cluster(1, orders=1) as cluster:
+        cluster.fault(Method.APPEND, stored_and_asleep)
+        async with spool_on(SimDisk(), cluster.seeds, now_ms=Later().wall_ms) as spool:
+            await spool.send("orders", b"a", queue=0)
+            with pytest.raises(errors.OutcomeUnknown):
+                await spool.flush(timeout=5)
+            assert cluster.count(Method.APPEND) == 1
+        assert cluster.values("orders") == [[b"a"]]
 
 
 async def test_copies_whose_clocks_lost_the_date_are_told_apart(

@@ -17,11 +17,12 @@ from chaos.crash.spool_cluster import LATER, Cluster, Fault, run
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog import Client, Spool, errors
 from raftlog.spool import forwarder
-from raftlog.spool.contents import Attempt, Spooled, decode_note
 
 DAY_MS = 24 * 3600 * 1000
 WRONG_MS = int(0.9 * DAY_MS)
 """So much a clock that was set may be wrong: twice that is less than the two days' reserve."""
+KEYS = (b"a", b"c")
+"""Of two queues."""
 LIVES = range(0, 400, 40)
 NOBODY = Client("127.0.0.1:1")
 FULL = frozenset({"write", "create", "fallocate", "rename", "fsync"})
@@ -71,14 +72,18 @@ class Life:
         back, ahead = -random.randrange(WRONG_MS), random.randrange(WRONG_MS)
         self.wrong_ms = random.choice([0, 0, 0, 0, 0, 0, unset, -400 * DAY_MS, back, ahead])
         self.cluster.is_away = random.random() < 0.25
-        self.cluster.faults = random.choices(list(Fault), k=random.randrange(4))
+        self._trouble_cluster()
         self.disk.on_operation = self._trouble()
         with suppress(errors.StorageFailed):
             async with self.spool() as spool:
-                for _ in range(random.randrange(6)):
+                for _ in range(random.randrange(12)):
                     await self._act(spool)
         self.disk.on_operation = None
         self.disk.crash(random, random.choice(list(CrashKind)))
+
+    def _trouble_cluster(self) -> None:
+        self.cluster.full = frozenset(self.random.choice([(), (), (1,), (2,)]))
+        self.cluster.faults = self.random.choices(list(Fault), k=self.random.randrange(4))
 
     def _trouble(self) -> "Trouble":
         random = self.random
@@ -91,17 +96,30 @@ class Life:
         drawn = self.random.random()
         if drawn < 0.5:
             await self._send(spool)
-        elif drawn < 0.8:
+        elif drawn < 0.6:
+            self._trouble_cluster()
+        elif drawn < 0.75:
             with suppress(TimeoutError, errors.RaftlogError):
                 await spool.flush(timeout=self.random.choice([0.1, 1, 70]))
-        elif drawn < 0.9 and "nowhere" in spool.status.stuck:
+        elif drawn < 0.9 and (refused := self._refused(spool)):
             with suppress(_Stop, errors.StorageFailed, errors.BadRequest):
-                async with spool.take_out("nowhere") as records:
+                topic = "orders" if "orders" in refused else self.random.choice(refused)
+                async with spool.take_out(topic) as records:
                     if self.random.random() < 0.3:
                         raise _Stop
                     self.taken.update(each.record.value or b"" for each in records)
+                self.cluster.full = frozenset()
+                await self._send(spool)
         else:
             await asyncio.sleep(self.random.choice([0.05, 1, 40]))
+
+    def _refused(self, spool: Spool) -> list[str]:
+        """Return topics whose records wait for what may never be."""
+        return [
+            topic
+            for topic, error in sorted(spool.status.stuck.items())
+            if not isinstance(error, errors.OutcomeUnknown)
+        ]
 
     async def _send(self, spool: Spool) -> None:
         values = []
@@ -109,7 +127,7 @@ class Life:
             values.append(b"%06d" % len(self.sent) + b"." * self.random.choice([0, 50, 300]))
             self.sent.append(values[-1])
         topics = self.random.choices(["orders", "orders", "other", "nowhere"], k=len(values))
-        key = self.random.choice([b"a", b"b"])
+        key = self.random.choice(KEYS)
         sending = [
             spool.send(topic, value, key=key) for topic, value in zip(topics, values, strict=True)
         ]
@@ -126,6 +144,7 @@ class Life:
         """All is well again; what nobody can say is settled by who has looked."""
         self.wrong_ms = 0
         self.cluster.is_away, self.cluster.faults, self.cluster.topics = False, [], LATER
+        self.cluster.full = frozenset()
         self.pass_time(1_000)
         async with self.spool() as spool:
             for _ in range(20):
@@ -141,21 +160,11 @@ class Life:
         self.cluster.bring_late()
 
     async def _settle(self, spool: Spool, topic: str) -> None:
-        """Look, and say so. Where some batches are stored and some are not, take all out."""
+        """Look, and say so, of each batch that is in doubt."""
         stored = set(self.stored())
-        attempts = spool._contents.attempts_of(topic)
-        ends = {all(value in stored for value in self._values(spool, each)) for each in attempts}
-        if len(ends) == 1:
-            await spool.settle_by_hand(topic, stored=ends.pop())
-            return
-        async with spool.take_out(topic) as records:
-            self.taken.update(each.record.value or b"" for each in records)
-
-    def _values(self, spool: Spool, attempt: Attempt) -> list[bytes]:
-        notes = [
-            decode_note(spool._journal.read(each.at)) for each in spool._contents.held(attempt)
-        ]
-        return [each.value or b"" for each in notes if isinstance(each, Spooled)]
+        for queue, records in (await spool.in_doubt(topic)).items():
+            (end,) = {each.value in stored for each in records}
+            await spool.settle_by_hand(topic, queue, stored=end)
 
     def stored(self) -> list[bytes]:
         """Return all values that the cluster has."""
@@ -168,7 +177,7 @@ class Life:
         assert self.durable - self.taken - count.keys() == set(), "lost"
         assert self.refused & count.keys() == set(), "what was refused came back"
         for queue in self.cluster.stored.values():
-            for key in (b"a", b"b"):
+            for key in KEYS:
                 own = [value for other, value in queue if other == key]
                 assert own == sorted(own, key=lambda value: value or b""), "out of order"
 

@@ -11,8 +11,8 @@ import pytest
 
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog import BlockingSpool, Client, Spool, errors, sync
+from raftlog.client.ages import DECIDED_MS_MAX
 from raftlog.spool import TakenRecord
-from raftlog.spool.forwarder import DECIDED_MS_MAX
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import answer_lost, fake_cluster, refused, request_late
@@ -165,7 +165,7 @@ async def test_a_refused_topic_stands_still_and_others_go_on() -> None:
             await spool.flush(timeout=5)
         assert isinstance(spool.status.stuck["nowhere"], errors.TopicNotFound)
         with pytest.raises(errors.BadRequest):
-            await spool.settle_by_hand("nowhere", stored=True)
+            await spool.settle_by_hand("nowhere", 0, stored=True)
         with pytest.raises(errors.BadRequest):
             async with spool.take_out("orders"):
                 pass
@@ -221,7 +221,7 @@ async def test_left_behind_for_too_long_nobody_guesses(*, stored: bool) -> None:
                 await spool.flush(timeout=5)
             with pytest.raises(errors.BadRequest):
                 await spool.retry("orders")
-            await spool.settle_by_hand("orders", stored=stored)
+            await spool.settle_by_hand("orders", 0, stored=stored)
             await spool.flush(timeout=5)
 
             assert cluster.values("orders") == [[b"b"] if stored else [b"a", b"b"]]
@@ -386,7 +386,7 @@ async def test_threads_have_the_same() -> None:
                 with pytest.raises(errors.TopicNotFound):
                     spool.flush(timeout=5)
                 with pytest.raises(errors.BadRequest):
-                    spool.settle_by_hand("nowhere", stored=True)
+                    spool.settle_by_hand("nowhere", 0, stored=True)
                 with pytest.raises(ZeroDivisionError), spool.take_out("nowhere") as records:
                     assert 1 // 0, "the caller could not keep them"
                 assert spool.status.records == 1

@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from chaos.sim.disk import SimDisk
 from raftlog import BlockingSpool, Spool, errors, sync
-from tests.client.fake_cluster import FakeCluster, fake_cluster
+from raftlog.client.catalog import Queues
+from raftlog.wire.frame import Method
+from tests.client.fake_cluster import FakeCluster, fake_cluster, refused, until
 from tests.spool.test_spool import spool_on, values
 
 pytestmark = pytest.mark.asyncio
@@ -155,3 +158,66 @@ async def test_a_thread_that_is_interrupted_keeps_its_loop() -> None:
 
     async with fake_cluster(1, orders=1) as cluster:
         await asyncio.to_thread(work, cluster.seeds)
+
+
+async def stand_still_with_a_batch(spool: Spool, cluster: FakeCluster) -> None:
+    """Let queue 0 have a batch whose answer is lost, and queue 1 take no other producer."""
+    append = spool._cluster.append
+
+    async def lost(queue: int, batch: Any) -> Any:
+        await append(queue, batch)
+        raise errors.Unavailable("the answer was lost")
+
+    spool._cluster.append = lost  # type: ignore[method-assign]
+    await spool.send("orders", b"a", queue=0)
+    await until(lambda: cluster.values("orders") == [[b"a"], []])
+    cluster.fault(Method.PRODUCER_FENCE, refused(errors.LimitReached("full")))
+    await spool.send("orders", b"x", queue=1)
+    await until(lambda: "orders" in spool.status.stuck)
+    spool._cluster.append = append  # type: ignore[method-assign]
+
+
+async def test_a_number_of_what_was_taken_out_is_not_given_to_another_record() -> None:
+    """The queue has it, perhaps: it would take the next batch for the one that it has."""
+    async with (
+        fake_cluster(1, orders=2) as cluster,
+        spool_on(SimDisk(), cluster.seeds) as spool,
+    ):
+        await stand_still_with_a_batch(spool, cluster)
+        async with spool.take_out("orders") as taken:
+            told = [(each.record.value, each.may_be_stored) for each in taken]
+        assert told == [(b"a", True), (b"x", False)]
+        spooled = await spool.send("orders", b"new", queue=0)
+        receipt = await spooled.stored(timeout=5)
+        assert (receipt.offset, receipt.duplicate) == (1, False)
+        assert cluster.values("orders") == [[b"a", b"new"], []]
+
+
+async def test_what_is_taken_out_in_the_middle_of_a_round_waits_for_the_next_one() -> None:
+    """The round has begun with what was there before; it asks for another topic's queues."""
+    is_asked, may_answer = asyncio.Event(), asyncio.Event()
+    async with (
+        fake_cluster(1, orders=2) as cluster,
+        spool_on(SimDisk(), cluster.seeds) as spool,
+    ):
+        await spool.send("gone", b"g")
+        await until(lambda: "gone" in spool.status.stuck)
+        await stand_still_with_a_batch(spool, cluster)
+        queues = spool._cluster.queues
+
+        async def slow(topic: str) -> Queues:
+            if topic == "gone":
+                is_asked.set()
+                await may_answer.wait()
+            return await queues(topic)
+
+        spool._cluster.queues = slow  # type: ignore[method-assign]
+        await spool.retry("gone")
+        await is_asked.wait()
+        async with spool.take_out("orders"):
+            pass
+        spooled = await spool.send("orders", b"new", queue=0)
+        may_answer.set()
+        receipt = await spooled.stored(timeout=5)
+        assert (receipt.offset, receipt.duplicate) == (1, False)
+        assert cluster.values("orders") == [[b"a", b"new"], []]

@@ -130,6 +130,29 @@ async def test_a_lost_answer_is_asked_for_again(method: Method, tmp_path: Path) 
 
 
 @pytest.mark.asyncio
+async def test_a_cluster_that_does_not_answer_at_first_is_waited_for(tmp_path: Path) -> None:
+    """Nothing was sent yet: an unknown outcome is no message's, and no human has to look."""
+    path = tmp_path / "shop.db"
+    put(path, b"a")
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path))) as r,
+    ):
+        draw, calls = r._cluster.draw_producer, 0
+
+        async def unanswered() -> int:
+            nonlocal calls
+            calls += 1
+            if calls == 1:
+                raise errors.OutcomeUnknown("no answer within 5 s")
+            return await draw()
+
+        r._cluster.draw_producer = unanswered  # type: ignore[method-assign]
+        await r.run(once=True)
+        assert cluster.values("orders") == [[b"a"]]
+
+
+@pytest.mark.asyncio
 async def test_a_late_copy_of_a_relay_that_is_gone_is_not_stored(tmp_path: Path) -> None:
     """It was under way when the next relay asked: the answer "not stored" must stay true."""
     path = tmp_path / "shop.db"

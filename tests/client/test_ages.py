@@ -4,7 +4,7 @@ from typing import Final
 
 import pytest
 
-from raftlog.spool.ages import Ages, run_s
+from raftlog.client.ages import DECIDED_MS_MAX, Ages, Doubt, run_s
 from raftlog.spool.contents import Attempt
 
 DAY_MS: Final = 24 * 3600 * 1000
@@ -100,6 +100,46 @@ def test_put_back_while_the_spool_is_open_it_makes_nothing_younger(clocks: Clock
     mine = ages(clocks, attempt.made_ms)
     clocks.pass_days(4, shown=-3)
     assert mine.of(attempt) == 8 * DAY_MS
+
+
+def test_a_clock_of_another_machine_may_be_behind_a_little(clocks: Clocks) -> None:
+    """Two machines' clocks are never the same."""
+    batch = written(clocks)
+    clocks.pass_days(1 / 24, shown=-1 / 48)
+    assert Ages(clocks.now_ms, back_ms=DAY_MS // 24).of(batch) is not None
+    assert Ages(clocks.now_ms, back_ms=DAY_MS // 96).of(batch) is None
+
+
+@pytest.mark.parametrize(
+    ("sequence", "next_sequence", "idle_days", "days", "doubt"),
+    [
+        (3, 3, 0, 400, None),  # what was before it is known
+        (3, 0, 0, 0, Doubt.FORGOTTEN),  # .. is not, and was known: no clock is asked
+        (3, 0, 1, 0, None),  # .. was perhaps forgotten before
+        (3, 0, 1, 6, Doubt.FORGOTTEN),
+        (0, 0, 0, 4, None),  # the first one: its age tells
+        (0, 0, 0, 6, Doubt.FORGOTTEN),
+        (0, 0, 0, -1, Doubt.UNDATED),
+    ],
+)
+def test_what_a_fence_has_not_found_is_judged(
+    sequence: int, next_sequence: int, idle_days: int, days: int, doubt: Doubt | None
+) -> None:
+    """By what the queue still knows, then by the clock."""
+    clocks = Clocks()
+    batch = Attempt(3, 8, sequence, "orders", 0, clocks.shown_ms, (1, 2), idle_days)
+    clocks.pass_days(days)
+    assert ages(clocks).doubt(batch, next_sequence) is doubt
+
+
+def test_a_batch_may_be_sent_while_its_queue_knows_it_for_certain(clocks: Clocks) -> None:
+    """The time that ran counts, also that in which nobody has sent."""
+    mine, batch = ages(clocks), written(clocks)
+    mine.begin(batch)
+    clocks.pass_days(DECIDED_MS_MAX / DAY_MS, shown=0)
+    assert mine.may_be_sent(batch)
+    clocks.pass_days(0.01, shown=0)
+    assert not mine.may_be_sent(batch)
 
 
 def test_the_time_that_runs_does_run() -> None:
