@@ -129,15 +129,15 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
-        retention = kept.retention(machine, scheduler)
+        levelling = Levelling(replica, machine, scheduler, facts.level_of)
         relocating = Relocating(replica, machine, bodies, scheduler)
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
         group_lag = GroupLag(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
-            *(sessions, heartbeats, retention, time, relocating, checks, receiving, burying),
-            Levelling(replica, machine, scheduler, facts.level_of),
+            *(sessions, heartbeats, kept.retention(machine, scheduler), time, relocating),
+            *(checks, receiving, burying, levelling),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, group_lag.counters
