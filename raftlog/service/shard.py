@@ -142,7 +142,6 @@ class BrokerShard:
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, group_lag.counters
         counted = partial(_merged, counters, *sizes, *more)
-
         return ShardService(
             produce=produce,
             delays=DelayService(replica, machine, admission),
