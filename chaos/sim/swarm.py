@@ -53,6 +53,8 @@ ATOMIC_SHARE: Final = 0.3
 """Topic stores with a group that reads, processes and writes in transactions."""
 OLD_BINARIES_SHARE: Final = 0.6
 """Topic stores whose nodes begin with the version before, of those whose members stay."""
+ROOM: Final = 10
+"""So many times as much is in a range in a long seed."""
 BROKER_SHARE: Final = 0.4
 """Seeds that run the topic store; the others run raw entries, at half the cost."""
 
@@ -182,7 +184,24 @@ def draw_config(seed: int) -> SeedConfig:
         quotas=draw_quotas(seed, quiet),
     )
     broker = _with_steered(seed, _with_atomic(seed, broker))
+    if is_big(seed):
+        config, broker = _with_room(config, broker)
     return _with_old_binaries(msgspec.structs.replace(config, broker=broker))
+
+
+def _with_room(config: SeedConfig, broker: BrokerConfig) -> tuple[SeedConfig, BrokerConfig]:
+    """Let a log of ten minutes have dozens of segments and ranges, and not thousands.
+
+    All of them are looked at each time that states are compared.
+    """
+    return (
+        msgspec.structs.replace(config, segment_bytes=max(config.segment_bytes, 32 * KIB)),
+        msgspec.structs.replace(
+            broker,
+            range_body_bytes=ROOM * broker.range_body_bytes,
+            range_postings=ROOM * broker.range_postings,
+        ),
+    )
 
 
 def _with_old_binaries(config: SeedConfig) -> SeedConfig:
