@@ -36,7 +36,6 @@ class ReadAndWrite:
         self.orders, self.jobs, self.bills, self.ledger = queues
         self.told: Final[dict[bytes, Committed]] = {}
         self.amid: Final = asyncio.Event()
-        self.first: transactions.CommitTransaction | None = None
 
     @classmethod
     async def begin(cls, program: Program) -> "ReadAndWrite":
@@ -84,7 +83,6 @@ class ReadAndWrite:
         return transaction({self.bills: made, self.ledger: made}, producer, sequence, **finished)
 
     async def _commit(self, asked: transactions.CommitTransaction, value: bytes) -> None:
-        self.first = self.first or asked
         self.told[value] = await self.program.ask_until_known("TransactionCommit", asked)
         if len(self.told) >= COUNT // 2:
             self.amid.set()
