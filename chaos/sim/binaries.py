@@ -29,23 +29,18 @@ class Binaries:
         self._levels: Final = FeatureLevels()
         self._of_node: Final[dict[NodeId, int]] = {}
         self._said: Final[dict[ReplicaId, int]] = {}
-        self._has_begun = False
-        """Whether an entry with commands was applied anywhere."""
 
     def begin(self, replica: ReplicaId) -> Binary:
         """A process of ``replica`` begins; return its version."""
         node = replica.node
         own = self._of_node.get(node, self._first)
-        # Whoever leads a shard without an entry says where it begins: it is formed by one version.
-        is_again = node in self._of_node and self._has_begun
-        if is_again and self._random.random() < UPGRADED_SHARE:
+        if node in self._of_node and self._random.random() < UPGRADED_SHARE:
             own = FEATURE_LEVEL
         self._of_node[node] = self._said[replica] = own
         if own < FEATURE_LEVEL:
             self._marks["older versions"] += 1
 
         def applies(index: Index, level: int, own: int) -> None:
-            self._has_begun = self._has_begun or level > 0
             self._levels.applies(node, index, level, own)
             if level > self._first:
                 self._marks["levels raised"] += 1

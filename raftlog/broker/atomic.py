@@ -24,6 +24,7 @@ from typing import Final
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadBatch,
+    BadRequest,
     LimitReached,
     NotPermitted,
     RaftlogError,
@@ -31,7 +32,7 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.ids import Offset
-from raftlog.base.limits import PRODUCER_ROWS_MAX
+from raftlog.base.limits import PRODUCER_ROWS_MAX, TRANSACTION_GROUPS_MAX
 from raftlog.broker.atomic_commands import (
     GONE,
     PartStored,
@@ -39,7 +40,8 @@ from raftlog.broker.atomic_commands import (
     TransactionHead,
     read_transaction,
 )
-from raftlog.broker.commands import ACKS_ONCE_LEVEL
+from raftlog.broker.claims import check_level
+from raftlog.broker.commands import ACKS_ONCE_LEVEL, READ_FROM_LEVEL
 from raftlog.broker.hiding import BatchToHide
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
@@ -71,7 +73,13 @@ class AtomicTransactions:
             return _again(head, batches, told)
         queues = self._check_parts(head, batches)
         state = self._state
+        if len(head.offsets) > TRANSACTION_GROUPS_MAX and state.feature_level < READ_FROM_LEVEL:
+            raise BadRequest(
+                f"{len(head.offsets)} commits of offsets; at feature level {state.feature_level} "
+                f"{TRANSACTION_GROUPS_MAX} at once at most"
+            )
         for offsets in head.offsets:
+            check_level(state.feature_level, offsets)
             state.claims.check_commit(offsets)
         once = bool(batches) and state.feature_level >= ACKS_ONCE_LEVEL
         for ack in head.acks:

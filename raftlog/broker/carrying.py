@@ -19,6 +19,7 @@ from raftlog.broker.claims import (
     GroupSought,
     QueueClaimed,
     SeekGroup,
+    check_level,
 )
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.commands import SUBSCRIPTIONS_GO_LEVEL, CommandType
@@ -116,6 +117,7 @@ class Carrier:
             case ClaimQueue():
                 return self._claim(command)
             case CommitOffsets():
+                check_level(state.feature_level, command)
                 return state.claims.commit(command)
             case SeekGroup():
                 return self._seek(command)

@@ -35,6 +35,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import Offset
 from raftlog.base.limits import CLAIMS_MAX, OFFSETS_PER_COMMAND_MAX
 from raftlog.base.names import check_name
+from raftlog.broker.commands import READ_FROM_LEVEL
 from raftlog.broker.queues import Queues
 from raftlog.broker.table import Table
 from raftlog.broker.values import Count, Name, QueueNumber
@@ -103,6 +104,18 @@ class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
                 raise BadRequest(
                     f"nothing of queue {queue} was read from {read_from} up to {offset}"
                 )
+
+
+def check_level(level: int, command: CommitOffsets) -> None:
+    """Refuse what a member can't read that applies by the rules of a lower level.
+
+    Raises:
+        BadRequest: Such a member refuses it, so everybody does.
+    """
+    if command.read_from and level < READ_FROM_LEVEL:
+        raise BadRequest(
+            f"at feature level {level} it can't be said from where an offset was read"
+        )
 
 
 class SeekGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

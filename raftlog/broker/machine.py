@@ -126,7 +126,7 @@ class BrokerMachine:
         open_range.body_bytes += len(body)
         if open_range.is_full or self._carrier.range_ends:
             self._carrier.range_ends = False
-            self._index.cut(self.applied, self.log_time_ms, self._level_of_files)
+            self._index.cut(self.applied, self.log_time_ms, self.feature_level)
             self._freeze()
         return outcomes
 
@@ -139,7 +139,7 @@ class BrokerMachine:
         tables = [(kind, table.freeze()) for kind, table in self.state.tables]
         self._frozen = FrozenTables(
             *(self.applied, self.log_time_ms, self.state.facts, tables),
-            level=self._level_of_files,
+            level=self.feature_level,
         )
         self._frozen_taken = False
 
@@ -230,13 +230,9 @@ class BrokerMachine:
     def feature_level(self) -> int:
         """By whose rules entries are applied, and what they are stamped with (ruling 15).
 
-        A shard that has no entry yet begins at the highest level of who proposes the first.
+        A shard without an entry begins at the lowest, unless its leader knows that all members
+        can apply more (``service.levelling``).
         """
-        return self.state.feature_level or self.own_level
-
-    @property
-    def _level_of_files(self) -> int:
-        """As every replica has it, whatever its version: also where there was no command yet."""
         return self.state.feature_level or BROKER_LEVEL_MIN
 
     @property

@@ -161,6 +161,7 @@ def _content(entry: "Entry") -> Iterator[tuple[str, object]]:
             case EntryKind.COMMANDS:
                 envelope = decode(entry.body)
                 kinds = [CommandType(kind).name.lower() for kind, _, _ in envelope]
+                yield "feature_level", envelope.feature_level
                 yield "log_time_ms", envelope.log_time_ms
                 yield "commands", ",".join(f"{kinds.count(k)}x{k}" for k in sorted(set(kinds)))
                 _, position, length = envelope.places[0]

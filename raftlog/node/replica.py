@@ -306,6 +306,11 @@ class Replica:
         return self.core.log.entry(index)
 
     @property
+    def is_settled(self) -> bool:
+        """Whether this replica leads, and has applied everything before its term."""
+        return self._proposing.stamps
+
+    @property
     def leads(self) -> bool:
         """Whether this replica believes that it leads."""
         return self.core.role is Role.LEADER

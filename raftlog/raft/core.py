@@ -259,6 +259,7 @@ class RaftCore(Reconfiguring):
         self.role = Role.LEADER
         self.leader = self.led = self.replica.node
         self._candidacy = None
+        self._patience.rounds = 0  # of this election: the next one has its own
         leadership = Leadership(
             *(self.replica, self.term, self.config, self.log),
             *(

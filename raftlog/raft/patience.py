@@ -59,12 +59,12 @@ class Patience:
         )
 
     def heard(self) -> None:
-        """The leader spoke."""
-        if self.leader_lost:
+        """The leader spoke: what was waited for because of its silence is waited for no more."""
+        if self.leader_lost or self._gave_way != NEVER:
             self.follow()
+            self._gave_way = NEVER
         self.elapsed = 0
         self.rounds = 0
-        self._gave_way = NEVER
 
     def begin_round(self) -> None:
         """Begin one round of an election."""

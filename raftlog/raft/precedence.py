@@ -7,7 +7,7 @@ the only complete one, it stands like everybody. So precedence delays an electio
 by a bounded time, and can neither prevent it nor decide it::
 
     drained                     4 rounds
-    much is not applied yet     2 rounds, or until it is
+    much is not applied yet     1 round
     another one is preferred    as many rounds as such nodes come first, 2 at most
     everybody else              none
 
@@ -25,9 +25,9 @@ from raftlog.base.membership import Membership
 ASIDE_ROUNDS: Final = 4
 """What a drained node sits out: each round is about a quarter of an election timeout."""
 PREFERENCE_ROUNDS_MAX: Final = 2
-BEHIND_ROUNDS: Final = 2
-BEHIND_ENTRIES: Final = 2_048
-"""So many committed entries that were not applied are much: about a tenth of a second."""
+BEHIND_ROUNDS: Final = 1
+BEHIND_ENTRIES: Final = 8_192
+"""So many committed entries that were not applied are much: they take longer than the round."""
 
 Rank = tuple[bool, int]
 

@@ -26,7 +26,7 @@ from raftlog.service.admission import Admission
 from raftlog.service.claims import at_level
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import is_with_id, read_batch
-from raftlog.service.proposing import Reply, propose_parts
+from raftlog.service.proposing import Reply, propose_parts, when_settled
 from raftlog.service.refusing import disk_full
 from raftlog.wire.batch import ANONYMOUS
 
@@ -57,6 +57,15 @@ class AtomicService:
         ``QuotaExceeded`` or ``DiskFull`` (if it has batches) before anything is appended, later
         what became of it.
         """
+        when_settled(self._replica, lambda: self._commit(make, batches, reply, client), reply)
+
+    def _commit(
+        self,
+        make: Callable[[], TransactionHead],
+        batches: Sequence[Buffer],
+        reply: Reply[TransactionCommitted],
+        client: str,
+    ) -> None:
         try:
             head = self._made(make)
             loads = self._loads(head, batches)

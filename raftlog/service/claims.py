@@ -27,7 +27,7 @@ from raftlog.broker.commands import READ_FROM_LEVEL
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.service.ports import ShardReplica
-from raftlog.service.proposing import Reply, propose
+from raftlog.service.proposing import Reply, propose, when_settled
 
 Offsets = tuple[tuple[int, int], ...]
 """Queues, and for each the offset of the next record to read."""
@@ -102,8 +102,12 @@ class ClaimService:
         ``OffsetOutOfRange`` beyond an end, ``OffsetGoesBack`` below what was
         committed.
         """
-        level = self._machine.feature_level
-        propose(self._replica, lambda: at_level(level, make()), OffsetsCommitted, reply)
+
+        def go_on() -> None:
+            level = self._machine.feature_level
+            propose(self._replica, lambda: at_level(level, make()), OffsetsCommitted, reply)
+
+        when_settled(self._replica, go_on, reply)
 
     def release(
         self, group: str, member: str, queues: Offsets, life: int, reply: Reply[QueuesReleased]

@@ -8,21 +8,22 @@
                                committed raises the level of all, at that entry
 
 So nodes of two versions run side by side, by the rules of the older one, and nobody has to
-say when that is over. Learners count: they are given every entry, too. Who has not said what it
-can apply is waited for; who goes back to an older version after that stops at the entry.
+say when that is over. Learners count: they are given every entry, too. Who is away is waited for,
+whatever it said before: it may come back as an older version. After the level was raised such a
+one stops at the entry.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from raftlog.base.ids import Index, ReplicaId, Term
+from raftlog.base.ids import Index, NodeId, ReplicaId, Term
 from raftlog.broker.codec import write_command
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.timetable import PassTime
 from raftlog.node.ports import Scheduler, Timer
 from raftlog.service.ports import ShardReplica
 
-ROUND_NS: Final = 1_000_000_000
+ROUND_NS: Final = 250_000_000
 
 LevelOf = Callable[[ReplicaId], int]
 """The highest feature level that a member can apply; 0: it did not say."""
@@ -35,7 +36,8 @@ class Levelling:
         replica: Stamps and proposes.
         machine: Knows the level.
         scheduler: For the next look.
-        level_of: What the other members can apply.
+        level_of: What the other members have said they can apply.
+        is_alive: Whether this leader has heard a member lately.
     """
 
     def __init__(
@@ -44,11 +46,13 @@ class Levelling:
         machine: BrokerMachine,
         scheduler: Scheduler,
         level_of: LevelOf,
+        is_alive: Callable[[NodeId], bool],
     ) -> None:
         self._replica: Final = replica
         self._machine: Final = machine
         self._scheduler: Final = scheduler
         self._level_of: Final = level_of
+        self._is_alive: Final = is_alive
         self._timer: Timer | None = None
         self.raised = 0
 
@@ -76,8 +80,10 @@ class Levelling:
             return
         self._arm(ROUND_NS)
         others = [each for each in self._replica.membership.replicas if each != self._replica.id]
+        if not all(self._is_alive(each.node) for each in others):
+            return
         level = min([self._machine.own_level, *map(self._level_of, others)])
-        if level > self._machine.feature_level:
+        if level > self._machine.state.feature_level and self._replica.is_settled:
             self.raised += 1
             self._replica.raise_level(level)
             # Anything that is stamped with it will do; this changes nothing else.

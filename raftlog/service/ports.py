@@ -52,6 +52,10 @@ class ShardReplica(Protocol):
     ) -> None:
         """Append one command; a refusal is told before this returns."""
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it leads and has applied everything before its term: it knows the level."""
+
     def raise_level(self, level: int, /) -> None:
         """Stamp entries with no lower feature level, while it leads (ruling 15)."""
 

@@ -40,6 +40,25 @@ def propose(
     propose_parts(replica, (command.type, command.parts), expected, reply)
 
 
+def when_settled(replica: ShardReplica, act: Callable[[], None], reply: Reply[T]) -> None:
+    """Do what depends on the feature level, once a leader knows it: perhaps it replays still.
+
+    What is taken in meanwhile is stamped with the level of when it is appended. ``reply`` gets
+    why that never came, else ``act`` sees to it. Who does not lead refuses by itself.
+    """
+
+    def ready(error: RaftlogError | None) -> None:
+        if error is None:
+            act()
+        else:
+            reply(error)
+
+    if replica.is_settled or not replica.leads:
+        act()
+    else:
+        replica.read_index(ready)
+
+
 def propose_parts(
     replica: ShardReplica,
     command: tuple[int, Sequence[Buffer]],

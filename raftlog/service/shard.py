@@ -129,7 +129,8 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
-        levelling = Levelling(replica, machine, scheduler, facts.level_of)
+        is_alive, level_of = replica.members.is_alive, facts.level_of
+        levelling = Levelling(replica, machine, scheduler, level_of, is_alive)
         relocating = Relocating(replica, machine, bodies, scheduler)
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader), Burying(read, reader)

@@ -7,11 +7,12 @@ import msgspec
 import pytest
 
 from raftlog.base.entry import Entry, EntryKind, seal
-from raftlog.base.errors import IncompatibleFormat
+from raftlog.base.errors import BadRequest, IncompatibleFormat
 from raftlog.base.ids import Index
 from raftlog.broker import commands, index, ranges, snapshot
 from raftlog.broker import machine as machines
 from raftlog.broker.atomic_commands import TransactionCommitted
+from raftlog.broker.claims import ClaimQueue, CommitOffsets, OffsetsCommitted
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.commands import (
     BROKER_LEVEL_MIN,
@@ -152,13 +153,31 @@ def test_the_level_never_falls() -> None:
 
 
 def test_a_shard_begins_at_the_level_of_its_first_entry() -> None:
-    """An empty one at the highest: there is nobody yet who could not follow."""
+    """An empty one at the lowest, until its leader knows better."""
+    for level in (BROKER_LEVEL_MIN, FEATURE_LEVEL):
+        shard = Shard(level)
+        assert shard.machine.feature_level == BROKER_LEVEL_MIN
+        shard.topic("orders")
+        assert shard.machine.feature_level == level
+
+
+def test_what_a_lower_level_can_not_read_is_refused_by_all() -> None:
+    """An older member refuses its form: who stored it would differ from that one for ever."""
     shard = Shard(2)
-    assert shard.machine.feature_level == FEATURE_LEVEL
-    shard.topic("orders")
-    assert shard.machine.feature_level == 2
-    again = restored(applied(log_of([append(BATCH)])))
-    assert again is None or again.feature_level == FEATURE_LEVEL
+    orders, *more = shard.topic("orders", queues=101)
+    shard(JoinGroup("g", "a", ("orders",), 10_000))
+    shard(ClaimQueue("g", orders, 1, "a"))
+    shard(append(BATCH, orders))
+    commit = CommitOffsets("g", "a", 1, ((orders, 1),), 0, (-1,))
+    assert shard.refusal(commit) is BadRequest
+    by = Producer(1 << 16, 0, 0)
+    assert shard.refusal(atomic((orders, by, 1), offsets=[commit])) is BadRequest
+    plain = CommitOffsets("g", "a", 1, ((orders, 1),))
+    many = [CommitOffsets("g", "a", 1, ((queue, 1),)) for queue in (orders, *more)]
+    assert shard.refusal(atomic((orders, by, 1), offsets=many)) is BadRequest
+    assert shard(plain) == OffsetsCommitted()
+    shard.level = 3
+    assert isinstance(shard(CommitOffsets("g", "a", 1, ((orders, 2),), 0, (1,))), OffsetsCommitted)
 
 
 def test_a_join_of_level_2_is_applied_by_its_rules() -> None:

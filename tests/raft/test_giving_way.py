@@ -7,7 +7,7 @@ import pytest
 
 from raftlog.base.ids import Index, NodeId, Term
 from raftlog.raft.effects import Role
-from raftlog.raft.events import Campaign, ConnectionLost
+from raftlog.raft.events import Campaign, ConnectionLost, Heard
 from raftlog.raft.rpcs import PreVoteReply, PreVoteRequest, VoteReply, VoteRequest
 from tests.raft.harness import N1, N2, N3, R1, R2, R3, Node, World
 
@@ -126,3 +126,28 @@ def test_who_waits_longer_is_a_candidate_still() -> None:
     for voter in (R2, world[N3].core.replica):
         node.receive(voter, VoteReply(Term(1), granted=True))
     assert node.is_leader
+
+
+def test_patience_with_one_leader_stays_below_the_longest_election_timeout() -> None:
+    """n1 is slow now and then; n3, cut off from it, asks for a pre-vote each time."""
+    world = World(3)
+    world.elect(N1)
+    world.settle()
+    node = world[N2]
+    longest = 0
+    for _ in range(12):
+        node.tick(node.core.next_deadline() - 1)
+        last = node.core.log.last_id
+        node.receive(R3, PreVoteRequest(Term(node.core.term + 1), last.term, last.index))
+        node.step(Heard(R1))
+        world.drop()
+        longest = max(longest, node.core.next_deadline())
+    assert longest <= node.core.config.election_ticks_max
+
+
+def test_rounds_of_an_election_that_was_won_count_no_more() -> None:
+    """A drained leader that is cut off leaves the next one all its rounds again."""
+    world = World(3)
+    world[N1].core._patience.rounds = 3
+    world.elect(N1)
+    assert world[N1].core._patience.rounds == 0

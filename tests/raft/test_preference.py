@@ -95,15 +95,16 @@ def test_who_has_applied_all_leads_if_there_is_one(
     assert leader not in behind or len(behind) == 2
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_the_preferred_one_wins_an_election(seed: int) -> None:
-    """However the timers fall."""
-    world = World(3, seed=seed)
-    preferring(world, N3)
-    world.isolate(N1)
-    world.run(1_000, until=lambda: world[N2].is_leader or world[N3].is_leader)
-
-    assert world[N3].is_leader
+def test_the_preferred_one_wins_most_elections() -> None:
+    """Not all: where its own timer is among the longest, nobody waits for it."""
+    won = 0
+    for seed in range(40):
+        world = World(3, seed=seed)
+        preferring(world, N3)
+        world.isolate(N1)
+        world.run(1_000, until=lambda: world[N2].is_leader or world[N3].is_leader)  # noqa: B023
+        won += world[N3].is_leader
+    assert won > 28, "chance alone makes it 20"
 
 
 def test_an_election_does_not_wait_for_preferred_ones_that_are_down() -> None:

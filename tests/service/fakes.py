@@ -8,7 +8,7 @@ from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term
 from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLevel
-from raftlog.broker.commands import Command, envelope
+from raftlog.broker.commands import FEATURE_LEVEL, Command, envelope
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.footprint import Footprint
 from raftlog.service.ports import OnEntries, OnOutcome, OnReady, ShardReplica
@@ -117,7 +117,8 @@ class FakeReplica:
         self.refusal: RaftlogError | None = None
         self.id = ReplicaId(NodeId("n1"), DirectoryId("d1"))
         self.membership = Membership((self.id,))
-        self.level_min = 0
+        self.level_min = FEATURE_LEVEL
+        self.is_settled = True
         self.leads = True
         self.disk_level = DiskLevel.ROOM
         self.leader: NodeId | None = NodeId("n1")

@@ -159,7 +159,7 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     reign = Reign(
         *(world.sessions, world.heartbeats, retention, passing, relocating),
         *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
-        Levelling(world.replica, world.machine, world.scheduler, lambda _: 0),
+        Levelling(world.replica, world.machine, world.scheduler, lambda _: 0, lambda _: True),
     )
     world.beat("m1", generation, wait_ns=SECOND)
     world.replica.leads, world.replica.leader = False, NodeId("n2")

@@ -21,10 +21,12 @@ class World:
         self.replica = FakeReplica()
         self.replica.membership = Membership((N1, N2), learners=(N3,))
         self.levels = {N2: FEATURE_LEVEL, N3: FEATURE_LEVEL}
+        self.alive = {N2.node, N3.node}
         self.scheduler = FakeScheduler()
         self.levelling = Levelling(
             *(self.replica, self.replica.machine, self.scheduler),
             lambda replica: self.levels.get(replica, 0),
+            lambda node: node in self.alive,
         )
         self.replica.raise_level(OLD)
         self.replica.machine.state.feature_level = OLD
@@ -74,6 +76,44 @@ def test_who_can_not_apply_it_yet_is_waited_for(late: ReplicaId, level: int) -> 
     world.levels[late] = FEATURE_LEVEL
     world.round()
     assert world.level == FEATURE_LEVEL
+
+
+def test_who_is_away_holds_it_back_whatever_it_said_before() -> None:
+    """It may be on its way back to the older version."""
+    world = World()
+    world.alive.remove(N2.node)
+    world.levelling.begin()
+    for _ in range(5):
+        world.round()
+    assert world.level == OLD
+    world.alive.add(N2.node)
+    world.round()
+    assert world.level == FEATURE_LEVEL
+
+
+def test_a_leader_that_replays_raises_nothing() -> None:
+    """It does not know yet at which level the shard is."""
+    world = World()
+    world.replica.is_settled = False
+    world.levelling.begin()
+    world.round()
+    assert world.level == OLD
+
+
+@pytest.mark.parametrize("others", [OLD, FEATURE_LEVEL])
+def test_a_shard_that_was_never_used_begins_at_what_all_can_apply(others: int) -> None:
+    """A rolling upgrade meets it: n1 is new and leads, the others perhaps are not."""
+    replica, scheduler = FakeReplica(), FakeScheduler()
+    replica.raise_level(0)
+    replica.membership = Membership((N1, N2, N3))
+    levelling = Levelling(
+        *(replica, replica.machine, scheduler, lambda _: others, lambda _: True),
+    )
+    levelling.begin()
+    scheduler.advance(ROUND_NS)
+    topic_service(replica, replica.machine).create("x", TopicChanges(queues=1), lambda _: None)
+    replica.commit()
+    assert decode(replica.entries[-1].body).feature_level == others
 
 
 def test_it_rises_as_far_as_all_can() -> None:

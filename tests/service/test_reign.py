@@ -34,7 +34,7 @@ class World:
         self.reign = Reign(
             *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
             *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
-            Levelling(replica, machine, scheduler, lambda _: 0),
+            Levelling(replica, machine, scheduler, lambda _: 0, lambda _: True),
         )
 
     def role(self, role: Role, term: int, leader: str | None = "n1") -> tuple[int, int]:
