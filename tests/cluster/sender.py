@@ -26,7 +26,7 @@ GIVEN_UP_S: Final = 0.1
 
 async def with_id(client: Client, number: int) -> Receipt:
     """Send a record that has an id."""
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.02)
     return await client.send(IDS, b"%d" % number, id=f"order-{number}")
 
 

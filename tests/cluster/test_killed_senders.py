@@ -17,7 +17,6 @@ from raftlog.testing.bench.target import Target
 from raftlog.testing.cluster import LocalCluster
 from tests.cluster.cluster_under_load import PATIENCE_S, ended, leader_of
 from tests.cluster.sender import CLIENT, IDS, METERED, STYLES
-from tests.cluster.test_delayed import lose_leaders
 
 pytestmark = pytest.mark.asyncio
 
@@ -130,9 +129,8 @@ async def read(client: Client, topic: str) -> dict[Place, tuple[int, str | None]
         }
 
 
-async def send_ids(target: Target) -> list[Told]:
+async def send_ids(target: Target, tolds: list[Told]) -> None:
     """One process dies; then two send at once, of which one dies; all of them begin at 0."""
-    tolds = [Told() for _ in range(3)]
     numbers, senders = range(COUNT), []
     try:
         for told, dies_at in zip(tolds, (*DEATHS, NEVER), strict=True):
@@ -144,14 +142,26 @@ async def send_ids(target: Target) -> list[Told]:
     finally:
         for sender in senders:
             await sender.kill()
-    return tolds
+
+
+async def lose_leaders(target: Target, tolds: list[Told]) -> None:
+    """Kill whoever leads, when processes were told of so many."""
+    for told, count in ((tolds[0], 50), (tolds[-1], 150), (tolds[-1], 350)):
+        async with asyncio.timeout(3 * PATIENCE_S):
+            while len(told.stored) < count:  # noqa: ASYNC110  (processes)
+                await asyncio.sleep(0.01)
+        node = await leader_of(target)
+        node.kill()
+        await ended(node)
+        node.start()
 
 
 async def test_an_id_is_stored_once_whoever_is_killed(target: Target) -> None:
     """By three processes, each of which knows nothing of the others, and under four leaders."""
     client = target.client
     await client.topics.create(IDS, queues=3, id_window=600)
-    tolds, _ = await asyncio.gather(send_ids(target), lose_leaders(target, 3))
+    tolds = [Told() for _ in range(len(DEATHS) + 1)]
+    await asyncio.gather(send_ids(target, tolds), lose_leaders(target, tolds))
     log = await read(client, IDS)
 
     last = tolds[-1]
