@@ -86,4 +86,78 @@ SPOOL_MUTANTS: Final = (
         ),
         tests=("tests/spool/test_full_disk.py",),
     ),
+    Mutant(
+        "number of a batch that was taken out given to another record",
+        "raftlog.spool.forwarder",
+        (
+            (
+                "would take the next batch for it.\n                self._has_begun = False\n",
+                "would take the next batch for it.\n                pass\n",
+            ),
+        ),
+        tests=("tests/spool/test_taking_out.py",),
+    ),
+    Mutant(
+        "round goes on with a topic that somebody settles meanwhile",
+        "raftlog.spool.forwarder",
+        (
+            (
+                "            if topic not in self._still:\n",
+                "            if topic not in self.stuck:\n",
+            ),
+        ),
+        tests=("tests/spool/test_taking_out.py",),
+    ),
+    Mutant(
+        "one answer settles all batches of a spool's topic",
+        "raftlog.spool.spool",
+        (
+            (
+                "[attempt], [note(attempt)], numbers,",
+                "(all_ := self._contents.attempts_of(topic)), [*map(note, all_)], numbers,",
+            ),
+        ),
+        tests=("tests/spool/test_doubts.py",),
+    ),
+    Mutant(
+        "age of a batch looked at before its sender has found a leader",
+        "raftlog.client.forwarding",
+        (("payload=lambda: (batch(),),\n", "payload=(batch(),),\n"),),
+        tests=("tests/spool/test_clocks.py",),
+    ),
+    Mutant(
+        "relay sends a batch again, whatever its age",
+        "raftlog.sql.relay",
+        (("            if not self._ages.may_be_sent(batch):\n", "            if not data:\n"),),
+        tests=("tests/sql/test_old_batches.py",),
+    ),
+    Mutant(
+        "clock asked where a queue has forgotten what was before a batch",
+        "raftlog.client.ages",
+        (("        if knew and next_sequence < batch.sequence:\n", "        if knew is None:\n"),),
+        tests=("tests/sql/test_old_batches.py",),
+    ),
+    Mutant(
+        "batch that a relay has under way settled by hand",
+        "raftlog.sql.outbox",
+        (
+            (
+                "            if all(doubt is None for _, doubt in found):\n",
+                "            if not found:\n",
+            ),
+            ("for number, doubt in found if doubt is not None)", "for number, _ in found)"),
+        ),
+        tests=("tests/sql/test_old_batches.py",),
+    ),
+    Mutant(
+        "cancelled relay leaves its write to a thread",
+        "raftlog.sql.relay",
+        (
+            (
+                "            await asyncio.wait([writing])\n            writing.exception()",
+                "            del writing",
+            ),
+        ),
+        tests=("tests/sql/test_reigns.py",),
+    ),
 )
