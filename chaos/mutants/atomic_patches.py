@@ -73,18 +73,6 @@ ATOMIC_MUTANTS: Final = (
         rulings=(19,),
     ),
     Mutant(
-        "acks of one group looked at, those of all done",
-        _ATOMIC,
-        (
-            (
-                "        for ack in head.acks:\n            stale =",
-                "        for ack in head.acks[:1]:\n            stale =",
-            ),
-        ),
-        works=_SETTLERS,
-        rulings=(19,),
-    ),
-    Mutant(
         "acks of a transaction's other groups lost on the way to the log",
         "raftlog.service.transaction_handlers",
         (("map(ack_of, message.acks)", "map(ack_of, message.acks[:1])"),),

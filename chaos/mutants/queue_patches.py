@@ -178,6 +178,7 @@ QUEUE_MUTANTS: Final = (
         "message that retention took in flight is not counted",
         "raftlog.broker.sweeping",
         (("                    group.expired += 1\n", ""),),
+        tests=("tests/broker/test_leases_and_retention.py",),
     ),
     Mutant(
         "messages that retention took before anybody leased them are not counted",
