@@ -28,9 +28,7 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import Index, NodeId, ReplicaId, Term, WriteNumber
-from raftlog.base.limits import (
-    TICK_NS,
-)
+from raftlog.base.limits import TICK_NS
 from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLevel
 from raftlog.node.applier import Applier
@@ -54,13 +52,7 @@ from raftlog.node.yielding import Yielding
 from raftlog.raft.changes import MemberChange
 from raftlog.raft.config import CoreStatus
 from raftlog.raft.core import RaftCore
-from raftlog.raft.effects import (
-    Effects,
-    InForce,
-    Role,
-    RoleChanged,
-    Send,
-)
+from raftlog.raft.effects import Effects, InForce, Role, RoleChanged, Send
 from raftlog.raft.events import (
     Applied,
     ChangeMembers,

@@ -129,8 +129,7 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
-        is_alive, level_of = replica.members.is_alive, facts.level_of
-        levelling = Levelling(replica, machine, scheduler, level_of, is_alive)
+        known = facts.level_of, replica.members.is_alive
         relocating = Relocating(replica, machine, bodies, scheduler)
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader), Burying(read, reader)
@@ -138,7 +137,7 @@ class BrokerShard:
         group_lag = GroupLag(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, kept.retention(machine, scheduler), time, relocating),
-            *(checks, receiving, burying, levelling),
+            *(checks, receiving, burying, Levelling(replica, machine, scheduler, *known)),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, group_lag.counters
