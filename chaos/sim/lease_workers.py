@@ -23,6 +23,7 @@ from raftlog.base.errors import (
     RaftlogError,
     StaleLease,
     TopicExists,
+    TopicNotFound,
 )
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.client.sequencing import Stored
@@ -237,6 +238,7 @@ class Worker(Client):
         super().__init__(world, name)
         self._work = work
         self._group = group
+        self._topics = work.topics
         self._lives = 0
 
     def start(self) -> None:
@@ -257,6 +259,8 @@ class Worker(Client):
         def done(
             _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
+            if isinstance(error, TopicNotFound) and self.world.stopped:
+                self._topics = self._work.topics[:1]  # nobody makes the others again
             self._again(life, self._open if error is not None else self._receive)
 
         group = self._group
@@ -268,9 +272,7 @@ class Worker(Client):
             fifo=group.fifo,
             poison=group.poison,  # type: ignore[arg-type]
         )
-        message = leases.OpenQueueGroup(
-            group=group.name, topics=self._work.topics, settings=settings
-        )
+        message = leases.OpenQueueGroup(group=group.name, topics=self._topics, settings=settings)
         self.ask(Method.QUEUE_OPEN, message, done)
 
     def _receive(self, life: int, handle: int = 0) -> None:
