@@ -86,6 +86,10 @@ class Transaction:
         return frozenset(value for result in self.results for value in result.values)
 
 
+COPY_SHARE: Final = 0.05
+"""Transactions of which a copy comes when they are answered."""
+
+
 class TransactionSender:
     """Sends the transactions of one client."""
 
@@ -137,6 +141,8 @@ class TransactionSender:
                 assert isinstance(answer, transactions.TransactionCommitted), f"{answer!r}"
                 self._stored(it, [part.base_offset for part in answer.parts])
                 ended(True, None)
+                if world.random.random() < COPY_SHARE:
+                    world.soon(lambda: self._send_copy(it))
                 return
             it.may_be_stored |= error.outcome is Outcome.UNKNOWN
             if not cares() and not it.may_be_stored:
@@ -148,6 +154,11 @@ class TransactionSender:
                 world.soon(lambda: self.send(it, cares, ended))
 
         self._client.ask(Method.TRANSACTION_COMMIT, it.message, done, payload=it.payload)
+
+    def _send_copy(self, it: Transaction) -> None:
+        """Send what was answered again, as a network may: it is known, and nobody listens."""
+        message = Method.TRANSACTION_COMMIT, it.message
+        self._client.ask(*message, lambda *_: None, payload=it.payload)
 
     def _resolve(self, it: Transaction, error: RaftlogError, ended: Ended) -> None:
         """Learn what became of it; its identity is not used again."""

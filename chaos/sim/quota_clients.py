@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 AGAIN_NS: Final = 300 * MS_NS
 PASSING: Final = tuple(f"passing-{number}" for number in range(5))
 """Topics that come and go, as the administrator names them."""
-PASSING_SHARE: Final = 0.4
+PASSING_SHARE: Final = 0.6
 
 
 class QuotaClients:

@@ -6,7 +6,7 @@ import msgspec
 
 from chaos.sim.events import stream
 
-SHARE: Final = 0.15
+SHARE: Final = 0.2
 """Topic stores with quotas that come and go."""
 
 
