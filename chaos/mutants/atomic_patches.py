@@ -15,6 +15,18 @@ _OF_MESSAGES: Final = ("tests/client/test_acknowledging.py",)
 
 ATOMIC_MUTANTS: Final = (
     Mutant(
+        "acks of one group looked at, those of all done",
+        _ATOMIC,
+        (
+            (
+                "        for ack in head.acks:\n            stale =",
+                "        for ack in head.acks[:1]:\n            stale =",
+            ),
+        ),
+        tests=_TESTS,
+        rulings=(19,),
+    ),
+    Mutant(
         "offsets of a transaction forgotten",
         _ATOMIC,
         (("            state.claims.commit(offsets)\n", "            pass\n"),),

@@ -306,6 +306,17 @@ def test_a_message_that_was_acknowledged_is_not_in_a_transaction_with_batches(
     assert world.facts[0] == 1
 
 
+def test_the_acks_of_every_group_are_looked_at_before_any_is_done(world: World) -> None:
+    """The first one's lease is good, the second one's is not: nothing was settled."""
+    world(OpenQueueGroup("audit", ("orders",), QueueGroupChanges()))
+    assert isinstance(world(ReceiveMessages("audit", 9, 3)), Leased)
+    bills = (world.bills, Producer(P, 0, 0), 1)
+    stale = AckMessages("audit", ((8, world.orders, (0,)),))
+    assert world.refused(atomic(bills, acks=[world.ack(0), stale])) is StaleLease
+    good = AckMessages("audit", ((9, world.orders, (0,)),))
+    assert isinstance(world(atomic(bills, acks=[world.ack(0), good])), TransactionCommitted)
+
+
 def test_groups_are_counted_and_not_the_generations_of_their_queues(world: World) -> None:
     """A member of a sticky group has claimed each of its queues in another generation."""
     queues = world.topic("wide", TRANSACTION_GROUPS_MAX + 1)
