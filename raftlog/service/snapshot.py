@@ -37,8 +37,8 @@ Chain = Callable[[Index, Index], Sequence[RangeSummary]]
 
 SLICE_NS: Final = 1_000_000
 """No piece is begun later than this in a turn of the loop; one takes about as long."""
-REST_SHARE: Final = 4
-"""So many times as long as a slice took, none is made: a fifth of a loop writes a snapshot."""
+REST_SHARE: Final = 2
+"""So many times as long as a slice took, none is made: a third of a loop writes a snapshot."""
 
 
 class Snapshots:
