@@ -16,7 +16,7 @@ from chaos.check.violation import Violation
 from chaos.sim.client_world import Client, ClientWorld
 from chaos.sim.events import MS_NS
 from chaos.sim.lease_work import RESULTS, TOPIC, GroupWork, LeaseWork
-from chaos.sim.producers import Records
+from chaos.sim.producers import Records, send_once
 from raftlog.base.errors import (
     GroupNotFound,
     OutcomeUnknown,
@@ -25,11 +25,9 @@ from raftlog.base.errors import (
     TopicExists,
     TopicNotFound,
 )
-from raftlog.base.ids import Index, Offset, Term
-from raftlog.client.sequencing import Stored
-from raftlog.wire.batch import ANONYMOUS, Batch, Producer, Record, encode_columns
+from raftlog.wire.batch import Batch, Producer, Record, encode_columns
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import client, groups, leases, topics
+from raftlog.wire.schema import groups, leases, topics
 
 QUEUES_MAX: Final = 4
 COUNTS_PER_S: Final = 0.3
@@ -129,21 +127,7 @@ class Keeper(Client):
             for name in self._work.topics:
                 self.describe(name, lambda: None)
             return
-        records = self.jobs_for(queue)
-
-        def done(
-            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
-        ) -> None:
-            if error is not None:
-                records.told(error)
-                return
-            assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
-            records.told(
-                Stored(Offset(answer.base_offset), Term(answer.term), Index(answer.index))
-            )
-
-        message = client.AppendBatch(queue=queue)
-        self.ask(Method.APPEND, message, done, payload=records.batch(ANONYMOUS))
+        send_once(self, self.jobs_for(queue), queue)
 
     def jobs_for(self, queue: int) -> Jobs:
         """Return new ones."""

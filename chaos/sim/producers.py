@@ -117,6 +117,20 @@ class Records:
         return facts.sends.instead(self.values[0])
 
 
+def send_once(sender: Client, records: Records, queue: int) -> None:
+    """Send records without an identity, and never again."""
+
+    def done(answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None) -> None:
+        if error is not None:
+            records.told(error)
+            return
+        assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
+        records.told(Stored(Offset(answer.base_offset), Term(answer.term), Index(answer.index)))
+
+    message = client.AppendBatch(queue=queue)
+    sender.ask(Method.APPEND, message, done, payload=records.batch(ANONYMOUS))
+
+
 class PlainProducer(Client):
     """Sends without an identity, each record once."""
 
@@ -128,21 +142,7 @@ class PlainProducer(Client):
         queue = self.world.some_queue()
         if queue is None:
             return
-        records = Records(self.world, self.name, queue)
-
-        def done(
-            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
-        ) -> None:
-            if error is not None:
-                records.told(error)
-                return
-            assert isinstance(answer, client.BatchAppended), f"append answered by {answer!r}"
-            records.told(
-                Stored(Offset(answer.base_offset), Term(answer.term), Index(answer.index))
-            )
-
-        message = client.AppendBatch(queue=queue)
-        self.ask(Method.APPEND, message, done, payload=records.batch(ANONYMOUS))
+        send_once(self, Records(self.world, self.name, queue), queue)
 
 
 class _Parcel(Parcel):
