@@ -152,7 +152,7 @@ class BrokerState:
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
-        self.delays.load(snapshot.hidden, snapshot.cancelled)
+        self.delays.load(snapshot.cancelled)
         self.transactors.load(snapshot.transactors)
         self.decisions.load(snapshot.decisions)
         self.transactions.load(snapshot.transactions)
