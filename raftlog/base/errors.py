@@ -24,7 +24,7 @@
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         GroupStyle  StaleLease
         UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
-        ForeignTransaction  TransactionTooLarge  CrossShard
+        ForeignTransaction  TransactionTooLarge  TransactionExpired  CrossShard
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -89,6 +89,7 @@ from raftlog.base.transaction_errors import (
     CrossShard,
     ForeignTransaction,
     TransactionDecided,
+    TransactionExpired,
     TransactionForgotten,
     TransactionNotFound,
     TransactionTooLarge,
@@ -127,6 +128,7 @@ __all__ = [
     "StorageFailed",
     "SubscriptionConflict",
     "TransactionDecided",
+    "TransactionExpired",
     "TransactionForgotten",
     "TransactionNotFound",
     "TransactionTooLarge",

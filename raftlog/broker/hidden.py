@@ -58,6 +58,8 @@ class Holder(IntEnum):
     """``broker.delays``; ``held`` is when it is due, in log time."""
     TRANSACTION = 2
     """``broker.transactions``; ``held`` is the handle of the transaction."""
+    STAGED = 3
+    """``broker.staging``; ``held`` is when it is dropped, in log time."""
 
 
 class HiddenBatch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
