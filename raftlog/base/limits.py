@@ -153,9 +153,9 @@ TRANSACTION_STAGED_BYTES_MAX: Final = 32 << 20
 """All records of an atomic transaction together."""
 STAGED_BATCH_BYTES_MAX: Final = 512 << 10
 """About what a client puts into one staged batch."""
-STAGED_BATCHES_MAX: Final = 60
+STAGED_PARTS_MAX: Final = 60
 """Of one transaction in one queue: its producer has as many unconfirmed ones, and few more."""
-STAGED_NAMES_MAX: Final = 2_000
+TRANSACTION_STAGED_PARTS_MAX: Final = 2_000
 """Staged batches of one transaction."""
 STAGED_ROWS_MAX: Final = 100_000
 """Staged batches of transactions that were not committed."""

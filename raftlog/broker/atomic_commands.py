@@ -18,7 +18,11 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadRequest
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import STAGED_NAMES_MAX, TRANSACTION_GROUPS_MAX, TRANSACTION_PARTS_MAX
+from raftlog.base.limits import (
+    TRANSACTION_GROUPS_MAX,
+    TRANSACTION_PARTS_MAX,
+    TRANSACTION_STAGED_PARTS_MAX,
+)
 from raftlog.broker.claims import CommitOffsets
 from raftlog.broker.hiding import BatchToHide, batch_at
 from raftlog.broker.lease_commands import AckMessages
@@ -47,7 +51,7 @@ class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
     claimed queues, so these have no bound but the size of all."""
     acks: Annotated[tuple[AckMessages, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)] = ()
     staged: Annotated[
-        tuple[_Staged, ...], msgspec.Meta(min_length=1, max_length=STAGED_NAMES_MAX)
+        tuple[_Staged, ...], msgspec.Meta(min_length=1, max_length=TRANSACTION_STAGED_PARTS_MAX)
     ] = ()
     """Queue and id of each batch that was staged before, a queue's in the order of their staging:
     they come before its batch here. Only from feature level 4 on; without any there is no such

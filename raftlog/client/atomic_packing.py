@@ -18,9 +18,9 @@ from raftlog.base.errors import TransactionTooLarge
 from raftlog.base.limits import (
     BATCH_RECORDS_MAX,
     STAGED_BATCH_BYTES_MAX,
-    STAGED_BATCHES_MAX,
-    STAGED_NAMES_MAX,
+    STAGED_PARTS_MAX,
     TRANSACTION_BYTES_MAX,
+    TRANSACTION_STAGED_PARTS_MAX,
 )
 from raftlog.client.packing import Columns, size_of
 from raftlog.wire.batch import Record
@@ -74,10 +74,10 @@ def pack(sent: Iterable[tuple[int, Record]]) -> list[ToSend]:
     share = _share_of_each(weights)
     batches = [_cut(queue, records, weights[queue], share) for queue, records in queues.items()]
     names = sum(len(each.staged) for each in batches)
-    if names > STAGED_NAMES_MAX:
+    if names > TRANSACTION_STAGED_PARTS_MAX:
         raise TransactionTooLarge(
             f"it makes {names} batches before its commit, in {len(queues)} queues; "
-            f"{STAGED_NAMES_MAX} at most"
+            f"{TRANSACTION_STAGED_PARTS_MAX} at most"
         )
     return batches
 
@@ -109,10 +109,10 @@ def _cut(queue: int, records: Sequence[Record], weights: Sequence[int], share: i
         size += weights[at]
     if begin:
         staged.append(_columns(records[first:begin]))
-    if len(staged) > STAGED_BATCHES_MAX:
+    if len(staged) > STAGED_PARTS_MAX:
         raise TransactionTooLarge(
             f"it makes {len(staged)} batches before its commit in one queue; "
-            f"{STAGED_BATCHES_MAX} at most"
+            f"{STAGED_PARTS_MAX} at most"
         )
     return ToSend(queue, _columns(records[begin:]), tuple(staged))
 

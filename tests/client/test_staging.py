@@ -16,7 +16,6 @@ from raftlog.base.errors import (
     TransactionTooLarge,
     Unavailable,
     UnknownProducer,
-    WrongQueue,
 )
 from raftlog.base.limits import (
     STAGED_MS_MAX,
@@ -25,6 +24,7 @@ from raftlog.base.limits import (
 )
 from raftlog.broker import staging
 from raftlog.broker.producers import REMEMBERED_MAX
+from raftlog.broker.topics import CreateTopic, DeleteTopic, TopicChanges
 from raftlog.client import atomic_packing
 from raftlog.client.atomic import AtomicTransaction
 from raftlog.client.atomic_packing import pack, weight_of
@@ -255,20 +255,29 @@ async def test_a_topic_that_was_made_anew_in_the_middle() -> None:
     """The queues are looked up again, and all of it is staged for the new ones."""
     async with fake_cluster(out=1) as cluster, Client(cluster.seeds) as client:
         await large(client, mark=b"a")
-        for fault in ([refused(WrongQueue("x"))], [carried_out, refused(WrongQueue("x"))]):
-            async with Client(cluster.seeds) as admin:
-                await admin.topics.delete("out")
-                await admin.topics.create("out", queues=1)
+
+        def made_anew(_node: Any, request: Any, handler: Callable[[Any], None]) -> None:
+            async def make() -> None:
+                await cluster.propose(DeleteTopic("out"))
+                await cluster.propose(CreateTopic("out", TopicChanges(queues=1)))
+                handler(request)
+
+            tasks.append(asyncio.ensure_future(make()))
+
+        tasks: list[asyncio.Future[None]] = []
+        for fault in ([made_anew], [carried_out, made_anew]):
             cluster.fault(STAGE, *fault)
             await large(client, mark=b"b")
             assert stored(cluster) == [numbers(mark=b"b")]
-            cluster.heal()
+        cluster.fault(COMMIT, made_anew)
+        await large(client, mark=b"c")
+        assert stored(cluster) == [numbers(mark=b"c")]
 
 
 async def test_a_cluster_below_level_4_takes_what_fits() -> None:
     """The rest is refused in words, before anything reaches its log."""
     async with fake_cluster(out=1) as cluster, Client(cluster.seeds) as client:
-        cluster.machine.state.feature_level = 3
+        cluster.machine.state.feature_level = cluster.replica.level_min = 3
         entries = len(cluster.replica.entries)
         with pytest.raises(TransactionTooLarge, match="feature level 4"):
             await large(client)
@@ -298,7 +307,7 @@ async def test_a_transaction_has_a_bound() -> None:
 
 async def test_32_mib_in_one_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     """As much as may be; the producer remembers so many batches."""
-    monkeypatch.setattr(atomic_packing, "STAGED_BATCHES_MAX", REMEMBERED_MAX - 2)
+    monkeypatch.setattr(atomic_packing, "STAGED_PARTS_MAX", REMEMBERED_MAX - 2)
     async with fake_cluster(out=1) as cluster, Client(cluster.seeds) as client:
         tx = await send(client, *[(0, 530_000)] * 63)
         assert [each.offset for each in tx.receipts] == list(range(63))
