@@ -10,7 +10,7 @@ import pytest
 from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.client.client import Client
 from tests.cluster.cluster_under_load import PATIENCE_S, POLL_S, ended, leader_of, running
-from tests.cluster.test_versions import levels
+from tests.cluster.test_versions import reach
 
 pytestmark = pytest.mark.asyncio
 
@@ -31,9 +31,7 @@ async def test_5_mib_are_visible_as_a_whole_whoever_is_killed(tmp_path: Path) ->
     kills = 0
     async with running(tmp_path) as target, Client(target.seeds, timeout=PATIENCE_S) as client:
         await client.topics.create(OUT, queues=QUEUES)
-        async with asyncio.timeout(PATIENCE_S):
-            while await levels(target.own()) != {FEATURE_LEVEL}:  # noqa: ASYNC110  (others')
-                await asyncio.sleep(POLL_S)
+        await reach(target.own(), FEATURE_LEVEL)
 
         async def staged() -> int:
             statuses = await target.statuses()
