@@ -12,16 +12,12 @@ from typing import Final
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
-from raftlog.base.limits import MIB
 from raftlog.storage.files import File, Files
 from raftlog.storage.room import NoRoom, may_lack_room
 
 KEPT: Final = 2
 _SUFFIX: Final = ".tables"
 _UNFINISHED: Final = ".new"
-SYNCED_AT_LEAST_EVERY: Final = MIB
-"""Bytes of a snapshot that may wait for the disk: all of a large one at once would hold up the
-log, which shares the disk, for as long as they take."""
 FETCHED: Final = ".fetched"
 """The end of the name of one that comes from a peer, until it is whole."""
 
@@ -120,7 +116,6 @@ class SnapshotWriting:
         self._index = index
         self._path = path
         self._end = 0
-        self._synced = 0
         self._is_open = True
 
     def close(self) -> None:
@@ -140,9 +135,6 @@ class SnapshotWriting:
             self._store.forget(self._path)
             raise
         self._end += sum(map(len, pieces))
-        if self._end - self._synced >= SYNCED_AT_LEAST_EVERY:
-            self._file.sync()
-            self._synced = self._end
 
     def finish(self) -> None:
         """Make it durable under its name."""

@@ -10,7 +10,6 @@ import pytest
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index
-from raftlog.storage import snapshot_store
 from raftlog.storage.files import Files, OsFiles
 from raftlog.storage.snapshot_store import FETCHED, SnapshotStore
 
@@ -137,28 +136,3 @@ def test_one_that_is_given_up_is_closed_when_the_next_one_begins(tmp_path: Path)
     given_up[4].write([b"x"])
     given_up[4].finish()
     assert store.indexes() == [5]
-
-
-def test_little_of_a_large_one_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log shares the disk: 50 MB that are synced at once hold it up."""
-    monkeypatch.setattr(snapshot_store, "SYNCED_AT_LEAST_EVERY", 1_000)
-    disk = SimDisk()
-    written = waiting = most = 0
-
-    def look(call: str, _path: str) -> None:
-        nonlocal written, waiting, most
-        if call == "write":
-            written += 300
-            waiting += 300
-            most = max(most, waiting)
-        elif call == "fdatasync":
-            waiting = 0
-
-    writing = SnapshotStore(disk.files(), "shard/snapshot").begin(Index(7))
-    disk.on_operation = look
-    for _ in range(30):
-        writing.write([bytes(300)])
-    writing.finish()
-    assert written == 9_000
-    assert most <= 1_200
-    assert not waiting
