@@ -119,6 +119,11 @@ class QueueMessage:
         return self.message.offset
 
     @property
+    def timestamp_ms(self) -> int:
+        """Milliseconds since 1970: the sender's time, unless it said another."""
+        return self.message.timestamp_ms
+
+    @property
     def key(self) -> bytes | None:
         """Its key, or None."""
         return self.message.key
