@@ -11,7 +11,7 @@ from redis.exceptions import RedisError, WatchError
 
 from raftlog.base.errors import Fenced
 from raftlog.client.durations import Duration
-from raftlog.client.identities import Placed
+from raftlog.client.placed import Placed
 from raftlog.redis.marks import (
     KEPT,
     PAUSE_S,

@@ -18,7 +18,7 @@ import msgspec
 
 from raftlog.base.names import check_name
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.identities import Placed, identity_of
+from raftlog.client.placed import Placed, identity_of
 
 KEPT: Final = timedelta(days=30)
 """Longer than messages are kept in most topics."""

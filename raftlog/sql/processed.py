@@ -17,7 +17,7 @@ from typing import Final, Generic, TypeVar
 
 from raftlog.base.names import check_name
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.identities import Placed, identity_of
+from raftlog.client.placed import Placed, identity_of
 from raftlog.sql.database import Database
 from raftlog.sql.outbox import now_ms
 from raftlog.sql.tables import Table
