@@ -16,16 +16,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from raftlog.base.errors import StorageFailed
+from raftlog.base.errors import NoRoom, StorageFailed
 from raftlog.base.limits import RESERVE_BYTES
 from raftlog.storage.files import Files
 
+# The error is beside those who raise it, too.
+__all__ = ["RESERVE", "NoRoom", "Reserve", "lacks_room", "may_lack_room"]
+
 RESERVE: Final = "reserve"
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class NoRoom(StorageFailed):
-    """There is no space on the disk. Nothing that counts was changed: do it again later."""
 
 
 def lacks_room(error: StorageFailed) -> bool:
