@@ -115,10 +115,7 @@ class ReceiveService:
         """
         self.receives += 1
         receiving = Receiving(self, request, reply)
-        before = self._by_handle.get(receiving.key)
-        if before is not None:
-            receiving.is_repeat = before.is_under_way or before.is_repeat
-            before.superseded()
+        self._supersede(receiving)
         try:
             write_command(receiving.command(()))
         except BadRequest as error:
@@ -131,7 +128,6 @@ class ReceiveService:
         elif self.machine.leasing.groups.get(request.group) is None:
             self._make_sure(receiving)
         else:
-            self._by_handle[receiving.key] = receiving
             self._begin(receiving)
         return receiving
 
@@ -181,7 +177,15 @@ class ReceiveService:
 
     # -- inside
 
+    def _supersede(self, receiving: "Receiving") -> None:
+        """Let the request that has the same handle, if there is one, be answered no more."""
+        before = self._by_handle.get(receiving.key)
+        if before is not None:
+            receiving.is_repeat = before.is_under_way or before.is_repeat
+            before.superseded()
+
     def _begin(self, receiving: "Receiving") -> None:
+        self._by_handle[receiving.key] = receiving
         name = receiving.request.group
         line = self._lines.setdefault(name, _Line())
         group = self.machine.leasing.groups.find(name)
@@ -213,7 +217,8 @@ class ReceiveService:
             elif self.machine.leasing.groups.get(name) is None:
                 receiving.end(GroupNotFound(f"there is no queue-style group {name!r}"))
             else:
-                self._by_handle[receiving.key] = receiving
+                # The same may have been asked twice meanwhile: two are not under way at once.
+                self._supersede(receiving)
                 self._begin(receiving)
 
         self.replica.read_index(ready)

@@ -537,3 +537,24 @@ def test_a_poll_whose_proposal_found_nothing_ends_in_time() -> None:
         world.pass_ms(1_000)
     world.turn()
     assert len(world.told[B]) == 1
+
+
+def test_the_same_asked_twice_before_its_group_is_known_is_under_way_once(world: World) -> None:
+    """A new leader that has not applied the group's making, and a connection that breaks.
+
+    Schedule: A asks, hears nothing and asks again; both wait for the group, and both lease. The
+    first one's connection ends: what the second one was given is given back under its hands.
+    """
+    world.send(b"0", b"1")
+    late = {name: [] for name in ("first", "second", "other")}  # type: dict[str, list[object]]
+    first = world.receiving.receive(Receive("late", A, 1, SECOND), late["first"].append)
+    world.receiving.receive(Receive("late", A, 1, SECOND), late["second"].append)
+    world.commit(OpenQueueGroup("late", ("first",), QueueGroupChanges()))
+    world.replica.confirm()
+    first.cancel()
+    world.turn()
+    world.receiving.receive(Receive("late", B, 2, SECOND), late["other"].append)
+    world.turn()
+    assert late["first"] == []
+    got = [late[name][0] for name in ("second", "other")]
+    assert [batch.numbers for each in got for batch in each.gathered.batches] == [[0], [1]]  # type: ignore[attr-defined]
