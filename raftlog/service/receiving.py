@@ -136,6 +136,12 @@ class ReceiveService:
         for line in list(self._lines.values()):
             while line.waiting:
                 line.waiting[0].end(NotLeader(self.replica.leader))
+        self._keys.leadership_lost()
+
+    @property
+    def alarm(self) -> str | None:
+        """What somebody has to look at: groups that go no further; None: nothing."""
+        return self._keys.alarm
 
     # -- for ``Receiving``
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
     CodecUnavailable,
@@ -16,7 +17,7 @@ from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import AckMessages, ReceiveMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.topics import TopicChanges
-from raftlog.service import receiving
+from raftlog.service import fifo_keys, receiving
 from raftlog.service.burying import Burying, Fact
 from raftlog.service.leases import LeaseService, QueueGroupState
 from raftlog.service.proposing import propose, propose_unheard
@@ -558,3 +559,44 @@ def test_the_same_asked_twice_before_its_group_is_known_is_under_way_once(world:
     assert late["first"] == []
     got = [late[name][0] for name in ("second", "other")]
     assert [batch.numbers for each in got for batch in each.gathered.batches] == [[0], [1]]  # type: ignore[attr-defined]
+
+
+def test_who_goes_no_further_in_a_queue_by_key_is_an_alarm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As long as another queue had something, nobody was told, and its messages stayed there.
+
+    Schedule: a batch that does not open here lies in one queue of two. Each request is served
+    from the other one.
+    """
+    world = World(fifo=True)
+    (second,) = world.create("second")
+    world.leases.open(
+        lambda: OpenQueueGroup(GROUP, ("second",), QueueGroupChanges()), lambda _: None
+    )
+    world.replica.commit()
+    opens = fifo_keys._hashes
+
+    def hashes(batch: Buffer) -> tuple[int, ...]:
+        if b"bad" in bytes(batch):
+            raise CodecUnavailable("no package")
+        return opens(batch)
+
+    monkeypatch.setattr(fifo_keys, "_hashes", hashes)
+    world.store(encode_columns([b"bad"], [b"k"], timestamp_ms=5), queue=second)
+    for at in range(3):
+        world.send(b"%d" % at, keys=[b"k"])
+        world.receive(A + at)
+        world.turn()
+        assert world.offsets(A + at) == [at]
+        world.ack(A + at, at)
+    alarm = world.receiving.alarm
+    assert alarm is not None
+    assert f"group 'work' in queue {second}" in alarm
+    assert "no package" in alarm
+    monkeypatch.setattr(fifo_keys, "_hashes", opens)
+    world.receive(20)
+    world.turn()
+    assert isinstance(world.told[20][0], Received)
+    assert world.receiving.alarm is None
+    world.receiving.leadership_lost()
