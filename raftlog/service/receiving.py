@@ -24,6 +24,7 @@ from raftlog.base.ids import Index
 from raftlog.base.limits import FETCH_WAIT_NS_MAX, MESSAGES_PER_RECEIVE_MAX, PENDING_READS_MAX
 from raftlog.broker.codec import write_command
 from raftlog.broker.lease_commands import (
+    SCHEDULE,
     GiveBack,
     KeyRuns,
     Leased,
@@ -41,6 +42,9 @@ from raftlog.service.read import ReadService
 
 PAUSE_NS: Final = 2_000_000
 """Who got nothing although something seemed to be there looks again after so long."""
+
+DAMAGED_MS: Final = 30_000
+"""What is damaged on the leader is looked for again after so long; others do not wait for it."""
 
 
 class Receive(msgspec.Struct, frozen=True, gc=False):
@@ -455,10 +459,11 @@ class Receiving:
         self.is_under_way = False
         if self.has_ended:
             if not self._is_superseded:
-                self._give_back([*found.left, *messages_of(found.batches)])
+                self._give_back([*found.left, *found.damaged, *messages_of(found.batches)])
             self._service.forget(self)
             return
         self._give_back(found.left)
+        self._give_back(found.damaged, DAMAGED_MS)
         if found.error is not None and not found.batches:
             self.end(found.error)
             return
@@ -468,8 +473,8 @@ class Receiving:
         left_ms = min(lease_ms, max(1, self._due_ms - self._service.now_ms()))
         self.end(Received(found, lease_ms, left_ms))
 
-    def _give_back(self, messages: list[Message]) -> None:
-        """End leases of what nobody gets."""
+    def _give_back(self, messages: list[Message], delay_ms: int = SCHEDULE) -> None:
+        """End leases of what nobody gets, as nobody has tried it."""
         if not messages:
             return
         by_queue: dict[int, list[int]] = {}
@@ -478,5 +483,5 @@ class Receiving:
         names = tuple(
             (self.request.handle, queue, tuple(offsets)) for queue, offsets in by_queue.items()
         )
-        value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED)
+        value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED, delay_ms)
         propose_unheard(self._service.replica, value)

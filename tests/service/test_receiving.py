@@ -1,17 +1,22 @@
 """Receiving: who waits is served in turn, as soon as there is something, and never twice."""
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 import pytest
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
     CodecUnavailable,
+    FaultyEntry,
     GroupNotFound,
     NotLeader,
     RaftlogError,
     Throttled,
 )
 from raftlog.base.ids import Offset
+from raftlog.base.limits import REPAIR_WAIT_NS_MAX
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import AckMessages, ReceiveMessages, Settled
@@ -20,12 +25,15 @@ from raftlog.broker.topics import TopicChanges
 from raftlog.service import fifo_keys, receiving
 from raftlog.service.burying import Burying, Fact
 from raftlog.service.leases import LeaseService, QueueGroupState
+from raftlog.service.ports import OnBodies
 from raftlog.service.proposing import propose, propose_unheard
 from raftlog.service.read import ReadRequest, ReadResult
 from raftlog.service.receiving import Receive, Received, ReceiveService, Receiving
+from raftlog.storage.span import Place
 from raftlog.wire.batch import Batch, encode_columns
 from raftlog.wire.record_table import key_hash
 from tests.service.fakes import FakeReader
+from tests.service.test_read import FakeBodies
 from tests.service.test_read import World as ReadWorld
 
 SECOND = 1_000_000_000
@@ -600,3 +608,44 @@ def test_who_goes_no_further_in_a_queue_by_key_is_an_alarm(
     assert isinstance(world.told[20][0], Received)
     assert world.receiving.alarm is None
     world.receiving.leadership_lost()
+
+
+def test_what_is_damaged_on_the_leader_holds_back_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given back at once, and so came first again, with all that was leased beside it.
+
+    Schedule: entry 3 has rotted here, and no peer repairs it in time (there is none, say). Who
+    asks for several gets an error, whoever asks next gets the same, and the group stands still.
+    """
+    world.send(b"0")
+    world.send(b"1", b"2")
+    bad = len(world.replica.entries)
+    world.send(b"3")
+    world.replica.memory_from = 1 << 40
+
+    def read(places: Sequence[Place], done: OnBodies) -> None:
+        good = [*takewhile(lambda at: at.index != bad, places)]
+        if good:
+            FakeBodies.read(world.bodies, good, done)
+        else:
+            world.bodies._waiting.append(lambda: done((), FaultyEntry(bad)))
+
+    with monkeypatch.context() as rotten:
+        rotten.setattr(world.bodies, "read", read)
+        world.receive(A, 4)
+        world.turn()
+        assert world.told[A] == [], "a peer may have it"
+        world.scheduler.advance(REPAIR_WAIT_NS_MAX)
+        world.turn()
+        assert world.offsets(A) == [0, 3]
+    world.ack(A, 0, 3)
+    world.receive(B, 4, wait_s=0)
+    assert world.offsets(B) == []
+    world.pass_ms(30_000)
+    world.receive(C, 4)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    assert [batch.attempts for batch in answer.gathered.batches] == [[1, 1]]
+    assert world.offsets(C) == [1, 2]
