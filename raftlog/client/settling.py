@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, cast
 
 from google.protobuf.message import Message as ProtoMessage
 
-from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError, StaleLease
+from raftlog.base.errors import BadRequest, Closed, OutcomeUnknown, RaftlogError, StaleLease
 from raftlog.base.limits import MESSAGES_PER_SETTLING_MAX
 from raftlog.client.asking import Asker
 from raftlog.wire.frame import Method
@@ -103,6 +103,9 @@ class Settling:
             )
         except RaftlogError as error:
             _fail(waiting, error)
+        except (ValueError, TypeError) as error:
+            # No such request can be written: who waits for its answer would wait for ever.
+            _fail(waiting, BadRequest(f"it can't be told to the cluster: {error}"))
         except asyncio.CancelledError:
             _fail(waiting, OutcomeUnknown("the consumer was closed before there was an answer"))
             raise
