@@ -8,8 +8,8 @@ from raftlog.base.errors import BadRequest
 from raftlog.client.client import Client
 from raftlog.client.settling import How
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import FakeCluster, fake_cluster
-from tests.client.test_queue_consumer import send
+from tests.client.fake_cluster import FakeCluster, fake_cluster, unanswered, until
+from tests.client.test_queue_consumer import in_flight, send
 
 pytestmark = pytest.mark.asyncio
 
@@ -60,4 +60,72 @@ async def test_what_can_not_be_said_is_an_error_and_no_wait_without_end() -> Non
                     await asyncio.wait_for(message.extend(length), 3)
                 with pytest.raises(BadRequest, match="1 s to 12 h"):
                     client.queue_consumer("work", lease=length)
+            await message.ack()
+
+
+async def test_leases_that_become_shorter_are_kept_all_the_same() -> None:
+    """Somebody else has opened the group with another length.
+
+    Schedule: a handler works under a lease of 60 s, so leases are kept every 20 s. The group's
+    become 1 s; the next message is leased for so long, and ends while it is handled.
+    """
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await send(client, b"0", b"1")
+        async with client.queue_consumer("work", "orders", lease=60) as consumer:
+            (first,) = await consumer.receive()
+            async with first.process():
+                await asyncio.sleep(0)
+                await client.queue_groups.open("work", lease=1)
+                (second,) = await consumer.receive()
+                async with second.process():
+                    await until(lambda: cluster.count(Method.QUEUE_EXTEND) >= 2)
+                assert left_ms(cluster)[0] > 50_000, "it has what it was leased for"
+            assert await in_flight(client) == (0, 0)
+
+
+async def test_a_lease_that_was_extended_for_longer_is_not_cut_short() -> None:
+    """By what keeps it while it is handled; and its message is known to be held for so long."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await send(client, b"v")
+        async with client.queue_consumer("work", "orders", lease=1) as consumer:
+            (message,) = await consumer.receive()
+            async with message.process():
+                await message.extend(3600)
+                assert consumer._held[message.held][1] > consumer._loop.time() + 3000
+                await until(lambda: cluster.count(Method.QUEUE_EXTEND) >= 2)
+                await consumer._settling.ended()
+                assert left_ms(cluster)[0] > 3_000_000
+
+
+async def test_what_was_extended_and_not_settled_is_given_back_on_closing() -> None:
+    """Not forgotten when the lease that it had at first is over: nobody got it for an hour."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await send(client, b"v")
+        async with client.queue_consumer("work", "orders", lease=1) as consumer:
+            (message,) = await consumer.receive()
+            await message.extend(3600)
+            await asyncio.sleep(1.01)
+            assert await consumer.receive(wait=0) == []
+            assert consumer.status.held == 1
+        async with client.queue_consumer("work") as consumer:
+            assert len(await consumer.receive(wait=0)) == 1
+
+
+async def test_a_lease_is_kept_by_one_request_while_nobody_answers() -> None:
+    """Each renewal was one more to be said when the cluster was back."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await send(client, b"v")
+        async with client.queue_consumer("work", "orders") as consumer:
+            (message,) = await consumer.receive()
+            cluster.fault(Method.QUEUE_EXTEND, unanswered)
+            for _ in range(3):
+                consumer._extend(message, 30.0)
+                await asyncio.sleep(0)
+            assert consumer._settling._waiting == {}
+            await until(lambda: bool(cluster.late))
+            cluster.late[0]()
+            await consumer._settling.ended()
+            consumer._extend(message, 30.0)
+            await consumer._settling.ended()
+            assert cluster.count(Method.QUEUE_EXTEND) == 2
             await message.ack()
