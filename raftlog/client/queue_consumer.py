@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from raftlog.base.errors import (
+    BadBatch,
     BadRequest,
     Closed,
     OutcomeUnknown,
@@ -185,7 +186,8 @@ class QueueConsumer:
         """Give messages to ``handler``, up to ``concurrency`` at a time, until it is closed.
 
         Each is handled as in ``QueueMessage.process``; what a handler raises is reported to
-        ``on_event``, and the rest goes on. A cluster that can't be reached is tried on.
+        ``on_event``, and the rest goes on. A cluster that can't be reached is tried on. What
+        does not open here (``BadBatch``) is given back, and the rest goes on, too.
 
         Raises:
             BadRequest: A concurrency below 1.
@@ -357,7 +359,7 @@ class QueueConsumer:
         return found
 
     async def _next(self, count: int) -> list[QueueMessage]:
-        """Return messages for ``run``; a cluster that does not answer is tried on."""
+        """Return messages for ``run``; it goes on after what may pass, or is about a few only."""
         try:
             return await self._ask(count, POLL_S)
         except RaftlogError as error:
@@ -444,7 +446,7 @@ def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":
 
 
 def _may_pass(error: RaftlogError) -> bool:
-    return isinstance(error, Retriable | OutcomeUnknown)
+    return isinstance(error, Retriable | OutcomeUnknown | BadBatch)
 
 
 def _log(event: HandlerEvent) -> None:

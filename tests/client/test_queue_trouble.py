@@ -1,13 +1,19 @@
 """The consumer of a queue-style group in trouble: it goes on, says so, and keeps what it has."""
 
 import asyncio
+import struct
 
 import pytest
 
 from raftlog.base.errors import BadRequest
+from raftlog.client import queue_consumer
 from raftlog.client.client import Client
+from raftlog.client.queue_message import QueueMessage
 from raftlog.client.settling import How
+from raftlog.wire.batch_header import ANONYMOUS, seal_batch
+from raftlog.wire.codecs import Codec
 from raftlog.wire.frame import Method
+from tests.broker.logs import append
 from tests.client.fake_cluster import FakeCluster, fake_cluster, unanswered, until
 from tests.client.test_queue_consumer import in_flight, send
 
@@ -129,3 +135,30 @@ async def test_a_lease_is_kept_by_one_request_while_nobody_answers() -> None:
             await consumer._settling.ended()
             assert cluster.count(Method.QUEUE_EXTEND) == 2
             await message.ack()
+
+
+async def test_a_batch_that_does_not_open_does_not_end_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended every consumer that got it, one after the other, as often as it was tried."""
+    monkeypatch.setattr(queue_consumer, "TROUBLE_PAUSE_S", 0.01)
+    handled = asyncio.Event()
+
+    async def handle(message: QueueMessage) -> None:
+        assert message.value == b"good"
+        handled.set()
+
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        too_long = [b"", b"", struct.pack("<i", 1_000)]
+        bad = append(seal_batch(too_long, Codec.NONE, 1, 0, ANONYMOUS, (5, 5)))
+        cluster.replica.propose(bad.type, bad.parts, lambda *_: None)
+        async with client.queue_consumer(
+            "work", "orders", attempts=2, retry=[0], on_poison="skip"
+        ) as consumer:
+            running = asyncio.create_task(consumer.run(handle))
+            groups = cluster.machine.leasing.groups
+            await until(lambda: (row := groups.get("work")) is not None and row.skipped == 1)
+            await send(client, b"good")
+            await asyncio.wait_for(handled.wait(), 5)
+            await consumer.aclose()
+            await running
