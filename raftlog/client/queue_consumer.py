@@ -249,6 +249,8 @@ class QueueConsumer:
             self.on_closed(self)
 
     async def _give_back(self) -> None:
+        # Handlers that end now settle their messages: not as long as a cluster may be away.
+        self._settling.hurry(CLOSE_S)
         await self._calls.ended()
         await self._outcomes()
         if self._renewing is not None:

@@ -162,3 +162,24 @@ async def test_a_batch_that_does_not_open_does_not_end_the_work(
             await asyncio.wait_for(handled.wait(), 5)
             await consumer.aclose()
             await running
+
+
+async def test_closing_does_not_wait_for_a_cluster_that_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its handlers release their messages, and waited for an answer for the client's timeout."""
+    monkeypatch.setattr(queue_consumer, "CLOSE_S", 0.1)
+    began = asyncio.Event()
+
+    async def handle(_: QueueMessage) -> None:
+        began.set()
+        await asyncio.sleep(3600)
+
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+        await send(client, b"v")
+        consumer = client.queue_consumer("work", "orders")
+        running = asyncio.create_task(consumer.run(handle))
+        await began.wait()
+        cluster.nodes[0].is_silent = True
+        await asyncio.wait_for(consumer.aclose(), 1.5)
+        assert running.done()
