@@ -183,3 +183,22 @@ async def test_closing_does_not_wait_for_a_cluster_that_is_gone(
         cluster.nodes[0].is_silent = True
         await asyncio.wait_for(consumer.aclose(), 1.5)
         assert running.done()
+
+
+async def test_one_transaction_acknowledges_for_two_consumers_of_a_group() -> None:
+    """It was refused: "two lists of acks for one group"."""
+    async with fake_cluster(orders=1, out=1) as cluster, Client(cluster.seeds) as client:
+        await send(client, b"0", b"1")
+        async with (
+            client.queue_consumer("work", "orders") as one,
+            client.queue_consumer("work") as other,
+        ):
+            (first,) = await one.receive()
+            (second,) = await other.receive()
+            async with client.atomic() as tx:
+                tx.ack(first)
+                tx.ack(second)
+                tx.send("out", b"both")
+            assert await in_flight(client) == (0, 0)
+            assert (one.status.acked, other.status.acked) == (1, 1)
+            assert cluster.values("out") == [[b"both"]]
