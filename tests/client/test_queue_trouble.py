@@ -7,6 +7,7 @@ import pytest
 
 from raftlog.base.errors import BadRequest
 from raftlog.client import queue_consumer
+from raftlog.client.calls import Calls
 from raftlog.client.client import Client
 from raftlog.client.queue_message import QueueMessage
 from raftlog.client.settling import How
@@ -202,3 +203,22 @@ async def test_one_transaction_acknowledges_for_two_consumers_of_a_group() -> No
             assert await in_flight(client) == (0, 0)
             assert (one.status.acked, other.status.acked) == (1, 1)
             assert cluster.values("out") == [[b"both"]]
+
+
+async def test_who_waits_for_calls_to_end_and_is_cancelled_breaks_none_of_them() -> None:
+    """A loop that ends cancels all its tasks: the call then failed with ``InvalidStateError``."""
+    calls = Calls("it was closed")
+
+    async def call() -> None:
+        with calls.under_way():
+            await asyncio.sleep(3600)
+
+    calling = asyncio.create_task(call())
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(calls.ended())
+    await asyncio.sleep(0)
+    ending.cancel()
+    await asyncio.wait([ending])
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
