@@ -154,15 +154,16 @@ class Processed:
         if not await self._claim(mine, lease_ms):
             yield False
             return
-        renewing = asyncio.create_task(self._renew(mine, lease_ms))
+        over = asyncio.Event()
+        renewing = asyncio.create_task(self._renew(mine, lease_ms, over))
         try:
             yield True
         except BaseException:
-            await _end(renewing)
+            await _end(renewing, over)
             with suppress(RedisError):  # then the claim ends by itself
                 await self._exchange(mine, None, 0)
             raise
-        await _end(renewing)
+        await _end(renewing, over)
         if not await self._exchange(mine, mine.done, self._marks.kept_ms):
             raise Fenced(
                 f"the claim to {mine.key!r} had ended: somebody else may have done the work, too"
@@ -181,8 +182,8 @@ class Processed:
             if value is not None:
                 await asyncio.sleep(PAUSE_S)
 
-    async def _renew(self, mine: Try, lease_ms: int) -> None:
-        while True:
+    async def _renew(self, mine: Try, lease_ms: int, over: asyncio.Event) -> None:
+        while not over.is_set():
             await asyncio.sleep(lease_ms / 1000 / RENEWED_PER_LEASE)
             with suppress(RedisError):  # it is tried again while there is time
                 if not await self._exchange(mine, mine.claimed, lease_ms):
@@ -207,7 +208,8 @@ class Processed:
             return True
 
 
-async def _end(task: "asyncio.Task[None]") -> None:
+async def _end(task: "asyncio.Task[None]", over: asyncio.Event) -> None:
     """End the renewing; what kept it from going on is not what the block is about."""
+    over.set()  # a client that is cancelled while it connects may tell that as an error of Redis
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

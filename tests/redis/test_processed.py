@@ -176,13 +176,38 @@ async def test_a_claim_is_renewed_while_the_work_goes_on(server: FakeServer) -> 
     """And Redis being away for a moment does not end that."""
     redis = connected(server)
     processed = Processed(redis, "billing")
-    async with processed.once(MESSAGE, lease=0.09):
+    async with processed.once(MESSAGE, lease=0.9):
         server.connected = False
-        await asyncio.sleep(0.04)
+        await asyncio.sleep(0.4)
         server.connected = True
-        for _ in range(10):
-            await asyncio.sleep(0.02)
+        for _ in range(8):
+            await asyncio.sleep(0.15)
             assert await redis.get(KEY) is not None
+
+
+@pytest.mark.asyncio
+async def test_a_client_that_swallows_the_cancellation_ends_too(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told as an error of Redis it would be tried again, without end."""
+    processed = Processed(connected(server), "billing")
+    exchange = processed._exchange
+    began = asyncio.Event()
+
+    async def swallow(mine: marks.Try, value: str | None, px: int) -> bool:
+        if value != mine.claimed:
+            return await exchange(mine, value, px)
+        began.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise RedisAway from None
+        return True
+
+    monkeypatch.setattr(processed, "_exchange", swallow)
+    async with asyncio.timeout(10):
+        async with processed.once(MESSAGE, lease=0.03):
+            await began.wait()
 
 
 @pytest.mark.asyncio
