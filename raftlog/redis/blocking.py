@@ -9,7 +9,6 @@ from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import RedisError, WatchError
 
-from raftlog.base.errors import Fenced
 from raftlog.client.durations import Duration
 from raftlog.client.placed import Placed
 from raftlog.redis.marks import (
@@ -88,9 +87,7 @@ class Processed:
                 self._exchange(mine, None, 0)
             raise
         if not self._exchange(mine, mine.done, self._marks.kept_ms):
-            raise Fenced(
-                f"the claim to {mine.key!r} had ended: somebody else may have done the work, too"
-            )
+            raise mine.lost()
 
     def _claim(self, mine: Try, lease_ms: int) -> bool:
         """Wait until it is ours to do, or was done."""
@@ -98,27 +95,17 @@ class Processed:
             if self._redis.set(mine.key, mine.claimed, nx=True, px=lease_ms):
                 return True
             value = text_of(self._redis.get(mine.key))
-            if value == mine.claimed:  # the first answer was lost
-                return True
-            if is_done(value):
-                return False
+            is_ours = mine.is_ours(value)
+            if is_ours is not None:
+                return is_ours
             if value is not None:
                 time.sleep(PAUSE_S)
 
     def _exchange(self, mine: Try, value: str | None, px: int) -> bool:
         """Put ``value`` (None: nothing) in the place of our claim; False: it is not there."""
-        with self._redis.pipeline(transaction=True) as pipe:
-            pipe.watch(mine.key)
-            found = text_of(pipe.get(mine.key))
-            if found != mine.claimed:
-                return value is not None and found == value
-            pipe.multi()
-            if value is None:
-                pipe.delete(mine.key)
-            else:
-                pipe.set(mine.key, value, px=px)
-            try:
-                pipe.execute()
-            except WatchError:
-                return value is not None and text_of(self._redis.get(mine.key)) == value
-            return True
+
+        def exchange(pipe: Pipeline) -> bool:
+            return mine.exchange(pipe, text_of(pipe.get(mine.key)), value, px)
+
+        found = self._redis.transaction(exchange, mine.key, value_from_callable=True)  # type: ignore[arg-type]  # what it returns is returned
+        return bool(found)

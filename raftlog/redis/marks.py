@@ -12,10 +12,11 @@ was lost, and the client has asked again.
 
 import secrets
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
+from raftlog.base.errors import Fenced
 from raftlog.base.names import check_name
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.placed import Placed, identity_of
@@ -45,6 +46,36 @@ class Try(msgspec.Struct, frozen=True):
     def done(self) -> str:
         """What the key says afterwards."""
         return _DONE + self.token
+
+    def is_ours(self, value: str | None) -> bool | None:
+        """Whether the work is ours, by what the key says; None: that is not known yet."""
+        if value == self.claimed:  # the answer to the claim was lost
+            return True
+        return False if is_done(value) else None
+
+    def exchange(self, pipe: Any, found: str | None, value: str | None, px: int) -> bool:
+        """Put ``value`` (None: nothing) in the place of our claim; False: it is not there.
+
+        Args:
+            pipe: A transaction of either client, which watches the key.
+            found: What the key says.
+            value: What it is to say; that may be there already, by an answer that was lost.
+            px: For how many milliseconds.
+        """
+        if found != self.claimed:
+            return value is not None and found == value
+        pipe.multi()
+        if value is None:
+            pipe.delete(self.key)
+        else:
+            pipe.set(self.key, value, px=px)
+        return True
+
+    def lost(self) -> Fenced:
+        """Return the error of who has lost the claim."""
+        return Fenced(
+            f"the claim to {self.key!r} had ended: somebody else may have done the work, too"
+        )
 
 
 class Marks:

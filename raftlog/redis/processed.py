@@ -26,7 +26,6 @@ from redis.asyncio import Redis
 from redis.asyncio.client import Pipeline
 from redis.exceptions import RedisError, WatchError
 
-from raftlog.base.errors import Fenced
 from raftlog.client.durations import Duration
 from raftlog.client.placed import Placed
 from raftlog.redis.marks import (
@@ -165,9 +164,7 @@ class Processed:
             raise
         await _end(renewing, over)
         if not await self._exchange(mine, mine.done, self._marks.kept_ms):
-            raise Fenced(
-                f"the claim to {mine.key!r} had ended: somebody else may have done the work, too"
-            )
+            raise mine.lost()
 
     async def _claim(self, mine: Try, lease_ms: int) -> bool:
         """Wait until it is ours to do, or was done."""
@@ -175,10 +172,9 @@ class Processed:
             if await self._redis.set(mine.key, mine.claimed, nx=True, px=lease_ms):
                 return True
             value = text_of(await self._redis.get(mine.key))
-            if value == mine.claimed:  # the first answer was lost
-                return True
-            if is_done(value):
-                return False
+            is_ours = mine.is_ours(value)
+            if is_ours is not None:
+                return is_ours
             if value is not None:
                 await asyncio.sleep(PAUSE_S)
 
@@ -191,21 +187,11 @@ class Processed:
 
     async def _exchange(self, mine: Try, value: str | None, px: int) -> bool:
         """Put ``value`` (None: nothing) in the place of our claim; False: it is not there."""
-        async with self._redis.pipeline(transaction=True) as pipe:
-            await pipe.watch(mine.key)
-            found = text_of(await pipe.get(mine.key))
-            if found != mine.claimed:
-                return value is not None and found == value
-            pipe.multi()
-            if value is None:
-                pipe.delete(mine.key)
-            else:
-                pipe.set(mine.key, value, px=px)
-            try:
-                await pipe.execute()
-            except WatchError:
-                return value is not None and text_of(await self._redis.get(mine.key)) == value
-            return True
+
+        async def exchange(pipe: Pipeline) -> bool:
+            return mine.exchange(pipe, text_of(await pipe.get(mine.key)), value, px)
+
+        return bool(await self._redis.transaction(exchange, mine.key, value_from_callable=True))
 
 
 async def _end(task: "asyncio.Task[None]", over: asyncio.Event) -> None:

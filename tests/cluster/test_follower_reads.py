@@ -76,7 +76,6 @@ async def _take(consumer: Consumer, count: int) -> list[Message]:
 
 async def _reads(cluster: LocalCluster) -> dict[str, int]:
     """Return how many reads each node has served."""
-    await cluster.ready()
     while True:
         try:
             answers = [await ask_status(address) for address in cluster.seeds]
