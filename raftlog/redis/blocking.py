@@ -1,7 +1,7 @@
 """Processing once with ``redis.Redis``, in threads; ``raftlog.redis.processed`` says how."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final
 
@@ -107,5 +107,6 @@ class Processed:
         def exchange(pipe: Pipeline) -> bool:
             return mine.exchange(pipe, text_of(pipe.get(mine.key)), value, px)
 
-        found = self._redis.transaction(exchange, mine.key, value_from_callable=True)  # type: ignore[arg-type]  # what it returns is returned
-        return bool(found)
+        # Typed as if nothing could be returned, which ``value_from_callable`` is for.
+        transaction: Callable[..., object] = self._redis.transaction
+        return bool(transaction(exchange, mine.key, value_from_callable=True))

@@ -20,9 +20,6 @@ from raftlog.base.errors import NoRoom, StorageFailed
 from raftlog.base.limits import RESERVE_BYTES
 from raftlog.storage.files import Files
 
-# The error is beside those who raise it, too.
-__all__ = ["RESERVE", "NoRoom", "Reserve", "lacks_room", "may_lack_room"]
-
 RESERVE: Final = "reserve"
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
