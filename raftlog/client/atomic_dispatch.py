@@ -10,6 +10,9 @@ whether the old one had come so far::
     OutcomeUnknown; meanwhile: fence queue 0, fence queue 1
     queue 0 had come to 3: T was not committed, and its copy is refused as a whole from now on
 
+A queue forgets its producers: what no fence has found is not committed if one queue at least
+knows it for certain (``client.ages``); else it is unknown for ever.
+
 What is more than one command takes was staged before (``atomic_staging``). Until the commit is
 sent nothing is unknown that anybody must know.
 """
@@ -42,7 +45,8 @@ from raftlog.base.ids import Offset
 from raftlog.base.limits import TRANSACTION_BYTES_MAX
 from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker
 from raftlog.client.atomic_packing import ToSend
-from raftlog.client.atomic_staging import Identity, Stager
+from raftlog.client.atomic_staging import Stager
+from raftlog.client.identities import Identity
 from raftlog.client.receipts import Receipt
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, leases, producers, transactions
@@ -54,6 +58,10 @@ ERRAND_S: Final = 5.0
 _UNKNOWN: Final = (
     "no answer in time: it may have been committed, or still be; resolve() with this error's "
     "ticket tells"
+)
+_FORGOTTEN: Final = (
+    "sent so long ago that its queues may have forgotten it: it may have been committed; look "
+    "into them before it is done again"
 )
 _NOTHING_SENT: Final = (
     "no answer in time: what it finished may count as finished; it sent no records, so doing it "
@@ -289,6 +297,8 @@ class _Work:
         self, dispatch: AtomicDispatch, attempt: Attempt, deadline: float, codec: str
     ) -> None:
         self.identity: Identity | None = None
+        self._is_too_old = False
+        """Whether a copy is perhaps committed, and another one might be, too."""
         self._dispatch: Final = dispatch
         self._attempt: Final = attempt
         self._deadline: Final = deadline
@@ -322,7 +332,7 @@ class _Work:
                     self.identity.advance(attempt.batches)
                 return _committed(attempt.batches, answer)
             self._dispatch.trouble = trouble
-            if self._loop.time() + pause_s >= self._deadline:
+            if self._is_too_old or self._loop.time() + pause_s >= self._deadline:
                 if not attempt.loose:
                     raise trouble
                 if not attempt.batches:
@@ -376,8 +386,11 @@ class _Work:
         self, message: transactions.CommitTransaction, payload: list[bytes]
     ) -> transactions.TransactionCommitted:
         """Ask once; count the copy as loose until it is known what became of it."""
-        asker, attempt = self._dispatch.asker, self._attempt
+        asker, attempt, identity = self._dispatch.asker, self._attempt, self.identity
         channel = await asker.router.find(max(self._deadline - self._loop.time(), 0.001))
+        if attempt.loose and identity is not None and not identity.may_be_sent(attempt.batches):
+            self._is_too_old = True  # the machine has slept: a fence tells, perhaps
+            raise OutcomeUnknown(_UNKNOWN)
         left_s = max(self._deadline - self._loop.time(), 0.001)
         attempt.loose += 1
         try:
@@ -417,7 +430,8 @@ class AtomicTicket:
 
         Raises:
             NotStored: It was not committed and never will be.
-            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket.
+            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket. Or its
+                queues may have forgotten it: without a ticket.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -451,12 +465,15 @@ def _fate_of(
     found: dict[int, producers.RememberedBatch] = {}
     durability = ""
     is_stored = is_known = False
+    may_be_stored = True
     for batch, answer in zip(batches, answers, strict=True):
         if isinstance(answer, RaftlogError):
             continue
         is_known, durability = True, answer.durability
-        first = identity.row(batch.queue).next
+        row = identity.row(batch.queue)
+        first = row.next
         is_stored = is_stored or answer.next_sequence > first
+        may_be_stored = may_be_stored and row.may_be_stored(answer.next_sequence)
         for each in answer.remembered:
             if (each.base_sequence, each.count) == (first, batch.count):
                 found[batch.queue] = each
@@ -464,6 +481,8 @@ def _fate_of(
         errors = [answer for answer in answers if isinstance(answer, RaftlogError)]
         gone = all(isinstance(error, WrongQueue) for error in errors)
         return errors[0] if gone else OutcomeUnknown(f"it cannot be resolved: {errors[0]}")
+    if not is_stored and may_be_stored:
+        return OutcomeUnknown(_FORGOTTEN)
     if not is_stored:
         return NotStored("no copy was committed, and none ever will be")
     if len(found) < len(batches):

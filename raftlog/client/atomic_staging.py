@@ -16,56 +16,12 @@ from raftlog.base.errors import BadRequest, OutcomeUnknown, TransactionTooLarge,
 from raftlog.base.limits import TRANSACTION_BYTES_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.atomic_packing import ToSend
-from raftlog.client.packing import Columns
-from raftlog.wire.batch import Producer
+from raftlog.client.identities import Identity
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import transactions
 
 STAGING_AT_ONCE: Final = 4
 """Queues of one transaction that are staged at once."""
-
-
-class Row:
-    """How far an identity has come in one queue."""
-
-    __slots__ = ("epoch", "known", "next")
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.next = 0
-        self.known = 0
-        """Before this nothing is asked for again. What a commit will name must stay known."""
-
-
-class Identity:
-    """A producer under which one transaction at a time is sent."""
-
-    def __init__(self, number: int) -> None:
-        self.number: Final = number
-        self.rows: dict[int, Row] = {}
-        self.is_good = True
-        """Whether its sequences are what the cluster believes them to be."""
-
-    def row(self, queue: int) -> Row:
-        """Return how far it has come in a queue."""
-        return self.rows.setdefault(queue, Row())
-
-    def begin(self, batches: Sequence[ToSend]) -> None:
-        """A transaction begins: all before it is known."""
-        for batch in batches:
-            row = self.row(batch.queue)
-            row.known = row.next
-
-    def encode(self, queue: int, columns: Columns, codec: str) -> bytes:
-        """Return a batch with the next sequences of its queue."""
-        row = self.row(queue)
-        producer = Producer(self.number, row.epoch, row.next, row.known)
-        return columns.encode(producer=producer, codec=codec)
-
-    def advance(self, batches: Sequence[ToSend]) -> None:
-        """They are stored."""
-        for batch in batches:
-            self.row(batch.queue).next += batch.count
 
 
 class Stager:
