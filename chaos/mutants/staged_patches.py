@@ -40,7 +40,7 @@ STAGED_MUTANTS: Final = (
     ),
     Mutant(
         "parts of a transaction confirmed before its commit",
-        "raftlog.client.atomic_staging",
+        "raftlog.client.identities",
         (("row.next, row.known)", "row.next, row.next)"),),
         tests=_OF_CLIENT,
         rulings=(9,),
