@@ -357,7 +357,7 @@ class Facts:
             moved += (
                 self.delayed.relocated(*where)
                 or self.halves.relocated(*where)
-                or self.staged.parts.relocated(*where)
+                or self.staged.relocated(*where)
             )
         self.marks["relocated"] += moved
         assert moved == outcome.moved, f"{outcome.moved} batches were relocated, not {moved}"

@@ -62,6 +62,19 @@ class StagedFacts:
         place_of = (entry.index, place)
         self.parts.staged(Pending(queue, outcome.id, due_ms, outcome.count, *place_of, data))
 
+    def relocated(
+        self, key: tuple[int, int], old: tuple[int, int], new: tuple[int, int], data: bytes
+    ) -> bool:
+        """Take in a copy of a body; return whether a staged part points there now.
+
+        Raises:
+            Violation: The copy has other bytes.
+        """
+        moved = self.parts.relocated(key, old, new, data)
+        if moved:
+            self._facts.marks["staged batches relocated"] += 1
+        return moved
+
     def revealed(self, head: TransactionHead, parts: list["Part"]) -> dict[int, list[Pending]]:
         """Take in a commit that was carried out; return what was staged for it, by queue.
 
