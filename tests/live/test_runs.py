@@ -48,6 +48,14 @@ def started(tmp_path: Path, *options: str) -> Iterator["subprocess.Popen[str]"]:
         run.communicate()
 
 
+def wait_for_owners(tmp_path: Path) -> None:
+    """Wait until the run has started everything: owners of half messages begin last."""
+    deadline = time.monotonic() + 60
+    while not any("half_owner" in line for line in processes_of(tmp_path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def nothing_is_left(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
     assert [path.name for path in tmp_path.glob("chaos-*")] == []
@@ -71,12 +79,9 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
     tmp_path: Path, number: signal.Signals, fault: str
 ) -> None:
     with started(tmp_path, "--time", "60s", "--faults", fault) as run:
-        deadline = time.monotonic() + 60
-        while len(processes_of(tmp_path)) < NODES and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for_owners(tmp_path)
         time.sleep(4)  # into the faults
         assert len(processes_of(tmp_path)) >= NODES - 1
-        assert any("half_owner" in line for line in processes_of(tmp_path))
         run.send_signal(number)
         told, _ = run.communicate(timeout=60)
     assert run.returncode == 130, told
@@ -86,10 +91,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
 def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     """Its files stay; who would remove them?"""
     with started(tmp_path, "--time", "60s", "--faults", "pause") as run:
-        deadline = time.monotonic() + 60
-        while not any("half_owner" in line for line in processes_of(tmp_path)):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        wait_for_owners(tmp_path)
         run.kill()
         run.wait()
         deadline = time.monotonic() + 20
