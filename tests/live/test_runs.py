@@ -101,17 +101,21 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("faults", "mutant", "seen"),
+    ("faults", "time_s", "mutant", "seen"),
     [
-        ("promise-ack", "ack before fsync (NATS 7564, DLedger)", ""),
-        ("promise-vote", "vote not persisted before the reply (PySyncObj)", "lead"),
-        ("transfer,restart", "group offset not fenced", "group_offsets"),
-        ("transfer,restart", "old lease handle acknowledges", "work_done"),
-        ("transfer,restart", "blocked message is tried again without a decision", "work_done"),
+        ("promise-ack", 80, "ack before fsync (NATS 7564, DLedger)", ""),
+        ("promise-vote", 80, "vote not persisted before the reply (PySyncObj)", "lead"),
+        ("pause", 16, "end offset told without asking the others", "linearizability"),
+        ("transfer,restart", 80, "group offset not fenced", "group_offsets"),
+        ("transfer,restart", 80, "old lease handle acknowledges", "work_done"),
+        ("transfer,restart", 80, "blocked message is tried again without a decision", "work_done"),
     ],
 )
-def test_a_planted_bug_is_caught(tmp_path: Path, faults: str, mutant: str, seen: str) -> None:
-    command = [*RUN, "--seed", "1", "--time", "80s", "--faults", faults, "--mutant", mutant]
+def test_a_planted_bug_is_caught(
+    tmp_path: Path, faults: str, time_s: int, mutant: str, seen: str
+) -> None:
+    command = [*RUN, "--seed", "1", "--time", f"{time_s}s", "--faults", faults]
+    command += ["--mutant", mutant]
     command += ["--report", str(tmp_path / "report.html")]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(
