@@ -39,8 +39,8 @@ def draw_staged(seed: int) -> StagedWork | None:
     return StagedWork(
         large=random.choice((0.3, 0.7)),
         parts_max=random.choice((1, 3, 5)),
-        leaves=random.choice((0.0, 0.2)),
+        leaves=random.choice((0.1, 0.3)),
         leaves_out=random.choice((0.1, 0.3)),
-        keep_ms=random.choice((300, 2_000, 2_000, 900_000)),
+        keep_ms=random.choice((300, 2_000, 900_000, 900_000)),
         rows_max=random.choice((3, 100_000, 100_000)),
     )
