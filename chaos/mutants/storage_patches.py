@@ -285,4 +285,22 @@ STORAGE_MUTANTS: Final = (
         needs=("OUTAGE",),
         known=(23,),
     ),
+    Mutant(
+        "segment closed before what a plan writes to it",
+        "raftlog.storage.plan",
+        (("        segment.pins += 1\n", ""),),
+        tests=("tests/storage/test_segments.py",),
+    ),
+    Mutant(
+        "trims and repairs wait for an idle disk",
+        "raftlog.node.persister",
+        (("            self._errand_is_due = bool(self._errands)\n", ""),),
+        tests=("tests/node/test_persister.py",),
+    ),
+    Mutant(
+        "state of what os-cache has lost is kept",
+        "raftlog.storage.whole_prefix",
+        ((".give_up(prefix.end.index)", ""),),
+        tests=("tests/storage/test_cached_writes.py",),
+    ),
 )

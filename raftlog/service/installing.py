@@ -10,8 +10,9 @@
     log     entries 9 001 .. 12 000 .. arrive  appended and acknowledged like any others
     restore the machine gets the state at 12 000, apply goes on with 12 001
 
-A crash leaves the old log or the new one, never parts of both: files that were
-fetched are of no use to the old one and do not harm it. Between reset and restore the
+A crash leaves the old log or the new one, never parts of both: what was fetched is of
+no use to the old one and does not count for it, because the old log may have another
+entry where the snapshot is of (``storage.snapshot_store``). Between reset and restore the
 replica votes and acknowledges, for its log is good, but does not stand for election
 (``lacks_state``). The same wait, with a snapshot of its own or one fetched anew, is
 what a replica does that starts with a trimmed log and no usable state. And one whose
@@ -215,7 +216,7 @@ class Installer:
 
     def _whole(self, manifest: Manifest) -> Callable[[], Restorable | None]:
         at = manifest.snapshot
-        return lambda: find_snapshot(self._snapshots, self._index.chain, at, at)
+        return lambda: find_snapshot(self._snapshots, self._index.chain, at, at, fetched=True)
 
     def _looked(self, fetch: Fetch, found: Restorable | None) -> None:
         if found is not None:
@@ -343,7 +344,7 @@ class Installer:
             if self._keeping.lacks_state:
                 self._look_for_one()
         elif ready.snapshot.index <= min(replica.core.commit, replica.store.durable_end.index):
-            self._restore(ready)
+            self._adopt(ready)
             return
         self._look_later()
 
@@ -363,9 +364,27 @@ class Installer:
                 self._begin_fetch()
 
         later = Index(1 << 62)  # also one that was fetched, and the log is still on its way
+        chain = self._index.chain
         self._work(
-            fetch, lambda: find_snapshot(self._snapshots, self._index.chain, start, later), found
+            fetch, lambda: find_snapshot(self._snapshots, chain, start, later, fetched=True), found
         )
+
+    def _adopt(self, ready: Restorable) -> None:
+        """Let a peer's snapshot count as one of the log here, which has reached it; restore it."""
+        self._looking = True  # until then
+
+        def adopted(_: None, error: Exception | None) -> None:
+            self._looking = False
+            if self._replica.stopped:
+                return
+            if error is not None:
+                self._on_failed(error)
+                return
+            self._restore(ready)
+            if self._needs_state:
+                self._look_later()  # the log has begun anew once more meanwhile
+
+        self._reader.submit(lambda: self._snapshots.adopt(ready.snapshot.index), adopted)
 
     def _restore(self, ready: Restorable) -> None:
         self._ready = self._source_of = self._stuck_at = None

@@ -225,7 +225,7 @@ class Restorable(msgspec.Struct, frozen=True):
 
 
 def find_snapshot(
-    store: SnapshotStore, chain: Chain, start: Index, through: Index
+    store: SnapshotStore, chain: Chain, start: Index, through: Index, *, fetched: bool = False
 ) -> Restorable | None:
     """Return the newest snapshot that is good and has all its ranges, or None. Blocks.
 
@@ -234,14 +234,17 @@ def find_snapshot(
         chain: Returns the good ranges up to an index that follow one another behind another.
         start: Where the log on this disk begins: an older snapshot would leave a gap.
         through: Where it ends: a later snapshot knows what the log does not have (yet).
+        fetched: Also take one that a peer has sent, to which the log here may not lead yet.
 
     Raises:
         IncompatibleFormat: A newer raftlog wrote a snapshot, or a range.
     """
-    for index in store.indexes():
+    for index in store.indexes(fetched=fetched):
         if not start <= index <= through:
             continue
         snapshot = _read(store, index)
+        if snapshot is None and fetched:
+            snapshot = _read(store, index, fetched=True)
         if snapshot is None:
             continue
         trimmed = Index(snapshot.facts.trimmed)
@@ -251,10 +254,10 @@ def find_snapshot(
     return None
 
 
-def _read(store: SnapshotStore, index: Index) -> Snapshot | None:
+def _read(store: SnapshotStore, index: Index, *, fetched: bool = False) -> Snapshot | None:
     """Return the snapshot, or None if it is torn, rotten, or of something else."""
     try:
-        snapshot = parse_snapshot(store.read(index))
+        snapshot = parse_snapshot(store.read(index, fetched=fetched))
     except (CorruptFrame, DamagedLog):
         return None
     return snapshot if snapshot.index == index else None

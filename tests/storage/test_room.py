@@ -8,10 +8,12 @@ from chaos.sim.disk import CrashKind, SimDisk
 from raftlog.base.errors import StorageFailed
 from raftlog.base.ids import Index
 from raftlog.base.writes import WriteEntries
+from raftlog.storage.configurations import MEMBERS
 from raftlog.storage.log_store import StoreOptions
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.room import NoRoom, Reserve
 from tests.storage.logs import Logs, chain, read_all
+from tests.storage.test_configurations import configuration
 
 SMALL = StoreOptions(segment_bytes=512)
 
@@ -85,6 +87,30 @@ def test_every_other_failure_is_final(call: str, number: int) -> None:
         plan.perform()
 
     assert not isinstance(raised.value, NoRoom)
+
+
+@pytest.mark.parametrize("call", ["create", "write"])
+def test_a_change_of_the_members_waits_for_room(call: str) -> None:
+    """It is what an operator of a full node does; and every member would have ended at it."""
+    logs = Logs(SMALL)
+    logs.append_each(chain(3))
+    entry = configuration(logs.store.end)
+    plan = logs.store.plan([WriteEntries(logs.number(), None, (entry,))], Index(0))
+
+    def full(operation: str, path: str) -> None:
+        if operation == call and MEMBERS in path:
+            raise OSError(errno.ENOSPC, "simulated", path)
+
+    logs.disk.on_operation = full
+    for _ in range(2):
+        with pytest.raises(NoRoom):
+            plan.perform()
+    logs.disk.on_operation = None
+    plan.perform()
+    logs.store.complete(plan)
+    logs.crash(CrashKind.LOSE)
+    assert [row.index for row in logs.store.configurations] == [4]
+    assert read_all(logs.store) == [*chain(3), entry]
 
 
 def test_the_reserve_is_kept_given_up_and_kept_again() -> None:

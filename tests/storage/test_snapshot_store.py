@@ -136,3 +136,38 @@ def test_one_that_is_given_up_is_closed_when_the_next_one_begins(tmp_path: Path)
     given_up[4].write([b"x"])
     given_up[4].finish()
     assert store.indexes() == [5]
+
+
+def fetch(store: SnapshotStore, index: int) -> None:
+    """Take one from a peer, whole."""
+    writing = store.begin(Index(index), FETCHED)
+    writing.write([b"of a peer, %d" % index])
+    writing.finish()
+
+
+def test_one_that_a_peer_has_sent_does_not_count_before_the_log_has_reached_it(
+    store: SnapshotStore,
+) -> None:
+    """Nor does it push out those of the log that is here."""
+    for index in (5, 9):
+        write(store, index)
+    fetch(store, 70)
+    fetch(store, 80)
+    assert store.indexes() == [9, 5]
+    assert store.indexes(fetched=True) == [80, 9, 5], "of those of peers only the last is kept"
+    assert store.open(Index(80)) is None
+    store.adopt(Index(79))
+    assert store.indexes() == [9, 5]
+    store.adopt(Index(80))
+    assert store.indexes() == store.indexes(fetched=True) == [80, 9]
+    assert store.read(Index(80)) == b"of a peer, 80"
+
+
+def test_one_of_a_peer_takes_the_place_of_a_bad_one(store: SnapshotStore) -> None:
+    """Of the same index: equal states have equal bytes."""
+    write(store, 9)
+    fetch(store, 9)
+    assert store.read(Index(9)) == CONTENT + b"9"
+    assert store.read(Index(9), fetched=True) == b"of a peer, 9"
+    store.adopt(Index(9))
+    assert (store.indexes(fetched=True), store.read(Index(9))) == ([9], b"of a peer, 9")
