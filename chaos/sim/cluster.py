@@ -40,6 +40,7 @@ from raftlog.base.errors import (
     ApplyFailed,
     DamagedLog,
     FaultyEntry,
+    NoRoom,
     RolledBack,
     StorageFailed,
     WritesLost,
@@ -55,7 +56,6 @@ from raftlog.storage.directory import FIRST_TERM, format_directory, format_learn
 from raftlog.storage.identity import DIRECTORY_FORMAT, Identity
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
-from raftlog.storage.room import NoRoom
 
 CLUSTER: Final = ClusterId("c" * 32)
 DATA: Final = "/data"

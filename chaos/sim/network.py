@@ -239,7 +239,7 @@ def partition(nodes: Sequence[NodeId], random: Random) -> tuple[str, list[tuple[
             return kind, both_ways(shuffled[:middle], shuffled[middle + 1 :])
         case "ring":
             # Everybody sees a majority, and nobody sees the same one.
-            reach = count // 4 + 1
+            reach = (count // 2 + 1) // 2
             return kind, [
                 (a, b)
                 for i, a in enumerate(shuffled)

@@ -69,6 +69,14 @@ class StorageFailed(StorageError):
         self.error: Final = error
 
 
+class NoRoom(StorageFailed):
+    """This disk has no room. Nothing that counts was changed: do it again when it has some."""
+
+    code = "no_room"
+    retriable = True
+    hint = "make room on the disk of this directory, then do it again"
+
+
 class DamagedLog(StorageError):
     """Bad bytes below the durable watermark, where nobody can repair them."""
 

@@ -35,6 +35,7 @@
         IncompatibleFormat
       StorageError         a disk that failed or lies
         StorageFailed        an operation failed: the node stops, it is never retried
+          NoRoom               the disk is full: nothing was changed, it may be done again
         DamagedLog           bad bytes where good ones were promised
         WritesLost           the machine restarted under os-cache: this node may not come back so
         Diverged             a committed entry differs from the leader's: the replica stops
@@ -60,6 +61,7 @@ from raftlog.base.disk_errors import (
     Diverged,
     FaultyEntry,
     IncompatibleFormat,
+    NoRoom,
     StorageError,
     StorageFailed,
     WritesLost,
@@ -114,6 +116,7 @@ __all__ = [
     "GroupNotFound",
     "GroupStyle",
     "IncompatibleFormat",
+    "NoRoom",
     "OffsetGoesBack",
     "Outcome",
     "PeerRefused",

@@ -106,16 +106,31 @@ class CommitOffsets(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
                 )
 
 
+def _is_readable_at(level: int, command: CommitOffsets) -> bool:
+    """Whether a member can read a commit that applies by the rules of a feature level."""
+    return not command.read_from or level >= READ_FROM_LEVEL
+
+
 def check_level(level: int, command: CommitOffsets) -> None:
     """Refuse what a member can't read that applies by the rules of a lower level.
 
     Raises:
         BadRequest: Such a member refuses it, so everybody does.
     """
-    if command.read_from and level < READ_FROM_LEVEL:
+    if not _is_readable_at(level, command):
         raise BadRequest(
             f"at feature level {level} it can't be said from where an offset was read"
         )
+
+
+def at_level(level: int, command: CommitOffsets) -> CommitOffsets:
+    """Return a commit as a shard of this feature level can take it; ``check_level`` lets it pass.
+
+    From where was read is left out if some member can't read it: the rule is the old one then.
+    """
+    if _is_readable_at(level, command):
+        return command
+    return msgspec.structs.replace(command, read_from=())
 
 
 class SeekGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from raftlog.base.ids import NodeId
     from raftlog.server.cluster import LocalNodes
-    from raftlog.server.observation import ClusterView, NodeView
+    from raftlog.server.observation import ClusterView, HeldBack, NodeView
     from raftlog.server.pidfile import ProcessId
 
 app = typer.Typer(help="Start, stop and look at all nodes on this machine.", no_args_is_help=True)
@@ -151,6 +151,16 @@ def may_fail_text(spare: int, silent: "Sequence[str]" = ()) -> str:
     return f"of which {', '.join(silent)} gives no answer, so {left or 'no'} other may fail"
 
 
+def level_text(shard: int, held: "HeldBack") -> str:
+    """Say that a shard's feature level is lower than it could be, and who holds it back."""
+    can = f"{held.able} can apply {held.possible}"
+    text = f"shard {shard} is at feature level {held.level}, and {can}"
+    if not held.behind:
+        return f"{text}; it rises once every member has said so"
+    who = ", ".join(f"{node} ({why})" for node, why in held.behind.items())
+    return f"{text}; held back by {who}"
+
+
 def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
     """Print the table."""
     rows: list[list[object]] = []
@@ -178,6 +188,8 @@ def show(view: "ClusterView", running: "dict[NodeId, ProcessId]") -> None:
             f"shard {shard} went on without its majority at entry {recovery.index}, by "
             f"{recovery.node} at {at}; given up: {', '.join(recovery.lost)}"
         )
+    for shard, held in view.held_back.items():
+        typer.echo(level_text(shard, held))
     for shard, leader in view.leaders.items():
         for line in space_text(leader.space):
             typer.echo(f"shard {shard}: {line}")

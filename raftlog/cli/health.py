@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from raftlog.cli.cluster import may_fail_text, voters_text
+from raftlog.cli.cluster import level_text, may_fail_text, voters_text
 from raftlog.cli.exits import Exit
 from raftlog.cli.options import DEFAULT_CONFIG, ConfigOption, read_config
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -98,6 +98,8 @@ def summary(view: "ClusterView") -> str:
         if len(silent) >= spare and len(view.nodes) > 1:
             said.append(f"{voters_text(voters)}, {may_fail_text(spare, silent)}")
             break
+    # One that rises in a moment is nothing to be told of.
+    said += [level_text(shard, held) for shard, held in view.held_back.items() if held.behind]
     return "; ".join(said)
 
 

@@ -33,7 +33,7 @@ from raftlog.base.limits import MESSAGES_PER_SETTLING_MAX
 from raftlog.client.atomic_dispatch import Attempt
 from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_message import QueueMessage, failure_of
-from raftlog.client.settling import named
+from raftlog.client.settling import Held, named
 from raftlog.wire.schema import leases
 
 
@@ -71,7 +71,9 @@ class Acknowledged:
                 f"{message!r} is in another transaction, which is open or of unknown outcome"
             )
         messages = self._messages.setdefault(holder, [])
-        if len(messages) >= MESSAGES_PER_SETTLING_MAX:
+        # Of one group, whichever of its consumers have them: a command has one list of each.
+        of_group = [got for each, got in self._messages.items() if each._group == holder._group]
+        if sum(map(len, of_group)) >= MESSAGES_PER_SETTLING_MAX:
             raise TransactionTooLarge(
                 f"it acknowledges {MESSAGES_PER_SETTLING_MAX} messages of a group, and no more may"
             )
@@ -120,11 +122,13 @@ class Acknowledged:
                     )
         if self.under_way is None:
             self.under_way = asyncio.get_running_loop().create_future()
+        by_group: dict[str, list[Held]] = {}
+        for holder, messages in self._messages.items():
+            held = by_group.setdefault(holder._group, [])
+            held.extend(message.held for message in messages)
         return [
-            leases.AckMessages(
-                group=holder._group, messages=named(message.held for message in messages)
-            )
-            for holder, messages in self._messages.items()
+            leases.AckMessages(group=group, messages=named(held))
+            for group, held in by_group.items()
         ]
 
     # -- the end

@@ -43,9 +43,10 @@ from raftlog.base.limits import (
 )
 from raftlog.client.acknowledging import Acknowledged
 from raftlog.client.asking import Asker
-from raftlog.client.atomic_dispatch import AtomicDispatch, Attempt, Committed, ToSend
+from raftlog.client.atomic_dispatch import AtomicDispatch, Attempt, Committed
 from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.consumer import Consumer
+from raftlog.client.identities import ToSend
 from raftlog.client.packing import Columns, HeadersLike, place_of_key, record_of, size_of
 from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_message import QueueMessage

@@ -9,6 +9,9 @@ whether the old one had come so far::
     T (producer 7: sequence 3 in queue 0, 5 in queue 1) is sent, no answer, time is over
     OutcomeUnknown; meanwhile: fence queue 0, fence queue 1
     queue 0 had come to 3: T was not committed, and its copy is refused as a whole from now on
+
+A queue forgets its producers: what no fence has found is not committed if one queue at least
+knows it for certain (``client.ages``); else it is unknown for ever.
 """
 
 import asyncio
@@ -38,9 +41,8 @@ from raftlog.base.errors import (
 )
 from raftlog.base.limits import TRANSACTION_BYTES_MAX
 from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker
-from raftlog.client.packing import Columns
+from raftlog.client.identities import Identity, ToSend
 from raftlog.client.receipts import Receipt
-from raftlog.wire.batch import Producer
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, leases, producers, transactions
 
@@ -51,6 +53,10 @@ ERRAND_S: Final = 5.0
 _UNKNOWN: Final = (
     "no answer in time: it may have been committed, or still be; resolve() with this error's "
     "ticket tells"
+)
+_FORGOTTEN: Final = (
+    "sent so long ago that its queues may have forgotten it: it may have been committed; look "
+    "into them before it is done again"
 )
 _NOTHING_SENT: Final = (
     "no answer in time: what it finished may count as finished; it sent no records, so doing it "
@@ -66,18 +72,6 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
     index: int
     durability: str
     duplicate: bool = False
-
-
-class ToSend(msgspec.Struct, frozen=True):
-    """The records of a transaction for one queue."""
-
-    queue: int
-    columns: Columns
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.columns.values)
 
 
 class Attempt:
@@ -112,41 +106,6 @@ class Attempt:
             self.fate.exception()  # read, or asyncio complains that nobody did
         else:
             self.fate.set_result(fate)
-
-
-class Row:
-    """How far an identity has come in one queue."""
-
-    __slots__ = ("epoch", "next")
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.next = 0
-
-
-class Identity:
-    """A producer under which one transaction at a time is sent."""
-
-    def __init__(self, number: int) -> None:
-        self.number: Final = number
-        self.rows: dict[int, Row] = {}
-        self.is_good = True
-        """Whether its sequences are what the cluster believes them to be."""
-
-    def row(self, queue: int) -> Row:
-        """Return how far it has come in a queue."""
-        return self.rows.setdefault(queue, Row())
-
-    def encode(self, batch: ToSend, codec: str) -> bytes:
-        """Return a batch with the next sequences of its queue."""
-        row = self.row(batch.queue)
-        producer = Producer(self.number, row.epoch, row.next, row.next)
-        return batch.columns.encode(producer=producer, codec=codec)
-
-    def advance(self, batches: Sequence[ToSend]) -> None:
-        """They are stored."""
-        for batch in batches:
-            self.row(batch.queue).next += batch.count
 
 
 class AtomicDispatch:
@@ -325,6 +284,8 @@ class _Work:
         self, dispatch: AtomicDispatch, attempt: Attempt, deadline: float, codec: str
     ) -> None:
         self.identity: Identity | None = None
+        self._is_too_old = False
+        """Whether a copy is perhaps committed, and another one might be, too."""
         self._dispatch: Final = dispatch
         self._attempt: Final = attempt
         self._deadline: Final = deadline
@@ -358,7 +319,7 @@ class _Work:
                     self.identity.advance(attempt.batches)
                 return _committed(answer)
             self._dispatch.trouble = trouble
-            if self._loop.time() + pause_s >= self._deadline:
+            if self._is_too_old or self._loop.time() + pause_s >= self._deadline:
                 if not attempt.loose:
                     raise trouble
                 if not attempt.batches:
@@ -394,8 +355,11 @@ class _Work:
         self, message: transactions.CommitTransaction, payload: list[bytes]
     ) -> transactions.TransactionCommitted:
         """Ask once; count the copy as loose until it is known what became of it."""
-        asker, attempt = self._dispatch.asker, self._attempt
+        asker, attempt, identity = self._dispatch.asker, self._attempt, self.identity
         channel = await asker.router.find(max(self._deadline - self._loop.time(), 0.001))
+        if attempt.loose and identity is not None and not identity.may_be_sent(attempt.batches):
+            self._is_too_old = True  # the machine has slept: a fence tells, perhaps
+            raise OutcomeUnknown(_UNKNOWN)
         left_s = max(self._deadline - self._loop.time(), 0.001)
         attempt.loose += 1
         try:
@@ -435,7 +399,8 @@ class AtomicTicket:
 
         Raises:
             NotStored: It was not committed and never will be.
-            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket.
+            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket. Or its
+                queues may have forgotten it: without a ticket.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -460,12 +425,15 @@ def _fate_of(
     found: dict[int, producers.RememberedBatch] = {}
     durability = ""
     is_stored = is_known = False
+    may_be_stored = True
     for batch, answer in zip(batches, answers, strict=True):
         if isinstance(answer, RaftlogError):
             continue
         is_known, durability = True, answer.durability
-        first = identity.row(batch.queue).next
+        row = identity.row(batch.queue)
+        first = row.next
         is_stored = is_stored or answer.next_sequence > first
+        may_be_stored = may_be_stored and row.may_be_stored(answer.next_sequence)
         for each in answer.remembered:
             if (each.base_sequence, each.count) == (first, batch.count):
                 found[batch.queue] = each
@@ -473,6 +441,8 @@ def _fate_of(
         errors = [answer for answer in answers if isinstance(answer, RaftlogError)]
         gone = all(isinstance(error, WrongQueue) for error in errors)
         return errors[0] if gone else OutcomeUnknown(f"it cannot be resolved: {errors[0]}")
+    if not is_stored and may_be_stored:
+        return OutcomeUnknown(_FORGOTTEN)
     if not is_stored:
         return NotStored("no copy was committed, and none ever will be")
     if len(found) < len(batches):

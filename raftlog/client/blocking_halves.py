@@ -19,12 +19,39 @@ class Half(Face[aio_halves.Half]):
 
     commit = blocking(aio_halves.Half.commit)
     leave = on_loop(aio_halves.Half.leave)
+    _give_up = on_loop(aio_halves.Half.give_up)
 
     @wraps(aio_halves.Half.rollback)
     def rollback(self, *, timeout: Duration | None = None) -> None:
         """Forget it: nobody will ever see it."""
         # Called in this thread, so that it is noted also if this is interrupted at once.
         self._thread.run(self._inner.rollback(timeout=timeout))
+
+    @wraps(aio_halves.Half.give_up)
+    def give_up(self) -> None:
+        """Roll back without waiting for the answer; tried as long as the producer lives."""
+        self._inner._note_rollback()  # in this thread, as above
+        self._give_up()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its local work may still go on: nothing was asked for, and it was not left."""
+        return self._inner.is_open
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether it is known here what became of it, or that a checker is to say."""
+        return self._inner.is_decided
+
+    @property
+    def topic(self) -> str:
+        """Its topic."""
+        return self._inner.topic
+
+    @property
+    def queue(self) -> int:
+        """The place of its queue in the topic, from 0."""
+        return self._inner.queue
 
     @property
     def transaction(self) -> str:

@@ -84,7 +84,8 @@ class Calls:
 
     async def ended(self) -> None:
         """Wait until every call has ended; whoever made one may go on."""
-        await asyncio.gather(*self._under_way)
+        if self._under_way:  # whoever is cancelled here ends none of them
+            await asyncio.wait([*self._under_way])
 
 
 def _read(task: "asyncio.Task[Any]") -> None:

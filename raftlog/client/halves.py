@@ -123,8 +123,12 @@ class Half:
         that ends, however it ends.
         """
         # Noted before it is awaited: ``wait_for`` without any time left never begins it.
-        self._is_in_hand, self._asked = False, Verdict.ROLLBACK
+        self._note_rollback()
         return self._roll_back(timeout)
+
+    def _note_rollback(self) -> None:
+        """It is not to be committed by the end of a block, whatever becomes of the asking."""
+        self._is_in_hand, self._asked = False, Verdict.ROLLBACK
 
     async def _roll_back(self, timeout: Duration | None) -> None:
         try:

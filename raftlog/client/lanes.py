@@ -26,6 +26,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
+from raftlog.client.ages import Sent
 from raftlog.client.channel import Channel
 from raftlog.client.later import DelayedReceipt, Later, handle_of
 from raftlog.client.packing import Columns
@@ -67,7 +68,7 @@ class Pack(Parcel):
 
     __slots__ = (
         *("answer", "bytes", "columns", "data", "futures", "is_plain", "number", "parts"),
-        *("deadline", "later", "timeout_s", "whole"),
+        *("deadline", "later", "sent", "timeout_s", "whole"),
     )
 
     def __init__(self, timeout_s: float) -> None:
@@ -88,6 +89,8 @@ class Pack(Parcel):
         self.parts: tuple[Buffer, ...] = ()
         """The batch as it was last sent, with ``number``."""
         self.number = (-1, -1)
+        self.sent: Sent | None = None
+        """When it was first sent with that number."""
         self.answer: Answer | None = None
         """For the tickets of its owners, once they were told that the outcome is unknown."""
 
@@ -105,6 +108,15 @@ class Pack(Parcel):
         else:
             self.parts = stamped(self.data, header)
         return self.parts
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether its queue knows it for certain, if it is stored."""
+        return self.sent is None or self.sent.may_be_sent
+
+    def may_be_stored(self, stored_through: int, next_sequence: int) -> bool:
+        """Whether it may be stored although a fence has not found it."""
+        return self.sent is not None and self.sent.may_be_stored(stored_through, next_sequence)
 
 
 _EMPTY: Final = Columns()
@@ -129,6 +141,8 @@ class Lane:
         self._sequencer = Sequencer[Pack]()
         self._header = dispatch.append_header(number)
         self._open: Pack | None = None
+        self._sent: Sent | None = None
+        """When a batch was sent for the first time, the last time."""
         self.moved: list[Pack] = []
         """What was for a queue that is gone; whoever abandons the lane sends it elsewhere."""
 
@@ -294,6 +308,8 @@ class Lane:
         if channel is None:
             self._answered(pack, copy, Unavailable("the connection to the leader is gone"))
             return
+        if pack.number != (pack.epoch, pack.sequence):
+            pack.sent = self._sent = Sent.now(self._sent)
 
         def on_answer(result: Frame | RaftlogError) -> None:
             self._on_answer(pack, copy, channel, result)

@@ -18,6 +18,8 @@ from raftlog.wire.record_table import encode_id
 
 RECORD_OVERHEAD_BYTES: Final = 4096
 """More than a batch of one record needs beside key, value, headers and tag."""
+LARGE_BYTES: Final = 1 << 20
+"""Beyond it a record's size is looked at more closely before it is taken."""
 
 
 class Columns:

@@ -85,6 +85,21 @@ class Parcel:
         """Whether its owner was told that the outcome is unknown, and no fence has told more."""
         return self.state is State.UNKNOWN
 
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether its queue knows it for certain, if it is stored. Without a clock: it does."""
+        return True
+
+    def may_be_stored(self, stored_through: int, next_sequence: int) -> bool:
+        """Whether it may be stored although a fence has not found it. Without a clock: it is not.
+
+        Args:
+            stored_through: So far its epoch had come for certain; it is not before that.
+            next_sequence: So far it had come, says the fence.
+        """
+        del stored_through, next_sequence
+        return False
+
 
 P = TypeVar("P", bound=Parcel)
 

@@ -40,6 +40,7 @@ from raftlog.client.later import DelayedReceipt, DelayLike, Later, later
 from raftlog.client.oneway import Oneway
 from raftlog.client.outbox import Outbox, Single
 from raftlog.client.packing import (
+    LARGE_BYTES,
     HeadersLike,
     check_size,
     encode_records,
@@ -54,9 +55,6 @@ from raftlog.client.room import Room
 from raftlog.client.tickets import Ticket
 from raftlog.wire.batch import Record, parse_batch_header
 from raftlog.wire.codecs import codec_named
-
-LARGE_BYTES: Final = 1 << 20
-"""Beyond it a record's size is looked at more closely."""
 
 
 class Producer:
@@ -420,7 +418,8 @@ class Producer:
 
         Raises:
             NotStored: It was not stored and never will be.
-            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket.
+            OutcomeUnknown: Nobody could be asked in time; ask again with the same ticket. Or it
+                was sent so long ago that its queue may have forgotten it: without a ticket.
             WrongQueue: Its topic was deleted meanwhile.
             BadRequest: The ticket is of another producer.
         """

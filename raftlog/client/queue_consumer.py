@@ -23,6 +23,7 @@ from typing import Any, Final, Self
 import msgspec
 
 from raftlog.base.errors import (
+    BadBatch,
     BadRequest,
     Closed,
     OutcomeUnknown,
@@ -124,6 +125,9 @@ class QueueConsumer:
         self._handling: Final[dict[QueueMessage, float]] = {}
         """Messages whose leases are kept, and until when."""
         self._renewing: asyncio.Task[None] | None = None
+        self._renews_at = 0.0
+        self._extending: Final[set[Held]] = set()
+        """Whose leases are being renewed."""
         self._closing: asyncio.Task[None] | None = None
         self._received = self._acked = self._given_back = self._overdue = self._lost = 0
         self._is_open = False
@@ -182,7 +186,8 @@ class QueueConsumer:
         """Give messages to ``handler``, up to ``concurrency`` at a time, until it is closed.
 
         Each is handled as in ``QueueMessage.process``; what a handler raises is reported to
-        ``on_event``, and the rest goes on. A cluster that can't be reached is tried on.
+        ``on_event``, and the rest goes on. A cluster that can't be reached is tried on. What
+        does not open here (``BadBatch``) is given back, and the rest goes on, too.
 
         Raises:
             BadRequest: A concurrency below 1.
@@ -244,6 +249,8 @@ class QueueConsumer:
             self.on_closed(self)
 
     async def _give_back(self) -> None:
+        # Handlers that end now settle their messages: not as long as a cluster may be away.
+        self._settling.hurry(CLOSE_S)
         await self._calls.ended()
         await self._outcomes()
         if self._renewing is not None:
@@ -273,6 +280,7 @@ class QueueConsumer:
         """Tell the cluster what becomes of a message."""
         future = self._settling.say(how, message.held)
         if how.method is Method.QUEUE_EXTEND:
+            self._note_end(message, self._loop.time() + how.lease_ms / 1000, future)
             return future
 
         def said(done: "asyncio.Future[None]") -> None:
@@ -301,9 +309,8 @@ class QueueConsumer:
         self._handling[message] = until
         _, ends = self._held.get(message.held, (message, float("inf")))
         if ends - self._loop.time() < self.lease_s / 2:  # received long ago, or asked for twice
-            self._extend(message)
-        if (self._renewing is None or self._renewing.done()) and not self._calls.is_closed:
-            self._renewing = self._loop.create_task(self._renew())
+            self._extend(message, self.lease_s)
+        self._keep()
         timer = None
         if limit_s is not None:
             timer = self._loop.call_later(limit_s, self._is_overdue, message)
@@ -334,9 +341,8 @@ class QueueConsumer:
         answer, leased = await self._receiving.ask(count, wait_s)
         now = self._loop.time()
         for held, (_, until) in list(self._held.items()):
-            if until > now:
-                break  # leases are about as long as each other, and these came first
-            del self._held[held]
+            if until <= now:
+                del self._held[held]
         self.lease_s = answer.lease_ms / 1000 or self.lease_s
         until = now + (answer.left_ms or answer.lease_ms) / 1000
         found: list[QueueMessage] = []
@@ -355,7 +361,7 @@ class QueueConsumer:
         return found
 
     async def _next(self, count: int) -> list[QueueMessage]:
-        """Return messages for ``run``; a cluster that does not answer is tried on."""
+        """Return messages for ``run``; it goes on after what may pass, or is about a few only."""
         try:
             return await self._ask(count, POLL_S)
         except RaftlogError as error:
@@ -381,20 +387,50 @@ class QueueConsumer:
             self._overdue += 1
             self._on_event(HandlerEvent(message, "overdue"))
 
+    def _keep(self) -> None:
+        """See to it that leases are renewed, and soon enough: they may be shorter by now."""
+        at = self._loop.time() + self.lease_s / RENEWALS_PER_LEASE
+        is_kept = self._renewing is not None and not self._renewing.done()
+        if self._calls.is_closed or (is_kept and self._renews_at <= at):
+            return
+        if self._renewing is not None:
+            self._renewing.cancel()
+        self._renews_at = at
+        self._renewing = self._loop.create_task(self._renew())
+
     async def _renew(self) -> None:
         """Keep the leases of what is handled, as long as anything is."""
         while self._handling:
-            await asyncio.sleep(self.lease_s / RENEWALS_PER_LEASE)
+            pause_s = self.lease_s / RENEWALS_PER_LEASE
+            self._renews_at = self._loop.time() + pause_s
+            await asyncio.sleep(pause_s)
             now = self._loop.time()
             for message, until in self._handling.items():
+                _, ends = self._held.get(message.held, (message, now))
                 if until > now and not message.is_settled:
-                    self._extend(message)
+                    # Whoever has extended it for longer has it for so long.
+                    self._extend(message, max(self.lease_s, ends - now))
 
-    def _extend(self, message: QueueMessage) -> None:
-        how = How(Method.QUEUE_EXTEND, lease_ms=round(self.lease_s * 1000))
-        self._settling.say(how, message.held)
-        if message.held in self._held:
-            self._held[message.held] = (message, self._loop.time() + self.lease_s)
+    def _extend(self, message: QueueMessage, length_s: float) -> None:
+        held = message.held
+        if held in self._extending:
+            return  # it is being said: while nobody answers, once is enough
+        self._extending.add(held)
+        how = How(Method.QUEUE_EXTEND, lease_ms=round(length_s * 1000))
+        said = self._settling.say(how, held)
+        said.add_done_callback(lambda _: self._extending.discard(held))
+        if held in self._held:
+            self._held[held] = (message, self._loop.time() + length_s)
+
+    def _note_end(self, message: QueueMessage, ends: float, said: "asyncio.Future[None]") -> None:
+        """A lease is to end at another time, and does if that could be said."""
+
+        def noted(done: "asyncio.Future[None]") -> None:
+            is_said = not done.cancelled() and done.exception() is None
+            if is_said and message.held in self._held:
+                self._held[message.held] = (message, ends)
+
+        said.add_done_callback(noted)
 
 
 def check_concurrency(concurrency: int) -> None:
@@ -412,7 +448,7 @@ def _commit_of(message: QueueMessage) -> "asyncio.Future[None] | None":
 
 
 def _may_pass(error: RaftlogError) -> bool:
-    return isinstance(error, Retriable | OutcomeUnknown)
+    return isinstance(error, Retriable | OutcomeUnknown | BadBatch)
 
 
 def _log(event: HandlerEvent) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from raftlog.base.errors import BadDelay, BadRequest, StaleLease, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.queue_message import delay_ms
+from raftlog.client.queue_message import delay_ms, lease_ms
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import leases
 
@@ -336,7 +336,7 @@ def opening_of(
         retry_ms=[_delay(delay) for delay in options.get("retry", ())],
     )
     if "lease" in options:
-        settings.lease_ms = round(seconds(options["lease"]) * 1000)
+        settings.lease_ms = lease_ms(options["lease"])
     return leases.OpenQueueGroup(
         group=group,
         topics=(topics,) if isinstance(topics, str) else topics,

@@ -15,7 +15,12 @@ from types import TracebackType
 from typing import Final, Protocol
 
 from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
-from raftlog.base.limits import REASON_CHARACTERS_MAX, RETRY_DELAY_MS_MAX
+from raftlog.base.limits import (
+    LEASE_TERM_MS_MAX,
+    LEASE_TERM_MS_MIN,
+    REASON_CHARACTERS_MAX,
+    RETRY_DELAY_MS_MAX,
+)
 from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.receipts import Message
@@ -119,6 +124,11 @@ class QueueMessage:
         return self.message.offset
 
     @property
+    def timestamp_ms(self) -> int:
+        """Milliseconds since 1970: the sender's time, unless it said another."""
+        return self.message.timestamp_ms
+
+    @property
     def key(self) -> bytes | None:
         """Its key, or None."""
         return self.message.key
@@ -173,8 +183,8 @@ class QueueMessage:
         """
         if self.is_settled:
             raise BadRequest(f"{self!r} was settled already")
-        length_s = self._holder.lease_s if lease is None else seconds(lease)
-        how = How(Method.QUEUE_EXTEND, lease_ms=round(length_s * 1000))
+        length_ms = lease_ms(self._holder.lease_s if lease is None else lease)
+        how = How(Method.QUEUE_EXTEND, lease_ms=length_ms)
         await asyncio.shield(self._holder.say(self, how))
 
     def process(self, *, limit: Duration | None = None) -> "Processing":
@@ -290,8 +300,16 @@ def _after(error: BaseException) -> How:
 
 
 def _given_back(how: int, reason: str = "", delay: int | None = None) -> How:
-    text = reason[:REASON_CHARACTERS_MAX]
-    return How(Method.QUEUE_RETURN, how=how, delay_ms=delay, reason=text)
+    return How(Method.QUEUE_RETURN, how=how, delay_ms=delay, reason=_told(reason))
+
+
+def _told(reason: str) -> str:
+    """Return a reason as a request takes it: cut, and without halves of surrogate pairs.
+
+    Names of files have those, and what a handler has parsed may: they can't be encoded.
+    """
+    text = reason[:REASON_CHARACTERS_MAX].encode(errors="backslashreplace").decode()
+    return text[:REASON_CHARACTERS_MAX]
 
 
 def delay_ms(delay: Duration | None) -> int | None:
@@ -309,6 +327,22 @@ def delay_ms(delay: Duration | None) -> int | None:
     if not 0 <= value * 1000 <= RETRY_DELAY_MS_MAX:
         hours = RETRY_DELAY_MS_MAX // 3_600_000
         raise BadDelay(f"a delay of {delay!r}; it is 0 s to {hours} h")
+    return round(value * 1000)
+
+
+def lease_ms(lease: Duration) -> int:
+    """Return the length of a lease.
+
+    Raises:
+        BadRequest: Less than 1 s, or more than 12 h.
+    """
+    try:
+        value = seconds(lease)
+    except ValueError:
+        value = -1.0
+    if not LEASE_TERM_MS_MIN <= value * 1000 <= LEASE_TERM_MS_MAX:
+        hours = LEASE_TERM_MS_MAX // 3_600_000
+        raise BadRequest(f"a lease of {lease!r}; it is {LEASE_TERM_MS_MIN // 1000} s to {hours} h")
     return round(value * 1000)
 
 

@@ -29,6 +29,10 @@ sent again, or, if its time is over, is definitely not stored.
 
 What is relied on: a copy that was definitely refused is not carried out later (a
 connection delivers a request once). What was not refused may arrive at any time.
+
+**Forgetting.** A queue forgets its producers, and what it does not know then was perhaps stored.
+A batch knows its age (``client.ages``): one that is too old is fenced instead of sent again, and
+if the fence finds nothing, nobody can say.
 """
 
 from collections import deque
@@ -99,6 +103,8 @@ class Sequencer(Generic[P]):
         """Whether it waits for the answer of a fence."""
         self._is_known = False
         """Whether the broker has a row for this epoch: something was stored, or it was fenced."""
+        self._stored_through = 0
+        """So far the queue has come in this epoch for certain."""
         self.end: RaftlogError | None = None
         """Why nothing can be sent here any more."""
 
@@ -129,6 +135,11 @@ class Sequencer(Generic[P]):
         if not self.is_held:
             return actions
         self.is_held = False
+        if any(
+            parcel.state is State.OPEN and parcel.loose and not parcel.may_be_sent
+            for parcel in self._window
+        ):
+            self._fence(actions)
         if not self.is_fencing:  # else it is sent when the fence is answered
             for parcel in self._window:
                 if parcel.state is State.OPEN:
@@ -143,6 +154,7 @@ class Sequencer(Generic[P]):
             return actions
         if isinstance(answer, Stored):
             self._is_known = True
+            self._stored_through = max(self._stored_through, parcel.sequence + parcel.count)
             self._settle(parcel, answer, actions)
             self._advance(actions)
             return actions
@@ -184,6 +196,8 @@ class Sequencer(Generic[P]):
                 result: Stored | RaftlogError = found
             elif parcel.sequence < next_sequence:
                 result = DuplicateForgotten("it was stored; the broker has forgotten where")
+            elif self._may_be_stored(parcel, next_sequence):
+                result = OutcomeUnknown(_FORGOTTEN)
             elif parcel.state is State.UNKNOWN:
                 result = NotStored("no copy was stored, and none ever will be")
             elif parcel.refusal is not None:
@@ -197,6 +211,7 @@ class Sequencer(Generic[P]):
         self._put_back(again)
         self.epoch += 1
         self._next = 0
+        self._stored_through = 0
         self.is_fencing = False
         self._is_known = True
         self._advance(actions)
@@ -232,6 +247,11 @@ class Sequencer(Generic[P]):
         return self.abandon(Closed("the producer was closed"))
 
     # -- inside
+
+    def _may_be_stored(self, parcel: P, next_sequence: int) -> bool:
+        """Whether a copy may be stored although a fence has not found it."""
+        known = min(self._stored_through, parcel.sequence)
+        return bool(parcel.loose) and parcel.may_be_stored(known, next_sequence)
 
     def _advance(self, actions: list[Action[P]]) -> None:
         """Number and send what waits, as far as there is room."""
@@ -269,6 +289,7 @@ class Sequencer(Generic[P]):
                 if not self.is_fencing:  # else by our own fence, whose answer is on its way
                     actions.extend(self.abandon(error))
             case DuplicateForgotten():
+                self._stored_through = max(self._stored_through, parcel.sequence + parcel.count)
                 self._settle(parcel, error, actions)
                 self._advance(actions)
             case BadBatch():  # perhaps because the broker has something else at its sequence
@@ -331,4 +352,8 @@ class Sequencer(Generic[P]):
 _UNKNOWN: Final = (
     "no receipt in time: it may have been stored, or still be; resolve() with this error's "
     "ticket tells"
+)
+_FORGOTTEN: Final = (
+    "sent so long ago that the queue may have forgotten it: it may have been stored; read the "
+    "queue before it is sent again"
 )

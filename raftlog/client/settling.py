@@ -16,7 +16,7 @@ from typing import Final, NamedTuple, cast
 
 from google.protobuf.message import Message as ProtoMessage
 
-from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError, StaleLease
+from raftlog.base.errors import BadRequest, Closed, OutcomeUnknown, RaftlogError, StaleLease
 from raftlog.base.limits import MESSAGES_PER_SETTLING_MAX
 from raftlog.client.asking import Asker
 from raftlog.wire.frame import Method
@@ -54,6 +54,9 @@ class Settling:
         self._waiting: Final[dict[How, list[Waiting]]] = {}
         self._tasks: Final[dict[Method, asyncio.Task[None]]] = {}
         self._is_closed = False
+        self._limit_s: float | None = None
+        self._limits: Final[set[asyncio.Timeout]] = set()
+        """Of the requests under way."""
 
     def say(self, how: How, held: Held) -> "asyncio.Future[None]":
         """Say it of one message; the future ends when it is committed.
@@ -70,6 +73,15 @@ class Settling:
         if how.method not in self._tasks:
             self._tasks[how.method] = loop.create_task(self._work(how.method))
         return future
+
+    def hurry(self, limit_s: float) -> None:
+        """Give up a request that has no answer so long after this, or after it was begun.
+
+        Those that are said in it end in ``OutcomeUnknown``.
+        """
+        self._limit_s = limit_s
+        for limit in self._limits:
+            limit.reschedule(asyncio.get_running_loop().time() + limit_s)
 
     async def ended(self) -> None:
         """Wait until everything was said."""
@@ -97,12 +109,20 @@ class Settling:
             self._tasks.pop(method, None)
 
     async def _ask(self, how: How, waiting: list[Waiting]) -> None:
+        limit = asyncio.timeout(self._limit_s)
+        self._limits.add(limit)
         try:
-            answer, _ = await self._asker.ask(
-                how.method, self._message(how, waiting), leases.MessagesSettled, repeats=True
-            )
+            async with limit:
+                answer, _ = await self._asker.ask(
+                    how.method, self._message(how, waiting), leases.MessagesSettled, repeats=True
+                )
+        except TimeoutError:
+            _fail(waiting, OutcomeUnknown("the consumer is closing, and there was no answer"))
         except RaftlogError as error:
             _fail(waiting, error)
+        except (ValueError, TypeError) as error:
+            # No such request can be written: who waits for its answer would wait for ever.
+            _fail(waiting, BadRequest(f"it can't be told to the cluster: {error}"))
         except asyncio.CancelledError:
             _fail(waiting, OutcomeUnknown("the consumer was closed before there was an answer"))
             raise
@@ -117,6 +137,8 @@ class Settling:
                     future.exception()  # nobody has to wait: for what keeps a lease nobody does
                 else:
                     future.set_result(None)
+        finally:
+            self._limits.discard(limit)
 
     def _message(self, how: How, waiting: list[Waiting]) -> ProtoMessage:
         messages = named(held for held, _ in waiting)

@@ -18,14 +18,13 @@ from typing import Final
 
 from crc32c import crc32c
 
-from raftlog.base.errors import Unavailable
+from raftlog.base.errors import NoRoom, Unavailable
 from raftlog.base.ids import Index, NodeId
 from raftlog.base.limits import FILE_CHUNK_BYTES_MAX, FILE_FETCH_READS_MAX, FILE_SERVE_READS_MAX
 from raftlog.node.damage import Damage
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.raft.rpcs import FileChunk, FileMessage, FileRequest
 from raftlog.storage.files import Files
-from raftlog.storage.room import NoRoom
 from raftlog.storage.shard_files import (
     FileKind,
     FileName,

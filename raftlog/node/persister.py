@@ -11,14 +11,13 @@ with the writes.
 
 from collections.abc import Callable
 
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import NoRoom, RaftlogError
 from raftlog.base.ids import Index, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS, NO_ROOM_RETRY_NS
 from raftlog.base.writes import ResetLog, Write
 from raftlog.node.ports import Plan, Scheduler, Writer
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.plan import StorePlan
-from raftlog.storage.room import NoRoom
 
 
 class Persister:

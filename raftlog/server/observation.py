@@ -57,8 +57,26 @@ class NodeView(msgspec.Struct, frozen=True):
     """A majority was given up by hand, as this node knows it."""
     feature_level: int = 0
     """By whose rules the shard's entries are applied, as this node knows it (ruling 15)."""
+    feature_level_max: int = 0
+    """The highest one that this node can apply; 0: its version does not say."""
     space: LogSpace = LogSpace((), 0, None)
     """What takes the shard's space, if that was asked for."""
+
+
+class HeldBack(msgspec.Struct, frozen=True):
+    """A shard whose feature level is lower than a node could apply (ruling 15).
+
+    Attributes:
+        level: The shard's, as its leader knows it.
+        possible: The highest that a node can apply.
+        able: Who can.
+        behind: The members that hold it back, as far as that is known here, and why.
+    """
+
+    level: int
+    possible: int
+    able: NodeId
+    behind: dict[NodeId, str]
 
 
 class ClusterView(msgspec.Struct, frozen=True):
@@ -121,6 +139,26 @@ class ClusterView(msgspec.Struct, frozen=True):
         return found
 
     @property
+    def held_back(self) -> dict[int, HeldBack]:
+        """Return each shard that has a leader, and a lower feature level than is possible."""
+        found = {}
+        for shard, leader in self.leaders.items():
+            members = (*leader.voters, *leader.learners)
+            views = [
+                view
+                for view in self.nodes
+                if view.shard == shard and (view.node in members or not members)
+            ]
+            able = max([leader, *views], key=lambda view: view.feature_level_max)
+            if 0 < leader.feature_level < able.feature_level_max:
+                behind = {view.node: _why_behind(view, able) for view in views}
+                found[shard] = HeldBack(
+                    *(leader.feature_level, able.feature_level_max, able.node),
+                    {node: why for node, why in behind.items() if why},
+                )
+        return found
+
+    @property
     def missing(self) -> list[NodeView]:
         """The nodes that do not answer for some shard."""
         return [view for view in self.nodes if view.problem]
@@ -152,6 +190,17 @@ class ClusterView(msgspec.Struct, frozen=True):
                     f"shard {shard}; a majority is needed"
                 )
         return ""
+
+
+def _why_behind(view: NodeView, able: NodeView) -> str:
+    """Return why a member holds the feature level back; "": it does not, as far as it says."""
+    if view.problem:
+        return "gives no answer"
+    if not view.feature_level_max:
+        return "is of an older version"
+    if view.feature_level_max < able.feature_level_max:
+        return f"can apply {view.feature_level_max}"
+    return ""
 
 
 AskStatus = Callable[[str, int], Awaitable[client.NodeStatus]]
@@ -220,6 +269,7 @@ async def _view(
         recovery=read_recovery(status),
         space=read_space(status.space),
         feature_level=status.counters.get("feature_level_size", 0),
+        feature_level_max=status.counters.get("feature_level_max_size", 0),
         damaged=status.counters.get("faulty_entries_size", 0),
         repaired=status.counters.get("entries_repaired", 0)
         + status.counters.get("files_repaired", 0),

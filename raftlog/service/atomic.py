@@ -20,10 +20,10 @@ from raftlog.broker.atomic_commands import (
     TransactionHead,
     transaction_parts,
 )
+from raftlog.broker.claims import at_level
 from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
 from raftlog.service.admission import Admission
-from raftlog.service.claims import at_level
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import is_with_id, read_batch
 from raftlog.service.proposing import Reply, propose_parts, when_settled

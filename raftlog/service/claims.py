@@ -12,8 +12,6 @@ leave, and its group be deleted, in entries before the claim's.
 from collections.abc import Callable
 from typing import Final
 
-import msgspec
-
 from raftlog.base.errors import Fenced, RaftlogError, UnknownMember
 from raftlog.broker.claims import (
     ClaimQueue,
@@ -22,8 +20,8 @@ from raftlog.broker.claims import (
     OffsetsCommitted,
     QueueClaimed,
     SeekGroup,
+    at_level,
 )
-from raftlog.broker.commands import READ_FROM_LEVEL
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.service.ports import ShardReplica
@@ -31,17 +29,6 @@ from raftlog.service.proposing import Reply, propose, when_settled
 
 Offsets = tuple[tuple[int, int], ...]
 """Queues, and for each the offset of the next record to read."""
-
-
-def at_level(level: int, command: CommitOffsets) -> CommitOffsets:
-    """Return a commit as a shard of this feature level can take it.
-
-    Below ``READ_FROM_LEVEL`` some member can't read from where was read, so it is left out: the
-    rule is the old one then.
-    """
-    if level >= READ_FROM_LEVEL or not command.read_from:
-        return command
-    return msgspec.structs.replace(command, read_from=())
 
 
 class ClaimService:

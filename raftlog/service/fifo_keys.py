@@ -7,7 +7,7 @@ or another leader tells it again.
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
@@ -44,6 +44,14 @@ OnKeys = Callable[[KeyRuns | RaftlogError], None]
 Hashes = tuple[int, ...]
 
 
+class _Untold(NamedTuple):
+    """A batch whose keys can't be told, and why."""
+
+    base: int
+    end: int
+    why: str
+
+
 class FifoKeys:
     """Reads keys for one shard."""
 
@@ -51,6 +59,8 @@ class FifoKeys:
         self.read: Final = read
         self.reader: Final = reader
         self.known: Final[OrderedDict[tuple[int, int], Hashes]] = OrderedDict()
+        self._untold: Final[dict[int, _Untold]] = {}
+        """By queue the batch whose keys could not be told last."""
 
     def tell(self, group: QueueGroup, count: int, done: OnKeys) -> None:
         """Find the keys of what ``group`` leases next; ``done`` is called once, perhaps at once.
@@ -58,6 +68,54 @@ class FifoKeys:
         An error if nothing could be told because a batch does not open here.
         """
         _Telling(self, group, count, done).go_on()
+
+    @property
+    def alarm(self) -> str | None:
+        """What somebody has to look at: groups that go no further; None: nothing.
+
+        They are told of it only if no other queue has something for them.
+        """
+        stuck = []
+        for queue, untold in list(self._untold.items()):
+            names = self._stuck_at(queue, untold)
+            if names:
+                stuck.append(f"group {names[0]!r} in queue {queue}: {untold.why}")
+            else:
+                del self._untold[queue]
+        if not stuck:
+            return None
+        return (
+            f"{len(stuck)} queue(s) can't be read on in order by key, and what comes behind stays "
+            f"there: {stuck[0]}"
+        )
+
+    def _stuck_at(self, queue: int, untold: "_Untold") -> list[str]:
+        """Return the groups with order by key whose next message is in that batch."""
+        machine: BrokerMachine = self.read.machine
+        groups, row = machine.leasing.groups, machine.queues.get(queue)
+        if row is None:
+            return []
+        found = []
+        for number in groups.readers(queue):
+            group = groups.numbered(number)
+            at = max(groups.cursors.rows[number, queue].next, row.start_offset)
+            if group is not None and group.settings.fifo and untold.base <= at < untold.end:
+                found.append(group.name)
+        return found
+
+    def untold(self, queue: int, base: int, end: int, why: RaftlogError) -> None:
+        """The keys of a batch can't be told here."""
+        self._untold[queue] = _Untold(base, end, str(why))
+
+    def told(self, queue: int, base: int) -> None:
+        """They can, or those of a later one."""
+        untold = self._untold.get(queue)
+        if untold is not None and untold.base <= base:
+            del self._untold[queue]
+
+    def leadership_lost(self) -> None:
+        """Somebody else leads, who may be able to."""
+        self._untold.clear()
 
     def keep(self, queue: int, base: int, hashes: Hashes) -> None:
         """Remember the keys of a batch."""
@@ -123,11 +181,14 @@ class _Telling:
 
     def _take_in(self, result: ReadResult, opened: dict[int, Hashes | RaftlogError]) -> None:
         known, queue = self._keys.known, self._queue
-        for base in result.base_offsets:
+        for base, batch in zip(result.base_offsets, result.batches, strict=True):
             hashes = known.get((queue, base)) or opened.get(base)
             if not isinstance(hashes, tuple):
                 self._error = hashes
+                if hashes is not None:
+                    self._keys.untold(queue, base, base + batch_facts(batch)[0], hashes)
                 break
+            self._keys.told(queue, base)
             if base in opened:
                 self._keys.keep(queue, base, hashes)
             told = hashes[max(0, self._at - base) :][: self._room]

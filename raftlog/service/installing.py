@@ -27,7 +27,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from raftlog.base.errors import CorruptFrame, DamagedLog
+from raftlog.base.errors import CorruptFrame, DamagedLog, NoRoom
 from raftlog.base.ids import INDEX_ZERO, Index, NodeId, ReplicaId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
@@ -36,7 +36,6 @@ from raftlog.node.replica import Replica
 from raftlog.raft.rpcs import InstallChunk, InstallMessage, InstallRequest
 from raftlog.service.install_source import FIRST_RANGE, MANIFEST, TABLES, InstallSource, Manifest
 from raftlog.service.snapshot import Restorable, find_snapshot
-from raftlog.storage.room import NoRoom
 from raftlog.storage.snapshot_store import FETCHED, SnapshotWriting
 
 T = TypeVar("T")

@@ -21,6 +21,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadBatch,
     CodecUnavailable,
+    FaultyEntry,
     NotPermitted,
     OffsetOutOfRange,
     RaftlogError,
@@ -29,6 +30,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Offset
 from raftlog.base.limits import FRAME_HEADER_BYTES_MAX, KIB
+from raftlog.broker.index import Postings, RangeSummary
 from raftlog.node.ports import Reader
 from raftlog.service.read import (
     READ_BATCHES_MAX,
@@ -45,6 +47,8 @@ PICKED_FROM_BYTES: Final = 8 * KIB
 """Smaller batches are sent whole."""
 PICKED_SHARE: Final = 4
 """Of a larger one that much or more may be somebody else's."""
+DAMAGES_MAX: Final = 4
+"""Damaged batches that one answer waits for: each takes as long as a repair may."""
 OPENED_MAX: Final = 8
 """Batches that are held open: the next message of one is likely asked for soon."""
 
@@ -71,6 +75,8 @@ class Gathered(msgspec.Struct):
     left: list[Message]
     error: RaftlogError | None = None
     """Why there is something left; None: for want of room."""
+    damaged: list[Message] = msgspec.field(default_factory=list)
+    """What is damaged on this node: nothing else waits for it."""
 
 
 class LeasedBodies:
@@ -137,7 +143,7 @@ class _Gathering:
         self._done = done
         self._at = 0
         self._is_answered = self._waits = False
-        self._size = self._names = 0
+        self._size = self._names = self._damages = 0
         self._named: set[int] = set()
         self._found = Gathered([], [])
 
@@ -165,7 +171,9 @@ class _Gathering:
         return offset
 
     def _on_read(self, result: ReadResult | RaftlogError) -> None:
-        self._is_answered = True
+        if isinstance(result, FaultyEntry) and self._damages < DAMAGES_MAX:
+            self._pass_over(result)
+            return
         if isinstance(result, ReadResult):
             self._take_in(result)
         elif isinstance(result, OffsetOutOfRange | WrongQueue):
@@ -175,8 +183,37 @@ class _Gathering:
             self._at += 1
         else:
             self._stop(result)
+        self._answered()
+
+    def _answered(self) -> None:
+        self._is_answered = True
         if self._waits:
             self.go_on()
+
+    def _pass_over(self, damage: FaultyEntry) -> None:
+        """Go on behind a batch that is damaged here, and that no peer has repaired in time."""
+        machine = self._bodies.read.machine
+        queue, offset, _ = self._messages[self._at]
+        self._damages += 1
+        self._found.error = damage
+
+        def pass_over(postings: Postings | None, _error: RaftlogError | None) -> None:
+            messages = self._messages
+            end = offset + 1
+            if postings is not None:
+                end = postings[postings.find(Offset(offset))].end_offset
+            while self._at < len(messages) and messages[self._at] < (queue, end):
+                self._found.damaged.append(messages[self._at])
+                self._at += 1
+            self._answered()
+
+        row = machine.queues.get(queue)
+        is_there = row is not None and row.start_offset <= offset  # it was read for a while
+        found = machine.find(queue, Offset(offset)) if is_there else None
+        if isinstance(found, RangeSummary):
+            self._bodies.read.ranges.load(found, queue, pass_over)
+        else:
+            pass_over(found, None)
 
     def _take_in(self, result: ReadResult) -> None:
         messages = self._messages

@@ -68,8 +68,12 @@ class Levelling:
             self._timer = None
 
     def counters(self) -> Mapping[str, int]:
-        """Return the level, and how often it was raised from here."""
-        return {"feature_level_size": self._machine.feature_level, "levels_raised": self.raised}
+        """Return the level, the highest that can be applied here, and how often it was raised."""
+        return {
+            "feature_level_size": self._machine.feature_level,
+            "feature_level_max_size": self._machine.own_level,
+            "levels_raised": self.raised,
+        }
 
     def _arm(self, delay_ns: int) -> None:
         self._timer = self._scheduler.call_later(delay_ns, self._look)

@@ -24,6 +24,7 @@ from raftlog.base.ids import Index
 from raftlog.base.limits import FETCH_WAIT_NS_MAX, MESSAGES_PER_RECEIVE_MAX, PENDING_READS_MAX
 from raftlog.broker.codec import write_command
 from raftlog.broker.lease_commands import (
+    SCHEDULE,
     GiveBack,
     KeyRuns,
     Leased,
@@ -41,6 +42,9 @@ from raftlog.service.read import ReadService
 
 PAUSE_NS: Final = 2_000_000
 """Who got nothing although something seemed to be there looks again after so long."""
+
+DAMAGED_MS: Final = 30_000
+"""What is damaged on the leader is looked for again after so long; others do not wait for it."""
 
 
 class Receive(msgspec.Struct, frozen=True, gc=False):
@@ -115,10 +119,7 @@ class ReceiveService:
         """
         self.receives += 1
         receiving = Receiving(self, request, reply)
-        before = self._by_handle.get(receiving.key)
-        if before is not None:
-            receiving.is_repeat = before.is_under_way or before.is_repeat
-            before.superseded()
+        self._supersede(receiving)
         try:
             write_command(receiving.command(()))
         except BadRequest as error:
@@ -131,7 +132,6 @@ class ReceiveService:
         elif self.machine.leasing.groups.get(request.group) is None:
             self._make_sure(receiving)
         else:
-            self._by_handle[receiving.key] = receiving
             self._begin(receiving)
         return receiving
 
@@ -140,6 +140,12 @@ class ReceiveService:
         for line in list(self._lines.values()):
             while line.waiting:
                 line.waiting[0].end(NotLeader(self.replica.leader))
+        self._keys.leadership_lost()
+
+    @property
+    def alarm(self) -> str | None:
+        """What somebody has to look at: groups that go no further; None: nothing."""
+        return self._keys.alarm
 
     # -- for ``Receiving``
 
@@ -181,7 +187,15 @@ class ReceiveService:
 
     # -- inside
 
+    def _supersede(self, receiving: "Receiving") -> None:
+        """Let the request that has the same handle, if there is one, be answered no more."""
+        before = self._by_handle.get(receiving.key)
+        if before is not None:
+            receiving.is_repeat = before.is_under_way or before.is_repeat
+            before.superseded()
+
     def _begin(self, receiving: "Receiving") -> None:
+        self._by_handle[receiving.key] = receiving
         name = receiving.request.group
         line = self._lines.setdefault(name, _Line())
         group = self.machine.leasing.groups.find(name)
@@ -213,7 +227,8 @@ class ReceiveService:
             elif self.machine.leasing.groups.get(name) is None:
                 receiving.end(GroupNotFound(f"there is no queue-style group {name!r}"))
             else:
-                self._by_handle[receiving.key] = receiving
+                # The same may have been asked twice meanwhile: two are not under way at once.
+                self._supersede(receiving)
                 self._begin(receiving)
 
         self.replica.read_index(ready)
@@ -444,10 +459,11 @@ class Receiving:
         self.is_under_way = False
         if self.has_ended:
             if not self._is_superseded:
-                self._give_back([*found.left, *messages_of(found.batches)])
+                self._give_back([*found.left, *found.damaged, *messages_of(found.batches)])
             self._service.forget(self)
             return
         self._give_back(found.left)
+        self._give_back(found.damaged, DAMAGED_MS)
         if found.error is not None and not found.batches:
             self.end(found.error)
             return
@@ -457,8 +473,8 @@ class Receiving:
         left_ms = min(lease_ms, max(1, self._due_ms - self._service.now_ms()))
         self.end(Received(found, lease_ms, left_ms))
 
-    def _give_back(self, messages: list[Message]) -> None:
-        """End leases of what nobody gets."""
+    def _give_back(self, messages: list[Message], delay_ms: int = SCHEDULE) -> None:
+        """End leases of what nobody gets, as nobody has tried it."""
         if not messages:
             return
         by_queue: dict[int, list[int]] = {}
@@ -467,5 +483,5 @@ class Receiving:
         names = tuple(
             (self.request.handle, queue, tuple(offsets)) for queue, offsets in by_queue.items()
         )
-        value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED)
+        value = ReturnMessages(self.request.group, names, GiveBack.UNTRIED, delay_ms)
         propose_unheard(self._service.replica, value)

@@ -16,7 +16,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from raftlog.base.errors import CorruptFrame, IncompatibleFormat, StorageError, Unavailable
+from raftlog.base.errors import (
+    CorruptFrame,
+    IncompatibleFormat,
+    NoRoom,
+    StorageError,
+    Unavailable,
+)
 from raftlog.base.ids import Index
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.machine import BrokerMachine
@@ -24,7 +30,6 @@ from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.service.ports import OnPostings
 from raftlog.storage.offset_index import OffsetIndex
-from raftlog.storage.room import NoRoom
 from raftlog.storage.shard_files import FileKind, FileName, Verify
 
 IndexFiles = OffsetIndex[RangeSummary, dict[int, Postings]]

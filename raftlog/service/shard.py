@@ -8,7 +8,7 @@ So there are two steps::
     service = shard.serve(replica, ...)                    once there is one
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -169,7 +169,7 @@ class BrokerShard:
             leases=LeaseService(replica, machine),
             receiving=receiving,
             members=MemberService(replica),
-            status=lambda: _status(replica, facts, counted(), machine, burying),
+            status=lambda: _status(replica, facts, counted(), machine, (burying, receiving)),
             space=lambda: log_space(footprint.space()),
             transfer=partial(_hand_over, replica),
             role_changed=reign.role_changed,
@@ -289,7 +289,7 @@ def _status(
     facts: NodeFacts,
     counters: Mapping[str, int],
     machine: BrokerMachine,
-    burying: Burying,
+    watched: Sequence[Burying | ReceiveService],
 ) -> client.NodeStatus:
     alarms = list(replica.upkeep.alarms.raised)
     parked = machine.state.transactions.parked
@@ -298,8 +298,7 @@ def _status(
             f"{parked} half messages are parked: no checker could say what became of them; "
             "decide each: raftlog transactions list --parked"
         )
-    if burying.alarm is not None:
-        alarms.append(burying.alarm)
+    alarms += [alarm for each in watched if (alarm := each.alarm) is not None]
     return node_status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),

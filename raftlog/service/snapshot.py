@@ -22,14 +22,13 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import CorruptFrame, DamagedLog
+from raftlog.base.errors import CorruptFrame, DamagedLog, NoRoom
 from raftlog.base.ids import Index
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import FrozenTables, Snapshot, is_snapshot, parse_snapshot
 from raftlog.node.ports import Reader, Scheduler, Timer
 from raftlog.service.sealed import Fetch
-from raftlog.storage.room import NoRoom
 from raftlog.storage.shard_files import FileKind, FileName
 from raftlog.storage.snapshot_store import SnapshotStore, SnapshotWriting
 

@@ -25,6 +25,7 @@ from typing import Final
 from raftlog.base.errors import (
     DuplicateForgotten,
     Fenced,
+    NoRoom,
     OutcomeUnknown,
     OutOfOrder,
     RaftlogError,
@@ -51,7 +52,6 @@ from raftlog.spool.contents import (
 from raftlog.spool.doubts import Doubts
 from raftlog.spool.journal import FORMAT, Identity, Journal
 from raftlog.spool.writer import Writer
-from raftlog.storage.room import NoRoom
 from raftlog.wire.batch import Producer
 from raftlog.wire.schema import client, producers
 

@@ -22,7 +22,13 @@ import msgspec
 from crc32c import crc32c
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import DamagedLog, DirectoryForeign, IncompatibleFormat, StorageFailed
+from raftlog.base.errors import (
+    DamagedLog,
+    DirectoryForeign,
+    IncompatibleFormat,
+    NoRoom,
+    StorageFailed,
+)
 from raftlog.spool.frames import (
     FRAME_HEADER_BYTES,
     encode_frames,
@@ -34,7 +40,7 @@ from raftlog.spool.mark import NAME as MARK
 from raftlog.spool.mark import Mark, Promise
 from raftlog.storage.files import File, Files
 from raftlog.storage.replacing import replace_file
-from raftlog.storage.room import RESERVE, NoRoom, Reserve, lacks_room, may_lack_room
+from raftlog.storage.room import RESERVE, Reserve, lacks_room, may_lack_room
 
 FORMAT: Final = 1
 LOCK: Final = "lock"
@@ -218,10 +224,16 @@ class Journal:
             replace_file(self._files, self._directory, IDENTITY, parts)
 
     def close(self) -> None:
-        """Sync the mark and let go of the directory."""
+        """Sync the mark and let go of the directory.
+
+        Raises:
+            NoRoom: The disk is full; the mark is an older one then, as after a power cut.
+            StorageFailed: The disk refuses.
+        """
         try:
             if self._failed is None:
-                self._mark.fix(self._mark.promise)
+                with may_lack_room():
+                    self._mark.fix(self._mark.promise)
         finally:
             self._release()
 

@@ -21,7 +21,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadRequest, Closed, OutcomeUnknown, RaftlogError, SpoolFull
+from raftlog.base.errors import BadRequest, Closed, NoRoom, OutcomeUnknown, RaftlogError, SpoolFull
 from raftlog.base.names import check_name
 from raftlog.client.client import Client
 from raftlog.client.durations import Duration, seconds
@@ -43,7 +43,6 @@ from raftlog.spool.frames import size_of_frame
 from raftlog.spool.journal import Journal
 from raftlog.spool.writer import Writer
 from raftlog.storage.files import Files, OsFiles
-from raftlog.storage.room import NoRoom
 from raftlog.wire.batch import Record
 
 BYTES_MAX: Final = 256 << 20
@@ -61,7 +60,8 @@ class SpoolStatus(msgspec.Struct, frozen=True):
         sent: Records acknowledged since the spool was opened.
         stuck: Topics whose records the cluster refuses, with its error: they wait for
             ``retry``, ``take_out`` or ``settle_by_hand``; those of other topics go on.
-        trouble: Why nothing could be sent the last time; None while all is well.
+        trouble: Why nothing could be sent the last time (``NoRoom``: the disk is full);
+            None while all is well.
     """
 
     records: int
@@ -132,6 +132,7 @@ class Spool:
         DirectoryLocked: Another process, or another spool of this one, has it open.
         DirectoryForeign: There is something else in it.
         DamagedLog: Something that was promised can't be read any more; nothing was changed.
+        NoRoom: The disk is full; nothing is lost. Open another one when it has room.
         StorageFailed: The disk refuses.
     """
 
@@ -198,6 +199,10 @@ class Spool:
         """Stop sending, and let go of the directory; what is not stored stays there. Idempotent.
 
         ``flush`` before it waits for the cluster.
+
+        Raises:
+            NoRoom: The disk is full; what was in the spool is in it all the same.
+            StorageFailed: The disk refuses.
         """
         if self._is_closed or self._task is None:
             return
@@ -330,6 +335,8 @@ class Spool:
 
         Raises:
             BadRequest: It does not, or not for records of that queue.
+            NoRoom: The spool's disk is full; nothing was settled.
+            StorageError: It fails, or lies.
         """
         with self._in_hand(topic) as error:
             if not isinstance(error, OutcomeUnknown):
@@ -358,6 +365,7 @@ class Spool:
         Raises:
             BadRequest: It is not stuck.
             Closed: The spool was closed before the block had ended; nothing is removed.
+            NoRoom: At the end of the block: the disk is full; the spool has them all still.
             StorageError: The spool's disk fails, or lies. At the end of the block: the caller
                 has the records, the spool may still have them, too.
         """
@@ -403,7 +411,8 @@ class Spool:
         await self._writer.write(notes)
         self._forwarder.let_go(topic, ended)
         self._end(numbers, BadRequest(text))
-        await self._forwarder.clear_up()
+        with suppress(NoRoom):  # it is settled, and the files go with the next ones
+            await self._forwarder.clear_up()
 
     async def _read(self, held: Sequence[Held]) -> list[Spooled]:
         """Read records of a topic that is in somebody's hand: their files stay."""

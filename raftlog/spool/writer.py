@@ -4,11 +4,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final, ParamSpec, TypeVar
 
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import NoRoom, RaftlogError
 from raftlog.spool.contents import Contents, Note, Spooled, encode_note
 from raftlog.spool.frames import size_of_frame
 from raftlog.spool.journal import Journal, Place
-from raftlog.storage.room import NoRoom
 
 P = ParamSpec("P")
 R = TypeVar("R")

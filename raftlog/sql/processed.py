@@ -17,14 +17,12 @@ from typing import Final, Generic, TypeVar
 
 from raftlog.base.names import check_name
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.receipts import Message
+from raftlog.client.placed import Placed, identity_of
 from raftlog.sql.database import Database
 from raftlog.sql.outbox import now_ms
 from raftlog.sql.tables import Table
 
 C = TypeVar("C")
-
-IDENTITY_CHARACTERS_MAX: Final = 255
 
 # Portable, and without an error that would end the application's transaction.
 _FIRST: Final = (
@@ -54,7 +52,7 @@ class Processed(Generic[C]):
         """Make the table if it is not there. Blocks; in a transaction of its own."""
         self._database.create((Table.PROCESSED,))
 
-    def first(self, connection: C, message: Message, *, identity: str | None = None) -> bool:
+    def first(self, connection: C, message: Placed, *, identity: str | None = None) -> bool:
         """Note in the transaction of ``connection`` that a message is processed.
 
         Args:
@@ -70,9 +68,7 @@ class Processed(Generic[C]):
         Raises:
             ValueError: The identity has more than 255 characters.
         """
-        name = place_of(message) if identity is None else identity
-        if len(name) > IDENTITY_CHARACTERS_MAX:
-            raise ValueError(f"an identity of {len(name)} characters; 255 at most")
+        name = identity_of(message, identity)
         values = {"consumer": self._consumer, "message": name, "at_ms": now_ms()}
         return self._database.run(connection, _FIRST, values).changed == 1
 
@@ -85,11 +81,3 @@ class Processed(Generic[C]):
         before_ms = now_ms() - int(seconds(older_than) * 1000)
         with self._database.transaction() as run:
             return run(_FORGET, {"consumer": self._consumer, "before_ms": before_ms}).changed
-
-
-def place_of(message: Message) -> str:
-    """Return the place of a message in words.
-
-    The time is in it because a topic that is deleted and made again begins at offset 0.
-    """
-    return f"{message.topic}/{message.queue}@{message.offset}#{message.timestamp_ms}"

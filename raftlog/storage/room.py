@@ -16,16 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from raftlog.base.errors import StorageFailed
+from raftlog.base.errors import NoRoom, StorageFailed
 from raftlog.base.limits import RESERVE_BYTES
 from raftlog.storage.files import Files
 
 RESERVE: Final = "reserve"
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-
-class NoRoom(StorageFailed):
-    """There is no space on the disk. Nothing that counts was changed: do it again later."""
 
 
 def lacks_room(error: StorageFailed) -> bool:

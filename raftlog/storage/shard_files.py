@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
+from raftlog.base.errors import NoRoom
 from raftlog.base.ids import Index
 from raftlog.storage.files import Files
-from raftlog.storage.room import NoRoom, may_lack_room
+from raftlog.storage.room import may_lack_room
 
 _UNFINISHED: Final = ".fetched"
 Verify = Callable[[bytes], bool]

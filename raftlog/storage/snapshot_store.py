@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import DamagedLog
+from raftlog.base.errors import DamagedLog, NoRoom
 from raftlog.base.ids import Index
 from raftlog.storage.files import File, Files
-from raftlog.storage.room import NoRoom, may_lack_room
+from raftlog.storage.room import may_lack_room
 
 KEPT: Final = 2
 _SUFFIX: Final = ".tables"

@@ -251,6 +251,29 @@ def test_who_is_down_already_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3 voters (n1, n2, n3), 1 of them may fail" in capsys.readouterr().out
 
 
+def test_who_holds_the_feature_level_back_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """With both levels; health says it, too, but not of one that rises in a moment."""
+    leader, follower = (
+        structs.replace(each, feature_level=3, feature_level_max=4) for each in HEALTHY.nodes
+    )
+    old = structs.replace(follower, feature_level_max=3)
+    n3 = NodeView(NodeId("n3"), 0, "", problem="refused")
+    line = (
+        "shard 0 is at feature level 3, and n1 can apply 4; held back by n2 (can apply 3), n3 "
+        "(gives no answer)"
+    )
+    show(ClusterView((leader, old, n3)), {})
+    assert f"{line}\n" in capsys.readouterr().out
+    assert summary(ClusterView((leader, old, n3))).endswith(f"; {line}")
+
+    show(ClusterView((leader, follower)), {})
+    text = "shard 0 is at feature level 3, and n1 can apply 4; it rises once every member has said"
+    assert text in capsys.readouterr().out
+    assert summary(ClusterView((leader, follower))) == "healthy: led by n1"
+    show(HEALTHY, {})
+    assert "feature level" not in capsys.readouterr().out
+
+
 def test_damage_is_shown_of_every_node(capsys: pytest.CaptureFixture[str]) -> None:
     """A follower that repairs itself looked like any other."""
     leader, follower = HEALTHY.nodes

@@ -4,7 +4,8 @@ from typing import Final
 
 import pytest
 
-from raftlog.client.ages import DECIDED_MS_MAX, Ages, Doubt, run_s
+from raftlog.client import ages as module
+from raftlog.client.ages import DECIDED_MS_MAX, Ages, Doubt, Moment, Sent, run_s
 from raftlog.spool.contents import Attempt
 
 DAY_MS: Final = 24 * 3600 * 1000
@@ -145,3 +146,48 @@ def test_a_batch_may_be_sent_while_its_queue_knows_it_for_certain(clocks: Clocks
 def test_the_time_that_runs_does_run() -> None:
     """Nobody can put it back."""
     assert run_s() <= run_s()
+
+
+def test_what_nobody_writes_down_is_as_old_as_the_time_that_ran(clocks: Clocks) -> None:
+    """Or as the clock shows, if that is more and had been set."""
+    sent = Moment(clocks.shown_ms, clocks.run_s)
+    unset = Moment(60_000, clocks.run_s)
+    clocks.pass_days(1, shown=-30)
+    now = Moment(clocks.shown_ms, clocks.run_s)
+    assert (sent.age_ms(now), unset.age_ms(now)) == (DAY_MS, DAY_MS)
+    clocks.pass_days(0, shown=100)
+    now = Moment(clocks.shown_ms, clocks.run_s)
+    assert (sent.age_ms(now), unset.age_ms(now)) == (70 * DAY_MS, DAY_MS)
+
+
+@pytest.mark.parametrize(
+    ("stored_through", "next_sequence", "idle_days", "days", "may_be"),
+    [
+        (3, 3, 0, 400, False),
+        (0, 3, 0, 400, False),  # it knows of batches before this one, of which nothing was heard
+        (3, 0, 0, 0, True),
+        (3, 0, 1, 0, False),
+        (3, 0, 1, 6, True),
+        (0, 0, 0, 4, False),
+        (0, 0, 0, 6, True),
+    ],
+)
+def test_it_is_judged_by_the_same_rule(
+    stored_through: int,
+    next_sequence: int,
+    idle_days: int,
+    days: int,
+    *,
+    may_be: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By what the queue still knows, then by the time that ran."""
+    clocks = Clocks()
+    monkeypatch.setattr(module, "this_moment", lambda: Moment(clocks.shown_ms, clocks.run_s))
+    last = Sent.now(None)
+    clocks.pass_days(idle_days)
+    sent = Sent.now(last)
+    assert sent.idle_days == idle_days
+    clocks.pass_days(days)
+    assert sent.may_be_stored(stored_through, next_sequence) is may_be
+    assert sent.may_be_sent is (days < 5)

@@ -269,6 +269,81 @@ def test_closing_tells_everybody() -> None:
     assert [type(result) for result in results] == [OutcomeUnknown] * 64 + [Closed]
 
 
+# -- what a queue has forgotten
+
+
+class Aged(Parcel):
+    """A parcel with an age, and what was asked about it."""
+
+    def __init__(self, *, is_old: bool) -> None:
+        super().__init__(1)
+        self.is_old = is_old
+        self.asked: list[tuple[int, int]] = []
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether it is young."""
+        return not self.is_old
+
+    def may_be_stored(self, stored_through: int, next_sequence: int) -> bool:
+        """Whether it is old."""
+        self.asked.append((stored_through, next_sequence))
+        return self.is_old
+
+
+def aged(*are_old: bool) -> tuple[Sequencer[Aged], list[Aged]]:
+    """Return a sequencer that may send, and parcels under way."""
+    sequencer = Sequencer[Aged]()
+    sequencer.resume()
+    parcels = [Aged(is_old=each) for each in are_old]
+    for parcel in parcels:
+        sequencer.add(parcel)
+    return sequencer, parcels
+
+
+def test_what_is_too_old_is_fenced_instead_of_sent_again() -> None:
+    """Its queue may take it for a new one. What is behind it is sent in the new epoch."""
+    sequencer, (old, young) = aged(True, False)
+    sequencer.answered(old, 1, OutcomeUnknown("the connection ended"))
+    assert sequencer.resume() == [Fence(1)]
+    actions = sequencer.fenced(0, [])
+    (result,) = [act.result for act in actions if isinstance(act, Settle)]
+    assert isinstance(result, OutcomeUnknown)
+    assert [act.parcel for act in actions if isinstance(act, Send)] == [young]
+    assert old.is_settled
+
+
+def test_what_is_old_and_was_refused_for_certain_is_sent_again() -> None:
+    """No copy of it can be stored."""
+    sequencer, (old,) = aged(True)
+    sequencer.answered(old, 1, NotLeader())
+    assert sequencer.resume() == [Send(old, 2)]
+    assert sequencer.answered(old, 2, UnknownProducer("forgotten")) == [Fence(1)]
+    assert sequencer.fenced(0, []) == [Send(old, 3)]
+
+
+def test_a_fence_that_finds_nothing_says_nothing_of_what_is_too_old() -> None:
+    """Its owner was told that it is unknown, and that stays so."""
+    sequencer, (old,) = aged(True)
+    sequencer.expired(old)
+    (second,) = [act.result for act in sequencer.fenced(0, []) if isinstance(act, Settle)]
+    assert isinstance(second, OutcomeUnknown)
+    assert sequencer.is_empty
+
+
+def test_what_the_queue_has_told_of_an_epoch_is_held_against_its_fence() -> None:
+    """Of each batch: how far it had come for certain before that."""
+    sequencer, (first, second, third) = aged(False, False, False)
+    sequencer.answered(second, 1, STORED)
+    sequencer.expired(first)
+    sequencer.fenced(0, [])
+    assert (first.asked, second.asked, third.asked) == ([(0, 0)], [], [(2, 0)])
+    assert third.epoch == 1
+    sequencer.expired(third)
+    sequencer.fenced(0, [])
+    assert third.asked == [(2, 0), (0, 0)], "in the new epoch nothing was told yet"
+
+
 # -- seeds
 
 

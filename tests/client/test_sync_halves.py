@@ -9,13 +9,15 @@ from typing import Any, Final
 import pytest
 
 from raftlog import UndecidedMessage, Verdict, sync
-from raftlog.base.errors import Fenced, OutcomeUnknown, TransactionDecided
+from raftlog.base.errors import Fenced, OutcomeUnknown, TransactionDecided, Unavailable
+from raftlog.client import blocking_halves as sync_halves
+from raftlog.client import halves as aio_halves
 from raftlog.client.loop_thread import LoopThread
 from raftlog.service import checks
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import FakeCluster, unanswered
+from tests.client.fake_cluster import FakeCluster, refused, unanswered
 from tests.client.test_halves import later
-from tests.client.test_sync import cluster
+from tests.client.test_sync import cluster, public
 
 PATIENCE_S: Final = 10.0
 
@@ -105,6 +107,39 @@ def test_what_is_left_is_decided_by_hand() -> None:
         assert seen(fake) == [(None, b"v", {})]
 
 
+def test_a_half_message_has_the_names_of_the_asynchronous_one() -> None:
+    """And what it says of itself is so in any thread."""
+    with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
+        with client.transactional_producer("b-1", group="b") as producer:
+            kept, left = (producer.half("orders", b"v", queue=1) for _ in range(2))
+            named = {"topic", "queue", "transaction", "receipt"}
+            assert public(sync_halves.Half) == public(aio_halves.Half) | named
+            assert (kept.topic, kept.queue) == ("orders", 1)
+            assert (kept.is_open, kept.is_decided) == (True, False)
+            kept.commit()
+            left.leave()
+            for each in (kept, left):
+                assert (each.is_open, each.is_decided) == (False, True)
+            undecided = producer.half("orders", b"v")
+        assert (undecided.is_open, undecided.is_decided) == (False, False), "nobody has it in hand"
+
+
+def test_what_is_given_up_waits_for_no_answer_and_is_rolled_back() -> None:
+    """The block goes on, and its end commits nothing."""
+    with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
+        with client.transactional_producer("b-1", group="b") as producer:
+            with producer.transaction("orders", b"not paid") as half:
+                no = refused(Unavailable("not yet"))
+                fake.fault(Method.TRANSACTIONS_DECIDE, *[no] * 1000)
+                half.give_up()
+                assert (half.is_open, half.is_decided) == (False, True)
+                half.give_up()
+            assert [each.transaction for each in client.transactions.list()] == [half.transaction]
+            fake.heal()
+            wait_for(lambda: not client.transactions.list())
+        assert (half.receipt, seen(fake)) == (None, [])
+
+
 def test_what_a_thread_was_to_roll_back_is_not_committed_by_the_end_of_its_block() -> None:
     """There was no answer to it: it is asked on."""
     with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
@@ -118,8 +153,9 @@ def test_what_a_thread_was_to_roll_back_is_not_committed_by_the_end_of_its_block
         assert (half.receipt, client.transactions.list(), seen(fake)) == (None, [], [])
 
 
+@pytest.mark.parametrize("ask", [sync_halves.Half.rollback, sync_halves.Half.give_up])
 def test_a_rollback_that_is_interrupted_at_once_was_asked_for(
-    monkeypatch: pytest.MonkeyPatch,
+    ask: Callable[[sync_halves.Half], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C comes before the loop has begun it, and the block goes on."""
 
@@ -134,7 +170,7 @@ def test_a_rollback_that_is_interrupted_at_once_was_asked_for(
         ):
             monkeypatch.setattr(LoopThread, "run", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                half.rollback()
+                ask(half)
             monkeypatch.undo()
         assert (half.receipt, client.transactions.list(), seen(fake)) == (None, [], [])
 

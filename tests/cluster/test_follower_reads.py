@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from raftlog import Client
+from raftlog.base.errors import Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.client.consumer import Consumer
 from raftlog.client.receipts import Message
@@ -75,5 +76,10 @@ async def _take(consumer: Consumer, count: int) -> list[Message]:
 
 async def _reads(cluster: LocalCluster) -> dict[str, int]:
     """Return how many reads each node has served."""
-    answers = [await ask_status(address) for address in cluster.seeds]
+    while True:
+        try:
+            answers = [await ask_status(address) for address in cluster.seeds]
+            break
+        except Unavailable:  # two nodes are enough to serve; the third one may start still
+            await asyncio.sleep(0.05)
     return {answer.node: answer.counters["reads"] for answer in answers}

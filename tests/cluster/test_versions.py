@@ -36,6 +36,17 @@ async def levels(cluster: LocalCluster) -> set[int]:
     return {each.feature_level for each in view.nodes if not each.problem}
 
 
+async def until_held_back_by(cluster: LocalCluster, nodes: set[str]) -> None:
+    """Wait until the nodes are those that the status names, and no others."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            held = (await cluster.observe()).held_back.get(0)
+            if held is not None and held.behind.keys() == nodes:
+                break
+            await asyncio.sleep(POLL_S)
+    assert (held.level, held.possible) == (FEATURE_LEVEL - 1, FEATURE_LEVEL)
+
+
 async def test_a_rolling_restart_into_a_new_version_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -51,7 +62,8 @@ async def test_a_rolling_restart_into_a_new_version_loses_nothing(
 async def restart_all(cluster: LocalCluster, writer: Writer) -> None:
     """Bring one node after the other to the new version, and try to take one back."""
     await writer.more(100)
-    for node in cluster.nodes.values():
+    old = set(cluster.nodes)
+    for name, node in cluster.nodes.items():
         assert await levels(cluster) == {FEATURE_LEVEL - 1}
         node.terminate()
         assert await ended(node) == 0, node.last_words()
@@ -59,6 +71,9 @@ async def restart_all(cluster: LocalCluster, writer: Writer) -> None:
         node.start()
         await cluster.ready()
         await writer.more(100)
+        old.remove(name)
+        if old:
+            await until_held_back_by(cluster, old)
     async with asyncio.timeout(PATIENCE_S):
         while await levels(cluster) != {FEATURE_LEVEL}:  # noqa: ASYNC110  (others' processes)
             await asyncio.sleep(POLL_S)

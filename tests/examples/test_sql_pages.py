@@ -5,11 +5,16 @@ import re
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from fakeredis import TcpFakeServer
 
 from raftlog.testing.cluster import LocalCluster
+from raftlog.testing.processes import free_ports
 from tests.examples.pages import examples_of, run_example
 
 KILL = "__import__('os').kill(__import__('os').getpid(), 9)"
@@ -105,15 +110,39 @@ def test_killed_at_the_worst_moment(
     """Lost, repeated, or neither, as the page says."""
     program = examples_of("delivery-modes.md")[mode]
 
-    async def prepare(cluster: LocalCluster) -> None:
-        await cluster.ready()
-        async with cluster.client() as client:
-            await client.topics.create("orders", queues=1)
-            for value in (b"1", b"2"):
-                await client.send("orders", value)
-
     with LocalCluster(tmp_path, nodes=1) as cluster:
-        asyncio.run(prepare(cluster))
+        asyncio.run(two_orders(cluster))
         source = seeded(program, cluster)
         assert run_killed(source, tmp_path).split() == killed
         assert run_example(source, tmp_path).split() == after
+
+
+async def two_orders(cluster: LocalCluster) -> None:
+    """Send what the programs bill."""
+    await cluster.ready()
+    async with cluster.client() as client:
+        await client.topics.create("orders", queues=1)
+        for value in (b"1", b"2"):
+            await client.send("orders", value)
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """Serve what looks like Redis, which outlives the programs; yield its address."""
+    (port,) = free_ports(1)
+    with TcpFakeServer(("127.0.0.1", port), server_type="redis") as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"redis://127.0.0.1:{port}"
+        server.shutdown()
+
+
+def test_killed_at_the_worst_moment_with_redis(tmp_path: Path) -> None:
+    """The bill and the note that the message was processed are one transaction there."""
+    program = examples_of("delivery-modes.md")[4]
+    with LocalCluster(tmp_path, nodes=1) as cluster, redis_server() as address:
+        asyncio.run(two_orders(cluster))
+        source = seeded(program, cluster)
+        assert source.count("redis://127.0.0.1:6379") == 1
+        source = source.replace("redis://127.0.0.1:6379", address)
+        assert run_killed(source, tmp_path) == ""
+        assert run_example(source, tmp_path).split() == ["1", "2"]

@@ -40,6 +40,7 @@ def test_the_layers_point_downwards() -> None:
         ("import raftlog.wire.schema", ("grpc",)),
         ("import raftlog.server.lifecycle", ("grpc", "raftlog.client.client")),
         ("import raftlog.sql", ("grpc", "sqlalchemy")),
+        ("import raftlog.redis", ("grpc",)),
         ("import raftlog.wire.batch", ("asyncio", "backports.zstd", "compression.zstd", "lz4")),
         ("import raftlog.server.lifecycle", ("grpc", "typer", "rich")),
         ("import raftlog.cli.app", ("grpc", "google.protobuf", "ruamel.yaml", "uvloop")),

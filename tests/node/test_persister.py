@@ -7,7 +7,7 @@ from random import Random
 
 from chaos.sim.disk import SimDisk
 from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
-from raftlog.base.errors import CorruptFrame
+from raftlog.base.errors import CorruptFrame, NoRoom
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS, NO_ROOM_RETRY_NS
 from raftlog.base.writes import ResetLog, WriteEntries
@@ -16,7 +16,6 @@ from raftlog.node.ports import Plan
 from raftlog.storage.directory import form_cluster
 from raftlog.storage.log_store import LogStore, StoreOptions
 from raftlog.storage.plan import StorePlan
-from raftlog.storage.room import NoRoom
 
 OPTIONS = StoreOptions(segment_bytes=64 * 1024)
 

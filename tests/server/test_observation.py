@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from msgspec import structs
 
 from raftlog.base.errors import Unavailable
 from raftlog.base.ids import ClusterId, NodeId
@@ -97,3 +98,68 @@ def test_nodes_of_another_cluster_are_named_and_do_not_count() -> None:
     assert [missing.node for missing in view.missing] == ["n1", "n2"]
     assert not asyncio.run(observe(addresses, 1, ask, ClusterId("theirs"))).complaint
     assert not asyncio.run(observe(addresses, 1, ask)).complaint, "no directory is known here"
+
+
+def at_levels(leads: tuple[int, int], *others: int | None) -> ClusterView:
+    """Say a shard's level, what its leader can apply, and what the others can; None: silent."""
+    level, own = leads
+    nodes = [NodeId(f"n{number}") for number in range(2, 2 + len(others))]
+    first = structs.replace(
+        leader("n1"),
+        voters=("n1", *nodes[:1]),
+        learners=tuple(nodes[1:]),
+        feature_level=level,
+        feature_level_max=own,
+    )
+    rest = [
+        silent(node)
+        if own is None
+        else structs.replace(follower(node, "n1"), feature_level_max=own)
+        for node, own in zip(nodes, others, strict=True)
+    ]
+    return ClusterView((first, *rest))
+
+
+@pytest.mark.parametrize(
+    ("leads", "others", "behind"),
+    [
+        ((4, 4), (4, 4), None),
+        ((3, 3), (3, None), None),  # nobody can apply more
+        ((0, 0), (4, 4), None),  # a leader that does not say at which level the shard is
+        ((3, 4), (4, 4), {}),  # it rises in a moment
+        ((3, 4), (3, 4), {"n2": "can apply 3"}),
+        ((3, 4), (4, 0), {"n3": "is of an older version"}),  # a learner counts
+        ((3, 4), (None, None), {"n2": "gives no answer", "n3": "gives no answer"}),
+        ((3, 3), (4, 4), {"n1": "can apply 3"}),  # the leader is the old one
+    ],
+)
+def test_who_holds_the_feature_level_back_is_known_from_the_answers(
+    leads: tuple[int, int], others: tuple[int | None, ...], behind: dict[str, str] | None
+) -> None:
+    """Who is down, and who is old; nobody where no node could apply more."""
+    held = at_levels(leads, *others).held_back
+    assert ({0} if behind is not None else set()) == set(held)
+    if behind is not None:
+        assert held[0].behind == behind
+        assert (held[0].level, held[0].possible) == (3, 4)
+
+
+def test_who_is_no_member_neither_holds_it_back_nor_can_do_more() -> None:
+    """It was removed, and runs still."""
+    view = at_levels((3, 4), 4)
+    removed = structs.replace(follower("n9", "n1"), feature_level_max=9)
+    (held,) = ClusterView((*view.nodes, removed)).held_back.values()
+    assert (held.able, held.possible, held.behind) == ("n1", 4, {})
+
+
+def test_what_a_node_can_apply_is_in_its_answer() -> None:
+    """Among its figures, which an older version lacks."""
+    counters = {"feature_level_size": 3, "feature_level_max_size": 4}
+
+    async def ask(address: str, _shard: int) -> client.NodeStatus:
+        told = counters if address == "n1" else {}
+        return client.NodeStatus(node=address, role="leader", term=1, counters=told)
+
+    view = asyncio.run(observe({NodeId(each): each for each in ("n1", "n2")}, 1, ask))
+    levels = [(each.feature_level, each.feature_level_max) for each in view.nodes]
+    assert levels == [(3, 4), (0, 0)]

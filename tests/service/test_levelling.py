@@ -58,7 +58,11 @@ def test_it_rises_when_every_member_can_apply_it() -> None:
     assert decode(world.replica.entries[-1].body).feature_level == FEATURE_LEVEL
     world.round()
     assert world.scheduler.armed == 0
-    assert world.levelling.counters() == {"feature_level_size": FEATURE_LEVEL, "levels_raised": 1}
+    assert world.levelling.counters() == {
+        "feature_level_size": FEATURE_LEVEL,
+        "feature_level_max_size": FEATURE_LEVEL,
+        "levels_raised": 1,
+    }
 
 
 @pytest.mark.parametrize("late", [N2, N3], ids=["voter", "learner"])

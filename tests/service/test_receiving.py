@@ -1,30 +1,39 @@
 """Receiving: who waits is served in turn, as soon as there is something, and never twice."""
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 import pytest
 
+from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     BadRequest,
     CodecUnavailable,
+    FaultyEntry,
     GroupNotFound,
     NotLeader,
     RaftlogError,
     Throttled,
 )
 from raftlog.base.ids import Offset
+from raftlog.base.limits import REPAIR_WAIT_NS_MAX
 from raftlog.broker.codec import CommandValue
 from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import AckMessages, ReceiveMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.topics import TopicChanges
-from raftlog.service import receiving
+from raftlog.service import fifo_keys, receiving
 from raftlog.service.burying import Burying, Fact
 from raftlog.service.leases import LeaseService, QueueGroupState
+from raftlog.service.ports import OnBodies
 from raftlog.service.proposing import propose, propose_unheard
 from raftlog.service.read import ReadRequest, ReadResult
 from raftlog.service.receiving import Receive, Received, ReceiveService, Receiving
+from raftlog.storage.span import Place
 from raftlog.wire.batch import Batch, encode_columns
 from raftlog.wire.record_table import key_hash
 from tests.service.fakes import FakeReader
+from tests.service.test_read import FakeBodies
 from tests.service.test_read import World as ReadWorld
 
 SECOND = 1_000_000_000
@@ -537,3 +546,106 @@ def test_a_poll_whose_proposal_found_nothing_ends_in_time() -> None:
         world.pass_ms(1_000)
     world.turn()
     assert len(world.told[B]) == 1
+
+
+def test_the_same_asked_twice_before_its_group_is_known_is_under_way_once(world: World) -> None:
+    """A new leader that has not applied the group's making, and a connection that breaks.
+
+    Schedule: A asks, hears nothing and asks again; both wait for the group, and both lease. The
+    first one's connection ends: what the second one was given is given back under its hands.
+    """
+    world.send(b"0", b"1")
+    late = {name: [] for name in ("first", "second", "other")}  # type: dict[str, list[object]]
+    first = world.receiving.receive(Receive("late", A, 1, SECOND), late["first"].append)
+    world.receiving.receive(Receive("late", A, 1, SECOND), late["second"].append)
+    world.commit(OpenQueueGroup("late", ("first",), QueueGroupChanges()))
+    world.replica.confirm()
+    first.cancel()
+    world.turn()
+    world.receiving.receive(Receive("late", B, 2, SECOND), late["other"].append)
+    world.turn()
+    assert late["first"] == []
+    got = [late[name][0] for name in ("second", "other")]
+    assert [batch.numbers for each in got for batch in each.gathered.batches] == [[0], [1]]  # type: ignore[attr-defined]
+
+
+def test_who_goes_no_further_in_a_queue_by_key_is_an_alarm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As long as another queue had something, nobody was told, and its messages stayed there.
+
+    Schedule: a batch that does not open here lies in one queue of two. Each request is served
+    from the other one.
+    """
+    world = World(fifo=True)
+    (second,) = world.create("second")
+    world.leases.open(
+        lambda: OpenQueueGroup(GROUP, ("second",), QueueGroupChanges()), lambda _: None
+    )
+    world.replica.commit()
+    opens = fifo_keys._hashes
+
+    def hashes(batch: Buffer) -> tuple[int, ...]:
+        if b"bad" in bytes(batch):
+            raise CodecUnavailable("no package")
+        return opens(batch)
+
+    monkeypatch.setattr(fifo_keys, "_hashes", hashes)
+    world.store(encode_columns([b"bad"], [b"k"], timestamp_ms=5), queue=second)
+    for at in range(3):
+        world.send(b"%d" % at, keys=[b"k"])
+        world.receive(A + at)
+        world.turn()
+        assert world.offsets(A + at) == [at]
+        world.ack(A + at, at)
+    alarm = world.receiving.alarm
+    assert alarm is not None
+    assert f"group 'work' in queue {second}" in alarm
+    assert "no package" in alarm
+    monkeypatch.setattr(fifo_keys, "_hashes", opens)
+    world.receive(20)
+    world.turn()
+    assert isinstance(world.told[20][0], Received)
+    assert world.receiving.alarm is None
+    world.receiving.leadership_lost()
+
+
+def test_what_is_damaged_on_the_leader_holds_back_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was given back at once, and so came first again, with all that was leased beside it.
+
+    Schedule: entry 3 has rotted here, and no peer repairs it in time (there is none, say). Who
+    asks for several gets an error, whoever asks next gets the same, and the group stands still.
+    """
+    world.send(b"0")
+    world.send(b"1", b"2")
+    bad = len(world.replica.entries)
+    world.send(b"3")
+    world.replica.memory_from = 1 << 40
+
+    def read(places: Sequence[Place], done: OnBodies) -> None:
+        good = [*takewhile(lambda at: at.index != bad, places)]
+        if good:
+            FakeBodies.read(world.bodies, good, done)
+        else:
+            world.bodies._waiting.append(lambda: done((), FaultyEntry(bad)))
+
+    with monkeypatch.context() as rotten:
+        rotten.setattr(world.bodies, "read", read)
+        world.receive(A, 4)
+        world.turn()
+        assert world.told[A] == [], "a peer may have it"
+        world.scheduler.advance(REPAIR_WAIT_NS_MAX)
+        world.turn()
+        assert world.offsets(A) == [0, 3]
+    world.ack(A, 0, 3)
+    world.receive(B, 4, wait_s=0)
+    assert world.offsets(B) == []
+    world.pass_ms(30_000)
+    world.receive(C, 4)
+    world.turn()
+    (answer,) = world.told[C]
+    assert isinstance(answer, Received)
+    assert [batch.attempts for batch in answer.gathered.batches] == [[1, 1]]
+    assert world.offsets(C) == [1, 2]

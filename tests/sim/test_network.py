@@ -140,3 +140,15 @@ def test_a_partition_blocks_links_between_two_nodes(seed: int) -> None:
     if kind == "ring":
         for node in NODES:
             assert sum((node, other) not in links for other in NODES if other != node) >= 2
+
+
+@pytest.mark.parametrize("count", range(4, 10))
+def test_a_ring_cuts_links_and_leaves_everybody_a_majority_of_its_own(count: int) -> None:
+    """A ring that blocks nothing would heal the partition before it, and count as one."""
+    nodes = [NodeId(f"n{number}") for number in range(count)]
+    drawn = (partition(nodes, Random(seed)) for seed in range(200))
+    links = next(set(links) for kind, links in drawn if kind == "ring")
+    seen = {a: {b for b in nodes if (a, b) not in links} for a in nodes}
+    assert links == {(b, a) for a, b in links}
+    assert all(count // 2 + 1 <= len(each) < count for each in seen.values())
+    assert len({frozenset(each) for each in seen.values()}) > count // 2

@@ -7,12 +7,13 @@ import pytest
 
 from chaos.crash.states import power_cuts
 from chaos.sim.disk import SimDisk
-from raftlog import Spool, errors
+from raftlog import BlockingSpool, Spool, errors, sync
 from raftlog.spool.journal import FORMAT, Identity, Journal
-from raftlog.storage.room import NoRoom
 from tests.client.fake_cluster import fake_cluster
+from tests.spool.test_doubts import Left, forget
 from tests.spool.test_journal import DIRECTORY, opened, payloads
-from tests.spool.test_spool import spool_on
+from tests.spool.test_spool import NOWHERE, spool_on
+from tests.spool.test_taking_out import COUNT, standing_still
 
 CALLS = ("write", "create", "fallocate", "fdatasync", "rename", "fsync")
 
@@ -37,7 +38,7 @@ async def _until_no_room(spool: Spool, where: str) -> None:
     """Wait until that is what hinders it; nothing has ended."""
     async with asyncio.timeout(5):
         while not (  # noqa: ASYNC110
-            isinstance(error := spool.status.trouble, NoRoom) and where in error.path
+            isinstance(error := spool.status.trouble, errors.NoRoom) and where in error.path
         ):
             await asyncio.sleep(0.001)
     with pytest.raises(TimeoutError):
@@ -77,7 +78,7 @@ async def test_a_stuck_topic_is_settled_when_there_is_room_again() -> None:
             await spool.flush(timeout=5)
         disk.files().remove(f"{DIRECTORY}/reserve")
         full = Full(disk, "write", where=".spool")
-        with pytest.raises(NoRoom):
+        with pytest.raises(errors.NoRoom):
             async with spool.take_out("nowhere"):
                 pass
         assert spool.status.records == 1
@@ -85,6 +86,82 @@ async def test_a_stuck_topic_is_settled_when_there_is_room_again() -> None:
         async with spool.take_out("nowhere") as records:
             assert len(records) == 1
         assert spool.status.records == 0
+
+
+@pytest.mark.asyncio
+async def test_a_program_can_tell_want_of_room_from_a_disk_that_fails() -> None:
+    """Wherever it meets it: by a public name; nothing that was promised is lost."""
+    disk = SimDisk()
+    full = Full(disk, "create", "write", "unlink")
+    with pytest.raises(errors.NoRoom) as caught:
+        async with spool_on(disk):
+            pass
+    assert (caught.value.code, caught.value.retriable) == ("no_room", True)
+    assert isinstance(caught.value, errors.StorageFailed)
+    full.is_full = False
+    async with spool_on(disk) as spool:
+        await spool.send("orders", b"1")
+        full.is_full = True
+        with pytest.raises(errors.SpoolFull):
+            await spool.send("orders", b"2")
+        with pytest.raises(errors.NoRoom):
+            await spool.aclose()
+    full.is_full = False
+    async with spool_on(disk) as spool:
+        assert spool.status.records == 1
+
+
+def test_a_thread_can_tell_it_too() -> None:
+    """It opens the spool, and the disk is full."""
+    disk = SimDisk()
+    Full(disk, "create")
+    with (
+        sync.Client(NOWHERE) as client,
+        pytest.raises(errors.NoRoom),
+        BlockingSpool(client, DIRECTORY, files=disk.files()),
+    ):
+        pass
+
+
+@pytest.mark.asyncio
+async def test_what_is_settled_by_hand_without_room_is_settled_later() -> None:
+    """Nothing was written down, so nothing was said."""
+    async with fake_cluster(1, orders=1) as cluster:
+        left = Left(cluster, stored=(0,), queues=1)
+        await left.leave()
+        forget(cluster, 0)
+        async with left.open() as spool:
+            with pytest.raises(errors.OutcomeUnknown):
+                await spool.flush(timeout=5)
+            left.disk.files().remove(f"{DIRECTORY}/reserve")
+            full = Full(left.disk, "write", where=".spool")
+            with pytest.raises(errors.NoRoom):
+                await spool.settle_by_hand("orders", 0, stored=True)
+            assert spool.status.records == 1
+            full.is_full = False
+            await spool.settle_by_hand("orders", 0, stored=True)
+            await spool.flush(timeout=5)
+        assert cluster.values("orders") == [[b"a"]]
+
+
+@pytest.mark.asyncio
+async def test_what_was_taken_out_is_gone_though_its_files_can_not_go_yet() -> None:
+    """Some file systems need room to remove something: they go with the next ones."""
+    disk = SimDisk()
+
+    def files() -> int:
+        return sum(path.endswith(".spool") for path in disk.paths())
+
+    async with fake_cluster(1, orders=1) as cluster, standing_still(disk, cluster) as spool:
+        full = Full(disk, "unlink", where=".spool")
+        async with spool.take_out("nowhere") as records:
+            pass
+        assert (len(records), spool.status.records, spool.status.stuck) == (COUNT, 0, {})
+        assert files() > 1
+        full.is_full = False
+        await spool.send("orders", b"1")
+        await spool.flush(timeout=5)
+        assert files() == 1
 
 
 @pytest.mark.parametrize("call", [call for call in CALLS if call != "fallocate"])
@@ -96,7 +173,7 @@ def test_an_identity_that_finds_no_room_is_as_before(call: str) -> None:
     disk.files().remove(f"{DIRECTORY}/reserve")
     handles = files.open_count
     full = Full(disk, call)
-    with pytest.raises(NoRoom):
+    with pytest.raises(errors.NoRoom):
         journal.rename_to(Identity(FORMAT, 7, 4))
     assert files.open_count == handles
     assert journal.identity.producer == 0
@@ -114,7 +191,7 @@ def test_files_that_could_not_go_go_later(call: str) -> None:
     for letter in b"abc":
         (place,) = journal.append([bytes([letter]) * 700])
     full = Full(disk, call)
-    with pytest.raises(NoRoom):
+    with pytest.raises(errors.NoRoom):
         journal.drop_before(place.segment)
     full.is_full = False
     journal.drop_before(place.segment)
@@ -133,7 +210,7 @@ def test_a_new_spool_that_finds_no_room_is_made_later(call: str) -> None:
     full = Full(disk, call)
     try:
         opened(disk).close()
-    except NoRoom:
+    except errors.NoRoom:
         full.is_full = False
     else:
         assert call == "fallocate", "but for the reserve"
@@ -165,7 +242,7 @@ def test_what_was_refused_for_want_of_room_does_not_come_back() -> None:
             raise OSError(errno.ENOSPC, "no space left")
 
     disk.on_operation = part_of_it
-    with pytest.raises(NoRoom):
+    with pytest.raises(errors.NoRoom):
         journal.append([b"refused", b"too"])
     for cut in power_cuts(disk.unsynced()):
         dark = disk.fork()

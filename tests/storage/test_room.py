@@ -5,13 +5,13 @@ import errno
 import pytest
 
 from chaos.sim.disk import CrashKind, SimDisk
-from raftlog.base.errors import StorageFailed
+from raftlog.base.errors import NoRoom, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.configurations import MEMBERS
 from raftlog.storage.log_store import StoreOptions
 from raftlog.storage.plan import StorePlan
-from raftlog.storage.room import NoRoom, Reserve
+from raftlog.storage.room import Reserve
 from tests.storage.logs import Logs, chain, read_all
 from tests.storage.test_configurations import configuration
 
