@@ -292,6 +292,17 @@ STORAGE_MUTANTS: Final = (
         tests=("tests/storage/test_segments.py",),
     ),
     Mutant(
+        "kept snapshots are those with the highest numbers",
+        "raftlog.storage.snapshot_store",
+        (
+            (
+                "        kept = self._kept()\n        for other in self.indexes():\n",
+                "        kept = self.indexes()[:KEPT]\n        for other in self.indexes():\n",
+            ),
+        ),
+        tests=("tests/storage/test_snapshot_store.py",),
+    ),
+    Mutant(
         "trims and repairs wait for an idle disk",
         "raftlog.node.persister",
         (("            self._errand_is_due = bool(self._errands)\n", ""),),

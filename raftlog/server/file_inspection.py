@@ -59,7 +59,7 @@ class _FilesInspection:
         for path, index in snapshots:
             self._check(path, partial(self._read_snapshot, index))
         chain = self._index.chain
-        if start and find_snapshot(self._snapshots, chain, start, end, fetched=True) is None:
+        if start and find_snapshot(self._snapshots, chain, start, end, fetched=end) is None:
             self._find(
                 f"{self._folder}/log",
                 "damage",

@@ -215,7 +215,7 @@ class Installer:
 
     def _whole(self, manifest: Manifest) -> Callable[[], Restorable | None]:
         at = manifest.snapshot
-        return lambda: find_snapshot(self._snapshots, self._index.chain, at, at, fetched=True)
+        return lambda: find_snapshot(self._snapshots, self._index.chain, at, at, fetched=at)
 
     def _looked(self, fetch: Fetch, found: Restorable | None) -> None:
         if found is not None:
@@ -343,7 +343,7 @@ class Installer:
             if self._keeping.lacks_state:
                 self._look_for_one()
         elif ready.snapshot.index <= min(replica.core.commit, replica.store.durable_end.index):
-            self._adopt(ready)
+            self._use(ready)
             return
         self._look_later()
 
@@ -365,14 +365,17 @@ class Installer:
         later = Index(1 << 62)  # also one that was fetched, and the log is still on its way
         chain = self._index.chain
         self._work(
-            fetch, lambda: find_snapshot(self._snapshots, chain, start, later, fetched=True), found
+            fetch,
+            lambda: find_snapshot(self._snapshots, chain, start, later, fetched=later),
+            found,
         )
 
-    def _adopt(self, ready: Restorable) -> None:
-        """Let a peer's snapshot count as one of the log here, which has reached it; restore it."""
+    def _use(self, ready: Restorable) -> None:
+        """Let the snapshot count as one of the log here, which has reached it; then restore it."""
         self._looking = True  # until then
+        index, fetched = ready.snapshot.index, ready.fetched
 
-        def adopted(_: None, error: Exception | None) -> None:
+        def counted(_: None, error: Exception | None) -> None:
             self._looking = False
             if self._replica.stopped:
                 return
@@ -383,7 +386,7 @@ class Installer:
             if self._needs_state:
                 self._look_later()  # the log has begun anew once more meanwhile
 
-        self._reader.submit(lambda: self._snapshots.adopt(ready.snapshot.index), adopted)
+        self._reader.submit(lambda: self._snapshots.use(index, fetched=fetched), counted)
 
     def _restore(self, ready: Restorable) -> None:
         self._ready = self._source_of = self._stuck_at = None

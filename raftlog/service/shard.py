@@ -100,10 +100,10 @@ class BrokerShard:
         """
         index: IndexFiles = OffsetIndex(files, f"{path}/index", parse_range)
         snapshots = SnapshotStore(files, f"{path}/snapshot")
-        snapshots.adopt(committed)
         machine = BrokerMachine()
-        found = find_snapshot(snapshots, index.chain, start, through)
+        found = find_snapshot(snapshots, index.chain, start, through, fetched=committed)
         if found is not None:
+            snapshots.use(found.snapshot.index, fetched=found.fetched)
             machine.restore(found.ranges, found.snapshot)
         return cls(machine, index, snapshots)
 

@@ -1,15 +1,22 @@
 """Files of table snapshots: ``snapshot/<index, 20 digits>.tables`` (ruling 18).
 
 A snapshot is written piece by piece to a temporary name, synced, renamed, and
-its directory synced; from then on it never changes. The two newest are kept: a
+its directory synced; from then on it never changes. Two are kept: a
 start that finds the newest torn or rotten goes on from the other. What is in
 the bytes is the business of whoever made them.
+
+Which two is no matter of numbers alone. Beside newer ones that a start has passed over, a
+good one would go as soon as it was written, while the log is trimmed to it::
+
+    on disk   10    30 rotten    40 rotten        a start takes 10
+    finished  10 20 30           40               by number 10 and 20 go, the log behind 10, too
+    kept      10 20                               what the machine was given, or has written since
 
 One that a peer has sent is of the shard, but not yet of the log here, which may hold
 something else at that index until it begins anew. So it has another name, and counts only
 for who fetches it, until the log is known to have reached it::
 
-    <index>.tables.peer.part  --whole-->  <index>.tables.peer  --adopt-->  <index>.tables
+    <index>.tables.peer.part  --whole-->  <index>.tables.peer  --use-->  <index>.tables
 """
 
 from collections.abc import Sequence
@@ -43,6 +50,8 @@ class SnapshotStore:
         self._directory = directory
         self._unfinished: dict[str, SnapshotWriting] = {}
         """Of each kind of unfinished name the last one that was begun, until it is finished."""
+        self._good: list[Index] = []
+        """What the machine was given, or has written since, newest first; as many as are kept."""
 
     def indexes(self, *, fetched: bool = False) -> list[Index]:
         """Return what the finished snapshots are of, newest first.
@@ -105,12 +114,15 @@ class SnapshotStore:
         self._files.sync_directory(self._directory)
 
     def finished(self, index: Index, written: str) -> None:
-        """A snapshot's bytes are durable: give it its name, and remove what is too old."""
+        """A snapshot's bytes are durable: give it its name, and remove what is not kept."""
         files = self._files
         files.rename(written, self._path(index))
         files.sync_directory(self._directory)
-        for old in self.indexes()[KEPT:]:
-            files.remove(self._path(old))
+        self._count(index)
+        kept = self._kept()
+        for other in self.indexes():
+            if other not in kept:
+                files.remove(self._path(other))
 
     def fetched(self, index: Index, written: str) -> None:
         """The bytes of one that a peer has sent are durable: keep it, and no other such."""
@@ -120,14 +132,28 @@ class SnapshotStore:
         for other in self._named(_SUFFIX + _PEERS) - {index}:
             files.remove(self._path(other) + _PEERS)
 
-    def adopt(self, through: Index) -> None:
-        """Let those count that peers have sent, up to ``through``: the log here has reached them.
+    def use(self, index: Index, *, fetched: bool = False) -> None:
+        """Count this one, which was found good: the machine is given it.
 
-        It does not only have entries of these indexes: they are known to be committed.
+        With ``fetched`` it is the one that a peer has sent, and gets its name: the log here does
+        not only have an entry of its index, that entry is known to be committed.
+
+        Raises:
+            StorageFailed: It could not be; the node must stop.
         """
-        for index in self._named(_SUFFIX + _PEERS):
-            if index <= through:
-                self.finished(index, self._path(index) + _PEERS)
+        files = self._files
+        if fetched:
+            files.rename(self._path(index) + _PEERS, self._path(index))
+            files.sync_directory(self._directory)
+        self._count(index)
+        for other in self._named(_SUFFIX + _PEERS):
+            if other <= index:  # the log here has come this far by itself
+                files.remove(self._path(other) + _PEERS)
+        kept = self._kept()
+        # Newer ones may only be unreadable today: they go when there is a second good one.
+        for other in self.indexes():
+            if other < index and other not in kept:
+                files.remove(self._path(other))
 
     def give_up(self, end: Index) -> None:
         """Remove all of later entries than ``end``, from where on the log was given up."""
@@ -143,6 +169,14 @@ class SnapshotStore:
     def forget(self, written: str) -> None:
         """Remove a snapshot that was not finished."""
         self._files.remove(written)
+
+    def _count(self, index: Index) -> None:
+        self._good = sorted({index, *self._good}, reverse=True)[:KEPT]
+
+    def _kept(self) -> set[Index]:
+        """Return the good ones; in the place of what lacks to ``KEPT``, those before them."""
+        older = [each for each in self.indexes() if each < self._good[-1]]
+        return {*self._good, *older[: KEPT - len(self._good)]}
 
     def _named(self, suffix: str) -> set[Index]:
         names = self._files.list(self._directory)

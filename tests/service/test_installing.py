@@ -458,3 +458,37 @@ def test_what_is_fetched_again_and_again_leaves_the_own_states_alone() -> None:
         taker.pass_time(SECOND)
         taker.installer.offered(GIVER.node)
     assert taker.snapshots.indexes() == [2, 1]
+
+
+def keep(store: SnapshotStore, at: int) -> None:
+    """Write one more of the log that is here."""
+    writing = store.begin(Index(at))
+    writing.write([b"a state"])
+    writing.finish()
+
+
+def test_a_snapshot_that_was_installed_is_kept_beside_bad_newer_ones() -> None:
+    """They are why it was fetched: the log here was trimmed, and no own state was good."""
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    at = giver.machine.applied
+    for bad in (at + 10, at + 20):
+        keep(taker.snapshots, bad)
+    again = Taker(taker.disk)
+    again.installer.offered(GIVER.node)
+    carry(again, {GIVER.node: giver})
+    ends_like(again, giver)
+    keep(again.snapshots, at + 5)
+    assert again.snapshots.indexes() == [at + 5, at]
+
+
+def test_what_a_start_has_passed_over_does_not_push_out_what_it_took() -> None:
+    """The next one is of another index: that cut may be missed the second time."""
+    giver = Giver()
+    giver.write(4)
+    newest, taken = giver.store.indexes()
+    giver.disk.flip_bit(f"shard/snapshot/{newest:020d}.tables", 60, 3)
+    shard = BrokerShard.restore(giver.disk.files(), "shard", TRIMMED, newest, newest)
+    assert shard.machine.applied == taken
+    keep(shard._snapshots, newest + 5)
+    assert shard._snapshots.indexes() == [newest + 5, taken]
