@@ -1,6 +1,7 @@
 """How many files a node may have open: each segment of its log is one, whoever reads it."""
 
 import resource
+import sys
 from typing import Final
 
 FEW: Final = 4_096
@@ -14,9 +15,15 @@ def allow_many() -> int:
     node that meets the limit can't be started again.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):
-            return soft  # some systems name a higher one than they allow
-    return hard
+    for most in (hard, FEW):  # some systems name a higher limit than they allow
+        if _files(soft) < _files(most):
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            except (OSError, ValueError):
+                continue
+            soft = most
+    return _files(soft)
+
+
+def _files(limit: int) -> int:
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
