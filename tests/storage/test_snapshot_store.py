@@ -235,3 +235,26 @@ def test_installs_without_a_snapshot_between_them_leave_two(store: SnapshotStore
         fetch(store, index)
         store.use(Index(index), fetched=True)
     assert store.indexes(fetched=True) == [40, 30]
+
+
+def test_what_trims_rely_on_is_here_whatever_rots_between_starts() -> None:
+    """The last two that were taken or written are counted; cuts are missed, and the disk rots."""
+    for seed in range(200):
+        random = Random(seed)
+        disk = SimDisk()
+        rotten: set[int] = set()
+        for _life in range(6):
+            store = SnapshotStore(disk.files(), "shard/snapshot")
+            taken = next((each for each in store.indexes() if each not in rotten), None)
+            counted = [] if taken is None else [taken]
+            if taken is not None:
+                store.use(taken)
+            at = taken or 0
+            for _ in range(random.randrange(4)):
+                at += random.randint(1, 9)
+                write(store, at)
+                rotten.discard(at)
+                counted.append(Index(at))
+                assert set(counted[-2:]) <= set(store.indexes()), (seed, counted)
+            assert len(store.indexes()) <= 2 or len(counted) < 2, (seed, counted)
+            rotten |= {each for each in store.indexes() if random.random() < 0.4}
