@@ -444,6 +444,23 @@ def test_what_was_fetched_counts_once_the_machine_has_it() -> None:
     assert again.machine.digest() == giver.machine.digest()
 
 
+def test_a_snapshot_that_gets_no_name_ends_the_node() -> None:
+    """The machine is not given what the next start would not find; nothing is tried again."""
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    carry(taker, {GIVER.node: giver})
+
+    def fail(call: str, _path: str) -> None:
+        if call == "rename":
+            raise OSError(errno.EIO, "Input/output error")
+
+    taker.disk.on_operation = fail
+    taker.log_reaches(giver.machine.applied)
+    taker.pass_time(SECOND)
+    assert [type(failure) for failure in taker.failures] == [StorageFailed]
+    assert (taker.machine.applied, taker.installer.installed) == (0, 0)
+
+
 def test_what_is_fetched_again_and_again_leaves_the_own_states_alone() -> None:
     """The old log needs them, as long as it is here."""
     giver, taker = Giver(), lacking()
