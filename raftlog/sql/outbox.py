@@ -116,7 +116,8 @@ class Outbox(Generic[C]):
         """
         check_name(topic)
         record = record_of(value, key, headers, tag, timestamp)
-        check_size(record)
+        at_ms = now_ms() if timestamp is None else unix_ms(timestamp)
+        check_size(msgspec.structs.replace(record, timestamp_ms=at_ms))  # as the relay sends it
         if queue is not None and queue < 0:
             raise ValueError(f"queue {queue}; places in a topic begin at 0")
         values = {
@@ -125,7 +126,7 @@ class Outbox(Generic[C]):
             "value": record.value,
             "headers": msgspec.msgpack.encode(record.headers) if record.headers else None,
             "tag": tag,
-            "timestamp_ms": now_ms() if timestamp is None else unix_ms(timestamp),
+            "timestamp_ms": at_ms,
             "queue": queue,
             "waiting": int(State.WAITING),
         }

@@ -337,7 +337,8 @@ class Relay:
             messages = found.setdefault(key, [])
             size = sizes.get(queues[place], 0) + size_of(message.record)
             if messages and (size > COALESCE_BYTES_MAX or len(messages) >= BATCH_RECORDS_MAX):
-                size = COALESCE_BYTES_MAX  # it is full: nothing may overtake what did not fit
+                # It is full: nothing may overtake what did not fit, though it takes no room.
+                size = COALESCE_BYTES_MAX + 1
             else:
                 messages.append(message)
             sizes[queues[place]] = size
@@ -375,9 +376,7 @@ class Relay:
         columns = Columns()
         for message in messages:
             columns.add_record(message.record)
-        data = columns.encode(
-            producer=Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
-        )
+        producer = Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
 
         def data_while_young() -> bytes:
             if not self._ages.may_be_sent(batch):
@@ -385,6 +384,7 @@ class Relay:
             return data
 
         try:
+            data = columns.encode(producer=producer)
             stored = await self._patiently(
                 lambda: self._cluster.append(batch.queue, data_while_young)
             )
