@@ -203,10 +203,11 @@ class Relay:
             waiting = await self._write(self._ledger.waiting, self._batch)
             if waiting:
                 await self._forward(waiting)
-            elif once:
+                continue
+            self._trouble = None
+            if once:
                 return True
-            else:
-                await self._rest()
+            await self._rest()
 
     async def _stand_by(self) -> None:
         """Wait until no other relay is there: none was, or it is silent (by this clock)."""
