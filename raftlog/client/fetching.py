@@ -27,7 +27,7 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.limits import KIB
-from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker
 from raftlog.client.reading import READ_BYTES, split_answer
 from raftlog.client.receipts import StoredBatch
 from raftlog.wire.filters import EVERYTHING, RecordFilter
@@ -273,7 +273,7 @@ class Fetch:
                 filter=self._filter,
             ),
             client.BatchesRead,
-            timeout_s=max(self._asker.timeout_s, FOLLOW_WAIT_S),
+            timeout_s=max(self._asker.timeout_s, FOLLOW_WAIT_S + ANSWER_TIMEOUT_S),
             wait_s=FOLLOW_WAIT_S,
         )
         inbox.last_error = None

@@ -20,7 +20,7 @@ from raftlog.base.errors import (
     SubscriptionConflict,
     UnknownMember,
 )
-from raftlog.client.asking import RETRY_PAUSE_S, Asker, M
+from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker, M
 from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups, producers
@@ -239,7 +239,7 @@ class Membership:
                 life=self.life,
             ),
             groups.GroupAssignment,
-            timeout_s=max(wait_s, self._asker.timeout_s),
+            timeout_s=max(wait_s + ANSWER_TIMEOUT_S, self._asker.timeout_s),
             wait_s=wait_s,
         )
         return answer
