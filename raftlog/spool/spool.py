@@ -250,7 +250,8 @@ class Spool:
         self._check()
         check_name(topic)
         record = record_of(value, key, headers, tag, timestamp, id)
-        if queue is not None and index(queue) < 0:
+        queue = None if queue is None else int(index(queue))
+        if queue is not None and queue < 0:
             raise BadRequest(f"queue {queue}; 0 or more")
         now_ms = self._now_ms()
         note = Spooled(
