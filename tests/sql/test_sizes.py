@@ -1,7 +1,8 @@
 """Messages at the limits of what a batch takes: what was put can be sent, in order."""
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from raftlog import errors
 from raftlog.base.limits import BATCH_BYTES_MAX, COALESCE_BYTES_MAX
 from raftlog.client.packing import encode_records
 from raftlog.sql import Outbox, Sqlite
+from raftlog.sql.database import Result, Run, Values
 from raftlog.wire.batch import Record
 from tests.client.fake_cluster import fake_cluster
 from tests.sql.test_outbox import relay_of
@@ -95,3 +97,43 @@ async def test_an_empty_message_does_not_overtake_one_that_did_not_fit(
         await relay.run(once=True)
         (stored,) = cluster.values("orders")
         assert [len(each) for each in stored] == [5, COALESCE_BYTES_MAX, 0, 4]
+
+
+class Counting(Sqlite):
+    """Knows how many bytes one statement has read at most."""
+
+    most = 0
+
+    @contextmanager
+    def transaction(self, *, writes: bool = True) -> Iterator[Run]:
+        """Begin one whose reads are counted."""
+        with super().transaction(writes=writes) as run:
+
+            def counted(statement: str, values: Values) -> Result:
+                found = run(statement, values)
+                read = sum(
+                    len(each) for row in found.rows for each in row if isinstance(each, bytes)
+                )
+                self.most = max(self.most, read)
+                return found
+
+            yield counted
+
+
+async def test_a_backlog_of_large_messages_is_read_bit_by_bit(tmp_path: Path) -> None:
+    """A thousand of them would not fit into memory, and a relay that has none never goes on."""
+    path = tmp_path / "shop.db"
+    outbox = empty_outbox(path)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        for number in range(48):
+            outbox.put(connection, "orders", bytes([number]) * (1 << 20), key=b"k")
+        outbox.put(connection, "orders", None, key=b"k")
+    database = Counting(str(path))
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, database) as relay,
+    ):
+        await relay.run(once=True)
+        (stored,) = cluster.values("orders")
+        assert [each[:1] for each in stored] == [*(bytes([number]) for number in range(48)), b""]
+    assert database.most <= 17 << 20
