@@ -6,9 +6,11 @@ from typing import Any, Final
 import pytest
 
 from raftlog.base.errors import OutcomeUnknown
+from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
 from raftlog.client.reader import Reader
+from raftlog.client.routing import LONG_POLLS_MAX
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import fake_cluster, refused, unanswered, until
 from tests.client.test_consumer import committed, fill, take
@@ -107,3 +109,29 @@ async def test_polling_on_and_on_does_not_keep_a_consumer_from_closing() -> None
         for task in polling:
             task.cancel()
         await asyncio.wait(polling)
+
+
+async def test_more_queues_than_may_be_waited_for_at_once_take_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else the reads that wait leave no room for a heartbeat, and the member is expired."""
+    monkeypatch.setattr("raftlog.client.routing.LONG_POLLS_MAX", 2)
+    monkeypatch.setattr("raftlog.client.fetching.CROWDED_WAIT_S", 0.05)
+    async with (
+        fake_cluster(orders=7) as cluster,
+        Client(cluster.seeds) as client,
+        Client(cluster.seeds) as sender,
+        client.consumer("billing", "orders", **QUICK) as consumer,
+    ):
+        leader = client._asker.router.leader
+        assert leader is not None
+        for _ in range(2):
+            await fill(sender, 0, 14, queues=7)
+            assert len(await take(consumer, 14)) == 14
+            assert leader.waiting_count <= 2 + 2  # a heartbeat, perhaps a commit
+        assert cluster.count(Method.GROUP_HEARTBEAT) > 0
+
+
+async def test_reads_that_wait_leave_room_on_a_connection() -> None:
+    """For heartbeats, claims and commits, and the reads of another consumer's start."""
+    assert LONG_POLLS_MAX <= REQUESTS_PER_CONNECTION_MAX // 2
