@@ -47,6 +47,7 @@ from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.transacting import Transacting
+from raftlog.wire.address import split_addresses
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
@@ -62,7 +63,7 @@ class Client(Administration, Transacting):
 
     Args:
         seeds: Client addresses of some nodes: ``host:port``, several with commas between,
-            or a sequence of them.
+            or a sequence of them; also ``raftlog://host:port,host:port``.
         timeout: Seconds that a call is tried, where it is not told another; all its
             attempts together.
         cluster: Refuse any other cluster; "" takes the one that is found.
@@ -83,8 +84,7 @@ class Client(Administration, Transacting):
         cluster: str = "",
         client_id: str = "",
     ) -> None:
-        parts = seeds.split(",") if isinstance(seeds, str) else seeds
-        addresses = [part.strip() for part in parts if part.strip()]
+        addresses = split_addresses(seeds)
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}
         self._seeds, self._cluster = addresses, cluster
