@@ -119,7 +119,7 @@ FilterOption = Annotated[
     typer.Option(
         "--filter",
         metavar="CONDITION",
-        help="Only records whose headers meet it, like "
+        help="Only records whose headers and tag meet it, like "
         "\"amount > 100 AND region IN ('eu', 'uk')\".",
         show_default=False,
     ),

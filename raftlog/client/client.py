@@ -358,7 +358,7 @@ class Client(Administration, Transacting):
             staleness: Read records from followers, as for ``reader``. Membership, positions and
                 commits are the leader's as ever; ``status`` knows a queue's end, and so its lag,
                 as the follower does.
-            filter: Only records whose headers meet this condition, as for ``reader``. Topics,
+            filter: Only records that meet this condition, as for ``reader``. Topics,
                 filter and tags are the group's: its first member sets them, one that asks for
                 others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
                 them for all members, also those that run.
@@ -438,8 +438,8 @@ class Client(Administration, Transacting):
             buffer_bytes: Read ahead so much, all queues together, about.
             staleness: Read from followers, which may be behind: what was acknowledged so
                 long before a read is in it (0: everything). None: read from the leader.
-            filter: A condition over headers, like ``amount > 100 AND region IN ('eu', 'uk')``;
-                records that don't meet it are left out by the node.
+            filter: A condition over headers and the tag, like
+                ``amount > 100 AND tag = 'paid'``; the node leaves out what does not meet it.
             tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:
