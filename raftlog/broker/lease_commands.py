@@ -8,6 +8,7 @@ another handle, and whoever comes with the old one is told so.
 
 from collections.abc import Mapping
 from enum import IntEnum
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -90,6 +91,10 @@ class ReceiveMatching(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
             raise BadRequest(f"more than {KEYS_PER_RECEIVE_MAX} keys in one command")
         if sum(len(offsets) for *_, offsets in self.stretches) > KEYS_PER_RECEIVE_MAX:
             raise BadRequest(f"more than {KEYS_PER_RECEIVE_MAX} matching offsets in one command")
+        for _, first, end, offsets in self.stretches:
+            bounds = (first - 1, *offsets, max(first, end))
+            if any(before >= after for before, after in pairwise(bounds)):
+                raise BadRequest(f"offsets from {first} to {end} that are not in order")
 
 
 class AckMessages(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -6,7 +6,12 @@ from typing import Final
 from raftlog.base.errors import GroupNotFound
 from raftlog.broker.flights import Flights
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup, QueueGroups
-from raftlog.broker.queue_subscriptions import By, QueueSubscriptions, SubscribeQueueGroup
+from raftlog.broker.queue_subscriptions import (
+    By,
+    QueueSubscriptions,
+    SubscribeQueueGroup,
+    plain,
+)
 from raftlog.broker.queues import Queue, Queues
 from raftlog.broker.topics import Topics
 
@@ -57,7 +62,7 @@ class Opening:
         if group is None:
             if command.by == By.REPLACE:
                 raise GroupNotFound(f"there is no queue-style group {command.group!r}")
-            group = self.open(_plain(command), number)
+            group = self.open(plain(command), number)
             self._subscriptions.begin(group, command)
             return group
         for name in command.topics:
@@ -102,7 +107,3 @@ class Opening:
             # A queue that was added to a topic which is read already was always meant.
             skips = from_end and queue.topic not in known
             self._groups.begin(group, queue, queue.end_offset if skips else queue.start_offset)
-
-
-def _plain(command: SubscribeQueueGroup) -> OpenQueueGroup:
-    return OpenQueueGroup(command.group, command.topics, command.changes, command.from_end)

@@ -27,6 +27,7 @@ from raftlog.base.errors import BadRequest, SubscriptionConflict
 from raftlog.base.limits import GROUP_TOPICS_MAX
 from raftlog.broker.commands import QUEUE_SUBSCRIPTIONS_LEVEL
 from raftlog.broker.queue_groups import (
+    OpenQueueGroup,
     QueueGroup,
     QueueGroupChanges,
     QueueGroupSettings,
@@ -199,6 +200,24 @@ def check_queue_subscriptions_level(level: int) -> None:
             f"{QUEUE_SUBSCRIPTIONS_LEVEL} of the cluster, which is at {level}: a member has an "
             "older version, or is away"
         )
+
+
+def at_level(level: int, command: SubscribeQueueGroup) -> SubscribeQueueGroup | OpenQueueGroup:
+    """Return what makes a group, or changes it, as a shard of this feature level can take it.
+
+    Raises:
+        BadRequest: It says what an older member can't read.
+    """
+    if level >= QUEUE_SUBSCRIPTIONS_LEVEL:
+        return command
+    if command.wanted or command.version or command.by == By.REPLACE:
+        check_queue_subscriptions_level(level)
+    return plain(command)
+
+
+def plain(command: SubscribeQueueGroup) -> OpenQueueGroup:
+    """Return what it says beside filter and version."""
+    return OpenQueueGroup(command.group, command.topics, command.changes, command.from_end)
 
 
 def _asked(known: Reads, command: SubscribeQueueGroup) -> Reads:
