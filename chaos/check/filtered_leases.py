@@ -20,12 +20,22 @@ Stretch = tuple[int, int, int, Sequence[int]]
 """Queue, first offset, end, and the offsets that match."""
 
 
+def anything(_record: Record) -> bool:
+    """Want it, whatever it is."""
+    return True
+
+
 class GroupWishes(msgspec.Struct):
     """What a group has wanted, version by version."""
 
     records: Mapping[Place, Record]
     by_version: dict[int, Wish]
     version: int
+
+    @property
+    def has_filter(self) -> bool:
+        """Whether there was a version that left something out."""
+        return any(wish is not anything for wish in self.by_version.values())
 
     def change(self, wish: Wish) -> None:
         """Take in what it wants from now on; the same is no change."""
@@ -39,13 +49,16 @@ class GroupWishes(msgspec.Struct):
         return record is None or all(wish(record) for wish in self.by_version.values())
 
 
-def check_wanted(name: str, wishes: GroupWishes, place: Place) -> None:
+def check_wanted(name: str, wishes: GroupWishes, place: Place, *, fifo: bool) -> None:
     """Check that a message that is leased for the first time is wanted.
+
+    With order by key it may have stood in line since another filter held.
 
     Raises:
         Violation: The filter of the group leaves it out.
     """
-    if not wishes.by_version[wishes.version](wishes.records[place]):
+    held = wishes.by_version.values() if fifo else [wishes.by_version[wishes.version]]
+    if not any(wish(wishes.records[place]) for wish in held):
         raise Violation(NAME, f"{place} is leased for {name}, whose filter does not want it")
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
     "queue groups": lambda broker: broker.leases is not None,
     "settlers": lambda broker: broker.leases is not None and broker.leases.settles > 0,
+    "filtered groups": lambda broker: (
+        broker.leases is not None and any(of.wanted is not None for of in broker.leases.groups)
+    ),
     "steered": lambda broker: STEERED in broker.groups,
 }
 """Parts of the workload by name: whether a seed has one."""

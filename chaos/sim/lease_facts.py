@@ -232,11 +232,12 @@ class LeaseFacts:
             )
 
     def of_queue(self, queue: int) -> dict[str, int]:
-        """Return up to where each group that has leased of a queue has ended it."""
+        """Return up to where each group that has leased, or passed over, of a queue has ended it."""
         found: dict[str, int] = {}
         for name, group in self.groups.items():
             offset = self._starts.get(queue, 0)
-            if any(of == queue for of, _ in group.messages):
+            passes = queue in group.begun and self.wishes[name].has_filter
+            if passes or any(of == queue for of, _ in group.messages):
                 while group.is_done((queue, offset), self.expiry_ms):
                     offset += 1
                 found[name] = offset
@@ -337,7 +338,7 @@ class LeaseFacts:
                 continue
             check_not_ended(group, place, "leased")
             if message is None:
-                check_wanted(command.group, wishes, place)
+                check_wanted(command.group, wishes, place, fifo=group.fifo)
             check_lease(
                 *(group, place, handle),
                 is_there=self.is_there(place) and queue not in self.shut,

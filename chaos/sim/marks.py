@@ -68,6 +68,7 @@ REQUIRED: Final = (
     "loads",
     "lossy links",
     "majorities lost",
+    "matches told",
     "members asleep",
     "members expired",
     "members: addlearner",

@@ -2,8 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from chaos.check.filtered_leases import anything
 from chaos.check.filtered_reads import Wish
-from raftlog.wire.batch import Record
 from raftlog.wire.filters import RecordFilter
 from raftlog.wire.schema import client
 
@@ -30,11 +30,6 @@ WISHES: Final = (
         ),
     ),
 )
-
-
-def anything(_record: Record) -> bool:
-    """Want it, whatever it is."""
-    return True
 
 
 def wish_of(wanted: RecordFilter | None) -> Wish:

@@ -38,6 +38,7 @@ from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
     ExtendLeases,
+    LeaseCommand,
     ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
@@ -98,6 +99,8 @@ class Carrier:
             Refused: Nothing was changed.
         """
         state = self._state
+        if isinstance(command, LeaseCommand):
+            return self._lease(command)
         match command:
             case CreateTopic():
                 return self._create_topic(command)
@@ -140,15 +143,6 @@ class Carrier:
                 return TimePassed()
             case OpenQueueGroup() | SubscribeQueueGroup():
                 return self._open_queue_group(command, place.id)
-            case (
-                ReceiveMessages()
-                | ReceiveMatching()
-                | AckMessages()
-                | ExtendLeases()
-                | ReturnMessages()
-                | DecideBlocked()
-            ):
-                return self._lease(command)
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
             case InitTransactor() | Decide() | ResolveTransaction() | AnswerChecks():
@@ -156,15 +150,7 @@ class Carrier:
             case _:
                 assert_never(command)
 
-    def _lease(
-        self,
-        command: ReceiveMessages
-        | ReceiveMatching
-        | AckMessages
-        | ExtendLeases
-        | ReturnMessages
-        | DecideBlocked,
-    ) -> object:
+    def _lease(self, command: LeaseCommand) -> object:
         leasing, now_ms = self._state.leasing, self._state.log_time_ms
         match command:
             case ReceiveMessages() | ReceiveMatching():

@@ -163,6 +163,10 @@ class DecideBlocked(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     verdict: Annotated[int, msgspec.Meta(ge=0, le=int(Verdict.DEAD_LETTER))]
 
 
+LeaseCommand = (
+    ReceiveMessages | ReceiveMatching | AckMessages | ExtendLeases | ReturnMessages | DecideBlocked
+)
+
 # -- outcomes
 
 

@@ -184,6 +184,17 @@ def test_the_filter_that_holds_is_the_one_that_was_committed_last(world: World) 
     assert world.offsets(A) == [0]
 
 
+def test_what_was_remembered_is_of_one_filter(world: World) -> None:
+    """It had been looked up to the end by the one before, in vain."""
+    world.tagged("..")
+    world.receive(A, wait_s=20)
+    world.turn()
+    assert (world.told[A], world.cursor) == ([], 0)
+    world.want(RecordFilter((), "amount IS NULL"))
+    world.turn()
+    assert world.offsets(A) == [0]
+
+
 def test_asked_again_while_it_is_under_way_it_is_answered_once(world: World) -> None:
     """Both look at the same batch: nothing is told twice."""
     world.tagged(".pp")
