@@ -232,7 +232,7 @@ class LeaseFacts:
             )
 
     def of_queue(self, queue: int) -> dict[str, int]:
-        """Return up to where each group that has leased, or passed over, of a queue has ended it."""
+        """Return up to where each group that has come to a queue has ended it."""
         found: dict[str, int] = {}
         for name, group in self.groups.items():
             offset = self._starts.get(queue, 0)
