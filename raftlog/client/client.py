@@ -41,7 +41,7 @@ from raftlog.client.open_halves import OpenHalves
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
 from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
-from raftlog.client.queue_groups import GroupOptions, opening_of
+from raftlog.client.queue_options import ConsumerOptions, opening_of
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
@@ -398,16 +398,16 @@ class Client(Administration, Transacting):
         *,
         limit: Duration | None = 600.0,
         on_event: Callable[[HandlerEvent], None] | None = None,
-        **options: Unpack[GroupOptions],
+        **options: Unpack[ConsumerOptions],
     ) -> QueueConsumer:
         """Return a consumer of a queue-style group: each message is leased and settled by itself.
 
         Args:
-            group: The group; entering a consumer makes it.
-            topics: What it is to read, too.
+            group: The group; entering a consumer makes it, or agrees with it.
+            topics: What it is to read; none: what it does.
             limit: Seconds after which a handler is reported and its lease not kept; None: never.
             on_event: Told of handlers that fail or are overdue; None: they are logged.
-            options: What is to hold for the group from now on: ``GroupOptions``.
+            options: What the consumer expects of the group: ``ConsumerOptions``.
         """
         self._check()
         opening = opening_of(group, topics, options)
