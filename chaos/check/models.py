@@ -56,6 +56,10 @@ class Register:
                     return None  # without effect, it is as if it had not been
                 return (value,) if succeeds else (state,)
 
+    def only_reads(self, operation: Operation[RegisterInput]) -> bool:
+        """Whether it is a read."""
+        return isinstance(operation.does, Read)
+
 
 class Get(msgspec.Struct, frozen=True):
     """Return the text of ``key``; empty if nothing was put there."""
@@ -101,6 +105,10 @@ class Texts:
             case Append(_, text):
                 return (state + text,)
 
+    def only_reads(self, operation: Operation[TextsInput]) -> bool:
+        """Whether it is a read."""
+        return isinstance(operation.does, Get)
+
 
 class Add(msgspec.Struct, frozen=True):
     """Add a record to the end of a queue; return its offset."""
@@ -129,6 +137,10 @@ class Queue:
         if operation.output != state:
             return None
         return (state + 1,) if isinstance(operation.does, Add) else (state,)
+
+    def only_reads(self, operation: Operation[Add | End]) -> bool:
+        """Whether it is a look at the end."""
+        return isinstance(operation.does, End)
 
 
 T = TypeVar("T")

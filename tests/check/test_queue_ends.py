@@ -78,3 +78,14 @@ def test_each_queue_has_an_order_of_its_own(records: Records) -> None:
     assert ends.check({0: log, 1: []}) == []
     ends.seen(1, 1, 7.0, 8.0)
     assert len(ends.check({0: log, 1: []})) == 1
+
+
+def test_looks_that_a_sleeping_node_answers_all_at_once(records: Records) -> None:
+    """Each is open through most of the others: their orders are more than can be tried."""
+    ends = QueueEnds(records)
+    log = [added(records, offset, offset, offset + 1.5) for offset in range(60)]
+    for number in range(300):
+        ends.seen(0, number * 7 % 60, 0.0, 61.0 + number)
+    assert ends.check({0: log}) == []
+    ends.seen(0, 30, 50.0, 55.0)
+    assert [each.check for each in ends.check({0: log})] == [NAME]

@@ -63,13 +63,22 @@ def nothing_is_left(tmp_path: Path) -> None:
 
 def test_a_short_run_is_good_and_reported(tmp_path: Path) -> None:
     with started(tmp_path, "--time", "8s", "--faults", "kill,power-all") as run:
-        told, _ = run.communicate(timeout=100)
+        told, _ = run.communicate(timeout=200)
     assert run.returncode == 0, told
     assert "no anomaly" in told
     assert (
         "python -m chaos run verify --seed 3 --time 8s --nodes 3 --faults kill,power-all" in told
     )
     assert "no anomaly" in (tmp_path / "report.html").read_text("utf-8")
+    nothing_is_left(tmp_path)
+
+
+def test_a_short_run_of_five_nodes_is_good(tmp_path: Path) -> None:
+    options = ("--nodes", "5", "--time", "8s", "--faults", "kill-most,halves")
+    with started(tmp_path, *options) as run:
+        told, _ = run.communicate(timeout=200)
+    assert run.returncode == 0, told
+    assert "no anomaly" in told
     nothing_is_left(tmp_path)
 
 
@@ -106,6 +115,7 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
         ("promise-ack", 80, "ack before fsync (NATS 7564, DLedger)", ""),
         ("promise-vote", 80, "vote not persisted before the reply (PySyncObj)", "lead"),
         ("pause", 16, "end offset told without asking the others", "linearizability"),
+        ("pause", 16, "bounded read served unconfirmed", "bounded_staleness"),
         ("transfer,restart", 80, "group offset not fenced", "group_offsets"),
         ("transfer,restart", 80, "old lease handle acknowledges", "work_done"),
         ("transfer,restart", 80, "blocked message is tried again without a decision", "work_done"),
