@@ -49,8 +49,8 @@ HIDDEN_MUTANTS: Final = (
         _DELAYS,
         (
             (
-                "        is_due = order is not None and _due_of(order) <= due_ms\n",
-                "        is_due = order is not None and _due_of(order) - 700 <= due_ms\n",
+                "        is_due = order is not None and order[0] <= due_ms\n",
+                "        is_due = order is not None and order[0] - 700 <= due_ms\n",
             ),
             (
                 "            self.due_ms = due_ms\n            self._timetable.note(due_ms)\n",
@@ -60,8 +60,8 @@ HIDDEN_MUTANTS: Final = (
                 ),
             ),
             (
-                "NEVER_MS if order is None else _due_of(order)\n",
-                "NEVER_MS if order is None else _due_of(order) - 700\n",
+                "NEVER_MS if order is None else order[0]\n",
+                "NEVER_MS if order is None else order[0] - 700\n",
             ),
         ),
         rulings=(8,),

@@ -22,6 +22,7 @@ from chaos.mutants.mutant import Mutant
 from chaos.mutants.queue_patches import QUEUE_MUTANTS
 from chaos.mutants.search_patches import SEARCH_MUTANTS
 from chaos.mutants.spool_patches import SPOOL_MUTANTS
+from chaos.mutants.staged_patches import STAGED_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
@@ -305,6 +306,7 @@ MUTANTS: Final = (
     *SEARCH_MUTANTS,
     *HIDDEN_MUTANTS,
     *ATOMIC_MUTANTS,
+    *STAGED_MUTANTS,
     *HALF_MUTANTS,
     *LETTER_MUTANTS,
     Mutant(

@@ -24,7 +24,7 @@
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         GroupStyle  StaleLease
         UnknownTransactor  TransactionNotFound  TransactionDecided  TransactionForgotten
-        ForeignTransaction  TransactionTooLarge  CrossShard
+        ForeignTransaction  TransactionTooLarge  TransactionExpired  CrossShard
         MemberNotFound  MemberExists  MemberAlive  HeldBack  BadChange
         CodecUnavailable  Closed  WrongLoop
       ConfigError          a bad configuration file, with line and column
@@ -91,6 +91,7 @@ from raftlog.base.transaction_errors import (
     CrossShard,
     ForeignTransaction,
     TransactionDecided,
+    TransactionExpired,
     TransactionForgotten,
     TransactionNotFound,
     TransactionTooLarge,
@@ -130,6 +131,7 @@ __all__ = [
     "StorageFailed",
     "SubscriptionConflict",
     "TransactionDecided",
+    "TransactionExpired",
     "TransactionForgotten",
     "TransactionNotFound",
     "TransactionTooLarge",

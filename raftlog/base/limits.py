@@ -147,7 +147,20 @@ DECISIONS_KNOWN_MS: Final = 600_000
 """So long a decided transaction is known with its outcome, in log time."""
 DECISIONS_PER_COMMAND_MAX: Final = 1_000
 TRANSACTION_BYTES_MAX: Final = 1 << 20
-"""All batches of an atomic transaction together, and all the rest of it: it is in one entry."""
+"""Of an atomic transaction in its last entry: as many bytes of batches, and of all the rest. What
+is larger is staged before."""
+TRANSACTION_STAGED_BYTES_MAX: Final = 32 << 20
+"""All records of an atomic transaction together."""
+STAGED_BATCH_BYTES_MAX: Final = 512 << 10
+"""About what a client puts into one staged batch."""
+STAGED_PARTS_MAX: Final = 60
+"""Of one transaction in one queue: its producer has as many unconfirmed ones, and few more."""
+TRANSACTION_STAGED_PARTS_MAX: Final = 2_000
+"""Staged batches of one transaction."""
+STAGED_ROWS_MAX: Final = 100_000
+"""Staged batches of transactions that were not committed."""
+STAGED_MS_MAX: Final = 15 * 60_000
+"""So long a staged batch waits for its commit, in log time."""
 TRANSACTION_PARTS_MAX: Final = 1_000
 """Queues that an atomic transaction writes to."""
 TRANSACTION_GROUPS_MAX: Final = 100

@@ -31,6 +31,13 @@ class TransactionForgotten(Refused):
     hint = "read the topic to see whether the message is there"
 
 
+class TransactionExpired(Refused):
+    """A staged part of the transaction is not there any more; nothing of it was committed."""
+
+    code = "transaction_expired"
+    hint = "send it again as a new transaction"
+
+
 class TransactionTooLarge(Refused):
     """A transaction is over its limit: of bytes, records or acknowledgements."""
 

@@ -11,6 +11,10 @@ First everything is looked at, then everything is done: nothing that is done can
 producer's sequences tell a transaction that is sent again (ruling 9), so it needs no row of
 its own; for that its batches have been stored together, or none has.
 
+What is more than an entry takes was staged before (``broker.staging``): all but the last batch
+of each queue. Those are revealed here, right before that one. A copy is known by the last ones,
+before anybody looks for what was staged: that is not there any more.
+
 What is stored depends on what was read, so that must still be as it was. Each message that is
 acknowledged beside a batch is held under its handle now: that it *may* have been finished under
 it, which is enough for an acknowledgement of its own, would let a late copy store its batches
@@ -46,9 +50,12 @@ from raftlog.broker.hiding import BatchToHide
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
 from raftlog.broker.queues import Queue
+from raftlog.broker.staging import check_staged_level
 from raftlog.broker.state import BrokerState
 
 _Told = list[RememberedBatch | None]
+_Staged = dict[int, list[int]]
+"""The ids of what was staged for each queue."""
 
 
 class AtomicTransactions:
@@ -66,13 +73,18 @@ class AtomicTransactions:
             Refused: Or Retriable: as a send of one of its batches is, a commit of one of its
                 offsets, or an ack. Nothing was done.
             StaleLease: One of its messages is not held under its handle any more.
+            TransactionExpired: A batch that was staged for it is not there any more.
+            TransactionTooLarge: It names staged batches, and the feature level is too low.
         """
         head, batches = read_transaction(body, place, length)
+        if head.staged:
+            check_staged_level(self._state.feature_level)
         told = self._told(head, batches)
         if any(told):
             return _again(head, batches, told)
         queues = self._check_parts(head, batches)
         state = self._state
+        staged = self._check_staged(head, batches)
         if len(head.offsets) > TRANSACTION_GROUPS_MAX and state.feature_level < READ_FROM_LEVEL:
             raise BadRequest(
                 f"{len(head.offsets)} commits of offsets; at feature level {state.feature_level} "
@@ -91,7 +103,7 @@ class AtomicTransactions:
                     f"{ack.group!r}: {len(stale)} of the transaction's are not"
                 )
         parts = tuple(
-            PartStored(queue.number, self._store(place, queue, batch), batch.count)
+            PartStored(queue.number, self._store(place, queue, batch, staged), batch.count)
             for queue, batch in zip(queues, batches, strict=True)
         )
         for offsets in head.offsets:
@@ -153,8 +165,22 @@ class AtomicTransactions:
             )
         return queues
 
-    def _store(self, place: CommandPlace, queue: Queue, batch: BatchToHide) -> Offset:
+    def _check_staged(self, head: TransactionHead, batches: list[BatchToHide]) -> _Staged:
+        """Return what is staged for each queue: all of it is there."""
+        staged: _Staged = {number: [] for number, _ in head.parts}
+        for number, id_ in head.staged:
+            staged[number].append(id_)
+        for (number, _), batch in zip(head.parts, batches, strict=True):
+            if staged[number]:
+                self._state.staging.check(number, batch.producer, staged[number])
+        return staged
+
+    def _store(
+        self, place: CommandPlace, queue: Queue, batch: BatchToHide, staged: _Staged
+    ) -> Offset:
         state = self._state
+        for id_ in staged[queue.number]:
+            state.staging.reveal((queue.number, id_), state.log_time_ms)
         base = state.store(
             *(queue, batch.count, batch.record_time_ms),
             (place.index, batch.position, batch.length),

@@ -18,7 +18,11 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadRequest
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import TRANSACTION_GROUPS_MAX, TRANSACTION_PARTS_MAX
+from raftlog.base.limits import (
+    TRANSACTION_GROUPS_MAX,
+    TRANSACTION_PARTS_MAX,
+    TRANSACTION_STAGED_PARTS_MAX,
+)
 from raftlog.broker.claims import CommitOffsets
 from raftlog.broker.hiding import BatchToHide, batch_at
 from raftlog.broker.lease_commands import AckMessages
@@ -30,6 +34,7 @@ GONE: Final = Offset(-1)
 """Where a part is that was stored, and whose topic was deleted since."""
 
 _Part = tuple[QueueNumber, Annotated[int, msgspec.Meta(ge=1, lt=1 << 32)]]
+_Staged = tuple[QueueNumber, Annotated[int, msgspec.Meta(ge=1, le=(1 << 63) - 1)]]
 
 
 class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -45,9 +50,15 @@ class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
     """Of at most as many groups; of a group one for each generation in which its member has
     claimed queues, so these have no bound but the size of all."""
     acks: Annotated[tuple[AckMessages, ...], msgspec.Meta(max_length=TRANSACTION_GROUPS_MAX)] = ()
+    staged: Annotated[
+        tuple[_Staged, ...], msgspec.Meta(min_length=1, max_length=TRANSACTION_STAGED_PARTS_MAX)
+    ] = ()
+    """Queue and id of each batch that was staged before, a queue's in the order of their staging:
+    they come before its batch here. Only from feature level 4 on; without any there is no such
+    list, so that it is the bytes of before."""
 
     def __post_init__(self) -> None:
-        """Refuse what is named twice, too many groups, and what does nothing: ``BadRequest``."""
+        """Refuse what is named twice, too many groups, what is in no order or does nothing."""
         if not (self.parts or self.offsets or self.acks):
             raise BadRequest("a transaction with nothing in it")
         queues = [queue for queue, _ in self.parts]
@@ -64,6 +75,7 @@ class TransactionHead(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
         groups = [each.group for each in self.acks]
         if len(set(groups)) != len(groups):
             raise BadRequest("a transaction has two lists of acks for one group")
+        _check_staged(self.staged, frozenset(queues))
 
 
 class PartStored(msgspec.Struct, frozen=True, gc=False):
@@ -71,6 +83,7 @@ class PartStored(msgspec.Struct, frozen=True, gc=False):
 
     queue: int
     base_offset: Offset
+    """Of its batch in the command; its staged ones lie right before that."""
     count: int
 
 
@@ -87,13 +100,25 @@ class TransactionCommitted(msgspec.Struct, frozen=True, gc=False):
 _DECODER: Final = msgspec.msgpack.Decoder(TransactionHead)
 
 
+def _check_staged(staged: Sequence[tuple[int, int]], queues: frozenset[int]) -> None:
+    last: dict[int, int] = {}
+    for queue, id_ in staged:
+        if queue not in queues:
+            raise BadRequest(f"batches are staged for queue {queue}, and its last one is missing")
+        if id_ <= last.get(queue, 0):
+            raise BadRequest(f"the staged batches of queue {queue} are not in their order")
+        last[queue] = id_
+
+
 def transaction_parts(head: TransactionHead, batches: Sequence[Buffer]) -> tuple[Buffer, ...]:
     """Return the parts of the command; ``batches`` are of the lengths that the head says.
 
     Raises:
         Refused: The head is none that apply would read.
     """
-    data = msgspec.msgpack.encode(head)
+    data = msgspec.msgpack.encode(
+        head if head.staged else (head.parts, head.offsets, head.acks)  # as of level 3
+    )
     _decode(data)
     return _HEAD.pack(len(data)), data, *batches
 

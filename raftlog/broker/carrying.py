@@ -47,6 +47,7 @@ from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.shares import ReleaseQueues
+from raftlog.broker.staging import BatchStaged, check_staged_level
 from raftlog.broker.state import BrokerState
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
@@ -79,6 +80,7 @@ class Carrier:
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
             int(CommandType.DEAD_LETTER): DeadLetters(state).store,
             int(CommandType.COMMIT_TRANSACTION): AtomicTransactions(state).commit,
+            int(CommandType.STAGE_BATCH): self._stage_batch,
         }
         """What holds batches, and so is not decoded as a whole."""
 
@@ -252,6 +254,10 @@ class Carrier:
 
     def _stage_half(self, place: CommandPlace, body: Buffer, length: int) -> HalfStaged:
         return self._state.transactions.stage(place, body, length, self._state.log_time_ms)
+
+    def _stage_batch(self, place: CommandPlace, body: Buffer, length: int) -> BatchStaged:
+        check_staged_level(self._state.feature_level)
+        return self._state.staging.stage(place, body, length, self._state.log_time_ms)
 
     def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
         items = read_relocation(body, place.position, length)

@@ -29,7 +29,7 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
-FEATURE_LEVEL: Final = 3
+FEATURE_LEVEL: Final = 4
 """The highest feature level that this binary can apply. A shard's own level is state: entries are
 stamped with it, and it rises once all members can apply the next one (``service.levelling``).
 
@@ -37,6 +37,7 @@ stamped with it, and it rises once all members can apply the next one (``service
 and transactions are committed as one command.
 3: what such a transaction acknowledges beside its batches is held now, and offsets may say from
 where they were read; what a group reads goes with its last member, unless it was said by hand.
+4: a transaction has staged batches, if it is too large for one entry.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
@@ -53,6 +54,8 @@ ACKS_ONCE_LEVEL: Final = 3
 is in the log at a lower level is applied as it was."""
 SUBSCRIPTIONS_GO_LEVEL: Final = 3
 """From here on what a group reads goes with its last member, unless it was said by hand."""
+STAGED_LEVEL: Final = 4
+"""From here on batches of a transaction are staged, and its commit names them."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size
@@ -107,6 +110,8 @@ class CommandType(IntEnum):
     ANSWER_CHECKS = 34
     COMMIT_TRANSACTION = 35
     """Batches, offsets and acks, all or nothing (``broker.atomic``)."""
+    STAGE_BATCH = 36
+    """A record batch that its transaction's commit makes visible (``broker.staging``)."""
     SET_SUBSCRIPTION = 50
     """What a group reads is another thing now (``broker.groups``)."""
     RELEASE_QUEUES = 51

@@ -18,7 +18,7 @@ neither pending nor remembered was delivered if it is due, and else never was.
 
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
 
@@ -28,7 +28,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadDelay, LimitReached
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import CANCELLED_KNOWN_MS, DELAY_MS_MAX, DELAYED_ROWS_MAX
-from raftlog.broker.hidden import Hidden, HiddenBatch, Holder
+from raftlog.broker.hidden import Hidden, HiddenBatch, HiddenKey, Holder
 from raftlog.broker.hiding import HiddenAppends, batch_at
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.queues import Queues
@@ -129,22 +129,9 @@ def check_delay(delay: Delay, log_time_ms: int) -> int:
 # -- behaviour
 
 _TIMER: Final = int(Holder.TIMER)
-_QUEUE_BITS: Final = 32
-_ID_BITS: Final = 80
 
-
-def _order_of(row: HiddenBatch) -> int:
-    """Return a number that orders pending batches by due time, queue and id: one object each."""
-    return (row.held << _QUEUE_BITS | row.queue) << _ID_BITS | row.id
-
-
-def _key_of(order: int) -> tuple[int, int]:
-    mask = (1 << _QUEUE_BITS) - 1
-    return order >> _ID_BITS & mask, order & ((1 << _ID_BITS) - 1)
-
-
-def _due_of(order: int) -> int:
-    return order >> _ID_BITS + _QUEUE_BITS
+DueOrder = tuple[int, HiddenKey]
+"""When a batch is due, and its key: in the order of these they become visible."""
 
 
 class Delays:
@@ -161,21 +148,19 @@ class Delays:
         self._hidden: Final = hidden
         self._appends: Final = appends
         self._timetable: Final = timetable
-        self._order: SortedKeys[int] = SortedKeys()
+        self._order: SortedKeys[DueOrder] = SortedKeys()
         self._count = 0
         self._of_queue: Final[dict[int, int]] = {}
         hidden.tell_of_lost(Holder.TIMER, self._forget)
 
-    def load(self, rows: Sequence[HiddenBatch], cancelled: Iterable[CancelledBatch]) -> None:
-        """Start from a snapshot: of all hidden batches, the delayed ones."""
-        mine = [row for row in rows if row.holder == _TIMER]
-        # ``_order_of``, a million times: a call for each would take half of it
-        self._order = SortedKeys(
-            [(row.held << _QUEUE_BITS | row.queue) << _ID_BITS | row.id for row in mine]
-        )
+    def load(self, cancelled: Iterable[CancelledBatch]) -> None:
+        """Start from a snapshot whose hidden batches are there: some of them are delayed."""
+        table = self._hidden.table.rows
+        mine = [(row.held, key) for key, row in table.items() if row.holder == _TIMER]
+        self._order = SortedKeys(mine)
         self._count = len(mine)
         self._of_queue.clear()
-        self._of_queue.update(Counter([row.queue for row in mine]))
+        self._of_queue.update(Counter([queue for _, (queue, _) in mine]))
         self.cancelled.load(cancelled)
         self._set_due()
 
@@ -216,7 +201,7 @@ class Delays:
         row = self._appends.store(
             *(place, queue, batch, Holder.TIMER, due_ms, log_time_ms), due_ms=due_ms
         )
-        self._order.add(_order_of(row))
+        self._order.add((due_ms, row.key))
         self._count += 1
         self._of_queue[queue] = self._of_queue.get(queue, 0) + 1
         if due_ms < self.due_ms:
@@ -251,9 +236,9 @@ class Delays:
     def do_next(self, due_ms: int, log_time_ms: int) -> bool:
         """Deliver the batch that is due first, if it is."""
         order = self._order.first()
-        is_due = order is not None and _due_of(order) <= due_ms
+        is_due = order is not None and order[0] <= due_ms
         if order is not None and is_due:
-            key = _key_of(order)
+            key = order[1]
             row = self._hidden.get(key)
             assert row is not None, f"{key} is due and is not there"
             self._forget(row)
@@ -266,7 +251,7 @@ class Delays:
         return is_due
 
     def _forget(self, row: HiddenBatch) -> None:
-        self._order.remove(_order_of(row))
+        self._order.remove((row.held, row.key))
         self._count -= 1
         left = self._of_queue[row.queue] - 1
         if left:
@@ -276,19 +261,21 @@ class Delays:
 
     def _set_due(self) -> None:
         order = self._order.first()
-        self.due_ms = NEVER_MS if order is None else _due_of(order)
+        self.due_ms = NEVER_MS if order is None else order[0]
 
-    def soon(self, through_ms: int, after: int, count: int) -> tuple[list[HiddenBatch], int]:
+    def soon(
+        self, through_ms: int, after: DueOrder | None, count: int
+    ) -> tuple[list[HiddenBatch], DueOrder | None]:
         """Return rows that are due up to ``through_ms``, and where to go on.
 
-        ``after`` is 0, or what an earlier call returned. At most ``count`` rows are looked at.
+        ``after`` is None, or what an earlier call returned. At most ``count`` rows are looked at.
         """
         found: list[HiddenBatch] = []
         for order in self._order.after(after):
-            if len(found) == count or _due_of(order) > through_ms:
+            if len(found) == count or order[0] > through_ms:
                 break
             after = order
-            found.append(self._hidden.table.rows[_key_of(order)])
+            found.append(self._hidden.table.rows[order[1]])
         return found, after
 
 
@@ -299,7 +286,7 @@ class CancelledBatches:
         self.table: Final[Table[tuple[int, int], CancelledBatch]] = Table()
         self.due_ms = NEVER_MS
         self._timetable: Final = timetable
-        self._order: SortedKeys[int] = SortedKeys()
+        self._order: SortedKeys[DueOrder] = SortedKeys()
 
     def __len__(self) -> int:
         """Count them."""
@@ -308,30 +295,27 @@ class CancelledBatches:
     def load(self, rows: Iterable[CancelledBatch]) -> None:
         """Start from a snapshot."""
         self.table.load(((row.queue, row.id), row) for row in rows)
-        self._order = SortedKeys(map(_cancelled_order, self.table.rows.values()))
+        self._order = SortedKeys((row.due_ms, key) for key, row in self.table.rows.items())
         self._set_due()
 
     def add(self, row: CancelledBatch) -> None:
         """Remember one."""
-        self.table.put((row.queue, row.id), row)
-        self._order.add(_cancelled_order(row))
+        key = (row.queue, row.id)
+        self.table.put(key, row)
+        self._order.add((row.due_ms, key))
         self._set_due()
         self._timetable.note(self.due_ms)
 
     def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget who was due first, if that is long ago."""
         order = self._order.first()
-        is_due = order is not None and _due_of(order) + CANCELLED_KNOWN_MS <= due_ms
+        is_due = order is not None and order[0] + CANCELLED_KNOWN_MS <= due_ms
         if order is not None and is_due:
             self._order.remove(order)
-            self.table.delete(_key_of(order))
+            self.table.delete(order[1])
         self._set_due()
         return is_due
 
     def _set_due(self) -> None:
         order = self._order.first()
-        self.due_ms = NEVER_MS if order is None else _due_of(order) + CANCELLED_KNOWN_MS
-
-
-def _cancelled_order(row: CancelledBatch) -> int:
-    return (row.due_ms << _QUEUE_BITS | row.queue) << _ID_BITS | row.id
+        self.due_ms = NEVER_MS if order is None else order[0] + CANCELLED_KNOWN_MS

@@ -32,6 +32,7 @@ it points to where the copy was read from. Its key stays: holders notice nothing
 from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
 from itertools import islice
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -57,6 +58,8 @@ class Holder(IntEnum):
     """``broker.delays``; ``held`` is when it is due, in log time."""
     TRANSACTION = 2
     """``broker.transactions``; ``held`` is the handle of the transaction."""
+    STAGED = 3
+    """``broker.staging``; ``held`` is when it is dropped, in log time."""
 
 
 class HiddenBatch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -86,6 +89,10 @@ class HiddenBatch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, g
     def is_moved(self) -> bool:
         """Whether its bytes lie elsewhere than where they were first."""
         return self.index != index_of(self.id)
+
+
+_KEY_OF: Final = attrgetter("queue", "id")
+_QUEUE_OF: Final = attrgetter("queue")
 
 
 class Hidden:
@@ -122,14 +129,13 @@ class Hidden:
 
     def load(self, rows: Sequence[HiddenBatch], cleared_ms: int) -> None:
         """Start from a snapshot; queues and ranges are there."""
-        keys = [(row.queue, row.id) for row in rows]
-        self.table.load(zip(keys, rows, strict=True))
+        # There may be two million: what a row costs here, each restart costs that often.
+        self.table.load(zip(map(_KEY_OF, rows), rows, strict=True))
         self.cleared_ms = cleared_ms
         self._moved.clear()
-        # ``is_moved``, a million times: a call for each would take longer than all else here
         for row in [row for row in rows if row.index != row.id >> POSITION_BITS]:
             self._moved.setdefault(self._index.range_of(row.index), {})[row.key] = None
-        numbers = {row.queue for row in rows}
+        numbers = set(map(_QUEUE_OF, rows))
         self._closed = sorted(each for each in numbers if self._queues.get(each) is None)
         self._set_due()
 

@@ -119,6 +119,7 @@ def check_hidden(machine: BrokerMachine) -> None:
     state = machine.state
     hidden: dict[tuple[int, int], tuple[int, int]] = {}
     timers: Counter[int] = Counter()
+    staged = 0
     for row in state.hidden.table.after(None):
         is_open = machine.queues.get(row.queue) is not None
         assert row.index > machine.trimmed or not is_open, f"{row} was trimmed"
@@ -130,6 +131,10 @@ def check_hidden(machine: BrokerMachine) -> None:
         if row.holder == Holder.TIMER:
             timers[row.queue] += 1
             assert state.delays.due_ms <= row.held, f"{row} would be late"
+        if row.holder == Holder.STAGED:
+            staged += 1
+            assert state.staging.due_ms <= row.held, f"{row} would stay"
+            assert state.timetable.due_ms <= row.held, "nobody looks at the timetable"
     counted = {
         (need.first_index, need.queue): (need.hidden, need.hidden_bytes)
         for need in state.index.needs.table.after(None)
@@ -137,6 +142,7 @@ def check_hidden(machine: BrokerMachine) -> None:
     }
     assert counted == hidden, f"counted {counted}, hidden are {hidden}"
     assert len(state.delays) == timers.total(), f"{len(state.delays)} timers, not {timers}"
+    assert len(state.staging) == staged, f"{len(state.staging)} staged, not {staged}"
     for queue in machine.queues.table.rows:
         assert state.delays.pending(queue) == timers[queue], f"timers of queue {queue}"
     for cancelled in state.delays.cancelled.table.after(None):

@@ -51,6 +51,7 @@ class Brought(msgspec.Struct, frozen=True):
 
 
 _PLAIN: Final = frozenset({CommandType.APPEND_BATCH, CommandType.APPEND_ONCE})
+_ATOMIC: Final = frozenset({CommandType.COMMIT_TRANSACTION, CommandType.STAGE_BATCH})
 
 
 def brought_at(body: Buffer, index: Index, position: int) -> Brought:
@@ -81,7 +82,7 @@ def _brought(
     facts = (index, log_time_ms)
     if kind in _PLAIN:
         return Brought(Origin.SENT, *facts)
-    if kind == CommandType.COMMIT_TRANSACTION:
+    if kind in _ATOMIC:
         return Brought(Origin.ATOMIC, *facts)
     if kind == CommandType.APPEND_DELAYED:
         _, delay = read_delayed(body, begin, length)

@@ -18,6 +18,7 @@ K = TypeVar(
     tuple[str, int],
     tuple[str, str],
     tuple[int, int, int],
+    tuple[int, tuple[int, int]],
 )
 
 BLOCK_KEYS: Final = 512

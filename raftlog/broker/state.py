@@ -24,6 +24,7 @@ from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queue, Queues
 from raftlog.broker.quotas import Quotas
 from raftlog.broker.snapshot import Facts, FrozenTable, Snapshot, TableId
+from raftlog.broker.staging import Staging
 from raftlog.broker.timetable import Timetable
 from raftlog.broker.topics import Topics
 from raftlog.broker.transactions import Transactions
@@ -71,6 +72,9 @@ class BrokerState:
         )
         self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
         self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        self.staging: Final = Staging(
+            *(self.queues, self.producers, self.hidden, self.hidden_appends, self.timetable)
+        )
         self.transactors: Final = Transactors(self.timetable)
         self.decisions: Final = Decisions(self.transactors, self.timetable)
         self.transactions: Final = Transactions(
@@ -82,7 +86,7 @@ class BrokerState:
         self.timetable.keep(
             *(self.producers, self.delays, self.delays.cancelled, self.hidden, self.ids),
             *(self.leasing, self.leasing.finishers),
-            *(self.transactions, self.decisions, self.transactors),
+            *(self.transactions, self.decisions, self.transactors, self.staging),
         )
         self.tables: Final[Sequence[tuple[TableId, StateTable]]] = (
             (TableId.TOPICS, self.topics.table),
@@ -152,7 +156,8 @@ class BrokerState:
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
-        self.delays.load(snapshot.hidden, snapshot.cancelled)
+        self.delays.load(snapshot.cancelled)
+        self.staging.load()
         self.transactors.load(snapshot.transactors)
         self.decisions.load(snapshot.decisions)
         self.transactions.load(snapshot.transactions)

@@ -10,11 +10,13 @@
             print(tx.receipts)
 
 Nothing is sent before the block ends. Then all of it becomes visible at one index of the log:
-the records, the offsets, the acknowledgements. So each message is counted once in what is made
+the records, the offsets, the acknowledgements; of more than 1 MiB a part is staged before, where
+nobody sees it. So each message is counted once in what is made
 from it, whoever dies and whatever is lost on the way.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 from datetime import datetime
@@ -37,17 +39,14 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import (
-    BATCH_RECORDS_MAX,
-    TRANSACTION_BYTES_MAX,
-)
+from raftlog.base.limits import TRANSACTION_BYTES_MAX, TRANSACTION_STAGED_BYTES_MAX
 from raftlog.client.acknowledging import Acknowledged
 from raftlog.client.asking import Asker
-from raftlog.client.atomic_dispatch import AtomicDispatch, Attempt, Committed
+from raftlog.client.atomic_dispatch import GONE, AtomicDispatch, Attempt, Committed
+from raftlog.client.atomic_packing import ToSend, pack, weight_of
 from raftlog.client.catalog import Catalog, Queues
 from raftlog.client.consumer import Consumer
-from raftlog.client.identities import ToSend
-from raftlog.client.packing import Columns, HeadersLike, place_of_key, record_of, size_of
+from raftlog.client.packing import HeadersLike, place_of_key, record_of
 from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_message import QueueMessage
 from raftlog.client.receipts import Message, Receipt
@@ -55,13 +54,6 @@ from raftlog.client.rewinding import Finished
 from raftlog.client.starting import no_queue
 from raftlog.wire.batch import Record
 from raftlog.wire.batch_header import BATCH_HEADER_BYTES
-
-_RECORD_BYTES: Final = 32
-"""More than a record takes in the columns beside what it carries."""
-
-
-GONE: Final = Offset(-1)
-"""Instead of the offset of a part that was stored, and whose topic was deleted since."""
 
 
 class _Sent(msgspec.Struct, frozen=True, gc=False):
@@ -73,7 +65,7 @@ class _Sent(msgspec.Struct, frozen=True, gc=False):
 
 
 class _Place(msgspec.Struct, frozen=True, gc=False):
-    """Where a send went: place and number of its queue, and its number in the batch."""
+    """Where a send went: place and number of its queue, and its number among what goes there."""
 
     place: int
     queue: int
@@ -129,6 +121,9 @@ class AtomicTransaction:
             StaleLease: A message is not leased to its consumer any more, or is finished.
             TopicNotFound, WrongQueue, NotPermitted, LimitReached: As ``send`` of a producer.
             OffsetGoesBack: The messages of a queue were finished before.
+            TransactionTooLarge: It has more than 1 MiB, and the cluster's version takes no more;
+                or too much of it is in one queue, or the last records of many are too large.
+            TransactionExpired: It has more than 1 MiB, and its commit came too late.
         """
         if self._is_over:
             return
@@ -177,21 +172,25 @@ class AtomicTransaction:
             queue: The place of a queue in the topic.
 
         Raises:
-            TransactionTooLarge: With it there are more than 1 MiB, or 10 000 records.
+            TransactionTooLarge: It has more than 1 MiB, or with it there are more than 32 MiB.
             BadRequest, TypeError, ValueError: As ``Producer.send``.
             Closed, WrongLoop: The block is over, or this is another loop.
         """
         self._check()
         record = record_of(value, key, headers, tag, timestamp)
-        size = self._bytes + size_of(record) + _RECORD_BYTES
+        weight = weight_of(record)
+        if weight + BATCH_HEADER_BYTES > TRANSACTION_BYTES_MAX:
+            raise TransactionTooLarge(
+                f"a record of {weight} bytes; {TRANSACTION_BYTES_MAX} at most in a transaction"
+            )
+        size = self._bytes + weight
         if topic not in self._topics:
             size += BATCH_HEADER_BYTES
-        if size > TRANSACTION_BYTES_MAX:
+        if size > TRANSACTION_STAGED_BYTES_MAX:
             raise TransactionTooLarge(
-                f"with this record there are {size} bytes in it; {TRANSACTION_BYTES_MAX} at most"
+                f"with this record there are {size} bytes in it; "
+                f"{TRANSACTION_STAGED_BYTES_MAX} at most"
             )
-        if len(self._sent) >= BATCH_RECORDS_MAX:
-            raise TransactionTooLarge(f"{BATCH_RECORDS_MAX} records are in it, and no more may be")
         self._topics.add(topic)
         self._bytes = size
         self._sent.append(_Sent(topic, record, queue))
@@ -332,8 +331,8 @@ class AtomicTransaction:
         return found
 
     def _pack(self, queues: dict[str, Queues], turn: int) -> tuple[list[ToSend], list[_Place]]:
-        """Return one batch for each queue, and where each send is in them."""
-        by_queue: dict[int, Columns] = {}
+        """Return what goes to each queue, and where each send is in that."""
+        counts: Counter[int] = Counter()
         places: list[_Place] = []
         for sent in self._sent:
             numbers, key = queues[sent.topic], sent.record.key
@@ -346,10 +345,10 @@ class AtomicTransaction:
             else:
                 place = turn % len(numbers)
             queue = numbers[place]
-            columns = by_queue.setdefault(queue, Columns())
-            places.append(_Place(place, queue, len(columns.values)))
-            columns.add_record(sent.record)
-        return [ToSend(queue, columns) for queue, columns in by_queue.items()], places
+            places.append(_Place(place, queue, counts[queue]))
+            counts[queue] += 1
+        records = (sent.record for sent in self._sent)
+        return pack(zip((at.queue for at in places), records, strict=True)), places
 
     # -- its end
 

@@ -12,11 +12,13 @@ whether the old one had come so far::
 
 A queue forgets its producers: what no fence has found is not committed if one queue at least
 knows it for certain (``client.ages``); else it is unknown for ever.
+
+What is more than one command takes was staged before (``atomic_staging``). Until the commit is
+sent nothing is unknown that anybody must know.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from itertools import starmap
 from typing import Any, Final
 
 import msgspec
@@ -39,9 +41,12 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongQueue,
 )
+from raftlog.base.ids import Offset
 from raftlog.base.limits import TRANSACTION_BYTES_MAX
 from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker
-from raftlog.client.identities import Identity, ToSend
+from raftlog.client.atomic_packing import ToSend
+from raftlog.client.atomic_staging import Stager
+from raftlog.client.identities import Identity
 from raftlog.client.receipts import Receipt
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, leases, producers, transactions
@@ -62,6 +67,10 @@ _NOTHING_SENT: Final = (
     "no answer in time: what it finished may count as finished; it sent no records, so doing it "
     "again is harmless"
 )
+
+
+GONE: Final = Offset(-1)
+"""Instead of the offset of a part that was stored, and whose topic was deleted since."""
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):
@@ -226,7 +235,7 @@ class AtomicDispatch:
                     identity.is_good = False
                 else:
                     row = identity.row(batch.queue)
-                    row.epoch, row.next = row.epoch + 1, 0
+                    row.epoch, row.next, row.known = row.epoch + 1, 0, 0
         except asyncio.CancelledError:
             identity.is_good = False
             attempt.decide(OutcomeUnknown("the client was closed before anybody could tell"))
@@ -277,6 +286,10 @@ class AtomicDispatch:
             attempt.decide(OutcomeUnknown("the client was closed before anybody could tell"))
 
 
+_Begun = tuple[transactions.CommitTransaction, list[bytes]]
+"""The commit and its payload."""
+
+
 class _Work:
     """One commit: tries until there is an answer or time is over."""
 
@@ -295,16 +308,16 @@ class _Work:
     async def run(self) -> Committed:
         """Return that it is committed; raises as ``AtomicDispatch.commit``."""
         attempt = self._attempt
-        message, payload = await self._begin()
+        begun = await self._begin()
         while True:
             pause_s = RETRY_PAUSE_S
             try:
-                answer = await self._try(message, payload)
+                answer = await self._try(*begun)
             except (UnknownProducer, OutOfOrder) as error:
                 if attempt.loose or self.identity is None:
                     raise
                 self.identity.is_good = False  # the cluster has forgotten it
-                message, payload = await self._begin()
+                begun = await self._begin()
                 trouble: RaftlogError = error
             except Throttled as error:
                 trouble, pause_s = error, error.retry_after
@@ -317,7 +330,7 @@ class _Work:
             else:
                 if self.identity is not None:
                     self.identity.advance(attempt.batches)
-                return _committed(answer)
+                return _committed(attempt.batches, answer)
             self._dispatch.trouble = trouble
             if self._is_too_old or self._loop.time() + pause_s >= self._deadline:
                 if not attempt.loose:
@@ -327,13 +340,17 @@ class _Work:
                 raise OutcomeUnknown(_UNKNOWN, AtomicTicket(attempt)) from trouble
             await asyncio.sleep(pause_s)
 
-    async def _begin(self) -> tuple[transactions.CommitTransaction, list[bytes]]:
-        """Return the command under an identity of its own."""
+    async def _begin(self) -> _Begun:
+        """Return the command under an identity of its own; what is too large is staged then."""
         attempt = self._attempt
         payload: list[bytes] = []
+        staged: list[transactions.StagedBatch] = []
         if attempt.batches:
-            identity = self.identity = await self._dispatch.identity(self._deadline)
-            payload = [identity.encode(batch, self._codec) for batch in attempt.batches]
+            identity, staged = await self._stage()
+            payload = [
+                identity.encode(batch.queue, batch.columns, self._codec)
+                for batch in attempt.batches
+            ]
             size = sum(map(len, payload))
             if size > TRANSACTION_BYTES_MAX:
                 raise TransactionTooLarge(
@@ -347,9 +364,23 @@ class _Work:
             parts=parts,
             offsets=attempt.offsets,
             acks=attempt.acks,
+            staged=staged,
             client=self._dispatch.asker.client_id,
         )
         return message, payload
+
+    async def _stage(self) -> tuple[Identity, list[transactions.StagedBatch]]:
+        """Stage what goes before the commit, under an identity that the cluster knows."""
+        dispatch, attempt = self._dispatch, self._attempt
+        while True:
+            identity = self.identity = await dispatch.identity(self._deadline)
+            identity.begin(attempt.batches)
+            stager = Stager(dispatch.asker, identity, self._deadline, self._codec)
+            try:
+                return identity, await stager.stage(attempt.batches)
+            except UnknownProducer:  # it was silent for long; the next one
+                if self._loop.time() >= self._deadline:
+                    raise
 
     async def _try(
         self, message: transactions.CommitTransaction, payload: list[bytes]
@@ -409,11 +440,20 @@ class AtomicTicket:
             raise OutcomeUnknown("nobody could be asked in time", self) from None
 
 
-def _committed(answer: transactions.TransactionCommitted) -> Committed:
+def _committed(batches: Sequence[ToSend], answer: transactions.TransactionCommitted) -> Committed:
+    bases = {part.queue: part.base_offset for part in answer.parts}
     return Committed(
-        {part.queue: part.base_offset for part in answer.parts},
+        _first_offsets(batches, bases),
         *(answer.term, answer.index, answer.durability, answer.duplicate),
     )
+
+
+def _first_offsets(batches: Sequence[ToSend], bases: dict[int, int]) -> dict[int, int]:
+    """Return where the records of each queue begin, by where those of the commit do."""
+    return {
+        batch.queue: base if (base := bases[batch.queue]) == GONE else base - batch.staged_count
+        for batch in batches
+    }
 
 
 def _fate_of(
@@ -447,6 +487,6 @@ def _fate_of(
         return NotStored("no copy was committed, and none ever will be")
     if len(found) < len(batches):
         return DuplicateForgotten("it was committed; where is not known any more")
-    places = starmap(lambda queue, each: (queue, each.base_offset), found.items())
+    bases = {queue: each.base_offset for queue, each in found.items()}
     one = next(iter(found.values()))
-    return Committed(dict(places), one.term, one.index, durability)
+    return Committed(_first_offsets(batches, bases), one.term, one.index, durability)

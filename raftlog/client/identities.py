@@ -8,33 +8,22 @@ sent: a queue forgets its producers, and what it does not know then was perhaps 
 from collections.abc import Sequence
 from typing import Final
 
-import msgspec
-
 from raftlog.client.ages import Sent
+from raftlog.client.atomic_packing import ToSend
 from raftlog.client.packing import Columns
 from raftlog.wire.batch import Producer
-
-
-class ToSend(msgspec.Struct, frozen=True):
-    """The records of a transaction for one queue."""
-
-    queue: int
-    columns: Columns
-
-    @property
-    def count(self) -> int:
-        """How many there are."""
-        return len(self.columns.values)
 
 
 class Row:
     """How far an identity has come in one queue, and when its last batch was made."""
 
-    __slots__ = ("epoch", "next", "sent")
+    __slots__ = ("epoch", "known", "next", "sent")
 
     def __init__(self) -> None:
         self.epoch = 0
         self.next = 0
+        self.known = 0
+        """Before this nothing is asked for again. What a commit will name must stay known."""
         self.sent: Sent | None = None
 
     def may_be_stored(self, next_sequence: int) -> bool:
@@ -55,12 +44,18 @@ class Identity:
         """Return how far it has come in a queue."""
         return self.rows.setdefault(queue, Row())
 
-    def encode(self, batch: ToSend, codec: str) -> bytes:
+    def begin(self, batches: Sequence[ToSend]) -> None:
+        """A transaction begins: all before it is known."""
+        for batch in batches:
+            row = self.row(batch.queue)
+            row.known = row.next
+
+    def encode(self, queue: int, columns: Columns, codec: str) -> bytes:
         """Return a batch with the next sequences of its queue, which is sent now."""
-        row = self.row(batch.queue)
+        row = self.row(queue)
         row.sent = Sent.now(row.sent)
-        producer = Producer(self.number, row.epoch, row.next, row.next)
-        return batch.columns.encode(producer=producer, codec=codec)
+        producer = Producer(self.number, row.epoch, row.next, row.known)
+        return columns.encode(producer=producer, codec=codec)
 
     def may_be_sent(self, batches: Sequence[ToSend]) -> bool:
         """Whether their queues know them for certain, if they are stored."""

@@ -156,6 +156,8 @@ class Trace(msgspec.Struct, frozen=True):
         where = f"entry {self.stored_index}"
         text = "stored" if self.stored is not None else "stored; the log has that no more"
         text = _STORED.get(self.origin, text)
+        if self.origin is MessageOrigin.ATOMIC and self.visible != self.stored:
+            text = "staged for a transaction"
         if self.transaction:
             text += f" of {self.owner or 'somebody'}, transaction {self.transaction}"
         if self.dead_letter_of is not None:

@@ -23,6 +23,7 @@ from raftlog.broker.atomic_commands import (
 from raftlog.broker.claims import at_level
 from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.staging import BatchStaged, check_staged_level, stage_command
 from raftlog.service.admission import Admission
 from raftlog.service.ports import ShardReplica
 from raftlog.service.produce import is_with_id, read_batch
@@ -70,7 +71,9 @@ class AtomicService:
             head = self._made(make)
             loads = self._loads(head, batches)
             parts = transaction_parts(head, batches)
-            _check_size(sum(map(len, parts[:2])), "its offsets and acknowledgements")
+            _check_size(
+                sum(map(len, parts[:2])), "its offsets, acknowledgements and staged batches' names"
+            )
         except Refused as error:
             reply(error)
             return
@@ -87,27 +90,60 @@ class AtomicService:
         command = (CommandType.COMMIT_TRANSACTION, parts)
         propose_parts(self._replica, command, TransactionCommitted, reply)
 
+    def stage(
+        self, queue: int, batch: Buffer, reply: Reply[BatchStaged], client: str = ""
+    ) -> None:
+        """Stage a batch of a transaction that is too large; it stays unchanged until the reply.
+
+        ``reply`` gets ``TransactionTooLarge`` below ``STAGED_LEVEL``, or what a send of the batch
+        gets, before anything is appended; later what became of it.
+        """
+        when_settled(self._replica, lambda: self._stage(queue, batch, reply, client), reply)
+
+    def _stage(self, queue: int, batch: Buffer, reply: Reply[BatchStaged], client: str) -> None:
+        try:
+            check_staged_level(self._machine.feature_level)
+            load = self._load(queue, batch)
+        except Refused as error:
+            reply(error)
+            return
+        if self._replica.disk_level is DiskLevel.FULL:
+            reply(disk_full("records"))
+            return
+        if self._admission is not None and self._admission.is_needed:
+            excess = self._admission.refusal(client, *load)
+            if excess is not None:
+                reply(excess)
+                return
+        command = stage_command(queue, batch)
+        propose_parts(self._replica, (command.type, command.parts), BatchStaged, reply)
+
     def _made(self, make: Callable[[], TransactionHead]) -> TransactionHead:
         level, head = self._machine.feature_level, make()
+        if head.staged:
+            check_staged_level(level)
         offsets = tuple(at_level(level, each) for each in head.offsets)
         return head if offsets == head.offsets else msgspec.structs.replace(head, offsets=offsets)
 
     def _loads(self, head: TransactionHead, batches: Sequence[Buffer]) -> list[BatchLoad]:
         """Return what each batch is to quotas; raise if one can't be a part at all."""
         _check_size(sum(map(len, batches)), "its batches")
-        loads = []
-        for (number, _), batch in zip(head.parts, batches, strict=True):
-            header = read_batch(batch)
-            if isinstance(header, RaftlogError):
-                raise header
-            if header.producer is ANONYMOUS:
-                raise BadBatch("a batch of a transaction has a producer, which knows it again")
-            if is_with_id(batch, header):
-                raise BadRequest("a message of a transaction has no business id; leave one out")
-            queue = self._machine.queues.get(number)
-            topic = "" if queue is None else queue.topic  # which apply refuses, or knows
-            loads.append((topic, header.length, header.count))
-        return loads
+        return [
+            self._load(number, batch)
+            for (number, _), batch in zip(head.parts, batches, strict=True)
+        ]
+
+    def _load(self, number: int, batch: Buffer) -> BatchLoad:
+        header = read_batch(batch)
+        if isinstance(header, RaftlogError):
+            raise header
+        if header.producer is ANONYMOUS:
+            raise BadBatch("a batch of a transaction has a producer, which knows it again")
+        if is_with_id(batch, header):
+            raise BadRequest("a message of a transaction has no business id; leave one out")
+        queue = self._machine.queues.get(number)
+        topic = "" if queue is None else queue.topic  # which apply refuses, or knows
+        return topic, header.length, header.count
 
 
 def _check_size(size: int, what: str) -> None:

@@ -166,6 +166,7 @@ class ClientHandlers:
             Method.HALVES_STAGE: self._with_durability(halves.stage),
             Method.TRANSACTIONS_DECIDE: self._with_durability(halves.decide),
             Method.TRANSACTION_COMMIT: self._with_durability(halves.commit),
+            Method.TRANSACTION_STAGE: self._with_durability(halves.stage_batch),
             Method.TRANSACTION_LIST: with_(lambda shard: shard.transactions, halves.list_),
             Method.TRANSACTION_RESOLVE: with_(lambda shard: shard.transactions, halves.resolve),
             Method.CHECKS_POLL: with_(lambda shard: shard.checks, halves.poll),

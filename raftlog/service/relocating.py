@@ -24,6 +24,7 @@ from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import COALESCE_BYTES_MAX, MIB
 from raftlog.base.space import DiskLevel
+from raftlog.broker.delays import DueOrder
 from raftlog.broker.hidden import HiddenBatch, HiddenKey
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.relocations import ITEM_BYTES, Moving, relocate_command
@@ -64,7 +65,7 @@ class Relocating:
         self._scheduler: Final = scheduler
         self._reign = 0
         self._timer: Timer | None = None
-        self._looked_through = 0
+        self._looked_through: DueOrder | None = None
         """What is due soon was looked at up to here."""
         self._soon: Sequence[HiddenKey] = ()
         """What of that is to be copied still."""
@@ -185,7 +186,7 @@ class Relocating:
         self._bodies.read(places, on_bodies)
 
     def _begin_anew(self) -> None:
-        self._looked_through = 0
+        self._looked_through = None
         self._soon = ()
         self._arm(ROUND_NS)
 

@@ -126,6 +126,7 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "transactors_size": len(machine.state.transactors.table),
         "transactions_open_size": len(machine.state.transactions),
         "transactions_parked_size": machine.state.transactions.parked,
+        "transactions_staged_size": len(machine.state.staging),
         "decisions_size": len(machine.state.decisions.table),
         "business_ids_size": len(machine.state.ids.table),
     }

@@ -10,6 +10,7 @@ from raftlog.base.limits import DECISIONS_PER_COMMAND_MAX
 from raftlog.broker.atomic_commands import TransactionCommitted, TransactionHead
 from raftlog.broker.decisions import Decided, Decision
 from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.staging import BatchStaged
 from raftlog.broker.transactions import (
     CheckAnswer,
     CheckCounted,
@@ -137,9 +138,28 @@ def commit(service: TransactionService, durability: str, request: ClientRequest)
             tuple((part.queue, part.length) for part in message.parts),
             tuple(map(commit_of, message.offsets)),
             tuple(map(ack_of, message.acks)),
+            tuple((each.queue, each.id) for each in message.staged),
         )
 
     service.atomic.commit(make, batches, answer_with(request, committed), message.client)
+
+
+def stage_batch(service: TransactionService, durability: str, request: ClientRequest) -> None:
+    """Stage the batch that is the request's payload, for a transaction that will name it."""
+
+    def staged(outcome: BatchStaged) -> transactions.BatchStaged:
+        return transactions.BatchStaged(
+            id=outcome.id,
+            count=outcome.count,
+            term=outcome.term,
+            index=outcome.index,
+            duplicate=outcome.duplicate,
+            durability=durability,
+        )
+
+    message = cast("transactions.StageBatch", request.message)
+    answer = answer_with(request, staged)
+    service.atomic.stage(message.queue, request.payload, answer, message.client)
 
 
 def poll(service: CheckService, request: ClientRequest) -> None:

@@ -84,6 +84,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.TRANSACTION_COMMIT: Exchange(
         transactions.CommitTransaction, transactions.TransactionCommitted, changes=True
     ),
+    Method.TRANSACTION_STAGE: Exchange(transactions.StageBatch, transactions.BatchStaged),
     Method.QUEUE_OPEN: Exchange(leases.OpenQueueGroup, leases.QueueGroupDescription),
     Method.QUEUE_RECEIVE: Exchange(leases.ReceiveMessages, leases.MessagesReceived),
     Method.QUEUE_ACK: Exchange(leases.AckMessages, leases.MessagesSettled),
@@ -100,8 +101,8 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.TRACE: Exchange(search.TraceMessage, search.MessageTraced),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
-under the same member, a lease under the same handle, an ack, a transaction's decision) counts as
-looking: its caller asks again."""
+under the same member, a lease under the same handle, an ack, a transaction's decision, a staged
+part of one) counts as looking: its caller asks again."""
 
 BROKER: Final = "Broker"
 """The gRPC service that offers the same to any language (``broker.proto``)."""
@@ -150,6 +151,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "TransactionList": Method.TRANSACTION_LIST,
     "TransactionResolve": Method.TRANSACTION_RESOLVE,
     "TransactionCommit": Method.TRANSACTION_COMMIT,
+    "TransactionStage": Method.TRANSACTION_STAGE,
     "OpenQueue": Method.QUEUE_OPEN,
     "Receive": Method.QUEUE_RECEIVE,
     "Ack": Method.QUEUE_ACK,

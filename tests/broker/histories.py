@@ -51,7 +51,8 @@ from raftlog.broker.transactors import InitTransactor, Transactor, number_of
 from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
-from tests.broker.logs import FIRST, atomic, batch_of, delayed, entry_of, half, once, sent
+from tests.broker.atomic_histories import some_atomic, some_commit, some_stage
+from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -101,6 +102,8 @@ class History:
             *[self._decide] * 4,
             *[self._answer] * 2,
             *[self._atomic] * 4,
+            *[self._stage] * 6,
+            *[self._commit_staged] * 4,
         ]
 
     def run(self, entries: int) -> "History":
@@ -143,18 +146,8 @@ class History:
         )
 
     def _atomic(self) -> Command:
-        """One or two queues, mostly in sequence; sometimes again, sometimes with what was read."""
         producer = self.random.choice(PRODUCERS)
-        parts = []
-        for queue in {self._queue(): None, self._queue(): None}:
-            row = self.machine.producers.table.get((queue, producer))
-            epoch, sequence, count = 1, 0, self.random.randrange(1, 4)
-            if row is not None:
-                epoch, sequence = row.epoch, row.next_sequence
-                if row.remembered and self.random.random() < 0.3:
-                    again = self.random.choice(row.remembered)
-                    sequence, count = again.base_sequence, again.count
-            parts.append((queue, Producer(producer, epoch, sequence), count))
+        queues = {self._queue(): None, self._queue(): None}
         offsets, acks = [], []
         if self.random.random() < 0.5:
             command = self._commit()
@@ -164,7 +157,15 @@ class History:
             command = self._ack()
             assert isinstance(command, AckMessages)
             acks.append(command)
-        return atomic(*parts, offsets=offsets, acks=acks)
+        return some_atomic(self.random, self.machine, producer, queues, offsets, acks)
+
+    def _stage(self) -> Command:
+        producer = self.random.choice(PRODUCERS)
+        return some_stage(self.random, self.machine, producer, self._queue())
+
+    def _commit_staged(self) -> Command:
+        producer = self.random.choice(PRODUCERS)
+        return some_commit(self.random, self.machine, producer) or self._atomic()
 
     def _append_once(self) -> Command:
         """A record with one of a few ids; of a producer whose sequence is good, mostly."""

@@ -17,6 +17,7 @@ from raftlog.broker.delays import Delay, delayed_parts
 from raftlog.broker.lease_commands import AckMessages
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.refusals import CommandRefused
+from raftlog.broker.staging import stage_command
 from raftlog.broker.topics import CreateTopic, Topic, TopicChanges
 from raftlog.broker.transactions import half_parts
 from raftlog.wire.batch import ANONYMOUS, Producer, encode_columns
@@ -69,6 +70,7 @@ def atomic(
     *parts: tuple[int, Producer, int],
     offsets: Sequence[CommitOffsets] = (),
     acks: Sequence[AckMessages] = (),
+    staged: Sequence[tuple[int, int]] = (),
 ) -> Command:
     """A transaction: for each part the queue, who sends, and how many records."""
     batches = [
@@ -77,8 +79,14 @@ def atomic(
     lengths = tuple(
         (queue, len(batch)) for (queue, _, _), batch in zip(parts, batches, strict=True)
     )
-    head = TransactionHead(lengths, tuple(offsets), tuple(acks))
+    head = TransactionHead(lengths, tuple(offsets), tuple(acks), tuple(staged))
     return Command(CommandType.COMMIT_TRANSACTION, transaction_parts(head, batches))
+
+
+def staged(queue: int, by: Producer, count: int = 1) -> Command:
+    """A batch that a transaction will name."""
+    batch = encode_columns([b"s"] * count, timestamp_ms=5, producer=by)
+    return stage_command(queue, batch)
 
 
 def once(

@@ -99,7 +99,7 @@ def test_every_command_has_a_value() -> None:
     """A type without one would be refused in apply for ever."""
     batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
     batches |= {CommandType.STAGE_HALF, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER}
-    batches.add(CommandType.COMMIT_TRANSACTION)
+    batches |= {CommandType.COMMIT_TRANSACTION, CommandType.STAGE_BATCH}
     others = {*batches, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 

@@ -215,7 +215,7 @@ def test_who_is_due_soon_is_told_in_parts(world: World) -> None:
     """In the order of time, each once, for who copies them before."""
     rows = [world.made(ms) for ms in (300, 100, 200, 5_000)]
     table = world.machine.state.delays
-    found, after = table.soon(world.log_time_ms + 1_000, 0, 2)
+    found, after = table.soon(world.log_time_ms + 1_000, None, 2)
     assert [row.id for row in found] == [rows[1].id, rows[2].id]
     found, after = table.soon(world.log_time_ms + 1_000, after, 2)
     assert [row.id for row in found] == [rows[0].id]

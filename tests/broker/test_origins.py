@@ -36,7 +36,7 @@ def test_every_batch_was_brought_by_a_command_before_it_was_visible() -> None:
                 first = first_brought(body_of(index_of(brought.copy_of)), brought.copy_of)
                 assert first.index < brought.index
                 assert first.log_time_ms <= brought.log_time_ms
-                assert first.origin in (Origin.DELAYED, Origin.HALF)
+                assert first.origin in (Origin.DELAYED, Origin.HALF, Origin.ATOMIC)
                 brought = first
             check(brought, posting)
             seen[brought.origin] += 1

@@ -259,7 +259,7 @@ async def test_many_at_once_share_few_identities() -> None:
 async def test_a_transaction_has_a_bound() -> None:
     """It is told at the send that is too much; what is smaller can be committed."""
     async with fake_cluster(out=1) as cluster, Client(cluster.seeds) as client:
-        for values in ([b"x" * 600_000] * 2, [b""] * 10_001):
+        for values in ([b"x" * 1_048_576], [b"x" * 1_000_000] * 34):
             with pytest.raises(TransactionTooLarge):
                 await transact(client, *values)
         assert cluster.count(COMMIT) == 0

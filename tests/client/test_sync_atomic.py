@@ -214,3 +214,13 @@ def test_a_thread_keeps_a_message_until_its_transaction_ends() -> None:
                 tx.send("out", b"yes")
             assert (consumer.status.acked, consumer.status.held) == (1, 0)
         assert visible(fake) == [b"yes"]
+
+
+def test_a_thread_commits_more_than_1_mib() -> None:
+    """As a coroutine does."""
+    with cluster(out=1) as fake, sync.Client(fake.seeds) as client:
+        with client.atomic() as tx:
+            for _ in range(30):
+                tx.send("out", bytes(100_000))
+        assert [receipt.offset for receipt in tx.receipts] == list(range(30))
+        assert len(visible(fake)) == 30

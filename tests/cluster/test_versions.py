@@ -59,8 +59,16 @@ async def test_a_rolling_restart_into_a_new_version_loses_nothing(
             await compare_every_node(target, writer)
 
 
+async def reach(cluster: LocalCluster, level: int) -> None:
+    """Wait until every node knows the shard at this feature level."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await levels(cluster) != {level}:  # noqa: ASYNC110  (others' processes)
+            await asyncio.sleep(POLL_S)
+
+
 async def restart_all(cluster: LocalCluster, writer: Writer) -> None:
     """Bring one node after the other to the new version, and try to take one back."""
+    await reach(cluster, FEATURE_LEVEL - 1)  # a new shard begins at the lowest
     await writer.more(100)
     old = set(cluster.nodes)
     for name, node in cluster.nodes.items():
@@ -74,9 +82,7 @@ async def restart_all(cluster: LocalCluster, writer: Writer) -> None:
         old.remove(name)
         if old:
             await until_held_back_by(cluster, old)
-    async with asyncio.timeout(PATIENCE_S):
-        while await levels(cluster) != {FEATURE_LEVEL}:  # noqa: ASYNC110  (others' processes)
-            await asyncio.sleep(POLL_S)
+    await reach(cluster, FEATURE_LEVEL)
     await writer.more(100)
     node.terminate()
     assert await ended(node) == 0, node.last_words()

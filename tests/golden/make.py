@@ -35,8 +35,8 @@ from tests.transport.test_peer_codec import MESSAGES
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE / "unreleased"
-LEVEL_2: Final = HERE / "level-2"
-"""What the machine of that feature level made of its own entries; it is never made again."""
+OLDER: Final = (HERE / "level-2", HERE / "level-3")
+"""What the machines of these feature levels made of their own entries; never made again."""
 NODES: Final = ("n1", "n2", "n3")
 NODE: Final = "n1"
 SHARD: Final = f"{NODE}/shards/0"

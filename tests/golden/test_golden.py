@@ -1,6 +1,7 @@
 """Golden files: today's code reads what is stored, and writes the same bytes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ from raftlog.transport.peer_codec import decode_message
 from raftlog.wire.batch import records
 from raftlog.wire.frame import Frame, FrameDecoder
 from raftlog.wire.greeting import read_answer
-from tests.golden.make import FOLDER, LEVEL_2, NODE, OPTIONS, SHARD, make, small_ranges
+from tests.golden.make import FOLDER, NODE, OLDER, OPTIONS, SHARD, make, small_ranges
 from tests.storage.logs import read_all
 from tests.transport.test_peer_codec import MESSAGES
 
@@ -111,7 +112,8 @@ def test_stored_entries_make_the_stored_range_and_tables() -> None:
     assert b"".join(frozen.chunks()) == STORED["machine/snapshot.tables"]
 
 
-def test_entries_of_level_2_make_what_they_made_then() -> None:
+@pytest.mark.parametrize("folder", OLDER, ids=lambda folder: folder.name)
+def test_entries_of_an_older_level_make_what_they_made_then(folder: Path) -> None:
     """A directory of before goes on, by the rules of then.
 
     To the very bytes: a replica that has stored the range before must not seem to differ from
@@ -119,13 +121,13 @@ def test_entries_of_level_2_make_what_they_made_then() -> None:
     """
     with small_ranges():
         machine = machines.BrokerMachine()
-        for entry in single_entries((LEVEL_2 / "history.entries").read_bytes()):
+        for entry in single_entries((folder / "history.entries").read_bytes()):
             machine.apply(entry)
         (sealed, *_), frozen = machine.take_sealed(), machine.take_snapshot()
 
     assert frozen is not None
-    assert b"".join(frozen.chunks()) == (LEVEL_2 / "snapshot.tables").read_bytes()
-    assert sealed.encoded == (LEVEL_2 / "range.qx").read_bytes()
+    assert b"".join(frozen.chunks()) == (folder / "snapshot.tables").read_bytes()
+    assert sealed.encoded == (folder / "range.qx").read_bytes()
 
 
 def test_stored_ranges_and_tables_are_read() -> None:

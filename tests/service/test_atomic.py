@@ -14,6 +14,7 @@ from raftlog.base.errors import (
     OutcomeUnknown,
     QuotaExceeded,
     RaftlogError,
+    TransactionExpired,
     TransactionTooLarge,
     UnknownMember,
     WrongQueue,
@@ -62,6 +63,15 @@ class World:
         )
         request = FakeRequest(message, b"".join(data for _, data in parts))
         self.handlers.by_method[Method.TRANSACTION_COMMIT](request)
+        if self.replica.proposed:
+            self.replica.commit()
+        (answer,) = request.answers
+        return answer
+
+    def stage(self, queue: int, data: bytes, client: str = "") -> Message | RaftlogError:
+        """Ask to stage a batch; commit what is proposed."""
+        request = FakeRequest(transactions.StageBatch(queue=queue, client=client), data)
+        self.handlers.by_method[Method.TRANSACTION_STAGE](request)
         if self.replica.proposed:
             self.replica.commit()
         (answer,) = request.answers
@@ -207,3 +217,67 @@ def test_over_grpc_the_batches_say_how_long_they_are() -> None:
     assert take_payload(message) == b"onethree"
     assert [part.length for part in message.parts] == [3, 5]
     assert not message.batches
+
+
+def sequenced(sequence: int, *values: bytes) -> bytes:
+    return batch(*values, by=Producer(BY.id, 0, sequence))
+
+
+def test_what_is_too_large_is_staged_before(world: World) -> None:
+    """A copy of it has the same answer; the commit names it, and tells where its own batch is."""
+    before = world.ends()
+    first = world.stage(world.first, sequenced(0, b"a", b"b"))
+    again = world.stage(world.first, sequenced(0, b"a", b"b"))
+    assert isinstance(first, transactions.BatchStaged)
+    assert isinstance(again, transactions.BatchStaged)
+    assert (first.count, first.duplicate, first.durability) == (2, False, "fsync")
+    assert (again.id, again.duplicate) == (first.id, True)
+    assert world.ends() == before
+    staged = [transactions.StagedBatch(queue=world.first, id=first.id)]
+    answer = world.ask((world.first, sequenced(2, b"c")), staged=staged)
+    assert isinstance(answer, transactions.TransactionCommitted), answer
+    assert [(part.base_offset, part.count) for part in answer.parts] == [(before[0] + 2, 1)]
+    assert world.ends() == [before[0] + 3, before[1]]
+    named_again = world.ask((world.first, sequenced(3, b"d")), staged=staged)
+    assert isinstance(named_again, TransactionExpired)
+    elsewhere = [transactions.StagedBatch(queue=world.second, id=first.id)]
+    assert isinstance(world.ask((world.first, sequenced(3, b"d")), staged=elsewhere), BadRequest)
+
+
+def test_a_staged_batch_is_refused_as_a_send_is(world: World) -> None:
+    """Before the log, but for what only apply knows."""
+    entries = len(world.replica.entries)
+    damaged = bytearray(batch(b"c"))
+    damaged[-1] ^= 1
+    for error, part in (
+        (BadBatch, batch(b"c", by=ANONYMOUS)),
+        (BadRequest, batch(b"c", id_="order-1")),
+        (RaftlogError, bytes(damaged)),
+        (RaftlogError, b""),
+    ):
+        assert isinstance(world.stage(world.first, part), error)
+    world.replica.disk_level = DiskLevel.FULL
+    assert isinstance(world.stage(world.first, batch(b"a")), DiskFull)
+    world.replica.disk_level = DiskLevel.ROOM
+    assert len(world.replica.entries) == entries
+    assert isinstance(world.stage(99, batch(b"a")), WrongQueue)
+    world.carry_out(SetQuota("client", "me", 0, 1))
+    assert isinstance(world.stage(world.first, batch(b"a", b"b"), "me"), transactions.BatchStaged)
+    assert isinstance(world.stage(world.first, sequenced(2, b"c"), "me"), QuotaExceeded)
+
+
+def test_below_level_4_nothing_is_staged(world: World) -> None:
+    """An older member would stop at it: it does not reach the log."""
+    world.replica.machine.state.feature_level = 3
+    entries = len(world.replica.entries)
+    assert isinstance(world.stage(world.first, batch(b"a")), TransactionTooLarge)
+    staged = [transactions.StagedBatch(queue=world.first, id=5)]
+    assert isinstance(world.ask((world.first, batch(b"a")), staged=staged), TransactionTooLarge)
+    assert len(world.replica.entries) == entries
+
+
+def test_over_grpc_a_staged_batch_is_in_its_message() -> None:
+    """It becomes the payload, as on framed TCP."""
+    message = transactions.StageBatch(queue=1, batch=b"one")
+    assert take_payload(message) == b"one"
+    assert not message.batch

@@ -1,9 +1,9 @@
 """One rpc as the handlers see it, and what is different from a frame: the payload.
 
 A frame has the record batches beside its message; gRPC has only the message,
-so they lie in the ``batch`` of ``AppendBatch`` and ``AppendDelayed``, in the ``batches`` of
-``StageHalves``, ``BatchesRead``, ``MessagesReceived`` and ``ChecksDue``. They are taken out
-before a handler sees the request and put in after it has answered.
+so they lie in the ``batch`` of ``AppendBatch``, ``AppendDelayed`` and ``StageBatch``, in the
+``batches`` of ``StageHalves``, ``BatchesRead``, ``MessagesReceived`` and ``ChecksDue``. They are
+taken out before a handler sees the request and put in after it has answered.
 """
 
 import asyncio
@@ -92,7 +92,9 @@ def take_payload(message: Message) -> Buffer:
         whole = b"".join(message.batches)
         message.ClearField("batches")
         return whole
-    if not isinstance(message, client.AppendBatch | delays.AppendDelayed):
+    if not isinstance(
+        message, client.AppendBatch | delays.AppendDelayed | transactions.StageBatch
+    ):
         return b""
     batch = message.batch
     message.ClearField("batch")

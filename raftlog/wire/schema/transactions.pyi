@@ -651,6 +651,93 @@ class TransactionPart(_message.Message):
 Global___TransactionPart: _TypeAlias = TransactionPart  # noqa: Y015
 
 @_typing.final
+class StageBatch(_message.Message):
+    """of a transaction that is too large for one entry. Payload: one record batch"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    CLIENT_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    batch: _builtins.bytes
+    """gRPC only. It has a producer id and no business ids"""
+    client: _builtins.str
+    """who sends, for its quota: the client's id"""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        batch: _builtins.bytes = ...,
+        client: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch", b"batch", "client", b"client", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StageBatch: _TypeAlias = StageBatch  # noqa: Y015
+
+@_typing.final
+class BatchStaged(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    TERM_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    DUPLICATE_FIELD_NUMBER: _builtins.int
+    DURABILITY_FIELD_NUMBER: _builtins.int
+    id: _builtins.int
+    """for the commit"""
+    count: _builtins.int
+    term: _builtins.int
+    index: _builtins.int
+    duplicate: _builtins.bool
+    """it was staged before; everything else is the first answer's"""
+    durability: _builtins.str
+    def __init__(
+        self,
+        *,
+        id: _builtins.int = ...,
+        count: _builtins.int = ...,
+        term: _builtins.int = ...,
+        index: _builtins.int = ...,
+        duplicate: _builtins.bool = ...,
+        durability: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "duplicate", b"duplicate", "durability", b"durability", "id", b"id", "index", b"index", "term", b"term"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchStaged: _TypeAlias = BatchStaged  # noqa: Y015
+
+@_typing.final
+class StagedBatch(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    id: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StagedBatch: _TypeAlias = StagedBatch  # noqa: Y015
+
+@_typing.final
 class CommitTransaction(_message.Message):
     """all of it, or nothing. Payload: one record batch for each part"""
 
@@ -660,6 +747,7 @@ class CommitTransaction(_message.Message):
     OFFSETS_FIELD_NUMBER: _builtins.int
     ACKS_FIELD_NUMBER: _builtins.int
     BATCHES_FIELD_NUMBER: _builtins.int
+    STAGED_FIELD_NUMBER: _builtins.int
     CLIENT_FIELD_NUMBER: _builtins.int
     client: _builtins.str
     """who sends, for its quota: the client's id"""
@@ -677,6 +765,10 @@ class CommitTransaction(_message.Message):
     def batches(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """gRPC only"""
 
+    @_builtins.property
+    def staged(self) -> _containers.RepeatedCompositeFieldContainer[Global___StagedBatch]:
+        """what comes before the parts: all that was staged, in order"""
+
     def __init__(
         self,
         *,
@@ -684,11 +776,12 @@ class CommitTransaction(_message.Message):
         offsets: _abc.Iterable[_groups_pb2.CommitOffsets] | None = ...,
         acks: _abc.Iterable[_leases_pb2.AckMessages] | None = ...,
         batches: _abc.Iterable[_builtins.bytes] | None = ...,
+        staged: _abc.Iterable[Global___StagedBatch] | None = ...,
         client: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "batches", b"batches", "client", b"client", "offsets", b"offsets", "parts", b"parts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "batches", b"batches", "client", b"client", "offsets", b"offsets", "parts", b"parts", "staged", b"staged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -703,7 +796,7 @@ class PartStored(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     base_offset: _builtins.int
-    """-1: its topic was deleted since it was stored"""
+    """what was staged lies right before it; -1: its topic was deleted since"""
     count: _builtins.int
     def __init__(
         self,
