@@ -24,7 +24,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "bounded read refused by what is old",
         "raftlog.service.read",
-        (("self._request.staleness_ns and not self._is_exact", "False"),),
+        (("may_be_old and not self._is_exact", "False"),),
     ),
     # -- producers
     Mutant(
