@@ -5,6 +5,7 @@ its time, and a message whose attempts are used up then is passed over, dead or 
 entry does only so much of that, so here a lease whose time has come *may* have ended.
 """
 
+from collections.abc import Callable
 from enum import Enum
 
 import msgspec
@@ -58,6 +59,10 @@ class LeasedMessage(msgspec.Struct):
     """Whether it can't be told how it ended."""
 
 
+def _anything(_place: Place) -> bool:
+    return True
+
+
 class LeasedGroup(msgspec.Struct):
     """A group: what holds for it, and its messages."""
 
@@ -71,6 +76,8 @@ class LeasedGroup(msgspec.Struct):
     messages: dict[Place, LeasedMessage] = {}
     begun: dict[int, int] = {}
     """For each queue of its topics where the group began."""
+    wants: Callable[[Place], bool] = _anything
+    """Whether the group wants a message, and always has; else it may have been passed over."""
 
     def begins(self, queue: int, start: int) -> None:
         """Take in that a queue is one of its topics', and begins there now."""
@@ -96,7 +103,7 @@ class LeasedGroup(msgspec.Struct):
         """Whether a message is finished, in one way or another."""
         message = self.messages.get(place)
         if message is None:
-            return False
+            return not self.wants(place)
         if message.standing in ENDS:
             return True
         return self.poison is Poison.SKIP and self.may_be_used_up(message, expiry_ms)

@@ -23,6 +23,9 @@ WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
     "queue groups": lambda broker: broker.leases is not None,
     "settlers": lambda broker: broker.leases is not None and broker.leases.settles > 0,
     "staged": lambda broker: broker.staged is not None,
+    "filtered groups": lambda broker: (
+        broker.leases is not None and any(of.wanted is not None for of in broker.leases.groups)
+    ),
     "steered": lambda broker: STEERED in broker.groups,
 }
 """Parts of the workload by name: whether a seed has one."""

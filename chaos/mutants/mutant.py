@@ -12,7 +12,9 @@ _OF_LEASES = frozenset(
     for name in (
         *("broker.leasing", "broker.flights", "broker.queue_groups", "broker.dead_letters"),
         *("broker.held", "broker.holding", "broker.finishers", "broker.sweeping"),
-        *("service.receiving", "service.leased_bodies", "service.fifo_keys"),
+        *("broker.first_leases", "broker.opening", "broker.queue_subscriptions"),
+        *("service.receiving", "service.receive_lines", "service.leased_bodies"),
+        *("service.fifo_keys", "service.matching"),
     )
 )
 

@@ -5,6 +5,7 @@ from typing import Final
 from chaos.mutants.mutant import Mutant
 
 _LEASING: Final = "raftlog.broker.leasing"
+_FIRST: Final = "raftlog.broker.first_leases"
 _FLIGHTS: Final = "raftlog.broker.flights"
 _RECEIVING: Final = "raftlog.service.receiving"
 _CALLS: Final = "raftlog.client.calls"
@@ -125,13 +126,37 @@ QUEUE_MUTANTS: Final = (
     ),
     Mutant(
         "cursor passes over a message",
-        _LEASING,
+        _FIRST,
         (
             (
-                "            self.unread.move(group, queue, at, offset)\n",
-                "            self.unread.move(group, queue, at, min(offset + 1, end))\n",
+                "            self._unread.move(group, queue, at, offset)\n",
+                "            self._unread.move(group, queue, at, min(offset + 1, end))\n",
             ),
         ),
+    ),
+    Mutant(
+        "filter passes over what matches and is not asked for yet",
+        _FIRST,
+        (("                to = offset\n                break\n", "                break\n"),),
+        works=("filtered groups",),
+    ),
+    Mutant(
+        "what another version of a filter has found is told",
+        "raftlog.service.matching",
+        (
+            (
+                "            or (found.version, found.fifo) != (version, fifo)\n",
+                "            or found.fifo != fifo\n",
+            ),
+        ),
+        works=("filtered groups",),
+        tests=("tests/service/test_matching.py",),
+    ),
+    Mutant(
+        "what is told of a filter counts for another one",
+        _FIRST,
+        ((" or command.version != row.version", ""),),
+        tests=("tests/broker/test_filtered_groups.py",),
     ),
     Mutant(
         "lease of the leader before leaves its holder in line",

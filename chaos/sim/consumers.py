@@ -1,13 +1,14 @@
 """Readers by offset, from any node, with and without a filter."""
 
 from collections.abc import Callable, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from google.protobuf.message import Message
 
-from chaos.check.filtered_reads import Wish, check_filtered
+from chaos.check.filtered_reads import check_filtered
 from chaos.sim.client_world import Client, ClientWorld
 from chaos.sim.events import MS_NS
+from chaos.sim.wishes import WISHES, Wanted
 from raftlog.base.errors import (
     OffsetOutOfRange,
     RaftlogError,
@@ -17,30 +18,6 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
 READ_BYTES: Final = 2_000
-
-
-class Wanted(NamedTuple):
-    """A filter, and what it means."""
-
-    filter: client.RecordFilter
-    wish: Wish
-
-
-WISHES: Final = (
-    Wanted(client.RecordFilter(tags=["third"]), lambda record: record.tag == "third"),
-    Wanted(
-        client.RecordFilter(condition="n < 3 OR n IS NULL"),
-        lambda record: not record.headers or int(record.headers[0][1]) < 3,
-    ),
-    Wanted(
-        client.RecordFilter(tags=["third", "other"], condition="NOT n BETWEEN 2 AND 8"),
-        lambda record: (
-            record.tag == "third"
-            and bool(record.headers)
-            and not 2 <= int(record.headers[0][1]) <= 8
-        ),
-    ),
-)
 
 
 class QueueReader(Client):

@@ -33,7 +33,8 @@ from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import AtomicFacts
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
-from chaos.sim.lease_facts import LEASE_KINDS, LeaseFacts
+from chaos.sim.lease_facts import LeaseFacts
+from chaos.sim.lease_kinds import LEASE_KINDS
 from chaos.sim.letter_facts import LetterFacts
 from chaos.sim.staged_facts import StagedFacts
 from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple
 from google.protobuf.message import Message
 
 from chaos.sim.client_world import ClientWorld
-from chaos.sim.consumers import WISHES, QueueReader, Wanted
+from chaos.sim.consumers import QueueReader
 from chaos.sim.events import MS_NS
+from chaos.sim.wishes import WISHES, Wanted
 from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.errors import Fenced, OutcomeUnknown, RaftlogError, UnknownMember, WrongQueue
 from raftlog.wire.frame import Method

@@ -8,6 +8,7 @@ import msgspec
 
 from chaos.check.attempts_counted import check_attempts, check_used_up
 from chaos.check.ends_counted import Counts, Ends, check_told, ends_of
+from chaos.check.filtered_leases import GroupWishes, check_matches, check_wanted
 from chaos.check.held_by_flight import check_kept
 from chaos.check.key_order import check_order
 from chaos.check.lease_model import (
@@ -22,9 +23,10 @@ from chaos.check.lease_model import (
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
 from chaos.check.one_place import check_acked, check_given, check_letter, check_not_ended, undone
 from chaos.check.settled_together import Ack
+from chaos.sim.lease_kinds import COMMANDS
+from chaos.sim.wishes import wish_of
 from raftlog.base.errors import StaleLease
 from raftlog.broker import leasing
-from raftlog.broker.commands import CommandType
 from raftlog.broker.dead_letters import DEAD_LETTER_HEAD_BYTES
 from raftlog.broker.lease_commands import (
     SCHEDULE,
@@ -33,28 +35,17 @@ from raftlog.broker.lease_commands import (
     ExtendLeases,
     GiveBack,
     Leased,
+    ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
     Settled,
     Verdict,
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.queue_subscriptions import By, SubscribeQueueGroup
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import DEFAULT_RETENTION_MS, Topic
 from raftlog.wire.batch import Batch, Record
-
-_COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
-    int(kind): msgspec.msgpack.Decoder(command)
-    for kind, command in (
-        (CommandType.OPEN_QUEUE_GROUP, OpenQueueGroup),
-        (CommandType.RECEIVE_MESSAGES, ReceiveMessages),
-        (CommandType.ACK_MESSAGES, AckMessages),
-        (CommandType.EXTEND_LEASES, ExtendLeases),
-        (CommandType.RETURN_MESSAGES, ReturnMessages),
-        (CommandType.DECIDE_BLOCKED, DecideBlocked),
-    )
-}
-LEASE_KINDS: Final = frozenset(_COMMANDS)
 
 
 class LeaseFacts:
@@ -64,6 +55,8 @@ class LeaseFacts:
         self.groups: Final[dict[str, LeasedGroup]] = {}
         self.records: Final[dict[Place, Record]] = {}
         """What lies where, in the queues that such groups read."""
+        self.wishes: Final[dict[str, GroupWishes]] = {}
+        """What each of the groups wants."""
         self._keys: Final[dict[tuple[int, bytes], list[int]]] = {}
         self._told: Final[dict[tuple[int, Place], int]] = {}
         """What somebody was told to be done with, by group number, in the order of that."""
@@ -120,15 +113,15 @@ class LeaseFacts:
         Raises:
             Violation: An invariant is broken.
         """
-        command = _COMMANDS[kind].decode(body)
+        command = COMMANDS[kind].decode(body)
         if isinstance(outcome, CommandRefused):
             if isinstance(outcome.error, StaleLease):
                 self._refused(command)
             return
         match command, outcome:
-            case OpenQueueGroup(), QueueGroup():
-                self._opened(outcome)
-            case ReceiveMessages(), Leased():
+            case ((OpenQueueGroup() | SubscribeQueueGroup()), QueueGroup()):
+                self._opened(command, outcome)
+            case ((ReceiveMessages() | ReceiveMatching()), Leased()):
                 self._leased(command, outcome)
             case AckMessages(), Settled():
                 self._settled(command, outcome, "acked", self._acked)
@@ -239,11 +232,12 @@ class LeaseFacts:
             )
 
     def of_queue(self, queue: int) -> dict[str, int]:
-        """Return up to where each group that has leased of a queue has ended it."""
+        """Return up to where each group that has come to a queue has ended it."""
         found: dict[str, int] = {}
         for name, group in self.groups.items():
             offset = self._starts.get(queue, 0)
-            if any(of == queue for of, _ in group.messages):
+            passes = queue in group.begun and self.wishes[name].has_filter
+            if passes or any(of == queue for of, _ in group.messages):
                 while group.is_done((queue, offset), self.expiry_ms):
                     offset += 1
                 found[name] = offset
@@ -301,14 +295,22 @@ class LeaseFacts:
 
     # -- inside
 
-    def _opened(self, row: QueueGroup) -> None:
+    def _opened(self, command: OpenQueueGroup | SubscribeQueueGroup, row: QueueGroup) -> None:
         known = self.groups.get(row.name)
         settings = row.settings
-        is_known = known is not None and known.number == row.number
+        if known is None or known.number != row.number:
+            known = None
+            is_old = isinstance(command, OpenQueueGroup)  # of level 3: nobody has said a version
+            wish, first = wish_of(None if is_old else command.wanted), int(not is_old)
+            self.wishes[row.name] = GroupWishes(self.records, {first: wish}, first)
+        elif isinstance(command, SubscribeQueueGroup) and command.by == By.REPLACE:
+            self._marks["queue groups that want something else"] += 1
+            self.wishes[row.name].change(wish_of(command.wanted))
         group = self.groups[row.name] = LeasedGroup(
             *(row.number, settings.attempts_max, settings.retry_ms, Poison(settings.poison)),
             *(settings.fifo, row.topics, settings.lease_ms),
-            *((known.messages, known.begun) if known is not None and is_known else ({}, {})),
+            *((known.messages, known.begun) if known is not None else ({}, {})),
+            wants=self.wishes[row.name].wants,
         )
         self._begin(group)
 
@@ -317,8 +319,12 @@ class LeaseFacts:
             for queue in self._queues.get(name, ()):
                 group.begins(queue, self._starts.get(queue, 0))
 
-    def _leased(self, command: ReceiveMessages, outcome: Leased) -> None:
+    def _leased(self, command: ReceiveMessages | ReceiveMatching, outcome: Leased) -> None:
         group, handle = self.groups[command.group], command.handle
+        wishes = self.wishes[command.group]
+        if isinstance(command, ReceiveMatching):
+            self._marks["matches told"] += bool(command.stretches)
+            check_matches(command.group, wishes, command.version, command.stretches)
         self._check_again(group, handle, {(queue, at) for queue, at, _ in outcome.messages})
         for queue, offset, attempts in outcome.messages:
             place = (queue, offset)
@@ -331,6 +337,8 @@ class LeaseFacts:
                 self._marks["leases asked for again"] += 1
                 continue
             check_not_ended(group, place, "leased")
+            if message is None:
+                check_wanted(command.group, wishes, place, fifo=group.fifo)
             check_lease(
                 *(group, place, handle),
                 is_there=self.is_there(place) and queue not in self.shut,

@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from chaos.sim.events import stream
+from chaos.sim.wishes import WISHES
 from raftlog.wire.schema import leases
 
 TOPIC: Final = "jobs"
@@ -29,6 +30,8 @@ class GroupWork(msgspec.Struct, frozen=True):
     retry_ms: tuple[int, ...]
     lease_ms: int
     in_flight: int
+    wanted: int | None = None
+    """Which of ``WISHES`` it wants; None: everything."""
 
 
 class LeaseWork(msgspec.Struct, frozen=True):
@@ -54,6 +57,8 @@ class LeaseWork(msgspec.Struct, frozen=True):
     alters_per_s: float
     """How often the topic gets one more queue, or can't be read for a while."""
     topics: tuple[str, ...] = (TOPIC,)
+    subscribes_per_s: float = 0.0
+    """How often somebody says by hand that a group wants something else."""
     settles: float = 0.0
     """How often a worker settles a message in a transaction, with what it has made of it."""
 
@@ -82,7 +87,23 @@ def draw_work(seed: int, quiet: int) -> LeaseWork | None:
         grace_ms=random.choice((300, 1_500, 5_000)),
         alters_per_s=random.choice((0.0, 0.0, 0.4)) / quiet,
     )
-    return _with_settlers(work, quiet)
+    return _with_filters(_with_settlers(work, quiet), quiet)
+
+
+def _with_filters(work: LeaseWork, quiet: int) -> LeaseWork:
+    """Let groups have a filter in some seeds, and another one during the faults in some."""
+    random = stream(work.seed, "filtered groups")
+    if random.random() < 0.5:
+        return work
+    groups = [
+        msgspec.structs.replace(each, wanted=random.choice((None, *range(len(WISHES)))))
+        for each in work.groups
+    ]
+    return msgspec.structs.replace(
+        work,
+        groups=tuple(groups),
+        subscribes_per_s=random.choice((0.0, 0.0, 0.3)) / quiet,
+    )
 
 
 def _with_settlers(work: LeaseWork, quiet: int) -> LeaseWork:

@@ -17,11 +17,14 @@ from chaos.sim.client_world import Client, ClientWorld
 from chaos.sim.events import MS_NS
 from chaos.sim.lease_work import RESULTS, TOPIC, GroupWork, LeaseWork
 from chaos.sim.producers import Records, send_once
+from chaos.sim.wishes import WISHES
 from raftlog.base.errors import (
+    BadRequest,
     GroupNotFound,
     OutcomeUnknown,
     RaftlogError,
     StaleLease,
+    SubscriptionConflict,
     TopicExists,
     TopicNotFound,
 )
@@ -52,10 +55,13 @@ class Jobs(Records):
         self.keys = [world.random.choice(KEYS) for _ in self.values]
 
     def batch(self, producer: Producer) -> bytes:
-        """Return their bytes."""
+        """Return their bytes, as the filters of groups may want them."""
+        numbers = [int(value.split(b":")[1]) for value in self.values]
         return encode_columns(
             self.values,
             self.keys,
+            headers={at: [("n", b"%d" % (n % 10))] for at, n in enumerate(numbers) if n % 4},
+            tags=["third" if n % 3 == 0 else None for n in numbers],
             timestamp_ms=self._world.queue.now_ns // MS_NS,
             producer=producer,
             codec=self._world.config.codec,
@@ -78,6 +84,7 @@ class Keeper(Client):
         self.world.every(self._work.sends_per_s, self._send)
         self.world.every(self._work.deletes_per_s, self._delete)
         self.world.every(self._work.alters_per_s, self._alter)
+        self.world.every(self._work.subscribes_per_s, self._subscribe)
         self.world.every(COUNTS_PER_S, self._count)
         self.decide()
 
@@ -137,6 +144,18 @@ class Keeper(Client):
         group = self.world.random.choice(self._work.groups)
         message = groups.DeleteGroup(group=group.name)
         self.ask(Method.GROUP_DELETE, message, lambda *_: None)
+
+    def _subscribe(self) -> None:
+        """Let a group want something else from now on, or all."""
+        group = self.world.random.choice(self._work.groups)
+        wish = self.world.random.choice((None, *WISHES))
+        message = leases.OpenQueueGroup(
+            group=group.name,
+            topics=self._work.topics,
+            filter=None if wish is None else wish.filter,
+            by=leases.OPENED_BY_REPLACE,
+        )
+        self.ask(Method.QUEUE_OPEN, message, lambda *_: None)
 
     def _count(self) -> None:
         """Ask what became of a group's messages."""
@@ -224,6 +243,9 @@ class Worker(Client):
         self._group = group
         self._topics = work.topics
         self._lives = 0
+        self._agrees = False
+        self._is_old = False
+        """At level 3 no group has a filter."""
 
     def start(self) -> None:
         """Make the group, then ask for messages, again and again."""
@@ -245,9 +267,14 @@ class Worker(Client):
         ) -> None:
             if isinstance(error, TopicNotFound) and self.world.stopped:
                 self._topics = self._work.topics[:1]  # nobody makes the others again
+            self._agrees = isinstance(error, SubscriptionConflict)
+            self._is_old = isinstance(error, BadRequest)
             self._again(life, self._open if error is not None else self._receive)
 
         group = self._group
+        if self._agrees:  # with whatever somebody has said by hand
+            self.ask(Method.QUEUE_OPEN, leases.OpenQueueGroup(group=group.name), done)
+            return
         settings = leases.QueueGroupSettings(
             lease_ms=group.lease_ms,
             attempts_max=group.attempts,
@@ -256,7 +283,10 @@ class Worker(Client):
             fifo=group.fifo,
             poison=group.poison,  # type: ignore[arg-type]
         )
-        message = leases.OpenQueueGroup(group=group.name, topics=self._topics, settings=settings)
+        wanted = None if group.wanted is None or self._is_old else WISHES[group.wanted].filter
+        message = leases.OpenQueueGroup(
+            group=group.name, topics=self._topics, settings=settings, filter=wanted
+        )
         self.ask(Method.QUEUE_OPEN, message, done)
 
     def _receive(self, life: int, handle: int = 0) -> None:

@@ -69,6 +69,7 @@ REQUIRED: Final = (
     "loads",
     "lossy links",
     "majorities lost",
+    "matches told",
     "members asleep",
     "members expired",
     "members: addlearner",

@@ -17,11 +17,11 @@ from google.protobuf.message import Message
 
 from chaos.check.subscriptions_kept import Reads
 from chaos.sim.client_world import Client, ClientWorld
-from chaos.sim.consumers import WISHES, Wanted
 from chaos.sim.events import MS_NS, SECOND_NS
 from chaos.sim.group_members import GroupMember
 from chaos.sim.steered_work import SAYS_PER_S, STEERED
 from chaos.sim.subscription_facts import told_by
+from chaos.sim.wishes import WISHES, Wanted
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
 from raftlog.base.errors import (
     GroupNotFound,

@@ -28,7 +28,7 @@ class SubscriptionConflict(Refused):
     """The group reads something else, or shares it out otherwise. The text shows both, and why."""
 
     code = "subscription_conflict"
-    hint = "read what the group reads, or change that for all: raftlog group subscribe"
+    hint = "read what the group reads, or change that for all: group or queue-group subscribe"
 
 
 class GroupInUse(Refused):

@@ -38,12 +38,18 @@ from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
     ExtendLeases,
+    LeaseCommand,
+    ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
 )
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.queue_subscriptions import (
+    SubscribeQueueGroup,
+    check_queue_subscriptions_level,
+)
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.shares import ReleaseQueues
@@ -93,6 +99,8 @@ class Carrier:
             Refused: Nothing was changed.
         """
         state = self._state
+        if isinstance(command, LeaseCommand):
+            return self._lease(command)
         match command:
             case CreateTopic():
                 return self._create_topic(command)
@@ -133,16 +141,8 @@ class Carrier:
                 return self._move_consumed(command)
             case PassTime():
                 return TimePassed()
-            case OpenQueueGroup():
+            case OpenQueueGroup() | SubscribeQueueGroup():
                 return self._open_queue_group(command, place.id)
-            case (
-                ReceiveMessages()
-                | AckMessages()
-                | ExtendLeases()
-                | ReturnMessages()
-                | DecideBlocked()
-            ):
-                return self._lease(command)
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
             case InitTransactor() | Decide() | ResolveTransaction() | AnswerChecks():
@@ -150,13 +150,10 @@ class Carrier:
             case _:
                 assert_never(command)
 
-    def _lease(
-        self,
-        command: ReceiveMessages | AckMessages | ExtendLeases | ReturnMessages | DecideBlocked,
-    ) -> object:
+    def _lease(self, command: LeaseCommand) -> object:
         leasing, now_ms = self._state.leasing, self._state.log_time_ms
         match command:
-            case ReceiveMessages():
+            case ReceiveMessages() | ReceiveMatching():
                 return leasing.receive(command, now_ms)
             case AckMessages():
                 return leasing.ack(command, now_ms)
@@ -308,10 +305,18 @@ class Carrier:
 
     # -- queue-style groups
 
-    def _open_queue_group(self, command: OpenQueueGroup, number: int) -> QueueGroup:
+    def _open_queue_group(
+        self, command: OpenQueueGroup | SubscribeQueueGroup, number: int
+    ) -> QueueGroup:
+        leasing = self._state.leasing
         if self._state.groups.get(command.group) is not None:
             raise GroupStyle(f"group {command.group!r} is stream-style: it has members")
-        group = self._state.leasing.open(command, number)
+        if isinstance(command, SubscribeQueueGroup):
+            check_queue_subscriptions_level(self._state.feature_level)
+            group = leasing.opening.subscribe(command, number)
+        else:
+            group = leasing.opening.open(command, number)
+        leasing.news.stir(group.name)
         return msgspec.structs.replace(group)  # as it is now
 
     # -- the log

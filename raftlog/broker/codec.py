@@ -27,11 +27,13 @@ from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
     ExtendLeases,
+    ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
 )
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup
+from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
@@ -71,6 +73,8 @@ CommandValue = (
     | Decide
     | ResolveTransaction
     | AnswerChecks
+    | SubscribeQueueGroup
+    | ReceiveMatching
 )
 
 
@@ -109,6 +113,8 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     Decide: CommandType.DECIDE,
     ResolveTransaction: CommandType.RESOLVE_TRANSACTION,
     AnswerChecks: CommandType.ANSWER_CHECKS,
+    SubscribeQueueGroup: CommandType.SUBSCRIBE_QUEUE_GROUP,
+    ReceiveMatching: CommandType.RECEIVE_MATCHING,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -37,7 +37,8 @@ stamped with it, and it rises once all members can apply the next one (``service
 and transactions are committed as one command.
 3: what such a transaction acknowledges beside its batches is held now, and offsets may say from
 where they were read; what a group reads goes with its last member, unless it was said by hand.
-4: a transaction has staged batches, if it is too large for one entry.
+4: a transaction has staged batches, if it is too large for one entry; what a queue-style group
+reads has a filter and a version, and where it reads can be set.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
@@ -56,6 +57,8 @@ SUBSCRIPTIONS_GO_LEVEL: Final = 3
 """From here on what a group reads goes with its last member, unless it was said by hand."""
 STAGED_LEVEL: Final = 4
 """From here on batches of a transaction are staged, and its commit names them."""
+QUEUE_SUBSCRIPTIONS_LEVEL: Final = 4
+"""From here on what a queue-style group reads has a filter and a version, and it can seek."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size
@@ -97,6 +100,10 @@ class CommandType(IntEnum):
     DEAD_LETTER = 45
     """The leader has read a dead message, and stores it (``broker.dead_letters``)."""
     DECIDE_BLOCKED = 46
+    SUBSCRIBE_QUEUE_GROUP = 47
+    """As ``OPEN_QUEUE_GROUP``, with a filter and a version (``broker.queue_subscriptions``)."""
+    RECEIVE_MATCHING = 48
+    """As ``RECEIVE_MESSAGES``, for a group with a filter (``broker.first_leases``)."""
     APPEND_DELAYED = 20
     """A record batch that becomes visible later (``broker.delays``)."""
     CANCEL_DELAYED = 21

@@ -220,6 +220,8 @@ def check_flights(machine: BrokerMachine) -> None:
         assert queue is not None, f"{cursor} in no queue"
         assert 0 <= cursor.next <= queue.end_offset, f"{cursor} in {queue}"
         assert leasing.groups.numbered(cursor.group) is not None, f"{cursor} of no group"
+    for subscription in leasing.subscriptions.table.after(None):
+        assert leasing.groups.numbered(subscription.group) is not None, f"{subscription}"
 
 
 def check_ids(machine: BrokerMachine) -> None:

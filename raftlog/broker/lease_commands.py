@@ -8,6 +8,7 @@ another handle, and whoever comes with the old one is told so.
 
 from collections.abc import Mapping
 from enum import IntEnum
+from itertools import pairwise
 from typing import Annotated
 
 import msgspec
@@ -38,6 +39,9 @@ KeyRuns = Annotated[
     msgspec.Meta(max_length=KEYS_PER_RECEIVE_MAX),
 ]
 """A queue, an offset, and the hash of the key of each record from there on; 0: it has none."""
+Stretch = tuple[QueueNumber, Count, Count, tuple[Count, ...]]
+"""Queue, first offset, end, and which offsets before the end match, in order; no others do."""
+Stretches = Annotated[tuple[Stretch, ...], msgspec.Meta(max_length=KEYS_PER_RECEIVE_MAX)]
 SCHEDULE = -1
 
 
@@ -63,6 +67,34 @@ class ReceiveMessages(msgspec.Struct, frozen=True, array_like=True, forbid_unkno
         """Refuse more keys than a command may tell: ``BadRequest``."""
         if sum(len(hashes) for _, _, hashes in self.keys) > KEYS_PER_RECEIVE_MAX:
             raise BadRequest(f"more than {KEYS_PER_RECEIVE_MAX} keys in one command")
+
+
+class ReceiveMatching(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """As ``ReceiveMessages``, for a group with a filter. Outcome: ``Leased``, also of none.
+
+    ``stretches`` tells what the machine does not read: which records the group's filter wants.
+    It is true for ever of the ``version`` that the subscription had; of another one it says
+    nothing.
+    """
+
+    group: Name
+    handle: Handle
+    count: Annotated[int, msgspec.Meta(ge=1, le=MESSAGES_PER_RECEIVE_MAX)]
+    lease_ms: LeaseTerm | None
+    keys: KeyRuns
+    version: Count
+    stretches: Stretches
+
+    def __post_init__(self) -> None:
+        """Refuse more than a command may tell: ``BadRequest``."""
+        if sum(len(hashes) for _, _, hashes in self.keys) > KEYS_PER_RECEIVE_MAX:
+            raise BadRequest(f"more than {KEYS_PER_RECEIVE_MAX} keys in one command")
+        if sum(len(offsets) for *_, offsets in self.stretches) > KEYS_PER_RECEIVE_MAX:
+            raise BadRequest(f"more than {KEYS_PER_RECEIVE_MAX} matching offsets in one command")
+        for _, first, end, offsets in self.stretches:
+            bounds = (first - 1, *offsets, max(first, end))
+            if any(before >= after for before, after in pairwise(bounds)):
+                raise BadRequest(f"offsets from {first} to {end} that are not in order")
 
 
 class AckMessages(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -130,6 +162,10 @@ class DecideBlocked(msgspec.Struct, frozen=True, array_like=True, forbid_unknown
     offset: Count
     verdict: Annotated[int, msgspec.Meta(ge=0, le=int(Verdict.DEAD_LETTER))]
 
+
+LeaseCommand = (
+    ReceiveMessages | ReceiveMatching | AckMessages | ExtendLeases | ReturnMessages | DecideBlocked
+)
 
 # -- outcomes
 

@@ -3,7 +3,7 @@
 ::
 
     receive  --> what waits and may be leased again, longest due first
-             --> then what was never leased, queue after queue, from the cursors
+             --> then what was never leased, queue after queue (``first_leases``)
     ack      --> finished            give back --> waits, or its attempts are used up
     end of a lease (timetable)   --> as given back, without a wait
 
@@ -22,6 +22,7 @@ from raftlog.base.errors import GroupInUse, StaleLease, Throttled
 from raftlog.base.ids import Offset
 from raftlog.base.limits import LEASE_GRACE_MS_MAX, LEASE_GRACE_MS_MIN, MESSAGES_IN_FLIGHT_MAX
 from raftlog.broker.finishers import NOBODY, Finishers
+from raftlog.broker.first_leases import FirstLeases
 from raftlog.broker.flights import BLOCKED, DEAD, WAITING, Flight, Flights
 from raftlog.broker.held import Held, Settlement
 from raftlog.broker.holding import Holding
@@ -32,15 +33,17 @@ from raftlog.broker.lease_commands import (
     ExtendLeases,
     GiveBack,
     Leased,
+    ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
     Settled,
     Verdict,
-    keys_of,
 )
 from raftlog.broker.lease_news import LeaseNews
-from raftlog.broker.queue_groups import OpenQueueGroup, Poison, QueueGroup, QueueGroups
-from raftlog.broker.queues import Queue, Queues
+from raftlog.broker.opening import Opening
+from raftlog.broker.queue_groups import Poison, QueueGroup, QueueGroups
+from raftlog.broker.queue_subscriptions import QueueSubscriptions
+from raftlog.broker.queues import Queues
 from raftlog.broker.sweeping import Sweeping
 from raftlog.broker.timetable import NEVER_MS, Timetable
 from raftlog.broker.topics import Topics
@@ -58,6 +61,8 @@ class Leasing:
         unread: What was never leased.
         holding: What retention may not take yet.
         finishers: Who finished what somebody else had, too.
+        subscriptions: Which records each group reads.
+        opening: Makes groups, and changes what they read.
         news: For the leader's service.
         due_ms: When the next lease ends, or earlier.
         held_until_ms: Before this no lease ends: there is a new leader.
@@ -75,6 +80,13 @@ class Leasing:
         self._sweeping: Final = Sweeping(self.groups, self.flights, queues)
         self.holding: Final = Holding(self.groups, self.flights)
         self.finishers: Final = Finishers(timetable)
+        self.subscriptions: Final = QueueSubscriptions()
+        self.opening: Final = Opening(
+            self.groups, self.subscriptions, self.flights, topics, queues
+        )
+        self._first: Final = FirstLeases(
+            self.groups, self.subscriptions, self.flights, self.unread
+        )
         self._held: Final = Held(self.groups, self.flights, self.finishers)
         self.news: Final = LeaseNews()
 
@@ -87,38 +99,6 @@ class Leasing:
         self.due_ms = 0
 
     # -- groups
-
-    def open(self, command: OpenQueueGroup, number: int) -> QueueGroup:
-        """Make a group, or change it.
-
-        Raises:
-            TopicNotFound: It names a topic that does not exist.
-            LimitReached: Too many groups, topics or queues.
-            GroupInUse: What is in flight has no order yet, or another one.
-            BadRequest: A new group without a topic.
-        """
-        before = self.groups.get(command.group)
-        in_flight = 0 if before is None else self.flights.tally(before.number).rows
-        self.groups.check_room(command, in_flight)
-        known = () if before is None else before.topics
-        queues = [
-            self._queues.find(number)
-            for name in sorted(command.topics)
-            for number in self._topics.find(name).queues
-        ]
-        unread = [
-            queue
-            for queue in queues
-            if before is None or self.groups.cursor(before, queue.number) is None
-        ]
-        self.groups.check_cursors(len(unread))
-        group = self.groups.open(command, number)
-        for queue in unread:
-            # A queue that was added to a topic which is read already was always meant.
-            skips = command.from_end and queue.topic not in known
-            self.groups.begin(group, queue, queue.end_offset if skips else queue.start_offset)
-        self._stir(group)
-        return group
 
     def check_delete(self, name: str) -> None:
         """Check that nobody works for a group.
@@ -137,6 +117,7 @@ class Leasing:
     def delete(self, name: str) -> None:
         """Forget a group, its cursors and what waits for it."""
         group, queues = self.groups.delete(name)
+        self.subscriptions.forget(group)
         self._sweep((group.number, queue) for queue in queues)
 
     def topic_altered(self, topic: str, numbers: Sequence[int], *, is_readable: bool) -> None:
@@ -168,13 +149,15 @@ class Leasing:
         through: int | None = None
         for number in self.groups.readers(queue):
             row = self.flights.oldest(number, queue)
+            if row is None and not self.groups.reads(number, topic):
+                continue  # it read the topic once
             at = self.groups.cursors.rows[number, queue].next if row is None else row.offset
             through = at if through is None else min(through, at)
         return None if through is None else Offset(through)
 
     # -- leases
 
-    def receive(self, command: ReceiveMessages, now_ms: int) -> Leased:
+    def receive(self, command: ReceiveMessages | ReceiveMatching, now_ms: int) -> Leased:
         """Lease messages.
 
         Raises:
@@ -198,70 +181,23 @@ class Leasing:
                 flights.lease(row, handle, due_ms)
                 leased.append(_message(row))
         if len(leased) < command.count:
-            self._lease_new(group, command, due_ms, leased)
+            room = self._room(group)
+            if room > 0:
+                self._first.lease(group, command, due_ms, room, leased)
+            elif not leased and (hindrance := self.hindrance(group)) is not None:
+                raise hindrance
         if leased:
             flights.note_end(number, handle, due_ms)
             self.due_ms = min(self.due_ms, due_ms)
             self.news.lease(group.name, handle)
         return Leased(tuple(leased), due_ms)
 
-    def _lease_new(
-        self,
-        group: QueueGroup,
-        command: ReceiveMessages,
-        due_ms: int,
-        leased: list[tuple[int, int, int]],
-    ) -> None:
-        """Lease from the cursors on, into ``leased``."""
-        room = min(
+    def _room(self, group: QueueGroup) -> int:
+        """Return how many more of a group may be in flight."""
+        return min(
             group.settings.in_flight_max - self.flights.tally(group.number).rows,
             MESSAGES_IN_FLIGHT_MAX - len(self.flights.table),
         )
-        told = keys_of(command.keys) if group.settings.fifo else None
-        if room <= 0:
-            hindrance = None if leased else self.hindrance(group)
-            if hindrance is not None:
-                raise hindrance
-            return
-        self.groups.table.touch(group.name)
-        group.turn += 1
-        for queue, at in list(self.unread.queues(group)):
-            keys = None if told is None else told.get(queue.number, {})
-            used = self._lease_from(group, queue, at, keys, command, due_ms, leased, room)
-            room -= used
-            if room <= 0 or len(leased) >= command.count:
-                return
-
-    def _lease_from(
-        self,
-        group: QueueGroup,
-        queue: Queue,
-        at: int,
-        keys: dict[int, int] | None,
-        command: ReceiveMessages,
-        due_ms: int,
-        leased: list[tuple[int, int, int]],
-        room: int,
-    ) -> int:
-        """Lease from one queue; return how many more are in flight."""
-        flights, number, handle = self.flights, group.number, command.handle
-        left = command.count - len(leased)
-        offset = at
-        end = queue.end_offset
-        while offset < end and offset - at < room and left:
-            hash_ = 0
-            if keys is not None:
-                told = keys.get(offset)
-                if told is None:
-                    break
-                hash_ = told
-            if flights.begin((number, queue.number, offset), handle, due_ms, hash_):
-                leased.append((queue.number, offset, 1))
-                left -= 1
-            offset += 1
-        if offset != at:
-            self.unread.move(group, queue, at, offset)
-        return offset - at
 
     def ready(self, group: QueueGroup, now_ms: int, count: int) -> int:
         """Return how many messages whoever asks now might get, at most about ``count``.
@@ -278,10 +214,7 @@ class Leasing:
 
     def has_room(self, group: QueueGroup) -> bool:
         """Whether one more message may be in flight."""
-        return (
-            self.flights.tally(group.number).rows < group.settings.in_flight_max
-            and len(self.flights.table) < MESSAGES_IN_FLIGHT_MAX
-        )
+        return self._room(group) > 0
 
     def too_many(self, group: QueueGroup) -> Throttled:
         """Return why a group with unread messages gets none."""

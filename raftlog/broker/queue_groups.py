@@ -3,7 +3,8 @@
 Such a group has no members and no generations: whoever asks gets messages, each
 under a lease of its own, and a message belongs to whoever holds its lease. What
 a group is bound to is its topics; where it is in each queue is a *cursor*: every
-offset before it was leased once, and is in flight or finished.
+offset before it was leased once, and is in flight or finished, or was passed over
+(``queue_subscriptions``), and is finished.
 """
 
 from collections.abc import Collection, Iterable
@@ -100,14 +101,23 @@ class OpenQueueGroup(msgspec.Struct, frozen=True, array_like=True, forbid_unknow
 
     def __post_init__(self) -> None:
         """Refuse a name that no such group can have, and a topic named twice."""
-        check_name(self.group, "group")
-        if len(self.group) + len(DEAD_LETTERS) > NAME_CHARACTERS_MAX:
-            raise BadName(
-                f"the name of a queue-style group has at most "
-                f"{NAME_CHARACTERS_MAX - len(DEAD_LETTERS)} characters, not {len(self.group)}"
-            )
-        if len(set(self.topics)) != len(self.topics):
-            raise BadRequest(f"group {self.group!r} names a topic twice")
+        check_opening(self.group, self.topics)
+
+
+def check_opening(group: str, topics: tuple[str, ...]) -> None:
+    """Refuse a name that no such group can have, and a topic named twice.
+
+    Raises:
+        BadName, BadRequest: It is so.
+    """
+    check_name(group, "group")
+    if len(group) + len(DEAD_LETTERS) > NAME_CHARACTERS_MAX:
+        raise BadName(
+            f"the name of a queue-style group has at most "
+            f"{NAME_CHARACTERS_MAX - len(DEAD_LETTERS)} characters, not {len(group)}"
+        )
+    if len(set(topics)) != len(topics):
+        raise BadRequest(f"group {group!r} names a topic twice")
 
 
 # -- rows
@@ -146,7 +156,7 @@ class Cursor(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fal
     group: int
     queue: int
     next: int
-    """The first offset that was never leased."""
+    """The first offset that was neither leased nor passed over."""
 
 
 # -- behaviour
@@ -203,6 +213,11 @@ class QueueGroups:
         """Return the names of the groups that read a topic."""
         return self._by_topic.get(topic, ())
 
+    def reads(self, number: int, topic: str) -> bool:
+        """Whether the group of this number reads a topic."""
+        group = self._by_number.get(number)
+        return group is not None and group.name in self.of_topic(topic)
+
     def are_to_begin(self, topic: str, queue: int) -> bool:
         """Whether a group reads a topic and has not begun a queue of it: all is to come."""
         groups = (self.get(name) for name in self.of_topic(topic))
@@ -233,9 +248,20 @@ class QueueGroups:
                     f"there are {len(self.table)} queue-style groups; {QUEUE_GROUPS_MAX} may be"
                 )
             return
-        if len({*group.topics, *command.topics}) > GROUP_TOPICS_MAX:
+        topics = {*group.topics, *command.topics}
+        self.check_change(group, topics, changed(group.settings, command.changes), in_flight)
+
+    def check_change(
+        self,
+        group: QueueGroup,
+        topics: Collection[str],
+        settings: QueueGroupSettings,
+        in_flight: int,
+    ) -> None:
+        """Check what would not go together. Raises as ``check_room``."""
+        if len(topics) > GROUP_TOPICS_MAX:
             raise LimitReached(f"a group reads {GROUP_TOPICS_MAX} topics at most")
-        if command.changes.fifo not in (None, group.settings.fifo) and in_flight:
+        if settings.fifo != group.settings.fifo and in_flight:
             raise GroupInUse(
                 f"group {group.name!r} has {in_flight} messages in flight, whose order can't be "
                 "another one now"
@@ -246,28 +272,34 @@ class QueueGroups:
         group = self.table.get(command.group)
         if group is None:
             topics = tuple(sorted(command.topics))
-            settings = _changed(QueueGroupSettings(), command.changes)
+            settings = changed(QueueGroupSettings(), command.changes)
             group = QueueGroup(command.group, number, topics, settings)
             self.table.put(group.name, group)
             self._by_number[number] = group
             self._bind(group)
             return group
         topics = tuple(sorted({*group.topics, *command.topics}))
-        settings = _changed(group.settings, command.changes)
+        self.change(group, topics, changed(group.settings, command.changes))
+        return group
+
+    def change(
+        self, group: QueueGroup, topics: tuple[str, ...], settings: QueueGroupSettings
+    ) -> None:
+        """Let a group read these topics, and other settings hold for it.
+
+        Where it was in queues of others stays: it goes on there if it reads them again.
+        """
         if (topics, settings) != (group.topics, group.settings):
             self.table.touch(group.name)
+            self._unbind(group)
             group.topics, group.settings = topics, settings
             self._bind(group)
-        return group
 
     def delete(self, name: str) -> tuple[QueueGroup, list[int]]:
         """Forget a group and its cursors; return it and the queues where they were."""
         group = self.table.delete(name)
         del self._by_number[group.number]
-        for topic in group.topics:
-            self._by_topic[topic].remove(name)
-            if not self._by_topic[topic]:
-                del self._by_topic[topic]
+        self._unbind(group)
         queues = []
         for cursor in self.cursors.after((group.number, -1)):
             if cursor.group != group.number:
@@ -323,6 +355,12 @@ class QueueGroups:
         for topic in group.topics:
             self._by_topic.setdefault(topic, set()).add(group.name)
 
+    def _unbind(self, group: QueueGroup) -> None:
+        for topic in group.topics:
+            self._by_topic[topic].remove(group.name)
+            if not self._by_topic[topic]:
+                del self._by_topic[topic]
+
     def _unlink(self, number: int, queue: int) -> None:
         readers = self._readers[queue]
         readers.remove(number)
@@ -330,7 +368,8 @@ class QueueGroups:
             del self._readers[queue]
 
 
-def _changed(settings: QueueGroupSettings, changes: QueueGroupChanges) -> QueueGroupSettings:
+def changed(settings: QueueGroupSettings, changes: QueueGroupChanges) -> QueueGroupSettings:
+    """Return settings with what is changed of them."""
     given = {
         field: value
         for field in changes.__struct_fields__

@@ -38,6 +38,7 @@ from raftlog.broker.hidden import HiddenBatch
 from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queue_groups import Cursor, QueueGroup
+from raftlog.broker.queue_subscriptions import QueueSubscription
 from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
 from raftlog.broker.shares import Share
@@ -72,6 +73,7 @@ class TableId(IntEnum):
     CURSORS = 21
     FLIGHTS = 22
     FINISHERS = 23
+    QUEUE_SUBSCRIPTIONS = 24
     TRANSACTORS = 15
     TRANSACTIONS = 16
     DECISIONS = 17
@@ -114,6 +116,7 @@ class Snapshot(msgspec.Struct):
     cursors: list[Cursor] = msgspec.field(default_factory=list)
     flights: list[Flight] = msgspec.field(default_factory=list)
     finishers: list[Finisher] = msgspec.field(default_factory=list)
+    queue_subscriptions: list[QueueSubscription] = msgspec.field(default_factory=list)
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
@@ -304,6 +307,9 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.CURSORS: _Rows(Cursor, lambda snapshot: snapshot.cursors),
     TableId.FLIGHTS: _Rows(Flight, lambda snapshot: snapshot.flights),
     TableId.FINISHERS: _Rows(Finisher, lambda snapshot: snapshot.finishers),
+    TableId.QUEUE_SUBSCRIPTIONS: _Rows(
+        QueueSubscription, lambda snapshot: snapshot.queue_subscriptions
+    ),
     TableId.SHORTENED_WINDOWS: _Rows(ShortenedWindow, lambda snapshot: snapshot.shortened_windows),
 }
 

@@ -100,6 +100,7 @@ class BrokerState:
             (TableId.CURSORS, self.leasing.groups.cursors),
             (TableId.FLIGHTS, self.leasing.flights.table),
             (TableId.FINISHERS, self.leasing.finishers.table),
+            (TableId.QUEUE_SUBSCRIPTIONS, self.leasing.subscriptions.table),
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
@@ -152,6 +153,7 @@ class BrokerState:
         self.leasing.groups.load(snapshot.queue_groups, snapshot.cursors)
         self.leasing.flights.load(snapshot.flights)
         self.leasing.finishers.load(snapshot.finishers)
+        self.leasing.subscriptions.load(snapshot.queue_subscriptions)
         self.leasing.loaded(facts.leases_held_until_ms)
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)

@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
 import typer
 
 from raftlog.cli.connection import ask
-from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.options import (
+    DEFAULT_TIMEOUT_S,
+    ConnectOption,
+    FilterOption,
+    TagOption,
+    TimeoutOption,
+    parsed,
+)
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
 from raftlog.cli.quantities import read_duration
+from raftlog.wire.filters import record_filter
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
-    from raftlog.client.queue_groups import (
-        GroupOptions,
-        InFlight,
-        OnPoison,
-        QueueGroupInfo,
-        QueueGroupSummary,
-    )
+    from raftlog.client.queue_groups import InFlight, QueueGroupInfo, QueueGroupSummary
+    from raftlog.client.queue_options import GroupOptions, OnPoison
 
 app = typer.Typer(
     help="Queue-style groups: messages that are leased one by one.", no_args_is_help=True
@@ -91,11 +94,24 @@ def open_group(
             show_default="dead-letter",
         ),
     ] = None,
+    condition: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="CONDITION",
+            help='Only messages whose headers meet it; "": all.',
+            show_default=False,
+        ),
+    ] = None,
+    tag: TagOption = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Make a group, or change what is named of it. Safe to repeat."""
+    """Make a group, or change what is named of it. Safe to repeat.
+
+    A filter is given as a whole: --filter and --tag together.
+    """
     given: dict[str, object] = {
         "start": start,
         "lease": lease,
@@ -104,6 +120,8 @@ def open_group(
         "in_flight": in_flight,
         "fifo": fifo,
         "on_poison": cast("OnPoison | None", on_poison),
+        "filter": condition,
+        "tags": tag,
     }
     options = {name: value for name, value in given.items() if value is not None}
 
@@ -113,6 +131,40 @@ def open_group(
         )
 
     _print(ask(connect, timeout, use), output)
+
+
+@app.command()
+def subscribe(
+    name: Name,
+    topics: Annotated[
+        list[str], typer.Argument(metavar="TOPIC...", help="The topics that it is to read.")
+    ],
+    condition: FilterOption = "",
+    tag: TagOption = None,
+    version: Annotated[
+        int,
+        typer.Option(min=0, help="Only if its subscription is at this version; 0: whichever."),
+    ] = 0,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Change what a group reads: its topics and its filter, for all its consumers.
+
+    What is in flight stays so. A consumer that is started with another subscription is refused.
+    """
+
+    async def use(client: "Client") -> int:
+        return await client.queue_groups.subscribe(
+            name, topics, filter=condition, tags=tag or (), version=version
+        )
+
+    now = ask(connect, timeout, use)
+    if output is Output.JSON:
+        print_json({"group": name, "version": now})
+    else:
+        wanted = record_filter(tag or (), condition)
+        typer.echo(f"{name} reads {', '.join(sorted(topics))} ({wanted}), version {now}")
 
 
 @app.command("list")
@@ -277,6 +329,10 @@ def _print(group: "QueueGroupInfo", output: Output) -> None:
         f"group {group.name}: {group.unread:,} unread, {group.in_flight:,} in flight "
         f"({group.leased:,} leased, {group.blocked:,} blocked)",
     )
+    found = group.subscription
+    wanted = record_filter(found.tags, found.filter)
+    by_hand = ", said by hand" if found.by_hand else ""
+    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}{by_hand}")
     retry = ", ".join(f"{each.total_seconds():g}" for each in settings.retry)
     typer.echo(
         f"leases of {settings.lease.total_seconds():g} s, {settings.attempts} attempts, then "
@@ -287,7 +343,8 @@ def _print(group: "QueueGroupInfo", output: Output) -> None:
     )
     typer.echo(
         f"so far {group.dead_letters:,} dead letters (in {group.dead_letter_topic}), "
-        f"{group.skipped:,} skipped, {group.expired:,} taken by retention"
+        f"{group.skipped:,} skipped, {group.expired:,} taken by retention, {group.passed:,} "
+        "passed over by the filter"
     )
 
 
@@ -306,6 +363,13 @@ def description_data(group: "QueueGroupInfo") -> dict[str, object]:
         "dead_letter_topic": group.dead_letter_topic,
         "skipped": group.skipped,
         "expired": group.expired,
+        "passed": group.passed,
+        "subscription": {
+            "filter": group.subscription.filter,
+            "tags": group.subscription.tags,
+            "version": group.subscription.version,
+            "by_hand": group.subscription.by_hand,
+        },
         "settings": {
             "lease_ms": settings.lease // _MS,
             "attempts": settings.attempts,

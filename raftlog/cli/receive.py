@@ -19,14 +19,23 @@ from raftlog.cli.connection import ask
 from raftlog.cli.emitting import Emitter, ReaderGone, leave_quietly
 from raftlog.cli.formats import DEFAULT_FORMAT, Fields, read_format
 from raftlog.cli.ndjson import record_data
-from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
+from raftlog.cli.options import (
+    DEFAULT_TIMEOUT_S,
+    ConnectOption,
+    FilterOption,
+    TagOption,
+    TimeoutOption,
+    parsed,
+)
 from raftlog.cli.output import Output, Shown, say
 from raftlog.cli.quantities import read_duration
 from raftlog.cli.sub import FormatOption
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
+    from raftlog.client.queue_consumer import QueueConsumer
     from raftlog.client.queue_message import QueueMessage
+    from raftlog.client.queue_options import ConsumerOptions
 
 CHUNK: Final = 100
 """Messages at once: few enough to be written while their leases last."""
@@ -75,7 +84,7 @@ def receive(
         list[str] | None,
         typer.Argument(
             metavar="TOPIC...",
-            help="Topics that the group is to read, too: with one it is made if it is new.",
+            help="What the group is to read, if it is new; else what it has to read.",
             show_default=False,
         ),
     ] = None,
@@ -93,6 +102,8 @@ def receive(
         str,
         typer.Option(metavar="TEXT", help="With --then nack or reject: why.", show_default=False),
     ] = "",
+    condition: FilterOption = "",
+    tag: TagOption = None,
     form: FormatOption = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
@@ -101,16 +112,27 @@ def receive(
     """Write messages of GROUP to stdout, and settle them; -o json: one object a line."""
     _check(count, then, delay, reason, form, output)
     render = message_line if output is Output.JSON else read_format(form or DEFAULT_FORMAT)
+    options = options_of(topics or [], condition, tag or [])
     run = _Receiving(render, count, then, delay, reason)
     wait_s = None if follow else 0.0 if wait is None else wait.total_seconds()
 
     async def use(client: "Client") -> None:
-        await run.work(client, group, topics or [], wait_s)
+        async with client.queue_consumer(group, topics or [], **options) as consumer:
+            await run.work(consumer, group, wait_s)
 
     try:
         ask(connect, timeout, use)
     except ReaderGone:
         leave_quietly()
+
+
+def options_of(topics: list[str], condition: str, tags: list[str]) -> "ConsumerOptions":
+    """Return the filter that was given; none: with topics all of them, else the group's."""
+    if not condition and not tags:
+        return {}
+    if not topics:
+        raise typer.BadParameter("--filter and --tag are of topics: name them after the group")
+    return {"filter": condition, "tags": tags}
 
 
 def _check(
@@ -169,23 +191,20 @@ class _Receiving:
         self._reason: Final = reason
         self._lost = 0
 
-    async def work(
-        self, client: "Client", group: str, topics: list[str], wait_s: float | None
-    ) -> None:
+    async def work(self, consumer: "QueueConsumer", group: str, wait_s: float | None) -> None:
         """Write and settle until there are no more, or enough."""
         kept: list[QueueMessage] = []
-        async with client.queue_consumer(group, topics) as consumer:
-            while (left := self._left) > 0:
-                found = await consumer.receive(left, wait=FOLLOW_S if wait_s is None else wait_s)
-                if not found and wait_s is not None:
-                    break
-                self._emitter.add(map(_Written, found))
-                await self._emitter.flush()
-                if self._then is Then.RELEASE:
-                    kept += found
-                else:
-                    await self._settle(found)
-            await self._settle(kept)
+        while (left := self._left) > 0:
+            found = await consumer.receive(left, wait=FOLLOW_S if wait_s is None else wait_s)
+            if not found and wait_s is not None:
+                break
+            self._emitter.add(map(_Written, found))
+            await self._emitter.flush()
+            if self._then is Then.RELEASE:
+                kept += found
+            else:
+                await self._settle(found)
+        await self._settle(kept)
         if self._lost:
             say(
                 f"{self._lost:,} messages were written too late: their leases had ended, and "

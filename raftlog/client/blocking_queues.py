@@ -20,6 +20,7 @@ class QueueGroups(Face[aio_groups.QueueGroups]):
     """The queue-style groups of a cluster."""
 
     open = blocking(aio_groups.QueueGroups.open)
+    subscribe = blocking(aio_groups.QueueGroups.subscribe)
     describe = blocking(aio_groups.QueueGroups.describe)
     list = blocking(aio_groups.QueueGroups.list)
     in_flight = blocking(aio_groups.QueueGroups.in_flight)
@@ -129,7 +130,7 @@ class QueueConsumer(Face[aio.QueueConsumer]):
         return self._inner.status
 
     def __enter__(self) -> Self:
-        """Make the group, or change what was said of it."""
+        """Make the group, or agree with it."""
 
         async def enter() -> None:
             await self._inner.__aenter__()

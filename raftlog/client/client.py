@@ -41,12 +41,13 @@ from raftlog.client.open_halves import OpenHalves
 from raftlog.client.packing import HeadersLike
 from raftlog.client.producer import Producer
 from raftlog.client.queue_consumer import HandlerEvent, QueueConsumer
-from raftlog.client.queue_groups import GroupOptions, opening_of
+from raftlog.client.queue_options import ConsumerOptions, opening_of
 from raftlog.client.reader import Reader, Start
 from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.transacting import Transacting
+from raftlog.wire.address import split_addresses
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
@@ -62,7 +63,7 @@ class Client(Administration, Transacting):
 
     Args:
         seeds: Client addresses of some nodes: ``host:port``, several with commas between,
-            or a sequence of them.
+            or a sequence of them; also ``raftlog://host:port,host:port``.
         timeout: Seconds that a call is tried, where it is not told another; all its
             attempts together.
         cluster: Refuse any other cluster; "" takes the one that is found.
@@ -83,8 +84,7 @@ class Client(Administration, Transacting):
         cluster: str = "",
         client_id: str = "",
     ) -> None:
-        parts = seeds.split(",") if isinstance(seeds, str) else seeds
-        addresses = [part.strip() for part in parts if part.strip()]
+        addresses = split_addresses(seeds)
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}
         self._seeds, self._cluster = addresses, cluster
@@ -358,7 +358,7 @@ class Client(Administration, Transacting):
             staleness: Read records from followers, as for ``reader``. Membership, positions and
                 commits are the leader's as ever; ``status`` knows a queue's end, and so its lag,
                 as the follower does.
-            filter: Only records whose headers meet this condition, as for ``reader``. Topics,
+            filter: Only records that meet this condition, as for ``reader``. Topics,
                 filter and tags are the group's: its first member sets them, one that asks for
                 others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
                 them for all members, also those that run.
@@ -398,16 +398,16 @@ class Client(Administration, Transacting):
         *,
         limit: Duration | None = 600.0,
         on_event: Callable[[HandlerEvent], None] | None = None,
-        **options: Unpack[GroupOptions],
+        **options: Unpack[ConsumerOptions],
     ) -> QueueConsumer:
         """Return a consumer of a queue-style group: each message is leased and settled by itself.
 
         Args:
-            group: The group; entering a consumer makes it.
-            topics: What it is to read, too.
+            group: The group; entering a consumer makes it, or agrees with it.
+            topics: What it is to read; none: what it does.
             limit: Seconds after which a handler is reported and its lease not kept; None: never.
             on_event: Told of handlers that fail or are overdue; None: they are logged.
-            options: What is to hold for the group from now on: ``GroupOptions``.
+            options: What the consumer expects of the group: ``ConsumerOptions``.
         """
         self._check()
         opening = opening_of(group, topics, options)
@@ -438,8 +438,8 @@ class Client(Administration, Transacting):
             buffer_bytes: Read ahead so much, all queues together, about.
             staleness: Read from followers, which may be behind: what was acknowledged so
                 long before a read is in it (0: everything). None: read from the leader.
-            filter: A condition over headers, like ``amount > 100 AND region IN ('eu', 'uk')``;
-                records that don't meet it are left out by the node.
+            filter: A condition over headers and the tag, like
+                ``amount > 100 AND tag = 'paid'``; the node leaves out what does not meet it.
             tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:

@@ -29,8 +29,9 @@ from raftlog.client.catalog import Catalog
 from raftlog.client.durations import moment_of
 from raftlog.client.producer import Producer
 from raftlog.client.queue_consumer import QueueConsumer
-from raftlog.client.queue_groups import QueueGroups, opening_of
+from raftlog.client.queue_groups import QueueGroups
 from raftlog.client.queue_message import QueueMessage
+from raftlog.client.queue_options import opening_of
 from raftlog.client.reader import Reader
 from raftlog.client.receipts import Message
 from raftlog.wire.batch import Headers, Record

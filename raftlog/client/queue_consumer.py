@@ -99,8 +99,8 @@ class QueueConsumerStatus(msgspec.Struct, frozen=True):
 class QueueConsumer:
     """A consumer of a queue-style group. Made by ``Client.queue_consumer``; bound to its loop.
 
-    Entering ``async with`` makes the group, or changes what was said of it. Leaving gives back
-    what was received and not settled; those attempts count.
+    Entering ``async with`` makes the group, or agrees with it. Leaving gives back what was
+    received and not settled; those attempts count.
     """
 
     def __init__(
@@ -135,10 +135,12 @@ class QueueConsumer:
         self.on_closed: Callable[[Any], None] = _nobody
 
     async def __aenter__(self) -> Self:
-        """Make the group, or change it.
+        """Make the group, or agree with it.
 
         Raises:
             BadName, BadRequest: No such group can be.
+            SubscriptionConflict: The group reads something else, or with other settings; the text
+                shows both.
             TopicNotFound: There is no such topic.
             GroupStyle: There is a stream-style group of that name.
             GroupInUse: The order by key can't change while messages are in flight.

@@ -2,31 +2,26 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Final, Literal, TypedDict, Unpack
+from typing import Final, Literal, Unpack
 
 import msgspec
 
-from raftlog.base.errors import BadDelay, BadRequest, StaleLease, TopicNotFound
+from raftlog.base.errors import BadRequest, StaleLease, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.queue_message import delay_ms, lease_ms
+from raftlog.client.queue_options import (
+    POISON_NAMES,
+    ConsumerOptions,
+    GroupOptions,
+    OnPoison,
+    opening_of,
+)
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import leases
 
 PAGE: Final = 1_000
-OnPoison = Literal["dead-letter", "skip", "block"]
 Verdict = Literal["retry", "skip", "dead-letter"]
 State = Literal["leased", "waiting", "parked", "dead", "blocked"]
-_POISON: Final[dict[str, "leases.PoisonPolicy.ValueType"]] = {
-    "dead-letter": leases.POISON_POLICY_DEAD_LETTER,
-    "skip": leases.POISON_POLICY_SKIP,
-    "block": leases.POISON_POLICY_BLOCK,
-}
-_POISON_NAMES: Final[dict[int, OnPoison]] = {
-    leases.POISON_POLICY_DEAD_LETTER: "dead-letter",
-    leases.POISON_POLICY_SKIP: "skip",
-    leases.POISON_POLICY_BLOCK: "block",
-}
 _VERDICTS: Final[dict[str, "leases.Verdict.ValueType"]] = {
     "retry": leases.VERDICT_RETRY,
     "skip": leases.VERDICT_SKIP,
@@ -41,25 +36,6 @@ _STATES: Final[dict[int, State]] = {
 }
 
 
-class GroupOptions(TypedDict, total=False):
-    """What holds for a queue-style group; what is left out stays as it is, or has its default."""
-
-    start: Literal["earliest", "latest"]
-    """Where a queue begins that the group does not read yet ("earliest")."""
-    lease: Duration
-    """Seconds until a message that was not settled is leased again, 1 s to 12 h (30 s)."""
-    attempts: int
-    """How often a message is leased, 1 to 1000 (16)."""
-    retry: Sequence[Duration]
-    """Seconds to wait after each attempt, the last one again and again (10 s to 2 h)."""
-    in_flight: int
-    """Messages in flight at most, 1 to 100 000 (10 000)."""
-    fifo: bool
-    """Messages of one key are leased one after the other, in their order (False)."""
-    on_poison: OnPoison
-    """What becomes of a message whose attempts are used up ("dead-letter")."""
-
-
 class QueueGroupSettings(msgspec.Struct, frozen=True):
     """What holds for a queue-style group; see ``GroupOptions``."""
 
@@ -71,8 +47,29 @@ class QueueGroupSettings(msgspec.Struct, frozen=True):
     on_poison: OnPoison
 
 
+class QueueSubscription(msgspec.Struct, frozen=True):
+    """What a queue-style group reads.
+
+    Attributes:
+        topics: Their names, in order.
+        filter: The condition over headers; "": none.
+        tags: Only messages with one of them; none: whatever the tag.
+        version: Raised by every change of topics, filter or settings.
+        by_hand: It was said by hand, and stays until it is changed by hand.
+    """
+
+    topics: tuple[str, ...]
+    filter: str
+    tags: tuple[str, ...]
+    version: int
+    by_hand: bool
+
+
 class QueueGroupQueue(msgspec.Struct, frozen=True):
-    """Where a group is in a queue: everything before ``next_offset`` was leased once."""
+    """Where a group is in a queue.
+
+    Everything before ``next_offset`` was leased once, or passed over by the filter.
+    """
 
     topic: str
     queue: int
@@ -82,7 +79,7 @@ class QueueGroupQueue(msgspec.Struct, frozen=True):
 
     @property
     def unread(self) -> int:
-        """Messages that were never leased."""
+        """Messages that were never leased, nor passed over."""
         return max(0, self.end_offset - self.next_offset)
 
 
@@ -98,12 +95,14 @@ class QueueGroupInfo(msgspec.Struct, frozen=True):
         leased: Of these, leased now.
         blocked: Of these, waiting for somebody's decision.
         dead: Of these, on their way to the dead letters.
-        unread: Messages that were never leased.
+        unread: Messages that were never leased, nor passed over.
         dead_letters: Stored, ever.
         skipped: Finished since their attempts were used up.
         expired: Taken by retention before they were finished.
         settings: What holds for it.
         queues: Where it is in each queue.
+        subscription: What it reads, in which version.
+        passed: Messages that were passed over, since the filter does not want them.
     """
 
     name: str
@@ -119,6 +118,8 @@ class QueueGroupInfo(msgspec.Struct, frozen=True):
     expired: int
     settings: QueueGroupSettings
     queues: tuple[QueueGroupQueue, ...]
+    subscription: QueueSubscription
+    passed: int
 
 
 class QueueGroupSummary(msgspec.Struct, frozen=True):
@@ -169,6 +170,8 @@ class QueueGroups:
     ) -> QueueGroupInfo:
         """Make a group, or change what is named of it; asked again, nothing changes.
 
+        That is said by hand: it stays, whatever a consumer says, until it is changed by hand.
+
         Args:
             name: The group.
             topics: What it is to read, too.
@@ -176,15 +179,58 @@ class QueueGroups:
 
         Raises:
             BadName, BadRequest, BadDelay: No such group can be.
+            BadFilter: The filter does not parse; the text shows where.
             TopicNotFound: There is no such topic.
             GroupStyle: There is a stream-style group of that name.
             GroupInUse: The order by key can't change while messages are in flight.
         """
         answer, _ = await self._asker.ask(
-            *(Method.QUEUE_OPEN, opening_of(name, topics, options), leases.QueueGroupDescription),
+            Method.QUEUE_OPEN,
+            opening_of(name, topics, {**options, "version": 0}, leases.OPENED_BY_CHANGE),
+            leases.QueueGroupDescription,
             repeats=True,
         )
         return _info(answer)
+
+    async def subscribe(
+        self,
+        name: str,
+        topics: str | Sequence[str],
+        *,
+        filter: str = "",  # noqa: A002  (what everybody calls it)
+        tags: Sequence[str] = (),
+        version: int = 0,
+        timeout: Duration | None = None,
+    ) -> int:
+        """Change what a group reads, for all its consumers; return the new version.
+
+        It stays, whatever a consumer says, until it is changed by hand. What is in flight stays
+        so; what was passed over with the old filter stays passed over. Asked for again, nothing
+        changes.
+
+        Args:
+            name: The group; it exists.
+            topics: All that it is to read from now on.
+            filter: A condition over headers; "": none.
+            tags: Only messages with one of them; none: whatever the tag.
+            version: Only if the subscription is at this version; 0: whichever it is at.
+            timeout: Seconds to try.
+
+        Raises:
+            GroupNotFound: There is no queue-style group of that name.
+            SubscriptionConflict: It is at another version; the text shows what it reads.
+            TopicNotFound: There is no such topic.
+            BadFilter: The filter does not parse; the text shows where.
+        """
+        options: ConsumerOptions = {"filter": filter, "tags": tags, "version": version}
+        answer, _ = await self._asker.ask(
+            Method.QUEUE_OPEN,
+            opening_of(name, topics, options, leases.OPENED_BY_REPLACE),
+            leases.QueueGroupDescription,
+            timeout_s=_seconds(timeout),
+            repeats=True,
+        )
+        return answer.version
 
     async def describe(self, name: str, *, timeout: Duration | None = None) -> QueueGroupInfo:
         """Return what a group reads, what holds for it, and where it is.
@@ -314,50 +360,6 @@ class QueueGroups:
         return answer
 
 
-def opening_of(
-    group: str, topics: str | Sequence[str], options: GroupOptions
-) -> leases.OpenQueueGroup:
-    """Return the request that opens a group.
-
-    Raises:
-        BadRequest: A policy or a start that is none, or a length of time that can't be.
-        BadDelay: A retry's delay that can't be.
-    """
-    start, poison = options.get("start", "earliest"), options.get("on_poison")
-    if start not in ("earliest", "latest"):
-        raise BadRequest(f"start is 'earliest' or 'latest', not {start!r}")
-    if poison is not None and poison not in _POISON:
-        raise BadRequest(f"on_poison is one of {', '.join(_POISON)}, not {poison!r}")
-    settings = leases.QueueGroupSettings(
-        attempts_max=_count(options.get("attempts"), "attempts"),
-        in_flight_max=_count(options.get("in_flight"), "in_flight"),
-        fifo=options.get("fifo"),
-        poison=None if poison is None else _POISON[poison],
-        retry_ms=[_delay(delay) for delay in options.get("retry", ())],
-    )
-    if "lease" in options:
-        settings.lease_ms = lease_ms(options["lease"])
-    return leases.OpenQueueGroup(
-        group=group,
-        topics=(topics,) if isinstance(topics, str) else topics,
-        from_end=start == "latest",
-        settings=settings,
-    )
-
-
-def _count(value: int | None, name: str) -> int | None:
-    if value is not None and not 0 < value < 1 << 31:
-        raise BadRequest(f"{name} of {value}; it is 1 or more")
-    return value
-
-
-def _delay(delay: Duration) -> int:
-    found = delay_ms(delay)
-    if found is None:
-        raise BadDelay("a retry's delay is a time")
-    return found
-
-
 def _seconds(timeout: Duration | None) -> float | None:
     return None if timeout is None else seconds(timeout)
 
@@ -374,7 +376,7 @@ def _info(answer: leases.QueueGroupDescription) -> QueueGroupInfo:
             tuple(timedelta(milliseconds=each) for each in settings.retry_ms),
             settings.in_flight_max,
             settings.fifo,
-            _POISON_NAMES[settings.poison],
+            POISON_NAMES[settings.poison],
         ),
         tuple(
             QueueGroupQueue(
@@ -382,6 +384,14 @@ def _info(answer: leases.QueueGroupDescription) -> QueueGroupInfo:
             )
             for each in answer.queues
         ),
+        QueueSubscription(
+            tuple(answer.topics),
+            answer.filter.condition,
+            tuple(answer.filter.tags),
+            answer.version,
+            answer.by_hand,
+        ),
+        answer.passed,
     )
 
 

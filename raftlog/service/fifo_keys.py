@@ -85,12 +85,12 @@ class FifoKeys:
         if not stuck:
             return None
         return (
-            f"{len(stuck)} queue(s) can't be read on in order by key, and what comes behind stays "
-            f"there: {stuck[0]}"
+            f"{len(stuck)} queue(s) can't be read on in order by key or by a filter, and what "
+            f"comes behind stays there: {stuck[0]}"
         )
 
     def _stuck_at(self, queue: int, untold: "_Untold") -> list[str]:
-        """Return the groups with order by key whose next message is in that batch."""
+        """Return the groups that need to be told, and whose next message is in that batch."""
         machine: BrokerMachine = self.read.machine
         groups, row = machine.leasing.groups, machine.queues.get(queue)
         if row is None:
@@ -99,12 +99,14 @@ class FifoKeys:
         for number in groups.readers(queue):
             group = groups.numbered(number)
             at = max(groups.cursors.rows[number, queue].next, row.start_offset)
-            if group is not None and group.settings.fifo and untold.base <= at < untold.end:
+            if group is None or not untold.base <= at < untold.end:
+                continue
+            if group.settings.fifo or machine.leasing.subscriptions.of(group).wanted:
                 found.append(group.name)
         return found
 
     def untold(self, queue: int, base: int, end: int, why: RaftlogError) -> None:
-        """The keys of a batch can't be told here."""
+        """The keys of a batch, or which of its records match, can't be told here."""
         self._untold[queue] = _Untold(base, end, str(why))
 
     def told(self, queue: int, base: int) -> None:
@@ -173,10 +175,10 @@ class _Telling:
         if sum(len(batch) for _, batch in unknown) <= AT_ONCE_BYTES and not any(
             parse_batch_header(batch).codec != Codec.NONE for _, batch in unknown
         ):
-            self._take_in(result, _open(unknown))
+            self._take_in(result, open_(unknown))
             return
         self._keys.reader.submit(
-            lambda: _open(unknown), lambda found, _: self._take_in(result, found or {})
+            lambda: open_(unknown), lambda found, _: self._take_in(result, found or {})
         )
 
     def _take_in(self, result: ReadResult, opened: dict[int, Hashes | RaftlogError]) -> None:
@@ -203,7 +205,7 @@ class _Telling:
             self.go_on()
 
 
-def _open(batches: Sequence[tuple[int, Buffer]]) -> dict[int, Hashes | RaftlogError]:
+def open_(batches: Sequence[tuple[int, Buffer]]) -> dict[int, Hashes | RaftlogError]:
     """Return the hash of each record's key, by base offset; up to a batch that does not open."""
     found: dict[int, Hashes | RaftlogError] = {}
     for base, batch in batches:

@@ -6,7 +6,8 @@ from typing import cast
 from raftlog.base.errors import RaftlogError
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING
 from raftlog.broker.lease_commands import AckMessages, Settled
-from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.queue_groups import QueueGroupChanges
+from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.leased_bodies import LeasedBatch
 from raftlog.service.leases import (
@@ -18,8 +19,10 @@ from raftlog.service.leases import (
     QueueGroupState,
 )
 from raftlog.service.ports import ClientRequest
-from raftlog.service.receiving import Receive, Received, ReceiveService
-from raftlog.wire.schema import leases
+from raftlog.service.receive_lines import Receive, Received
+from raftlog.service.receiving import ReceiveService
+from raftlog.wire.filters import record_filter
+from raftlog.wire.schema import client, leases
 
 NS_PER_MS = 1_000_000
 _STATES = {
@@ -34,9 +37,16 @@ def open_(service: LeaseService, request: ClientRequest) -> None:
     """Make a group, or change it."""
     message = cast("leases.OpenQueueGroup", request.message)
 
-    def make() -> OpenQueueGroup:
-        changes = _changes(message.settings)
-        return OpenQueueGroup(message.group, tuple(message.topics), changes, message.from_end)
+    def make() -> SubscribeQueueGroup:
+        found = message.filter
+        is_said = message.HasField("filter")
+        wanted = record_filter(found.tags, found.condition) if is_said else None
+        return SubscribeQueueGroup(
+            *(message.group, tuple(message.topics), _changes(message.settings), message.from_end),
+            wanted=wanted,
+            version=message.version,
+            by=message.by,
+        )
 
     service.open(make, answer_with(request, _description))
 
@@ -195,7 +205,7 @@ def _settled(outcome: Settled) -> leases.MessagesSettled:
 
 
 def _description(state: QueueGroupState) -> leases.QueueGroupDescription:
-    row, settings = state.row, state.row.settings
+    row, settings, wanted = state.row, state.row.settings, state.subscription.wanted
     return leases.QueueGroupDescription(
         group=row.name,
         topics=row.topics,
@@ -207,6 +217,10 @@ def _description(state: QueueGroupState) -> leases.QueueGroupDescription:
             fifo=settings.fifo,
             poison=cast("leases.PoisonPolicy.ValueType", settings.poison),
         ),
+        filter=client.RecordFilter(tags=wanted.tags, condition=wanted.condition),
+        version=state.subscription.version,
+        by_hand=state.subscription.by_hand,
+        passed=state.subscription.passed,
         dead_letter_topic=row.dead_letter_topic,
         in_flight=state.in_flight,
         leased=state.leased,

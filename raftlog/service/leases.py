@@ -21,9 +21,10 @@ from raftlog.broker.lease_commands import (
     Settled,
 )
 from raftlog.broker.machine import BrokerMachine
-from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.queue_groups import QueueGroup
+from raftlog.broker.queue_subscriptions import QueueSubscription, SubscribeQueueGroup, at_level
 from raftlog.service.ports import ShardReplica
-from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.proposing import Reply, look, propose, when_settled
 
 PAGE_MAX: Final = 500
 IN_FLIGHT_PAGE_MAX: Final = 1_000
@@ -49,6 +50,7 @@ class QueueGroupState(msgspec.Struct, frozen=True):
     """A group as it is described."""
 
     row: QueueGroup
+    subscription: QueueSubscription
     in_flight: int
     leased: int
     blocked: int
@@ -91,17 +93,22 @@ class LeaseService:
         self._replica: Final = replica
         self._machine: Final = machine
 
-    def open(self, make: Callable[[], OpenQueueGroup], reply: Reply[QueueGroupState]) -> None:
-        """Make a group, or change it; asking again is harmless.
+    def open(self, make: Callable[[], SubscribeQueueGroup], reply: Reply[QueueGroupState]) -> None:
+        """Make a group, agree with it, or change it; asking again is harmless.
 
-        ``BadName``, ``BadRequest`` (settings, no topic), ``TopicNotFound``, ``LimitReached``,
-        ``GroupStyle`` (it has members), ``GroupInUse`` (order, with messages in flight).
+        ``BadName``, ``BadRequest`` (settings, no topic), ``BadFilter``, ``TopicNotFound``,
+        ``LimitReached``, ``GroupStyle`` (it has members), ``GroupInUse`` (order, with messages in
+        flight), ``SubscriptionConflict``, ``GroupNotFound`` (to replace what it reads).
         """
 
         def opened(outcome: QueueGroup | RaftlogError) -> None:
             reply(outcome if isinstance(outcome, RaftlogError) else self._state(outcome))
 
-        propose(self._replica, make, QueueGroup, opened)
+        def go_on() -> None:
+            level = self._machine.feature_level
+            propose(self._replica, lambda: at_level(level, make()), QueueGroup, opened)
+
+        when_settled(self._replica, go_on, reply)
 
     def ack(self, make: Callable[[], AckMessages], reply: Reply[Settled]) -> None:
         """Finish messages; ``StaleLease`` if none is held any more; asking again is harmless."""
@@ -224,8 +231,10 @@ class LeaseService:
                         *(queue.start_offset, queue.end_offset),
                     )
                 )
+        subscription = msgspec.structs.replace(machine.leasing.subscriptions.of(group))
         return QueueGroupState(
-            *(group, tally.rows, tally.leased, tally.blocked, tally.dead, tuple(queues))
+            *(group, subscription, tally.rows, tally.leased, tally.blocked, tally.dead),
+            tuple(queues),
         )
 
 

@@ -11,13 +11,11 @@ finds its messages under its handle, also while the first one is under way, whos
 its own from then on. What was leased for somebody who has gone is given back, as nobody tried it.
 
 With order by key the leader reads the keys of what comes next and tells them to the machine,
-which never looks into a payload; then one request of a group is proposed at a time.
+which never looks into a payload; with a filter, what matches (``matching``). Then one request of a
+group is proposed at a time.
 """
 
-from collections import deque
 from typing import Final
-
-import msgspec
 
 from raftlog.base.errors import BadRequest, GroupNotFound, NotLeader, RaftlogError, Throttled
 from raftlog.base.ids import Index
@@ -28,6 +26,7 @@ from raftlog.broker.lease_commands import (
     GiveBack,
     KeyRuns,
     Leased,
+    ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
 )
@@ -35,74 +34,30 @@ from raftlog.broker.queue_groups import QueueGroup
 from raftlog.broker.timetable import NEVER_MS
 from raftlog.node.ports import Reader, Timer
 from raftlog.service.fifo_keys import FifoKeys
+from raftlog.service.filtering import FilterService
 from raftlog.service.leased_bodies import Gathered, LeasedBodies, Message, messages_of
 from raftlog.service.log_time import LogTime
+from raftlog.service.matching import PASS_NS, Matching, Told
 from raftlog.service.proposing import Reply, propose, propose_unheard
 from raftlog.service.read import ReadService
-
-PAUSE_NS: Final = 2_000_000
-"""Who got nothing although something seemed to be there looks again after so long."""
+from raftlog.service.receive_lines import PAUSE_NS, Line, Receive, Received
 
 DAMAGED_MS: Final = 30_000
 """What is damaged on the leader is looked for again after so long; others do not wait for it."""
 
 
-class Receive(msgspec.Struct, frozen=True, gc=False):
-    """Lease up to ``count`` messages under ``handle``; wait for the first up to ``wait_ns``."""
-
-    group: str
-    handle: int
-    count: int
-    wait_ns: int = 0
-    lease_ms: int | None = None
-
-
-class Received(msgspec.Struct, frozen=True):
-    """Leased messages with their bodies."""
-
-    gathered: Gathered
-    lease_ms: int
-    """How long the leases are."""
-    left_ms: int
-    """How long the first of them lasts still: less than that, if it was asked again."""
-
-
-class _Line:
-    """Those that wait for the messages of one group, and those that are being served."""
-
-    __slots__ = (
-        "is_served",
-        "pause_until_ns",
-        "proposals",
-        "proposed",
-        "timer",
-        "timer_ns",
-        "waiting",
-    )
-
-    def __init__(self) -> None:
-        self.waiting: deque[Receiving] = deque()
-        self.proposals = 0
-        self.proposed = 0
-        """Messages that they ask for."""
-        self.timer: Timer | None = None
-        self.timer_ns = 0
-        self.pause_until_ns = 0
-        self.is_served = False
-        """Whether somebody is in the middle of it: proposals may be refused at once."""
-
-
 class ReceiveService:
     """Receives for the queue-style groups of one shard, while this node leads it."""
 
-    def __init__(self, read: ReadService, reader: Reader) -> None:
+    def __init__(self, read: ReadService, reader: Reader, filters: FilterService) -> None:
         self.replica: Final = read.replica
         self.machine: Final = read.machine
         self.scheduler: Final = read.scheduler
         self.bodies: Final = LeasedBodies(read, reader)
         self._keys: Final = FifoKeys(read, reader)
+        self._matching: Final = Matching(filters, reader, self._keys, read.scheduler)
         self._time: Final = LogTime(read.machine, read.scheduler)
-        self._lines: Final[dict[str, _Line]] = {}
+        self._lines: Final[dict[str, Line[Receiving]]] = {}
         self._by_handle: Final[dict[tuple[str, int], Receiving]] = {}
         self.waiting = 0
         self.receives = 0
@@ -121,7 +76,7 @@ class ReceiveService:
         receiving = Receiving(self, request, reply)
         self._supersede(receiving)
         try:
-            write_command(receiving.command(()))
+            write_command(receiving.command(Told()))
         except BadRequest as error:
             receiving.end(error)
             return receiving
@@ -141,6 +96,7 @@ class ReceiveService:
             while line.waiting:
                 line.waiting[0].end(NotLeader(self.replica.leader))
         self._keys.leadership_lost()
+        self._matching.leadership_lost()
 
     @property
     def alarm(self) -> str | None:
@@ -167,8 +123,7 @@ class ReceiveService:
         line = self._lines.get(receiving.request.group)
         if line is not None:
             if receiving.stands_in_line:
-                receiving.stands_in_line = False
-                line.waiting.remove(receiving)
+                line.leave(receiving)
                 self.waiting -= 1
             self._tidy(receiving.request.group, line)
 
@@ -179,7 +134,7 @@ class ReceiveService:
         line.proposals -= 1
         line.proposed -= receiving.request.count
         if isinstance(outcome, Leased) and not outcome.messages:
-            line.pause_until_ns = self.scheduler.now_ns() + PAUSE_NS
+            self._has_nothing(receiving, line)
             if not receiving.has_ended:
                 self._stand(receiving, line, first=True)
                 receiving.arm()  # it had not waited before
@@ -197,7 +152,7 @@ class ReceiveService:
     def _begin(self, receiving: "Receiving") -> None:
         self._by_handle[receiving.key] = receiving
         name = receiving.request.group
-        line = self._lines.setdefault(name, _Line())
+        line = self._lines.setdefault(name, Line())
         group = self.machine.leasing.groups.find(name)
         flights, handle = self.machine.leasing.flights, receiving.request.handle
         if receiving.is_repeat or flights.granted(group.number, handle):
@@ -207,12 +162,16 @@ class ReceiveService:
         self._serve(name, line)
         receiving.arm()
 
-    def _stand(self, receiving: "Receiving", line: _Line, *, first: bool) -> None:
-        if first:
-            line.waiting.appendleft(receiving)
-        else:
-            line.waiting.append(receiving)
-        receiving.stands_in_line = True
+    def _has_nothing(self, receiving: "Receiving", line: "Line[Receiving]") -> None:
+        """Somebody got nothing: look again after a pause, or when something has happened."""
+        now_ns = self.scheduler.now_ns()
+        if not receiving.found_nothing:
+            line.pause_until_ns = now_ns + PAUSE_NS
+        elif receiving.wakes == line.wakes:
+            line.nothing_until_ns = now_ns + PASS_NS
+
+    def _stand(self, receiving: "Receiving", line: "Line[Receiving]", *, first: bool) -> None:
+        line.stand(receiving, first=first)
         self.waiting += 1
 
     def _make_sure(self, receiving: "Receiving") -> None:
@@ -258,8 +217,7 @@ class ReceiveService:
         name = receiving.request.group
         group, line = self.machine.leasing.groups.get(name), self._lines.get(name)
         if group is not None and line is not None:
-            line.waiting.remove(receiving)
-            receiving.stands_in_line = False
+            line.leave(receiving)
             self.waiting -= 1
             self._propose(group, line, receiving)
 
@@ -267,10 +225,10 @@ class ReceiveService:
         self._time.note()
         for name in sorted(names & self._lines.keys()):  # whoever repeats a run gets the same
             line = self._lines[name]
-            line.pause_until_ns = 0
+            line.wake()
             self._serve(name, line)
 
-    def _serve(self, name: str, line: _Line) -> None:
+    def _serve(self, name: str, line: "Line[Receiving]") -> None:
         """Propose for those who wait, as long as there is something for them."""
         leasing = self.machine.leasing
         group = leasing.groups.get(name)
@@ -284,10 +242,9 @@ class ReceiveService:
         line.is_served = True
         now_ns = self.scheduler.now_ns()
         while line.waiting and line.pause_until_ns <= now_ns:
-            if line.proposals and group.settings.fifo:
+            if line.proposals and self._is_told(group):
                 break
-            now_ms = self._time.now_ms()
-            if leasing.ready(group, now_ms, line.proposed + 1) <= line.proposed:
+            if self._ready(group, line, now_ns) <= line.proposed:
                 break
             receiving = line.waiting.popleft()
             receiving.stands_in_line = False
@@ -297,44 +254,50 @@ class ReceiveService:
         self._arm(name, line, group, now_ns)
         self._tidy(name, line)
 
-    def _propose(self, group: QueueGroup, line: _Line, receiving: "Receiving") -> None:
+    def _is_told(self, group: QueueGroup) -> bool:
+        """Whether the machine is told what comes next for a group."""
+        return group.settings.fifo or bool(self.machine.leasing.subscriptions.of(group).wanted)
+
+    def _ready(self, group: QueueGroup, line: "Line[Receiving]", now_ns: int) -> int:
+        """Return about how many messages there may be for those who wait."""
+        now_ms, leasing = self._time.now_ms(), self.machine.leasing
+        if line.nothing_until_ns > now_ns:
+            return int(leasing.flights.next_wait_ms(group.number) <= now_ms)
+        return leasing.ready(group, now_ms, line.proposed + 1)
+
+    def _propose(self, group: QueueGroup, line: "Line[Receiving]", receiving: "Receiving") -> None:
         receiving.is_under_way = True
+        receiving.wakes = line.wakes
         line.proposals += 1
         line.proposed += receiving.request.count
-        handle = receiving.request.handle
-        if group.settings.fifo and not self.machine.leasing.flights.granted(group.number, handle):
-            self._keys.tell(group, receiving.request.count, receiving.propose)
+        request = receiving.request
+        if self.machine.leasing.flights.granted(group.number, request.handle):
+            receiving.propose(Told())
+        elif self.machine.leasing.subscriptions.of(group).wanted:
+            ends = receiving.deadline_ns <= self.scheduler.now_ns()
+            self._matching.tell(group, request.count, receiving.propose, passes=ends)
+        elif group.settings.fifo:
+            self._keys.tell(group, request.count, receiving.propose_keys)
         else:
-            receiving.propose(())
+            receiving.propose(Told())
 
-    def _arm(self, name: str, line: _Line, group: QueueGroup, now_ns: int) -> None:
+    def _arm(self, name: str, line: "Line[Receiving]", group: QueueGroup, now_ns: int) -> None:
         """Look again when what waits may be leased, or after a pause."""
         at_ns = line.pause_until_ns if line.pause_until_ns > now_ns else 0
         if line.waiting and not at_ns:
+            at_ns = line.nothing_until_ns if line.nothing_until_ns > now_ns else 0
             wait_ms = self.machine.leasing.flights.next_wait_ms(group.number)
             if wait_ms != NEVER_MS and not line.proposals:
-                at_ns = now_ns + max(self._time.left_ns(wait_ms), PAUSE_NS)
-        if not line.waiting:
-            at_ns = 0
-        if line.timer is not None and line.timer_ns == at_ns:
-            return
-        if line.timer is not None:
-            line.timer.cancel()
-            line.timer = None
-        if at_ns:
-            line.timer_ns = at_ns
+                wait_ns = now_ns + max(self._time.left_ns(wait_ms), PAUSE_NS)
+                at_ns = min(at_ns or wait_ns, wait_ns)
+        line.arm(
+            *(self.scheduler, at_ns if line.waiting else 0),
+            lambda: self._serve(name, line),
+        )
 
-            def wake() -> None:
-                line.timer = None
-                self._serve(name, line)
-
-            line.timer = self.scheduler.call_later(at_ns - now_ns, wake)
-
-    def _tidy(self, name: str, line: _Line) -> None:
-        if not line.waiting and not line.proposals:
-            if line.timer is not None:
-                line.timer.cancel()
-                line.timer = None
+    def _tidy(self, name: str, line: "Line[Receiving]") -> None:
+        if line.is_empty:
+            line.disarm()
             if self._lines.get(name) is line:
                 del self._lines[name]
 
@@ -343,18 +306,20 @@ class Receiving:
     """One request under way."""
 
     __slots__ = (
-        "_deadline_ns",
         "_due_ms",
         "_is_superseded",
         "_reply",
         "_service",
         "_timer",
+        "deadline_ns",
+        "found_nothing",
         "has_ended",
         "is_repeat",
         "is_under_way",
         "key",
         "request",
         "stands_in_line",
+        "wakes",
     )
 
     def __init__(self, service: ReceiveService, request: Receive, reply: Reply[Received]) -> None:
@@ -366,15 +331,19 @@ class Receiving:
         self.is_repeat = False
         """The same was under way when it came."""
         self.stands_in_line = False
+        self.found_nothing = False
+        """The last look was in vain, and no command was worth it."""
+        self.wakes = 0
+        """Of its line, when that look began."""
         self._is_superseded = False
         self._due_ms = 0
         self._service = service
         self._reply = reply
         self._timer: Timer | None = None
         wait_ns = min(max(request.wait_ns, 0), FETCH_WAIT_NS_MAX)
-        self._deadline_ns = service.scheduler.now_ns() + wait_ns
+        self.deadline_ns = service.scheduler.now_ns() + wait_ns
 
-    def command(self, keys: KeyRuns) -> ReceiveMessages:
+    def command(self, told: Told) -> ReceiveMessages | ReceiveMatching:
         """Return the command.
 
         Raises:
@@ -382,10 +351,20 @@ class Receiving:
         """
         request = self.request
         count = min(request.count, MESSAGES_PER_RECEIVE_MAX)
-        return ReceiveMessages(request.group, request.handle, count, request.lease_ms, keys)
+        asked = request.group, request.handle, count, request.lease_ms, told.keys
+        if told.stretches is None:
+            return ReceiveMessages(*asked)
+        return ReceiveMatching(*asked, told.version, told.stretches)
 
-    def propose(self, keys: KeyRuns | RaftlogError) -> None:
-        """Lease, now that there is something, whose keys are these (or can't be told)."""
+    def propose_keys(self, keys: KeyRuns | RaftlogError) -> None:
+        """As ``propose``, of a group without a filter."""
+        self.propose(keys if isinstance(keys, RaftlogError) else Told(keys))
+
+    def propose(self, told: Told | RaftlogError | None) -> None:
+        """Lease, now that there is something, of which this is told (or can't be).
+
+        None: there is nothing; but what waits is leased, and what it had is asked for again.
+        """
         service = self._service
 
         def leased(outcome: Leased | RaftlogError) -> None:
@@ -401,22 +380,27 @@ class Receiving:
                 self.is_under_way = True
                 self._due_ms = outcome.due_ms
                 service.bodies.find(outcome.messages, self._gathered)
-            elif service.scheduler.now_ns() >= self._deadline_ns:
+            elif service.scheduler.now_ns() >= self.deadline_ns:
                 self._end_empty()
             service.proposed(self, outcome)
 
-        if isinstance(keys, RaftlogError) and service.is_waiting(self.request.group):
-            keys = ()  # what is tried again has its key already
-        if isinstance(keys, RaftlogError):
-            leased(keys)
+        if (told is None and self.is_repeat) or (
+            not isinstance(told, Told) and service.is_waiting(self.request.group)
+        ):
+            told = Told()  # what is tried again has its key already, and matched once
+        self.found_nothing = told is None
+        if told is None:
+            leased(Leased((), 0))
+        elif isinstance(told, RaftlogError):
+            leased(told)
         else:
-            propose(service.replica, lambda: self.command(keys), Leased, leased)
+            propose(service.replica, lambda: self.command(told), Leased, leased)
 
     def arm(self) -> None:
         """End the wait in time."""
         if self.has_ended or not self.stands_in_line or self._timer is not None:
             return
-        left_ns = self._deadline_ns - self._service.scheduler.now_ns()
+        left_ns = self.deadline_ns - self._service.scheduler.now_ns()
         if left_ns <= 0:
             self._end_empty()
         else:

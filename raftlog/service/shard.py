@@ -141,7 +141,7 @@ class BrokerShard:
         known = facts.level_of, replica.members.is_alive
         relocating = Relocating(replica, machine, bodies, scheduler)
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
-        receiving, burying = ReceiveService(read, reader), Burying(read, reader)
+        receiving, burying = ReceiveService(read, reader, filters), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
         group_lag = GroupLag(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(

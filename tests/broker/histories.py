@@ -23,12 +23,10 @@ from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
     ExtendLeases,
-    ReceiveMessages,
     ReturnMessages,
 )
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.producers import FenceProducer, InitProducer
-from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
 from raftlog.broker.shares import ReleaseQueues, Share
@@ -52,6 +50,7 @@ from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
 from tests.broker.atomic_histories import some_atomic, some_commit, some_stage
+from tests.broker.lease_histories import some_opening, some_receive, some_subscribing
 from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
@@ -89,7 +88,7 @@ class History:
             *[self._release] * 2,
             *[self._commit] * 5,
             self._seek,
-            *[self._open] * 2,
+            *[self._open] * 4,
             *[self._receive] * 5,
             *[self._ack] * 4,
             *[self._extend, self._give_back, self._give_back, self._bury, self._settle_blocked],
@@ -321,35 +320,17 @@ class History:
     # -- queue-style groups
 
     def _open(self) -> CommandValue:
-        topics = self.random.sample([*NAMES, KEPT], self.random.randrange(3))
-        changes = QueueGroupChanges(
-            lease_ms=self.random.choice((None, 1_000, 60_000)),
-            attempts_max=self.random.choice((None, 1, 2)),
-            retry_ms=self.random.choice((None, (0,), (5, 50))),
-            in_flight_max=self.random.choice((None, 3, 20)),
-            fifo=self.random.choice((None, None, None, True, False)),
-            poison=self.random.choice((None, 0, 0, 1, 2)),
-        )
         group = self.random.choice([*QUEUE_GROUPS] * 8 + GROUPS)
-        return OpenQueueGroup(group, tuple(topics), changes, self.random.random() < 0.2)
+        names = [*NAMES, KEPT]
+        if self.random.random() < 0.3:
+            return some_opening(self.random, group, names)
+        return some_subscribing(self.random, self.machine, group, names)
 
     def _queue_group(self) -> str:
         return self.random.choice(QUEUE_GROUPS)
 
     def _receive(self) -> CommandValue:
-        keys = tuple(
-            (number, first, tuple(self.random.randrange(3) for _ in range(6)))
-            for number, queue in self.machine.queues.table.rows.items()
-            for first in range(queue.start_offset, queue.end_offset, 6)
-        )
-        handles = [row.handle for row in self.machine.leasing.flights.table.rows.values()]
-        known = [handle for handle in handles if handle > 0]
-        again = known and self.random.random() < 0.2
-        handle = self.random.choice(known) if again else self.random.randrange(1, 1 << 40)
-        return ReceiveMessages(
-            *(self._queue_group(), handle, self.random.randrange(1, 6)),
-            *(self.random.choice((None, 1_000, 100_000)), keys),
-        )
+        return some_receive(self.random, self.machine, self._queue_group())
 
     def _flight(self) -> Flight:
         rows = list(self.machine.leasing.flights.table.rows.values())

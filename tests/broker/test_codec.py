@@ -21,11 +21,13 @@ from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
     ExtendLeases,
+    ReceiveMatching,
     ReceiveMessages,
     ReturnMessages,
 )
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.timetable import PassTime
@@ -68,6 +70,8 @@ GOOD: list[CommandValue] = [
     ExtendLeases("g", HELD, 5_000),
     ReturnMessages("g", HELD, 1, 0, "why"),
     DecideBlocked("g", 1, 5, 2),
+    SubscribeQueueGroup("g", ("t",), QueueGroupChanges(), False, RecordFilter(("a",)), 3, 1),
+    ReceiveMatching("g", 7, 10, None, (), 3, ((1, 5, 9, (5, 8)),)),
     SetQuota("client", "*", 5, 6),
     RemoveQuota("topic", "t"),
     MoveConsumed(1, 5),
@@ -173,6 +177,16 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
     "nobody's lease": (lambda: ReceiveMessages("g", 0, 10), BadRequest),
     "nothing to lease": (lambda: ReceiveMessages("g", 1, 0), BadRequest),
     "too much to lease": (lambda: ReceiveMessages("g", 1, 1_001), BadRequest),
+    "a group that is to read nothing": (
+        lambda: SubscribeQueueGroup("g", (), QueueGroupChanges(), by=2),
+        BadRequest,
+    ),
+    "too many matches to tell": (
+        lambda: ReceiveMatching(
+            *("g", 1, 1, None, (), 1, ((1, 0, 5_000, tuple(range(4_001))),)),
+        ),
+        BadRequest,
+    ),
     "a short lease": (lambda: ReceiveMessages("g", 1, 1, 999), BadRequest),
     "a long lease": (lambda: ExtendLeases("g", HELD, 12 * 3_600_000 + 1), BadRequest),
     "too many keys": (

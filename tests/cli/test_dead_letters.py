@@ -15,11 +15,12 @@ from tests.cli.conftest import Shell
 
 
 def bury(shell: Shell, cluster: LocalCluster, topic: str, group: str, *values: str) -> None:
-    """Make dead letters, and wait until they are stored."""
+    """Make dead letters, and wait until they are stored; the group reads what it has to."""
     for value in values:
         shell.text("pub", topic, value, "--key", "k", "--tag", "t", "-H", "a=1")
     reject = ("--then", "reject", "--reason", "no such account")
-    shell.text("receive", group, topic, "--count", str(len(values)), *reject)
+    shell.text("queue-group", "open", group, topic)
+    shell.text("receive", group, "--count", str(len(values)), *reject)
     with Client(cluster.seeds) as client:
         for _ in range(500):  # the first letter makes the topic, when the leader stores it
             with suppress(TopicNotFound), client.reader(f"%DLQ%{group}") as reader:

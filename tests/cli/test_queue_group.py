@@ -90,3 +90,28 @@ def test_what_can_t_be_is_said(shell: Shell, command: str, code: Exit, says: str
     ran = shell(*command.split())
     assert ran.code == code, ran
     assert says in " ".join(ran.err.split())
+
+
+def test_what_a_group_reads_is_said_by_hand_or_by_who_consumes(shell: Shell) -> None:
+    """With a filter; who says something else is refused."""
+    shell.text("topic", "create", "bills", "--queues", "1")
+    for value, tag in (("a", "open"), ("b", "paid"), ("c", "open")):
+        shell.text("pub", "bills", value, "--tag", tag)
+    assert shell.text("receive", "dun", "bills", "--tag", "open") == "a\nc\n"
+    described = shell.text("queue-group", "describe", "dun")
+    assert "reads bills (tags open), version 1" in described
+    assert "1 passed over by the filter" in described
+    refused = shell("receive", "dun", "bills")
+    assert (refused.code, "reads bills (tags open)" in refused.err) == (Exit.FAILED, True)
+    assert shell("receive", "dun", "--tag", "open").code == Exit.USAGE
+
+    subscribed = ("queue-group", "subscribe", "dun", "bills", "--filter", "n > 1")
+    assert shell.text(*subscribed) == "dun reads bills (filter n > 1), version 2\n"
+    assert shell.json(*subscribed, "--version", "1") == {"group": "dun", "version": 2}
+    found = shell.json("queue-group", "open", "dun", "--filter", "", "--tag", "paid")
+    assert found["subscription"] == {
+        "filter": "",
+        "tags": ["paid"],
+        "version": 3,
+        "by_hand": True,
+    }

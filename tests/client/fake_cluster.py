@@ -179,7 +179,7 @@ class FakeCluster:
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
             leases=LeaseService(self.replica, self.machine),
-            receiving=ReceiveService(read, _Reader()),
+            receiving=ReceiveService(read, _Reader(), FilterService(read, _Reader())),
             members=MemberService(self.replica),
             status=client.NodeStatus,
             transfer=self._transfer,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from raftlog.broker.commands import FEATURE_LEVEL
 from raftlog.testing.cluster import LocalCluster
 from raftlog.testing.processes import free_ports
 from tests.examples.console import run_page
@@ -75,12 +76,27 @@ def test_orders_become_invoices_in_one_step(tmp_path: Path) -> None:
     assert second[-1] == str(sorted(invoices * 2))
 
 
+async def until_level(cluster: LocalCluster) -> None:
+    """Wait until a new cluster's nodes have heard each other."""
+    for _ in range(300):
+        view = await cluster.observe()
+        if {each.feature_level for each in view.nodes} == {FEATURE_LEVEL}:
+            return
+        await asyncio.sleep(0.1)
+    raise AssertionError("the level has not been raised")
+
+
 def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     """Five jobs: one fails once, one can't be handled at all."""
-    (example,) = examples_of("queue-groups.md")
+    example, filtered, by_hand = examples_of("queue-groups.md")
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+        asyncio.run(until_level(cluster))
+        matching = run_example(seeded(filtered, cluster), tmp_path).splitlines()
+        sought = run_example(seeded(by_hand, cluster), tmp_path).splitlines()
 
+    assert matching == ["b'of 250'", "b'of 900'", "refused", "version 2 passed over 2"]
+    assert sought == ["b'of 4000' by version 3"]
     done = sorted(f"done: b'job {number}' attempt 1" for number in range(3))
     assert sorted(printed[:-1]) == [*done, "done: b'job 4' attempt 2"]
     assert printed[-1] == "dead letter: b'job 3' b'no such account'"

@@ -119,7 +119,7 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
         leases=LeaseService(world.replica, machine),
-        receiving=ReceiveService(world.service, FakeReader()),
+        receiving=ReceiveService(world.service, FakeReader(), filters),
         members=MemberService(world.replica),
         status=status,
         space=lambda: log_space(Footprint(machine, scheduler).space()),

@@ -4,16 +4,18 @@ import pytest
 
 from raftlog.base.errors import (
     BadDelay,
+    BadFilter,
     BadName,
     BadRequest,
     GroupNotFound,
     GroupStyle,
     RaftlogError,
     StaleLease,
+    SubscriptionConflict,
     TopicNotFound,
 )
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import groups, leases
+from raftlog.wire.schema import client, groups, leases
 from tests.service.test_feature_handlers import World
 from tests.service.test_handlers import BATCH
 
@@ -35,7 +37,8 @@ class Group(World):
 
     def open(self, **settings: object) -> leases.QueueGroupDescription:
         made = leases.QueueGroupSettings(**settings)  # type: ignore[arg-type]
-        asked = leases.OpenQueueGroup(group=GROUP, topics=["orders"], settings=made)
+        by = leases.OPENED_BY_CHANGE
+        asked = leases.OpenQueueGroup(group=GROUP, topics=["orders"], settings=made, by=by)
         return self.get(Method.QUEUE_OPEN, asked, leases.QueueGroupDescription)
 
     def receive(self, handle: int, count: int = 1) -> leases.MessagesReceived:
@@ -65,6 +68,41 @@ def test_settings_arrive_and_what_is_not_said_stays() -> None:
     assert (settings.lease_ms, settings.attempts_max, settings.fifo) == (5_000, 3, True)
     assert (list(settings.retry_ms), settings.poison) == ([1, 2], leases.POISON_POLICY_BLOCK)
     assert (settings.in_flight_max, world.made.dead_letter_topic) == (10_000, "%DLQ%work")
+
+
+def test_what_a_group_reads_is_told_and_kept() -> None:
+    """By hand, or by who consumes: then it is refused if the group reads something else."""
+    world = Group()
+    tagged = client.RecordFilter(tags=["b", "a"], condition="x = 1")
+
+    def opened(**more: object) -> object:
+        asked = leases.OpenQueueGroup(group=GROUP, topics=["orders"], **more)  # type: ignore[arg-type]
+        return world.ask(Method.QUEUE_OPEN, asked)
+
+    assert isinstance(opened(), leases.QueueGroupDescription)
+    assert isinstance(opened(filter=tagged), SubscriptionConflict)
+    replaced = opened(filter=tagged, by=leases.OPENED_BY_REPLACE, version=world.made.version)
+    assert isinstance(replaced, leases.QueueGroupDescription)
+    assert (list(replaced.filter.tags), replaced.filter.condition) == (["a", "b"], "x = 1")
+    assert (replaced.version, replaced.by_hand) == (world.made.version + 1, True)
+    assert isinstance(opened(), SubscriptionConflict)
+    assert world.describe() == replaced
+    bad = client.RecordFilter(condition="x = ")
+    assert isinstance(opened(filter=bad, by=leases.OPENED_BY_REPLACE), BadFilter)
+
+
+def test_below_level_4_a_filter_is_refused_and_the_rest_goes_on() -> None:
+    """An older member could not read it."""
+    world = Group()
+    world.shard.replica.machine.state.feature_level = 3
+    plain = leases.OpenQueueGroup(group=GROUP, topics=["orders"])
+    assert isinstance(world.ask(Method.QUEUE_OPEN, plain), leases.QueueGroupDescription)
+    for more in ({"filter": client.RecordFilter(tags=["a"])}, {"version": 2}):
+        world.shard.replica.machine.state.feature_level = 3
+        asked = leases.OpenQueueGroup(group=GROUP, topics=["orders"], **more)  # type: ignore[arg-type]
+        refused = world.ask(Method.QUEUE_OPEN, asked)
+        assert isinstance(refused, BadRequest)
+        assert "feature level 4" in str(refused)
 
 
 def test_messages_are_received_and_settled_in_every_way() -> None:

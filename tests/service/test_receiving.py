@@ -21,14 +21,17 @@ from raftlog.broker.codec import CommandValue
 from raftlog.broker.invariants import check
 from raftlog.broker.lease_commands import AckMessages, ReceiveMessages, Settled
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.queue_subscriptions import By, SubscribeQueueGroup
 from raftlog.broker.topics import TopicChanges
 from raftlog.service import fifo_keys, receiving
 from raftlog.service.burying import Burying, Fact
+from raftlog.service.filtering import FilterService
 from raftlog.service.leases import LeaseService, QueueGroupState
 from raftlog.service.ports import OnBodies
 from raftlog.service.proposing import propose, propose_unheard
 from raftlog.service.read import ReadRequest, ReadResult
-from raftlog.service.receiving import Receive, Received, ReceiveService, Receiving
+from raftlog.service.receive_lines import Receive, Received
+from raftlog.service.receiving import ReceiveService, Receiving
 from raftlog.storage.span import Place
 from raftlog.wire.batch import Batch, encode_columns
 from raftlog.wire.record_table import key_hash
@@ -47,7 +50,9 @@ class World(ReadWorld):
     def __init__(self, **changes: object) -> None:
         super().__init__()
         self.reader = FakeReader()
-        self.receiving = ReceiveService(self.service, self.reader)
+        self.receiving = ReceiveService(
+            self.service, self.reader, FilterService(self.service, self.reader)
+        )
         self.burying = Burying(self.service, self.reader)
         self.leases = LeaseService(self.replica, self.replica.machine)
         self.told: dict[int, list[Received | RaftlogError]] = {}
@@ -57,7 +62,8 @@ class World(ReadWorld):
     def open(self, **changes: object) -> QueueGroupState | RaftlogError:
         told: list[QueueGroupState | RaftlogError] = []
         made = QueueGroupChanges(**changes)  # type: ignore[arg-type]
-        self.leases.open(lambda: OpenQueueGroup(GROUP, ("first",), made), told.append)
+        command = SubscribeQueueGroup(GROUP, ("first",), made, by=By.CHANGE)
+        self.leases.open(lambda: command, told.append)
         if self.replica.proposed:
             self.replica.commit()
         return told[0]
@@ -579,9 +585,8 @@ def test_who_goes_no_further_in_a_queue_by_key_is_an_alarm(
     """
     world = World(fifo=True)
     (second,) = world.create("second")
-    world.leases.open(
-        lambda: OpenQueueGroup(GROUP, ("second",), QueueGroupChanges()), lambda _: None
-    )
+    more = SubscribeQueueGroup(GROUP, ("second",), QueueGroupChanges(), by=By.CHANGE)
+    world.leases.open(lambda: more, lambda _: None)
     world.replica.commit()
     opens = fifo_keys._hashes
 

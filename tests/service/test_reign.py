@@ -6,6 +6,7 @@ from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
+from raftlog.service.filtering import FilterService
 from raftlog.service.levelling import Levelling
 from raftlog.service.passing_time import PassingTime
 from raftlog.service.receiving import ReceiveService
@@ -31,9 +32,10 @@ class World:
         relocating = Relocating(replica, machine, bodies, scheduler)
         checks = CheckService(replica, machine, bodies, passing, scheduler)
         read = read_service(replica, self.consumers.scheduler)
+        filters = FilterService(read, FakeReader())
         self.reign = Reign(
             *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
-            *(checks, ReceiveService(read, FakeReader()), Burying(read, FakeReader())),
+            *(checks, ReceiveService(read, FakeReader(), filters), Burying(read, FakeReader())),
             Levelling(replica, machine, scheduler, lambda _: 0, lambda _: True),
         )
 

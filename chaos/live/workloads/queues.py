@@ -18,8 +18,9 @@ from chaos.live.world import World
 from raftlog.base.errors import RaftlogError, StaleLease, TopicNotFound
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import QueueConsumer
-from raftlog.client.queue_groups import OnPoison, QueueGroupInfo
+from raftlog.client.queue_groups import QueueGroupInfo
 from raftlog.client.queue_message import QueueMessage, Reject
+from raftlog.client.queue_options import OnPoison
 
 AT_ONCE: Final = 8
 LEASE_S: Final = 2.0

@@ -11,6 +11,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from raftlog.wire.schema import client as _client_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -45,6 +46,29 @@ POISON_POLICY_SKIP: PoisonPolicy.ValueType  # 1
 POISON_POLICY_BLOCK: PoisonPolicy.ValueType  # 2
 """it stays in flight until somebody decides"""
 Global___PoisonPolicy: _TypeAlias = PoisonPolicy  # noqa: Y015
+
+class _OpenedBy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OpenedByEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OpenedBy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OPENED_BY_CONSUMER: _OpenedBy.ValueType  # 0
+    """who wants to get what it says; refused if the group reads something else"""
+    OPENED_BY_CHANGE: _OpenedBy.ValueType  # 1
+    """by hand: what is named is added, or changed, and stays"""
+    OPENED_BY_REPLACE: _OpenedBy.ValueType  # 2
+    """by hand: topics and filter are these from now on, and stay"""
+
+class OpenedBy(_OpenedBy, metaclass=_OpenedByEnumTypeWrapper): ...
+
+OPENED_BY_CONSUMER: OpenedBy.ValueType  # 0
+"""who wants to get what it says; refused if the group reads something else"""
+OPENED_BY_CHANGE: OpenedBy.ValueType  # 1
+"""by hand: what is named is added, or changed, and stays"""
+OPENED_BY_REPLACE: OpenedBy.ValueType  # 2
+"""by hand: topics and filter are these from now on, and stay"""
+Global___OpenedBy: _TypeAlias = OpenedBy  # noqa: Y015
 
 class _GiveBack:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -170,7 +194,7 @@ Global___QueueGroupSettings: _TypeAlias = QueueGroupSettings  # noqa: Y015
 
 @_typing.final
 class OpenQueueGroup(_message.Message):
-    """makes a group, or changes it; asking again changes nothing"""
+    """Makes a group, agrees with it, or changes it; asking again changes nothing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -178,16 +202,28 @@ class OpenQueueGroup(_message.Message):
     TOPICS_FIELD_NUMBER: _builtins.int
     FROM_END_FIELD_NUMBER: _builtins.int
     SETTINGS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     from_end: _builtins.bool
     """in queues that it does not read yet: behind what is there"""
+    version: _builtins.int
+    """Of a consumer: the version of what it says; one above the group's replaces what that reads,
+    unless it was said by hand. To replace: the one that is replaced, 0: whichever there is.
+    """
+    by: Global___OpenedBy.ValueType
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """to read, too; none: those that it reads"""
+        """none: those that it reads"""
 
     @_builtins.property
     def settings(self) -> Global___QueueGroupSettings:
-        """what is absent stays as it is, or takes the default"""
+        """what is absent is as it is, or takes the default"""
+
+    @_builtins.property
+    def filter(self) -> _client_pb2.RecordFilter:
+        """absent, with topics, and not by a change: all of them"""
 
     def __init__(
         self,
@@ -196,10 +232,13 @@ class OpenQueueGroup(_message.Message):
         topics: _abc.Iterable[_builtins.str] | None = ...,
         from_end: _builtins.bool = ...,
         settings: Global___QueueGroupSettings | None = ...,
+        filter: _client_pb2.RecordFilter | None = ...,
+        version: _builtins.int = ...,
+        by: Global___OpenedBy.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_end", b"from_end", "group", b"group", "settings", b"settings", "topics", b"topics"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "filter", b"filter", "from_end", b"from_end", "group", b"group", "settings", b"settings", "topics", b"topics", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,7 +277,7 @@ class QueueCursor(_message.Message):
     topic: _builtins.str
     place: _builtins.int
     next_offset: _builtins.int
-    """everything before it was leased once"""
+    """everything before it was leased once, or passed over"""
     start_offset: _builtins.int
     end_offset: _builtins.int
     def __init__(
@@ -276,6 +315,10 @@ class QueueGroupDescription(_message.Message):
     EXPIRED_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
     QUEUES_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BY_HAND_FIELD_NUMBER: _builtins.int
+    PASSED_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     dead_letter_topic: _builtins.str
     in_flight: _builtins.int
@@ -290,13 +333,21 @@ class QueueGroupDescription(_message.Message):
     expired: _builtins.int
     """that retention took before they were finished"""
     unread: _builtins.int
-    """never leased"""
+    """never leased, nor passed over"""
+    version: _builtins.int
+    """raised by every change of topics, filter or settings"""
+    by_hand: _builtins.bool
+    """it stays until it is changed by hand"""
+    passed: _builtins.int
+    """passed over, since the filter does not want them"""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def settings(self) -> Global___QueueGroupSettings: ...
     @_builtins.property
     def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueCursor]: ...
+    @_builtins.property
+    def filter(self) -> _client_pb2.RecordFilter: ...
     def __init__(
         self,
         *,
@@ -313,10 +364,14 @@ class QueueGroupDescription(_message.Message):
         expired: _builtins.int = ...,
         unread: _builtins.int = ...,
         queues: _abc.Iterable[Global___QueueCursor] | None = ...,
+        filter: _client_pb2.RecordFilter | None = ...,
+        version: _builtins.int = ...,
+        by_hand: _builtins.bool = ...,
+        passed: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["settings", b"settings"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "dead", b"dead", "dead_letter_topic", b"dead_letter_topic", "dead_letters", b"dead_letters", "expired", b"expired", "group", b"group", "in_flight", b"in_flight", "leased", b"leased", "queues", b"queues", "settings", b"settings", "skipped", b"skipped", "topics", b"topics", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "by_hand", b"by_hand", "dead", b"dead", "dead_letter_topic", b"dead_letter_topic", "dead_letters", b"dead_letters", "expired", b"expired", "filter", b"filter", "group", b"group", "in_flight", b"in_flight", "leased", b"leased", "passed", b"passed", "queues", b"queues", "settings", b"settings", "skipped", b"skipped", "topics", b"topics", "unread", b"unread", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
