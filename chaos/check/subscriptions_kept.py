@@ -5,6 +5,9 @@ log, and of what members are told. Who wants something else than the group reads
 nobody else is a member and nothing was said by hand; somebody's hand gets its way if it names the
 version that it replaces, or none. Everything else is a conflict, and refused. And nobody says
 anything in the log that nobody has said.
+
+At level 2 it was otherwise: what a group reads stayed, also without members, and it was not noted
+whose hand had said so. From level 3 on every version but the first counts as said by hand.
 """
 
 from collections.abc import Iterable
@@ -17,6 +20,8 @@ from chaos.check.violation import Violation
 NAME: Final = "subscriptions_kept"
 RANGE: Final = "range"
 FIRST_VERSION: Final = 1
+GO_LEVEL: Final = 3
+"""From this feature level on what was not said by hand goes with the last member."""
 
 
 class Reads(NamedTuple):
@@ -50,7 +55,7 @@ class _Group(msgspec.Struct):
     members: dict[str, int] = {}
 
     def gives_way(self, member: str, life: int) -> bool:
-        """Whether a member that joins may say what the group reads."""
+        """Whether a member that joins may say what the group reads, from level 3 on."""
         others = {who: its for who, its in self.members.items() if who != member or life <= its}
         return not others and not self.told.by_hand
 
@@ -60,6 +65,7 @@ class SubscriptionsKept:
 
     def __init__(self) -> None:
         self._groups: Final[dict[str, _Group]] = {}
+        self._level = 0
         self._asked: Final[set[tuple[str, Reads, int]]] = set()
         """What somebody has said by hand, with the versions that it was to replace."""
         self._since: Final[dict[str, list[tuple[int, Told]]]] = {}
@@ -95,6 +101,16 @@ class SubscriptionsKept:
 
     # -- in the order of the log
 
+    def reaches(self, level: int) -> None:
+        """Take in the feature level of the entry that comes next; it never falls."""
+        if self._level < GO_LEVEL <= level:
+            for known in self._groups.values():
+                known.told = known.told._replace(by_hand=known.told.version > FIRST_VERSION)
+        self._level = max(self._level, level)
+
+    def _gives_way(self, known: _Group, who: tuple[str, int]) -> bool:
+        return self._level >= GO_LEVEL and known.gives_way(*who)
+
     def joined(
         self, group: str, who: tuple[str, int], wanted: Reads, told: Told, generation: int
     ) -> None:
@@ -110,7 +126,7 @@ class SubscriptionsKept:
         else:
             asked = wanted.beside(known.told.reads)
             if asked != known.told.reads:
-                if not known.gives_way(*who):
+                if not self._gives_way(known, who):
                     raise Violation(
                         NAME, f"{who} joins {group} with {wanted}, beside {known}: a conflict"
                     )
@@ -128,7 +144,7 @@ class SubscriptionsKept:
         """
         known = self._groups.get(group)
         reads = None if known is None else known.told.reads
-        if known is None or wanted.beside(reads) == reads or known.gives_way(*who):
+        if known is None or wanted.beside(reads) == reads or self._gives_way(known, who):
             raise Violation(NAME, f"{who} can't join {group} with {wanted}; it is {known}")
 
     def said(
@@ -150,7 +166,7 @@ class SubscriptionsKept:
             if replaces not in (0, at):
                 raise Violation(NAME, f"{group} is at {at}, and {replaces} was replaced")
             at += 1
-        known.told = Told(asked, at, by_hand=True)
+        known.told = Told(asked, at, by_hand=self._level >= GO_LEVEL)
         if version != at:
             raise Violation(NAME, f"{group} is at {at} now; somebody is told {version}")
         self._begins(group, generation)

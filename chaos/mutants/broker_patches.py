@@ -24,7 +24,7 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "bounded read refused by what is old",
         "raftlog.service.read",
-        (("self._request.staleness_ns and not self._is_exact", "False"),),
+        (("may_be_old and not self._is_exact", "False"),),
     ),
     # -- producers
     Mutant(
@@ -434,7 +434,10 @@ BROKER_MUTANTS: Final = (
     Mutant(
         "snapshot ahead of the own log",
         "raftlog.service.shard",
-        (("is_durable=ranges.are_stored,", "is_durable=lambda _: True,"),),
+        (
+            ("is_durable=ranges.are_stored,", "is_durable=lambda _: True,"),
+            ("fetched=committed)", "fetched=Index(1 << 62))"),
+        ),
         elsewhere=(
             (
                 "raftlog.service.snapshot",

@@ -167,7 +167,9 @@ class Facts:
         if entry.kind is not EntryKind.COMMANDS:
             return
         body = entry.body
-        self._log_time_ms = max(self._log_time_ms, ENVELOPE.unpack_from(body, 0)[2])
+        _, level, log_time_ms, _ = ENVELOPE.unpack_from(body, 0)
+        self.subscriptions.reaches(level)
+        self._log_time_ms = max(self._log_time_ms, log_time_ms)
         self.ids.passes(self._log_time_ms, self._windows_ms)
         self.leases.passes(entry.term, self._log_time_ms)
         self.halves.now_ms = self._log_time_ms

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaos.check.subscriptions_kept import Reads, SubscriptionsKept, Told
+from chaos.check.subscriptions_kept import GO_LEVEL, Reads, SubscriptionsKept, Told
 from chaos.check.violation import Violation
 
 ORDERS, EVENTS = Reads(("orders",)), Reads(("events",), ("third",), "n < 3")
@@ -18,6 +18,7 @@ def told(reads: Reads, version: int, *, by_hand: bool = False) -> Told:
 def kept() -> SubscriptionsKept:
     """Ann has made the group; somebody is about to say things by hand."""
     kept = SubscriptionsKept()
+    kept.reaches(GO_LEVEL)
     kept.joined("g", ANN, ORDERS, told(ORDERS, 1), 1)
     for reads in (ORDERS, EVENTS):
         for version in (0, 1, 2):
@@ -53,6 +54,27 @@ def test_what_was_said_by_hand_stays(kept: SubscriptionsKept) -> None:
     kept.joined("g", BOB, EVENTS, told(EVENTS, 2, by_hand=True), 4)
     kept.contradicted("g", ORDERS, 1)
     kept.said("g", ORDERS, 0, 3, 5)
+
+
+def test_at_level_2_everything_stays_and_nobody_s_hand_is_noted() -> None:
+    """From the next level on every version but the first counts as said by hand."""
+    old = SubscriptionsKept()
+    old.reaches(2)
+    for group in ("g", "h"):
+        old.joined(group, ANN, ORDERS, told(ORDERS, 1), 1)
+        old.left(group, *ANN)
+        old.turned_away(group, BOB, EVENTS)
+    old.says("g", EVENTS, 0)
+    old.said("g", EVENTS, 0, 2, 3)
+    with pytest.raises(Violation, match="is told"):
+        old.joined("g", BOB, EVENTS, told(EVENTS, 2, by_hand=True), 4)
+    old.joined("g", BOB, EVENTS, told(EVENTS, 2), 4)
+    old.left("g", *BOB)
+    old.reaches(GO_LEVEL)
+    old.reaches(2)  # stamped by a leader that had not applied the first entry of the new one
+    old.turned_away("g", BOB, ORDERS)
+    old.joined("g", BOB, EVENTS, told(EVENTS, 2, by_hand=True), 5)
+    old.joined("h", BOB, EVENTS, told(EVENTS, 2), 3)
 
 
 def test_a_group_that_is_made_again_begins_anew(kept: SubscriptionsKept) -> None:
