@@ -32,5 +32,10 @@ def check_name(name: str, what: str = "topic") -> str:
     return name
 
 
+def is_text(value: object) -> bool:
+    """Whether it is a text that UTF-8 can carry: without half of a surrogate pair."""
+    return isinstance(value, str) and not any("\ud800" <= each <= "\udfff" for each in value)
+
+
 def _cut(name: str) -> str:
     return repr(name if len(name) <= NAME_CHARACTERS_MAX else f"{name[:32]}...")

@@ -26,6 +26,7 @@ from typing import Literal, Self, TypeVar, Unpack
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import Closed, WrongLoop
 from raftlog.base.limits import PENDING_PROPOSALS_MAX, UNCOMMITTED_BYTES_MAX
+from raftlog.base.names import is_text
 from raftlog.client.administration import Administration
 from raftlog.client.asking import Asker
 from raftlog.client.atomic_dispatch import AtomicTicket
@@ -84,6 +85,8 @@ class Client(Administration, Transacting):
         cluster: str = "",
         client_id: str = "",
     ) -> None:
+        if not is_text(client_id):
+            raise ValueError(f"a client's id is text that UTF-8 can carry, not {client_id!r}")
         addresses = split_addresses(seeds)
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}

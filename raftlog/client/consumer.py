@@ -92,7 +92,7 @@ class Consumer:
         self._failed_hook: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._assigned: asyncio.Future[None] = self._loop.create_future()
-        self._failure: RaftlogError | None = None
+        self._failure: Exception | None = None
         self._trouble: RaftlogError | None = None
         self._commit_trouble: RaftlogError | None = None
         self._batches: Iterator[StoredBatch] = iter(())
@@ -240,7 +240,8 @@ class Consumer:
             self._membership.generation,
             queues,
             self._membership.rejoins,
-            self._failure or self._inbox.last_error or self._trouble or self._commit_trouble,
+            (self._failure if isinstance(self._failure, RaftlogError) else None)
+            or (self._inbox.last_error or self._trouble or self._commit_trouble),
         )
 
     async def aclose(self) -> None:
@@ -369,7 +370,7 @@ class Consumer:
     async def _be_member(self) -> None:
         try:
             await self._membership.run()
-        except RaftlogError as error:
+        except Exception as error:  # noqa: BLE001  (else whoever takes would wait for ever)
             self._failure = error
             self._ownership.lose_all()
             self._inbox.poke()

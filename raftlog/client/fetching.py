@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
+    BadRequest,
     OffsetOutOfRange,
     PeerRefused,
     ProtocolError,
@@ -260,6 +261,13 @@ class Fetch:
                     self._inbox.put(self, error)
                     return
                 await asyncio.sleep(RETRY_PAUSE_S)
+            except Exception as error:  # noqa: BLE001  (else whoever takes would wait for ever)
+                failure = BadRequest(
+                    f"queue {self.place} of {self.topic!r} can't be read: {error!r}"
+                )
+                failure.__cause__ = error
+                self._inbox.put(self, failure)
+                return
         self._inbox.remove(self, with_items=False)
 
     async def _ask(self) -> tuple[client.BatchesRead, Buffer]:

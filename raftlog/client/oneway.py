@@ -82,7 +82,10 @@ class Oneway:
             self._look = self._loop.create_task(self._look_once())
 
     async def _look_once(self) -> None:
-        for topic in {topic for topic, _, _ in self._waiting}:
+        looked_at: set[str] = set()
+        while topics := {topic for topic, _, _ in self._waiting} - looked_at:
+            topic = topics.pop()
+            looked_at.add(topic)
             try:
                 await self._catalog.find(topic, LOOK_S)
                 await self._asker.router.find(LOOK_S)

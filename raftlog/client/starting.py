@@ -14,21 +14,23 @@ from raftlog.wire.schema import client, topics
 Start = Literal["earliest", "latest"] | int | datetime | timedelta
 """The first or the next record, an offset, or the first record stored at a time or later."""
 _MS: Final = timedelta(milliseconds=1)
+_OFFSETS: Final = 1 << 63
 
 
 def check_start(start: Start) -> None:
     """Refuse what is no start.
 
     Raises:
-        ValueError: A word that is none, an offset below 0, a datetime without a time zone.
+        ValueError: A word that is none, an offset below 0 or that no queue can have, a datetime
+            without a time zone.
         TypeError: Something else.
     """
     if isinstance(start, bool) or not isinstance(start, str | int | datetime | timedelta):
         raise TypeError(f"{start!r} is no start; give a word, an offset, a time or a timedelta")
     if isinstance(start, str) and start not in ("earliest", "latest"):
         raise ValueError(f"no start is named {start!r}; there are 'earliest' and 'latest'")
-    if isinstance(start, int) and start < 0:
-        raise ValueError(f"offset {start} is below 0")
+    if isinstance(start, int) and not 0 <= start < _OFFSETS:
+        raise ValueError(f"offset {start} is below 0, or beyond what a queue can have")
     if isinstance(start, datetime):
         unix_ms(start)
 

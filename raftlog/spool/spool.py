@@ -156,6 +156,8 @@ class Spool:
         self._contents: Final = Contents()
         self._futures: WeakValueDictionary[int, asyncio.Future[Receipt]] = WeakValueDictionary()
         """Of those who may ask: a record that nobody waits for costs no memory here."""
+        self._ended: RaftlogError | None = None
+        """Why nothing is sent any more until the spool is opened again."""
         self._journal: Journal
         self._writer: Writer
         self._forwarder: Forwarder
@@ -429,10 +431,15 @@ class Spool:
         try:
             await self._forwarder.run()
         except RaftlogError as error:  # it stays so until the spool is opened again
-            self._forwarder.trouble = error
-            self._end(self._futures, error)
+            self._has_ended(error, error)
+        except Exception as error:  # noqa: BLE001  (else whoever waits would wait for ever)
+            self._has_ended(error, Closed(f"the sending has ended: {error!r}"))
         finally:
             self._forwarder.changed.set()
+
+    def _has_ended(self, trouble: Exception, told: RaftlogError) -> None:
+        self._forwarder.trouble, self._ended = trouble, told
+        self._end(self._futures, told)
 
     def _told(self, number: int, result: Receipt | RaftlogError) -> None:
         if isinstance(result, RaftlogError):
@@ -451,6 +458,8 @@ class Spool:
         future = self._futures.get(number)
         if future is None:
             future = self._futures[number] = asyncio.get_running_loop().create_future()
+            if self._ended is not None:
+                self._end([number], self._ended)
         return future
 
     @contextmanager

@@ -15,6 +15,7 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadFilter
 from raftlog.base.limits import FILTER_CHARACTERS_MAX, FILTER_TAGS_MAX, TAG_CHARACTERS_MAX
+from raftlog.base.names import is_text
 from raftlog.wire.batch import Batch, Headers, parse_batch_header
 from raftlog.wire.batch_header import table_of
 from raftlog.wire.filter_conditions import Condition, Name, Special
@@ -56,8 +57,14 @@ def record_filter(tags: Sequence[str] = (), condition: str = "") -> RecordFilter
     """Return a filter as it is written everywhere, after a look at all of it.
 
     Raises:
-        BadFilter: Too many tags, one that is too long, or a condition that does not parse.
+        BadFilter: Too many tags, one that is too long or no text, or a condition that does not
+            parse.
     """
+    if isinstance(tags, str):
+        raise BadFilter(f"tags are a list of texts, not one text: write [{tags!r}]")
+    for text in (condition, *tags):
+        if not is_text(text):
+            raise BadFilter(f"a filter is made of texts that UTF-8 can carry, not {text!r}")
     distinct = tuple(sorted(set(tags)))
     if len(distinct) > FILTER_TAGS_MAX:
         raise BadFilter(f"a filter of {len(distinct)} tags; it may have {FILTER_TAGS_MAX}")

@@ -58,3 +58,20 @@ async def test_an_answer_is_everybody_s() -> None:
         )
         assert [type(each) for each in found] == [TopicNotFound] * 5
         assert cluster.count(Method.TOPIC_DESCRIBE) == 1
+
+
+async def test_a_topic_that_is_named_while_another_one_is_looked_up_is_looked_up_too() -> None:
+    """What is sent one way waits for a look, of its own topic."""
+    async with fake_cluster(orders=1, other=1) as cluster, Client(cluster.seeds) as client:
+        producer = client.producer()
+        cluster.fault(Method.TOPIC_DESCRIBE, refused(Unavailable("no leader")))
+        producer.oneway("orders", b"a")
+        await until(lambda: cluster.count(Method.TOPIC_DESCRIBE) == 1)
+        producer.oneway("other", b"b")
+        status = producer.status
+        while cluster.count(Method.APPEND) < 2 and not status.oneway_dropped:
+            await asyncio.sleep(0.001)
+            status = producer.status
+        assert status.oneway_dropped == 0
+        await producer.aclose()
+        assert cluster.values("other") == [[b"b"]]

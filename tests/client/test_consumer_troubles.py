@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from raftlog.base.errors import OutcomeUnknown
+from raftlog.base.errors import BadFilter, BadRequest, OutcomeUnknown
 from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
@@ -135,3 +135,47 @@ async def test_more_queues_than_may_be_waited_for_at_once_take_turns(
 async def test_reads_that_wait_leave_room_on_a_connection() -> None:
     """For heartbeats, claims and commits, and the reads of another consumer's start."""
     assert LONG_POLLS_MAX <= REQUESTS_PER_CONNECTION_MAX // 2
+
+
+HALF = "\ud800"
+"""Of a surrogate pair: no UTF-8 can carry it."""
+
+
+async def test_what_no_request_can_carry_is_refused_and_not_waited_for() -> None:
+    """A program would take it for a topic in which nothing happens."""
+    with pytest.raises(ValueError, match="client's id"):
+        Client("127.0.0.1:1", client_id=HALF)
+    async with Client("127.0.0.1:1") as client:
+        odd: list[Any]
+        for odd in ([HALF], [b"t"], [1]):
+            with pytest.raises(BadFilter):
+                client.consumer("billing", "orders", tags=odd)
+            with pytest.raises(BadFilter):
+                client.reader("orders", tags=odd)
+        with pytest.raises(BadFilter, match=r"write \['paid'\]"):
+            client.consumer("billing", "orders", tags="paid")  # five tags of a letter each
+        with pytest.raises(BadFilter):
+            client.consumer("billing", "orders", filter=f"a = '{HALF}'")
+        with pytest.raises(ValueError, match="beyond"):
+            client.reader("orders", start=1 << 63)
+
+
+async def test_whatever_ends_the_membership_or_a_read_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also what nobody has thought of: nothing comes any more, and who waits must know."""
+    async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+
+        async def broken(*_: object, **__: object) -> None:
+            raise ZeroDivisionError
+
+        with monkeypatch.context() as patch:
+            patch.setattr("raftlog.client.membership.Membership._join", broken)
+            with pytest.raises(ZeroDivisionError):
+                async with client.consumer("billing", "orders"):
+                    raise AssertionError("it is no member")
+        with monkeypatch.context() as patch:
+            patch.setattr("raftlog.client.fetching.Fetch._read", broken)
+            async with client.consumer("billing", "orders") as consumer:
+                with pytest.raises(BadRequest, match="ZeroDivisionError"):
+                    await consumer.poll(timeout=5)

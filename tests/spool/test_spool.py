@@ -359,6 +359,32 @@ async def test_a_disk_that_fails_is_told_to_everybody() -> None:
         disk.on_operation = None
 
 
+async def test_whatever_ends_the_sending_is_told_to_everybody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also what nobody has thought of; the records are on disk still."""
+    disk = SimDisk()
+
+    async def broken(_: object) -> bool:
+        raise ZeroDivisionError
+
+    async with spool_on(disk) as spool:
+        with monkeypatch.context() as patch:
+            patch.setattr("raftlog.spool.forwarder.Forwarder._round", broken)
+            record = await spool.send("orders", b"a")
+            with pytest.raises(errors.Closed, match="ZeroDivisionError"):
+                await record.stored(timeout=5)
+        later = await spool.send("orders", b"b")
+        with pytest.raises(errors.Closed, match="ZeroDivisionError"):
+            await later.stored(timeout=5)
+        assert isinstance(spool.status.trouble, ZeroDivisionError)
+        with pytest.raises(ZeroDivisionError):
+            await spool.flush(timeout=5)
+    async with fake_cluster(1, orders=1) as cluster, spool_on(disk, cluster.seeds) as spool:
+        await spool.flush(timeout=5)
+        assert cluster.values("orders") == [[b"a", b"b"]]
+
+
 async def test_a_full_disk_refuses_records_and_is_emptied_all_the_same() -> None:
     """Notes have a reserve; it is there again when there is room."""
     disk = SimDisk()
