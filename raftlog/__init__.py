@@ -8,7 +8,7 @@ The names that programs use. Each is loaded when it is first asked for, so that
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
   ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``, ``Verdict``,
   ``UndecidedMessage``, ``AtomicTransaction``), and ``QueueConsumer`` with its
-  ``QueueMessage``, ``Reject`` and ``Retry``;
+  ``QueueMessage``, ``Reject``, ``Retry`` and ``exponential_retry``;
   ``raftlog.sync.Client`` has the same names for threads;
 - ``Spool``, ``BlockingSpool``: records on this machine's disk until the cluster has them;
 - ``errors``: everything that is raised on purpose.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from raftlog.client.receipts import Message as Message
     from raftlog.client.receipts import Receipt as Receipt
     from raftlog.client.receipts import StoredBatch as StoredBatch
+    from raftlog.client.retry_schedules import exponential_retry as exponential_retry
     from raftlog.embedded import LogEntry as LogEntry
     from raftlog.embedded import Position as Position
     from raftlog.embedded import RaftLog as RaftLog
@@ -75,6 +76,7 @@ _HOMES: Final = {
     "StoredBatch": "raftlog.client.receipts",
     "UndecidedMessage": "raftlog.client.checking",
     "Verdict": "raftlog.client.checking",
+    "exponential_retry": "raftlog.client.retry_schedules",
 }
 
 __all__ = [
@@ -106,6 +108,7 @@ __all__ = [
     "UndecidedMessage",
     "Verdict",
     "errors",
+    "exponential_retry",
 ]
 
 

@@ -1,6 +1,7 @@
-"""``raftlog delayed``: send a record that becomes visible later, see what is pending, cancel."""
+"""``raftlog delayed``: send records that become visible later, see what is pending, cancel."""
 
 import os
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,9 +9,13 @@ import typer
 
 from raftlog.cli.connection import ask
 from raftlog.cli.exits import Exit
+from raftlog.cli.inputs import InputFormat, named_source, records_of
+from raftlog.cli.ndjson import Outgoing
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
+from raftlog.cli.pub import File, Form, Header, Key, Queue, Tag, Value, read_header
 from raftlog.cli.quantities import read_duration
+from raftlog.cli.sending_later import SendingLater
 
 if TYPE_CHECKING:
     from raftlog.client.client import Client
@@ -38,7 +43,7 @@ def read_moment(text: str) -> datetime:
 @app.command()
 def send(
     topic: Topic,
-    value: Annotated[str, typer.Argument(metavar="VALUE", help="The record's value.")],
+    value: Value = None,
     delay: Annotated[
         timedelta | None,
         typer.Option(
@@ -57,46 +62,86 @@ def send(
             show_default=False,
         ),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option(help="Equal keys share a queue.", show_default=False)
-    ] = None,
-    queue: Annotated[
-        int | None, typer.Option(min=0, help="Into this queue of the topic.", show_default=False)
-    ] = None,
+    file: File = None,
+    form: Form = InputFormat.LINES,
+    key: Key = None,
+    header: Header = None,
+    tag: Tag = None,
+    queue: Queue = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Send one record that becomes visible later; say when, and the handle to cancel it by."""
+    """Send records that become visible later; say when, and the handles to cancel them by.
+
+    Ends with 5 if some record got no answer in time: it may be stored or not.
+    """
     if (delay is None) == (deliver_at is None):
         raise typer.BadParameter("say when: --delay or --deliver-at, one of them")
-
-    async def use(client: "Client") -> "DelayedReceipt":
-        return await client.send_later(
-            topic,
-            os.fsencode(value),
-            delay=delay,
-            deliver_at=deliver_at,
-            key=None if key is None else os.fsencode(key),
-            queue=queue,
-        )
-
-    receipt = ask(connect, timeout, use)
-    if output is Output.JSON:
-        print_json(
-            {
-                "topic": receipt.topic,
-                "queue": receipt.queue,
-                "handle": receipt.handle,
-                "due": receipt.due.isoformat(),
-                "durability": receipt.durability,
-            }
-        )
+    if value is not None and (file is not None or form is not InputFormat.LINES):
+        raise typer.BadParameter("VALUE is the record: leave out --file and --format, or VALUE")
+    headers = tuple(map(read_header, header or ()))
+    defaults = Outgoing(None, None if key is None else os.fsencode(key), headers, tag)
+    sending = SendingLater(topic, queue, (delay, deliver_at), defaults)
+    if value is not None:
+        _send(sending, _alone(os.fsencode(value)), connect, timeout)
     else:
+        with named_source(file) as (source, name):
+            _send(sending, records_of(source, form, name), connect, timeout)
+    _tell(sending, output, is_alone=value is not None)
+    if sending.error is not None:
+        raise sending.error
+
+
+async def _alone(value: bytes) -> AsyncIterator[list[Outgoing]]:
+    yield [Outgoing(value)]
+
+
+def _send(
+    sending: SendingLater, records: AsyncIterator[list[Outgoing]], connect: str, timeout_s: float
+) -> None:
+    async def use(client: "Client") -> None:
+        await sending.run(client, records)
+
+    ask(connect, timeout_s, use)
+
+
+def _tell(sending: SendingLater, output: Output, *, is_alone: bool) -> None:
+    receipts = sending.receipts
+    if output is Output.JSON:
+        data = [_receipt_data(receipt) for receipt in receipts]
+        if not is_alone:
+            print_json(
+                {
+                    "topic": sending.topic,
+                    "acknowledged": len(data),
+                    "failed": sending.failed,
+                    "unknown": sending.unknown,
+                    "messages": data,
+                }
+            )
+        elif data:
+            print_json(data[0])
+        return
+    for receipt in receipts:
         typer.echo(
             f"{receipt.topic}: queue {receipt.queue}, visible from {receipt.due.isoformat()} on "
             f"({receipt.durability}); to cancel it: raftlog delayed cancel {receipt.handle}"
         )
+    if not is_alone and sending.error is not None:
+        say(sending.damage())
+    elif not receipts and sending.error is None:
+        typer.echo(f"{sending.topic}: the input has no record")
+
+
+def _receipt_data(receipt: "DelayedReceipt") -> dict[str, object]:
+    return {
+        "topic": receipt.topic,
+        "queue": receipt.queue,
+        "handle": receipt.handle,
+        "due": receipt.due.isoformat(),
+        "durability": receipt.durability,
+    }
 
 
 @app.command("list")

@@ -8,9 +8,10 @@ buffer.
 """
 
 import asyncio
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from pathlib import Path
 from typing import Final, Protocol
@@ -18,6 +19,7 @@ from typing import Final, Protocol
 from raftlog.base.errors import BadFormat, RecordTooLarge
 from raftlog.base.limits import BATCH_BYTES_MAX, KIB
 from raftlog.cli.ndjson import Outgoing, read_record
+from raftlog.cli.output import say
 
 CHUNK_BYTES: Final = 256 * KIB
 CHUNKS_AHEAD: Final = 4
@@ -53,6 +55,20 @@ def open_source(file: Path | None) -> AbstractContextManager[ByteSource]:
         return file.open("rb", buffering=0)
     except OSError as error:
         raise BadFormat(f"{file} can't be read ({error.strerror}); correct the path") from error
+
+
+@contextmanager
+def named_source(file: Path | None) -> Iterator[tuple[ByteSource, str]]:
+    """Open an input, as ``open_source``; give its name, too. A person who types is told how.
+
+    Raises:
+        BadFormat: It can't be opened.
+    """
+    with open_source(file) as source:
+        name = "stdin" if file is None or str(file) == "-" else str(file)
+        if name == "stdin" and sys.stdin.isatty():
+            say("one record a line; ctrl-D ends the input")
+        yield source, name
 
 
 class Cutter:

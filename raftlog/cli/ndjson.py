@@ -35,6 +35,18 @@ class Outgoing(msgspec.Struct, frozen=True):
     tag: str | None = None
     id: str | None = None
 
+    def completed(self, defaults: "Outgoing") -> "Outgoing":
+        """Return it with what ``defaults`` has and it has not; of headers, name by name."""
+        own = {name for name, _ in self.headers}
+        others = tuple(pair for pair in defaults.headers if pair[0] not in own)
+        return Outgoing(
+            self.value,
+            defaults.key if self.key is None else self.key,
+            (*others, *self.headers),
+            defaults.tag if self.tag is None else self.tag,
+            defaults.id if self.id is None else self.id,
+        )
+
 
 # -- reading
 

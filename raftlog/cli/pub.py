@@ -1,7 +1,6 @@
 """``raftlog pub``: send records, and say how many are stored."""
 
 import os
-import sys
 from collections.abc import AsyncIterator
 from itertools import repeat
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 
 from raftlog.base.errors import OutcomeUnknown
 from raftlog.cli.connection import ask
-from raftlog.cli.inputs import InputFormat, open_source, records_of
+from raftlog.cli.inputs import InputFormat, named_source, records_of
 from raftlog.cli.ndjson import Outgoing
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption
 from raftlog.cli.output import Output, Shown, print_json, say
@@ -112,10 +111,7 @@ def pub(
     if value is not None:
         summary = _send(sending, _repeated(value, count), connect, timeout)
     else:
-        with open_source(file) as source:
-            name = "stdin" if file is None or str(file) == "-" else str(file)
-            if name == "stdin" and sys.stdin.isatty():
-                say("one record a line; ctrl-D ends the input")
+        with named_source(file) as (source, name):
             summary = _send(sending, records_of(source, form, name), connect, timeout)
     _tell(summary, output)
     if summary.unknown:

@@ -146,15 +146,16 @@ class Sending:
             await asyncio.sleep(0)  # lets what was posted be sent
 
     async def _post(self, producer: "Producer", record: Outgoing) -> None:
+        record = record.completed(self._defaults)
         while self.summary.error is None:
             try:
                 receipt = producer.post(
                     self.summary.topic,
                     record.value,
-                    key=self._defaults.key if record.key is None else record.key,
-                    headers=self._headers(record),
-                    tag=self._defaults.tag if record.tag is None else record.tag,
-                    id=self._defaults.id if record.id is None else record.id,
+                    key=record.key,
+                    headers=record.headers,
+                    tag=record.tag,
+                    id=record.id,
                     queue=self._queue,
                 )
             except BufferFull:
@@ -163,12 +164,6 @@ class Sending:
             self._under_way.add(receipt)
             receipt.add_done_callback(self._note)
             return
-
-    def _headers(self, record: Outgoing) -> tuple[tuple[str, bytes], ...]:
-        if not record.headers:
-            return self._defaults.headers
-        own = {name for name, _ in record.headers}
-        return (*(pair for pair in self._defaults.headers if pair[0] not in own), *record.headers)
 
     def _note(self, receipt: "asyncio.Future[Receipt]") -> None:
         self._under_way.discard(receipt)

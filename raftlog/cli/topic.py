@@ -65,6 +65,12 @@ UntilConsumed = Annotated[
         show_default=False,
     ),
 ]
+Readable = Annotated[
+    bool | None, typer.Option(help="Whether records can be read.", show_default=False)
+]
+Writable = Annotated[
+    bool | None, typer.Option(help="Whether records can be sent.", show_default=False)
+]
 IdWindow = Annotated[
     timedelta | None,
     typer.Option(
@@ -83,6 +89,8 @@ def create(
     queues: Queues = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
+    readable: Readable = None,
+    writable: Writable = None,
     id_window: IdWindow = None,
     until_consumed: UntilConsumed = None,
     if_not_exists: Annotated[
@@ -100,6 +108,8 @@ def create(
             queues=queues,
             retention=retention,
             retention_bytes=retention_bytes,
+            readable=readable,
+            writable=writable,
             id_window=id_window,
             until_consumed=until_consumed,
             exist_ok=if_not_exists,
@@ -114,14 +124,8 @@ def alter(
     queues: MoreQueues = None,
     retention: Retention = None,
     retention_bytes: RetentionBytes = None,
-    readable: Annotated[
-        bool | None,
-        typer.Option(help="Whether records can be read.", show_default=False),
-    ] = None,
-    writable: Annotated[
-        bool | None,
-        typer.Option(help="Whether records can be sent.", show_default=False),
-    ] = None,
+    readable: Readable = None,
+    writable: Writable = None,
     id_window: IdWindow = None,
     until_consumed: UntilConsumed = None,
     connect: ConnectOption = "",

@@ -12,8 +12,10 @@ from raftlog.client import queue_groups as aio_groups
 from raftlog.client import queue_message as aio_message
 from raftlog.client.blocking import Face, blocking, closing
 from raftlog.client.durations import Duration
+from raftlog.client.error_texts import named_text_of
 from raftlog.client.loop_thread import LoopThread
 from raftlog.client.receipts import Message
+from raftlog.wire.batch import Headers
 
 
 class QueueGroups(Face[aio_groups.QueueGroups]):
@@ -49,9 +51,24 @@ class QueueMessage(Face[aio_message.QueueMessage]):
         return self._inner.message
 
     @property
-    def value(self) -> bytes | None:
-        """Its value, or None."""
-        return self._inner.value
+    def topic(self) -> str:
+        """Its topic."""
+        return self._inner.topic
+
+    @property
+    def queue(self) -> int:
+        """The place of its queue in the topic, from 0."""
+        return self._inner.queue
+
+    @property
+    def offset(self) -> int:
+        """Its position in the queue."""
+        return self._inner.offset
+
+    @property
+    def timestamp_ms(self) -> int:
+        """Milliseconds since 1970: the sender's time, unless it said another."""
+        return self._inner.timestamp_ms
 
     @property
     def key(self) -> bytes | None:
@@ -59,9 +76,33 @@ class QueueMessage(Face[aio_message.QueueMessage]):
         return self._inner.key
 
     @property
+    def value(self) -> bytes | None:
+        """Its value, or None."""
+        return self._inner.value
+
+    @property
+    def headers(self) -> Headers:
+        """Pairs of name and value."""
+        return self._inner.headers
+
+    @property
+    def tag(self) -> str | None:
+        """Its tag, or None."""
+        return self._inner.tag
+
+    @property
     def attempts(self) -> int:
         """How often it was leased, this time included."""
         return self._inner.attempts
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it was settled."""
+        return self._inner.is_settled
+
+    def __repr__(self) -> str:
+        """Show where it is, not what is in it."""
+        return repr(self._inner)
 
     def process(self, *, limit: Duration | None = None) -> "Processing":
         """Handle it in ``with``: its lease is kept, and at the end it is settled."""
@@ -159,7 +200,7 @@ def _outcome(handler: Callable[[QueueMessage], None], message: QueueMessage) -> 
     except BaseException as error:  # noqa: BLE001  (told on the loop)
         if isinstance(error, Exception) and not isinstance(error, StopIteration):
             return error
-        failure = RuntimeError(f"the handler has raised {error!r}")
+        failure = RuntimeError(f"the handler has raised {named_text_of(error)}")
         failure.__cause__ = error
         return failure
     return None

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
-from typing import Final, Protocol
+from typing import Protocol
 
 from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
 from raftlog.base.limits import (
@@ -23,6 +23,7 @@ from raftlog.base.limits import (
 )
 from raftlog.client.cancelling import is_cancelled
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.error_texts import named_text_of, text_of
 from raftlog.client.receipts import Message
 from raftlog.client.settling import ACK, Held, How
 from raftlog.wire.batch import Headers
@@ -41,10 +42,13 @@ class Retry(Exception):
     a delay that can't be is ``BadDelay`` in the handler, which so has failed.
     """
 
+    delay: Duration | None = None
+    """A class of the user's own may not have called this one's constructor."""
+
     def __init__(self, reason: str = "", *, delay: Duration | None = None) -> None:
         super().__init__(reason)
         delay_ms(delay)
-        self.delay: Final = delay
+        self.delay = delay
 
 
 class Holder(Protocol):
@@ -290,11 +294,11 @@ def _after(error: BaseException) -> How:
     """Return how a message is given back whose handler has ended so."""
     match error:
         case Reject():
-            return _given_back(leases.GIVE_BACK_REJECT, str(error))
+            return _given_back(leases.GIVE_BACK_REJECT, text_of(error))
         case Retry():
-            return _given_back(leases.GIVE_BACK_RETRY, str(error), delay_ms(error.delay))
+            return _given_back(leases.GIVE_BACK_RETRY, text_of(error), delay_ms(error.delay))
         case Exception():
-            return _given_back(leases.GIVE_BACK_RETRY, f"{type(error).__name__}: {error}")
+            return _given_back(leases.GIVE_BACK_RETRY, named_text_of(error))
         case _:
             return _given_back(leases.GIVE_BACK_UNTRIED)
 

@@ -5,20 +5,12 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from raftlog.base.errors import RaftlogError
 from raftlog.client.blocking import Face, blocking
-from raftlog.client.client import Client
-from raftlog.client.loop_thread import LoopThread
+from raftlog.client.threaded import ThreadedClient
 from raftlog.spool import spool as aio
-
-
-class ThreadedClient(Protocol):
-    """A ``raftlog.sync.Client``: a client, and the thread whose loop it lives on."""
-
-    _thread: LoopThread
-    _inner: Client
 
 
 class BlockingSpooledRecord(Face[aio.SpooledRecord]):

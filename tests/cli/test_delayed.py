@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,48 @@ def test_what_is_pending_is_shown(shell: Shell, topic: str) -> None:
     assert shell.json("topic", "describe", topic)["queues"][0]["delayed"] == 2
 
 
+def test_it_has_what_a_record_has(shell: Shell, topic: str) -> None:
+    """As for ``pub``."""
+    options = ("--key", "k", "-H", "a=1", "--header", "b=x=y", "--tag", "mail")
+    shell.json("delayed", "send", topic, "v", "--delay", "10ms", *options)
+    read = shell("sub", topic, "--follow", "--count", "1", "-o", "json").data
+    assert (read["key"], read["value"], read["tag"]) == ("k", "v", "mail")
+    assert read["headers"] == {"a": "1", "b": "x=y"}
+
+
+def test_records_of_a_file(shell: Shell, topic: str, tmp_path: Path) -> None:
+    """Each has a handle of its own, in the order of the file; defaults are for those without."""
+    lines = tmp_path / "lines"
+    lines.write_text("one\ntwo\n")
+    told = shell("delayed", "send", topic, "--file", str(lines), "--delay", "1h").lines
+    assert len(told) == 2
+    assert all("to cancel it: raftlog delayed cancel " in line for line in told)
+
+    objects = tmp_path / "objects"
+    objects.write_text('{"value": "three", "tag": "own"}\n{"value": "four"}\n')
+    more = ("--format", "json", "--tag", "given", "--deliver-at", "2001-01-01T00:00:00Z")
+    sent = shell.json("delayed", "send", topic, "--file", str(objects), *more)
+    assert (sent["acknowledged"], sent["failed"], sent["unknown"]) == (2, 0, 0)
+    assert len({each["handle"] for each in sent["messages"]}) == 2
+    read = shell.text("sub", topic, "--follow", "--count", "2", "--format", "%g %v%n")
+    assert read == "own three\ngiven four\n"
+    assert shell.json("delayed", "list", topic)["pending"] == 2
+
+
+def test_a_line_that_is_no_record_ends_it(shell: Shell, topic: str, tmp_path: Path) -> None:
+    """What was sent before is told with its handles, and the line is named."""
+    objects = tmp_path / "objects"
+    objects.write_text('{"value": "one"}\n{"value": "two", "id": "i"}\n{"value": "three"}\n')
+    ran = shell(
+        *("delayed", "send", topic, "--file", str(objects), "--format", "json", "--delay", "1h")
+    )
+    assert ran.code == Exit.USAGE
+    assert len(ran.lines) == 1
+    assert "1 acknowledged, 1 not stored; the rest of the input was not sent" in ran.err
+    assert "a delayed record has no id" in ran.err
+    assert shell.json("delayed", "list", topic)["pending"] == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
@@ -62,6 +105,8 @@ def test_what_is_pending_is_shown(shell: Shell, topic: str) -> None:
         (("--delay", "1h", "--deliver-at", "2030-01-01"), Exit.USAGE, "one of them"),
         (("--delay", "-1s"), Exit.USAGE, "is no duration"),
         (("--deliver-at", "soon"), Exit.USAGE, "is no moment"),
+        (("--delay", "1s", "--file", "f"), Exit.USAGE, "leave out --file"),
+        (("--delay", "1s", "-H", "a"), Exit.USAGE, "'a' is no header"),
         (("--delay", "41d"), Exit.FAILED, "40 days"),
         (("--deliver-at", "2999-01-01"), Exit.FAILED, "40 days"),
     ],

@@ -82,6 +82,13 @@ def test_alter_changes_what_is_named_only(shell: Shell) -> None:
     )
 
 
+def test_a_topic_is_made_closed(shell: Shell) -> None:
+    """So that nobody sends to it before all is ready."""
+    made = shell.json("topic", "create", "closed", "--no-writable", "--no-readable")
+    assert (made["writable"], made["readable"]) == (False, False)
+    assert shell("pub", "closed", "v").code == Exit.FAILED
+
+
 def test_list_counts_records(shell: Shell) -> None:
     """In all queues."""
     shell.text("topic", "create", "counted", "--queues", "2")

@@ -1,6 +1,7 @@
 """The consumer of a queue-style group: settled once, kept while handled, nothing lost."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -57,6 +58,83 @@ def test_a_message_is_settled_by_how_its_handler_ends() -> None:
                 with pytest.raises(BadRequest):
                     await got[0].ack()
                 assert consumer.status.acked == 1
+
+    asyncio.run(run())
+
+
+class Speechless(Exception):
+    """Its text can't be made."""
+
+    def __str__(self) -> str:
+        raise KeyError("what it is about is gone")
+
+
+class SpeechlessRetry(Retry):
+    """The same, of a class of the SDK's that was not told its delay."""
+
+    def __init__(self) -> None:
+        Exception.__init__(self)
+
+    def __str__(self) -> str:
+        raise TypeError
+
+
+class SpeechlessReject(Reject):
+    """The same."""
+
+    def __str__(self) -> str:
+        raise RecursionError
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (Speechless(), "Speechless, whose text could not be made"),
+        (SpeechlessRetry(), "SpeechlessRetry, whose text could not be made"),
+        (SpeechlessReject(), "SpeechlessReject, whose text could not be made"),
+    ],
+)
+def test_an_error_without_a_text_is_given_back_all_the_same(error: Exception, reason: str) -> None:
+    """At once, and with a reason; not when its lease ends, as if its consumer had died."""
+
+    async def run() -> None:
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"v")
+            async with client.queue_consumer("work", "orders", retry=[60]) as consumer:
+                (message,) = await consumer.receive()
+                with suppress(Speechless):
+                    async with message.process():
+                        raise error
+                assert message.is_settled
+                assert consumer.status.given_back == 1
+                (row,) = cluster.machine.leasing.flights.table.after(None)
+                assert row.reason == reason
+
+    asyncio.run(run())
+
+
+def test_run_goes_on_after_an_error_without_a_text() -> None:
+    """It is reported as it is, and the next message is handled."""
+
+    async def run() -> None:
+        seen: list[bytes | None] = []
+        failed: list[HandlerEvent] = []
+
+        async def handler(message: QueueMessage) -> None:
+            seen.append(message.value)
+            if message.value == b"bad":
+                raise Speechless
+
+        async with fake_cluster(orders=1) as cluster, Client(cluster.seeds) as client:
+            await send(client, b"bad", b"good")
+            consumer = client.queue_consumer("work", "orders", retry=[60], on_event=failed.append)
+            async with consumer:
+                task = asyncio.create_task(consumer.run(handler, concurrency=1))
+                await until(lambda: consumer.status.acked == 1)
+            await task
+            assert seen == [b"bad", b"good"]
+            assert [(each.what, type(each.error)) for each in failed] == [("failed", Speechless)]
+            assert consumer.status.given_back == 1
 
     asyncio.run(run())
 

@@ -1,7 +1,6 @@
 """The blocking face: the same names, from threads, over the same cluster."""
 
 import asyncio
-import inspect
 import os
 import signal
 import threading
@@ -12,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 
-from raftlog import BlockingSpool, Spool, sync
+from raftlog import sync
 from raftlog.base.errors import (
     BufferFull,
     Closed,
@@ -21,52 +20,14 @@ from raftlog.base.errors import (
     TopicNotFound,
     WrongLoop,
 )
-from raftlog.client.client import Client
-from raftlog.client.consumer import Consumer, Rebalanced
+from raftlog.client.consumer import Rebalanced
 from raftlog.client.fetching import Fetch, Inbox
-from raftlog.client.groups import Groups
-from raftlog.client.later import DelayedMessages
-from raftlog.client.producer import Producer
-from raftlog.client.reader import Reader
-from raftlog.client.topics import Topics
 from raftlog.wire.batch import Record
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import FakeCluster, fake_cluster
 from tests.client.test_consumer import committed
 
 NO_TIME: Final = timedelta(0)
-OTHER_NAMES: Final = {"aclose": "close", "on_closed": ""}
-FACES: Final = [
-    (Client, sync.Client),
-    (Producer, sync.Producer),
-    (Consumer, sync.Consumer),
-    (Reader, sync.Reader),
-    (Topics, sync.Topics),
-    (Groups, sync.Groups),
-    (DelayedMessages, sync.DelayedMessages),
-    (Spool, BlockingSpool),
-]
-
-
-def public(kind: type) -> set[str]:
-    """Return the public names of a class."""
-    return {name for name in dir(kind) if not name.startswith("_")}
-
-
-@pytest.mark.parametrize(("asynchronous", "blocking"), FACES)
-def test_the_two_faces_have_the_same_names_and_arguments(
-    asynchronous: type, blocking: type
-) -> None:
-    """Whoever knows one knows the other."""
-    expected = {OTHER_NAMES.get(name, name) for name in public(asynchronous)} - {""}
-    assert public(blocking) == expected
-    for name in public(asynchronous):
-        one = getattr(asynchronous, name)
-        other = getattr(blocking, OTHER_NAMES.get(name, name))
-        if callable(one):
-            assert inspect.getdoc(other)
-            mine, theirs = (list(inspect.signature(each).parameters) for each in (one, other))
-            assert mine[1:] == theirs[1:], name
 
 
 @contextmanager

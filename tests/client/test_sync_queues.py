@@ -34,7 +34,34 @@ def test_a_thread_handles_leased_messages() -> None:
             assert sorted(value or b"" for value in seen) == [b"1", b"2", b"3"]
 
 
-@pytest.mark.parametrize("failure", [StopIteration(), SystemExit(2), GeneratorExit()])
+def test_a_message_tells_all_that_the_other_face_tells() -> None:
+    """Where it is, what is in it, and whether it was settled."""
+    with cluster(orders=1) as shard, sync.Client(shard.seeds) as client:
+        client.send("orders", b"v", key=b"k", headers={"a": b"1"}, tag="t")
+        with client.queue_consumer("work", "orders") as consumer:
+            (message,) = consumer.receive()
+            assert (message.topic, message.queue, message.offset) == ("orders", 0, 0)
+            assert (message.key, message.value, message.tag) == (b"k", b"v", "t")
+            assert tuple(message.headers) == (("a", b"1"),)
+            assert message.timestamp_ms == message.message.timestamp_ms
+            assert repr(message) == "<QueueMessage orders/0@0, attempt 1>"
+            assert not message.is_settled
+            message.ack()
+            assert message.is_settled
+
+
+class Speechless(BaseException):
+    """Neither its text nor how it was made can be told."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    "failure", [StopIteration(), SystemExit(2), GeneratorExit(), Speechless()]
+)
 def test_whatever_a_handler_raises_has_failed_and_its_thread_goes_on(
     failure: BaseException,
 ) -> None:
