@@ -9,18 +9,27 @@ from raftlog.cli.connection import ask
 from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
     ConnectOption,
+    DryRunOption,
     FilterOption,
+    PositionOption,
     TagOption,
     TimeoutOption,
     parsed,
 )
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
-from raftlog.cli.quantities import read_duration
+from raftlog.cli.positions import show_position
+from raftlog.cli.quantities import read_duration, show_elapsed
 from raftlog.wire.filters import record_filter
 
 if TYPE_CHECKING:
+    from raftlog.cli.positions import Position
     from raftlog.client.client import Client
-    from raftlog.client.queue_groups import InFlight, QueueGroupInfo, QueueGroupSummary
+    from raftlog.client.queue_group_infos import (
+        InFlight,
+        QueueGroupInfo,
+        QueueGroupSummary,
+        SoughtQueue,
+    )
     from raftlog.client.queue_options import GroupOptions, OnPoison
 
 app = typer.Typer(
@@ -173,7 +182,7 @@ def list_groups(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show all queue-style groups."""
+    """Show all queue-style groups; the age is that of the oldest message not finished."""
 
     async def use(client: "Client") -> "list[QueueGroupSummary]":
         return await client.queue_groups.list()
@@ -188,17 +197,20 @@ def list_groups(
                     "in_flight": each.in_flight,
                     "unread": each.unread,
                     "dead_letters": each.dead_letters,
+                    "lag_ms": each.lag_time // _MS,
                 }
                 for each in found
             ]
         )
     elif found:
         print_table(
-            ("group", "topics", "unread", "in flight", "dead letters"),
+            ("group", "topics", "unread", "in flight", "age", "dead letters"),
             [
                 (
                     *(each.name, ", ".join(each.topics), f"{each.unread:,}"),
-                    *(f"{each.in_flight:,}", f"{each.dead_letters:,}"),
+                    f"{each.in_flight:,}",
+                    show_elapsed(each.lag_time) if each.lag_time else None,
+                    f"{each.dead_letters:,}",
                 )
                 for each in found
             ],
@@ -258,6 +270,62 @@ def in_flight(
 
 
 @app.command()
+def seek(
+    name: Name,
+    to: PositionOption,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this topic; may be given again. Else all topics of the group.",
+            show_default=False,
+        ),
+    ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only this queue of the one --topic.", show_default=False),
+    ] = None,
+    dry_run: DryRunOption = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Set where a group goes on, also backwards.
+
+    What is in flight from there on is leased again; what is in flight before it stays so.
+    """
+    position = cast("Position", to)
+    if queue is not None and len(topic or ()) != 1:
+        raise typer.BadParameter("--queue is of one topic: name it with --topic")
+
+    async def use(client: "Client") -> "list[SoughtQueue]":
+        topics = topic or (await client.queue_groups.describe(name)).topics
+        found: list[SoughtQueue] = []
+        for dry in (True,) if dry_run else (True, False):  # nothing is done if some of it can't be
+            found = []
+            for each in dict.fromkeys(topics):
+                found += await client.queue_groups.seek(
+                    name, each, to=position, queue=queue, dry_run=dry
+                )
+        return found
+
+    found = ask(connect, timeout, use)
+    if output is Output.JSON:
+        queues = [_sought_data(each) for each in found]
+        print_json({"group": name, "done": not dry_run, "queues": queues})
+        return
+    print_table(
+        ("topic", "queue", "before", "after", "messages", "in flight"),
+        [
+            (each.topic, each.queue, each.before, each.after, _moved(each), _in_flight(each))
+            for each in found
+        ],
+        f"group {name} {'would go' if dry_run else 'goes'} on at {show_position(position)}",
+    )
+    if dry_run:
+        say("nothing was changed: --dry-run")
+
+
+@app.command()
 def decide(
     name: Name,
     topic: Annotated[str, typer.Argument(metavar="TOPIC", help="The message's topic.")],
@@ -312,17 +380,56 @@ def delete(
 # -- showing
 
 
+def _moved(each: "SoughtQueue") -> str:
+    match each.records:
+        case 0:
+            return "stays"
+        case count if count > 0:
+            return f"{count:,} passed over"
+        case count:
+            return f"{-count:,} again"
+
+
+def _in_flight(each: "SoughtQueue") -> str | None:
+    """Say what becomes of messages in flight."""
+    counts = (
+        (each.leased, "leased, again"),
+        (each.waiting, "waiting, again"),
+        (each.failed, "failed, again"),
+        (each.kept, "kept"),
+    )
+    return "; ".join(f"{count:,} {what}" for count, what in counts if count) or None
+
+
+def _sought_data(each: "SoughtQueue") -> dict[str, object]:
+    return {
+        "topic": each.topic,
+        "queue": each.queue,
+        "before": each.before,
+        "after": each.after,
+        "end": each.end_offset,
+        "in_flight": {
+            "kept": each.kept,
+            "leased": each.leased,
+            "waiting": each.waiting,
+            "failed": each.failed,
+        },
+    }
+
+
 def _print(group: "QueueGroupInfo", output: Output) -> None:
     if output is Output.JSON:
         print_json(description_data(group))
         return
     settings = group.settings
     print_table(
-        ("topic", "queue", "next", "start", "end", "unread"),
+        ("topic", "queue", "next", "start", "end", "unread", "oldest", "age"),
         [
             (
                 *(each.topic, each.queue, each.next_offset, each.start_offset, each.end_offset),
                 f"{each.unread:,}",
+                each.oldest_offset if each.oldest_offset < each.end_offset else None,
+                show_elapsed(each.lag_time) if each.oldest_offset < each.end_offset else None,
             )
             for each in group.queues
         ],
@@ -355,6 +462,7 @@ def description_data(group: "QueueGroupInfo") -> dict[str, object]:
         "group": group.name,
         "topics": group.topics,
         "unread": group.unread,
+        "lag_ms": group.lag_time // _MS,
         "in_flight": group.in_flight,
         "leased": group.leased,
         "blocked": group.blocked,
@@ -385,6 +493,8 @@ def description_data(group: "QueueGroupInfo") -> dict[str, object]:
                 "next": each.next_offset,
                 "start": each.start_offset,
                 "end": each.end_offset,
+                "oldest": each.oldest_offset,
+                "lag_ms": each.lag_time // _MS,
             }
             for each in group.queues
         ],

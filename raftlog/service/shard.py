@@ -157,7 +157,7 @@ class BrokerShard:
             groups=GroupService(replica, machine, sessions, unread, replica.clock.now_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
-            leases=LeaseService(replica, machine),
+            leases=LeaseService(replica, machine, unread, replica.clock.now_ms),
             receiving=receiving,
             members=MemberService(replica),
             status=lambda: _status(replica, facts, counted(), machine, (burying, receiving)),
