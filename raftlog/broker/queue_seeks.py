@@ -17,7 +17,7 @@ import msgspec
 
 from raftlog.base.errors import BadRequest, LimitReached, OffsetOutOfRange
 from raftlog.base.ids import Offset
-from raftlog.base.limits import OFFSETS_PER_COMMAND_MAX, SOUGHT_IN_FLIGHT_MAX
+from raftlog.base.limits import MESSAGES_SOUGHT_MAX, OFFSETS_PER_COMMAND_MAX
 from raftlog.broker.finishers import Finishers
 from raftlog.broker.flights import BLOCKED, DEAD, Flight, Flights
 from raftlog.broker.queue_groups import QueueGroup, QueueGroups
@@ -96,9 +96,9 @@ class QueueSeeks:
         group = self._groups.find(command.group)
         found = tuple(self._look(group, number, offset) for number, offset in command.offsets)
         ended = sum(each.leased + each.waiting + each.failed for each in found)
-        if ended > SOUGHT_IN_FLIGHT_MAX:
+        if ended > MESSAGES_SOUGHT_MAX:
             raise LimitReached(
-                f"{ended} messages in flight would be leased again; {SOUGHT_IN_FLIGHT_MAX} may be "
+                f"{ended} messages in flight would be leased again; {MESSAGES_SOUGHT_MAX} may be "
                 "at once: seek queue by queue, or stop the consumers first"
             )
         unread = (self._groups.cursors.get((group.number, each.queue)) for each in found)

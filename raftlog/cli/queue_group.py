@@ -1,7 +1,7 @@
 """``raftlog queue-group``: queue-style groups, what they hold, and what is blocked in them."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -19,6 +19,14 @@ from raftlog.cli.options import (
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
 from raftlog.cli.positions import show_position
 from raftlog.cli.quantities import read_duration, show_elapsed
+from raftlog.cli.queue_group_shown import (
+    MS,
+    flight_data,
+    in_flight_in_words,
+    moved_in_words,
+    print_group,
+    sought_data,
+)
 from raftlog.wire.filters import record_filter
 
 if TYPE_CHECKING:
@@ -37,7 +45,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
-_MS: Final = timedelta(milliseconds=1)
 StartOption = Annotated[
     str | None,
     typer.Option(
@@ -139,7 +146,7 @@ def open_group(
             name, topics or (), **cast("GroupOptions", cast("object", options))
         )
 
-    _print(ask(connect, timeout, use), output)
+    print_group(ask(connect, timeout, use), output)
 
 
 @app.command()
@@ -197,7 +204,7 @@ def list_groups(
                     "in_flight": each.in_flight,
                     "unread": each.unread,
                     "dead_letters": each.dead_letters,
-                    "lag_ms": each.lag_time // _MS,
+                    "lag_ms": each.lag_time // MS,
                 }
                 for each in found
             ]
@@ -231,7 +238,7 @@ def describe(
     async def use(client: "Client") -> "QueueGroupInfo":
         return await client.queue_groups.describe(name)
 
-    _print(ask(connect, timeout, use), output)
+    print_group(ask(connect, timeout, use), output)
 
 
 @app.command("in-flight")
@@ -252,7 +259,7 @@ def in_flight(
 
     found = ask(connect, timeout, use)
     if output is Output.JSON:
-        print_json({"group": name, "messages": [_flight_data(each) for each in found]})
+        print_json({"group": name, "messages": [flight_data(each) for each in found]})
     elif found:
         print_table(
             ("topic", "queue", "offset", "state", "attempts", "left", "reason"),
@@ -310,13 +317,20 @@ def seek(
 
     found = ask(connect, timeout, use)
     if output is Output.JSON:
-        queues = [_sought_data(each) for each in found]
+        queues = [sought_data(each) for each in found]
         print_json({"group": name, "done": not dry_run, "queues": queues})
         return
     print_table(
         ("topic", "queue", "before", "after", "messages", "in flight"),
         [
-            (each.topic, each.queue, each.before, each.after, _moved(each), _in_flight(each))
+            (
+                each.topic,
+                each.queue,
+                each.before,
+                each.after,
+                moved_in_words(each),
+                in_flight_in_words(each),
+            )
             for each in found
         ],
         f"group {name} {'would go' if dry_run else 'goes'} on at {show_position(position)}",
@@ -375,139 +389,3 @@ def delete(
         print_json({"deleted": name})
     else:
         typer.echo(f"deleted {name}")
-
-
-# -- showing
-
-
-def _moved(each: "SoughtQueue") -> str:
-    match each.records:
-        case 0:
-            return "stays"
-        case count if count > 0:
-            return f"{count:,} passed over"
-        case count:
-            return f"{-count:,} again"
-
-
-def _in_flight(each: "SoughtQueue") -> str | None:
-    """Say what becomes of messages in flight."""
-    counts = (
-        (each.leased, "leased, again"),
-        (each.waiting, "waiting, again"),
-        (each.failed, "failed, again"),
-        (each.kept, "kept"),
-    )
-    return "; ".join(f"{count:,} {what}" for count, what in counts if count) or None
-
-
-def _sought_data(each: "SoughtQueue") -> dict[str, object]:
-    return {
-        "topic": each.topic,
-        "queue": each.queue,
-        "before": each.before,
-        "after": each.after,
-        "end": each.end_offset,
-        "in_flight": {
-            "kept": each.kept,
-            "leased": each.leased,
-            "waiting": each.waiting,
-            "failed": each.failed,
-        },
-    }
-
-
-def _print(group: "QueueGroupInfo", output: Output) -> None:
-    if output is Output.JSON:
-        print_json(description_data(group))
-        return
-    settings = group.settings
-    print_table(
-        ("topic", "queue", "next", "start", "end", "unread", "oldest", "age"),
-        [
-            (
-                *(each.topic, each.queue, each.next_offset, each.start_offset, each.end_offset),
-                f"{each.unread:,}",
-                each.oldest_offset if each.oldest_offset < each.end_offset else None,
-                show_elapsed(each.lag_time) if each.oldest_offset < each.end_offset else None,
-            )
-            for each in group.queues
-        ],
-        f"group {group.name}: {group.unread:,} unread, {group.in_flight:,} in flight "
-        f"({group.leased:,} leased, {group.blocked:,} blocked)",
-    )
-    found = group.subscription
-    wanted = record_filter(found.tags, found.filter)
-    by_hand = ", said by hand" if found.by_hand else ""
-    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}{by_hand}")
-    retry = ", ".join(f"{each.total_seconds():g}" for each in settings.retry)
-    typer.echo(
-        f"leases of {settings.lease.total_seconds():g} s, {settings.attempts} attempts, then "
-        f"{settings.on_poison}; between them {retry} s"
-    )
-    typer.echo(
-        f"{'in order by key; ' if settings.fifo else ''}at most {settings.in_flight:,} in flight"
-    )
-    typer.echo(
-        f"so far {group.dead_letters:,} dead letters (in {group.dead_letter_topic}), "
-        f"{group.skipped:,} skipped, {group.expired:,} taken by retention, {group.passed:,} "
-        "passed over by the filter"
-    )
-
-
-def description_data(group: "QueueGroupInfo") -> dict[str, object]:
-    """Return what ``describe -o json`` prints."""
-    settings = group.settings
-    return {
-        "group": group.name,
-        "topics": group.topics,
-        "unread": group.unread,
-        "lag_ms": group.lag_time // _MS,
-        "in_flight": group.in_flight,
-        "leased": group.leased,
-        "blocked": group.blocked,
-        "dead": group.dead,
-        "dead_letters": group.dead_letters,
-        "dead_letter_topic": group.dead_letter_topic,
-        "skipped": group.skipped,
-        "expired": group.expired,
-        "passed": group.passed,
-        "subscription": {
-            "filter": group.subscription.filter,
-            "tags": group.subscription.tags,
-            "version": group.subscription.version,
-            "by_hand": group.subscription.by_hand,
-        },
-        "settings": {
-            "lease_ms": settings.lease // _MS,
-            "attempts": settings.attempts,
-            "retry_ms": [each // _MS for each in settings.retry],
-            "in_flight": settings.in_flight,
-            "fifo": settings.fifo,
-            "on_poison": settings.on_poison,
-        },
-        "queues": [
-            {
-                "topic": each.topic,
-                "queue": each.queue,
-                "next": each.next_offset,
-                "start": each.start_offset,
-                "end": each.end_offset,
-                "oldest": each.oldest_offset,
-                "lag_ms": each.lag_time // _MS,
-            }
-            for each in group.queues
-        ],
-    }
-
-
-def _flight_data(each: "InFlight") -> dict[str, object]:
-    return {
-        "topic": each.topic,
-        "queue": each.queue,
-        "offset": each.offset,
-        "state": each.state,
-        "attempts": each.attempts,
-        "left_ms": each.left // _MS,
-        "reason": each.reason,
-    }

@@ -11,6 +11,7 @@ import msgspec
 
 from raftlog.base.errors import BadDelay, GroupNotFound, RaftlogError, Refused
 from raftlog.base.limits import RETRY_DELAY_MS_MAX
+from raftlog.broker.codec import write_command
 from raftlog.broker.flights import BLOCKED, Flight
 from raftlog.broker.lease_commands import (
     SCHEDULE,
@@ -153,7 +154,9 @@ class LeaseService:
 
         def answer() -> QueueGroupSought | RaftlogError:
             try:
-                return self.machine.leasing.seeks.plan(command())
+                wanted = command()
+                write_command(wanted)  # what is malformed is so for a look as well
+                return self.machine.leasing.seeks.plan(wanted)
             except Refused as error:
                 return error
 

@@ -102,7 +102,7 @@ class History:
             *[self._cancel] * 2,
             *[self._relocate] * 2,
             *[self._trim] * 2,
-            *[self._init_transactor, self._resolve, self._resolve],
+            *[self._init_transactor, *[self._resolve] * 3],
             *[self._half] * 6,
             *[self._decide] * 4,
             *[self._answer] * 2,

@@ -167,7 +167,7 @@ def test_what_can_not_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     for error, group, offsets in cases:
         assert queue.refusal(SeekQueueGroup(group, offsets)) is error
-    monkeypatch.setattr(queue_seeks, "SOUGHT_IN_FLIGHT_MAX", 2)
+    monkeypatch.setattr(queue_seeks, "MESSAGES_SOUGHT_MAX", 2)
     assert queue.refusal(SeekQueueGroup(GROUP, ((FIRST, 1),))) is LimitReached
     assert queue.seek(2).leased == 2
 
