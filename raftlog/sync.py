@@ -25,7 +25,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from raftlog.base.errors import Closed, Fenced, RaftlogError, UnknownMember
+from raftlog.base.errors import Closed, Fenced, OffsetGoesBack, RaftlogError, UnknownMember
 from raftlog.client import atomic as aio_atomic
 from raftlog.client import client as aio
 from raftlog.client import consumer as aio_consumer
@@ -306,8 +306,10 @@ class Consumer(_Face[aio_consumer.Consumer]):
             for message in self._given.finished.values():
                 try:
                     await self._inner.commit(message)
+                except (Fenced, UnknownMember, OffsetGoesBack):
+                    continue  # it is handed out again, to somebody else; the others are not
                 except RaftlogError:
-                    break  # it is handed out again, to somebody else
+                    break
         await self._inner.aclose()
 
     def __enter__(self) -> Self:

@@ -63,6 +63,9 @@ class Model(Protocol[In, State]):
         Of an operation without a return only the case that it had an effect is asked for.
         """
 
+    def only_reads(self, operation: Operation[In]) -> bool:
+        """Whether ``operation`` changes no state, whatever that is."""
+
 
 class Verdict(Enum):
     """How a search ended."""
@@ -166,7 +169,7 @@ class _Search(Generic[In, State]):
     def _run(self) -> Generator[bool, None, None]:
         model, history, seen = self._model, self._history, self.seen
         state, done, deepest = model.initial, 0, -1
-        chosen: list[tuple[int, State]] = []
+        chosen: list[tuple[int, State, bool]] = []
         stuck: Operation[In] | None = None
         left = sum(operation.returned is not None for operation in history)
         node, steps = self._next[0], 0
@@ -175,28 +178,31 @@ class _Search(Generic[In, State]):
             if steps % SLICE == 0:
                 yield False
             operation = history[self._operation[node]]
-            if self._returns[node]:
+            is_dead_end = self._returns[node]
+            if is_dead_end:
                 if len(chosen) > deepest:
                     deepest, stuck = len(chosen), operation
+            else:
+                after = model.apply(state, operation)
+                if after is not None:
+                    reached = (done | 1 << self._operation[node], after[0])
+                    is_free = model.only_reads(operation)
+                    if reached not in seen:
+                        seen.add(reached)
+                        chosen.append((node, state, is_free))
+                        done, state = reached
+                        left -= self._lift(node)
+                        node = self._next[0]
+                        continue
+                    is_dead_end = is_free
+            while is_dead_end:
                 if not chosen:
                     self.stuck = stuck
                     yield False
                     return
-                node, state = chosen.pop()
+                node, state, is_dead_end = chosen.pop()
                 done ^= 1 << self._operation[node]
                 left += self._put_back(node)
-                node = self._next[node]
-                continue
-            after = model.apply(state, operation)
-            if after is not None:
-                reached = (done | 1 << self._operation[node], after[0])
-                if reached not in seen:
-                    seen.add(reached)
-                    chosen.append((node, state))
-                    done, state = reached
-                    left -= self._lift(node)
-                    node = self._next[0]
-                    continue
             node = self._next[node]
         yield True
 

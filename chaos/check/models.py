@@ -56,6 +56,10 @@ class Register:
                     return None  # without effect, it is as if it had not been
                 return (value,) if succeeds else (state,)
 
+    def only_reads(self, operation: Operation[RegisterInput]) -> bool:
+        """Whether it is a read."""
+        return isinstance(operation.does, Read)
+
 
 class Get(msgspec.Struct, frozen=True):
     """Return the text of ``key``; empty if nothing was put there."""
@@ -100,6 +104,43 @@ class Texts:
                 return (text,)
             case Append(_, text):
                 return (state + text,)
+
+    def only_reads(self, operation: Operation[TextsInput]) -> bool:
+        """Whether it is a read."""
+        return isinstance(operation.does, Get)
+
+
+class Add(msgspec.Struct, frozen=True):
+    """Add a record to the end of a queue; return its offset."""
+
+
+class End(msgspec.Struct, frozen=True):
+    """Return the offset that the next record of a queue gets."""
+
+
+class Queue:
+    """A queue of which only the end counts: records get offsets without gaps."""
+
+    initial: int = 0
+
+    def parts(
+        self, history: Sequence[Operation[Add | End]]
+    ) -> Iterable[Sequence[Operation[Add | End]]]:
+        """One queue is one part."""
+        return [history]
+
+    def apply(self, state: int, operation: Operation[Add | End]) -> tuple[int] | None:
+        """Return the end after ``operation``, or None if it did not go so.
+
+        Of a record without an answer it is known where it was found later: that is its output.
+        """
+        if operation.output != state:
+            return None
+        return (state + 1,) if isinstance(operation.does, Add) else (state,)
+
+    def only_reads(self, operation: Operation[Add | End]) -> bool:
+        """Whether it is a look at the end."""
+        return isinstance(operation.does, End)
 
 
 T = TypeVar("T")

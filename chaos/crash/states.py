@@ -25,7 +25,8 @@ from functools import partial
 from itertools import combinations
 from typing import Final, NamedTuple
 
-from chaos.sim.disk import SECTOR_BYTES, Fate, Operation, Unsynced
+from chaos.sim.contents import SECTOR_BYTES, Fate, Operation
+from chaos.sim.disk import Unsynced
 
 KILL: Final = "kill -9"
 """Not a power cut: the page cache survives. The first class of all."""

@@ -95,19 +95,23 @@ class HalfOwner:
         stopping = self._run.stopping
         async with Client(self._plan.seeds, timeout=self._plan.timeout_s) as client:
             while not stopping.is_set():
-                await self._live(client)
+                await self._live(client, sends=True)
             await self._run.tell(Sent())
             while True:
-                await self._live(client)
+                await self._live(client, sends=False)
 
-    async def _live(self, client: Client) -> None:
-        """Begin under the name, and work until somebody else has it, or there is nothing to do."""
+    async def _live(self, client: Client, *, sends: bool) -> None:
+        """Begin under the name, and work until somebody else has it, or there is nothing to do.
+
+        Who does not send answers checks until this is cancelled. Who sends ends soon if the run
+        has stopped while it began: nobody knows yet that it has sent everything.
+        """
         plan = self._plan
         producer = client.transactional_producer(plan.owner, group=plan.group, checker=self.check)
         try:
             async with producer, asyncio.TaskGroup() as lanes:
-                if self._run.stopping.is_set():
-                    await asyncio.Event().wait()  # checks are answered, and nothing else
+                if not sends:
+                    await asyncio.Event().wait()
                 for lane in range(LANES):
                     lanes.create_task(self._send(producer, lane))
         except RaftlogError:

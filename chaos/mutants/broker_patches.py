@@ -334,7 +334,8 @@ BROKER_MUTANTS: Final = (
                     "                self._work(fetch, lambda: find_snapshot(self._snapshots, "
                     "lambda at, _: [msgspec.structs.replace(self._machine.ranges[-1], "
                     "last_index=at)] if self._machine.ranges else [], fetch.snapshot, "
-                    "fetch.snapshot), lambda whole: self._ended(fetch, whole))\n"
+                    "fetch.snapshot, fetched=fetch.snapshot), "
+                    "lambda whole: self._ended(fetch, whole))\n"
                 ),
             ),
         ),
@@ -378,8 +379,10 @@ BROKER_MUTANTS: Final = (
         (
             (
                 (
-                    "        found = find_snapshot(snapshots, index.chain, start, through)\n"
+                    "        found = find_snapshot(snapshots, index.chain, start, through, "
+                    "fetched=committed)\n"
                     "        if found is not None:\n"
+                    "            snapshots.use(found.snapshot.index, fetched=found.fetched)\n"
                     "            machine.restore(found.ranges, found.snapshot)\n"
                 ),
                 "        machine._index.restore(start, ())\n        machine.applied = start\n",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
     "queue groups": lambda broker: broker.leases is not None,
     "settlers": lambda broker: broker.leases is not None and broker.leases.settles > 0,
+    "staged": lambda broker: broker.staged is not None,
     "filtered groups": lambda broker: (
         broker.leases is not None and any(of.wanted is not None for of in broker.leases.groups)
     ),

@@ -20,6 +20,12 @@ INSTALL_MUTANTS: Final = (
         tests=_TESTS,
     ),
     Mutant(
+        "what a peer has sent counts for the log that was here",
+        "raftlog.storage.snapshot_store",
+        (('_PEERS: Final = ".peer"\n', '_PEERS: Final = ""\n'),),
+        tests=_TESTS,
+    ),
+    Mutant(
         "log begun anew before the snapshot is here",
         _INSTALLING,
         (

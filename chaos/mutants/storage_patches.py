@@ -285,4 +285,33 @@ STORAGE_MUTANTS: Final = (
         needs=("OUTAGE",),
         known=(23,),
     ),
+    Mutant(
+        "segment closed before what a plan writes to it",
+        "raftlog.storage.plan",
+        (("        segment.pins += 1\n", ""),),
+        tests=("tests/storage/test_segments.py",),
+    ),
+    Mutant(
+        "kept snapshots are those with the highest numbers",
+        "raftlog.storage.snapshot_store",
+        (
+            (
+                "        kept = self._kept()\n        for other in self.indexes():\n",
+                "        kept = self.indexes()[:KEPT]\n        for other in self.indexes():\n",
+            ),
+        ),
+        tests=("tests/storage/test_snapshot_store.py",),
+    ),
+    Mutant(
+        "trims and repairs wait for an idle disk",
+        "raftlog.node.persister",
+        (("            self._errand_is_due = bool(self._errands)\n", ""),),
+        tests=("tests/node/test_persister.py",),
+    ),
+    Mutant(
+        "state of what os-cache has lost is kept",
+        "raftlog.storage.whole_prefix",
+        ((".give_up(prefix.end.index)", ""),),
+        tests=("tests/storage/test_cached_writes.py",),
+    ),
 )

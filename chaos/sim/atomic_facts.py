@@ -103,10 +103,13 @@ class AtomicFacts:
         Raises:
             Violation: It need not have been.
         """
-        head, _ = parts_of(entry, position, length, None)
+        head, parts = parts_of(entry, position, length, None)
+        facts = self._facts
+        if head is not None and head.staged:
+            facts.marks["staged transactions refused"] += 1
+            facts.staged.refused(head, parts, error)
         if head is None or not head.acks:
             return
-        facts = self._facts
         facts.marks["settlings refused"] += 1
         if isinstance(error, StaleLease):
             facts.marks["settlings refused as stale"] += 1
@@ -135,7 +138,14 @@ class AtomicFacts:
                     facts.sequences.answered_again(maker.id, part.queue, maker.epoch, kept)
             return
         facts.marks["transactions"] += 1
+        hidden = facts.staged.revealed(head, parts)
         values = [value for part in parts for value in part.values()]
+        values += [
+            bytes(value)
+            for of_queue in hidden.values()
+            for batch in of_queue
+            for value in Batch(batch.data).value_views()
+        ]
         if values and facts.together.is_part(values[0]):
             self._settled(head, values)
         elif head.acks and not parts:
@@ -149,10 +159,18 @@ class AtomicFacts:
             maker = part.batch.header.producer
             facts.sequences.stored(maker.id, part.queue, maker.epoch, part.kept(outcome))
             count, base = part.stored.count, part.stored.base_offset
+            self._reveal(base, hidden.get(part.queue, ()))
             found = Pending(part.queue, 0, 0, count, entry.index, part.position, part.data)
             self._visible(part.queue, base, found)
         for each in head.offsets:
             self._group_changed(each, OffsetsCommitted())
+
+    def _reveal(self, end: int, staged: Sequence[Pending]) -> None:
+        """Take in that what was staged for a queue can be read, right before ``end``."""
+        base = end - sum(each.count for each in staged)
+        for each in staged:
+            self._visible(each.queue, base, each)
+            base += each.count
 
     def _settled(self, head: TransactionHead, values: Sequence[bytes]) -> None:
         facts, acks = self._facts, _acks_of(head)

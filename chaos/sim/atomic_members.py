@@ -100,7 +100,8 @@ class AtomicMember(GroupMember):
                 )
             ],
         )
-        results = self._sender.results(seat, self._targets())
+        targets = self._targets()
+        results = self._sender.results(seat, targets, self._parts(len(targets)))
         made = Transaction(seat, results, self._sender.now_ms(), [offsets])
         self.world.facts.atomic.begins(Intent(made.values, (self.group, queue), first, after))
         return made
@@ -115,6 +116,16 @@ class AtomicMember(GroupMember):
         other = astray if is_astray and astray is not None else world.random.choice(own)
         return found if other in found else [*found, other]
 
+    def _parts(self, queues: int) -> list[int] | None:
+        """Return how many batches are staged for each queue; None: for none."""
+        world = self.world
+        work = world.config.staged
+        # In the end there is no time for what is dropped after moments.
+        if work is None or world.stopped or world.random.random() >= work.large:
+            return None
+        parts = [world.random.randint(0, work.parts_max) for _ in range(queues)]
+        return parts if any(parts) else [1] * queues
+
     def _commit_all(
         self,
         life: int,
@@ -126,6 +137,7 @@ class AtomicMember(GroupMember):
         def ended(is_stored: bool, error: RaftlogError | None) -> None:  # noqa: FBT001
             if error is None:
                 self.world.facts.groups.acked(self.group, queue, read[2])
+            if error is None or it.is_behind:
                 self._seats[queue] = it.seat
             if is_stored:
                 self._go_on(life, since, queue, read[2], is_committed=True)

@@ -2,6 +2,7 @@
 
 ::
 
+    parts staged, if it has some (``atomic_staging``); never, if that does not end well
     sent --stored: where--------------------------------> stored
      ^ |   no answer: again, the same; then a fence in
      | |   one of its queues says what became of it ----> stored | never
@@ -17,6 +18,7 @@ from typing import Final
 
 from google.protobuf.message import Message
 
+from chaos.sim.atomic_staging import Stager
 from chaos.sim.client_world import Client
 from chaos.sim.events import MS_NS
 from raftlog.base.errors import Outcome, RaftlogError, Refused
@@ -29,12 +31,34 @@ Ended = Callable[[bool, RaftlogError | None], None]
 
 
 class Result:
-    """One batch of a transaction."""
+    """What a transaction has for one queue: the batch of its commit, and what comes before."""
 
-    def __init__(self, queue: int, values: list[bytes], sequence: int) -> None:
+    def __init__(
+        self, queue: int, values: list[bytes], known: int, staged: Sequence[list[bytes]] = ()
+    ) -> None:
         self.queue: Final = queue
         self.values: Final = values
-        self.sequence: Final = sequence
+        self.staged: Final = staged
+        self.known: Final = known
+        """Where it begins in the sequence of its producer."""
+        self.sequence: Final = known + sum(map(len, staged))
+        """Where the batch of the commit begins."""
+
+    def batches(self, producer: int, now_ms: int) -> list[bytes]:
+        """Return them; the last one is the commit's."""
+        found = []
+        sequence = self.known
+        for values in (*self.staged, self.values):
+            # One transaction is on its way at a time: all before it is known.
+            maker = Producer(producer, 0, sequence, self.known)
+            found.append(encode_columns(values, timestamp_ms=now_ms, producer=maker))
+            sequence += len(values)
+        return found
+
+    @property
+    def all_values(self) -> list[bytes]:
+        """Those of all its records, in order."""
+        return [value for values in (*self.staged, self.values) for value in values]
 
 
 class Seat:
@@ -56,34 +80,45 @@ class Transaction:
         offsets: Sequence[groups.CommitOffsets] = (),
         acks: Sequence[leases.AckMessages] = (),
     ) -> None:
-        batches = [
-            encode_columns(
-                result.values,
-                timestamp_ms=now_ms,
-                # One is on its way at a time: all before it is known.
-                producer=Producer(seat.producer, 0, result.sequence, result.sequence),
-            )
-            for result in results
-        ]
         self.seat: Final = seat
         self.results: Final = results
-        self.message: Final = transactions.CommitTransaction(
-            parts=[
-                transactions.TransactionPart(queue=result.queue, length=len(batch))
-                for result, batch in zip(results, batches, strict=True)
-            ],
-            offsets=offsets,
-            acks=acks,
-        )
+        self.parts: Final[list[tuple[int, bytes]]] = []
+        """Queues and batches that are staged before the commit."""
+        self.names: Final[list[transactions.StagedBatch]] = []
+        """Of those that are."""
+        batches = []
+        for result in results:
+            *before, last = result.batches(seat.producer, now_ms)
+            self.parts += [(result.queue, batch) for batch in before]
+            batches.append(last)
         self.payload: Final = b"".join(batches)
         self.tries = 0
         self.may_be_stored = False
         """Whether a copy was sent that nobody has answered."""
+        self.is_behind = False
+        """Whether it is certain that all its parts are staged, and nothing else is stored."""
+        self._lengths: Final = [*map(len, batches)]
+        self._offsets: Final = offsets
+        self._acks: Final = acks
 
     @property
     def values(self) -> frozenset[bytes]:
         """Those of all its records."""
-        return frozenset(value for result in self.results for value in result.values)
+        return frozenset(value for result in self.results for value in result.all_values)
+
+    def message(
+        self, names: Sequence[transactions.StagedBatch] | None = None
+    ) -> transactions.CommitTransaction:
+        """Return the commit; ``names``: of staged parts, if not of all."""
+        return transactions.CommitTransaction(
+            parts=[
+                transactions.TransactionPart(queue=result.queue, length=length)
+                for result, length in zip(self.results, self._lengths, strict=True)
+            ],
+            offsets=self._offsets,
+            acks=self._acks,
+            staged=self.names if names is None else names,
+        )
 
 
 COPY_SHARE: Final = 0.05
@@ -96,6 +131,7 @@ class TransactionSender:
     def __init__(self, client: Client) -> None:
         self._client: Final = client
         self._world: Final = client.world
+        self._stager: Final = Stager(client)
 
     def begin(self, done: Callable[[Seat | None], None]) -> None:
         """Ask for an identity; None: it did not come."""
@@ -111,15 +147,21 @@ class TransactionSender:
 
         self._client.ask(Method.PRODUCER_INIT, producers.InitProducer(), answered)
 
-    def results(self, seat: Seat, queues: Sequence[int]) -> list[Result]:
-        """Return new records for each of these queues."""
-        world = self._world
+    def results(
+        self, seat: Seat, queues: Sequence[int], parts: Sequence[int] | None = None
+    ) -> list[Result]:
+        """Return new records for each of these queues; ``parts``: so many batches are staged."""
         found = []
-        for queue in queues:
-            count = world.random.choice((1, 1, 2))
-            values = [world.value(self._client.name) for _ in range(count)]
-            found.append(Result(queue, values, seat.sequences.get(queue, 0)))
+        for queue, count in zip(queues, parts or (0,) * len(queues), strict=True):
+            staged = [self._values() for _ in range(count)]
+            known = seat.sequences.get(queue, 0)
+            found.append(Result(queue, self._values(), known, staged))
         return found
+
+    def _values(self) -> list[bytes]:
+        world = self._world
+        count = world.random.choice((1, 1, 2))
+        return [world.value(self._client.name) for _ in range(count)]
 
     def now_ms(self) -> int:
         """Return the time of a record that is made now."""
@@ -131,6 +173,16 @@ class TransactionSender:
         ``cares``: whether its owner goes on if it is not stored, for which it must be certain.
         The first result's topic stays: its queue is asked by fences.
         """
+
+        def staged(error: RaftlogError | None) -> None:
+            if error is None:
+                self._commit(it, cares, ended)
+            else:
+                self._never(it, error, ended)
+
+        self._stager.stage(it, cares, staged)
+
+    def _commit(self, it: Transaction, cares: Callable[[], bool], ended: Ended) -> None:
         world = self._world
         it.tries += 1
 
@@ -151,18 +203,19 @@ class TransactionSender:
                 world.marks[f"transactions refused: {error.code}"] += 1
                 self._resolve(it, error, ended)
             else:
-                world.soon(lambda: self.send(it, cares, ended))
+                world.soon(lambda: self._commit(it, cares, ended))
 
-        self._client.ask(Method.TRANSACTION_COMMIT, it.message, done, payload=it.payload)
+        self._client.ask(Method.TRANSACTION_COMMIT, it.message(), done, payload=it.payload)
 
     def _send_copy(self, it: Transaction) -> None:
         """Send what was answered again, as a network may: it is known, and nobody listens."""
-        message = Method.TRANSACTION_COMMIT, it.message
+        message = Method.TRANSACTION_COMMIT, it.message()
         self._client.ask(*message, lambda *_: None, payload=it.payload)
 
     def _resolve(self, it: Transaction, error: RaftlogError, ended: Ended) -> None:
-        """Learn what became of it; its identity is not used again."""
+        """Learn what became of it; its identity is not used again if that was in doubt."""
         if not it.may_be_stored:
+            it.is_behind = bool(it.parts)
             self._never(it, error, ended)
             return
         one = it.results[0]  # a fence in one queue is one for all of it
@@ -188,15 +241,18 @@ class TransactionSender:
         facts = self._world.facts
         for result, base in zip(it.results, offsets, strict=True):
             it.seat.sequences[result.queue] = result.sequence + len(result.values)
-            for number, value in enumerate(result.values):
+            first = base - (result.sequence - result.known)
+            for number, value in enumerate(result.all_values):
                 if base < 0:
                     is_deleted = result.queue in facts.deleted
                     facts.sends.gone(value, result.queue, is_deleted=is_deleted)
                 else:
-                    facts.sends.acked(value, result.queue, base + number)
+                    facts.sends.acked(value, result.queue, first + number)
 
     def _never(self, it: Transaction, error: RaftlogError, ended: Ended) -> None:
         for result in it.results:
-            for value in result.values:
+            if it.is_behind:
+                it.seat.sequences[result.queue] = result.sequence
+            for value in result.all_values:
                 self._world.facts.sends.never(value, str(error))
         ended(False, error)

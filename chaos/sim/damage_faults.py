@@ -7,7 +7,7 @@ from random import Random
 from typing import Final
 
 from chaos.sim.cluster import SHARD, Cluster
-from chaos.sim.disk import SECTOR_BYTES
+from chaos.sim.contents import SECTOR_BYTES
 from chaos.sim.events import MS_NS
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine, Process

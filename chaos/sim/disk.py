@@ -24,12 +24,11 @@ import errno
 from collections.abc import Callable, Sequence
 from enum import Enum
 from random import Random
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from chaos.sim.contents import SECTOR_BYTES, Fate, Inode, Operation, perform, sectors
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import DirectoryLocked, StorageFailed
-
-SECTOR_BYTES: Final = 512
 
 
 class CrashKind(Enum):
@@ -45,39 +44,6 @@ class Killed(BaseException):
     """The process ended inside an operation. Not an error that code could handle."""
 
 
-class _Inode:
-    """A file's bytes, now and after a power cut."""
-
-    __slots__ = ("durable", "locked", "now", "unreadable", "unsynced")
-
-    def __init__(self) -> None:
-        self.durable = bytearray()
-        self.now = bytearray()
-        self.unsynced: list[Operation] = []
-        self.unreadable: set[int] = set()
-        self.locked = False
-
-    def fork(self) -> "_Inode":
-        copy = _Inode()
-        copy.durable[:] = self.durable
-        copy.now[:] = self.now
-        copy.unsynced = list(self.unsynced)
-        copy.unreadable = set(self.unreadable)
-        return copy
-
-    def fails(self, offset: int, length: int) -> bool:
-        """Whether a read of what is there hits a sector that can't be read."""
-        length = min(length, len(self.now) - offset)
-        return length > 0 and not self.unreadable.isdisjoint(_sectors(offset, length))
-
-
-Operation = tuple[str, int, bytes, int]
-"""What happened to a file, ``write`` at an offset or ``size``, and which of the disk's operations
-it was; or ``names`` of a directory."""
-Fate = Callable[[Operation], Sequence[Operation]]
-"""What is left of an operation after a power cut; nothing, or all of it, for ``names``."""
-
-
 class Unsynced(NamedTuple):
     """An operation that a power cut may take back."""
 
@@ -89,35 +55,16 @@ class Unsynced(NamedTuple):
     """A later operation has a higher number."""
 
 
-NameChange = tuple[str, "list[tuple[str, _Inode | None]]", int]
+NameChange = tuple[str, "list[tuple[str, Inode | None]]", int]
 """A directory, names in it that change together (None takes a name away), and when."""
-
-
-def _sectors(offset: int, length: int) -> range:
-    return range(offset // SECTOR_BYTES, (offset + length - 1) // SECTOR_BYTES + 1)
-
-
-def _perform(content: bytearray, operation: Operation) -> None:
-    kind, at, data, _ = operation
-    if kind == "size":
-        if at < len(content):
-            del content[at:]
-        else:
-            content.extend(bytes(at - len(content)))
-        return
-    end = at + len(data)
-    missing = end - len(content)
-    if missing > 0:
-        content.extend(bytes(missing))
-    content[at:end] = data
 
 
 class SimDisk:
     """The disk of one machine; survives ``crash``, its files' handles do not."""
 
     def __init__(self) -> None:
-        self._names: dict[str, _Inode] = {}
-        self._durable_names: dict[str, _Inode] = {}
+        self._names: dict[str, Inode] = {}
+        self._durable_names: dict[str, Inode] = {}
         self._unsynced_names: list[NameChange] = []
         self._directories: set[str] = set()
         self.generation = 0
@@ -148,9 +95,9 @@ class SimDisk:
     def fork(self) -> "SimDisk":
         """Return an independent copy in the same state, without hooks."""
         copy = SimDisk()
-        inodes: dict[int, _Inode] = {}
+        inodes: dict[int, Inode] = {}
 
-        def forked(inode: _Inode) -> _Inode:
+        def forked(inode: Inode) -> Inode:
             if id(inode) not in inodes:
                 inodes[id(inode)] = inode.fork()
             return inodes[id(inode)]
@@ -175,7 +122,7 @@ class SimDisk:
                 continue
             for written in inode.unsynced:
                 for part in _surviving(random, kind, written):
-                    _perform(inode.durable, part)
+                    perform(inode.durable, part)
             inode.unsynced = []
             inode.now = bytearray(inode.durable)
         if kind is CrashKind.KEEP:
@@ -212,7 +159,7 @@ class SimDisk:
             inode.locked = False
             for operation in inode.unsynced:
                 for part in fate_of(number)(operation):
-                    _perform(inode.durable, part)
+                    perform(inode.durable, part)
                 number += 1
             inode.unsynced = []
             inode.now = bytearray(inode.durable)
@@ -250,7 +197,7 @@ class SimDisk:
 
     def lose_sectors(self, path: str, offset: int, length: int) -> None:
         """Let every read of these sectors fail, until they are written again."""
-        self._names[path].unreadable.update(_sectors(offset, length))
+        self._names[path].unreadable.update(sectors(offset, length))
 
     def misplace(self, path: str, offset: int, data: bytes) -> None:
         """Let a write that was meant for another place land here, on disk and in the cache."""
@@ -279,13 +226,13 @@ class SimDisk:
         self._names, self._durable_names = copy._names, copy._durable_names
         self._unsynced_names, self._directories = copy._unsynced_names, copy._directories
 
-    def _inodes(self) -> list[_Inode]:
+    def _inodes(self) -> list[Inode]:
         changes = [change for _, changes, _ in self._unsynced_names for change in changes]
         unsynced = [inode for _, inode in changes if inode is not None]
         found = [*self._names.values(), *self._durable_names.values(), *unsynced]
         return list({id(inode): inode for inode in found}.values())
 
-    def _make_durable(self, changes: "list[tuple[str, _Inode | None]]") -> None:
+    def _make_durable(self, changes: "list[tuple[str, Inode | None]]") -> None:
         for name, inode in changes:
             if inode is None:
                 self._durable_names.pop(name, None)
@@ -313,7 +260,7 @@ def _surviving(random: Random, kind: CrashKind, operation: Operation) -> list[Op
 class SimFile:
     """An open file of a simulated disk."""
 
-    def __init__(self, files: "SimFiles", inode: _Inode, path: str) -> None:
+    def __init__(self, files: "SimFiles", inode: Inode, path: str) -> None:
         self.path = path
         self._files = files
         self._inode = inode
@@ -324,6 +271,8 @@ class SimFile:
     def pread(self, length: int, offset: int) -> bytes:
         """Read what is there now."""
         self._files.check_alive()
+        if not self._is_open:
+            raise OSError(errno.EBADF, "closed", self.path)
         error = self._files.disk.read_error
         if error is not None and error(self.path, offset, length):
             raise OSError(errno.EIO, "simulated read error", self.path)
@@ -338,24 +287,24 @@ class SimFile:
     def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write to the cache."""
         data = b"".join(buffers)
-        self._files.begin("write", self.path, offset)
+        self._begin("write", offset)
         operation = ("write", offset, data, self._files.disk.operations)
-        _perform(self._inode.now, operation)
+        perform(self._inode.now, operation)
         self._inode.unsynced.append(operation)
         if self._inode.unreadable:  # a disk puts other sectors in the place of written ones
-            self._inode.unreadable.difference_update(_sectors(offset, len(data)))
+            self._inode.unreadable.difference_update(sectors(offset, len(data)))
         self._files.end()
 
     def sync(self) -> None:
         """Make everything that was written so far durable."""
         inode = self._inode
         try:
-            self._files.begin("fdatasync", self.path, None)
+            self._begin("fdatasync", None)
         except StorageFailed:
             inode.unsynced = []  # clean, and not on disk
             raise
         for operation in inode.unsynced:
-            _perform(inode.durable, operation)
+            perform(inode.durable, operation)
         inode.unsynced = []
         self._files.end()
 
@@ -379,10 +328,17 @@ class SimFile:
             self._holds_lock = False
             self._inode.locked = False
 
+    def _begin(self, call: str, offset: int | None) -> None:
+        self._files.check_alive()
+        if not self._is_open:
+            error = OSError(errno.EBADF, "closed", self.path)
+            raise StorageFailed(call, self.path, offset, error)
+        self._files.begin(call, self.path, offset)
+
     def _change_size(self, call: str, size: int) -> None:
-        self._files.begin(call, self.path, size)
+        self._begin(call, size)
         operation = ("size", size, b"", self._files.disk.operations)
-        _perform(self._inode.now, operation)
+        perform(self._inode.now, operation)
         self._inode.unsynced.append(operation)
         self._files.end()
 
@@ -425,7 +381,7 @@ class SimFiles:
                 missing = FileNotFoundError(errno.ENOENT, "no such file", path)
                 raise StorageFailed("open", path, None, missing)
             self.begin("create", path, None)
-            inode = _Inode()
+            inode = Inode()
             self._change_names([(path, inode)])
             self.end()
         return SimFile(self, inode, path)
@@ -484,7 +440,7 @@ class SimFiles:
         self._change_names([(path, None)])
         self.end()
 
-    def _change_names(self, changes: "list[tuple[str, _Inode | None]]") -> None:
+    def _change_names(self, changes: "list[tuple[str, Inode | None]]") -> None:
         """Change names of one directory together: a rename is never seen half done."""
         for path, inode in changes:
             if inode is None:

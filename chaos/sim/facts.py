@@ -36,6 +36,7 @@ from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LeaseFacts
 from chaos.sim.lease_kinds import LEASE_KINDS
 from chaos.sim.letter_facts import LetterFacts
+from chaos.sim.staged_facts import StagedFacts
 from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
@@ -70,6 +71,7 @@ from raftlog.broker.quotas import Quota, QuotaRemoved, RemoveQuota, SetQuota
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.relocations import Relocated, read_relocation
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
+from raftlog.broker.staging import BatchStaged
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -109,9 +111,10 @@ _HEADERS: Final = {
     int(CommandType.APPEND_BATCH): APPEND_HEADER_BYTES,
     int(CommandType.APPEND_ONCE): APPEND_HEADER_BYTES,
     int(CommandType.APPEND_DELAYED): DELAYED_HEADER_BYTES,
+    int(CommandType.STAGE_BATCH): APPEND_HEADER_BYTES,
 }
 """What lies before the batch, in commands that have one of a producer."""
-_Held = Delayed | Relocated | DeadLetterStored | TransactionCommitted
+_Held = Delayed | Relocated | DeadLetterStored | TransactionCommitted | BatchStaged
 """Outcomes of commands that hold batches, and are no plain appends."""
 
 
@@ -143,6 +146,7 @@ class Facts:
         self.letters = LetterFacts(self._topic_of, self.deleted)
         self.leases.on_acked = self.letters.acked
         self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
+        self.staged = StagedFacts(self)
         self._transactions = AtomicFacts(self, self._visible, self._group_changed)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
@@ -168,6 +172,7 @@ class Facts:
         self.leases.passes(entry.term, self._log_time_ms)
         self.halves.now_ms = self._log_time_ms
         self._deliver()
+        self.staged.passes(self._log_time_ms)
         for (kind, position, length), outcome in zip(decode(body), outcomes, strict=True):
             is_append = kind in (CommandType.APPEND_BATCH, CommandType.APPEND_ONCE)
             self._says(entry, kind, position, length)
@@ -224,6 +229,8 @@ class Facts:
                 self._relocated(entry, position, length, outcome)
             case TransactionCommitted():
                 self._transactions.carried_out(entry, position, length, outcome)
+            case BatchStaged():
+                self.staged.staged(entry, position, length, outcome)
             case _:
                 self._letter(entry, position, length, outcome)
 
@@ -347,8 +354,11 @@ class Facts:
         for item, place in read_relocation(entry.body, position, length):
             copy = bytes(entry.body[place : place + item.length])
             old, new = (item.index, item.position), (entry.index, place)
-            moved += self.delayed.relocated(item.key, old, new, copy) or self.halves.relocated(
-                *(item.key, old, new, copy)
+            where = (item.key, old, new, copy)
+            moved += (
+                self.delayed.relocated(*where)
+                or self.halves.relocated(*where)
+                or self.staged.relocated(*where)
             )
         self.marks["relocated"] += moved
         assert moved == outcome.moved, f"{outcome.moved} batches were relocated, not {moved}"
@@ -373,6 +383,7 @@ class Facts:
                 windows_ms = self._windows_ms.items()
                 self._windows_ms = {each: ms for each, ms in windows_ms if each not in queues}
                 self.delayed.closed(queues)
+                self.staged.parts.closed(queues)
                 gone = self.quotas.is_gone(("topic", command.name))
                 self.marks["quotas gone with their topics"] += gone
             case SetQuota(), Quota():
@@ -455,6 +466,7 @@ class Facts:
             check_trim(outcome.through, self.reads.batches, self.offsets.starts, self.deleted)
             self.delayed.trimmed(outcome.through)
             self.halves.trimmed(outcome.through)
+            self.staged.parts.trimmed(outcome.through)
         else:
             self.marks["trims refused"] += 1
 

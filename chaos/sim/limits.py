@@ -11,7 +11,7 @@ from types import ModuleType
 
 from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
-from raftlog.broker import decisions, index, leasing, table, transactions
+from raftlog.broker import decisions, index, leasing, staging, table, transactions
 from raftlog.node import yielding
 from raftlog.service import checks, relocating, snapshot
 
@@ -54,6 +54,11 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
         limits.append((leasing, "LEASE_GRACE_MS_MIN", config.letters.jobs.grace_ms))
     if config is not None and config.leases is not None:
         limits.append((leasing, "LEASE_GRACE_MS_MIN", config.leases.grace_ms))
+    if config is not None and config.staged is not None:
+        limits += [
+            (staging, "STAGED_MS_MAX", config.staged.keep_ms),
+            (staging, "STAGED_ROWS_MAX", config.staged.rows_max),
+        ]
     if config is not None and config.halves is not None:
         work = config.halves
         limits += [

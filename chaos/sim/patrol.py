@@ -12,6 +12,7 @@ from chaos.check.state_order import StateOrder, check_state_order
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.events import MS_NS
 from chaos.sim.process import Machine
+from chaos.sim.staged_look import look_at_staged
 from raftlog.base.ids import Index
 from raftlog.node.replica import Replica
 
@@ -38,6 +39,9 @@ class Patrol:
                 replica = machine.process.replica
                 check_state_order(machine.node, _order_of(machine, replica))
                 check_resources(machine.node, _uses_of(machine, replica))
+                facts = self._cluster.observer.facts
+                if facts is not None:
+                    look_at_staged(machine.node, machine.process, facts)
         self.start()
 
 

@@ -88,6 +88,7 @@ def _simpler_brokers(broker: BrokerConfig) -> Iterator[tuple[str, BrokerConfig]]
         "halves": None,
         "letters": None,
         "quotas": None,
+        "staged": None,
     }
     for name, value in least.items():
         if getattr(broker, name) != value:

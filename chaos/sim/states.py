@@ -106,9 +106,8 @@ class BrokerState:
     ) -> None:
         self._node = node
         self._level_of = binary.level_of
-        self._shard = BrokerShard.restore(
-            store.files, path, store.start.index, store.durable_end.index
-        )
+        ends = store.start.index, store.durable_end.index, store.commit_hint
+        self._shard = BrokerShard.restore(store.files, path, *ends)
         self.machine: BrokerMachine = self._shard.machine
         self.machine.own_level = binary.own
         self.handlers: Mapping[int, Handler] = {}

@@ -19,6 +19,7 @@ from chaos.sim.lease_work import LeaseWork, draw_work
 from chaos.sim.letter_work import LetterWork, draw_letters
 from chaos.sim.network import NetworkConfig
 from chaos.sim.quota_work import QuotaWork, draw_quotas
+from chaos.sim.staged_work import StagedWork, draw_staged
 from chaos.sim.steered_work import SHARE as STEERED_SHARE
 from chaos.sim.steered_work import STEERED
 from raftlog.base.assignors import ASSIGNORS, COOPERATIVE
@@ -122,6 +123,8 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     """Whose dead letters are sent again; None: nobody's."""
     quotas: QuotaWork | None = None
     """How quotas come and go; None: there are none."""
+    staged: StagedWork | None = None
+    """How the transactions of the group that makes some are staged; None: none is."""
 
 
 class SeedConfig(msgspec.Struct, frozen=True):
@@ -207,15 +210,10 @@ def _with_room(config: SeedConfig, broker: BrokerConfig) -> tuple[SeedConfig, Br
 def _with_old_binaries(config: SeedConfig) -> SeedConfig:
     """Let the version be another one after restarts in some seeds, whose members stay.
 
-    A node that comes later with an older version than the shard's would stop, and should. Nor
-    where transactions and subscriptions are judged by what this version's level promises.
+    A node that comes later with an older version than the shard's would stop, and should.
     """
     apart = {Fault.MEMBERS, Fault.MAJORITY_LOST, Fault.WIPED, Fault.OLD_BACKUP, Fault.REBOOT}
     if apart & config.periods_ns.keys() or config.broker is None:
-        return config
-    leases = config.broker.leases
-    is_judged = {GROUP, STEERED} & set(config.broker.groups) or (leases and leases.settles)
-    if is_judged:
         return config
     old = stream(config.seed, "versions").random() < OLD_BINARIES_SHARE
     return msgspec.structs.replace(config, old_binaries=old)
@@ -231,6 +229,7 @@ def _with_atomic(seed: int, config: BrokerConfig) -> BrokerConfig:
         config,
         groups=(*config.groups, GROUP),
         assignors=(*assignors, random.choice(("", *ASSIGNORS, COOPERATIVE))),
+        staged=draw_staged(seed),
     )
 
 

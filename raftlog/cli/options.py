@@ -28,8 +28,8 @@ ConnectOption = Annotated[
     typer.Option(
         "--connect",
         metavar="HOST:PORT,...",
-        help=f"Client addresses of some nodes. Else {ENV_CONNECT}, else those of ./cluster.yml, "
-        f"else {DEFAULT_ADDRESS}.",
+        help="Client addresses of some nodes, also as raftlog://host:port,... "
+        f"Else {ENV_CONNECT}, else those of ./cluster.yml, else {DEFAULT_ADDRESS}.",
     ),
 ]
 TimeoutOption = Annotated[
@@ -81,16 +81,14 @@ def find_seeds(
 
 
 def _addresses(text: str, source: str) -> tuple[str, ...]:
-    from raftlog.wire.address import parse_address  # noqa: PLC0415  (``--help`` stays fast)
+    from raftlog.wire.address import split_addresses  # noqa: PLC0415  (``--help`` stays fast)
 
-    addresses = tuple(text.replace(",", " ").split())
+    try:
+        addresses = tuple(split_addresses(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=source) from None
     if not addresses:
         raise typer.BadParameter("names no address; write host:port,...", param_hint=source)
-    for address in addresses:
-        try:
-            parse_address(address)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint=source) from None
     return addresses
 
 
@@ -123,7 +121,7 @@ FilterOption = Annotated[
     typer.Option(
         "--filter",
         metavar="CONDITION",
-        help="Only records whose headers meet it, like "
+        help="Only records whose headers and tag meet it, like "
         "\"amount > 100 AND region IN ('eu', 'uk')\".",
         show_default=False,
     ),

@@ -6,13 +6,15 @@ ones is refused (``WrongQueue``) and looks again.
 """
 
 import asyncio
+from typing import Final
 
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import RaftlogError, Retriable, Unavailable
 from raftlog.client.asking import Asker
 from raftlog.client.sharing import result_of
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
 
+_LEAST_S: Final = 0.001
 Queues = tuple[int, ...]
 """The numbers of a topic's queues, in the order of their places."""
 
@@ -52,21 +54,36 @@ class Catalog:
         """Ask what queues the topic has now; raises as ``find``.
 
         Everybody who asks meanwhile shares one question; cancelling one of them
-        disturbs nobody.
+        disturbs nobody. Each has its own time: who has more than the question asks again.
         """
-        lookup = self._lookups.get(topic)
-        if lookup is None:
-            loop = asyncio.get_running_loop()
-            lookup = self._lookups[topic] = loop.create_task(self._look_up(topic, timeout_s))
-            lookup.add_done_callback(lambda task: self._ended(topic, task))
-        return await result_of(lookup)
+        loop = asyncio.get_running_loop()
+        left_s = self._asker.timeout_s if timeout_s is None else timeout_s
+        deadline = loop.time() + left_s
+        while True:
+            lookup = self._lookups.get(topic)
+            if lookup is None or lookup.done():
+                return await result_of(self._ask(topic, max(deadline - loop.time(), _LEAST_S)))
+            try:
+                async with asyncio.timeout_at(deadline):
+                    return await result_of(lookup)
+            except TimeoutError:
+                raise Unavailable(f"topic {topic!r} could not be looked up in time") from None
+            except Retriable:
+                if loop.time() >= deadline:
+                    raise
+
+    def _ask(self, topic: str, timeout_s: float) -> "asyncio.Task[Queues]":
+        lookup = asyncio.get_running_loop().create_task(self._look_up(topic, timeout_s))
+        self._lookups[topic] = lookup
+        lookup.add_done_callback(lambda task: self._ended(topic, task))
+        return lookup
 
     def close(self) -> None:
         """Ask nothing more."""
         for lookup in self._lookups.values():
             lookup.cancel()
 
-    async def _look_up(self, topic: str, timeout_s: float | None) -> Queues:
+    async def _look_up(self, topic: str, timeout_s: float) -> Queues:
         try:
             answer, _ = await self._asker.ask(
                 Method.TOPIC_DESCRIBE,
@@ -80,6 +97,7 @@ class Catalog:
         return self.learn(answer)
 
     def _ended(self, topic: str, task: "asyncio.Task[Queues]") -> None:
-        self._lookups.pop(topic, None)
+        if self._lookups.get(topic) is task:
+            del self._lookups[topic]
         if not task.cancelled():
             task.exception()  # read, or asyncio complains that nobody did

@@ -21,7 +21,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import PeerRefused, RaftlogError
-from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker
 from raftlog.client.cancelling import is_cancelled
 from raftlog.wire.batch import Batch, Headers
 from raftlog.wire.frame import Method
@@ -149,7 +149,7 @@ class Checking:
         )
         due, payload = await self._asker.ask(
             *(Method.CHECKS_POLL, asked, transactions.ChecksDue),
-            timeout_s=max(POLL_WAIT_S, self._asker.timeout_s),
+            timeout_s=max(POLL_WAIT_S + ANSWER_TIMEOUT_S, self._asker.timeout_s),
             wait_s=POLL_WAIT_S,
         )
         if not due.checks:

@@ -47,6 +47,7 @@ from raftlog.client.receipts import BatchReceipt, Receipt
 from raftlog.client.routing import Router
 from raftlog.client.subscription import Subscription
 from raftlog.client.transacting import Transacting
+from raftlog.wire.address import split_addresses
 from raftlog.wire.batch import Record
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
@@ -62,7 +63,7 @@ class Client(Administration, Transacting):
 
     Args:
         seeds: Client addresses of some nodes: ``host:port``, several with commas between,
-            or a sequence of them.
+            or a sequence of them; also ``raftlog://host:port,host:port``.
         timeout: Seconds that a call is tried, where it is not told another; all its
             attempts together.
         cluster: Refuse any other cluster; "" takes the one that is found.
@@ -83,8 +84,7 @@ class Client(Administration, Transacting):
         cluster: str = "",
         client_id: str = "",
     ) -> None:
-        parts = seeds.split(",") if isinstance(seeds, str) else seeds
-        addresses = [part.strip() for part in parts if part.strip()]
+        addresses = split_addresses(seeds)
         self._router = Router(addresses, cluster=cluster)
         self._routers = {0: self._router}
         self._seeds, self._cluster = addresses, cluster
@@ -358,7 +358,7 @@ class Client(Administration, Transacting):
             staleness: Read records from followers, as for ``reader``. Membership, positions and
                 commits are the leader's as ever; ``status`` knows a queue's end, and so its lag,
                 as the follower does.
-            filter: Only records whose headers meet this condition, as for ``reader``. Topics,
+            filter: Only records that meet this condition, as for ``reader``. Topics,
                 filter and tags are the group's: its first member sets them, one that asks for
                 others is refused (``SubscriptionConflict``), and ``groups.subscribe`` changes
                 them for all members, also those that run.
@@ -438,8 +438,8 @@ class Client(Administration, Transacting):
             buffer_bytes: Read ahead so much, all queues together, about.
             staleness: Read from followers, which may be behind: what was acknowledged so
                 long before a read is in it (0: everything). None: read from the leader.
-            filter: A condition over headers, like ``amount > 100 AND region IN ('eu', 'uk')``;
-                records that don't meet it are left out by the node.
+            filter: A condition over headers and the tag, like
+                ``amount > 100 AND tag = 'paid'``; the node leaves out what does not meet it.
             tags: Only records with one of these tags; none: whatever the tag.
 
         Raises:

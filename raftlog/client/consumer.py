@@ -78,7 +78,10 @@ class Consumer:
             asker, catalog, self._inbox, subscription, on_skip=self._on_skip
         )
         self._membership = Membership(
-            asker, subscription, on_assignment=self._assign, on_trouble=self._on_trouble
+            *(asker, subscription),
+            on_assignment=self._assign,
+            on_trouble=self._on_trouble,
+            on_well=self._on_well,
         )
         self._handing_over = HandingOver(
             *(asker, subscription, self._ownership, sharing),
@@ -91,6 +94,7 @@ class Consumer:
         self._assigned: asyncio.Future[None] = self._loop.create_future()
         self._failure: RaftlogError | None = None
         self._trouble: RaftlogError | None = None
+        self._commit_trouble: RaftlogError | None = None
         self._batches: Iterator[StoredBatch] = iter(())
         self._messages: Iterator[Message] = iter(())
         self._source: Owned | None = None
@@ -105,9 +109,8 @@ class Consumer:
         self._begin()
         try:
             await asyncio.wait([self._assigned])
-        except BaseException:  # it is not entered, so nobody leaves it
-            self._stop()
-            self.on_closed(self)
+        except BaseException:  # it is not entered, so nobody leaves it: others would wait for it
+            self._begin_closing()
             raise
         if self._failure is not None:
             await self.aclose()
@@ -165,6 +168,7 @@ class Consumer:
             async with asyncio.timeout(seconds(timeout)):
                 found = [await anext(self)]
         except (TimeoutError, StopAsyncIteration):
+            await asyncio.sleep(0)  # else who polls on and on would keep it from closing
             return []
         with suppress(RaftlogError):  # the next one who asks is told: these come first
             while len(found) < count and (message := self._take()) is not None:
@@ -236,7 +240,7 @@ class Consumer:
             self._membership.generation,
             queues,
             self._membership.rejoins,
-            self._failure or self._inbox.last_error or self._trouble,
+            self._failure or self._inbox.last_error or self._trouble or self._commit_trouble,
         )
 
     async def aclose(self) -> None:
@@ -247,13 +251,17 @@ class Consumer:
         meanwhile waits for the same; cancelled, it is closed all the same.
         """
         if not self._is_closed:
-            self._stop()
-            # Its own task: a hook that closes its consumer is ended by that.
-            self._closing = self._loop.create_task(self._close())
+            self._begin_closing()
         closing = self._closing
         if closing is None or closing.done() or closing is asyncio.current_task():
             return  # the last one is a hook that it calls
         await asyncio.shield(closing)
+
+    def _begin_closing(self) -> None:
+        self._stop()
+        # Its own task: a hook that closes its consumer is ended by that.
+        self._closing = self._loop.create_task(self._close())
+        self._closing.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def _close(self) -> None:
         try:
@@ -385,7 +393,7 @@ class Consumer:
             self._source = None  # what was read ahead of it is read again if it comes back
         self._handing_over.revoked(revoked)
         self._handing_over.assigned(gained)
-        self._trouble = None
+        self._trouble = self._commit_trouble = None
         if not self._assigned.done():
             self._assigned.set_result(None)
         was, after = set(places_of(before)), set(places_of(self._ownership.queues.values()))
@@ -416,6 +424,9 @@ class Consumer:
     def _on_trouble(self, error: RaftlogError) -> None:
         self._trouble = error
 
+    def _on_well(self) -> None:
+        self._trouble = None
+
     def _on_skip(self, owned: Owned, offset: int, to: int) -> None:
         self._tell(Skipped(owned.topic, owned.place, offset, to))
 
@@ -440,10 +451,11 @@ class Consumer:
             if not finished:
                 continue
             try:
-                for error in (await self._commit(finished)).values():
-                    self._trouble = error  # what is owned now, a new generation will say
+                refused = await self._commit(finished)
+                # What is owned now, a new generation will say.
+                self._commit_trouble = next(iter(refused.values()), None)
             except RaftlogError as error:
-                self._trouble = error
+                self._commit_trouble = error
 
 
 async def commit_finished(consumer: Consumer) -> RaftlogError | None:

@@ -15,14 +15,14 @@ def seconds(duration: Duration) -> float:
     """Return a duration in seconds.
 
     Raises:
-        ValueError: It is negative.
+        ValueError: It is negative, or not a number.
         TypeError: It is a text, as on a command line.
     """
     try:
         value = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
     except ValueError:
         raise TypeError(f"a duration is seconds or a timedelta, not {duration!r}") from None
-    if value < 0:
+    if not value >= 0:  # nor is "not a number"
         raise ValueError(f"a duration of {value:g} s; give 0 or more")
     return value
 

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final, NamedTuple
 
+from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
     OffsetOutOfRange,
     PeerRefused,
@@ -27,7 +28,7 @@ from raftlog.base.errors import (
     WrongQueue,
 )
 from raftlog.base.limits import KIB
-from raftlog.client.asking import RETRY_PAUSE_S, Asker
+from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker
 from raftlog.client.reading import READ_BYTES, split_answer
 from raftlog.client.receipts import StoredBatch
 from raftlog.wire.filters import EVERYTHING, RecordFilter
@@ -35,6 +36,8 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 
 FOLLOW_WAIT_S: Final = 5.0
+CROWDED_WAIT_S: Final = 1.0
+"""Instead, where more queues are read than may be waited for at once: each has its turn."""
 READ_BYTES_MIN: Final = 64 * KIB
 
 Batches = tuple[StoredBatch, ...]
@@ -259,23 +262,29 @@ class Fetch:
                 await asyncio.sleep(RETRY_PAUSE_S)
         self._inbox.remove(self, with_items=False)
 
+    async def _ask(self) -> tuple[client.BatchesRead, Buffer]:
+        inbox, long_polls = self._inbox, self._asker.router.long_polls
+        async with long_polls:
+            wait_s = CROWDED_WAIT_S if long_polls.locked() else FOLLOW_WAIT_S
+            return await self._asker.ask(
+                Method.READ,
+                client.ReadBatches(
+                    queue=self.number,
+                    offset=self._offset,
+                    bytes_max=min(max(inbox.share, READ_BYTES_MIN), READ_BYTES),
+                    wait_ms=int(wait_s * 1000),
+                    session_applied=inbox.applied,
+                    staleness_ms=self._asker.staleness_ms,
+                    filter=self._filter,
+                ),
+                client.BatchesRead,
+                timeout_s=max(self._asker.timeout_s, wait_s + ANSWER_TIMEOUT_S),
+                wait_s=wait_s,
+            )
+
     async def _read(self) -> None:
         inbox = self._inbox
-        answer, payload = await self._asker.ask(
-            Method.READ,
-            client.ReadBatches(
-                queue=self.number,
-                offset=self._offset,
-                bytes_max=min(max(inbox.share, READ_BYTES_MIN), READ_BYTES),
-                wait_ms=int(FOLLOW_WAIT_S * 1000),
-                session_applied=inbox.applied,
-                staleness_ms=self._asker.staleness_ms,
-                filter=self._filter,
-            ),
-            client.BatchesRead,
-            timeout_s=max(self._asker.timeout_s, FOLLOW_WAIT_S),
-            wait_s=FOLLOW_WAIT_S,
-        )
+        answer, payload = await self._ask()
         inbox.last_error = None
         inbox.applied = max(inbox.applied, answer.applied)
         self.end_offset = answer.end_offset

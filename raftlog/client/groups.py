@@ -213,7 +213,7 @@ class Groups:
         Args:
             name: The group.
             topics: One topic or several.
-            filter: A condition over headers; "": none.
+            filter: A condition over headers and ``tag``; "": none.
             tags: Tags; none: whatever the tag.
             version: Which version it is to replace; 0: whichever there is.
             assignor: "range", "sticky" or "cooperative"; "": as before.

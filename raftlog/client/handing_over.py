@@ -17,6 +17,7 @@ import msgspec
 
 from raftlog.base.assignors import check_assignor
 from raftlog.base.errors import BadName, BadRequest, RaftlogError, Refused
+from raftlog.base.limits import OFFSETS_PER_COMMAND_MAX
 from raftlog.base.names import check_name
 from raftlog.client.asking import RETRY_PAUSE_S, Asker
 from raftlog.client.durations import Duration, seconds
@@ -229,20 +230,21 @@ class HandingOver:
                 return
 
     async def _ask_release(self, queues: dict[int, int]) -> None:
-        await self._asker.ask(
-            Method.GROUP_RELEASE,
-            groups.ReleaseQueues(
-                group=self._subscription.group,
-                member=self._subscription.member,
-                queues=[
-                    groups.RevokedQueue(queue=queue, revoked=number)
-                    for queue, number in queues.items()
-                ],
-                life=self._ownership.life,
-            ),
-            groups.QueuesReleased,
-            repeats=True,
-        )
+        rows = [
+            groups.RevokedQueue(queue=queue, revoked=number) for queue, number in queues.items()
+        ]
+        for at in range(0, len(rows), OFFSETS_PER_COMMAND_MAX):
+            await self._asker.ask(
+                Method.GROUP_RELEASE,
+                groups.ReleaseQueues(
+                    group=self._subscription.group,
+                    member=self._subscription.member,
+                    queues=rows[at : at + OFFSETS_PER_COMMAND_MAX],
+                    life=self._ownership.life,
+                ),
+                groups.QueuesReleased,
+                repeats=True,
+            )
 
     # -- tasks
 

@@ -20,7 +20,7 @@ from raftlog.base.errors import (
     SubscriptionConflict,
     UnknownMember,
 )
-from raftlog.client.asking import RETRY_PAUSE_S, Asker, M
+from raftlog.client.asking import ANSWER_TIMEOUT_S, RETRY_PAUSE_S, Asker, M
 from raftlog.client.subscription import Subscription, wanted_of
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups, producers
@@ -38,6 +38,7 @@ class Membership:
         subscription: The group, this member, and what it reads.
         on_assignment: Called with each new assignment, one at a time.
         on_trouble: Told what went wrong; it is tried again.
+        on_well: Told that the leader knows this member, in the generation that it knows.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Membership:
         *,
         on_assignment: Callable[[groups.GroupAssignment], Awaitable[None]],
         on_trouble: Callable[[RaftlogError], None],
+        on_well: Callable[[], None],
     ) -> None:
         self.generation = 0
         """Of the last assignment; 0 before the first."""
@@ -64,6 +66,7 @@ class Membership:
         self._assignor = subscription.assignor
         self._on_assignment = on_assignment
         self._on_trouble = on_trouble
+        self._on_well = on_well
 
     async def run(self) -> None:
         """Be a member until this is cancelled.
@@ -226,6 +229,7 @@ class Membership:
             else:
                 if answer.generation != generation:
                     return answer
+                self._on_well()
 
     async def _ask(self, generation: int) -> groups.GroupAssignment:
         wait_s = min(self._subscription.session_s / BEATS_PER_SESSION, BEAT_WAIT_S_MAX)
@@ -239,7 +243,7 @@ class Membership:
                 life=self.life,
             ),
             groups.GroupAssignment,
-            timeout_s=max(wait_s, self._asker.timeout_s),
+            timeout_s=max(wait_s + ANSWER_TIMEOUT_S, self._asker.timeout_s),
             wait_s=wait_s,
         )
         return answer

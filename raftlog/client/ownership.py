@@ -19,6 +19,7 @@ from raftlog.base.errors import (
     UnknownMember,
     WrongQueue,
 )
+from raftlog.base.limits import OFFSETS_PER_COMMAND_MAX
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.fetching import Fetch, Inbox, Told
@@ -348,23 +349,27 @@ class Ownership:
                     raise lost_queue(owned.topic, owned.place)
                 by_generation.setdefault(owned.generation, []).append((owned, offset))
             for generation, rows in by_generation.items():
-                await self._asker.ask(
-                    Method.GROUP_COMMIT,
-                    groups.CommitOffsets(
-                        group=self._subscription.group,
-                        member=self._subscription.member,
-                        generation=generation,
-                        offsets=[
-                            groups.QueueOffset(queue=owned.number, offset=offset)
-                            for owned, offset in rows
-                        ],
-                        life=self.life,
-                    ),
-                    groups.OffsetsCommitted,
-                )
-                for owned, offset in rows:
-                    owned.committed = offset
-                    owned.done = max(owned.done, offset)
+                for at in range(0, len(rows), OFFSETS_PER_COMMAND_MAX):
+                    part = rows[at : at + OFFSETS_PER_COMMAND_MAX]
+                    await self._ask_commit(generation, part)
+                    for owned, offset in part:
+                        owned.committed = offset
+                        owned.done = max(owned.done, offset)
+
+    async def _ask_commit(self, generation: int, rows: Sequence[tuple[Owned, int]]) -> None:
+        await self._asker.ask(
+            Method.GROUP_COMMIT,
+            groups.CommitOffsets(
+                group=self._subscription.group,
+                member=self._subscription.member,
+                generation=generation,
+                offsets=[
+                    groups.QueueOffset(queue=owned.number, offset=offset) for owned, offset in rows
+                ],
+                life=self.life,
+            ),
+            groups.OffsetsCommitted,
+        )
 
     # -- what fetches report
 

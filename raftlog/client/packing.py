@@ -114,10 +114,13 @@ def record_of(
     """Return the record that a user means.
 
     Raises:
-        TypeError: Value, key or a header is no bytes, or a header's name no text.
+        TypeError: Value, key or a header is no bytes, or a header's name, tag or id no text.
         ValueError: The timestamp has no time zone.
         BadRequest: The tag or the id is too long, or it or a header's name has a lone surrogate.
     """
+    for what, text in (("tag", tag), ("id", id_)):
+        if text is not None and not isinstance(text, str):
+            raise TypeError(f"a record's {what} is text, not {type(text).__name__}")
     if id_ is not None:
         encode_id(id_)
     if tag is not None and len(tag) > TAG_CHARACTERS_MAX:

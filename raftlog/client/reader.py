@@ -134,6 +134,7 @@ class Reader:
             async with asyncio.timeout(seconds(timeout)):
                 found.append(await anext(self))
         except (TimeoutError, StopAsyncIteration):
+            await asyncio.sleep(0)  # else who polls on and on would keep it from closing
             return found
         with suppress(RaftlogError):  # the next one who asks is told: these come first
             while len(found) < count and (message := self._take()) is not None:

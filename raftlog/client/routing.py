@@ -15,6 +15,7 @@ from random import Random
 from typing import Final
 
 from raftlog.base.errors import Closed, NotLeader, PeerRefused, RaftlogError, Unavailable
+from raftlog.base.limits import REQUESTS_PER_CONNECTION_MAX
 from raftlog.client.channel import Channel
 from raftlog.client.sharing import result_of
 from raftlog.wire.address import parse_address
@@ -25,6 +26,8 @@ PROBE_TIMEOUT_S: Final = 0.5
 ROUND_PAUSE_S: Final = 0.02
 ROUND_PAUSE_MAX_S: Final = 0.2
 SILENCE_S: Final = 0.4
+LONG_POLLS_MAX: Final = REQUESTS_PER_CONNECTION_MAX // 2
+"""Reads that wait for records at once; a connection has room for heartbeats and commits, too."""
 LEADS: Final = "leader"
 
 
@@ -65,6 +68,8 @@ class Router:
             raise ValueError("a client needs the address of at least one node")
         for seed in seeds:
             parse_address(seed)
+        self.long_polls: Final = asyncio.Semaphore(LONG_POLLS_MAX)
+        """Held by whoever asks for records."""
         self.channel: Channel | None = None
         """To the leader, as far as known; may have ended meanwhile."""
         self._seeds = tuple(seeds)

@@ -5,7 +5,8 @@ becomes the next one; nothing waits for company when the disk is idle. Reports
 go to the core as write numbers, in order (ruling 4). An error is final: the
 store is in an unknown state and the replica stops (R2). Only want of space is
 not: what found no room is tried again until it finds some, and everything behind
-it waits, as behind a slow disk.
+it waits, as behind a slow disk. Other work on the store, as a trim or a repair, takes turns
+with the writes.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from raftlog.base.errors import NoRoom, RaftlogError
 from raftlog.base.ids import Index, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS, NO_ROOM_RETRY_NS
-from raftlog.base.writes import Write
+from raftlog.base.writes import ResetLog, Write
 from raftlog.node.ports import Plan, Scheduler, Writer
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.plan import StorePlan
@@ -44,6 +45,8 @@ class Persister:
         self._on_no_room = on_no_room
         self._pending: list[Write] = []
         self._errands: list[Callable[[], StorePlan | None]] = []
+        self._errand_is_due = False
+        """Whether errands have waited for a plan of writes."""
         self._scheduled = False
         self._worked_at_ns = 0
         self._mark_armed = False
@@ -90,10 +93,19 @@ class Persister:
             self._submit(plan)
 
     def _plan(self) -> StorePlan | None:
-        plan: StorePlan | None = None
-        if self._pending:
+        # By turns: where the disk is never idle, errands would wait for ever. But what the core
+        # believes of where the log begins is what the store does only behind a reset.
+        is_due = self._errand_is_due and not any(isinstance(w, ResetLog) for w in self._pending)
+        plan = self._plan_errand() if is_due or not self._pending else None
+        self._errand_is_due = False
+        if plan is None and self._pending:
             writes, self._pending = self._pending, []
+            self._errand_is_due = bool(self._errands)
             plan = self._store.plan(writes, self._commit_hint())
+        return plan
+
+    def _plan_errand(self) -> StorePlan | None:
+        plan: StorePlan | None = None
         while plan is None and self._errands:
             plan = self._errands.pop(0)()
         return plan

@@ -135,6 +135,7 @@ class Repairer:
         The one who asks may be able to use only the whole range, and a read
         ends with a segment of *this* replica.
         """
+        last = min(last, self._log.last_index)  # it may have been cut while entries were read
         size = sum(entry.size for entry in found)
         if first > last or size >= self.message_bytes_max:
             self._answer(node, found)

@@ -472,8 +472,8 @@ class Replica:
 
     def _on_faulty_count(self, count: int) -> None:
         self._step(FaultyEntries(count + self._applier.lacks_state))
-        if not count:
-            self._applier.resume()
+        # Also where there is more damage: what lies before that can be applied.
+        self._applier.resume()
 
     # -- time
 

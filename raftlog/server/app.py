@@ -244,7 +244,8 @@ class NodeServer:
         )
 
     def _make_machine(self, shard: ShardId, path: str, store: LogStore) -> BrokerMachine:
-        broker = BrokerShard.restore(store.files, path, store.start.index, store.durable_end.index)
+        ends = store.start.index, store.durable_end.index, store.commit_hint
+        broker = BrokerShard.restore(store.files, path, *ends)
         self._brokers[shard] = broker
         return broker.machine
 

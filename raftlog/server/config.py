@@ -30,6 +30,7 @@ from raftlog.base.limits import (
 )
 from raftlog.base.space import DiskLimits
 from raftlog.server.document import Section, read_document
+from raftlog.wire.address import parse_address
 
 TICK_MS: Final = TICK_NS // 1_000_000
 ROOT_KEYS: Final = (
@@ -374,12 +375,12 @@ def _claim(section: Section, key: str, what: str, owner: str, taken: dict[str, s
 
 def _address(section: Section, key: str) -> str:
     address = section.text(key)
-    host, separator, port = address.rpartition(":")
-    is_bracketed = host.startswith("[") and host.endswith("]")
-    if not separator or not host or (":" in host and not is_bracketed):
-        raise section.at_value(key, f"{address!r} is no address; write 'host:port'")
-    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65_535):
-        raise section.at_value(key, f"port {port!r} of {address!r} must be 1 to 65535; correct it")
+    try:
+        _, port = parse_address(address)
+    except ValueError as error:
+        raise section.at_value(key, str(error)) from None
+    if not port:
+        raise section.at_value(key, f"port 0 of {address!r} must be 1 to 65535; correct it")
     return address
 
 

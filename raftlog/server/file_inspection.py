@@ -58,7 +58,8 @@ class _FilesInspection:
         snapshots = list(self._named("snapshot", ".tables"))
         for path, index in snapshots:
             self._check(path, partial(self._read_snapshot, index))
-        if start and find_snapshot(self._snapshots, self._index.chain, start, end) is None:
+        chain = self._index.chain
+        if start and find_snapshot(self._snapshots, chain, start, end, fetched=end) is None:
             self._find(
                 f"{self._folder}/log",
                 "damage",

@@ -17,6 +17,7 @@ from raftlog.base.garbage import keep_what_is_there
 from raftlog.base.limits import STOP_DEADLINE_NS
 from raftlog.server.app import NodeServer
 from raftlog.server.config import Config
+from raftlog.server.open_files import FEW, allow_many
 
 log: Final = logging.getLogger("raftlog.node")
 
@@ -48,6 +49,9 @@ def run_node(
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s {name} %(message)s"
     )
+    most = allow_many()
+    if most < FEW:
+        log.warning("only %d files may be open, and each segment is one: raise ulimit -n", most)
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(_live(config, name, join=join, ends_with_stdin=ends_with_stdin))
 

@@ -186,9 +186,9 @@ class UnsafeRecovery:
 
     def _refuse_what_needs_peers(self, shard: ShardId, store: LogStore) -> None:
         directory = self._directory
-        start, end = store.start.index, store.durable_end.index
+        ends = store.start.index, store.durable_end.index, store.commit_hint
         path = directory.shard_path(shard)
-        machine = BrokerShard.restore(directory.files, path, start, end).machine
+        machine = BrokerShard.restore(directory.files, path, *ends).machine
         missing = what_needs_peers(shard, store, machine)
         if missing:
             raise DamagedLog(

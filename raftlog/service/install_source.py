@@ -82,6 +82,8 @@ class InstallSource:
     def snapshot_kept(self, index: Index, trimmed: Index) -> None:
         """The newest snapshot here is now that of ``index``, of a log trimmed to ``trimmed``."""
         self._newest = (index, trimmed)
+        if not self.serves:
+            self._reader.submit(self._let_go, lambda _, __: None)
 
     def answer(self, to: NodeId, request: InstallRequest) -> None:
         """Send what was asked for; nothing at all means that it is not here."""
@@ -104,6 +106,11 @@ class InstallSource:
         self._reader.submit(read, done)
 
     # -- on the reader thread
+
+    def _let_go(self) -> None:
+        """Close what was held for a peer: what has no name any more takes its space till then."""
+        while self._open:
+            self._open.popitem()[1].close()
 
     def _piece(self, request: InstallRequest, start: LogEnd, configuration: bytes) -> InstallChunk:
         snapshot = request.snapshot

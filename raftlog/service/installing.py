@@ -10,8 +10,9 @@
     log     entries 9 001 .. 12 000 .. arrive  appended and acknowledged like any others
     restore the machine gets the state at 12 000, apply goes on with 12 001
 
-A crash leaves the old log or the new one, never parts of both: files that were
-fetched are of no use to the old one and do not harm it. Between reset and restore the
+A crash leaves the old log or the new one, never parts of both: what was fetched is of
+no use to the old one and does not count for it, because the old log may have another
+entry where the snapshot is of (``storage.snapshot_store``). Between reset and restore the
 replica votes and acknowledges, for its log is good, but does not stand for election
 (``lacks_state``). The same wait, with a snapshot of its own or one fetched anew, is
 what a replica does that starts with a trimmed log and no usable state. And one whose
@@ -214,7 +215,7 @@ class Installer:
 
     def _whole(self, manifest: Manifest) -> Callable[[], Restorable | None]:
         at = manifest.snapshot
-        return lambda: find_snapshot(self._snapshots, self._index.chain, at, at)
+        return lambda: find_snapshot(self._snapshots, self._index.chain, at, at, fetched=at)
 
     def _looked(self, fetch: Fetch, found: Restorable | None) -> None:
         if found is not None:
@@ -342,7 +343,7 @@ class Installer:
             if self._keeping.lacks_state:
                 self._look_for_one()
         elif ready.snapshot.index <= min(replica.core.commit, replica.store.durable_end.index):
-            self._restore(ready)
+            self._use(ready)
             return
         self._look_later()
 
@@ -362,9 +363,30 @@ class Installer:
                 self._begin_fetch()
 
         later = Index(1 << 62)  # also one that was fetched, and the log is still on its way
+        chain = self._index.chain
         self._work(
-            fetch, lambda: find_snapshot(self._snapshots, self._index.chain, start, later), found
+            fetch,
+            lambda: find_snapshot(self._snapshots, chain, start, later, fetched=later),
+            found,
         )
+
+    def _use(self, ready: Restorable) -> None:
+        """Let the snapshot count as one of the log here, which has reached it; then restore it."""
+        self._looking = True  # until then
+        index, fetched = ready.snapshot.index, ready.fetched
+
+        def counted(_: None, error: Exception | None) -> None:
+            self._looking = False
+            if self._replica.stopped:
+                return
+            if error is not None:
+                self._on_failed(error)
+                return
+            self._restore(ready)
+            if self._needs_state:
+                self._look_later()  # the log has begun anew once more meanwhile
+
+        self._reader.submit(lambda: self._snapshots.use(index, fetched=fetched), counted)
 
     def _restore(self, ready: Restorable) -> None:
         self._ready = self._source_of = self._stuck_at = None

@@ -205,7 +205,7 @@ def _why_not(node: str, directory: str, addresses: tuple[str, str]) -> RaftlogEr
         try:
             parse_address(address)
         except ValueError as error:
-            return BadRequest(f"{address!r} is no address: {error}; write 'host:port'")
+            return BadRequest(str(error))
         if len(address) > ADDRESS_CHARACTERS_MAX:
             return BadRequest(f"an address of {len(address)} characters is too long")
     return None

@@ -230,9 +230,12 @@ class Reading:
             refusal = OffsetOutOfRange(offset, queue.start_offset, queue.end_offset)
         if refusal is None:
             return queue
-        if self._request.staleness_ns and not self._is_exact:
+        bound_ns = self._request.staleness_ns
+        may_be_old = offset > queue.end_offset if bound_ns is None else bound_ns > 0
+        if may_be_old and not self._is_exact:
             # Within its bound this replica may be behind where the reader began, or behind an
-            # order to let it read: what is old may be served, and refused is by what is true.
+            # order to let it read; so may a leader that has just begun. What is old may be
+            # served, and refused is by what is true.
             self._is_exact = True
             self._service.freshness.ensure(0, self.fresh)
         else:

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from raftlog.base.errors import BadRequest, NotLeader, RaftlogError
-from raftlog.base.ids import Index, NodeId
+from raftlog.base.ids import INDEX_ZERO, Index, NodeId
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.ranges import parse_range
 from raftlog.node.ports import Reader, Scheduler
@@ -81,11 +81,19 @@ class BrokerShard:
         self._snapshots = snapshots
 
     @classmethod
-    def restore(cls, files: Files, path: str, start: Index, through: Index) -> "BrokerShard":
+    def restore(
+        cls,
+        files: Files,
+        path: str,
+        start: Index,
+        through: Index,
+        committed: Index = INDEX_ZERO,
+    ) -> "BrokerShard":
         """Make a machine from what is stored under the shard's folder. Blocks.
 
-        ``start`` and ``through`` are where the log on this disk begins and ends. What the
-        newest usable snapshot does not have is replayed.
+        ``start`` and ``through`` are where the log on this disk begins and ends, ``committed``
+        is how far it is known to be committed. What the newest usable snapshot does not have
+        is replayed.
 
         Raises:
             IncompatibleFormat: A newer raftlog wrote an index file or a snapshot.
@@ -93,8 +101,9 @@ class BrokerShard:
         index: IndexFiles = OffsetIndex(files, f"{path}/index", parse_range)
         snapshots = SnapshotStore(files, f"{path}/snapshot")
         machine = BrokerMachine()
-        found = find_snapshot(snapshots, index.chain, start, through)
+        found = find_snapshot(snapshots, index.chain, start, through, fetched=committed)
         if found is not None:
+            snapshots.use(found.snapshot.index, fetched=found.fetched)
             machine.restore(found.ranges, found.snapshot)
         return cls(machine, index, snapshots)
 

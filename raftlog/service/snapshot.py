@@ -23,7 +23,7 @@ from typing import Final
 import msgspec
 
 from raftlog.base.errors import CorruptFrame, DamagedLog, NoRoom
-from raftlog.base.ids import Index
+from raftlog.base.ids import INDEX_ZERO, Index
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import FrozenTables, Snapshot, is_snapshot, parse_snapshot
@@ -221,10 +221,17 @@ class Restorable(msgspec.Struct, frozen=True):
 
     snapshot: Snapshot
     ranges: Sequence[RangeSummary]
+    fetched: bool
+    """Whether a peer has sent it, and the log here has not been known to lead to it so far."""
 
 
 def find_snapshot(
-    store: SnapshotStore, chain: Chain, start: Index, through: Index
+    store: SnapshotStore,
+    chain: Chain,
+    start: Index,
+    through: Index,
+    *,
+    fetched: Index = INDEX_ZERO,
 ) -> Restorable | None:
     """Return the newest snapshot that is good and has all its ranges, or None. Blocks.
 
@@ -233,27 +240,32 @@ def find_snapshot(
         chain: Returns the good ranges up to an index that follow one another behind another.
         start: Where the log on this disk begins: an older snapshot would leave a gap.
         through: Where it ends: a later snapshot knows what the log does not have (yet).
+        fetched: How far also one is taken that a peer has sent: as far as the log here is known
+            to be committed, or by who waits until it is.
 
     Raises:
         IncompatibleFormat: A newer raftlog wrote a snapshot, or a range.
     """
-    for index in store.indexes():
+    for index in store.indexes(fetched=True):
         if not start <= index <= through:
             continue
-        snapshot = _read(store, index)
-        if snapshot is None:
-            continue
-        trimmed = Index(snapshot.facts.trimmed)
-        ranges = chain(index, trimmed)
-        if (ranges[-1].last_index if ranges else trimmed) == index:
-            return Restorable(snapshot, ranges)
+        found = _find(store, chain, index, fetched=False)
+        if found is None and index <= fetched:
+            found = _find(store, chain, index, fetched=True)
+        if found is not None:
+            return found
     return None
 
 
-def _read(store: SnapshotStore, index: Index) -> Snapshot | None:
-    """Return the snapshot, or None if it is torn, rotten, or of something else."""
+def _find(store: SnapshotStore, chain: Chain, index: Index, *, fetched: bool) -> Restorable | None:
+    """Return the snapshot, or None if it is torn, rotten, of something else, or lacks a range."""
     try:
-        snapshot = parse_snapshot(store.read(index))
+        snapshot = parse_snapshot(store.read(index, fetched=fetched))
     except (CorruptFrame, DamagedLog):
         return None
-    return snapshot if snapshot.index == index else None
+    if snapshot.index != index:
+        return None
+    trimmed = Index(snapshot.facts.trimmed)
+    ranges = chain(index, trimmed)
+    whole = (ranges[-1].last_index if ranges else trimmed) == index
+    return Restorable(snapshot, ranges, fetched) if whole else None

@@ -374,10 +374,8 @@ class Forwarder:
         columns = Columns()
         for note in notes:
             columns.add_record(note.record)
-        producer = self._journal.identity.producer
-        data = columns.encode(
-            producer=Producer(producer, attempt.epoch, attempt.sequence, attempt.sequence)
-        )
+        number = self._journal.identity.producer
+        producer = Producer(number, attempt.epoch, attempt.sequence, attempt.sequence)
 
         def data_while_young() -> bytes:
             if not self._ages.may_be_sent(attempt):
@@ -385,6 +383,7 @@ class Forwarder:
             return data
 
         try:
+            data = columns.encode(producer=producer)
             return await self._cluster.append(attempt.queue, data_while_young)
         except DuplicateForgotten:
             return None

@@ -250,14 +250,15 @@ class Spool:
         self._check()
         check_name(topic)
         record = record_of(value, key, headers, tag, timestamp, id)
-        check_size(record)
-        if queue is not None and index(queue) < 0:
+        queue = None if queue is None else int(index(queue))
+        if queue is not None and queue < 0:
             raise BadRequest(f"queue {queue}; 0 or more")
         now_ms = self._now_ms()
         note = Spooled(
             *(topic, queue, now_ms, record.value, record.key, tuple(record.headers)),
             *(record.timestamp_ms or now_ms, record.tag, record.id),
         )
+        check_size(note.record)  # as it is sent: with a time
         data = encode_note(note)
         used = self._journal.bytes + self._writer.waiting_bytes
         if used + size_of_frame(data) > self._bytes_max:

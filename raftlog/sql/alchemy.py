@@ -82,7 +82,8 @@ class Alchemy:
             driver works without a loop, else an engine of its own.
     """
 
-    failures: tuple[type[Exception], ...] = (DBAPIError,)
+    failures: tuple[type[Exception], ...] = (DBAPIError, sa.exc.TimeoutError)
+    """The second one: all connections of the engine's pool are in use."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine: Final = engine

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from raftlog.base.errors import Fenced, RaftlogError, Unavailable
+from raftlog.base.limits import MIB
 from raftlog.sql.database import Database, Run
 from raftlog.sql.outbox import forget_sent, now_ms
 from raftlog.sql.tables import END_BATCH, State, Table
@@ -41,9 +42,13 @@ _BATCHES: Final = (
     "FROM raftlog_batch "
     "ORDER BY queue"
 )
+_SIZES: Final = (
+    "SELECT id, COALESCE(LENGTH(value), 0) + COALESCE(LENGTH(headers), 0) FROM raftlog_outbox "
+    "WHERE state = 0 ORDER BY id LIMIT :count"
+)
 _WAITING: Final = (
     "SELECT id, topic, message_key, value, headers, tag, timestamp_ms, queue FROM raftlog_outbox "
-    "WHERE state = 0 ORDER BY id LIMIT :count"
+    "WHERE state = 0 AND id <= :last ORDER BY id LIMIT :count"
 )
 _BEGIN: Final = (
     "INSERT INTO raftlog_batch "
@@ -67,6 +72,9 @@ _PARK: Final = (
 _PARK_ONE: Final = (
     "UPDATE raftlog_outbox SET state = 3, reason = :reason WHERE id = :id AND state = 0"
 )
+
+LOOK_BYTES_MAX: Final = 16 * MIB
+"""Of messages that are held at once: of an outage's backlog a thousand may be gigabytes."""
 
 assert (State.WAITING, State.IN_BATCH, State.SENT, State.PARKED) == (0, 1, 2, 3)
 
@@ -154,9 +162,10 @@ class Ledger:
             return [WrittenBatch(*row) for row in run(_BATCHES, {}).rows]
 
     def waiting(self, count: int) -> list[Waiting]:
-        """Return the oldest messages that wait, in order."""
+        """Return the oldest messages that wait, in order: some, if they are large; else count."""
         with self._database.transaction(writes=False) as run:
-            rows = run(_WAITING, {"count": count}).rows
+            last = _last_of_a_look(run(_SIZES, {"count": count}).rows)
+            rows = run(_WAITING, {"count": count, "last": last}).rows if last is not None else []
         return [
             Waiting(
                 *(number, topic),
@@ -235,6 +244,17 @@ class Ledger:
             if not run(_STILL, {"epoch": self.epoch, "seen_ms": seen_ms}).changed:
                 raise Fenced("another relay has taken over this outbox")
             yield run
+
+
+def _last_of_a_look(rows: Sequence[Sequence[int]]) -> int | None:
+    """Return the last message that is read with those before it, by ids and sizes."""
+    last, size = None, 0
+    for number, each in rows:
+        size += each
+        if last is not None and size > LOOK_BYTES_MAX:
+            break
+        last = number
+    return last
 
 
 def _headers(data: bytes | None) -> Headers:

@@ -13,6 +13,7 @@ and not a relay that nobody waits for.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from operator import index
 from time import time_ns
 from typing import Any, Final, Generic, TypeVar
 
@@ -116,7 +117,9 @@ class Outbox(Generic[C]):
         """
         check_name(topic)
         record = record_of(value, key, headers, tag, timestamp)
-        check_size(record)
+        at_ms = now_ms() if timestamp is None else unix_ms(timestamp)
+        check_size(msgspec.structs.replace(record, timestamp_ms=at_ms))  # as the relay sends it
+        queue = None if queue is None else int(index(queue))
         if queue is not None and queue < 0:
             raise ValueError(f"queue {queue}; places in a topic begin at 0")
         values = {
@@ -125,7 +128,7 @@ class Outbox(Generic[C]):
             "value": record.value,
             "headers": msgspec.msgpack.encode(record.headers) if record.headers else None,
             "tag": tag,
-            "timestamp_ms": now_ms() if timestamp is None else unix_ms(timestamp),
+            "timestamp_ms": at_ms,
             "queue": queue,
             "waiting": int(State.WAITING),
         }

@@ -203,10 +203,11 @@ class Relay:
             waiting = await self._write(self._ledger.waiting, self._batch)
             if waiting:
                 await self._forward(waiting)
-            elif once:
+                continue
+            self._trouble = None
+            if once:
                 return True
-            else:
-                await self._rest()
+            await self._rest()
 
     async def _stand_by(self) -> None:
         """Wait until no other relay is there: none was, or it is silent (by this clock)."""
@@ -337,7 +338,8 @@ class Relay:
             messages = found.setdefault(key, [])
             size = sizes.get(queues[place], 0) + size_of(message.record)
             if messages and (size > COALESCE_BYTES_MAX or len(messages) >= BATCH_RECORDS_MAX):
-                size = COALESCE_BYTES_MAX  # it is full: nothing may overtake what did not fit
+                # It is full: nothing may overtake what did not fit, though it takes no room.
+                size = COALESCE_BYTES_MAX + 1
             else:
                 messages.append(message)
             sizes[queues[place]] = size
@@ -375,9 +377,7 @@ class Relay:
         columns = Columns()
         for message in messages:
             columns.add_record(message.record)
-        data = columns.encode(
-            producer=Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
-        )
+        producer = Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
 
         def data_while_young() -> bytes:
             if not self._ages.may_be_sent(batch):
@@ -385,6 +385,7 @@ class Relay:
             return data
 
         try:
+            data = columns.encode(producer=producer)
             stored = await self._patiently(
                 lambda: self._cluster.append(batch.queue, data_while_young)
             )

@@ -62,7 +62,7 @@ class Files(Protocol):
         """Open ``path`` and hold it exclusively, or raise ``DirectoryLocked``."""
 
     def exists(self, path: str) -> bool:
-        """Whether a file or directory has this name."""
+        """Whether a file or directory has this name. Raises StorageFailed."""
 
     def list(self, path: str) -> list[str]:
         """Return the names in a directory, sorted; empty if it does not exist."""
@@ -185,8 +185,14 @@ class OsFiles:
         return file
 
     def exists(self, path: str) -> bool:
-        """Ask the file system."""
-        return os.path.lexists(path)
+        """Ask the file system; that it can't say is no answer."""
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError as error:
+            raise StorageFailed("stat", path, None, error) from error
+        return True
 
     def list(self, path: str) -> list[str]:
         """Return the sorted names."""

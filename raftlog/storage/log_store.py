@@ -109,10 +109,10 @@ class LogStore:
         recovered = recover(files, f"{directory}/{LOG}", f"{directory}/{DURABLE_MARK}")
         store = cls(files, directory, options, hard_state, recovered)
         if recovered.cut_to is not None:
-            plan = StorePlan()
+            plan = store._new_plan()
             store._plan_truncate(plan, recovered.cut_to)
             plan.perform()
-            store.durable_end = store.end
+            store.complete(plan)
         store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
         keep_whole(store._segments[-1], options.segment_bytes)
         return store
@@ -279,6 +279,7 @@ class LogStore:
         """Take in that ``plan`` was performed."""
         assert plan is self._busy, "a plan is completed once, after it was performed"
         self._busy = None
+        plan.end()
         self.durable_promises = (self._sequence, self.unit_number)
         if plan.end_after is not None:
             self.durable_end = plan.end_after
@@ -453,7 +454,7 @@ class LogStore:
         self._plan_claim(plan, to)
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
-            segment.drop()
+            plan.drop(segment)
             plan.steps.append(partial(self._do.remove, segment))
         last = self._segments[-1]
         position = last.forget_after(load_places(self.files, last), to)
@@ -479,7 +480,7 @@ class LogStore:
         plan.steps.append(partial(write_rows, self.files, self.directory, rows))
         self._plan_claim(plan, base, reset=True)
         for segment in self._segments:
-            segment.drop()
+            plan.drop(segment)
             plan.steps.append(partial(self._do.remove, segment))
         plan.steps.append(partial(self.files.sync_directory, self._log_directory))
         self._segments, self._loaded = [], LoadedSegments()

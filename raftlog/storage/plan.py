@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from raftlog.base.entry import LogEnd
 from raftlog.base.ids import WRITE_ZERO, WriteNumber
+from raftlog.storage.segment import Segment
 
 
 class StorePlan:
@@ -20,6 +21,21 @@ class StorePlan:
         self.end_after: LogEnd | None = None
         self.repaired: tuple[int, int] | None = None
         self._performed = 0
+        self._dropped: list[Segment] = []
+
+    def drop(self, segment: Segment) -> None:
+        """Drop a segment that earlier steps of this plan may make, or write to: they come first.
+
+        Its file is closed with the plan.
+        """
+        segment.pins += 1
+        segment.drop()
+        self._dropped.append(segment)
+
+    def end(self) -> None:
+        """Close what the plan has dropped, now that it was performed."""
+        while self._dropped:
+            self._dropped.pop().unpin()
 
     def perform(self) -> None:
         """Do every step that is not done. Returning means durable.

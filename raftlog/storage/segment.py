@@ -355,9 +355,9 @@ def places_from_index(files: Files, segment: Segment) -> EntryPlaces | None:
     Also if it cannot be opened: it may be removed at this moment, or the process may
     be out of descriptors. The segment itself is open, and says the same.
     """
-    if not files.exists(segment.index_path):
-        return None
     try:
+        if not files.exists(segment.index_path):
+            return None
         file = files.open(segment.index_path)
     except StorageFailed:
         return None

@@ -69,9 +69,9 @@ def write_chunk(files: Files, path: str, offset: int, data: bytes) -> None:
         NoRoom: There is no space; what was fetched is dropped.
         StorageFailed: They could not be; the node must stop.
     """
-    files.make_directory(path.rpartition("/")[0])
     try:
         with may_lack_room():
+            files.make_directory(path.rpartition("/")[0])
             file = files.open(path + _UNFINISHED, create=True)
             try:
                 if not offset:

@@ -1,9 +1,22 @@
 """Files of table snapshots: ``snapshot/<index, 20 digits>.tables`` (ruling 18).
 
 A snapshot is written piece by piece to a temporary name, synced, renamed, and
-its directory synced; from then on it never changes. The two newest are kept: a
+its directory synced; from then on it never changes. Two are kept: a
 start that finds the newest torn or rotten goes on from the other. What is in
 the bytes is the business of whoever made them.
+
+Which two is no matter of numbers alone. Beside newer ones that a start has passed over, a
+good one would go as soon as it was written, while the log is trimmed to it::
+
+    on disk   10    30 rotten    40 rotten        a start takes 10
+    finished  10 20 30           40               by number 10 and 20 go, the log behind 10, too
+    kept      10 20                               what the machine was given, or has written since
+
+One that a peer has sent is of the shard, but not yet of the log here, which may hold
+something else at that index until it begins anew. So it has another name, and counts only
+for who fetches it, until the log is known to have reached it::
+
+    <index>.tables.peer.part  --whole-->  <index>.tables.peer  --use-->  <index>.tables
 """
 
 from collections.abc import Sequence
@@ -18,8 +31,10 @@ from raftlog.storage.room import may_lack_room
 KEPT: Final = 2
 _SUFFIX: Final = ".tables"
 _UNFINISHED: Final = ".new"
-FETCHED: Final = ".fetched"
-"""The end of the name of one that comes from a peer, until it is whole."""
+_PEERS: Final = ".peer"
+"""The end of the name of one that a peer has sent."""
+FETCHED: Final = ".peer.part"
+"""The end of its name until it is whole."""
 
 
 class SnapshotStore:
@@ -35,20 +50,26 @@ class SnapshotStore:
         self._directory = directory
         self._unfinished: dict[str, SnapshotWriting] = {}
         """Of each kind of unfinished name the last one that was begun, until it is finished."""
+        self._good: list[Index] = []
+        """What the machine was given, or has written since, newest first; as many as are kept."""
 
-    def indexes(self) -> list[Index]:
-        """Return what the finished snapshots are of, newest first."""
-        names = self._files.list(self._directory)
-        stems = (name.removesuffix(_SUFFIX) for name in names if name.endswith(_SUFFIX))
-        return sorted((Index(int(stem)) for stem in stems if stem.isdigit()), reverse=True)
+    def indexes(self, *, fetched: bool = False) -> list[Index]:
+        """Return what the finished snapshots are of, newest first.
 
-    def read(self, index: Index) -> bytes:
-        """Read a snapshot.
+        With ``fetched`` also those that peers have sent and the log here has not reached yet.
+        """
+        found = self._named(_SUFFIX)
+        if fetched:
+            found |= self._named(_SUFFIX + _PEERS)
+        return sorted(found, reverse=True)
+
+    def read(self, index: Index, *, fetched: bool = False) -> bytes:
+        """Read a snapshot; with ``fetched`` the one that a peer has sent.
 
         Raises:
             DamagedLog: It is missing, or cannot be read.
         """
-        path = self._path(index)
+        path = self._path(index) + (_PEERS if fetched else "")
         if not self._files.exists(path):
             raise DamagedLog(f"{path} is missing")
         file = self._files.open(path)
@@ -71,7 +92,8 @@ class SnapshotStore:
             StorageFailed: It could not be; the node must stop.
         """
         files, directory = self._files, self._directory
-        files.make_directory(directory)
+        with may_lack_room():
+            files.make_directory(directory)
         given_up = self._unfinished.pop(unfinished, None)
         if given_up is not None:
             given_up.close()
@@ -92,16 +114,74 @@ class SnapshotStore:
         self._files.sync_directory(self._directory)
 
     def finished(self, index: Index, written: str) -> None:
-        """A snapshot's bytes are durable: give it its name, and remove what is too old."""
+        """A snapshot's bytes are durable: give it its name, and remove what is not kept."""
         files = self._files
         files.rename(written, self._path(index))
         files.sync_directory(self._directory)
-        for old in self.indexes()[KEPT:]:
-            files.remove(self._path(old))
+        self._count(index)
+        kept = self._kept()
+        for other in self.indexes():
+            if other not in kept:
+                files.remove(self._path(other))
+
+    def fetched(self, index: Index, written: str) -> None:
+        """The bytes of one that a peer has sent are durable: keep it, and no other such."""
+        files = self._files
+        files.rename(written, self._path(index) + _PEERS)
+        files.sync_directory(self._directory)
+        for other in self._named(_SUFFIX + _PEERS) - {index}:
+            files.remove(self._path(other) + _PEERS)
+
+    def use(self, index: Index, *, fetched: bool = False) -> None:
+        """Count this one, which was found good: the machine is given it.
+
+        With ``fetched`` it is the one that a peer has sent, and gets its name: the log here does
+        not only have an entry of its index, that entry is known to be committed.
+
+        Raises:
+            StorageFailed: It could not be; the node must stop.
+        """
+        files = self._files
+        if fetched:
+            files.rename(self._path(index) + _PEERS, self._path(index))
+            files.sync_directory(self._directory)
+        self._count(index)
+        for other in self._named(_SUFFIX + _PEERS):
+            if other <= index:  # the log here has come this far by itself
+                files.remove(self._path(other) + _PEERS)
+        kept = self._kept()
+        # Newer ones may only be unreadable today: they go when there is a second good one.
+        for other in self.indexes():
+            if other < index and other not in kept:
+                files.remove(self._path(other))
+
+    def give_up(self, end: Index) -> None:
+        """Remove all of later entries than ``end``, from where on the log was given up."""
+        removed = False
+        for suffix in (_SUFFIX, _SUFFIX + _PEERS):
+            for index in self._named(suffix):
+                if index > end:
+                    self._files.remove(f"{self._directory}/{index:020d}{suffix}")
+                    removed = True
+        if removed:
+            self._files.sync_directory(self._directory)
 
     def forget(self, written: str) -> None:
         """Remove a snapshot that was not finished."""
         self._files.remove(written)
+
+    def _count(self, index: Index) -> None:
+        self._good = sorted({index, *self._good}, reverse=True)[:KEPT]
+
+    def _kept(self) -> set[Index]:
+        """Return the good ones; in the place of what lacks to ``KEPT``, those before them."""
+        older = [each for each in self.indexes() if each < self._good[-1]]
+        return {*self._good, *older[: KEPT - len(self._good)]}
+
+    def _named(self, suffix: str) -> set[Index]:
+        names = self._files.list(self._directory)
+        stems = (name.removesuffix(suffix) for name in names if name.endswith(suffix))
+        return {Index(int(stem)) for stem in stems if stem.isdigit()}
 
     def _path(self, index: Index) -> str:
         return f"{self._directory}/{index:020d}{_SUFFIX}"
@@ -141,4 +221,7 @@ class SnapshotWriting:
         assert self._is_open, f"{self._path} was given up"
         self._file.sync()
         self.close()
-        self._store.finished(self._index, self._path)
+        if self._path.endswith(FETCHED):
+            self._store.fetched(self._index, self._path)
+        else:
+            self._store.finished(self._index, self._path)

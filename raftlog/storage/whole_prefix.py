@@ -23,6 +23,7 @@ from raftlog.storage.segment import (
     parse_segment_header,
     segment_name,
 )
+from raftlog.storage.snapshot_store import SnapshotStore
 
 _NOTHING: Final = claim_done(0, LOG_ORIGIN)
 
@@ -49,6 +50,9 @@ def keep_what_is_whole(files: Files, shard: str) -> LogEnd:
             if name.endswith(INDEX_SUFFIX):
                 files.remove(f"{log}/{name}")
         files.sync_directory(log)
+        # They are durable whatever the log is: what they know is given up, too. The log will have
+        # other entries there, and a start would take them for a state of those.
+        SnapshotStore(files, f"{shard}/snapshot").give_up(prefix.end.index)
     finally:
         mark.close()
     return prefix.end

@@ -1,7 +1,7 @@
-"""Conditions over a record's headers: true, false or unknown, as in SQL.
+"""Conditions over a record's headers and its tag: true, false or unknown, as in SQL.
 
-A header has a name and bytes, and no type. Its bytes are read as UTF-8 text, and as
-what the other side of a comparison is:
+A header has a name and bytes, and no type; the tag of a record is like one. Its bytes are
+read as UTF-8 text, and as what the other side of a comparison is:
 
 =============  =======================================================
 compared with  the header counts as
@@ -20,14 +20,24 @@ if the whole condition is true. Of several headers of one name the last one coun
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from operator import eq, ge, gt, le, lt, ne
 from typing import Final, Protocol
 
 import msgspec
 
 Literal = str | int | float | bool
-Texts = Mapping[str, str | None]
-"""The headers of a record by name; None, or absent: NULL."""
+
+
+class Special(Enum):
+    """What a record has besides its headers; no header's name equals it."""
+
+    TAG = "tag"
+
+
+Name = str | Special
+Texts = Mapping[Name, str | None]
+"""The headers of a record by name, and its tag; None, or absent: NULL."""
 
 NUMBER_CHARACTERS_MAX: Final = 64
 """A longer text is no number: reading one takes time that grows with its square."""
@@ -58,13 +68,13 @@ def read_truth(text: str) -> bool | None:
     return {"true": True, "false": False}.get(text.lower())
 
 
-class Header(msgspec.Struct, frozen=True, gc=False):
-    """A header, by its name."""
+class Field(msgspec.Struct, frozen=True, gc=False):
+    """A header, by its name, or the tag."""
 
-    name: str
+    name: Name
 
 
-Operand = Header | str | int | float | bool
+Operand = Field | str | int | float | bool
 
 
 class Condition(Protocol):
@@ -76,7 +86,7 @@ class Condition(Protocol):
 
 def _pair(left: Operand, right: Operand, texts: Texts) -> tuple[Literal, Literal] | None:
     """Return both sides as values of one type; None if one of them is NULL."""
-    if isinstance(left, Header) and isinstance(right, Header):
+    if isinstance(left, Field) and isinstance(right, Field):
         one, other = texts.get(left.name), texts.get(right.name)
         if one is None or other is None:
             return None
@@ -84,11 +94,11 @@ def _pair(left: Operand, right: Operand, texts: Texts) -> tuple[Literal, Literal
         if numbers[0] is not None and numbers[1] is not None:
             return numbers[0], numbers[1]
         return one, other
-    if isinstance(left, Header):
-        assert not isinstance(right, Header), "looked at above"
+    if isinstance(left, Field):
+        assert not isinstance(right, Field), "looked at above"
         found = _as(texts.get(left.name), right)
         return None if found is None else (found, right)
-    if isinstance(right, Header):
+    if isinstance(right, Field):
         found = _as(texts.get(right.name), left)
         return None if found is None else (left, found)
     return left, right
@@ -133,7 +143,7 @@ class Membership(msgspec.Struct, frozen=True, gc=False):
     def holds(self, texts: Texts) -> bool | None:
         """Look for it; unknown with NULL."""
         found = self.operand
-        if isinstance(found, Header):
+        if isinstance(found, Field):
             read = _as(texts.get(found.name), self.values[0])
             return None if read is None else read in self.values
         return found in self.values
@@ -152,7 +162,7 @@ class Likeness(msgspec.Struct, frozen=True, gc=False):
 
     def holds(self, texts: Texts) -> bool | None:
         """Compare; unknown with NULL."""
-        found = texts.get(self.operand.name) if isinstance(self.operand, Header) else self.operand
+        found = texts.get(self.operand.name) if isinstance(self.operand, Field) else self.operand
         return None if found is None else self._matches(str(found))
 
     def _matches(self, text: str) -> bool:
@@ -194,13 +204,13 @@ def likeness(operand: Operand, pattern: str, escape: str | None) -> Likeness | N
 
 
 class Nullity(msgspec.Struct, frozen=True, gc=False):
-    """IS NULL: the header is absent, or no text. Never unknown."""
+    """IS NULL: the field is absent, or no text. Never unknown."""
 
-    header: Header
+    field: Field
 
     def holds(self, texts: Texts) -> bool | None:
         """Look."""
-        return texts.get(self.header.name) is None
+        return texts.get(self.field.name) is None
 
 
 class Not(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@
                 | operand [NOT] LIKE string [ESCAPE string]
                 | name IS [NOT] NULL
     operand    := name | string | number | TRUE | FALSE
+    name       := TAG | a header's name
 
 What can't have a meaning is refused here, with its place, and not when a record comes:
 a number against a string, an order of booleans, a name where a condition is wanted.
@@ -27,12 +28,14 @@ from raftlog.wire.filter_conditions import (
     Condition,
     Constant,
     Either,
-    Header,
+    Field,
     Literal,
     Membership,
+    Name,
     Not,
     Nullity,
     Operand,
+    Special,
     likeness,
     read_number,
 )
@@ -43,15 +46,15 @@ DEPTH_MAX: Final = 32
 _ORDERED: Final = frozenset(COMPARISONS) - {"=", "<>"}
 
 
-def read_condition(text: str) -> tuple[Condition, frozenset[str]]:
-    """Read a filter; return it, and the names of the headers that it looks at.
+def read_condition(text: str) -> tuple[Condition, frozenset[Name]]:
+    """Read a filter; return it, and the names of the headers that it looks at, or the tag.
 
     Raises:
         BadFilter: It does not parse, or can't have a meaning. The text shows where.
     """
     parser = _Parser(text)
     condition = parser.read()
-    return condition, frozenset(parser.headers)
+    return condition, frozenset(parser.names)
 
 
 class _Parser:
@@ -62,7 +65,7 @@ class _Parser:
         self._tokens = words_of(text)
         self._at = 0
         self._depth = 0
-        self.headers: set[str] = set()
+        self.names: set[Name] = set()
 
     def read(self) -> Condition:
         condition = self._or()
@@ -152,7 +155,7 @@ class _Parser:
             right = self._operand()
             self._check_alike((first, operand), (second, right), token)
             return Comparison(operand, token.text, right)
-        if isinstance(operand, Header):
+        if isinstance(operand, Field):
             raise self._wrong(
                 token, f"found {token}, expected a comparison: {first} alone says nothing"
             )
@@ -192,7 +195,7 @@ class _Parser:
         while True:
             token = self._next
             value = self._operand()
-            if isinstance(value, Header):
+            if isinstance(value, Field):
                 raise self._wrong(token, f"{token} is a name; the values of IN are literals")
             equals = Token(Kind.SIGN, "=", 0, "IN")
             self._check_alike((first, operand), (token, value), equals)
@@ -205,7 +208,7 @@ class _Parser:
         return Membership(operand, tuple(value for _, value in values))
 
     def _like(self, first: Token, operand: Operand) -> Condition:
-        if not isinstance(operand, Header | str):
+        if not isinstance(operand, Field | str):
             raise self._wrong(first, f"LIKE is for text, and {first} is none")
         token = self._string("a pattern in single quotes")
         escape: str | None = None
@@ -230,8 +233,8 @@ class _Parser:
     def _nullity(self, first: Token, operand: Operand) -> Condition:
         is_negated = self._accept("NOT")
         self._expect(Kind.KEYWORD, "NULL", "NULL" if is_negated else "NULL or NOT NULL")
-        if not isinstance(operand, Header):
-            raise self._wrong(first, f"IS NULL asks for a header, and {first} is none")
+        if not isinstance(operand, Field):
+            raise self._wrong(first, f"IS NULL asks for a header or the tag; {first} is neither")
         return Not(Nullity(operand)) if is_negated else Nullity(operand)
 
     # -- operands
@@ -240,11 +243,9 @@ class _Parser:
         token = self._next
         match token.kind, token.text:
             case (Kind.NAME, name):
-                if not name:
-                    raise self._wrong(token, "a header without a name")
-                self._take()
-                self.headers.add(name)
-                return Header(name)
+                return self._field(token, name)
+            case (Kind.KEYWORD, "TAG"):
+                return self._field(token, Special.TAG)
             case (Kind.STRING, text):
                 self._take()
                 return text
@@ -262,6 +263,18 @@ class _Parser:
             case _:
                 raise self._wrong(token, f"found {token}, expected a header's name or a value")
 
+    def _field(self, token: Token, name: Name) -> Field:
+        if not name:
+            raise self._wrong(token, "a header without a name")
+        if name == token.written and name.upper() == "TAGS":
+            raise self._wrong(
+                token,
+                f'a record has one tag: write tag for it, or "{name}" for a header of that name',
+            )
+        self._take()
+        self.names.add(name)
+        return Field(name)
+
     def _check_alike(
         self, left: tuple[Token, Operand], right: tuple[Token, Operand], sign: Token
     ) -> None:
@@ -276,9 +289,9 @@ class _Parser:
 
 
 def _type_of(operand: Operand) -> str | None:
-    """Name the type of a literal; None: a header, which is what it is compared with."""
+    """Name the type of a literal; None: a header or the tag, which is what it is compared with."""
     match operand:
-        case Header():
+        case Field():
             return None
         case bool():
             return "a boolean"

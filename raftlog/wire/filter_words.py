@@ -6,7 +6,7 @@
     string      'paid'  'it''s'       (in single quotes; '' is one of them)
     number      7  -3  2.50  1e6
     sign        =  <>  <  <=  >  >=  (  )  ,
-    keyword     AND OR NOT BETWEEN IN LIKE ESCAPE IS NULL TRUE FALSE, in any case
+    keyword     AND OR NOT BETWEEN IN LIKE ESCAPE IS NULL TRUE FALSE TAG, in any case
 
 What is wrong is told with its line of the filter and a caret under the place.
 """
@@ -23,7 +23,7 @@ from raftlog.base.limits import FILTER_CHARACTERS_MAX
 KEYWORDS: Final = frozenset(
     {
         *("AND", "OR", "NOT", "BETWEEN", "IN", "LIKE", "ESCAPE", "IS", "NULL"),
-        *("TRUE", "FALSE"),
+        *("TRUE", "FALSE", "TAG"),
     }
 )
 _SHOWN: Final = 60

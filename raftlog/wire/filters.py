@@ -1,13 +1,13 @@
 """Filters: which records of a batch somebody wants (ruling 11).
 
-A filter is a set of tags, a condition over headers, or both, and then both must hold.
-Tags lie in the record table, which is never compressed: no codec is needed for them.
-Headers lie in the payload, so a condition opens it, off the hot path and never to decide
-about state.
+A filter is a set of tags, a condition over headers and the tag, or both, and then both must
+hold. Tags lie in the record table, which is never compressed: no codec is needed for them.
+Headers lie in the payload, so a condition over them opens it, off the hot path and never to
+decide about state.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -17,7 +17,7 @@ from raftlog.base.errors import BadFilter
 from raftlog.base.limits import FILTER_CHARACTERS_MAX, FILTER_TAGS_MAX, TAG_CHARACTERS_MAX
 from raftlog.wire.batch import Batch, Headers, parse_batch_header
 from raftlog.wire.batch_header import table_of
-from raftlog.wire.filter_conditions import Condition
+from raftlog.wire.filter_conditions import Condition, Name, Special
 from raftlog.wire.filter_language import read_condition
 from raftlog.wire.record_table import parse_table
 
@@ -25,11 +25,11 @@ _Tag = Annotated[str, msgspec.Meta(max_length=TAG_CHARACTERS_MAX)]
 
 
 class RecordFilter(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What is wanted: records with one of the tags, and headers that meet the condition.
+    """What is wanted: records with one of the tags that meet the condition.
 
     Attributes:
         tags: In order, each once; none: whatever the tag.
-        condition: In the filter language; "": whatever the headers.
+        condition: In the filter language, over headers and the tag; "": whatever they are.
     """
 
     tags: Annotated[tuple[_Tag, ...], msgspec.Meta(max_length=FILTER_TAGS_MAX)] = ()
@@ -92,6 +92,8 @@ def selector_of(wanted: RecordFilter) -> Selector:
     if not wanted.condition:
         return lambda batch: _tagged(batch, tags)
     condition, names = read_condition(wanted.condition)
+    if names == {Special.TAG}:
+        return lambda batch: _meeting_by_tag(condition, batch, _tagged(batch, tags))
 
     def select(batch: Buffer) -> Selection:
         candidates = _tagged(batch, tags)
@@ -105,32 +107,65 @@ def selector_of(wanted: RecordFilter) -> Selector:
 
 
 def _tagged(batch: Buffer, tags: frozenset[str]) -> Selection:
-    header = parse_batch_header(batch)
     if not tags:
-        return Selection(range(header.count), 0)
+        return Selection(range(parse_batch_header(batch).count), 0)
+    found = _tags_of(batch)
+    numbers = [number for number, tag in enumerate(found.tags) if tag in tags]
+    return Selection(numbers, found.looked_into)
+
+
+class _Tags(NamedTuple):
+    """The tags of a batch by the numbers of its records, none if it has none, and their bytes."""
+
+    tags: Sequence[str | None]
+    looked_into: int
+
+
+def _tags_of(batch: Buffer) -> _Tags:
+    header = parse_batch_header(batch)
     if not header.table_length:
-        return Selection((), 0)
-    found = parse_table(table_of(batch, header.table_length), header.count).tags
-    numbers = [number for number, tag in enumerate(found or ()) if tag in tags]
-    return Selection(numbers, header.table_length)
+        return _Tags((), 0)
+    table = parse_table(table_of(batch, header.table_length), header.count)
+    return _Tags(table.tags or (), header.table_length)
+
+
+def _meeting_by_tag(condition: Condition, batch: Buffer, candidates: Selection) -> Selection:
+    """Pick what meets a condition that looks at nothing but the tag: it needs no codec."""
+    tags, looked_into = _tags_of(batch)
+
+    @cache
+    def holds(tag: str | None) -> bool:
+        return condition.holds({Special.TAG: tag}) is True
+
+    numbers = [n for n in candidates.numbers if holds(tags[n] if tags else None)]
+    return Selection(numbers, max(candidates.opened, looked_into))
 
 
 def _meeting(
-    condition: Condition, names: frozenset[str], batch: Batch, candidates: Sequence[int]
+    condition: Condition, names: frozenset[Name], batch: Batch, candidates: Sequence[int]
 ) -> Sequence[int]:
     headers = batch.headers()
     plain = condition.holds({}) is True
-    """What holds for a record without headers."""
-    return [
-        number
-        for number in candidates
-        if (condition.holds(_texts(headers[number], names)) if number in headers else plain)
-    ]
+    """What holds for a record without headers and tag."""
+    tags = batch.tags if Special.TAG in names else ()
+    if all(tag is None for tag in tags):
+        return [
+            number
+            for number in candidates
+            if (condition.holds(_texts(headers[number], names)) if number in headers else plain)
+        ]
+    found = []
+    for number in candidates:
+        texts = _texts(headers.get(number, ()), names)
+        texts[Special.TAG] = tags[number]
+        if condition.holds(texts):
+            found.append(number)
+    return found
 
 
-def _texts(headers: Headers, names: frozenset[str]) -> dict[str, str | None]:
+def _texts(headers: Headers, names: frozenset[Name]) -> dict[Name, str | None]:
     """Return the wanted headers as text; of several of one name the last one."""
-    texts: dict[str, str | None] = {}
+    texts: dict[Name, str | None] = {}
     for name, value in headers:
         if name in names:
             try:

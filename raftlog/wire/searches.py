@@ -25,7 +25,7 @@ class RecordSearch(msgspec.Struct, frozen=True):
     Attributes:
         key: None: whatever the key.
         id: A business id; None: whatever the id.
-        wanted: Tags and a condition over headers.
+        wanted: Tags and a condition over headers and the tag.
     """
 
     key: bytes | None = None

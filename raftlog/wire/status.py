@@ -6,6 +6,9 @@ fault of the node's own (a disk, a damaged entry) is for the client a node that
 cannot serve it: it arrives as ``Unavailable``. A code from a newer version
 arrives as the nearest class that makes the same promises about outcome and
 retry: an unknown outcome is never taken for a definite one.
+
+A text may repeat what somebody has sent, of any length: it is cut to what a frame, and a person,
+can take.
 """
 
 from typing import Final
@@ -30,7 +33,11 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import NodeId
+from raftlog.base.limits import NAME_CHARACTERS_MAX
 from raftlog.wire.schema import status
+
+TEXT_CHARACTERS_MAX: Final = 4_096
+"""Of an error's text; what is longer is cut."""
 
 
 def _family(root: type[RaftlogError]) -> list[type[RaftlogError]]:
@@ -52,7 +59,7 @@ def encode_error(error: RaftlogError, leader_address: str = "") -> bytes:
         error = Unavailable(f"the node cannot serve this: {error}")
     message = status.Status(
         code=error.code,
-        text=str(error),
+        text=_cut(str(error)),
         retriable=error.retriable,
         outcome_unknown=error.outcome is Outcome.UNKNOWN,
     )
@@ -61,7 +68,7 @@ def encode_error(error: RaftlogError, leader_address: str = "") -> bytes:
             message.leader = error.leader_hint or ""
             message.leader_address = error.leader_address or leader_address
         case Throttled():
-            message.cause = error.cause
+            message.cause = _cut(error.cause)
             message.retry_after_s = error.retry_after
         case OffsetOutOfRange():
             message.offset = error.offset
@@ -71,13 +78,18 @@ def encode_error(error: RaftlogError, leader_address: str = "") -> bytes:
             message.size = error.size
             message.limit = error.limit
         case TopicNotFound():
-            message.name = error.topic
+            message.name = _cut(error.topic, NAME_CHARACTERS_MAX)  # a longer one is no topic's
             message.nearest = error.nearest
         case OutOfOrder():
             message.expected = error.expected
         case _:
             pass
     return message.SerializeToString()
+
+
+def _cut(text: str, characters_max: int = TEXT_CHARACTERS_MAX) -> str:
+    """Return a text that a frame can carry: not too long, and UTF-8."""
+    return text[:characters_max].encode(errors="replace").decode()
 
 
 def decode_error(header: bytes) -> RaftlogError:

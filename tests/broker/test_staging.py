@@ -16,18 +16,22 @@ from raftlog.base.errors import (
     UnknownProducer,
     WrongQueue,
 )
+from raftlog.base.ids import Offset
 from raftlog.base.limits import STAGED_MS_MAX
-from raftlog.broker import staging
+from raftlog.broker import index, staging
 from raftlog.broker.atomic_commands import GONE, TransactionCommitted
 from raftlog.broker.commands import Command, CommandType
 from raftlog.broker.delays import Delay
+from raftlog.broker.index import RangeSummary
 from raftlog.broker.invariants import check
 from raftlog.broker.origins import Origin, brought_at
 from raftlog.broker.producers import FenceProducer, ProducerFenced
+from raftlog.broker.relocations import Moving, Relocated, relocate_command
 from raftlog.broker.staging import BatchStaged
 from raftlog.broker.timetable import PassTime
-from raftlog.broker.topics import AlterTopic, DeleteTopic, TopicChanges
+from raftlog.broker.topics import AlterTopic, DeleteTopic, MoveStart, TopicChanges
 from raftlog.broker.transactors import InitTransactor, TransactorBegun
+from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.wire.batch import ANONYMOUS, Producer
 from tests.broker.logs import Shard, atomic, delayed, half, sent, staged, stored_at
 from tests.broker.test_due import cut
@@ -330,6 +334,36 @@ def test_a_replica_that_was_restored_in_the_middle_decides_the_same(
     assert late.digest() == replay
     assert (world.staged_rows(), len(late.state.staging)) == (0, 0)
     assert made[0].id
+
+
+def test_the_log_is_not_trimmed_below_what_is_staged_unless_it_was_copied(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The commit names it as before, and it is read from the copy."""
+    monkeypatch.setattr(index, "RANGE_POSTINGS", 2)
+    made, last = two_queues(world)
+    for sequence in range(2):
+        world(sent(world.bills, Q, sequence))
+    end = world.machine.ranges[0].last_index
+    assert end >= made[1].index
+    world(MoveStart(world.bills, 2))
+    refused = world(Trim(end))
+    assert isinstance(refused, TrimRefused), refused
+    rows = [row for row in world.machine.state.hidden.table.rows.values() if row.index <= end]
+    moving = [Moving(row.key, row.index, row.position, row.length) for row in rows]
+    copies = relocate_command(moving, [bytes(each.length) for each in moving])
+    assert world(copies) == Relocated(len(rows))
+    copied = world.machine.applied
+    assert world(Trim(end)) == LogTrimmed(end)
+    check(world.machine)
+    stored = world(last)
+    assert isinstance(stored, TransactionCommitted), stored
+    assert [part.base_offset for part in stored.parts] == [6, 1]
+    for queue, offset in ((world.bills, 2), (world.ledger, 0)):
+        postings = world.machine.find(queue, Offset(offset))
+        assert not isinstance(postings, RangeSummary)
+        assert postings[postings.find(Offset(offset))].index == copied
+    check(world.machine)
 
 
 def test_what_was_staged_is_of_a_transaction(world: World) -> None:

@@ -40,6 +40,8 @@ def config(tmp_path: Path) -> Path:
     [
         ("a:1", {"RAFTLOG_CONNECT": "b:1"}, True, Seeds(("a:1",), "--connect")),
         ("a:1, [::1]:2", {}, True, Seeds(("a:1", "[::1]:2"), "--connect")),
+        ("raftlog://a:1,[::1]:2", {}, True, Seeds(("a:1", "[::1]:2"), "--connect")),
+        ("", {"RAFTLOG_CONNECT": "raftlog://b:1"}, True, Seeds(("b:1",), "RAFTLOG_CONNECT")),
         ("", {"RAFTLOG_CONNECT": "b:1,c:2"}, True, Seeds(("b:1", "c:2"), "RAFTLOG_CONNECT")),
         ("", {"RAFTLOG_CONNECT": ""}, False, Seeds(("127.0.0.1:7201",), "the default")),
         ("", {}, False, Seeds(("127.0.0.1:7201",), "the default")),

@@ -207,3 +207,62 @@ async def test_a_transaction_under_way_on_a_machine_that_sleeps_is_committed_onc
         with pytest.raises(OutcomeUnknown, match="so long ago"):
             await client.resolve(caught.value.ticket)
         assert cluster.values("orders") == [[b"v"]] * 2
+
+
+async def send_large(client: Client, value: bytes, timeout: float = 30.0) -> None:
+    """Send 1.6 MB to both queues, or to none: most of it is staged before the commit."""
+    async with client.atomic(timeout=timeout) as tx:
+        for number in range(8):
+            tx.send("orders", value * 200_000, queue=number % 2)
+
+
+async def large_in_vain(client: Client, cluster: FakeCluster, fault: Any) -> OutcomeUnknown:
+    """Send a large one whose commit is not answered, and let nobody be asked about it."""
+    cluster.fault(Method.TRANSACTION_COMMIT, fault)
+    cluster.fault(Method.PRODUCER_FENCE, *NOT_YET)
+    with pytest.raises(OutcomeUnknown) as caught:
+        await send_large(client, b"v", timeout=1.0)
+    assert cluster.count(Method.TRANSACTION_STAGE) > 1
+    return caught.value
+
+
+async def test_a_large_transaction_that_was_committed_and_forgotten_is_unknown(week: Week) -> None:
+    """Whatever the clock says: its queues had known what was staged in them."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        error = await large_in_vain(client, cluster, unheard)
+        await week.passes(cluster, at_client_ms=0)
+        cluster.heal()
+        with pytest.raises(OutcomeUnknown, match="so long ago"):
+            await client.resolve(error.ticket)
+        await send_large(client, b"w")
+        found = [[value[:1] for value in values] for values in cluster.values("orders")]
+        assert found == [[b"v"] * 4 + [b"w"] * 4] * 2
+
+
+async def test_what_is_staged_tells_that_a_large_transaction_is_not_committed(week: Week) -> None:
+    """However old it is by its own clock: a queue that knows that has not forgotten."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        error = await large_in_vain(client, cluster, unanswered)
+        week.client_ms += WEEK_MS
+        cluster.heal()
+        with pytest.raises(NotStored):
+            await client.resolve(error.ticket)
+        assert cluster.values("orders") == [[], []]
+
+
+async def test_what_was_staged_a_week_ago_is_staged_again(week: Week) -> None:
+    """The machine sleeps between the last part and the commit; that was not sent."""
+    async with fake_cluster(orders=2) as cluster, Client(cluster.seeds) as client:
+        cluster.fault(Method.TRANSACTION_COMMIT, kept)
+        sending = asyncio.ensure_future(send_large(client, b"v"))
+        await until(lambda: len(cluster.late) == 1)
+        await week.passes(cluster)
+        cluster.late.clear()  # it is lost
+        cluster.nodes[0].disconnect()
+        with pytest.raises(OutcomeUnknown) as caught:
+            await asyncio.wait_for(sending, 10)
+        with pytest.raises(OutcomeUnknown, match="so long ago"):
+            await client.resolve(caught.value.ticket)
+        assert cluster.values("orders") == [[], []]
+        await send_large(client, b"w")
+        assert [len(values) for values in cluster.values("orders")] == [4, 4]

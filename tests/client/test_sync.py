@@ -157,6 +157,21 @@ def test_a_consumer_commits_what_this_thread_has_finished() -> None:
         assert queue.committed == 21
 
 
+def test_a_queue_that_was_lost_keeps_no_other_from_being_committed_at_the_end() -> None:
+    """What is finished of the others is not handed out again."""
+    with cluster(orders=2) as fake, sync.Client(fake.seeds) as client:
+        for number in range(10):
+            client.send("orders", b"%d" % number, queue=number % 2)
+        with client.consumer("billing", "orders", commit_interval=600) as consumer:
+            first = next(consumer)
+            for _ in range(9):
+                next(consumer)
+            client.groups.seek("billing", "orders", to=1, queue=first.queue)
+        lost, other = sorted(offset or 0 for offset in committed(fake))
+        assert lost == 1
+        assert other >= 4  # the last message of all is not finished
+
+
 def test_errors_are_the_same() -> None:
     """Typed, from the same tree; a closed client says so and closes twice."""
     with cluster(orders=1) as fake:

@@ -133,3 +133,26 @@ def test_a_lock_is_held_by_one(world: World) -> None:
     held.close()
     held.close()
     world.files.lock(world.path("lock")).close()
+
+
+def test_a_file_that_was_closed_can_be_used_no_more(world: World) -> None:
+    """A store wrote to what it had closed, and the simulator never saw it."""
+    file = world.files.open(world.path("x"), create=True)
+    file.close()
+    with pytest.raises(OSError, match=r"closed|Bad file"):
+        file.pread(1, 0)
+    with pytest.raises(StorageFailed):
+        file.pwrite([b"x"], 0)
+
+
+def test_a_name_that_cannot_be_looked_up_is_not_taken_for_absent(tmp_path: Path) -> None:
+    """Found by reading: a start obeyed the members of the formation.
+
+    Its disk would not say whether ``members`` is there, which names those of now.
+    """
+    files = OsFiles()
+    assert not files.exists(str(tmp_path / "x"))
+    (tmp_path / "y").touch()
+    assert not files.exists(str(tmp_path / "y" / "z"))
+    with pytest.raises(StorageFailed, match="stat of"):
+        files.exists(str(tmp_path / ("x" * 10_000)))

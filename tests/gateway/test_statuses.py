@@ -1,5 +1,7 @@
 """Errors cross gRPC as they cross framed TCP; what gRPC itself says is never taken for more."""
 
+from urllib.parse import quote
+
 import grpc
 import grpc.aio
 import pytest
@@ -20,6 +22,7 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import NodeId
+from raftlog.base.limits import NAME_CHARACTERS_MAX
 from raftlog.gateway.grpc.statuses import (
     CODES,
     DETAILS_KEY,
@@ -93,6 +96,20 @@ def test_a_text_without_end_is_cut() -> None:
     encoded = len(status.text.encode()) * 3 + len(status.details) * 4 // 3
     assert encoded < 8_000
     assert type(typed_error(received(*status))) is Refused
+
+
+@pytest.mark.parametrize("character", ["\N{GRINNING FACE}", "\n", "x"])
+@pytest.mark.parametrize("length", [NAME_CHARACTERS_MAX, 100_000])
+def test_whatever_is_asked_for_the_refusal_fits_into_the_metadata(
+    character: str, length: int
+) -> None:
+    """What a client is told instead is no answer: it would not know whether it was refused."""
+    status = status_of(TopicNotFound(character * length, "orders"))
+    encoded = len(quote(status.text)) + len(status.details) * 4 // 3
+    assert encoded < 8_000
+    told = typed_error(received(*status))
+    assert isinstance(told, TopicNotFound)
+    assert (told.topic, told.nearest) == (character * NAME_CHARACTERS_MAX, "orders")
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])

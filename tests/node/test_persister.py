@@ -10,11 +10,12 @@ from raftlog.base.entry import Entry, EntryKind, LogEnd, seal
 from raftlog.base.errors import CorruptFrame, NoRoom
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
 from raftlog.base.limits import MARK_IDLE_NS, NO_ROOM_RETRY_NS
-from raftlog.base.writes import WriteEntries
+from raftlog.base.writes import ResetLog, WriteEntries
 from raftlog.node.persister import Persister
 from raftlog.node.ports import Plan
 from raftlog.storage.directory import form_cluster
 from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.plan import StorePlan
 
 OPTIONS = StoreOptions(segment_bytes=64 * 1024)
 
@@ -240,3 +241,47 @@ def test_a_plan_that_cannot_be_made_is_the_last_one() -> None:
     assert [type(error) for error in rig.failed] == [CorruptFrame]
     assert not rig.world.writing
     assert rig.durable == []
+
+
+def test_other_work_has_its_turn_on_a_disk_that_is_never_idle() -> None:
+    """Found by reading: a trim, or a repair, waited for as long as there was something to write.
+
+    On a follower with the slowest disk that is for as long as producers send: its disk filled up.
+    """
+    rig = Rig()
+    turns: list[int] = []
+
+    def errand() -> StorePlan:
+        turns.append(len(rig.durable))
+        return rig.store.plan_trim(Index(0))
+
+    rig.append()
+    rig.world.turn()
+    rig.persister.errand(errand)
+    rig.persister.errand(errand)
+    for _ in range(6):
+        rig.append()
+        rig.world.write()
+    assert turns == [1, 2], "one between two plans of writes"
+    assert rig.durable == [1, 2, 4, 6]
+
+
+def test_other_work_on_a_log_that_begins_anew_waits_for_that() -> None:
+    """The core believes already that the log begins there."""
+    rig = Rig()
+    starts: list[LogEnd] = []
+
+    def errand() -> StorePlan:
+        starts.append(rig.store.start)
+        return rig.store.plan_trim(Index(0))
+
+    rig.append()
+    rig.world.turn()
+    rig.persister.errand(errand)
+    rig.append()
+    rig.world.write()
+    base = LogEnd(Index(50), Term(1), 7)
+    rig.persister.add([ResetLog(WriteNumber(3), base, b"who the members are")])
+    for _ in range(3):
+        rig.world.write()
+    assert starts == [base]

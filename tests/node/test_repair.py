@@ -5,8 +5,8 @@ from typing import cast
 
 import pytest
 
-from raftlog.base.entry import LOG_ORIGIN, Entry
-from raftlog.base.ids import Index, NodeId
+from raftlog.base.entry import LOG_ORIGIN, Entry, EntryKind, seal
+from raftlog.base.ids import Index, NodeId, Term
 from raftlog.base.limits import (
     KIB,
     REPAIR_BYTES_MAX,
@@ -17,7 +17,7 @@ from raftlog.node.log_reader import LogReader, OnEntries
 from raftlog.node.persister import Persister
 from raftlog.node.repair import RETRY_NS, Repairer
 from raftlog.raft.log import LogView
-from raftlog.raft.rpcs import RepairMessage, RepairReply, RepairRequest
+from raftlog.raft.rpcs import AppendRequest, RepairMessage, RepairReply, RepairRequest
 from raftlog.storage.plan import StorePlan
 from tests.node.replicas import REPLICAS, Node
 from tests.storage.logs import chain, perform
@@ -108,3 +108,39 @@ def test_many_damaged_places_are_asked_for_in_turn() -> None:
     repairing.node.run(2 * RETRY_NS)
     asked = {message.first for _, message in repairing.sent if type(message) is RepairRequest}
     assert len(asked) == REPAIR_MESSAGES_MAX + 1
+
+
+def test_a_log_that_is_cut_while_a_peer_is_answered_ends_the_answer() -> None:
+    """Found by reading: what came next was looked for behind the end of the log."""
+    entries = chain(9)
+    repairing = Repairing(entries, damaged=0)
+    repairing.repairer.receive(REPLICAS[1], RepairRequest(Index(1), Index(9)))
+    (done,) = repairing.disk.reads
+    repairing.repairer._log.truncate(Index(3), entries[2].checksum)
+    done(tuple(entries[:6]), None)
+    assert repairing.sent == [(REPLICAS[1].node, RepairReply(tuple(entries[:6])))]
+
+
+def test_what_lies_before_other_damage_is_applied_when_it_is_repaired() -> None:
+    """Found by reading: on a shard where nothing is written apply stood still until all was good.
+
+    So did linearizable reads of this replica.
+    """
+    entries: list[Entry] = []
+    end = LOG_ORIGIN
+    for index in range(1, 11):
+        entries.append(seal(EntryKind.NOOP, Term(1), Index(index), end.checksum, [bytes(index)]))
+        end = entries[-1].end
+    node = Node(voters=3, entries=entries)
+    node.replica.start()
+    for damaged in (4, 8):
+        node.store.mark_faulty(Index(damaged))
+    last = entries[-1]
+    leads = AppendRequest(Term(1), last.term, last.index, last.index, ())
+    node.replica.receive(REPLICAS[1], leads)
+    node.run(RETRY_NS)
+    assert node.replica.applied == 3
+    node.replica.receive(REPLICAS[1], RepairReply((entries[3],)))
+    node.run(RETRY_NS)
+    assert node.store.faulty_ranges() == [(8, 8)]
+    assert node.replica.applied == 7

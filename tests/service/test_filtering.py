@@ -209,6 +209,7 @@ def test_what_a_plain_read_is_refused_for_a_filtered_one_is_too() -> None:
     it = Filtering()
     it.store(batch("b"))
     it.ask(7, "a")
+    it.world.replica.confirm()
     assert isinstance(it.refusal(), OffsetOutOfRange)
     it.ask(0, "a", queue=99)
     it.world.replica.confirm()

@@ -167,3 +167,24 @@ def test_nothing_is_trimmed_for_a_while_after_a_request() -> None:
     assert giver.source.serves
     giver.scheduler.advance(HELD_NS)
     assert not giver.source.serves
+
+
+def test_files_are_let_go_when_nobody_has_fetched_for_long() -> None:
+    """One that a newer snapshot has pushed out takes its space until it is closed."""
+    giver = Giver()
+    giver.write(2)
+    before = handles(giver)
+    for file in (TABLES, FIRST_RANGE):
+        assert whole(giver, file, manifest_of(giver).snapshot)
+    giver.write(1)
+    assert handles(giver) == before + 2, "the peer may go on"
+    giver.scheduler.advance(HELD_NS)
+    giver.write(1)
+    giver.reader.run()
+    assert handles(giver) == before
+
+
+def handles(giver: Giver) -> int:
+    """Count what is open."""
+    opened: int = giver.store._files.open_count  # type: ignore[attr-defined]
+    return opened + int(giver.index._files.open_count)  # type: ignore[attr-defined]

@@ -9,12 +9,14 @@ import pytest
 from chaos.sim.disk import CrashKind, SimDisk
 from raftlog.base.entry import LogEnd
 from raftlog.base.errors import StorageFailed
-from raftlog.base.ids import Index, Term
+from raftlog.base.ids import INDEX_ZERO, Index, Term
 from raftlog.broker import index
 from raftlog.raft.rpcs import InstallChunk
 from raftlog.service import install_source
 from raftlog.service.install_source import FIRST_RANGE, MANIFEST, TABLES
 from raftlog.service.installing import FILE_BYTES_MAX, RETRY_NS, WATCH_NS
+from raftlog.service.shard import BrokerShard
+from raftlog.storage.snapshot_store import SnapshotStore
 from tests.service.installs import CONFIGURATION, GIVER, OTHER, TRIMMED, Giver, Taker, carry
 
 PIECE = 40
@@ -53,7 +55,7 @@ def test_tables_and_ranges_come_and_then_the_log_begins_anew() -> None:
     at = giver.machine.applied
     (left,) = taker.keeping.left
     after = Taker(left)
-    assert after.snapshots.read(at) == giver.store.read(at)
+    assert after.snapshots.read(at, fetched=True) == giver.store.read(at)
     assert [each.last_index for each in after.index.chain(at, TRIMMED)] == [4, 6, 7, 8, 9, 10]
     ends_like(taker, giver)
 
@@ -406,3 +408,104 @@ def test_apply_that_stands_still_at_what_the_leader_has_waits_for_the_repair() -
         carry(taker, {GIVER.node: giver})
     assert taker.keeping.resets == []
     assert taker.installer.installed == 0
+
+
+def test_what_was_fetched_does_not_count_for_the_log_that_was_here() -> None:
+    """Found by reading: a crash between the last file and the reset of the log.
+
+    The old log may be as long as the snapshot, and have other entries there, of a leader that
+    nobody followed. A start believed that it led to the state, and that it was committed: this
+    node contradicted every leader, and served what was never acknowledged.
+    """
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    carry(taker, {GIVER.node: giver})
+    at = giver.machine.applied
+    (left,) = taker.keeping.left
+    end = Index(at + 5)
+    old = BrokerShard.restore(left.fork().files(), "shard", INDEX_ZERO, end, Index(at - 1))
+    assert old.machine.applied == 0
+    new = BrokerShard.restore(left.fork().files(), "shard", TRIMMED, end, at)
+    assert new.machine.digest() == giver.machine.digest(), "committed up to there: it is the log"
+
+
+def test_what_was_fetched_counts_once_the_machine_has_it() -> None:
+    """For the next start, and for peers that fetch it from here."""
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    carry(taker, {GIVER.node: giver})
+    at = giver.machine.applied
+    assert taker.snapshots.indexes() == []
+    ends_like(taker, giver)
+    taker.disk.crash(Random(0), CrashKind.LOSE)
+    files = taker.disk.files()
+    assert SnapshotStore(files, "shard/snapshot").indexes() == [at]
+    again = BrokerShard.restore(files, "shard", TRIMMED, at)
+    assert again.machine.digest() == giver.machine.digest()
+
+
+def test_a_snapshot_that_gets_no_name_ends_the_node() -> None:
+    """The machine is not given what the next start would not find; nothing is tried again."""
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    carry(taker, {GIVER.node: giver})
+
+    def fail(call: str, _path: str) -> None:
+        if call == "rename":
+            raise OSError(errno.EIO, "Input/output error")
+
+    taker.disk.on_operation = fail
+    taker.log_reaches(giver.machine.applied)
+    taker.pass_time(SECOND)
+    assert [type(failure) for failure in taker.failures] == [StorageFailed]
+    assert (taker.machine.applied, taker.installer.installed) == (0, 0)
+
+
+def test_what_is_fetched_again_and_again_leaves_the_own_states_alone() -> None:
+    """The old log needs them, as long as it is here."""
+    giver, taker = Giver(), lacking()
+    for own in (1, 2):
+        writing = taker.snapshots.begin(Index(own))
+        writing.write([b"of the log that is here"])
+        writing.finish()
+    for _ in range(3):
+        giver.write(1)
+        taker.installer.offered(GIVER.node)
+        carry(taker, {GIVER.node: giver})
+        taker.pass_time(SECOND)
+        taker.installer.offered(GIVER.node)
+    assert taker.snapshots.indexes() == [2, 1]
+
+
+def keep(store: SnapshotStore, at: int) -> None:
+    """Write one more of the log that is here."""
+    writing = store.begin(Index(at))
+    writing.write([b"a state"])
+    writing.finish()
+
+
+def test_a_snapshot_that_was_installed_is_kept_beside_bad_newer_ones() -> None:
+    """They are why it was fetched: the log here was trimmed, and no own state was good."""
+    giver, taker = Giver(), lacking()
+    giver.write(4)
+    at = giver.machine.applied
+    for bad in (at + 10, at + 20):
+        keep(taker.snapshots, bad)
+    again = Taker(taker.disk)
+    again.installer.offered(GIVER.node)
+    carry(again, {GIVER.node: giver})
+    ends_like(again, giver)
+    keep(again.snapshots, at + 5)
+    assert again.snapshots.indexes() == [at + 5, at]
+
+
+def test_what_a_start_has_passed_over_does_not_push_out_what_it_took() -> None:
+    """The next one is of another index: that cut may be missed the second time."""
+    giver = Giver()
+    giver.write(4)
+    newest, taken = giver.store.indexes()
+    giver.disk.flip_bit(f"shard/snapshot/{newest:020d}.tables", 60, 3)
+    shard = BrokerShard.restore(giver.disk.files(), "shard", TRIMMED, newest, newest)
+    assert shard.machine.applied == taken
+    keep(shard._snapshots, newest + 5)
+    assert shard._snapshots.indexes() == [newest + 5, taken]

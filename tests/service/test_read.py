@@ -198,6 +198,7 @@ def test_an_answer_has_a_bounded_number_of_batches() -> None:
 def test_an_offset_outside_the_queue_is_told_the_range(world: World, offset: int) -> None:
     """The caller can go on from either end."""
     world.read(offset)
+    world.replica.confirm()
     (error,) = world.answers
     assert isinstance(error, OffsetOutOfRange)
     assert (error.offset, error.start, error.end) == (offset, 0, 4)
@@ -250,6 +251,20 @@ def test_a_bounded_read_is_refused_by_what_is_true_and_not_by_what_is_old(
     assert not world.answers, "it is not certain"
     world.replica.confirm()
     assert world.result().batches[-1] == (C if reason == "not readable" else A)
+
+
+def test_a_leader_that_has_just_begun_does_not_say_that_a_queue_ends_before_its_end(
+    world: World,
+) -> None:
+    """What a reader was told of by the leader before is committed, and not applied here yet.
+
+    A consumer would take records for lost that are there: it would end, or go back over them.
+    """
+    world.read(6, wait_ns=SECOND)
+    assert not world.answers, "it is not certain"
+    world.store(A, A)
+    world.replica.confirm()
+    assert world.result().batches[-1] == A
 
 
 def test_a_bounded_read_that_must_be_refused_is(world: World) -> None:

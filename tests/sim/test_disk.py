@@ -4,7 +4,8 @@ from random import Random
 
 import pytest
 
-from chaos.sim.disk import SECTOR_BYTES, CrashKind, SimDisk, SimFile
+from chaos.sim.contents import SECTOR_BYTES
+from chaos.sim.disk import CrashKind, SimDisk, SimFile
 from raftlog.base.limits import KIB
 
 

@@ -310,6 +310,23 @@ async def test_what_no_cluster_takes_is_refused_at_once() -> None:
         await spool.__aenter__()
 
 
+@pytest.mark.parametrize(
+    "odd", [{"queue": True}, {"queue": 1.0}, {"tag": b"t"}, {"id": b"t"}, {"headers": {"h": None}}]
+)
+async def test_what_is_of_another_type_does_not_shut_the_spool(odd: dict[str, Any]) -> None:
+    """It is refused, or understood: a note that can't be read again would hold all others."""
+    disk = SimDisk()
+    async with spool_on(disk) as spool:
+        await spool.send("orders", b"a", queue=1)
+        with suppress(TypeError):
+            await spool.send("orders", b"b", **odd)
+        held = spool.status.records
+    async with fake_cluster(1, orders=2) as cluster, spool_on(disk, cluster.seeds) as spool:
+        await spool.flush(timeout=5)
+        assert [len(each) for each in cluster.values("orders")] == [0, held]
+    assert held == 1 + (odd.get("queue") is True)
+
+
 async def test_queues_keys_and_ids_are_as_with_a_producer() -> None:
     """And records of many topics share the spool."""
     disk = SimDisk()

@@ -293,6 +293,8 @@ async def test_a_batch_left_behind_for_too_long_is_decided_by_hand(
         (lambda put: put("orders", b"", tag="x" * 128), errors.BadRequest),
         (lambda put: put("orders", b"", queue=-1), ValueError),
         (lambda put: put("orders", "text"), TypeError),
+        (lambda put: put("orders", b"", tag=b"t"), TypeError),
+        (lambda put: put("orders", b"", queue=0.5), TypeError),
     ],
 )
 def test_what_cannot_be_sent_is_refused_at_once(

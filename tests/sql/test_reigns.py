@@ -1,6 +1,7 @@
 """A relay that begins again: nothing of its last reign is done, or believed, in the next one."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
-from raftlog import errors
-from raftlog.sql import Sqlite
+from raftlog import Client, errors
+from raftlog.sql import Outbox, Relay, Sqlite
+from raftlog.sql.alchemy import Alchemy
 from raftlog.sql.database import Run
+from raftlog.sql.ledger import Waiting
 from tests.client.fake_cluster import fake_cluster, until
 from tests.sql.test_outbox import Cut, put, relay_of
 
@@ -100,3 +104,46 @@ async def test_a_relay_that_is_cancelled_leaves_no_thread_behind_that_writes(
         await asyncio.wait([running], timeout=5)
         assert running.cancelled()
         assert outbox.counts().sent == 1
+
+
+async def test_a_trouble_that_is_over_is_not_told_any_more(tmp_path: Path) -> None:
+    """Also if nothing waits to be sent: the status says None while all is well."""
+    path = tmp_path / "shop.db"
+    put(path)
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path))) as relay,
+    ):
+        waiting = relay._ledger.waiting
+        troubles = [sqlite3.OperationalError("database is locked")]
+
+        def locked_once(count: int) -> list[Waiting]:
+            if troubles:
+                raise troubles.pop()
+            return waiting(count)
+
+        relay._ledger.waiting = locked_once  # type: ignore[method-assign]
+        running = asyncio.create_task(relay.run())
+        await until(lambda: relay.status.trouble is not None)
+        await until(lambda: relay.status.trouble is None)
+        assert relay.status.is_active
+        running.cancel()
+        await asyncio.wait([running])
+
+
+async def test_a_pool_that_has_no_connection_left_is_waited_for(tmp_path: Path) -> None:
+    """The application has them all for a while; the relay, which shares its engine, goes on."""
+    path = tmp_path / "shop.db"
+    put(path, b"a")
+    engine = sa.create_engine(
+        f"sqlite:///{path}", poolclass=sa.QueuePool, pool_size=1, max_overflow=0, pool_timeout=0.05
+    )
+    async with fake_cluster(1, orders=1) as cluster, Client(cluster.seeds) as client:
+        relay = Relay(client, Outbox(Alchemy(engine)), takeover=0.2, poll=0.01)
+        with engine.connect():
+            running = asyncio.create_task(relay.run(once=True))
+            await until(lambda: running.done() or relay.status.trouble is not None)
+        await asyncio.wait([running], timeout=5)
+        assert running.exception() is None
+        assert cluster.values("orders") == [[b"a"]]
+    engine.dispose()

@@ -7,7 +7,7 @@ import pytest
 
 from chaos.sim.disk import CrashKind, Killed, SimDisk
 from raftlog.base.errors import DamagedLog, WritesLost
-from raftlog.base.ids import NodeId
+from raftlog.base.ids import Index, NodeId
 from raftlog.base.membership import Membership
 from raftlog.storage.cached_writes import (
     OS_CACHE,
@@ -17,6 +17,7 @@ from raftlog.storage.cached_writes import (
 )
 from raftlog.storage.directory import form_cluster
 from raftlog.storage.log_store import StoreOptions
+from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.storage.whole_prefix import keep_what_is_whole
 from tests.raft.harness import N1, R1, R2
 from tests.storage.logs import DIRECTORY, Logs, chain, read_all
@@ -167,6 +168,29 @@ def test_a_lone_log_goes_on_with_what_is_whole(kind: CrashKind) -> None:
         logs.crash(CrashKind.KEEP)
         assert read_all(logs.store) == [*entries[: end.index], *more]
     assert lengths == {0} if kind is CrashKind.LOSE else len(lengths) > 2
+
+
+def test_a_state_of_what_was_given_up_is_given_up_too() -> None:
+    """Found by reading: a snapshot is durable, and the log that it is of was not.
+
+    The log went on with other entries. A later start took the snapshot, which was within the log
+    by then, for a state of those: they were never applied.
+    """
+    logs = Logs(CACHED)
+    noted = CachedWrites(logs.disk.files(), DIRECTORY, "a")
+    noted.begin([DIRECTORY], durable=False)
+    logs.append_each(chain(15, size=150))
+    noted.end([DIRECTORY])
+    logs.append_each(chain(15, after=logs.store.end, size=150))
+    store = SnapshotStore(logs.disk.files(), f"{DIRECTORY}/snapshot")
+    for at in (10, 20):
+        writing = store.begin(Index(at))
+        writing.write([b"a state"])
+        writing.finish()
+    logs.disk.crash(Random(7), CrashKind.LOSE)
+    assert keep_what_is_whole(logs.disk.files(), DIRECTORY).index == 15
+    logs.disk.crash(Random(7), CrashKind.LOSE)
+    assert SnapshotStore(logs.disk.files(), f"{DIRECTORY}/snapshot").indexes() == [10]
 
 
 def test_it_is_done_again_after_a_crash() -> None:

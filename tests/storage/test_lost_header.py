@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from chaos.sim.disk import SECTOR_BYTES, CrashKind
+from chaos.sim.contents import SECTOR_BYTES
+from chaos.sim.disk import CrashKind
 from raftlog.base.entry import HEADER_BYTES, Entry
 from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index

@@ -107,3 +107,19 @@ def test_an_idx_that_cannot_be_opened_stops_nobody(monkeypatch: pytest.MonkeyPat
 
     assert reading.entries(reading.read(wait=True) or b"") == tuple(entries[:end])
     reading.close()
+
+
+def test_an_index_of_a_segment_that_cannot_be_looked_up_is_not_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The segment is open, and says the same; a reader must not end the node."""
+    logs, entries, end = sealed_log()
+
+    def refuses(path: str) -> bool:
+        raise StorageFailed("stat", path, None, OSError(errno.EACCES, "simulated"))
+
+    monkeypatch.setattr(logs.store.files, "exists", refuses)
+    reading = logs.store.locate(Index(1), end, 1 << 20)
+    found = reading.entries(reading.read(wait=True))
+    reading.close()
+    assert list(found) == entries[:end]

@@ -1,6 +1,9 @@
 """A disk without room: nothing is lost, nothing is done twice, and it goes on by itself."""
 
 import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -8,10 +11,17 @@ from chaos.sim.disk import CrashKind, SimDisk
 from raftlog.base.errors import NoRoom, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.base.writes import WriteEntries
+from raftlog.broker.ranges import parse_range
+from raftlog.storage.configurations import MEMBERS
+from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import StoreOptions
+from raftlog.storage.offset_index import OffsetIndex
 from raftlog.storage.plan import StorePlan
 from raftlog.storage.room import Reserve
+from raftlog.storage.shard_files import FileKind, FileName, write_chunk
+from raftlog.storage.snapshot_store import SnapshotStore
 from tests.storage.logs import Logs, chain, read_all
+from tests.storage.test_configurations import configuration
 
 SMALL = StoreOptions(segment_bytes=512)
 
@@ -85,6 +95,61 @@ def test_every_other_failure_is_final(call: str, number: int) -> None:
         plan.perform()
 
     assert not isinstance(raised.value, NoRoom)
+
+
+@pytest.mark.parametrize("call", ["create", "write"])
+def test_a_change_of_the_members_waits_for_room(call: str) -> None:
+    """It is what an operator of a full node does; and every member would have ended at it."""
+    logs = Logs(SMALL)
+    logs.append_each(chain(3))
+    entry = configuration(logs.store.end)
+    plan = logs.store.plan([WriteEntries(logs.number(), None, (entry,))], Index(0))
+
+    def full(operation: str, path: str) -> None:
+        if operation == call and MEMBERS in path:
+            raise OSError(errno.ENOSPC, "simulated", path)
+
+    logs.disk.on_operation = full
+    for _ in range(2):
+        with pytest.raises(NoRoom):
+            plan.perform()
+    logs.disk.on_operation = None
+    plan.perform()
+    logs.store.complete(plan)
+    logs.crash(CrashKind.LOSE)
+    assert [row.index for row in logs.store.configurations] == [4]
+    assert read_all(logs.store) == [*chain(3), entry]
+
+
+def begin_snapshot(files: OsFiles, shard: str) -> None:
+    """Begin the first snapshot of a shard."""
+    SnapshotStore(files, f"{shard}/snapshot").begin(Index(7)).close()
+
+
+def store_range(files: OsFiles, shard: str) -> None:
+    """Store its first range."""
+    OffsetIndex(files, f"{shard}/index", parse_range).store(Index(1), b"range")
+
+
+def fetch_file(files: OsFiles, shard: str) -> None:
+    """Fetch its first file from a peer."""
+    write_chunk(files, FileName(FileKind.SNAPSHOT, Index(7)).path(shard), 0, b"tables")
+
+
+@pytest.mark.parametrize("work", [begin_snapshot, store_range, fetch_file])
+def test_a_folder_that_finds_no_room_is_made_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[OsFiles, str], None]
+) -> None:
+    """A young shard on a full disk: its node ended, though the file in the folder could wait."""
+
+    def full(path: str) -> None:
+        raise OSError(errno.ENOSPC, "simulated", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "mkdir", full)
+        with pytest.raises(NoRoom):
+            work(OsFiles(), str(tmp_path))
+    work(OsFiles(), str(tmp_path))
 
 
 def test_the_reserve_is_kept_given_up_and_kept_again() -> None:

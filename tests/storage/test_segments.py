@@ -1,14 +1,19 @@
 """Segments: rolled, sealed, indexed, trimmed; and what one write costs."""
 
+from pathlib import Path
+
 import pytest
 
 from chaos.sim.disk import CrashKind
-from raftlog.base.ids import Index
+from raftlog.base.entry import LogEnd
+from raftlog.base.ids import Index, Term, WriteNumber
 from raftlog.base.limits import WRITE_UNIT_BYTES_MAX
-from raftlog.base.writes import WriteEntries
+from raftlog.base.writes import HardState, ResetLog, SaveHardState, WriteEntries
+from raftlog.storage.files import OsFiles
 from raftlog.storage.loaded import LOADED_SEGMENTS_MAX
-from raftlog.storage.log_store import StoreOptions
-from tests.storage.logs import DIRECTORY, Logs, chain, perform, read_all
+from raftlog.storage.log_store import LogStore, StoreOptions
+from raftlog.storage.new_log import create_log
+from tests.storage.logs import DIRECTORY, OPTIONS, Logs, chain, perform, read_all
 
 SMALL = StoreOptions(segment_bytes=512)
 
@@ -186,3 +191,60 @@ def test_os_cache_syncs_no_entries_but_votes() -> None:
     logs.append(chain(3))
     logs.sync_mark()
     assert calls == []
+
+
+def on_real_files(tmp_path: Path, count: int) -> LogStore:
+    """Return a log of ``count`` entries of several segments, on a disk that knows closed files."""
+    files, directory = OsFiles(), str(tmp_path)
+    create_log(files, directory, OPTIONS, HardState(Term(1), None), [])
+    store = LogStore.open(files, directory, OPTIONS)
+    write = WriteEntries(WriteNumber(1), None, tuple(chain(count, size=150)))
+    perform(store, store.plan([write], Index(0)))
+    return store
+
+
+def test_a_segment_that_a_plan_writes_to_and_drops_is_closed_behind_it(tmp_path: Path) -> None:
+    """Found by reading: a slow disk, an append that waits, and a new leader that contradicts it.
+
+    Both came into one plan. The segment was closed when the plan was made, so the append in front
+    of the truncation failed, and the node ended.
+    """
+    store = on_real_files(tmp_path, 30)
+    old = chain(32, size=150)
+    new = chain(1, after=old[9].end, term=2)
+    writes = [
+        WriteEntries(WriteNumber(2), None, tuple(old[30:])),
+        WriteEntries(WriteNumber(3), Index(10), tuple(new)),
+    ]
+    perform(store, store.plan(writes, Index(0)))
+    assert read_all(store) == [*old[:10], *new]
+
+
+def test_so_is_one_that_a_reset_drops(tmp_path: Path) -> None:
+    """A vote between the two has the append written before it."""
+    store = on_real_files(tmp_path, 30)
+    base = LogEnd(Index(50), Term(2), 7)
+    writes = [
+        WriteEntries(WriteNumber(2), None, tuple(chain(32, size=150)[30:])),
+        SaveHardState(WriteNumber(3), HardState(Term(2), None)),
+        ResetLog(WriteNumber(4), base, b"who the members are"),
+    ]
+    perform(store, store.plan(writes, Index(0)))
+    assert store.start == base
+
+
+def test_a_segment_that_a_plan_makes_and_drops_leaves_no_handle() -> None:
+    """It was dropped before there was anything to close."""
+    logs = Logs()
+    first = chain(5, size=150)
+    logs.append(first)
+    handles = logs.store.files.open_count  # type: ignore[attr-defined]  # of a simulated disk
+    more = chain(60, after=first[-1].end, size=150)
+    new = chain(1, after=first[-1].end, term=2)
+    writes = [
+        WriteEntries(logs.number(), None, tuple(more)),
+        WriteEntries(logs.number(), Index(5), tuple(new)),
+    ]
+    perform(logs.store, logs.store.plan(writes, Index(0)))
+    assert read_all(logs.store) == [*first, *new]
+    assert logs.store.files.open_count == handles  # type: ignore[attr-defined]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaos.sim.disk import SECTOR_BYTES
+from chaos.sim.contents import SECTOR_BYTES
 from raftlog.base.errors import FaultyEntry
 from raftlog.base.ids import Index
 from raftlog.storage.span import Place

@@ -124,7 +124,9 @@ def test_an_address_is_host_and_port(address: str, expected: tuple[str, int]) ->
     assert parse_address(address) == expected
 
 
-@pytest.mark.parametrize("address", ["", "host", "host:", ":80", "host:x", "host:70000"])
+@pytest.mark.parametrize(
+    "address", ["", "host", "host:", ":80", "host:x", "host:70000", "raftlog://host:80"]
+)
 def test_what_is_no_address_is_refused(address: str) -> None:
     """Before anything is dialled."""
     with pytest.raises(ValueError, match="no address"):

@@ -118,6 +118,8 @@ def test_unknown_does_not_hide_what_is_known() -> None:
         ("kind LIKE 'x' ESCAPE 'ab'", 21, "ESCAPE is one character"),
         ("kind = NULL", 7, "write IS NULL"),
         ("kind IS 5", 8, "expected NULL or NOT NULL"),
+        ("TAGS = 'a'", 0, 'a record has one tag: write tag for it, or "TAGS" for a header'),
+        ("amount > 1 AND tags IN ('a')", 15, "write tag for it"),
         ("5 IS NULL", 0, "IS NULL asks for a header"),
         ("1 = 'a'", 4, "'a' is a string and 1 is a number"),
         ("urgent > TRUE", 9, "booleans have none"),
@@ -289,12 +291,57 @@ def test_records_are_picked_by_tag_and_by_condition(codec: str) -> None:
     assert picked(EVERYTHING, data) == list(range(14))
 
 
+@pytest.mark.parametrize("codec", ["none", "zstd"])
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("tag = 'paid'", [1, 3]),
+        ("TAG = 'paid'", [1, 3]),
+        ("tag IN ('new', 'paid')", [0, 1, 3, 4]),
+        ("tag LIKE 'n%'", [0, 4]),
+        ("tag <> 'paid'", [0, 4]),
+        ("NOT tag = 'paid'", [0, 4]),
+        ("tag IS NULL", [2, 5, 6]),
+        ("tag IS NOT NULL", [0, 1, 3, 4]),
+        ("tag = 'paid' AND amount = 7", [1]),
+        ("tag = 'paid' OR amount = 5", [0, 1, 3]),
+        ("tag IS NULL AND amount = 1", [2]),
+        ("tag = other", []),
+        ("\"tag\" = 'of a header'", [6]),
+        ("tag = 'of a header'", []),
+        ("tag = 'paid' OR \"tag\" IS NOT NULL", [1, 3, 6]),
+    ],
+)
+def test_a_condition_sees_the_tag(condition: str, expected: list[int], codec: str) -> None:
+    """As ``tag``: who wrote that meant it. A header of that name has double quotes."""
+    named = Record(b"6", headers=[("tag", b"of a header")])
+    data = batch(*RECORDS, Record(b"5" * 900), named, codec=codec)
+    assert picked(record_filter((), condition), data) == expected
+
+
+def test_tags_in_the_list_and_in_the_condition_must_both_hold() -> None:
+    """As with headers."""
+    data = batch(*RECORDS)
+    assert picked(record_filter(["paid"], "tag = 'new'"), data) == []
+    assert picked(record_filter(["paid"], "tag LIKE 'p%'"), data) == [1, 3]
+
+
+def test_a_tag_is_compared_as_a_header_is() -> None:
+    """With a number it counts as the number that its text is."""
+    data = batch(Record(b"0", tag="7"), Record(b"1", tag="x"), Record(b"2", tag="true"))
+    assert picked(record_filter((), "tag < 8"), data) == [0]
+    assert picked(record_filter((), "tag = TRUE"), data) == [2]
+
+
 def test_batches_without_tags_or_headers() -> None:
     """Nothing is found by a tag, and everything by what is unknown of all."""
     data = batch(Record(b"0"), Record(b"1"))
     assert picked(record_filter(["paid"]), data) == []
     assert picked(record_filter((), "amount = 1"), data) == []
     assert picked(record_filter((), "amount IS NULL"), data) == [0, 1]
+    assert picked(record_filter((), "tag = 'paid'"), data) == []
+    assert picked(record_filter((), "tag IS NULL"), data) == [0, 1]
+    assert picked(record_filter((), "tag IS NULL AND amount IS NULL"), data) == [0, 1]
 
 
 def test_tags_need_no_codec_and_conditions_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,6 +350,7 @@ def test_tags_need_no_codec_and_conditions_say_which(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(codecs._MODULES, codecs.Codec.ZSTD, "no_such_package")
     codecs._package.cache_clear()
     assert picked(record_filter(["a"]), data) == list(range(20))
+    assert picked(record_filter((), "tag <> 'b'"), data) == list(range(20))
     assert picked(record_filter(["b"], "x = 1"), data) == []
     with pytest.raises(CodecUnavailable, match="zstd"):
         picked(record_filter(["a"], "x = 1"), data)

@@ -21,6 +21,7 @@ from raftlog.base.errors import (
     Unavailable,
 )
 from raftlog.base.ids import NodeId
+from raftlog.base.limits import FRAME_HEADER_BYTES_MAX
 from raftlog.wire.schema import status
 from raftlog.wire.status import TRAVELLING, decode_error, encode_error
 
@@ -95,3 +96,14 @@ def test_a_hint_gets_the_address_that_only_the_server_knows() -> None:
     arrived = decode_error(encode_error(NotLeader(NodeId("n3")), "host:1"))
     assert isinstance(arrived, NotLeader)
     assert (arrived.leader_hint, arrived.leader_address) == ("n3", "host:1")
+
+
+@pytest.mark.parametrize("error", [TopicNotFound, Refused, Throttled])
+@pytest.mark.parametrize("character", ["x", "\N{GRINNING FACE}", "\n", "\ud800"])
+def test_an_error_fits_into_a_frame_whatever_was_asked_for(
+    error: type[RaftlogError], character: str
+) -> None:
+    """A request may name something of half a MiB, and be refused in words that repeat it."""
+    header = encode_error(error(character * FRAME_HEADER_BYTES_MAX))
+    assert len(header) < FRAME_HEADER_BYTES_MAX // 8
+    assert type(decode_error(header)) is error

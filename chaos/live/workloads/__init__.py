@@ -8,6 +8,7 @@ from typing import Final
 
 from chaos.live.workloads.atomic import AtomicLoops
 from chaos.live.workloads.delayed import Delayed
+from chaos.live.workloads.ends import Ends
 from chaos.live.workloads.groups import StreamGroup
 from chaos.live.workloads.halves import HalfMessages
 from chaos.live.workloads.idempotent import IdempotentProducers
@@ -23,6 +24,7 @@ EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
     "idempotent": IdempotentProducers,
     "plain": PlainProducer,
     "readers": Readers,
+    "ends": Ends,
     "groups": StreamGroup,
     "delayed": Delayed,
     "ids": BusinessIds,

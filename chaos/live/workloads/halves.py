@@ -7,6 +7,7 @@ are open. The table of what is to become of them is here: it is what their datab
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Final, assert_never
 
@@ -35,6 +36,7 @@ from chaos.live.workloads.workload import DRAIN_S, TOPICS, TRANSFERS, Logs
 from chaos.live.world import CALL_S, World
 from raftlog.base.errors import RaftlogError
 from raftlog.client.client import Client
+from raftlog.client.transactions import OpenTransaction
 
 GROUP: Final = "transfers"
 PROCESS: Final = half_owner.__name__
@@ -46,6 +48,7 @@ DYING_S: Final = 5.0
 DEATHS: Final = 8
 """Of so many, at least one must be in a check."""
 POLL_S: Final = 0.5
+OPEN_TOLD_MAX: Final = 5
 
 
 class HalfMessages:
@@ -58,7 +61,6 @@ class HalfMessages:
         self._records = world.records[TRANSFERS] = Records(TRANSFERS)
         self._halves = Halves(self._records)
         self._drained = asyncio.Event()
-        self._sent = asyncio.Event()
         self._owners: list[_Owner] = []
         """By their place: who lives now."""
         self.checks = 0
@@ -84,18 +86,24 @@ class HalfMessages:
             group.create_task(self._kill())
 
     async def drain(self) -> None:
-        """Wait until everything is decided."""
+        """Wait until everything is decided; what hinders that is told."""
+        hinders = "no node has told what is open"
         try:
             async with asyncio.timeout(DRAIN_S), self._world.client() as client:
-                await self._sent.wait()
-                while True:
-                    if not await client.transactions.list():
-                        break
+                while hinders:
+                    hinders = self._still_sending() or _still_open(
+                        await client.transactions.list()
+                    )
                     await asyncio.sleep(POLL_S)
         except (TimeoutError, RaftlogError) as error:
             text = f"not everything is decided after {DRAIN_S:g} s"
-            self._world.saw(NAME, text, repr(error))
+            self._world.saw(NAME, text, f"{error!r}; {hinders}")
         self._drained.set()
+
+    def _still_sending(self) -> str:
+        """Say which owners have not told that they have sent everything; "": none."""
+        sending = [each for each in self._owners if not each.is_idle]
+        return ", ".join(f"{each.name} has not sent everything" for each in sending)
 
     def check(self, logs: Logs) -> list[Anomaly]:
         """None early, none twice, none lost, none that was rolled back."""
@@ -164,8 +172,6 @@ class HalfMessages:
                 self.checks += knows
             case Sent():
                 owner.is_idle = True
-                if all(each.is_idle for each in self._owners):
-                    self._sent.set()
             case _:
                 assert_never(fact)
         return 0
@@ -184,10 +190,20 @@ class HalfMessages:
                 await world.rest(POLL_S)  # nobody could be asked: the next one tries
 
 
+def _still_open(found: Sequence[OpenTransaction]) -> str:
+    """Say what is open, and how often a checker did not know; "": nothing."""
+    return ", ".join(
+        f"{each.transaction} of {each.owner}: {each.checks} checks, the next one at "
+        f"{each.next_check_ms}"
+        for each in found[:OPEN_TOLD_MAX]
+    )
+
+
 class _Owner:
     """One life of an owner, with its checker."""
 
     def __init__(self, messages: HalfMessages, name: str, plan: HalfPlan) -> None:
+        self.name: Final = name
         self._messages = messages
         directory = messages._world.cluster.directory
         text = msgspec.json.encode(plan)

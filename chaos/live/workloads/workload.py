@@ -19,6 +19,7 @@ TRANSFERS: Final = "transfers"
 ENTRIES: Final = "entries"
 SUMS: Final = "sums"
 TALLIES: Final = "tallies"
+LEDGER: Final = "ledger"
 TOPICS: Final = {
     ORDERS: 4,
     NOTES: 2,
@@ -32,6 +33,7 @@ TOPICS: Final = {
     ENTRIES: 2,
     SUMS: 2,
     TALLIES: 2,
+    LEDGER: 2,
 }
 """Every topic of a run, and how many queues it has."""
 ID_WINDOW_S: Final = 7 * 24 * 3600

@@ -55,7 +55,8 @@ from raftlog.wire.status import decode_error, encode_error
 
 DETAILS_KEY: Final = "raftlog-status-bin"
 TEXT_CHARACTERS_MAX: Final = 500
-"""gRPC clients take 8 KiB of metadata, which has the text twice, encoded."""
+TEXT_BYTES_MAX: Final = 3 * TEXT_CHARACTERS_MAX
+"""gRPC clients take 8 KiB of metadata, which has the text twice, encoded, and perhaps a name."""
 
 _Code = grpc.StatusCode
 
@@ -122,7 +123,8 @@ def code_of(kind: type[RaftlogError]) -> grpc.StatusCode:
 def status_of(error: RaftlogError, leader_address: str = "") -> RpcStatus:
     """Return the status for ``error``; ``leader_address`` goes with a ``NotLeader``."""
     message = schema.Status.FromString(encode_error(error, leader_address))
-    message.text = message.text[:TEXT_CHARACTERS_MAX]
+    text = message.text[:TEXT_CHARACTERS_MAX].encode()[:TEXT_BYTES_MAX]
+    message.text = text.decode(errors="ignore")  # without half a character
     details = message.SerializeToString()
     return RpcStatus(code_of(type(decode_error(details))), message.text, details)
 
