@@ -13,6 +13,7 @@ _OF_LEASES = frozenset(
         *("broker.leasing", "broker.flights", "broker.queue_groups", "broker.dead_letters"),
         *("broker.held", "broker.holding", "broker.finishers", "broker.sweeping"),
         *("broker.first_leases", "broker.opening", "broker.queue_subscriptions"),
+        "broker.queue_seeks",
         *("service.receiving", "service.receive_lines", "service.leased_bodies"),
         *("service.fifo_keys", "service.matching"),
     )

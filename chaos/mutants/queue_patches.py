@@ -159,6 +159,28 @@ QUEUE_MUTANTS: Final = (
         tests=("tests/broker/test_filtered_groups.py",),
     ),
     Mutant(
+        "seek forgets who has finished a message the first time too late",
+        "raftlog.broker.queue_seeks",
+        (
+            (
+                "            self._finishers.forget_from(group.number, each.queue, each.after)\n",
+                "",
+            ),
+        ),
+        tests=("tests/broker/test_queue_seeks.py",),
+    ),
+    Mutant(
+        "seek ends what is in flight before the new place",
+        "raftlog.broker.queue_seeks",
+        (
+            (
+                "            rows = self._from(group, each.queue, each.after)\n",
+                "            rows = self._from(group, each.queue, 0)\n",
+            ),
+        ),
+        tests=("tests/broker/test_queue_seeks.py",),
+    ),
+    Mutant(
         "lease of the leader before leaves its holder in line",
         _RECEIVING,
         (

@@ -114,6 +114,8 @@ MESSAGES_IN_FLIGHT_MAX: Final = 500_000
 are to become dead letters."""
 GROUP_MESSAGES_IN_FLIGHT_MAX: Final = 100_000
 """The same of one group: the most that its own limit may be."""
+MESSAGES_SOUGHT_MAX: Final = 20_000
+"""Messages in flight that one seek of a queue-style group ends, to be leased again."""
 MESSAGES_PER_RECEIVE_MAX: Final = 1_000
 """Messages leased by one command."""
 KEYS_PER_RECEIVE_MAX: Final = 4_000

@@ -46,6 +46,7 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.queue_seeks import QueueGroupSought, SeekQueueGroup
 from raftlog.broker.queue_subscriptions import (
     SubscribeQueueGroup,
     check_queue_subscriptions_level,
@@ -143,6 +144,8 @@ class Carrier:
                 return TimePassed()
             case OpenQueueGroup() | SubscribeQueueGroup():
                 return self._open_queue_group(command, place.id)
+            case SeekQueueGroup():
+                return self._seek_queue_group(command)
             case CancelDelayed():
                 return state.delays.cancel(command, state.log_time_ms)
             case InitTransactor() | Decide() | ResolveTransaction() | AnswerChecks():
@@ -293,9 +296,7 @@ class Carrier:
 
     def _seek(self, command: SeekGroup) -> GroupSought:
         if self._state.leasing.groups.get(command.group) is not None:
-            raise GroupStyle(
-                f"group {command.group!r} is queue-style: each of its messages goes its own way"
-            )
+            raise GroupStyle(f"group {command.group!r} is queue-style: raftlog queue-group seek")
         group = self._state.groups.find(command.group)
         self._state.claims.check_seek(command)
         queues = [queue for queue, _ in command.offsets]
@@ -318,6 +319,12 @@ class Carrier:
             group = leasing.opening.open(command, number)
         leasing.news.stir(group.name)
         return msgspec.structs.replace(group)  # as it is now
+
+    def _seek_queue_group(self, command: SeekQueueGroup) -> QueueGroupSought:
+        check_queue_subscriptions_level(self._state.feature_level)
+        if self._state.groups.get(command.group) is not None:
+            raise GroupStyle(f"group {command.group!r} is stream-style: raftlog group seek")
+        return self._state.leasing.seek(command, self._state.log_time_ms)
 
     # -- the log
 

@@ -33,6 +33,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup
+from raftlog.broker.queue_seeks import SeekQueueGroup
 from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.shares import ReleaseQueues
@@ -75,6 +76,7 @@ CommandValue = (
     | AnswerChecks
     | SubscribeQueueGroup
     | ReceiveMatching
+    | SeekQueueGroup
 )
 
 
@@ -115,6 +117,7 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     AnswerChecks: CommandType.ANSWER_CHECKS,
     SubscribeQueueGroup: CommandType.SUBSCRIBE_QUEUE_GROUP,
     ReceiveMatching: CommandType.RECEIVE_MATCHING,
+    SeekQueueGroup: CommandType.SEEK_QUEUE_GROUP,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -104,6 +104,8 @@ class CommandType(IntEnum):
     """As ``OPEN_QUEUE_GROUP``, with a filter and a version (``broker.queue_subscriptions``)."""
     RECEIVE_MATCHING = 48
     """As ``RECEIVE_MESSAGES``, for a group with a filter (``broker.first_leases``)."""
+    SEEK_QUEUE_GROUP = 49
+    """Where a queue-style group goes on (``broker.queue_seeks``)."""
     APPEND_DELAYED = 20
     """A record batch that becomes visible later (``broker.delays``)."""
     CANCEL_DELAYED = 21

@@ -50,6 +50,10 @@ class Finishers:
     def load(self, rows: Iterable[Finisher]) -> None:
         """Start from a snapshot."""
         self.table.load(((row.group, row.queue, row.offset), row) for row in rows)
+        self._gather_ends()
+
+    def _gather_ends(self) -> None:
+        """Make the heap anew: each of its entries is work for an entry, on every replica alike."""
         self._ends = [(row.due_ms, key) for key, row in self.table.rows.items()]
         heapify(self._ends)
         self.due_ms = self._ends[0][0] if self._ends else NEVER_MS
@@ -81,6 +85,18 @@ class Finishers:
         """Whether a finished message was blocked, and somebody has decided so about it."""
         row = self.table.get(key)
         return row is not None and row.given_back_by == decided
+
+    def forget_from(self, group: int, queue: int, offset: int) -> None:
+        """A group goes back: who finished what comes from there on does not matter any more."""
+        gone = []
+        for key in self.table.keys_after((group, queue, offset - 1)):
+            if key[:2] != (group, queue):
+                break
+            gone.append(key)
+        for key in gone:
+            self.table.delete(key)
+        if gone:
+            self._gather_ends()
 
     def do_next(self, due_ms: int, _log_time_ms: int) -> bool:
         """Forget one row, if its time has come."""

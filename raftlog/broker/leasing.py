@@ -42,6 +42,7 @@ from raftlog.broker.lease_commands import (
 from raftlog.broker.lease_news import LeaseNews
 from raftlog.broker.opening import Opening
 from raftlog.broker.queue_groups import Poison, QueueGroup, QueueGroups
+from raftlog.broker.queue_seeks import QueueGroupSought, QueueSeeks, SeekQueueGroup
 from raftlog.broker.queue_subscriptions import QueueSubscriptions
 from raftlog.broker.queues import Queues
 from raftlog.broker.sweeping import Sweeping
@@ -63,6 +64,7 @@ class Leasing:
         finishers: Who finished what somebody else had, too.
         subscriptions: Which records each group reads.
         opening: Makes groups, and changes what they read.
+        seeks: Where a group would go on.
         news: For the leader's service.
         due_ms: When the next lease ends, or earlier.
         held_until_ms: Before this no lease ends: there is a new leader.
@@ -84,6 +86,7 @@ class Leasing:
         self.opening: Final = Opening(
             self.groups, self.subscriptions, self.flights, topics, queues
         )
+        self.seeks: Final = QueueSeeks(self.groups, self.flights, self.finishers, queues)
         self._first: Final = FirstLeases(
             self.groups, self.subscriptions, self.flights, self.unread
         )
@@ -337,6 +340,13 @@ class Leasing:
         self.groups.table.touch(group.name)
         group.dead_letters += 1
         self._stir(group)
+
+    def seek(self, command: SeekQueueGroup, now_ms: int) -> QueueGroupSought:
+        """Set where a group goes on. Raises as ``QueueSeeks.plan``."""
+        sought = self.seeks.seek(command, now_ms)
+        self._note_end()
+        self._stir(self.groups.find(command.group))
+        return sought
 
     # -- what falls due
 

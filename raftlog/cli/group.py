@@ -11,13 +11,14 @@ from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
     AssignorOption,
     ConnectOption,
+    DryRunOption,
     FilterOption,
+    PositionOption,
     TagOption,
     TimeoutOption,
-    parsed,
 )
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
-from raftlog.cli.positions import read_position, show_position
+from raftlog.cli.positions import show_position
 from raftlog.cli.quantities import show_elapsed
 from raftlog.cli.seeking import Move, carry_out, plan_moves, topics_of
 from raftlog.wire.filters import record_filter
@@ -137,15 +138,7 @@ def subscribe(
 @app.command()
 def seek(
     name: Name,
-    to: Annotated[
-        str,
-        typer.Option(
-            metavar="POSITION",
-            parser=parsed(read_position),
-            help="earliest, latest, an offset, a time ago like -1h, or a moment like "
-            "2026-11-25T09:00:00Z.",
-        ),
-    ],
+    to: PositionOption,
     topic: Annotated[
         list[str] | None,
         typer.Option(
@@ -157,9 +150,7 @@ def seek(
         int | None,
         typer.Option(min=0, help="Only this queue of the one --topic.", show_default=False),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
-    ] = False,
+    dry_run: DryRunOption = False,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,

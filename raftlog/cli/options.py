@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple, TypeVar
 
 import typer
 
+from raftlog.cli.positions import read_position
+
 if TYPE_CHECKING:
     from raftlog.server.config import Config, NodeConfig
 
@@ -141,4 +143,17 @@ TagOption = Annotated[
         help="Only records with this tag; given again: or with that one.",
         show_default=False,
     ),
+]
+PositionOption = Annotated[
+    str,
+    typer.Option(
+        "--to",
+        metavar="POSITION",
+        parser=parsed(read_position),
+        help="earliest, latest, an offset, a time ago like -1h, or a moment like "
+        "2026-11-25T09:00:00Z.",
+    ),
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")
 ]

@@ -1,7 +1,7 @@
 """``raftlog queue-group``: queue-style groups, what they hold, and what is blocked in them."""
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -9,18 +9,35 @@ from raftlog.cli.connection import ask
 from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
     ConnectOption,
+    DryRunOption,
     FilterOption,
+    PositionOption,
     TagOption,
     TimeoutOption,
     parsed,
 )
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
-from raftlog.cli.quantities import read_duration
+from raftlog.cli.positions import show_position
+from raftlog.cli.quantities import read_duration, show_elapsed
+from raftlog.cli.queue_group_shown import (
+    MS,
+    flight_data,
+    in_flight_in_words,
+    moved_in_words,
+    print_group,
+    sought_data,
+)
 from raftlog.wire.filters import record_filter
 
 if TYPE_CHECKING:
+    from raftlog.cli.positions import Position
     from raftlog.client.client import Client
-    from raftlog.client.queue_groups import InFlight, QueueGroupInfo, QueueGroupSummary
+    from raftlog.client.queue_group_infos import (
+        InFlight,
+        QueueGroupInfo,
+        QueueGroupSummary,
+        SoughtQueue,
+    )
     from raftlog.client.queue_options import GroupOptions, OnPoison
 
 app = typer.Typer(
@@ -28,7 +45,6 @@ app = typer.Typer(
 )
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
-_MS: Final = timedelta(milliseconds=1)
 StartOption = Annotated[
     str | None,
     typer.Option(
@@ -130,7 +146,7 @@ def open_group(
             name, topics or (), **cast("GroupOptions", cast("object", options))
         )
 
-    _print(ask(connect, timeout, use), output)
+    print_group(ask(connect, timeout, use), output)
 
 
 @app.command()
@@ -173,7 +189,7 @@ def list_groups(
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
-    """Show all queue-style groups."""
+    """Show all queue-style groups; the age is that of the oldest message not finished."""
 
     async def use(client: "Client") -> "list[QueueGroupSummary]":
         return await client.queue_groups.list()
@@ -188,17 +204,20 @@ def list_groups(
                     "in_flight": each.in_flight,
                     "unread": each.unread,
                     "dead_letters": each.dead_letters,
+                    "lag_ms": each.lag_time // MS,
                 }
                 for each in found
             ]
         )
     elif found:
         print_table(
-            ("group", "topics", "unread", "in flight", "dead letters"),
+            ("group", "topics", "unread", "in flight", "age", "dead letters"),
             [
                 (
                     *(each.name, ", ".join(each.topics), f"{each.unread:,}"),
-                    *(f"{each.in_flight:,}", f"{each.dead_letters:,}"),
+                    f"{each.in_flight:,}",
+                    show_elapsed(each.lag_time) if each.lag_time else None,
+                    f"{each.dead_letters:,}",
                 )
                 for each in found
             ],
@@ -219,7 +238,7 @@ def describe(
     async def use(client: "Client") -> "QueueGroupInfo":
         return await client.queue_groups.describe(name)
 
-    _print(ask(connect, timeout, use), output)
+    print_group(ask(connect, timeout, use), output)
 
 
 @app.command("in-flight")
@@ -240,7 +259,7 @@ def in_flight(
 
     found = ask(connect, timeout, use)
     if output is Output.JSON:
-        print_json({"group": name, "messages": [_flight_data(each) for each in found]})
+        print_json({"group": name, "messages": [flight_data(each) for each in found]})
     elif found:
         print_table(
             ("topic", "queue", "offset", "state", "attempts", "left", "reason"),
@@ -255,6 +274,69 @@ def in_flight(
         )
     else:
         say(f"nothing is {'blocked' if blocked else 'in flight'} in {name}")
+
+
+@app.command()
+def seek(
+    name: Name,
+    to: PositionOption,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Only this topic; may be given again. Else all topics of the group.",
+            show_default=False,
+        ),
+    ] = None,
+    queue: Annotated[
+        int | None,
+        typer.Option(min=0, help="Only this queue of the one --topic.", show_default=False),
+    ] = None,
+    dry_run: DryRunOption = False,
+    connect: ConnectOption = "",
+    timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
+    output: Shown = Output.TABLE,
+) -> None:
+    """Set where a group goes on, also backwards.
+
+    What is in flight from there on is leased again; what is in flight before it stays so.
+    """
+    position = cast("Position", to)
+    if queue is not None and len(topic or ()) != 1:
+        raise typer.BadParameter("--queue is of one topic: name it with --topic")
+
+    async def use(client: "Client") -> "list[SoughtQueue]":
+        topics = topic or (await client.queue_groups.describe(name)).topics
+        found: list[SoughtQueue] = []
+        for dry in (True,) if dry_run else (True, False):  # nothing is done if some of it can't be
+            found = []
+            for each in dict.fromkeys(topics):
+                found += await client.queue_groups.seek(
+                    name, each, to=position, queue=queue, dry_run=dry
+                )
+        return found
+
+    found = ask(connect, timeout, use)
+    if output is Output.JSON:
+        queues = [sought_data(each) for each in found]
+        print_json({"group": name, "done": not dry_run, "queues": queues})
+        return
+    print_table(
+        ("topic", "queue", "before", "after", "messages", "in flight"),
+        [
+            (
+                each.topic,
+                each.queue,
+                each.before,
+                each.after,
+                moved_in_words(each),
+                in_flight_in_words(each),
+            )
+            for each in found
+        ],
+        f"group {name} {'would go' if dry_run else 'goes'} on at {show_position(position)}",
+    )
+    if dry_run:
+        say("nothing was changed: --dry-run")
 
 
 @app.command()
@@ -307,97 +389,3 @@ def delete(
         print_json({"deleted": name})
     else:
         typer.echo(f"deleted {name}")
-
-
-# -- showing
-
-
-def _print(group: "QueueGroupInfo", output: Output) -> None:
-    if output is Output.JSON:
-        print_json(description_data(group))
-        return
-    settings = group.settings
-    print_table(
-        ("topic", "queue", "next", "start", "end", "unread"),
-        [
-            (
-                *(each.topic, each.queue, each.next_offset, each.start_offset, each.end_offset),
-                f"{each.unread:,}",
-            )
-            for each in group.queues
-        ],
-        f"group {group.name}: {group.unread:,} unread, {group.in_flight:,} in flight "
-        f"({group.leased:,} leased, {group.blocked:,} blocked)",
-    )
-    found = group.subscription
-    wanted = record_filter(found.tags, found.filter)
-    by_hand = ", said by hand" if found.by_hand else ""
-    typer.echo(f"reads {', '.join(found.topics)} ({wanted}), version {found.version}{by_hand}")
-    retry = ", ".join(f"{each.total_seconds():g}" for each in settings.retry)
-    typer.echo(
-        f"leases of {settings.lease.total_seconds():g} s, {settings.attempts} attempts, then "
-        f"{settings.on_poison}; between them {retry} s"
-    )
-    typer.echo(
-        f"{'in order by key; ' if settings.fifo else ''}at most {settings.in_flight:,} in flight"
-    )
-    typer.echo(
-        f"so far {group.dead_letters:,} dead letters (in {group.dead_letter_topic}), "
-        f"{group.skipped:,} skipped, {group.expired:,} taken by retention, {group.passed:,} "
-        "passed over by the filter"
-    )
-
-
-def description_data(group: "QueueGroupInfo") -> dict[str, object]:
-    """Return what ``describe -o json`` prints."""
-    settings = group.settings
-    return {
-        "group": group.name,
-        "topics": group.topics,
-        "unread": group.unread,
-        "in_flight": group.in_flight,
-        "leased": group.leased,
-        "blocked": group.blocked,
-        "dead": group.dead,
-        "dead_letters": group.dead_letters,
-        "dead_letter_topic": group.dead_letter_topic,
-        "skipped": group.skipped,
-        "expired": group.expired,
-        "passed": group.passed,
-        "subscription": {
-            "filter": group.subscription.filter,
-            "tags": group.subscription.tags,
-            "version": group.subscription.version,
-            "by_hand": group.subscription.by_hand,
-        },
-        "settings": {
-            "lease_ms": settings.lease // _MS,
-            "attempts": settings.attempts,
-            "retry_ms": [each // _MS for each in settings.retry],
-            "in_flight": settings.in_flight,
-            "fifo": settings.fifo,
-            "on_poison": settings.on_poison,
-        },
-        "queues": [
-            {
-                "topic": each.topic,
-                "queue": each.queue,
-                "next": each.next_offset,
-                "start": each.start_offset,
-                "end": each.end_offset,
-            }
-            for each in group.queues
-        ],
-    }
-
-
-def _flight_data(each: "InFlight") -> dict[str, object]:
-    return {
-        "topic": each.topic,
-        "queue": each.queue,
-        "offset": each.offset,
-        "state": each.state,
-        "attempts": each.attempts,
-        "left_ms": each.left // _MS,
-        "reason": each.reason,
-    }

@@ -23,6 +23,7 @@ class QueueGroups(Face[aio_groups.QueueGroups]):
 
     open = blocking(aio_groups.QueueGroups.open)
     subscribe = blocking(aio_groups.QueueGroups.subscribe)
+    seek = blocking(aio_groups.QueueGroups.seek)
     describe = blocking(aio_groups.QueueGroups.describe)
     list = blocking(aio_groups.QueueGroups.list)
     in_flight = blocking(aio_groups.QueueGroups.in_flight)

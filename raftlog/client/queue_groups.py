@@ -1,158 +1,34 @@
 """Queue-style groups: opening and looking at them, and deciding about what is blocked."""
 
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Unpack
-
-import msgspec
 
 from raftlog.base.errors import BadRequest, StaleLease, TopicNotFound
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.queue_options import (
-    POISON_NAMES,
-    ConsumerOptions,
-    GroupOptions,
-    OnPoison,
-    opening_of,
+from raftlog.client.groups import SeekTo
+from raftlog.client.queue_group_infos import (
+    InFlight,
+    QueueGroupInfo,
+    QueueGroupSummary,
+    SoughtQueue,
+    age_of,
+    in_flight_of,
+    info_of,
+    sought_of,
 )
+from raftlog.client.queue_options import ConsumerOptions, GroupOptions, opening_of
+from raftlog.client.starting import Start, check_start, no_queue, start_offsets
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import leases
 
 PAGE: Final = 1_000
 Verdict = Literal["retry", "skip", "dead-letter"]
-State = Literal["leased", "waiting", "parked", "dead", "blocked"]
 _VERDICTS: Final[dict[str, "leases.Verdict.ValueType"]] = {
     "retry": leases.VERDICT_RETRY,
     "skip": leases.VERDICT_SKIP,
     "dead-letter": leases.VERDICT_DEAD_LETTER,
 }
-_STATES: Final[dict[int, State]] = {
-    leases.FLIGHT_STATE_LEASED: "leased",
-    leases.FLIGHT_STATE_WAITING: "waiting",
-    leases.FLIGHT_STATE_PARKED: "parked",
-    leases.FLIGHT_STATE_DEAD: "dead",
-    leases.FLIGHT_STATE_BLOCKED: "blocked",
-}
-
-
-class QueueGroupSettings(msgspec.Struct, frozen=True):
-    """What holds for a queue-style group; see ``GroupOptions``."""
-
-    lease: timedelta
-    attempts: int
-    retry: tuple[timedelta, ...]
-    in_flight: int
-    fifo: bool
-    on_poison: OnPoison
-
-
-class QueueSubscription(msgspec.Struct, frozen=True):
-    """What a queue-style group reads.
-
-    Attributes:
-        topics: Their names, in order.
-        filter: The condition over headers; "": none.
-        tags: Only messages with one of them; none: whatever the tag.
-        version: Raised by every change of topics, filter or settings.
-        by_hand: It was said by hand, and stays until it is changed by hand.
-    """
-
-    topics: tuple[str, ...]
-    filter: str
-    tags: tuple[str, ...]
-    version: int
-    by_hand: bool
-
-
-class QueueGroupQueue(msgspec.Struct, frozen=True):
-    """Where a group is in a queue.
-
-    Everything before ``next_offset`` was leased once, or passed over by the filter.
-    """
-
-    topic: str
-    queue: int
-    next_offset: int
-    start_offset: int
-    end_offset: int
-
-    @property
-    def unread(self) -> int:
-        """Messages that were never leased, nor passed over."""
-        return max(0, self.end_offset - self.next_offset)
-
-
-class QueueGroupInfo(msgspec.Struct, frozen=True):
-    """A queue-style group.
-
-    Attributes:
-        name: The group.
-        topics: What it reads.
-        dead_letter_topic: Where its dead letters go.
-        in_flight: Messages that are leased, wait for a retry or their turn, are blocked, or are
-            on their way to the dead letters.
-        leased: Of these, leased now.
-        blocked: Of these, waiting for somebody's decision.
-        dead: Of these, on their way to the dead letters.
-        unread: Messages that were never leased, nor passed over.
-        dead_letters: Stored, ever.
-        skipped: Finished since their attempts were used up.
-        expired: Taken by retention before they were finished.
-        settings: What holds for it.
-        queues: Where it is in each queue.
-        subscription: What it reads, in which version.
-        passed: Messages that were passed over, since the filter does not want them.
-    """
-
-    name: str
-    topics: tuple[str, ...]
-    dead_letter_topic: str
-    in_flight: int
-    leased: int
-    blocked: int
-    dead: int
-    unread: int
-    dead_letters: int
-    skipped: int
-    expired: int
-    settings: QueueGroupSettings
-    queues: tuple[QueueGroupQueue, ...]
-    subscription: QueueSubscription
-    passed: int
-
-
-class QueueGroupSummary(msgspec.Struct, frozen=True):
-    """A group in a list."""
-
-    name: str
-    topics: tuple[str, ...]
-    in_flight: int
-    unread: int
-    dead_letters: int
-
-
-class InFlight(msgspec.Struct, frozen=True):
-    """A message in flight.
-
-    Attributes:
-        topic: Its topic.
-        queue: The place of its queue in the topic, from 0.
-        offset: Its position in the queue.
-        state: "leased"; "waiting" until its time comes, then for somebody who asks; "parked": it
-            waits for another one of its key; "dead": on its way to the dead letters; "blocked".
-        attempts: How often it was leased.
-        left: Of its lease, or of its wait.
-        reason: Why it came back last.
-    """
-
-    topic: str
-    queue: int
-    offset: int
-    state: State
-    attempts: int
-    left: timedelta
-    reason: str
 
 
 class QueueGroups:
@@ -190,7 +66,7 @@ class QueueGroups:
             leases.QueueGroupDescription,
             repeats=True,
         )
-        return _info(answer)
+        return info_of(answer)
 
     async def subscribe(
         self,
@@ -238,7 +114,7 @@ class QueueGroups:
         Raises:
             GroupNotFound: There is no queue-style group of that name.
         """
-        return _info(await self._describe(name, timeout))
+        return info_of(await self._describe(name, timeout))
 
     async def in_flight(
         self,
@@ -273,7 +149,7 @@ class QueueGroups:
                 *(Method.QUEUE_IN_FLIGHT, asked, leases.InFlightListed),
                 timeout_s=_seconds(timeout),
             )
-            found.extend(map(_in_flight, answer.messages))
+            found.extend(map(in_flight_of, answer.messages))
             if not answer.more:
                 break
             after = answer.messages[-1].queue, answer.messages[-1].offset
@@ -292,12 +168,71 @@ class QueueGroups:
             found.extend(
                 QueueGroupSummary(
                     *(each.group, tuple(each.topics), each.in_flight, each.unread),
-                    each.dead_letters,
+                    *(each.dead_letters, age_of(each.unread_ms, answer.now_ms)),
                 )
                 for each in answer.groups
             )
             if not answer.more:
                 return found
+
+    async def seek(
+        self,
+        name: str,
+        topic: str,
+        *,
+        to: SeekTo | Mapping[int, int],
+        queue: int | None = None,
+        dry_run: bool = False,
+        timeout: Duration | None = None,
+    ) -> Sequence[SoughtQueue]:
+        """Set where a group goes on, also backwards: one commit for all the topic's queues.
+
+        What is in flight from there on is ended, and leased again: whoever holds it is told
+        ``StaleLease``. What is in flight before it is settled, or tried again, as ever; dead
+        letters stay.
+
+        Args:
+            name: The group.
+            topic: A topic that it reads.
+            to: "earliest", "latest", an offset, a ``datetime`` with time zone, a
+                ``timedelta`` from now (negative: ago), or an offset for each queue's place.
+            queue: The place of one queue; None: all of them.
+            dry_run: Only find out what it would come to: all is checked, nothing is changed.
+            timeout: Seconds for each question that it takes.
+
+        Returns:
+            For each queue where the group was and goes on, and what that means for messages in
+            flight.
+
+        Raises:
+            GroupNotFound, TopicNotFound, WrongQueue: There is none of that name or place.
+            OffsetOutOfRange: An offset is below the queue's start or beyond its end.
+            BadRequest: The group does not read the topic.
+            LimitReached: More than 20 000 messages in flight would be leased again.
+            ValueError, TypeError: ``to`` is no position.
+            OutcomeUnknown: No answer; it may be done.
+        """
+        at: Start = "earliest" if isinstance(to, Mapping) else to
+        check_start(at)
+        starts = await start_offsets(
+            self._asker, topic, at, queue=queue, timeout_s=_seconds(timeout)
+        )
+        if isinstance(to, Mapping):
+            for place in to.keys() - starts.keys():
+                raise no_queue(topic, len(starts), place)
+            starts = {place: (starts[place][0], offset) for place, offset in to.items()}
+        asked = leases.SeekQueueGroup(
+            group=name,
+            offsets=[
+                leases.SoughtOffset(queue=number, offset=offset)
+                for number, offset in starts.values()
+            ],
+            dry_run=dry_run,
+        )
+        answer, _ = await self._asker.ask(
+            *(Method.QUEUE_SEEK, asked, leases.QueueGroupSought), timeout_s=_seconds(timeout)
+        )
+        return [sought_of(each) for each in answer.queues]
 
     async def decide(
         self,
@@ -362,41 +297,3 @@ class QueueGroups:
 
 def _seconds(timeout: Duration | None) -> float | None:
     return None if timeout is None else seconds(timeout)
-
-
-def _info(answer: leases.QueueGroupDescription) -> QueueGroupInfo:
-    settings = answer.settings
-    return QueueGroupInfo(
-        *(answer.group, tuple(answer.topics), answer.dead_letter_topic, answer.in_flight),
-        *(answer.leased, answer.blocked, answer.dead, answer.unread, answer.dead_letters),
-        *(answer.skipped, answer.expired),
-        QueueGroupSettings(
-            timedelta(milliseconds=settings.lease_ms),
-            settings.attempts_max,
-            tuple(timedelta(milliseconds=each) for each in settings.retry_ms),
-            settings.in_flight_max,
-            settings.fifo,
-            POISON_NAMES[settings.poison],
-        ),
-        tuple(
-            QueueGroupQueue(
-                *(each.topic, each.place, each.next_offset, each.start_offset, each.end_offset)
-            )
-            for each in answer.queues
-        ),
-        QueueSubscription(
-            tuple(answer.topics),
-            answer.filter.condition,
-            tuple(answer.filter.tags),
-            answer.version,
-            answer.by_hand,
-        ),
-        answer.passed,
-    )
-
-
-def _in_flight(row: leases.InFlight) -> InFlight:
-    return InFlight(
-        *(row.topic, row.place, row.offset, _STATES[row.state], row.attempts),
-        *(timedelta(milliseconds=row.left_ms), row.reason),
-    )

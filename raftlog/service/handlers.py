@@ -144,6 +144,7 @@ class ClientHandlers:
             Method.QUEUE_DECIDE: with_(lambda shard: shard.leases, leases.decide),
             Method.QUEUE_DESCRIBE: with_(lambda shard: shard.leases, leases.describe),
             Method.QUEUE_LIST: with_(lambda shard: shard.leases, leases.list_),
+            Method.QUEUE_SEEK: with_(lambda shard: shard.leases, leases.seek),
             Method.QUEUE_IN_FLIGHT: with_(lambda shard: shard.leases, leases.in_flight),
         }
 

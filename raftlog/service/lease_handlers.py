@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from typing import cast
 
 from raftlog.base.errors import RaftlogError
+from raftlog.base.ids import Offset
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING
 from raftlog.broker.lease_commands import AckMessages, Settled
 from raftlog.broker.queue_groups import QueueGroupChanges
+from raftlog.broker.queue_seeks import QueueGroupSought, SeekQueueGroup, SoughtQueue
 from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.leased_bodies import LeasedBatch
@@ -16,9 +18,9 @@ from raftlog.service.leases import (
     LeaseService,
     Names,
     QueueGroupPage,
-    QueueGroupState,
 )
 from raftlog.service.ports import ClientRequest
+from raftlog.service.queue_group_states import QueueGroupState
 from raftlog.service.receive_lines import Receive, Received
 from raftlog.service.receiving import ReceiveService
 from raftlog.wire.filters import record_filter
@@ -122,6 +124,21 @@ def decide(service: LeaseService, request: ClientRequest) -> None:
     )
 
 
+def seek(service: LeaseService, request: ClientRequest) -> None:
+    """Set where a group goes on, or tell what that would come to."""
+
+    def sought(outcome: QueueGroupSought) -> leases.QueueGroupSought:
+        return leases.QueueGroupSought(queues=[_sought(service, each) for each in outcome.queues])
+
+    message = cast("leases.SeekQueueGroup", request.message)
+    offsets = tuple((each.queue, each.offset) for each in message.offsets)
+    service.seek(
+        lambda: SeekQueueGroup(message.group, offsets),
+        answer_with(request, sought),
+        dry=message.dry_run,
+    )
+
+
 def describe(service: LeaseService, request: ClientRequest) -> None:
     """Tell what holds for a group, and where it is."""
     message = cast("leases.DescribeQueueGroup", request.message)
@@ -139,10 +156,11 @@ def list_(service: LeaseService, request: ClientRequest) -> None:
                 in_flight=state.in_flight,
                 unread=state.unread,
                 dead_letters=state.row.dead_letters,
+                unread_ms=min(state.unread_ms.values(), default=0),
             )
             for state in page.groups
         )
-        return leases.QueueGroupsListed(groups=rows, more=page.more or cut)
+        return leases.QueueGroupsListed(groups=rows, more=page.more or cut, now_ms=page.now_ms)
 
     message = cast("leases.ListQueueGroups", request.message)
     service.list(message.after, message.count_max, answer_with(request, listed))
@@ -174,6 +192,22 @@ def _changes(settings: leases.QueueGroupSettings) -> QueueGroupChanges:
         in_flight_max=given("in_flight_max"),
         fifo=settings.fifo if settings.HasField("fifo") else None,
         poison=given("poison"),
+    )
+
+
+def _sought(service: LeaseService, each: SoughtQueue) -> leases.SoughtQueue:
+    queue = service.machine.queues.get(each.queue)
+    return leases.SoughtQueue(
+        queue=each.queue,
+        topic="" if queue is None else queue.topic,
+        place=0 if queue is None else queue.place,
+        before=each.before,
+        after=each.after,
+        end_offset=0 if queue is None else queue.end_offset,
+        kept=each.kept,
+        leased=each.leased,
+        waiting=each.waiting,
+        failed=each.failed,
     )
 
 
@@ -238,9 +272,12 @@ def _description(state: QueueGroupState) -> leases.QueueGroupDescription:
                 next_offset=each.next,
                 start_offset=each.start_offset,
                 end_offset=each.end_offset,
+                oldest_offset=each.oldest,
+                unread_ms=state.unread_ms.get((each.queue, Offset(each.oldest)), 0),
             )
             for each in state.queues
         ],
+        now_ms=state.now_ms,
     )
 
 

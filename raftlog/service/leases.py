@@ -3,14 +3,15 @@
 Every lease is a commit, and so is its end; receiving is in ``service.receiving``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Final
 
 import msgspec
 
-from raftlog.base.errors import BadDelay, GroupNotFound, RaftlogError
-from raftlog.base.ids import Offset
+from raftlog.base.errors import BadDelay, GroupNotFound, RaftlogError, Refused
 from raftlog.base.limits import RETRY_DELAY_MS_MAX
+from raftlog.broker.codec import write_command
 from raftlog.broker.flights import BLOCKED, Flight
 from raftlog.broker.lease_commands import (
     SCHEDULE,
@@ -22,9 +23,16 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queue_groups import QueueGroup
-from raftlog.broker.queue_subscriptions import QueueSubscription, SubscribeQueueGroup, at_level
+from raftlog.broker.queue_seeks import QueueGroupSought, SeekQueueGroup
+from raftlog.broker.queue_subscriptions import (
+    SubscribeQueueGroup,
+    at_level,
+    check_queue_subscriptions_level,
+)
 from raftlog.service.ports import ShardReplica
 from raftlog.service.proposing import Reply, look, propose, when_settled
+from raftlog.service.queue_group_states import QueueGroupState, state_of
+from raftlog.service.unread import UnreadTimes, Wanted
 
 PAGE_MAX: Final = 500
 IN_FLIGHT_PAGE_MAX: Final = 1_000
@@ -35,39 +43,12 @@ Names = tuple[tuple[int, int, tuple[int, ...]], ...]
 """Leased messages: handle, queue, offsets."""
 
 
-class CursorState(msgspec.Struct, frozen=True, gc=False):
-    """Where a group is in a queue."""
-
-    queue: int
-    topic: str
-    place: int
-    next: int
-    start_offset: int
-    end_offset: int
-
-
-class QueueGroupState(msgspec.Struct, frozen=True):
-    """A group as it is described."""
-
-    row: QueueGroup
-    subscription: QueueSubscription
-    in_flight: int
-    leased: int
-    blocked: int
-    dead: int
-    queues: tuple[CursorState, ...]
-
-    @property
-    def unread(self) -> int:
-        """Messages that were never leased."""
-        return sum(queue.end_offset - queue.next for queue in self.queues)
-
-
 class QueueGroupPage(msgspec.Struct, frozen=True):
     """Groups in the order of their names, and whether there are more."""
 
     groups: list[QueueGroupState]
     more: bool
+    now_ms: int
 
 
 class FlightState(msgspec.Struct, frozen=True):
@@ -89,9 +70,17 @@ class FlightPage(msgspec.Struct, frozen=True):
 class LeaseService:
     """The queue-style groups of one shard."""
 
-    def __init__(self, replica: ShardReplica, machine: BrokerMachine) -> None:
+    def __init__(
+        self,
+        replica: ShardReplica,
+        machine: BrokerMachine,
+        unread: UnreadTimes,
+        log_time_ms: Callable[[], int],
+    ) -> None:
         self._replica: Final = replica
-        self._machine: Final = machine
+        self.machine: Final = machine
+        self._unread: Final = unread
+        self._log_time_ms: Final = log_time_ms
 
     def open(self, make: Callable[[], SubscribeQueueGroup], reply: Reply[QueueGroupState]) -> None:
         """Make a group, agree with it, or change it; asking again is harmless.
@@ -102,10 +91,13 @@ class LeaseService:
         """
 
         def opened(outcome: QueueGroup | RaftlogError) -> None:
-            reply(outcome if isinstance(outcome, RaftlogError) else self._state(outcome))
+            if isinstance(outcome, RaftlogError):
+                reply(outcome)
+            else:
+                self._tell_aged(outcome, reply)
 
         def go_on() -> None:
-            level = self._machine.feature_level
+            level = self.machine.feature_level
             propose(self._replica, lambda: at_level(level, make()), QueueGroup, opened)
 
         when_settled(self._replica, go_on, reply)
@@ -151,31 +143,93 @@ class LeaseService:
             self._replica, lambda: DecideBlocked(group, queue, offset, verdict), Settled, reply
         )
 
+    def seek(
+        self, command: Callable[[], SeekQueueGroup], reply: Reply[QueueGroupSought], *, dry: bool
+    ) -> None:
+        """Set where a group goes on, or only tell what that would come to (``dry``).
+
+        ``GroupNotFound``, ``WrongQueue``, ``BadRequest`` (a topic that it does not read; the
+        level), ``OffsetOutOfRange``, ``LimitReached`` (too much in flight), ``GroupStyle``.
+        """
+
+        def answer() -> QueueGroupSought | RaftlogError:
+            try:
+                wanted = command()
+                write_command(wanted)  # what is malformed is so for a look as well
+                return self.machine.leasing.seeks.plan(wanted)
+            except Refused as error:
+                return error
+
+        def go_on() -> None:
+            propose(self._replica, self._at_level(command), QueueGroupSought, reply)
+
+        if dry:
+            look(self._replica, answer, reply)
+        else:
+            when_settled(self._replica, go_on, reply)
+
+    def _at_level(self, command: Callable[[], SeekQueueGroup]) -> Callable[[], SeekQueueGroup]:
+        def make() -> SeekQueueGroup:
+            check_queue_subscriptions_level(self.machine.feature_level)
+            return command()
+
+        return make
+
     def describe(self, name: str, reply: Reply[QueueGroupState]) -> None:
         """Tell what holds for a group and where it is; ``GroupNotFound`` if there is none."""
 
-        def answer() -> QueueGroupState | RaftlogError:
-            group = self._machine.leasing.groups.get(name)
-            return _no_group(name) if group is None else self._state(group)
+        def ready(error: RaftlogError | None) -> None:
+            group = self.machine.leasing.groups.get(name)
+            if error is not None:
+                reply(error)
+            elif group is None:
+                reply(_no_group(name))
+            else:
+                self._tell_aged(group, reply)
 
-        look(self._replica, answer, reply)
+        self._replica.read_index(ready)
+
+    def _tell_aged(self, group: QueueGroup, reply: Reply[QueueGroupState]) -> None:
+        """Tell how a group is, with the age of what it has not finished."""
+        state, now_ms = state_of(self.machine, group), self._now_ms()
+
+        def found(times: Mapping[Wanted, int]) -> None:
+            reply(msgspec.structs.replace(state, unread_ms=times, now_ms=now_ms))
+
+        self._unread.find(state.behind, found)
 
     def list(self, after: str, count_max: int, reply: Reply[QueueGroupPage]) -> None:
         """Tell the groups whose names come after ``after``, at most ``count_max`` (0: 500)."""
         count = min(count_max or PAGE_MAX, PAGE_MAX)
 
-        def answer() -> QueueGroupPage:
+        def ready(error: RaftlogError | None) -> None:
+            if error is not None:
+                reply(error)
+                return
             page: list[QueueGroupState] = []
             looked_at = 0
-            found = self._machine.leasing.groups.after(after, count + 1)
-            for group in found[:count]:
+            groups = self.machine.leasing.groups.after(after, count + 1)
+            for group in groups[:count]:
                 if page and looked_at > LOOKED_AT_MAX:
                     break
-                page.append(self._state(group))
+                page.append(state_of(self.machine, group))
                 looked_at += len(page[-1].queues)
-            return QueueGroupPage(page, len(page) < len(found))
+            oldest = [self._unread.oldest(state.behind) for state in page]
+            more, now_ms = len(page) < len(groups), self._now_ms()
 
-        look(self._replica, answer, reply)
+            def found(times: Mapping[Wanted, int]) -> None:
+                aged = [
+                    msgspec.structs.replace(state, unread_ms={each: times[each] for each in first})
+                    for state, first in zip(page, oldest, strict=True)
+                ]
+                reply(QueueGroupPage(aged, more, now_ms))
+
+            self._unread.find(chain.from_iterable(oldest), found)
+
+        self._replica.read_index(ready)
+
+    def _now_ms(self) -> int:
+        return max(self._log_time_ms(), self.machine.log_time_ms)
 
     def in_flight(
         self,
@@ -190,7 +244,7 @@ class LeaseService:
         count = min(count_max or IN_FLIGHT_PAGE_MAX, IN_FLIGHT_PAGE_MAX)
 
         def answer() -> FlightPage | RaftlogError:
-            group = self._machine.leasing.groups.get(name)
+            group = self.machine.leasing.groups.get(name)
             if group is None:
                 return _no_group(name)
             return self._flights(group, after, count, blocked=blocked)
@@ -200,7 +254,7 @@ class LeaseService:
     def _flights(
         self, group: QueueGroup, after: tuple[int, int], count: int, *, blocked: bool
     ) -> FlightPage:
-        machine = self._machine
+        machine = self.machine
         found: list[FlightState] = []
         rows = machine.leasing.flights.table.after((group.number, *after))
         for looked_at, row in enumerate(rows):
@@ -214,28 +268,6 @@ class LeaseService:
             left_ms = max(0, row.due_ms - machine.log_time_ms)
             found.append(FlightState(row, queue.topic, queue.place, left_ms))
         return FlightPage(found, more=False)
-
-    def _state(self, group: QueueGroup) -> QueueGroupState:
-        machine = self._machine
-        tally = machine.leasing.flights.tally(group.number)
-        queues = []
-        for name in group.topics:
-            topic = machine.topics.get(name)
-            for place, number in enumerate(() if topic is None else topic.queues):
-                queue = machine.queues.find(number)
-                cursor = machine.leasing.groups.cursor(group, number)
-                at = queue.start_offset if cursor is None else Offset(cursor.next)
-                queues.append(
-                    CursorState(
-                        *(number, name, place, max(at, queue.start_offset)),
-                        *(queue.start_offset, queue.end_offset),
-                    )
-                )
-        subscription = msgspec.structs.replace(machine.leasing.subscriptions.of(group))
-        return QueueGroupState(
-            *(group, subscription, tally.rows, tally.leased, tally.blocked, tally.dead),
-            tuple(queues),
-        )
 
 
 def _no_group(name: str) -> GroupNotFound:

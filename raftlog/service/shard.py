@@ -31,7 +31,7 @@ from raftlog.service.draining import DrainService
 from raftlog.service.filtering import FilterService
 from raftlog.service.find import FindService
 from raftlog.service.footprint import Footprint
-from raftlog.service.group_lag import GroupLag
+from raftlog.service.group_lag import lag_counters
 from raftlog.service.groups import GroupService
 from raftlog.service.handlers import ShardService
 from raftlog.service.heartbeats import HeartbeatService
@@ -143,13 +143,13 @@ class BrokerShard:
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader, filters), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
-        group_lag = GroupLag(machine, unread, scheduler, replica.clock.now_ms)
+        lags = lag_counters(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, kept.retention(machine, scheduler), time, relocating),
             *(checks, receiving, burying, Levelling(replica, machine, scheduler, *known)),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
-        more = admission.counters, reign.counters, kept.counters, group_lag.counters
+        more = admission.counters, reign.counters, kept.counters, *lags
         counted = partial(_merged, counters, *sizes, *more)
         return ShardService(
             produce=produce,
@@ -166,7 +166,7 @@ class BrokerShard:
             groups=GroupService(replica, machine, sessions, unread, replica.clock.now_ms),
             claims=ClaimService(replica, machine),
             heartbeats=heartbeats,
-            leases=LeaseService(replica, machine),
+            leases=LeaseService(replica, machine, unread, replica.clock.now_ms),
             receiving=receiving,
             members=MemberService(replica),
             status=lambda: _status(replica, facts, counted(), machine, (burying, receiving)),

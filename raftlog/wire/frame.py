@@ -134,6 +134,7 @@ class Method(IntEnum):
     QUEUE_DESCRIBE = 146
     QUEUE_LIST = 147
     QUEUE_IN_FLIGHT = 148
+    QUEUE_SEEK = 149
 
     QUOTA_SET = 160
     QUOTA_REMOVE = 161

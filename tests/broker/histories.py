@@ -50,7 +50,12 @@ from raftlog.broker.trims import Trim
 from raftlog.wire.batch import Producer
 from raftlog.wire.filters import RecordFilter
 from tests.broker.atomic_histories import some_atomic, some_commit, some_stage
-from tests.broker.lease_histories import some_opening, some_receive, some_subscribing
+from tests.broker.lease_histories import (
+    some_opening,
+    some_receive,
+    some_seek,
+    some_subscribing,
+)
 from tests.broker.logs import FIRST, batch_of, delayed, entry_of, half, once, sent
 
 HOUR_MS = 3_600_000
@@ -90,13 +95,14 @@ class History:
             self._seek,
             *[self._open] * 4,
             *[self._receive] * 5,
+            self._seek_queue_group,
             *[self._ack] * 4,
             *[self._extend, self._give_back, self._give_back, self._bury, self._settle_blocked],
             *[self._delay] * 6,
             *[self._cancel] * 2,
             *[self._relocate] * 2,
             *[self._trim] * 2,
-            *[self._init_transactor, self._resolve, self._resolve],
+            *[self._init_transactor, *[self._resolve] * 3],
             *[self._half] * 6,
             *[self._decide] * 4,
             *[self._answer] * 2,
@@ -331,6 +337,9 @@ class History:
 
     def _receive(self) -> CommandValue:
         return some_receive(self.random, self.machine, self._queue_group())
+
+    def _seek_queue_group(self) -> CommandValue:
+        return some_seek(self.random, self.machine, self._queue_group())
 
     def _flight(self) -> Flight:
         rows = list(self.machine.leasing.flights.table.rows.values())

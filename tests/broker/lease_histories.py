@@ -6,6 +6,7 @@ from random import Random
 from raftlog.broker.lease_commands import ReceiveMatching, ReceiveMessages
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.queue_seeks import SeekQueueGroup
 from raftlog.broker.queue_subscriptions import By, SubscribeQueueGroup
 from raftlog.wire.filters import EVERYTHING, RecordFilter
 
@@ -70,3 +71,17 @@ def some_receive(
             stretches.append((queue.number, first, end, tuple(matching)))
     version = subscription.version - (random.random() < 0.1)
     return ReceiveMatching(group, handle, count, lease_ms, keys, version, tuple(stretches))
+
+
+def some_seek(random: Random, machine: BrokerMachine, group: str) -> SeekQueueGroup:
+    """In some queues, mostly of its topics, and mostly to where it can."""
+    queues = list(machine.queues.table.rows.values())
+    row = machine.leasing.groups.get(group)
+    if row is not None and random.random() < 0.9:
+        queues = [queue for queue in queues if queue.topic in row.topics] or queues
+    chosen = random.sample(queues, min(len(queues), random.randrange(1, 3)))
+    offsets = [
+        (queue.number, random.randrange(queue.start_offset, queue.end_offset + 1))
+        for queue in chosen
+    ]
+    return SeekQueueGroup(group, tuple(offsets) or ((99, 0),))

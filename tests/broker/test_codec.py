@@ -27,6 +27,7 @@ from raftlog.broker.lease_commands import (
 )
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
+from raftlog.broker.queue_seeks import SeekQueueGroup
 from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.shares import ReleaseQueues
@@ -71,6 +72,7 @@ GOOD: list[CommandValue] = [
     ReturnMessages("g", HELD, 1, 0, "why"),
     DecideBlocked("g", 1, 5, 2),
     SubscribeQueueGroup("g", ("t",), QueueGroupChanges(), False, RecordFilter(("a",)), 3, 1),
+    SeekQueueGroup("g", ((1, 5), (2, 0))),
     ReceiveMatching("g", 7, 10, None, (), 3, ((1, 5, 9, (5, 8)),)),
     SetQuota("client", "*", 5, 6),
     RemoveQuota("topic", "t"),
@@ -179,6 +181,12 @@ BAD: dict[str, tuple[Callable[[], CommandValue], type[RaftlogError]]] = {
     "too much to lease": (lambda: ReceiveMessages("g", 1, 1_001), BadRequest),
     "a group that is to read nothing": (
         lambda: SubscribeQueueGroup("g", (), QueueGroupChanges(), by=2),
+        BadRequest,
+    ),
+    "a seek of no queue": (lambda: SeekQueueGroup("g", ()), BadRequest),
+    "a seek to two places": (lambda: SeekQueueGroup("g", ((1, 1), (1, 2))), BadRequest),
+    "matches out of order": (
+        lambda: ReceiveMatching("g", 1, 1, None, (), 1, ((1, 0, 9, (4, 4)),)),
         BadRequest,
     ),
     "too many matches to tell": (

@@ -55,8 +55,16 @@ def test_a_group_from_its_making_to_its_end(shell: Shell) -> None:
     assert "jobs" in shell.text("queue-group", "list")
     listed = shell.json("queue-group", "list")
     assert listed == [
-        {"group": "work", "topics": ["jobs"], "in_flight": 2, "unread": 0, "dead_letters": 0}
+        {
+            "group": "work",
+            "topics": ["jobs"],
+            "in_flight": 2,
+            "unread": 0,
+            "dead_letters": 0,
+            "lag_ms": listed[0]["lag_ms"],
+        }
     ]
+    assert listed[0]["lag_ms"] > 0
 
     shell.text("queue-group", "decide", "work", "jobs", "0", "2", "skip")
     shell.text("queue-group", "decide", "work", "jobs", "0", "2", "skip")  # as after a lost answer
@@ -115,3 +123,33 @@ def test_what_a_group_reads_is_said_by_hand_or_by_who_consumes(shell: Shell) -> 
         "version": 3,
         "by_hand": True,
     }
+
+
+def test_a_group_goes_back_and_says_what_that_means(shell: Shell) -> None:
+    """Looked at first, then done; beyond the end is an error."""
+    shell.text("topic", "create", "tasks", "--queues", "1")
+    for value in ("a", "b", "c"):
+        shell.text("pub", "tasks", value)
+    assert shell.text("receive", "todo", "tasks", "--count", "2") == "a\nb\n"
+    back = ("--then", "nack", "--delay", "1h")
+    assert shell.text("receive", "todo", "--count", "1", *back) == "c\n"
+    seek = ("queue-group", "seek", "todo", "--to", "earliest")
+    looked = shell(*seek, "--dry-run")
+    assert "3 again" in looked.out
+    assert "1 waiting, again" in looked.out
+    assert "nothing was changed" in looked.err
+    done = shell.json(*seek)
+    assert done["done"] is True
+    assert done["queues"] == [
+        {
+            "topic": "tasks",
+            "queue": 0,
+            "before": 3,
+            "after": 0,
+            "end": 3,
+            "in_flight": {"kept": 0, "leased": 0, "waiting": 1, "failed": 0},
+        }
+    ]
+    assert shell.text("receive", "todo") == "a\nb\nc\n"
+    beyond = shell("queue-group", "seek", "todo", "--to", "9", "--topic", "tasks")
+    assert (beyond.code, "9" in beyond.err) == (Exit.FAILED, True)

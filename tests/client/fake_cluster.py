@@ -178,7 +178,10 @@ class FakeCluster:
             ),
             claims=ClaimService(self.replica, self.machine),
             heartbeats=HeartbeatService(self.replica, self.machine, sessions, scheduler),
-            leases=LeaseService(self.replica, self.machine),
+            leases=LeaseService(
+                *(self.replica, self.machine, UnreadTimes(self.machine, nothing)),
+                scheduler.wall_ms,
+            ),
             receiving=ReceiveService(read, _Reader(), FilterService(read, _Reader())),
             members=MemberService(self.replica),
             status=client.NodeStatus,

@@ -7,7 +7,7 @@ import pytest
 from raftlog import sync
 from raftlog.base.errors import BadFilter, BadRequest, GroupNotFound, SubscriptionConflict
 from raftlog.client.client import Client
-from raftlog.client.queue_groups import QueueSubscription
+from raftlog.client.queue_group_infos import QueueSubscription
 from raftlog.wire.frame import Method
 from tests.client.fake_cluster import answer_lost, fake_cluster
 from tests.client.test_sync import cluster

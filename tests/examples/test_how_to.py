@@ -88,15 +88,19 @@ async def until_level(cluster: LocalCluster) -> None:
 
 def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     """Five jobs: one fails once, one can't be handled at all."""
-    example, filtered, by_hand = examples_of("queue-groups.md")
+    example, filtered, by_hand, back = examples_of("queue-groups.md")
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(example, cluster), tmp_path).splitlines()
         asyncio.run(until_level(cluster))
         matching = run_example(seeded(filtered, cluster), tmp_path).splitlines()
-        sought = run_example(seeded(by_hand, cluster), tmp_path).splitlines()
+        changed = run_example(seeded(by_hand, cluster), tmp_path).splitlines()
+        again = run_example(seeded(back, cluster), tmp_path).splitlines()
 
     assert matching == ["b'of 250'", "b'of 900'", "refused", "version 2 passed over 2"]
-    assert sought == ["b'of 4000' by version 3"]
+    assert changed == ["b'of 4000' by version 3"]
+    assert again == [
+        *("from 5 to 0 in flight and again: 0", "b'of 4000'", "behind: 0.0 s"),
+    ]
     done = sorted(f"done: b'job {number}' attempt 1" for number in range(3))
     assert sorted(printed[:-1]) == [*done, "done: b'job 4' attempt 2"]
     assert printed[-1] == "dead letter: b'job 3' b'no such account'"

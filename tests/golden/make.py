@@ -97,7 +97,7 @@ def small_ranges() -> Iterator[None]:
 def files_of_a_machine() -> dict[str, bytes]:
     """Return the entries of a history, its first sealed range, and the tables at its end."""
     with small_ranges():
-        history = History(9).run(120)
+        history = History(24).run(120)
         sealed = history.machine.take_sealed()
         frozen = history.machine.take_snapshot()
     assert sealed, "the history is too short"

@@ -3,8 +3,11 @@
 import pytest
 
 from raftlog.broker.claims import CommitOffsets
+from raftlog.broker.lease_commands import AckMessages, ReceiveMessages
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.service import group_lag
-from raftlog.service.group_lag import LOOK_NS, GroupLag
+from raftlog.service.group_lag import LOOK_NS, GroupLag, lag_counters
+from raftlog.service.proposing import propose_unheard
 from raftlog.service.unread import UnreadTimes
 from tests.service.consumers import Consumers
 from tests.service.test_read import FakeRanges
@@ -79,3 +82,24 @@ def test_a_look_is_bounded_and_the_round_is_told_when_it_is_done(
     assert [world.told() for _ in range(3)] == [(0, 0, 0), (0, 0, 0), (2, 2, 8_000)]
     world.at.store(world.queue, 1)
     assert [world.told() for _ in range(3)] == [(2, 2, 8_000)] * 2 + [(3, 3, 8_000)]
+
+
+def test_queue_style_groups_are_counted_likewise() -> None:
+    """What is in flight is not finished: it counts, and so does its age."""
+    world = World()
+    machine, replica = world.at.machine, world.at.replica
+    topic = machine.queues.find(world.queue).topic
+    commands = [
+        OpenQueueGroup("work", (topic,), QueueGroupChanges()),
+        ReceiveMessages("work", 7, 2),
+        AckMessages("work", ((7, world.queue, (0,)),)),
+    ]
+    for command in commands:
+        propose_unheard(replica, command)
+        replica.commit()
+    unread = UnreadTimes(machine, FakeRanges())
+    _, counted = lag_counters(machine, unread, world.at.scheduler, lambda: world.now_ms)
+    found = counted()
+    assert found["queue_groups_behind_size"] == 1
+    assert found["queue_group_lag_most_size"] == 2
+    assert found["queue_group_lag_ms_most_size"] == world.now_ms - 2_000

@@ -118,7 +118,9 @@ def served() -> tuple[World, ClientHandlers, list[NodeId | None]]:
         ),
         claims=ClaimService(world.replica, machine),
         heartbeats=HeartbeatService(world.replica, machine, sessions, scheduler),
-        leases=LeaseService(world.replica, machine),
+        leases=LeaseService(
+            world.replica, machine, UnreadTimes(machine, ranges), world.scheduler.wall_ms
+        ),
         receiving=ReceiveService(world.service, FakeReader(), filters),
         members=MemberService(world.replica),
         status=status,

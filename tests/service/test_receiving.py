@@ -32,11 +32,12 @@ from raftlog.service.proposing import propose, propose_unheard
 from raftlog.service.read import ReadRequest, ReadResult
 from raftlog.service.receive_lines import Receive, Received
 from raftlog.service.receiving import ReceiveService, Receiving
+from raftlog.service.unread import UnreadTimes
 from raftlog.storage.span import Place
 from raftlog.wire.batch import Batch, encode_columns
 from raftlog.wire.record_table import key_hash
 from tests.service.fakes import FakeReader
-from tests.service.test_read import FakeBodies
+from tests.service.test_read import FakeBodies, FakeRanges
 from tests.service.test_read import World as ReadWorld
 
 SECOND = 1_000_000_000
@@ -54,7 +55,10 @@ class World(ReadWorld):
             self.service, self.reader, FilterService(self.service, self.reader)
         )
         self.burying = Burying(self.service, self.reader)
-        self.leases = LeaseService(self.replica, self.replica.machine)
+        self.leases = LeaseService(
+            *(self.replica, self.replica.machine),
+            *(UnreadTimes(self.replica.machine, FakeRanges()), self.scheduler.wall_ms),
+        )
         self.told: dict[int, list[Received | RaftlogError]] = {}
         self.settled: list[Settled | RaftlogError] = []
         self.open(**changes)

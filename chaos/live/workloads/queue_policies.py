@@ -17,7 +17,8 @@ from chaos.live.workloads.workload import CHORES, ERRANDS, REPAIRS, Logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError, StaleLease
 from raftlog.client.client import Client
-from raftlog.client.queue_groups import InFlight, QueueGroupInfo, Verdict
+from raftlog.client.queue_group_infos import InFlight, QueueGroupInfo
+from raftlog.client.queue_groups import Verdict
 from raftlog.client.queue_message import QueueMessage
 
 KEYS: Final = 3

@@ -18,7 +18,7 @@ from chaos.live.world import World
 from raftlog.base.errors import RaftlogError, StaleLease, TopicNotFound
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import QueueConsumer
-from raftlog.client.queue_groups import QueueGroupInfo
+from raftlog.client.queue_group_infos import QueueGroupInfo
 from raftlog.client.queue_message import QueueMessage, Reject
 from raftlog.client.queue_options import OnPoison
 

@@ -273,6 +273,8 @@ class QueueCursor(_message.Message):
     NEXT_OFFSET_FIELD_NUMBER: _builtins.int
     START_OFFSET_FIELD_NUMBER: _builtins.int
     END_OFFSET_FIELD_NUMBER: _builtins.int
+    OLDEST_OFFSET_FIELD_NUMBER: _builtins.int
+    UNREAD_MS_FIELD_NUMBER: _builtins.int
     queue: _builtins.int
     topic: _builtins.str
     place: _builtins.int
@@ -280,6 +282,10 @@ class QueueCursor(_message.Message):
     """everything before it was leased once, or passed over"""
     start_offset: _builtins.int
     end_offset: _builtins.int
+    oldest_offset: _builtins.int
+    """the first that is not finished; end_offset: none"""
+    unread_ms: _builtins.int
+    """when that was stored, at the latest; 0: there is none"""
     def __init__(
         self,
         *,
@@ -289,10 +295,12 @@ class QueueCursor(_message.Message):
         next_offset: _builtins.int = ...,
         start_offset: _builtins.int = ...,
         end_offset: _builtins.int = ...,
+        oldest_offset: _builtins.int = ...,
+        unread_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "next_offset", b"next_offset", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["end_offset", b"end_offset", "next_offset", b"next_offset", "oldest_offset", b"oldest_offset", "place", b"place", "queue", b"queue", "start_offset", b"start_offset", "topic", b"topic", "unread_ms", b"unread_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -318,6 +326,7 @@ class QueueGroupDescription(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     BY_HAND_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
     PASSED_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     dead_letter_topic: _builtins.str
@@ -338,6 +347,8 @@ class QueueGroupDescription(_message.Message):
     """raised by every change of topics, filter or settings"""
     by_hand: _builtins.bool
     """it stays until it is changed by hand"""
+    now_ms: _builtins.int
+    """log time: less unread_ms it is an age"""
     passed: _builtins.int
     """passed over, since the filter does not want them"""
     @_builtins.property
@@ -367,11 +378,12 @@ class QueueGroupDescription(_message.Message):
         filter: _client_pb2.RecordFilter | None = ...,
         version: _builtins.int = ...,
         by_hand: _builtins.bool = ...,
+        now_ms: _builtins.int = ...,
         passed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "settings", b"settings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "by_hand", b"by_hand", "dead", b"dead", "dead_letter_topic", b"dead_letter_topic", "dead_letters", b"dead_letters", "expired", b"expired", "filter", b"filter", "group", b"group", "in_flight", b"in_flight", "leased", b"leased", "passed", b"passed", "queues", b"queues", "settings", b"settings", "skipped", b"skipped", "topics", b"topics", "unread", b"unread", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocked", b"blocked", "by_hand", b"by_hand", "dead", b"dead", "dead_letter_topic", b"dead_letter_topic", "dead_letters", b"dead_letters", "expired", b"expired", "filter", b"filter", "group", b"group", "in_flight", b"in_flight", "leased", b"leased", "now_ms", b"now_ms", "passed", b"passed", "queues", b"queues", "settings", b"settings", "skipped", b"skipped", "topics", b"topics", "unread", b"unread", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -408,10 +420,13 @@ class QueueGroupSummary(_message.Message):
     IN_FLIGHT_FIELD_NUMBER: _builtins.int
     UNREAD_FIELD_NUMBER: _builtins.int
     DEAD_LETTERS_FIELD_NUMBER: _builtins.int
+    UNREAD_MS_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     in_flight: _builtins.int
     unread: _builtins.int
     dead_letters: _builtins.int
+    unread_ms: _builtins.int
+    """when the oldest that is not finished was stored, at the latest; 0: there is none"""
     @_builtins.property
     def topics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -422,10 +437,11 @@ class QueueGroupSummary(_message.Message):
         in_flight: _builtins.int = ...,
         unread: _builtins.int = ...,
         dead_letters: _builtins.int = ...,
+        unread_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "group", b"group", "in_flight", b"in_flight", "topics", b"topics", "unread", b"unread"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dead_letters", b"dead_letters", "group", b"group", "in_flight", b"in_flight", "topics", b"topics", "unread", b"unread", "unread_ms", b"unread_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -437,7 +453,10 @@ class QueueGroupsListed(_message.Message):
 
     GROUPS_FIELD_NUMBER: _builtins.int
     MORE_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
     more: _builtins.bool
+    now_ms: _builtins.int
+    """log time, as in QueueGroupDescription"""
     @_builtins.property
     def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___QueueGroupSummary]: ...
     def __init__(
@@ -445,10 +464,11 @@ class QueueGroupsListed(_message.Message):
         *,
         groups: _abc.Iterable[Global___QueueGroupSummary] | None = ...,
         more: _builtins.bool = ...,
+        now_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "more", b"more"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["groups", b"groups", "more", b"more", "now_ms", b"now_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -787,6 +807,129 @@ class DecideBlocked(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DecideBlocked: _TypeAlias = DecideBlocked  # noqa: Y015
+
+@_typing.final
+class SoughtOffset(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    offset: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        offset: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offset", b"offset", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SoughtOffset: _TypeAlias = SoughtOffset  # noqa: Y015
+
+@_typing.final
+class SeekQueueGroup(_message.Message):
+    """Sets where a group goes on, in all these queues or none. What is in flight from there on is ended,
+    and leased again; what is in flight before it stays so. Asked again it is done again.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    OFFSETS_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    dry_run: _builtins.bool
+    """only tell what it would come to"""
+    @_builtins.property
+    def offsets(self) -> _containers.RepeatedCompositeFieldContainer[Global___SoughtOffset]: ...
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        offsets: _abc.Iterable[Global___SoughtOffset] | None = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "group", b"group", "offsets", b"offsets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeekQueueGroup: _TypeAlias = SeekQueueGroup  # noqa: Y015
+
+@_typing.final
+class SoughtQueue(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    END_OFFSET_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    LEASED_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    topic: _builtins.str
+    place: _builtins.int
+    before: _builtins.int
+    after: _builtins.int
+    end_offset: _builtins.int
+    kept: _builtins.int
+    """in flight before that, and stay so"""
+    leased: _builtins.int
+    """from there on: that were leased, and are not any more"""
+    waiting: _builtins.int
+    """that waited for a retry or their turn"""
+    failed: _builtins.int
+    """that were blocked, or on their way to the dead letters"""
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        before: _builtins.int = ...,
+        after: _builtins.int = ...,
+        end_offset: _builtins.int = ...,
+        kept: _builtins.int = ...,
+        leased: _builtins.int = ...,
+        waiting: _builtins.int = ...,
+        failed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "before", b"before", "end_offset", b"end_offset", "failed", b"failed", "kept", b"kept", "leased", b"leased", "place", b"place", "queue", b"queue", "topic", b"topic", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SoughtQueue: _TypeAlias = SoughtQueue  # noqa: Y015
+
+@_typing.final
+class QueueGroupSought(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def queues(self) -> _containers.RepeatedCompositeFieldContainer[Global___SoughtQueue]: ...
+    def __init__(
+        self,
+        *,
+        queues: _abc.Iterable[Global___SoughtQueue] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["queues", b"queues"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueueGroupSought: _TypeAlias = QueueGroupSought  # noqa: Y015
 
 @_typing.final
 class ListInFlight(_message.Message):
