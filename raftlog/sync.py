@@ -348,6 +348,7 @@ class Client(_Face[aio.Client]):
         inner = aio.Client(seeds, timeout=timeout, cluster=cluster, client_id=client_id)
         super().__init__(LoopThread(), inner)
 
+    health = _blocking(aio.Client.health)
     status = _blocking(aio.Client.status)
     transfer_leader = _blocking(aio.Client.transfer_leader)
     send = _blocking(aio.Client.send)

@@ -17,7 +17,7 @@ from raftlog.cli.output import Output, Shown, print_json, say
 PARTS: Final = (
     *("dev", "topic", "pub", "sub", "search", "queue-group", "receive", "dead-letters", "trace"),
     *("delayed", "transactions", "group", "quota", "leader", "node", "cluster", "health"),
-    *("member", "log", "config", "bench"),
+    *("member", "log", "spool", "config", "bench"),
 )
 """Commands and groups of commands, in the order of the help; each is a module of this package."""
 

@@ -1,11 +1,16 @@
-"""What a client administrates: one property for each kind of thing that a cluster has."""
+"""What a client administrates: one property for each kind of thing that a cluster has.
+
+And the one question about the cluster itself: ``health``.
+"""
 
 from collections.abc import Callable
 
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.dead_letters import DeadLetters
+from raftlog.client.durations import Duration, seconds
 from raftlog.client.groups import Groups
+from raftlog.client.health import ClusterHealth, ask_health
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.messages import Messages
@@ -20,6 +25,7 @@ class Administration:
     """The administration of a cluster, as a part of ``Client``."""
 
     def __init__(self, asker: Asker, catalog: Catalog, router_of: Callable[[int], Router]) -> None:
+        self._asked = asker
         self._topics = Topics(asker, catalog)
         self._groups = Groups(asker, catalog)
         self._members = Members(asker, router_of)
@@ -33,6 +39,21 @@ class Administration:
     def _check(self) -> None:
         """Refuse a closed client, and another loop than its own."""
         raise NotImplementedError
+
+    async def health(self, *, timeout: Duration | None = None) -> ClusterHealth:
+        """Return whether the cluster can be used: whether a majority follows a leader.
+
+        It is confirmed by a majority during the call. What hinders the cluster is in the
+        answer and not raised; one that can't be reached takes all of ``timeout``.
+
+        Args:
+            timeout: Seconds to try; the client's without it.
+
+        Raises:
+            PeerRefused: A node refused this client: it is of another cluster, or version.
+        """
+        self._check()
+        return await ask_health(self._asked, None if timeout is None else seconds(timeout))
 
     @property
     def topics(self) -> Topics:

@@ -10,12 +10,13 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Final, TypeVar, cast
 
 from raftlog.base.clock import SystemClock
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import NotLeader, RaftlogError
-from raftlog.base.ids import ClusterId, DirectoryId, NodeId, ReplicaId, ShardId
+from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId, ShardId
 from raftlog.broker.codec import CommandValue, write_command
 from raftlog.broker.group_commands import (
     LeaveGroup,
@@ -97,11 +98,30 @@ def unanswered(node: "FakeNode", request: Request, handler: Handler) -> None:
     node.cluster.late.append(lambda: handler(request))
 
 
+class _Seen:
+    """The members, as the leader sees them: all are well."""
+
+    are_decided = True
+
+    def __init__(self) -> None:
+        self.silent: set[NodeId] = set()
+
+    def progress_of(self, _node: NodeId) -> tuple[Index, bool] | None:
+        """Say that it has everything."""
+        return Index(1), True
+
+    def is_alive(self, node: NodeId) -> bool:
+        """Whether a test has not silenced it."""
+        return node not in self.silent
+
+
 class _Replica(FakeReplica):
     """Commits what is proposed in the next iteration of the loop."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.members = _Seen()
+        """The members, as the leader sees them."""
         self._is_scheduled = False
 
     def propose(
@@ -110,6 +130,10 @@ class _Replica(FakeReplica):
         """Take it."""
         super().propose(command_type, [bytes(part) for part in parts], on_outcome)
         self._schedule()
+
+    def status(self) -> SimpleNamespace:
+        """Say how long the log is."""
+        return SimpleNamespace(last=Index(len(self.entries)))
 
     def _schedule(self) -> None:
         if self.proposed and not self._is_scheduled:

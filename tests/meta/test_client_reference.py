@@ -15,6 +15,7 @@ from raftlog.client.consumer import Consumer
 from raftlog.client.dead_letters import DeadLetters
 from raftlog.client.groups import Groups
 from raftlog.client.halves import Half, TransactionalProducer
+from raftlog.client.health import ClusterHealth
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.messages import Messages
@@ -55,7 +56,7 @@ CLASSES: Final = (
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
     *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
-    *(Trace, TracedGroup),
+    *(Trace, TracedGroup, ClusterHealth),
 )
 
 
