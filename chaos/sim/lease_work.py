@@ -12,6 +12,8 @@ from raftlog.wire.schema import leases
 TOPIC: Final = "jobs"
 RESULTS: Final = "made"
 """A topic that nobody in it works through: what is made of jobs comes to an end there."""
+SPARE: Final = "spare"
+"""The second group, where there are two."""
 SHARE: Final = 0.35
 """Topic stores with such groups."""
 POISON: Final = (
@@ -69,7 +71,7 @@ def draw_work(seed: int, quiet: int) -> LeaseWork | None:
     if random.random() >= SHARE:
         return None
     consumed = random.random() < 0.4
-    names = ("work", "spare")[: random.choice((1, 1, 2))]
+    names = ("work", SPARE)[: random.choice((1, 1, 2))]
     work = LeaseWork(
         seed=seed,
         groups=tuple(_draw_group(random, name) for name in names),
@@ -114,6 +116,8 @@ def _with_settlers(work: LeaseWork, quiet: int) -> LeaseWork:
     groups = [
         msgspec.structs.replace(each, in_flight=max(each.in_flight, 20)) for each in work.groups
     ]
+    if len(groups) == 1:  # a transaction may settle for several, and few seeds have settlers
+        groups.append(msgspec.structs.replace(groups[0], name=SPARE))
     return msgspec.structs.replace(
         work,
         groups=tuple(groups),

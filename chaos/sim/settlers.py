@@ -110,11 +110,13 @@ class Settler(Worker):
             self._sender.begin(begun)
 
     def _gathered(self, mine: _Aside) -> list[_Aside]:
-        aside = self._settling.aside
+        aside, random = self._settling.aside, self.world.random
         found = {mine.ack: mine}
-        for _ in range(self.world.random.choice((0, 0, 1, 2))):  # as many as are put aside
+        for _ in range(random.choice((0, 0, 1, 2))):  # as many as are put aside
             if aside:
-                other = aside.pop(self.world.random.randrange(len(aside)))
+                # Rather of another group, which is seldom there: few runs have two at work.
+                foreign = [k for k, each in enumerate(aside) if each.group != mine.group]
+                other = aside.pop(random.choice(foreign or range(len(aside))))
                 found[other.ack] = other
         return list(found.values())
 
