@@ -64,8 +64,11 @@ class Ends:
 
     async def run(self) -> None:
         """Add and look until the run stops."""
-        adding = [self._add(lane) for lane in range(ADDERS)]
-        await asyncio.gather(*adding, *map(self._look, self._world.cluster.seeds))
+        async with asyncio.TaskGroup() as group:
+            for lane in range(ADDERS):
+                group.create_task(self._add(lane))
+            for address in self._world.cluster.seeds:
+                group.create_task(self._look(address))
 
     async def drain(self) -> None:
         """Nothing is left: every send has ended."""
