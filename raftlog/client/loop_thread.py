@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine
@@ -10,6 +11,9 @@ from typing import Any, TypeVar
 from raftlog.base.errors import Closed, RaftlogError, WrongLoop
 
 R = TypeVar("R")
+
+LOOK_S = 1.0
+"""How often a waiting thread looks for a signal whose wake-up it missed."""
 
 
 class LoopThread:
@@ -37,7 +41,7 @@ class LoopThread:
             work.close()
             raise
         try:
-            return future.result()
+            return _result(future)
         except concurrent.futures.CancelledError:  # by close(): nobody else can
             raise Closed("the client was closed") from None
         except BaseException:
@@ -80,11 +84,24 @@ class LoopThread:
             self._loop = self._thread = None
         if loop is not None and thread is not None:
             try:
-                asyncio.run_coroutine_threadsafe(_end_all(), loop).result()
+                _result(asyncio.run_coroutine_threadsafe(_end_all(), loop))
             finally:
                 loop.call_soon_threadsafe(loop.stop)
                 thread.join()
                 loop.close()
+
+
+def _result(future: concurrent.futures.Future[R]) -> R:
+    """What came of it, waited for in steps.
+
+    A signal (ctrl-C) that comes between the interpreter's last look for one and the lock on
+    which the thread then sleeps wakes nobody: its handler, which runs in this thread, would wait
+    for the end of a call that may never end.
+    """
+    while not future.done():
+        with contextlib.suppress(TimeoutError):  # the work's own is raised below
+            return future.result(LOOK_S)
+    return future.result()
 
 
 async def _end_all() -> None:

@@ -111,8 +111,10 @@ def test_an_interrupt_ends_it_and_the_next_one_goes_on(tmp_path: Path) -> None:
     with cluster(orders=1) as fake, sync.Client(fake.seeds) as client:
 
         def interrupt() -> None:
-            wait_for(client, [b"0"])
-            os.kill(os.getpid(), signal.SIGINT)
+            try:
+                wait_for(client, [b"0"])
+            finally:  # else the other thread would run for ever
+                os.kill(os.getpid(), signal.SIGINT)
 
         thread = threading.Thread(target=interrupt)
         thread.start()
