@@ -30,6 +30,8 @@ SOCKET: Final = "disk.sock"
 ASIDE: Final = "aside"
 TROUBLES: Final = "troubles.json"
 """What is wrong with the disk from the start; read once."""
+RANGE_POSTINGS: Final = 256
+"""Small ranges, the same at every node: logs are trimmed many times in a short run."""
 
 
 def main() -> None:
@@ -40,8 +42,10 @@ def main() -> None:
     from chaos.live.bad_clock import BadClock  # noqa: PLC0415  (after the hook)
     from chaos.live.bad_files import BadFiles, Disk, Trouble, empty  # noqa: PLC0415  (after the hook)
     from chaos.live.shim import ROOT, ShimDisk  # noqa: PLC0415  (after the hook)
+    from raftlog.broker import index  # noqa: PLC0415
     from raftlog.storage import directory  # noqa: PLC0415
 
+    index.RANGE_POSTINGS = RANGE_POSTINGS  # type: ignore[misc]
     disk: Disk | ShimDisk
     if ROOT in os.environ:
         disk = ShimDisk()

@@ -13,13 +13,15 @@ import msgspec
 from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.faults_happened import check_happened
 from chaos.check.leaderless_time import leaderless_times, quantile
+from chaos.check.violation import Violation
 from chaos.live.cluster import LiveCluster
 from chaos.live.faults import FAULTS
 from chaos.live.faults.fault import WELL_S, Step, strike_both
 from chaos.live.schedule import draw
+from chaos.live.topics import ORDERS, create_topics, read_rest
 from chaos.live.verdict import Plan, Pulse, Verdict
 from chaos.live.workloads import EVERYBODY
-from chaos.live.workloads.workload import ID_WINDOW_S, ORDERS, TOPICS, Workload, read_logs
+from chaos.live.workloads.workload import Logs, Workload
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.server.comparison import compare_directories
@@ -58,13 +60,12 @@ async def _run(plan: Plan, cluster: LiveCluster, tell: Tell) -> Verdict:
     await cluster.open()
     world = World(cluster, plan.seed)
     async with world.client() as client:
-        for topic, queues in TOPICS.items():
-            await client.topics.create(topic, queues=queues, id_window=ID_WINDOW_S)
+        await create_topics(client)
     workloads = [make(world) for make in EVERYBODY.values()]
     watching = asyncio.create_task(_watch(world, tell))
     working = [asyncio.create_task(each.run()) for each in workloads]
     interrupted = False
-    logs: dict[str, dict[int, list[bytes]]] = {}
+    logs: Logs = {}
     compared = 0
     try:
         await world.rest(WARM_UP_S)
@@ -164,13 +165,14 @@ async def _end(
         world.saw("heals", f"{len(late)} clients still wait after {STOP_S:g} s")
 
 
-async def _look_at_all(world: World) -> tuple[dict[str, dict[int, list[bytes]]], int]:
+async def _look_at_all(world: World) -> tuple[Logs, int]:
     """Read everything with a fresh client, stop every node, compare their directories."""
-    logs: dict[str, dict[int, list[bytes]]] = {}
+    logs: Logs = {}
     try:
         async with world.client() as client:
-            logs = await read_logs(client)
-    except (RaftlogError, TimeoutError, ValueError) as error:
+            await read_rest(client, world.archived)
+        logs = world.archived.logs
+    except (RaftlogError, TimeoutError, Violation) as error:
         world.saw("unseen", "not everything can be read in the end", repr(error))
     with suppress(RaftlogError):
         await world.cluster.settled(WELL_S)
@@ -207,7 +209,7 @@ def _verdict(
     plan: Plan,
     world: World,
     workloads: list[Workload],
-    logs: dict[str, dict[int, list[bytes]]],
+    logs: Logs,
     compared: int,
     *,
     interrupted: bool,

@@ -13,10 +13,10 @@ from rich.text import Text
 from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import leaderless_times, told
 from chaos.live.faults import MISSING, SHIM
+from chaos.live.topics import ORDERS
 from chaos.live.totals import POWER, RECORDS, RECORDS_BAR, TOTALS
 from chaos.live.totals import happened as totals
 from chaos.live.verdict import Plan, Series, Verdict
-from chaos.live.workloads.workload import ORDERS
 from chaos.live.world import World
 
 COLOURS: Final = {"leader": "green", "follower": "default", "down": "red", "paused": "yellow"}

@@ -10,7 +10,9 @@ import msgspec
 from chaos.check.client_history import Anomaly, Event, Outcome, Records
 from chaos.check.one_leader_per_term import OneLeaderPerTerm
 from chaos.check.violation import Violation
+from chaos.check.whole_queues import WholeQueues
 from chaos.live.cluster import LiveCluster
+from chaos.live.topics import TOPICS
 from raftlog.base.ids import NodeId, Term
 from raftlog.client.client import Client
 from raftlog.server.observation import LEADS, ClusterView
@@ -39,6 +41,7 @@ class World:
         self.seed: Final = seed
         self.random: Final = Random(f"workload {seed}")
         self.records: Final[dict[str, Records]] = {}
+        self.archived: Final = WholeQueues(TOPICS)
         self.events: Final[list[Event]] = []
         self.anomalies: Final[list[Anomaly]] = []
         self.sights: Final[list[Sight]] = []

@@ -21,9 +21,9 @@ from chaos.live.half_facts import (
     Otherwise,
     Sent,
 )
+from chaos.live.topics import TRANSFERS
 from chaos.live.workloads import halves
 from chaos.live.workloads.halves import HalfMessages
-from chaos.live.workloads.workload import TRANSFERS
 from chaos.live.world import World
 
 TELLER = "tests.live.teller"

@@ -1,7 +1,6 @@
 """What all workloads share: outcomes are noted, and whoever ends a run ends its clients."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
@@ -11,33 +10,11 @@ from chaos.live.workloads.sending import noted
 from chaos.live.world import World
 from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError, Throttled
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.client.client import Client
 from raftlog.client.receipts import Receipt
 
 TELLER = "tests.live.teller"
 END_S = 10.0
 """Closing a consumer takes up to 5 s while nobody answers."""
-
-
-class NoCluster:
-    """Where nobody listens."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.seeds = ["127.0.0.1:9"]
-
-
-class NoWorld(World):
-    """A run without a cluster, whose clients give up soon."""
-
-    def client(self, *, timeout_s: float = 0.5) -> Client:
-        return super().client(timeout_s=timeout_s)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    """A run without a cluster."""
-    return NoWorld(NoCluster(tmp_path), 1)  # type: ignore[arg-type]
 
 
 @pytest.mark.asyncio

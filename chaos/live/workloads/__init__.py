@@ -6,7 +6,9 @@ A new one is a class with the methods of ``workload.Workload``, and a line in ``
 from collections.abc import Callable
 from typing import Final
 
+from chaos.live.workloads.archive import Archive
 from chaos.live.workloads.atomic import AtomicLoops
+from chaos.live.workloads.bulk import Bulk
 from chaos.live.workloads.delayed import Delayed
 from chaos.live.workloads.ends import Ends
 from chaos.live.workloads.groups import StreamGroup
@@ -21,7 +23,9 @@ from chaos.live.workloads.workload import Workload
 from chaos.live.world import World
 
 EVERYBODY: Final[dict[str, Callable[[World], Workload]]] = {
+    "archive": Archive,
     "idempotent": IdempotentProducers,
+    "bulk": Bulk,
     "plain": PlainProducer,
     "readers": Readers,
     "ends": Ends,

@@ -13,8 +13,9 @@ from typing import Final
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.counted_once import NAME, Counted
 from chaos.check.kept_records import check_kept
+from chaos.live.topics import ENTRIES, SUMS, TALLIES, TOPICS
 from chaos.live.workloads.sending import send_keys
-from chaos.live.workloads.workload import DRAIN_S, ENTRIES, SUMS, TALLIES, TOPICS, Logs
+from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import World
 from raftlog.base.errors import NotStored, OutcomeUnknown, RaftlogError
 from raftlog.client.atomic import AtomicTransaction

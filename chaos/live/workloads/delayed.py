@@ -6,7 +6,8 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.later_kept import NAME, Fate, LaterMessages
-from chaos.live.workloads.workload import DRAIN_S, REMINDERS, TOPICS, Logs
+from chaos.live.topics import REMINDERS, TOPICS
+from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import World
 from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError
 from raftlog.client.client import Client

@@ -18,8 +18,9 @@ from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.kept_records import check_kept
 from chaos.check.queue_ends import QueueEnds
 from chaos.check.violation import Violation
+from chaos.live.topics import LEDGER, TOPICS
 from chaos.live.workloads.sending import noted
-from chaos.live.workloads.workload import LEDGER, TOPICS, Logs
+from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.client.channel import Channel

@@ -13,7 +13,8 @@ from chaos.check.client_history import Anomaly
 from chaos.check.group_offsets import GroupOffsets
 from chaos.check.seen_records import Seen
 from chaos.check.violation import Violation
-from chaos.live.workloads.workload import DRAIN_S, ORDERS, Logs
+from chaos.live.topics import ORDERS
+from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.client.client import Client

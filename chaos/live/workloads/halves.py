@@ -32,7 +32,8 @@ from chaos.live.half_facts import (
     Otherwise,
     Sent,
 )
-from chaos.live.workloads.workload import DRAIN_S, TOPICS, TRANSFERS, Logs
+from chaos.live.topics import TOPICS, TRANSFERS
+from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import CALL_S, World
 from raftlog.base.errors import RaftlogError
 from raftlog.client.client import Client

@@ -5,8 +5,9 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.kept_records import check_kept
+from chaos.live.topics import ORDERS
 from chaos.live.workloads.sending import noted
-from chaos.live.workloads.workload import ORDERS, Logs
+from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
 from raftlog.client.client import Client
 from raftlog.client.producer import Producer

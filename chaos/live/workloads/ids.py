@@ -5,8 +5,9 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.stored_once import check_stored_once
+from chaos.live.topics import PAYMENTS
 from chaos.live.workloads.sending import noted
-from chaos.live.workloads.workload import PAYMENTS, Logs
+from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
 from raftlog.client.client import Client
 

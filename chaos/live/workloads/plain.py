@@ -4,7 +4,8 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.kept_records import check_kept
-from chaos.live.workloads.workload import NOTES, Logs
+from chaos.live.topics import NOTES
+from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
 
 PAUSE_S: Final = (0.02, 0.1)

@@ -12,8 +12,9 @@ from chaos.check.client_history import Anomaly
 from chaos.check.faults_happened import NAME as HAPPENED
 from chaos.check.skipped_work import SkippedWork
 from chaos.check.work_done import NAME, Handed
+from chaos.live.topics import CHORES, ERRANDS, REPAIRS
 from chaos.live.workloads.queues import QueueGroup, Rules
-from chaos.live.workloads.workload import CHORES, ERRANDS, REPAIRS, Logs
+from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError, StaleLease
 from raftlog.client.client import Client

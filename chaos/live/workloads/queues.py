@@ -12,10 +12,12 @@ import msgspec
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.kept_records import check_kept
 from chaos.check.work_done import NAME, Handed, WorkDone
+from chaos.live.topics import JOBS
+from chaos.live.workloads.letters import Letters
 from chaos.live.workloads.sending import send_keys
-from chaos.live.workloads.workload import DRAIN_S, JOBS, Logs
+from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import World
-from raftlog.base.errors import RaftlogError, StaleLease, TopicNotFound
+from raftlog.base.errors import RaftlogError, StaleLease
 from raftlog.client.client import Client
 from raftlog.client.queue_consumer import QueueConsumer
 from raftlog.client.queue_group_infos import QueueGroupInfo
@@ -85,6 +87,7 @@ class QueueGroup:
         """Handlers that raised."""
         self.stale = 0
         """Acknowledgements that were refused: the lease had ended."""
+        self._letters = Letters(world, self.rules.group, self._letter)
         self.letters = 0
 
     @property
@@ -99,6 +102,7 @@ class QueueGroup:
             for _ in range(rules.members):
                 members.create_task(self._member(client))
             members.create_task(self._work_beside(client))
+            members.create_task(self._letters.run(client, self._drained))
             await send_keys(world, client, self._records, rules.keys, rules.pause_s)
             self._sent.set()
 
@@ -124,6 +128,10 @@ class QueueGroup:
         log = logs[self.rules.topic]
         return check_kept(self._records, log) + self._work.check(log)
 
+    def _letter(self, value: bytes, attempts: int) -> None:
+        self._work.letter(value, attempts)
+        self.letters += 1
+
     def heed(self, handed: Handed) -> None:
         """Say at once what can be known at once; the rest is for the end."""
         story = self._work.leased_after_end(handed.number)
@@ -143,16 +151,8 @@ class QueueGroup:
         """Do what is to be done beside the members, until nothing is left."""
 
     async def _look_back(self, client: Client, info: QueueGroupInfo) -> None:
-        """Nothing is left to do: read the dead letters."""
-        try:
-            async with client.reader(info.dead_letter_topic, follow=False) as reader:
-                async for letter in reader:
-                    facts = dict(letter.headers)
-                    attempts = int(facts.get("dead-letter-attempts", b"0"))
-                    self._work.letter(bytes(letter.value or b""), attempts)
-                    self.letters += 1
-        except TopicNotFound:
-            return  # there are none
+        """Nothing is left to do: every dead letter is there."""
+        await self._letters.whole(client, info.dead_letter_topic)
 
     # -- members
 
