@@ -9,7 +9,7 @@ from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import told
 from chaos.live.faults import FAULTS, MISSING, SHIM
 from chaos.live.picture import picture
-from chaos.live.totals import LEADERLESS_BARS, POWER, RECORDS, RECORDS_BAR, TOTALS, happened
+from chaos.live.totals import BARS, LEADERLESS_BARS, POWER, happened
 from chaos.live.verdict import Plan, Series, Verdict
 
 _STYLE: Final = """
@@ -45,7 +45,7 @@ def series_page(series: Series) -> str:
         f"<p>{plan.nodes} nodes, {made} of {due} schedules, {series.seconds:.0f} s. ",
         f"Again: <code>{escape(series.line)}</code>",
         "<h2>In all</h2>",
-        *_totals(series.counts, series.acked, with_bars=series.is_held_to_bars),
+        *_totals(series.counts, with_bars=series.is_held_to_bars),
         *_leaderless(series.leaderless_s, with_bars=series.is_held_to_bars),
         "<h2>Anomalies</h2>",
         *_anomalies(series.anomalies),
@@ -75,7 +75,7 @@ def _word(anomalies: Sequence[Anomaly]) -> str:
 
 def _run(verdict: Verdict) -> Iterator[str]:
     yield "<h2>Counts</h2>"
-    yield from _totals(happened(verdict.events, verdict.plan.nodes), verdict.acked)
+    yield from _totals(verdict.counts)
     yield from _leaderless(verdict.leaderless_s)
     yield from _counts(verdict)
     yield "<h2>What happened when</h2>"
@@ -102,10 +102,10 @@ def _came_of(event: Event) -> str:
     return f"no leader for {event.leaderless_s:.2f} s{', beside another fault' * event.beside}"
 
 
-def _totals(counts: Mapping[str, int], acked: int, *, with_bars: bool = False) -> Iterator[str]:
-    rows = [(total.name, counts.get(total.name, 0), total.bar) for total in TOTALS]
+def _totals(counts: Mapping[str, int], *, with_bars: bool = False) -> Iterator[str]:
     yield "<table>"
-    for name, count, bar in (*rows, (RECORDS, acked, RECORDS_BAR)):
+    for name, bar in BARS.items():
+        count = counts.get(name, 0)
         due = f"<td>of at least {bar:,}" if with_bars else ""
         yield f"<tr><td>{escape(name)}<td class=n>{count:,}{due}"
     yield "</table>"

@@ -6,7 +6,16 @@ from pathlib import Path
 import msgspec
 
 from chaos.check.client_history import Anomaly, Event
-from chaos.live.totals import HOUR_S, SCHEDULES, check_bars, happened, of_all
+from chaos.live.totals import (
+    HOUR_S,
+    INSTALLS,
+    RECORDS,
+    SCHEDULES,
+    TRIMS,
+    check_bars,
+    happened,
+    of_all,
+)
 from chaos.live.world import Sight
 
 
@@ -75,6 +84,16 @@ class Verdict(msgspec.Struct, frozen=True):
     """Where the cluster's files are, if something was wrong."""
     is_interrupted: bool = False
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how much of everything that is counted there was, by its name."""
+        return {
+            **happened(self.events, self.plan.nodes),
+            RECORDS: self.acked,
+            TRIMS: self.notes.get("archive: trims", 0),
+            INSTALLS: self.notes.get("archive: installs", 0),
+        }
+
 
 class Series(msgspec.Struct, frozen=True):
     """Several runs, one after the other, with seeds one after the other."""
@@ -91,12 +110,7 @@ class Series(msgspec.Struct, frozen=True):
     @property
     def counts(self) -> dict[str, int]:
         """Return the totals of what happened."""
-        return of_all([happened(each.events, each.plan.nodes) for each in self.verdicts])
-
-    @property
-    def acked(self) -> int:
-        """How many records were acknowledged."""
-        return sum(each.acked for each in self.verdicts)
+        return of_all([each.counts for each in self.verdicts])
 
     @property
     def seconds(self) -> float:
@@ -123,7 +137,7 @@ class Series(msgspec.Struct, frozen=True):
         """What was wrong in any run, and in all of them together."""
         found = [anomaly for each in self.verdicts for anomaly in each.anomalies]
         if self.is_held_to_bars and not self.is_interrupted:
-            found += check_bars(self.counts, self.acked)
+            found += check_bars(self.counts)
         return tuple(found)
 
     @property

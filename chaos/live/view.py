@@ -14,7 +14,7 @@ from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import leaderless_times, told
 from chaos.live.faults import MISSING, SHIM
 from chaos.live.topics import ORDERS
-from chaos.live.totals import POWER, RECORDS, RECORDS_BAR, TOTALS
+from chaos.live.totals import BARS, POWER
 from chaos.live.totals import happened as totals
 from chaos.live.verdict import Plan, Series, Verdict
 from chaos.live.world import World
@@ -131,9 +131,8 @@ def print_series(series: Series, console: Console) -> None:
     console.print(Text(f"in all, {len(series.verdicts)} schedules:", style="bold"))
     events = [event for each in series.verdicts for event in each.events]
     _print_faults(events, series.plans[0], console)
-    bars = {total.name: total.bar for total in TOTALS}
-    for name, count in {**series.counts, RECORDS: series.acked}.items():
-        due = f" of at least {bars.get(name, RECORDS_BAR):,}" if series.is_held_to_bars else ""
+    for name, count in series.counts.items():
+        due = f" of at least {BARS[name]:,}" if series.is_held_to_bars else ""
         console.print(f"  {name}: {count:,}{due}")
     _print_leaderless(series.leaderless_s, console)
     _print_anomalies(series.anomalies, console)

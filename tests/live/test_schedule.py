@@ -12,7 +12,17 @@ from chaos.live.faults import FAULTS, MISSING
 from chaos.live.page import page, series_page
 from chaos.live.picture import GROUPS
 from chaos.live.schedule import SCENARIOS, draw, kinds_of, within
-from chaos.live.totals import HOUR_S, SCHEDULES, TOTALS, check_bars, happened, planned
+from chaos.live.totals import (
+    HOUR_S,
+    INSTALLS,
+    RECORDS,
+    SCHEDULES,
+    TOTALS,
+    TRIMS,
+    check_bars,
+    happened,
+    planned,
+)
 from chaos.live.verdict import Plan, Pulse, Series, Verdict, plans_of
 from chaos.live.world import Sight
 
@@ -56,12 +66,13 @@ def test_an_hour_that_had_too_little_of_something_is_not_good() -> None:
     events = [event("kill")] * 197 + [event("kill-most")] + [event("cut-off")] * 60
     events += [event("pause")] * 60 + [event("power")] * 30 + [event("power-all")] * 10
     events += [event("bit-flip")] * 20 + [event("demote")] * 6
-    counts = happened(events, 3)
+    counts = {**happened(events, 3), RECORDS: 1_000_000, TRIMS: 300, INSTALLS: 5}
     assert counts["kills"] == 199
-    (wrong,) = check_bars(counts, 1_000_000)
+    (wrong,) = check_bars(counts)
     assert wrong.text == "199 kills, and 200 are due in an hour"
-    assert check_bars(happened([*events, event("kill")], 3), 1_000_000) == []
-    assert len(check_bars(counts, 999_999)) == 2
+    assert check_bars({**counts, **happened([*events, event("kill")], 3)}) == []
+    less = {**counts, RECORDS: 999_999, TRIMS: 299, INSTALLS: 4}
+    assert len(check_bars(less)) == 4
 
 
 def test_a_plan_is_divided_into_schedules_with_seeds_of_their_own() -> None:
