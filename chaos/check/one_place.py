@@ -22,6 +22,8 @@ def check_not_ended(group: LeasedGroup, place: Place, what: str) -> None:
     message = group.messages.get(place)
     if message is not None and message.standing in ENDS:
         raise Violation(NAME, f"{place} is {what} after it was {message.standing.value}")
+    if message is None and group.is_jumped(place):
+        raise Violation(NAME, f"{place} is {what} after a seek went over it")
 
 
 def check_in_flight(group: LeasedGroup, place: Place, what: str) -> None:

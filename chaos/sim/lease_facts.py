@@ -368,7 +368,7 @@ class LeaseFacts(LeaseAnswers):
                 if not self.is_there(place):
                     self._settled_late(group, place)
                     continue
-                if place not in group.messages and group.is_done(place, self.expiry_ms):
+                if self._is_passed(group, place) and not isinstance(command, ExtendLeases):
                     self._marks["settled after it was passed over"] += 1
                     continue
                 check_settled(
@@ -389,6 +389,11 @@ class LeaseFacts(LeaseAnswers):
                     settle(group, message)
                     if message.standing is Standing.ACKED:
                         self.on_acked(command.group, place)
+
+    def _is_passed(self, group: LeasedGroup, place: Place) -> bool:
+        """Whether a message that a seek took back was passed over since: then it is done."""
+        is_sought = group.past.seeks > 0 and place not in group.messages
+        return is_sought and group.is_done(place, self.expiry_ms)
 
     def _settled_late(self, group: LeasedGroup, place: Place) -> None:
         """Take in that a message was settled that is forgotten: perhaps before it was swept."""
@@ -429,6 +434,7 @@ class LeaseFacts(LeaseAnswers):
         for each in outcome.queues:
             ended = group.sought(each.queue, each.before, each.after, self.expiry_ms)
             self._told.sought(group.number, each.queue, each.after)
+            self.wishes[name].seeks(each.queue, each.after)
             group.past.dropped += each.leased + each.waiting + each.failed
             self._marks["ended messages sought again"] += ended
             self._marks["leases taken back by seeks"] += each.leased

@@ -117,7 +117,7 @@ def _with_seeks(work: LeaseWork, quiet: int) -> LeaseWork:
     """
     if work.settles:
         return work
-    rate = stream(work.seed, "sought groups").choice((0.0, 0.8, 0.8, 2.5))
+    rate = stream(work.seed, "sought groups").choice((0.0, 0.0, 0.8, 2.5))
     return msgspec.structs.replace(work, seeks_per_s=rate / quiet)
 
 

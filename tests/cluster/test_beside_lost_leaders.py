@@ -117,10 +117,10 @@ class Beside:
         """Send dead letters again, until none is left."""
         while await self._client.dead_letters.list(AUDIT, pending=True):
             with suppress(OutcomeUnknown):
-                resent = await self._client.dead_letters.resend(AUDIT, topic="again", limit=7)
+                resent = await self._client.dead_letters.resend(AUDIT, topic="again", limit=3)
                 assert not resent.failed
                 self.rounds["resend"] += 1
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.25)
 
 
 async def test_each_does_all_of_it_once_whoever_leads(tmp_path: Path) -> None:
@@ -135,12 +135,15 @@ async def test_each_does_all_of_it_once_whoever_leads(tmp_path: Path) -> None:
 
         losing = asyncio.create_task(lose_leaders(target, 4))
         beside = Beside(client, losing)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(beside.relay(tmp_path / "shop.db"))
-            group.create_task(beside.search())
-            group.create_task(beside.seek())
-            group.create_task(beside.resend())
-        await losing
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(beside.relay(tmp_path / "shop.db"))
+                group.create_task(beside.search())
+                group.create_task(beside.seek())
+                group.create_task(beside.resend())
+            await losing
+        finally:
+            losing.cancel()
         again = await audited(client, COUNT)
         await lettered(client, 2 * len(REJECTED))
 
