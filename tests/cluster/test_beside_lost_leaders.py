@@ -127,7 +127,7 @@ async def test_each_does_all_of_it_once_whoever_leads(tmp_path: Path) -> None:
     async with running(tmp_path) as target, Client(target.seeds, timeout=PATIENCE_S) as client:
         await until_level(target.own())
         await client.topics.create(BILLS, queues=1)
-        await client.topics.create("again", queues=1, id_window="1h")
+        await client.topics.create("again", queues=1, id_window=3600)
         for number, value in enumerate(VALUES):
             await client.send(BILLS, value, key=b"%d" % (number % 10))
         assert await audited(client, COUNT) == Counter(VALUES)
