@@ -5,6 +5,8 @@ finished; of what was acknowledged it knows nothing any more. So the model count
 of them together are what the group has passed::
 
     begun at 3, cursor at 20:  17 = 9 acked + 1 letter + 2 skipped + 3 expired + 2 in flight
+
+What a seek takes back is passed once more, and ends once more.
 """
 
 from typing import Final, NamedTuple
@@ -36,7 +38,8 @@ class Counts(NamedTuple):
 
 def ends_of(group: LeasedGroup, expiry_ms: int) -> Ends:
     """Count how the messages of a group ended; leases that were to end until then have."""
-    acked = letters = skipped = unsure = 0
+    past = group.past
+    acked, letters, skipped, unsure = past.acked, past.letters, past.skipped, past.unsure
     for message in group.messages.values():
         standing = message.standing
         if message.unsure:

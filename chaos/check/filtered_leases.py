@@ -31,6 +31,9 @@ class GroupWishes(msgspec.Struct):
     records: Mapping[Place, Record]
     by_version: dict[int, Wish]
     version: int
+    sought: dict[int, list[tuple[int, int]]] = {}
+    """By queue: from which offset on a seek has let everything be looked at anew, and since which
+    version; both rise."""
 
     @property
     def has_filter(self) -> bool:
@@ -46,7 +49,19 @@ class GroupWishes(msgspec.Struct):
     def wants(self, place: Place) -> bool:
         """Whether it wants a message, and always has: then it can't have been passed over."""
         record = self.records.get(place)
-        return record is None or all(wish(record) for wish in self.by_version.values())
+        if record is None:
+            return True
+        queue, offset = place
+        since = max(
+            (each[1] for each in self.sought.get(queue, ()) if each[0] <= offset), default=0
+        )
+        wishes = (wish for version, wish in self.by_version.items() if version >= since)
+        return all(wish(record) for wish in wishes)
+
+    def seeks(self, queue: int, offset: int) -> None:
+        """Take in that what lies from there on is looked at anew, by what is wanted then."""
+        before = [each for each in self.sought.get(queue, ()) if each[0] < offset]
+        self.sought[queue] = [*before, (offset, self.version)]
 
 
 def check_wanted(name: str, wishes: GroupWishes, place: Place, *, fifo: bool) -> None:

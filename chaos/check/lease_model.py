@@ -59,6 +59,22 @@ class LeasedMessage(msgspec.Struct):
     """Whether it can't be told how it ended."""
 
 
+class Past(msgspec.Struct):
+    """What came of messages that a seek took back: they are leased once more, from the first."""
+
+    seeks: int = 0
+    acked: int = 0
+    letters: int = 0
+    skipped: int = 0
+    unsure: int = 0
+    dropped: int = 0
+    """That were in flight, and came to no end."""
+    back: int = 0
+    """By how much cursors went back, or forth if it is below 0."""
+    jumped: dict[int, list[tuple[int, int]]] = {}
+    """By queue: from where to where a seek went over what was never leased."""
+
+
 def _anything(_place: Place) -> bool:
     return True
 
@@ -76,12 +92,40 @@ class LeasedGroup(msgspec.Struct):
     messages: dict[Place, LeasedMessage] = {}
     begun: dict[int, int] = {}
     """For each queue of its topics where the group began."""
+    past: Past = msgspec.field(default_factory=Past)
     wants: Callable[[Place], bool] = _anything
     """Whether the group wants a message, and always has; else it may have been passed over."""
 
     def begins(self, queue: int, start: int) -> None:
         """Take in that a queue is one of its topics', and begins there now."""
         self.begun.setdefault(queue, start)
+
+    def sought(self, queue: int, before: int, offset: int, expiry_ms: int) -> int:
+        """Go on there, instead of at ``before``: forget what lies from there on.
+
+        Returns how many of these had ended.
+        """
+        past, ended = self.past, 0
+        past.back += before - offset
+        jumped = [(begin, min(end, offset)) for begin, end in past.jumped.get(queue, ())]
+        past.jumped[queue] = [each for each in (*jumped, (before, offset)) if each[0] < each[1]]
+        for place in [at for at in self.messages if at[0] == queue and at[1] >= offset]:
+            message = self.messages.pop(place)
+            ended += message.standing in ENDS
+            if message.unsure or (
+                self.poison is Poison.SKIP and self.may_be_used_up(message, expiry_ms)
+            ):
+                past.unsure += 1
+                continue
+            past.acked += message.standing is Standing.ACKED
+            past.letters += message.standing is Standing.LETTER
+            past.skipped += message.standing is Standing.SKIPPED
+        return ended
+
+    def is_jumped(self, place: Place) -> bool:
+        """Whether a seek went over a message that was never leased since."""
+        queue, offset = place
+        return any(begin <= offset < end for begin, end in self.past.jumped.get(queue, ()))
 
     def may_have_ended(self, message: LeasedMessage, expiry_ms: int) -> bool:
         """Whether a lease's time has come; ``expiry_ms``: until then leases ended."""
@@ -103,7 +147,7 @@ class LeasedGroup(msgspec.Struct):
         """Whether a message is finished, in one way or another."""
         message = self.messages.get(place)
         if message is None:
-            return not self.wants(place)
+            return not self.wants(place) or self.is_jumped(place)
         if message.standing in ENDS:
             return True
         return self.poison is Poison.SKIP and self.may_be_used_up(message, expiry_ms)

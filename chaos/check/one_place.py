@@ -22,6 +22,18 @@ def check_not_ended(group: LeasedGroup, place: Place, what: str) -> None:
     message = group.messages.get(place)
     if message is not None and message.standing in ENDS:
         raise Violation(NAME, f"{place} is {what} after it was {message.standing.value}")
+    if message is None and group.is_jumped(place):
+        raise Violation(NAME, f"{place} is {what} after a seek went over it")
+
+
+def check_in_flight(group: LeasedGroup, place: Place, what: str) -> None:
+    """Check that a message was leased, and that no seek took it back since.
+
+    Raises:
+        Violation: It is not in flight.
+    """
+    if place not in group.messages:
+        raise Violation(NAME, f"{place} is {what} and is not in flight")
 
 
 def check_letter(place: Place, sent: bytes | None, letter: bytes | None) -> None:
@@ -81,6 +93,7 @@ def check_counts(node: str, name: str, letters: int, group: LeasedGroup) -> None
         Violation: It has counted others.
     """
     messages = group.messages.values()
-    stored = sum(message.standing is Standing.LETTER for message in messages)
+    stored = group.past.letters
+    stored += sum(message.standing is Standing.LETTER for message in messages)
     if letters != stored:
         raise Violation(NAME, f"{node} has {letters} dead letters of {name}; there are {stored}")

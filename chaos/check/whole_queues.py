@@ -2,8 +2,8 @@
 
 Whoever reads all of them from the beginning and commits as it goes is the archive; the topics
 keep their records until they are consumed, so what it has not read is there. Gone: the queue
-begins behind what the archive has. Changed: it was handed another record at an offset where it
-has one already.
+begins behind what the archive has, or ends before it. Changed: it was handed another record at an
+offset where it has one already.
 """
 
 from collections.abc import Mapping
@@ -52,4 +52,15 @@ class WholeQueues:
         log = self.logs[topic][queue]
         if offset > len(log):
             text = f"{topic}/{queue}: {offset} follows {len(log) - 1}, which is all that was read"
+            raise Violation(NAME, text)
+
+    def ends(self, topic: str, queue: int, offset: int) -> None:
+        """Everything was read, and the queue ends there.
+
+        Raises:
+            Violation: The archive has more, or less.
+        """
+        log = self.logs[topic][queue]
+        if offset != len(log):
+            text = f"{topic}/{queue} ends at {offset}, and {len(log)} records were read of it"
             raise Violation(NAME, text)

@@ -6,6 +6,7 @@ from typing import Final
 from chaos.check.client_history import PADDING
 from chaos.check.violation import Violation
 from chaos.check.whole_queues import NAME, WholeQueues
+from raftlog.base.errors import OffsetOutOfRange
 from raftlog.client.client import Client
 from raftlog.client.receipts import Message
 
@@ -88,17 +89,30 @@ async def read_rest(client: Client, archived: WholeQueues) -> None:
     """Read what is there of every queue, to its end: what the archive has, and what it lacks.
 
     Raises:
-        Violation: An offset is missing, comes twice, or has another record now.
+        Violation: An offset is missing, comes twice, or has another record now; or a queue ends
+            before what was read of it.
         TimeoutError: It could not be read in time.
     """
     async with asyncio.timeout(READ_S):
         for topic in TOPICS:
-            expected: dict[int, int] = {}
-            async with client.reader(topic, follow=False) as reader:
-                async for message in reader:
-                    offset = expected.setdefault(message.queue, message.offset)
-                    if message.offset != offset:
-                        where = f"{topic}/{message.queue}"
-                        raise Violation(NAME, f"{where}: {message.offset} instead of {offset}")
-                    archived.take(topic, message.queue, offset, kept(message))
-                    expected[message.queue] = offset + 1
+            while not await _is_read(client, topic, archived):
+                pass
+            for place, queue in enumerate((await client.topics.describe(topic)).queues):
+                archived.ends(topic, place, queue.end_offset)
+
+
+async def _is_read(client: Client, topic: str, archived: WholeQueues) -> bool:
+    """Read a topic from where it begins now; return False if its beginning has moved meanwhile."""
+    expected: dict[int, int] = {}
+    try:
+        async with client.reader(topic, follow=False) as reader:
+            async for message in reader:
+                offset = expected.setdefault(message.queue, message.offset)
+                if message.offset != offset:
+                    where = f"{topic}/{message.queue}"
+                    raise Violation(NAME, f"{where}: {message.offset} instead of {offset}")
+                archived.take(topic, message.queue, offset, kept(message))
+                expected[message.queue] = offset + 1
+    except OffsetOutOfRange:
+        return False
+    return True

@@ -26,6 +26,7 @@ WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
     "filtered groups": lambda broker: (
         broker.leases is not None and any(of.wanted is not None for of in broker.leases.groups)
     ),
+    "sought groups": lambda broker: broker.leases is not None and broker.leases.seeks_per_s > 0,
     "steered": lambda broker: STEERED in broker.groups,
 }
 """Parts of the workload by name: whether a seed has one."""

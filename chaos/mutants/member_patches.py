@@ -62,7 +62,6 @@ MEMBER_MUTANTS: Final = (
         "a truncated change stays in force",
         "raftlog.raft.configurations",
         (("        while self._known[-1].index > to:\n", "        while False:\n"),),
-        tests=("tests/raft/test_members.py",),
         known=(26,),
     ),
     Mutant(

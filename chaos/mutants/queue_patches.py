@@ -178,7 +178,29 @@ QUEUE_MUTANTS: Final = (
                 "            rows = self._from(group, each.queue, 0)\n",
             ),
         ),
-        tests=("tests/broker/test_queue_seeks.py",),
+        works=("sought groups",),
+    ),
+    Mutant(
+        "seek leaves in flight what is to come again",
+        "raftlog.broker.queue_seeks",
+        (
+            (
+                "            rows = self._from(group, each.queue, each.after)\n",
+                "            rows = self._from(group, each.queue, each.after)[1:]\n",
+            ),
+        ),
+        works=("sought groups",),
+    ),
+    Mutant(
+        "seek loses count of what retention took",
+        "raftlog.broker.queue_seeks",
+        (
+            (
+                "                group.expired += each.before - cursor.next",
+                "                group.expired += 0",
+            ),
+        ),
+        works=("sought groups",),
     ),
     Mutant(
         "lease of the leader before leaves its holder in line",

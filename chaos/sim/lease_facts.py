@@ -7,7 +7,6 @@ from typing import Final
 import msgspec
 
 from chaos.check.attempts_counted import check_attempts, check_used_up
-from chaos.check.ends_counted import Counts, Ends, check_told, ends_of
 from chaos.check.filtered_leases import GroupWishes, check_matches, check_wanted
 from chaos.check.held_by_flight import check_kept
 from chaos.check.key_order import check_order
@@ -16,13 +15,19 @@ from chaos.check.lease_model import (
     USED_UP,
     LeasedGroup,
     LeasedMessage,
+    Past,
     Place,
     Poison,
     Standing,
 )
 from chaos.check.one_lease import check_again, check_lease, check_settled, check_stale
-from chaos.check.one_place import check_acked, check_given, check_letter, check_not_ended, undone
+from chaos.check.one_place import (
+    check_in_flight,
+    check_letter,
+    check_not_ended,
+)
 from chaos.check.settled_together import Ack
+from chaos.sim.lease_answers import LeaseAnswers
 from chaos.sim.lease_kinds import COMMANDS
 from chaos.sim.wishes import wish_of
 from raftlog.base.errors import StaleLease
@@ -42,29 +47,25 @@ from raftlog.broker.lease_commands import (
     Verdict,
 )
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.queue_seeks import QueueGroupSought, SeekQueueGroup
 from raftlog.broker.queue_subscriptions import By, SubscribeQueueGroup
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.topics import DEFAULT_RETENTION_MS, Topic
 from raftlog.wire.batch import Batch, Record
 
 
-class LeaseFacts:
+class LeaseFacts(LeaseAnswers):
     """The queue-style groups of one run."""
 
     def __init__(self, marks: Counter[str], starts: Mapping[int, int], deleted: set[int]) -> None:
-        self.groups: Final[dict[str, LeasedGroup]] = {}
+        super().__init__(marks, starts, deleted)
         self.records: Final[dict[Place, Record]] = {}
         """What lies where, in the queues that such groups read."""
         self.wishes: Final[dict[str, GroupWishes]] = {}
         """What each of the groups wants."""
         self._keys: Final[dict[tuple[int, bytes], list[int]]] = {}
-        self._told: Final[dict[tuple[int, Place], int]] = {}
-        """What somebody was told to be done with, by group number, in the order of that."""
         self._queues: Final[dict[str, tuple[int, ...]]] = {}
         """Of each topic."""
-        self._marks: Final = marks
-        self._starts: Final = starts
-        self._deleted: Final = deleted
         self._term = self._now_ms = self._held_until_ms = 0
         self.shut: Final[set[int]] = set()
         """Queues that nobody may read at the moment."""
@@ -72,8 +73,6 @@ class LeaseFacts:
         """Told who acknowledges which message."""
         self.is_watching = False
         """Whether there are such groups in this run."""
-        self.expiry_ms = 0
-        """Leases that were to end until then may have ended."""
 
     def passes(self, term: int, now_ms: int) -> None:
         """Take in that an entry begins."""
@@ -99,11 +98,6 @@ class LeaseFacts:
             self.records[queue, base_offset + number] = record
             if record.key is not None:
                 self._keys.setdefault((queue, record.key), []).append(base_offset + number)
-
-    def is_there(self, place: Place) -> bool:
-        """Whether a message is neither forgotten by retention nor of a queue that is gone."""
-        queue, offset = place
-        return queue not in self._deleted and offset >= self._starts.get(queue, 0)
 
     # -- in the order of the log
 
@@ -135,6 +129,8 @@ class LeaseFacts:
                 )
             case DecideBlocked(), Settled():
                 self._decided(command)
+            case SeekQueueGroup(), QueueGroupSought():
+                self._sought(command.group, outcome)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")
 
@@ -208,6 +204,7 @@ class LeaseFacts:
         batch = command[DEAD_LETTER_HEAD_BYTES:]
         name, group = next(each for each in self.groups.items() if each[1].number == group_number)
         check_not_ended(group, place, "made a dead letter")
+        check_in_flight(group, place, "made a dead letter")
         message = group.messages[place]
         if message.standing is not Standing.DEAD:
             check_used_up(group, place, self.expiry_ms)
@@ -237,61 +234,12 @@ class LeaseFacts:
         for name, group in self.groups.items():
             offset = self._starts.get(queue, 0)
             passes = queue in group.begun and self.wishes[name].has_filter
+            passes = passes or queue in group.past.jumped
             if passes or any(of == queue for of, _ in group.messages):
                 while group.is_done((queue, offset), self.expiry_ms):
                     offset += 1
                 found[name] = offset
         return found
-
-    # -- as clients see it
-
-    def told_acked(self, name: str, place: Place) -> None:
-        """Take in that somebody was told to be done with a message."""
-        group = self.groups.get(name)
-        if group is not None and place in group.messages:
-            check_acked(group, place, is_there=self.is_there(place), expiry_ms=self.expiry_ms)
-            self._told.setdefault((group.number, place), len(self._told))
-
-    @property
-    def told_count(self) -> int:
-        """How many messages somebody was told to be done with, until now."""
-        return len(self._told)
-
-    def given(self, name: str, place: Place, asked: int) -> None:
-        """Take in that somebody has a message, who asked when ``told_count`` was ``asked``.
-
-        Raises:
-            Violation: Somebody was told before that it is finished.
-        """
-        group = self.groups.get(name)
-        if group is not None:
-            check_given(place, self._told.get((group.number, place)), asked)
-
-    def ends(self, name: str) -> tuple[int, Ends] | None:
-        """Return a group's number, and how its messages ended; None: there is no such group."""
-        group = self.groups.get(name)
-        return None if group is None else (group.number, ends_of(group, self.expiry_ms))
-
-    def has_counted(self, name: str, counts: Counts, before: tuple[int, Ends] | None) -> None:
-        """Take in what a group is told to have counted, and what was so before that was asked.
-
-        Raises:
-            Violation: It is not so.
-        """
-        now = self.ends(name)
-        if before is not None and now is not None and before[0] == now[0]:
-            self._marks["counts of groups told"] += 1
-            check_told("a leader", name, counts, before[1], now[1])
-
-    def undone(self, name: str, queues: Mapping[int, tuple[int, int]]) -> list[Place]:
-        """Return what a group has not ended, of queues with their bounds."""
-        group = self.groups.get(name)
-        places = [
-            (queue, offset)
-            for queue, (start, end) in queues.items()
-            for offset in range(start, end)
-        ]
-        return places if group is None else undone(group, places, self.expiry_ms)
 
     # -- inside
 
@@ -309,7 +257,11 @@ class LeaseFacts:
         group = self.groups[row.name] = LeasedGroup(
             *(row.number, settings.attempts_max, settings.retry_ms, Poison(settings.poison)),
             *(settings.fifo, row.topics, settings.lease_ms),
-            *((known.messages, known.begun) if known is not None else ({}, {})),
+            *(
+                (known.messages, known.begun, known.past)
+                if known is not None
+                else ({}, {}, Past())
+            ),
             wants=self.wishes[row.name].wants,
         )
         self._begin(group)
@@ -416,6 +368,9 @@ class LeaseFacts:
                 if not self.is_there(place):
                     self._settled_late(group, place)
                     continue
+                if self._is_passed(group, place) and not isinstance(command, ExtendLeases):
+                    self._marks["settled after it was passed over"] += 1
+                    continue
                 check_settled(
                     *(group, place, handle, what),
                     again=isinstance(command, ReturnMessages),
@@ -434,6 +389,11 @@ class LeaseFacts:
                     settle(group, message)
                     if message.standing is Standing.ACKED:
                         self.on_acked(command.group, place)
+
+    def _is_passed(self, group: LeasedGroup, place: Place) -> bool:
+        """Whether a message that a seek took back was passed over since: then it is done."""
+        is_sought = group.past.seeks > 0 and place not in group.messages
+        return is_sought and group.is_done(place, self.expiry_ms)
 
     def _settled_late(self, group: LeasedGroup, place: Place) -> None:
         """Take in that a message was settled that is forgotten: perhaps before it was swept."""
@@ -466,6 +426,19 @@ class LeaseFacts:
             untried = command.how == GiveBack.UNTRIED
             delay_ms = 0 if untried else delays[min(message.attempts, len(delays)) - 1]
         message.standing, message.due_ms = Standing.WAITING, self._now_ms + delay_ms
+
+    def _sought(self, name: str, outcome: QueueGroupSought) -> None:
+        group = self.groups[name]
+        group.past.seeks += 1
+        self._marks["queue groups sought"] += 1
+        for each in outcome.queues:
+            ended = group.sought(each.queue, each.before, each.after, self.expiry_ms)
+            self._told.sought(group.number, each.queue, each.after)
+            self.wishes[name].seeks(each.queue, each.after)
+            group.past.dropped += each.leased + each.waiting + each.failed
+            self._marks["ended messages sought again"] += ended
+            self._marks["leases taken back by seeks"] += each.leased
+            self._marks["messages kept by seeks"] += each.kept
 
     def _decided(self, command: DecideBlocked) -> None:
         group = self.groups[command.group]

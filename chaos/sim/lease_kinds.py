@@ -14,6 +14,7 @@ from raftlog.broker.lease_commands import (
     ReturnMessages,
 )
 from raftlog.broker.queue_groups import OpenQueueGroup
+from raftlog.broker.queue_seeks import SeekQueueGroup
 from raftlog.broker.queue_subscriptions import SubscribeQueueGroup
 
 COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
@@ -27,6 +28,7 @@ COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
         (CommandType.EXTEND_LEASES, ExtendLeases),
         (CommandType.RETURN_MESSAGES, ReturnMessages),
         (CommandType.DECIDE_BLOCKED, DecideBlocked),
+        (CommandType.SEEK_QUEUE_GROUP, SeekQueueGroup),
     )
 }
 LEASE_KINDS: Final = frozenset(COMMANDS)

@@ -58,6 +58,8 @@ def _check_ends(cluster: Cluster, node: str, leasing: Leasing, row: QueueGroup) 
         return  # a queue went, and with it how far the group had come there
     passed = sum(cursors[queue] - start for queue, start in begun.items())
     passed -= leasing.subscriptions.of(row).passed
+    past = leases.groups[row.name].past
+    passed += past.back - past.dropped
     check_sum(node, row.name, passed, counts, ends)
     cluster.marks["ends of all messages counted"] += 1
     cluster.marks["groups that retention was faster than compared"] += bool(row.expired)

@@ -61,6 +61,8 @@ class LeaseWork(msgspec.Struct, frozen=True):
     topics: tuple[str, ...] = (TOPIC,)
     subscribes_per_s: float = 0.0
     """How often somebody says by hand that a group wants something else."""
+    seeks_per_s: float = 0.0
+    """How often somebody says by hand where a group goes on."""
     settles: float = 0.0
     """How often a worker settles a message in a transaction, with what it has made of it."""
 
@@ -89,7 +91,7 @@ def draw_work(seed: int, quiet: int) -> LeaseWork | None:
         grace_ms=random.choice((300, 1_500, 5_000)),
         alters_per_s=random.choice((0.0, 0.0, 0.4)) / quiet,
     )
-    return _with_filters(_with_settlers(work, quiet), quiet)
+    return _with_seeks(_with_filters(_with_settlers(work, quiet), quiet), quiet)
 
 
 def _with_filters(work: LeaseWork, quiet: int) -> LeaseWork:
@@ -106,6 +108,17 @@ def _with_filters(work: LeaseWork, quiet: int) -> LeaseWork:
         groups=tuple(groups),
         subscribes_per_s=random.choice((0.0, 0.0, 0.3)) / quiet,
     )
+
+
+def _with_seeks(work: LeaseWork, quiet: int) -> LeaseWork:
+    """Let groups begin somewhere else in some seeds, where nobody settles in transactions.
+
+    What is made of a message in a transaction is made again if it is sought again.
+    """
+    if work.settles:
+        return work
+    rate = stream(work.seed, "sought groups").choice((0.0, 0.0, 0.8, 2.5))
+    return msgspec.structs.replace(work, seeks_per_s=rate / quiet)
 
 
 def _with_settlers(work: LeaseWork, quiet: int) -> LeaseWork:

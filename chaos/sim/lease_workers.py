@@ -45,6 +45,8 @@ class Job(NamedTuple):
     queue: int
     offset: int
     record: Record
+    seeks: int = 0
+    """How many there were of the group when it was asked for."""
 
 
 class Jobs(Records):
@@ -85,6 +87,7 @@ class Keeper(Client):
         self.world.every(self._work.deletes_per_s, self._delete)
         self.world.every(self._work.alters_per_s, self._alter)
         self.world.every(self._work.subscribes_per_s, self._subscribe)
+        self.world.every(self._work.seeks_per_s, self._seek)
         self.world.every(COUNTS_PER_S, self._count)
         self.decide()
 
@@ -156,6 +159,28 @@ class Keeper(Client):
             by=leases.OPENED_BY_REPLACE,
         )
         self.ask(Method.QUEUE_OPEN, message, lambda *_: None)
+
+    def _seek(self) -> None:
+        """Let a group go on somewhere else, in one queue or all."""
+        random, topic = self.world.random, self.world.topics.get(TOPIC)
+        if topic is None:
+            return
+        queues = random.sample(
+            [each.queue for each in topic.queues], random.randint(1, len(topic.queues))
+        )
+        message = leases.SeekQueueGroup(
+            group=random.choice(self._work.groups).name,
+            offsets=[
+                leases.SoughtOffset(queue=queue, offset=self._somewhere(queue)) for queue in queues
+            ],
+            dry_run=random.random() < 0.1,
+        )
+        self.ask(Method.QUEUE_SEEK, message, lambda *_: None)
+
+    def _somewhere(self, queue: int) -> int:
+        start, end = self.world.facts.bounds(queue)
+        random = self.world.random
+        return random.choice((start, end, random.randint(start, end), random.randint(start, end)))
 
     def _count(self) -> None:
         """Ask what became of a group's messages."""
@@ -293,6 +318,7 @@ class Worker(Client):
         random = self.world.random
         handle = handle or random.getrandbits(62) + 1
         asked = self.world.facts.leases.told_count
+        seeks = self.world.facts.leases.seeks(self._group.name)
 
         def done(
             answer: Message | None, parts: Sequence[bytes], error: RaftlogError | None
@@ -309,7 +335,7 @@ class Worker(Client):
                 self._again(life, lambda of: self._receive(of, kept))
                 return
             assert isinstance(answer, leases.MessagesReceived), f"answered by {answer!r}"
-            jobs = self._jobs(handle, answer, parts)
+            jobs = self._jobs(handle, answer, parts, seeks)
             for job in jobs:
                 place = (job.queue, job.offset)
                 self.world.facts.leases.given(self._group.name, place, asked)
@@ -333,7 +359,7 @@ class Worker(Client):
         self.ask(Method.QUEUE_RECEIVE, message, done)
 
     def _jobs(
-        self, handle: int, answer: leases.MessagesReceived, parts: Sequence[bytes]
+        self, handle: int, answer: leases.MessagesReceived, parts: Sequence[bytes], seeks: int
     ) -> list[Job]:
         """Take in an answer: each body is the one that lies there."""
         payload, position = b"".join(parts), 0
@@ -345,7 +371,7 @@ class Worker(Client):
             found = tuple(Batch(data).records())
             for at, number in enumerate(leased.numbers):
                 record = found[at if leased.picked else number]
-                job = Job(handle, leased.queue, leased.base_offset + number, record)
+                job = Job(handle, leased.queue, leased.base_offset + number, record, seeks)
                 expected = records[job.queue, job.offset]
                 if (record.value, record.key) != (expected.value, expected.key):
                     raise Violation(ONE_PLACE, f"{job} is another record than {expected.value!r}")
@@ -405,7 +431,7 @@ class Worker(Client):
             place: Place = (job.queue, job.offset)
             if error is None and method is Method.QUEUE_ACK:
                 self.world.marks["acks told"] += 1
-                self.world.facts.leases.told_acked(self._group.name, place)
+                self.world.facts.leases.told_acked(self._group.name, place, job.seeks)
             elif isinstance(error, StaleLease):
                 self.world.marks["told of stale leases"] += 1
             elif (

@@ -13,6 +13,7 @@ from chaos.check.acked_present import History, Place
 from chaos.check.commit_on_majority import check_majority, check_own_term
 from chaos.check.committed_never_changes import CommittedLog
 from chaos.check.configuration_changes import check_change
+from chaos.check.configuration_in_use import Configurations, check_in_use, halves_of
 from chaos.check.leader_completeness import check_leader
 from chaos.check.log_matching import LogMatching
 from chaos.check.log_model import LogModel, Mark
@@ -84,6 +85,10 @@ class Observer:
         self.committed = CommittedLog()
         self.stored: dict[bytes, Place] = {}
         self.values: list[bytes] = []
+        self._bases: dict[NodeId, Index] = {}
+        """Up to where a log came with a snapshot: so did its configuration."""
+        self._configurations = Configurations()
+        self._configurations.written(first)
         self._elections = Elections()
         self._matching = LogMatching()
         self._monotone = Monotone()
@@ -115,6 +120,7 @@ class Observer:
 
     def renewed(self, node: NodeId) -> None:
         """Take in that ``node`` has a new, empty directory: it is another replica now."""
+        self._bases.pop(node, None)
         self._logs[node] = LogModel()
         self._durable[node] = DurableState(HardState(), LogModel())
         self._issued[node] = []
@@ -122,6 +128,7 @@ class Observer:
 
     def goes_back(self, node: NodeId, durable: DurableState) -> None:
         """Take in that an old copy of ``node``'s directory was put back: it has forgotten more."""
+        self._bases[node] = Index(len(durable.log))
         self._logs[node] = durable.log.copy()
         self._durable[node] = durable.copy()
         self._issued[node] = []
@@ -135,6 +142,7 @@ class Observer:
         del durable.log.marks[entry.index - 1 :]  # what was in flight may be there, or not
         durable.performed(WriteEntries(number, None, (entry,)))
         self._matching.written(node, [entry])
+        self._configurations.written(entry)
         self._recovery = (entry.index, Mark(entry.term, entry.checksum))
 
     def has_recoveries(self, node: NodeId) -> bool:
@@ -217,11 +225,14 @@ class Observer:
                 if self.on_reset is not None:
                     self.on_reset(node)
                 log.reset(write.base, self.committed.log)
+                self._bases[node] = write.base.index
             if isinstance(write, WriteEntries):
                 if write.truncate_to is not None:
                     self.marks["truncations"] += 1
                 self._matching.written(node, write.entries)
                 log.write(write.truncate_to, write.entries)
+                for entry in write.entries:
+                    self._configurations.written(entry)
                 if core.leadership is not None:
                     self._made_ms.update((entry.index, self._now_ms()) for entry in write.entries)
                     self._changes(node, core, before, write.entries)
@@ -233,12 +244,20 @@ class Observer:
                 self._leading[node] = role.term
                 self.leaders.leads(node, role.term)
                 check_leader(node, role.term, log, self._committed_before(role.term))
-        if effects.commit is not None:
-            self._commits(node, core.term, core.commit, _halves(core.membership))
+        if effects.writes or effects.commit is not None:
+            self._counts(node, core, log, has_committed=effects.commit is not None)
         if effects.loads:
             self.marks["loads"] += 1
         if effects.transfer is TransferEnded.DONE:
             self.marks["transfers"] += 1
+
+    def _counts(self, node: NodeId, core: RaftCore, log: LogModel, *, has_committed: bool) -> None:
+        """Check by whose votes a replica goes, and what it takes for committed."""
+        used = halves_of(core.membership)
+        newest = self._configurations.newest(log, self._bases.get(node, Index(0)))
+        check_in_use(node, used, newest)
+        if has_committed:
+            self._commits(node, core.term, core.commit, used)
 
     def _changes(
         self,
@@ -256,8 +275,8 @@ class Observer:
             assert commit is not None, f"{node} has committed {core.commit} beyond its log"
             check_change(
                 node,
-                (at, _halves(membership)),
-                (entry.index, _halves(decode_membership(entry.body))),
+                (at, halves_of(membership)),
+                (entry.index, halves_of(decode_membership(entry.body))),
                 (core.commit, commit.term),
                 core.term,
             )
@@ -364,10 +383,3 @@ class Observer:
     def durable_state(self, node: NodeId) -> DurableState:
         """Return what of a node is on its disk."""
         return self._durable[node]
-
-
-def _halves(members: Membership) -> list[list[NodeId]]:
-    """Return the voters whose majorities decide, without an empty half."""
-    return [
-        [replica.node for replica in half] for half in (members.voters, members.outgoing) if half
-    ]

@@ -187,7 +187,7 @@ class Settler(Worker):
             group = leases_of.groups.get(each.group)
             if group is not None and group.number == numbers.get(each.group):
                 place: Place = (each.job.queue, each.job.offset)
-                leases_of.told_acked(each.group, place)
+                leases_of.told_acked(each.group, place, each.job.seeks)
 
     def _go_on_without(self, alone: Callable[[], None]) -> None:
         """Nothing was settled: the message is settled alone, or comes again."""

@@ -118,6 +118,8 @@ class QueueSeeks:
             if cursor is None:
                 self._groups.begin(group, self._queues.find(each.queue), each.after)
             else:
+                self._groups.table.touch(group.name)
+                group.expired += each.before - cursor.next  # retention was faster than the group
                 self._groups.cursors.touch((group.number, each.queue))
                 cursor.next = each.after
         return sought

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from raftlog.base.errors import Closed, RaftlogError, WrongLoop
+from raftlog.base.errors import Closed, WrongLoop
 
 R = TypeVar("R")
 
@@ -33,19 +33,19 @@ class LoopThread:
             Closed: The client was closed, before or meanwhile.
             WrongLoop: This is a forked process, or the loop's own thread.
         """
+        future: concurrent.futures.Future[R] | None = None
         try:
             self._check()
             with self._lock:  # so that nothing comes to a loop that was stopped
                 future = asyncio.run_coroutine_threadsafe(work, self._started())
-        except RaftlogError:
-            work.close()
-            raise
-        try:
             return _result(future)
         except concurrent.futures.CancelledError:  # by close(): nobody else can
             raise Closed("the client was closed") from None
-        except BaseException:
-            future.cancel()
+        except BaseException:  # also one that comes before it is waited for
+            if future is None:
+                work.close()
+            else:
+                future.cancel()
             raise
 
     @property

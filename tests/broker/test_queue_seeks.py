@@ -178,3 +178,15 @@ def test_below_level_4_there_is_none() -> None:
     shard.topic("orders")
     shard(OpenQueueGroup(GROUP, ("orders",), QueueGroupChanges()))
     assert shard.refusal(SeekQueueGroup(GROUP, ((FIRST, 0),))) is BadRequest
+
+
+def test_what_retention_took_before_it_was_leased_is_counted() -> None:
+    """Also where the group goes on behind it by a seek instead of a lease."""
+    queue = Seeking()
+    queue.lease(A, 1)
+    queue.ack(A, 0)
+    queue(MoveStart(FIRST, 3))
+    assert queue.seek(4) == SoughtQueue(FIRST, 3, 4, 0, 0, 0, 0)
+    assert queue.row.expired == 2
+    queue.seek(3)
+    assert queue.row.expired == 2

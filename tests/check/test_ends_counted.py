@@ -64,3 +64,33 @@ def test_all_together_is_what_was_passed() -> None:
     for passed in (18, 21):
         with pytest.raises(Violation, match=f"passed {passed}"):
             check_sum("n1", "work", passed, counts, Ends(acked=9, unsure=1))
+
+
+def test_what_a_seek_takes_back_ended_all_the_same() -> None:
+    """And is passed once more; of what may have been skipped nobody can tell."""
+    found = group(
+        Poison.SKIP,
+        *(message(Standing.ACKED), message(Standing.ACKED), message(Standing.LETTER)),
+        *(message(Standing.SKIPPED), message(Standing.SKIPPED, unsure=True)),
+        *(message(Standing.WAITING), message(Standing.LEASED, attempts=2)),
+    )
+    assert found.sought(3, 7, 1, 500) == 4
+    assert ends_of(found, 500) == Ends(acked=2, letters=1, skipped=1, unsure=2)
+    assert found.messages.keys() == {(3, 0)}
+    assert found.past.back == 6
+
+
+def test_what_a_seek_goes_over_is_done_until_another_one_goes_back() -> None:
+    found = group(Poison.LETTER, message(Standing.ACKED))
+
+    def done(*offsets: int) -> list[bool]:
+        return [found.is_done((3, offset), 0) for offset in offsets]
+
+    found.sought(3, 1, 9, 0)
+    assert done(0, 1, 8, 9) == [True, True, True, False]
+    found.sought(3, 9, 4, 0)
+    assert done(1, 3, 4, 8) == [True, True, False, False]
+    found.sought(3, 4, 4, 0)
+    found.sought(3, 6, 8, 0)  # 4 and 5 were leased since
+    assert done(3, 4, 6, 7, 8) == [True, False, True, True, False]
+    assert found.past.back == -8 + 5 - 2

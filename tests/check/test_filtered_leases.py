@@ -2,7 +2,7 @@
 
 import pytest
 
-from chaos.check.filtered_leases import GroupWishes, check_matches, check_wanted
+from chaos.check.filtered_leases import GroupWishes, anything, check_matches, check_wanted
 from chaos.check.violation import Violation
 from raftlog.wire.batch import Record
 
@@ -45,3 +45,18 @@ def test_what_is_leased_and_not_wanted_is_seen() -> None:
     wishes.change(is_a)
     with pytest.raises(Violation, match="does not want"):
         check_wanted("g", wishes, (1, 1), fifo=False)
+
+
+def test_after_a_seek_only_what_is_wanted_since_excuses() -> None:
+    """What an older filter left out comes now; what lies before was passed over all the same."""
+    wishes = GroupWishes(RECORDS, {1: is_a}, 1)
+    wishes.change(anything)
+    assert [wishes.wants((1, at)) for at in range(4)] == [True, False, False, True]
+    wishes.seeks(1, 2)
+    assert [wishes.wants((1, at)) for at in range(4)] == [True, False, True, True]
+    wishes.change(is_a)
+    wishes.seeks(1, 3)
+    assert [wishes.wants((1, at)) for at in range(4)] == [True, False, False, True]
+    wishes.change(anything)
+    wishes.seeks(1, 0)
+    assert [wishes.wants((1, at)) for at in range(4)] == [True] * 4

@@ -135,13 +135,27 @@ def test_a_spool_takes_records_while_the_cluster_is_away(tmp_path: Path) -> None
 
 def test_a_half_message_is_committed_and_another_rolled_back(tmp_path: Path) -> None:
     """Against three processes."""
-    (example,) = examples_of("half-messages.md")
+    example, by_hand = examples_of("half-messages.md")
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+        decided = run_example(seeded(by_hand, cluster), tmp_path).splitlines()
+
+    assert decided == ["refunds-1 refunds False", "True offset 0"]
 
     assert printed == [
         *("committed at offset 0", "rolled back: no money", "0 open", "b'order-7' b'paid'")
     ]
+
+
+def test_a_program_manages_topics(tmp_path: Path) -> None:
+    """Also what may be written."""
+    (example,) = examples_of("topics.md")
+    with LocalCluster(tmp_path, nodes=1) as cluster:
+        asyncio.run(cluster.ready())
+        refused, *printed = run_example(seeded(example, cluster), tmp_path).splitlines()
+
+    assert refused.startswith("refused: topic 'invoices' is not writable")
+    assert printed == ["3 queues, kept 3 days, 0:00:00 True", "['invoices']"]
 
 
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ from chaos.check.violation import Violation
 from chaos.check.whole_queues import WholeQueues
 from chaos.live.topics import BULK, FILLED, TOPICS, large, short
 from chaos.live.workloads.archive import TRIMMED_S, Archive
+from chaos.live.workloads.reading import behind_a_gap
 from chaos.live.world import World
-from raftlog.base.ids import NodeId
+from raftlog.base.errors import OffsetOutOfRange
+from raftlog.base.ids import NodeId, Offset
+from raftlog.client.receipts import Message
 
 
 @pytest.fixture
@@ -82,3 +85,29 @@ def test_what_is_no_large_value_is_kept_as_it_is(other: bytes) -> None:
     filled = large(value_of(BULK, 3, 17))
     for wrong in (filled[:-1], filled + b".", filled[:-1] + b"x"):
         assert short(wrong) == wrong
+
+
+def test_a_queue_that_ends_before_what_was_read_is_seen(archived: WholeQueues) -> None:
+    """A lost tail, also where nothing is left; or something that was not read."""
+    archived.ends("orders", 1, 3)
+    archived.ends("orders", 0, 0)
+    for end in (0, 2, 4):
+        with pytest.raises(Violation, match=f"orders/1 ends at {end}, and 3 records"):
+            archived.ends("orders", 1, end)
+
+
+def test_a_reader_goes_on_behind_what_is_in_the_archive(world: World) -> None:
+    world.archived.take("orders", 1, 0, b"0")
+    assert behind_a_gap(world, "orders", 1, 0, OffsetOutOfRange(0, 1, 9)) == 1
+    assert behind_a_gap(world, "orders", 1, 5, OffsetOutOfRange(5, 0, 4)) == 5
+    assert world.anomalies == []
+    assert behind_a_gap(world, "orders", 1, 0, OffsetOutOfRange(0, 2, 9)) == 2
+    assert [each.check for each in world.anomalies] == ["whole_queues"]
+
+
+def test_a_queue_of_which_something_is_missing_is_told_once(world: World) -> None:
+    archive = Archive(world)
+    for offset in (0, 2, 3):
+        archive._take(Message("orders", 1, Offset(offset), None, b"v", (), 0))
+    assert len(world.anomalies) == 1
+    assert archive.done == 1

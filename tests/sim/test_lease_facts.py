@@ -178,7 +178,7 @@ def test_a_finished_message_is_given_to_nobody_who_asks_later(story: Story) -> N
     facts = story.facts
     early = facts.told_count
     story.ack((QUEUE, 0))
-    facts.told_acked("work", (QUEUE, 0))
+    facts.told_acked("work", (QUEUE, 0), 0)
     facts.given("work", (QUEUE, 0), early)
     with pytest.raises(Violation, match="asked after"):
         facts.given("work", (QUEUE, 0), facts.told_count)

@@ -15,16 +15,27 @@ from chaos.check.client_history import Anomaly
 from chaos.check.violation import Violation
 from chaos.check.whole_queues import NAME
 from chaos.live.topics import ARCHIVE, TOPICS, kept
+from chaos.live.workloads.atomic import LEASED, STREAM
+from chaos.live.workloads.groups import GROUP as BILLING
+from chaos.live.workloads.queue_policies import BlockingGroup, SkippingGroup, UnorderedGroup
+from chaos.live.workloads.queues import QueueGroup
 from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import OffsetOutOfRange, RaftlogError
 from raftlog.base.ids import NodeId
 from raftlog.client.client import Client
+from raftlog.client.receipts import Message
 from raftlog.client.routing import ask_status
 
 POLL_S: Final = 0.5
 COUNT: Final = 1000
 LOOK_S: Final = 1.0
+STREAMS: Final = (BILLING, STREAM)
+QUEUES: Final = (
+    LEASED,
+    *(each.rules.group for each in (QueueGroup, UnorderedGroup, SkippingGroup, BlockingGroup)),
+)
+"""All other groups that read from the beginning."""
 TRIMMED_S: Final = 120.0
 """A run of so many seconds has trimmed logs, or something holds them."""
 
@@ -36,6 +47,8 @@ class Archive:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._broken: set[tuple[str, int]] = set()
+        """Queues of which something is missing."""
         self._counted: Counter[tuple[NodeId, str]] = Counter()
         self.trims = 0
         """By all nodes together, each time a log lost its beginning."""
@@ -65,19 +78,40 @@ class Archive:
 
     async def _read(self, client: Client) -> None:
         world = self._world
+        await self._until_others_read(client)
         while not world.stopping.is_set():
-            with suppress(RaftlogError):
+            try:
                 async with client.consumer(ARCHIVE, list(TOPICS)) as consumer:
                     while not world.stopping.is_set():
                         for message in await consumer.poll(COUNT, timeout=POLL_S):
-                            value = kept(message)
-                            try:
-                                world.archived.take(
-                                    message.topic, message.queue, message.offset, value
-                                )
-                            except Violation as violation:
-                                world.saw(NAME, str(violation))
-            await world.rest(POLL_S)  # nobody could be asked, or its queues were taken away
+                            self._take(message)
+            except OffsetOutOfRange as error:
+                world.saw(NAME, f"the archive was too slow, and nothing may go then: {error}")
+            except RaftlogError:
+                pass  # nobody could be asked, or its queues were taken away
+            await world.rest(POLL_S)
+
+    async def _until_others_read(self, client: Client) -> None:
+        """Wait until every group has begun: what goes before that, it never sees."""
+        missing = {*STREAMS, *QUEUES}
+        while missing and not self._world.stopping.is_set():
+            with suppress(RaftlogError):
+                missing -= {each.name for each in await client.queue_groups.list()}
+                for name in missing.intersection(STREAMS):
+                    queues = (await client.groups.describe(name)).queues
+                    if queues and all(each.committed is not None for each in queues):
+                        missing.remove(name)
+            await self._world.rest(POLL_S)
+
+    def _take(self, message: Message) -> None:
+        place = message.topic, message.queue
+        if place in self._broken:
+            return  # told once
+        try:
+            self._world.archived.take(*place, message.offset, kept(message))
+        except Violation as violation:
+            self._broken.add(place)
+            self._world.saw(NAME, str(violation))
 
     async def _look(self) -> None:
         while not self._world.stopping.is_set():

@@ -7,9 +7,10 @@ from typing import Final
 from chaos.check.client_history import Anomaly, Records
 from chaos.check.later_kept import NAME, Fate, LaterMessages
 from chaos.live.topics import REMINDERS, TOPICS
+from chaos.live.workloads.reading import behind_a_gap
 from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import World
-from raftlog.base.errors import Closed, OutcomeUnknown, RaftlogError
+from raftlog.base.errors import Closed, OffsetOutOfRange, OutcomeUnknown, RaftlogError
 from raftlog.client.client import Client
 from raftlog.client.later import CancelOutcome, DelayedReceipt
 
@@ -125,5 +126,8 @@ class Delayed:
                             value = bytes(message.value or b"")
                             self._messages.seen(queue, message.offset, value, now_ms)
                             position = message.offset + 1
+            except OffsetOutOfRange as error:
+                position = behind_a_gap(world, REMINDERS, queue, position, error)
+                await world.rest(POLL_S)
             except RaftlogError:
                 await world.rest(POLL_S)  # nobody could be asked: the next one tries

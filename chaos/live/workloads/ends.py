@@ -15,6 +15,7 @@ from typing import Final
 from chaos.check.bounded_staleness import NAME as BOUNDED_NAME
 from chaos.check.bounded_staleness import BoundedStaleness
 from chaos.check.client_history import Anomaly, Outcome, Records
+from chaos.check.faults_happened import NAME as HAPPENED
 from chaos.check.kept_records import check_kept
 from chaos.check.queue_ends import QueueEnds
 from chaos.check.violation import Violation
@@ -22,7 +23,7 @@ from chaos.live.topics import LEDGER, TOPICS
 from chaos.live.workloads.sending import noted
 from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import OffsetOutOfRange, RaftlogError
 from raftlog.client.channel import Channel
 from raftlog.wire.address import parse_address
 from raftlog.wire.frame import Method
@@ -39,6 +40,9 @@ WHOLE: Final = 0.2
 BOUNDED: Final = 0.4
 """How often a read with a bound is asked for."""
 STALENESS_MS: Final = 500
+ENOUGH: Final = 500
+"""Ends told: then reads with a bound are a part of the answers, if they are answered at all."""
+BOUNDED_SHARE: Final = 10
 NS: Final = 1_000_000_000
 
 
@@ -56,6 +60,8 @@ class Ends:
         """Reads with a bound that were answered."""
         self._queues: list[int] = []
         """Their numbers, by their places; known once somebody was told."""
+        self._starts: dict[int, int] = {}
+        """Where a read may begin, by their places: what was consumed is forgotten."""
 
     @property
     def done(self) -> int:
@@ -76,7 +82,12 @@ class Ends:
 
     def check(self, logs: Logs) -> list[Anomaly]:
         """Every record is there once, and there is one order of all that was done."""
-        return [*check_kept(self._records, logs[LEDGER]), *self._ends.check(logs[LEDGER])]
+        found = [*check_kept(self._records, logs[LEDGER]), *self._ends.check(logs[LEDGER])]
+        told = self._ends.look_count
+        if told >= ENOUGH and self.bounded * BOUNDED_SHARE < told:
+            text = f"{self.bounded} reads with a bound were answered, and {told} ends told"
+            found.append(Anomaly(HAPPENED, text))
+        return found
 
     async def _add(self, lane: int) -> None:
         world, records = self._world, self._records
@@ -132,6 +143,7 @@ class Ends:
         )
         self._queues = [queue.queue for queue in found.queues]
         for place, queue in enumerate(found.queues):
+            self._starts[place] = max(queue.start_offset, self._starts.get(place, 0))
             self._ends.seen(place, queue.end_offset, called, world.now())
 
     async def _ask_end(self, channel: Channel, place: int) -> None:
@@ -145,12 +157,22 @@ class Ends:
     async def _read(self, channel: Channel, place: int) -> None:
         floor = self._known.floor(place, self._now_ns() - STALENESS_MS * NS // 1000)
         asked = client.ReadBatches(
-            queue=self._queues[place], bytes_max=1, staleness_ms=STALENESS_MS
+            queue=self._queues[place],
+            offset=self._starts.get(place, 0),
+            bytes_max=1,
+            staleness_ms=STALENESS_MS,
         )
-        found, _ = await channel.call(Method.READ, asked, client.BatchesRead, timeout_s=ANSWER_S)
-        self.bounded += 1
         try:
-            self._known.answered(place, floor, found.end_offset)
+            try:
+                found, _ = await channel.call(
+                    Method.READ, asked, client.BatchesRead, timeout_s=ANSWER_S
+                )
+            except OffsetOutOfRange as error:
+                self._starts[place] = max(error.start, self._starts.get(place, 0))
+                self._known.refused(place, floor, error.end)
+            else:
+                self.bounded += 1
+                self._known.answered(place, floor, found.end_offset)
         except Violation as violation:
             self._world.saw(BOUNDED_NAME, f"{channel.node}: {violation}")
 

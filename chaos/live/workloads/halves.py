@@ -33,9 +33,10 @@ from chaos.live.half_facts import (
     Sent,
 )
 from chaos.live.topics import TOPICS, TRANSFERS
+from chaos.live.workloads.reading import behind_a_gap
 from chaos.live.workloads.workload import DRAIN_S, Logs
 from chaos.live.world import CALL_S, World
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import OffsetOutOfRange, RaftlogError
 from raftlog.client.client import Client
 from raftlog.client.transactions import OpenTransaction
 
@@ -187,6 +188,9 @@ class HalfMessages:
                             value = bytes(message.value or b"")
                             self._halves.seen(queue, message.offset, value)
                             position = message.offset + 1
+            except OffsetOutOfRange as error:
+                position = behind_a_gap(world, TRANSFERS, queue, position, error)
+                await world.rest(POLL_S)
             except RaftlogError:
                 await world.rest(POLL_S)  # nobody could be asked: the next one tries
 

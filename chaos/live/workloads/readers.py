@@ -5,8 +5,8 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly
 from chaos.check.seen_records import NAME, Seen
-from chaos.check.violation import Violation
 from chaos.live.topics import ORDERS, TOPICS
+from chaos.live.workloads.reading import behind_a_gap
 from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
 from raftlog.base.errors import OffsetOutOfRange, RaftlogError
@@ -43,13 +43,6 @@ class Readers:
         """Nothing that was read is gone or another thing now."""
         return self._seen.check(self._world.records[ORDERS], logs[ORDERS], all_of_it=False)
 
-    def _begins(self, queue: int, start: int) -> None:
-        """Nothing is forgotten that the archive has not read."""
-        try:
-            self._world.archived.begins(ORDERS, queue, start)
-        except Violation as violation:
-            self._world.saw(NAME, str(violation))
-
     async def _read(self, client: Client, queue: int) -> None:
         world, position = self._world, 0
         while not world.stopping.is_set():
@@ -72,10 +65,7 @@ class Readers:
                             self._seen.take(world.records[ORDERS], queue, message.offset, value)
                             position = message.offset + 1
             except OffsetOutOfRange as error:
-                if position < error.start:
-                    self._begins(queue, error.start)
-                    position = error.start
-                else:  # told by a node that is behind
-                    await world.rest(POLL_S)
+                position = behind_a_gap(world, ORDERS, queue, position, error)
+                await world.rest(POLL_S)
             except RaftlogError:
                 await world.rest(POLL_S)  # nobody could be asked: the next one tries
