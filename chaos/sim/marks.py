@@ -119,7 +119,6 @@ REQUIRED: Final = (
     "requests late",
     "requests lost",
     "seeks",
-    "settled after it was passed over",
     "settlings known",
     "settlings of several groups",
     "settlings refused as stale",

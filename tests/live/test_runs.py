@@ -116,9 +116,9 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
         ("promise-vote", 80, "vote not persisted before the reply (PySyncObj)", "lead"),
         ("pause", 16, "end offset told without asking the others", "linearizability"),
         ("pause", 16, "bounded read served unconfirmed", "bounded_staleness"),
-        ("transfer,restart", 80, "group offset not fenced", "group_offsets"),
-        ("transfer,restart", 80, "old lease handle acknowledges", "work_done"),
-        ("transfer,restart", 80, "blocked message is tried again without a decision", "work_done"),
+        ("late", 60, "group offset not fenced", "group_offsets"),
+        ("late", 60, "old lease handle acknowledges", "work_done"),
+        ("late", 60, "blocked message is tried again without a decision", "work_done"),
     ],
 )
 def test_a_planted_bug_is_caught(
