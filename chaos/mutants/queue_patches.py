@@ -196,8 +196,8 @@ QUEUE_MUTANTS: Final = (
         "raftlog.broker.queue_seeks",
         (
             (
-                "                group.expired += each.before - cursor.next",
-                "                group.expired += 0",
+                "self._queues.find(each.queue), each.before, each.after)\n",
+                "self._queues.find(each.queue), 0, each.after)\n",
             ),
         ),
         works=("sought groups",),

@@ -86,7 +86,9 @@ class Leasing:
         self.opening: Final = Opening(
             self.groups, self.subscriptions, self.flights, topics, queues
         )
-        self.seeks: Final = QueueSeeks(self.groups, self.flights, self.finishers, queues)
+        self.seeks: Final = QueueSeeks(
+            self.groups, self.unread, self.flights, self.finishers, queues
+        )
         self._first: Final = FirstLeases(
             self.groups, self.subscriptions, self.flights, self.unread
         )

@@ -22,6 +22,7 @@ from raftlog.broker.finishers import Finishers
 from raftlog.broker.flights import BLOCKED, DEAD, Flight, Flights
 from raftlog.broker.queue_groups import QueueGroup, QueueGroups
 from raftlog.broker.queues import Queues
+from raftlog.broker.unread import Unread
 from raftlog.broker.values import Count, Name, QueueNumber
 
 
@@ -75,9 +76,15 @@ class QueueSeeks:
     """Seeks of the groups of one shard."""
 
     def __init__(
-        self, groups: QueueGroups, flights: Flights, finishers: Finishers, queues: Queues
+        self,
+        groups: QueueGroups,
+        unread: Unread,
+        flights: Flights,
+        finishers: Finishers,
+        queues: Queues,
     ) -> None:
         self._groups: Final = groups
+        self._unread: Final = unread
         self._flights: Final = flights
         self._finishers: Final = finishers
         self._queues: Final = queues
@@ -109,19 +116,13 @@ class QueueSeeks:
         """Do it. Raises as ``plan``."""
         sought = self.plan(command)
         group = self._groups.find(command.group)
+        self._groups.table.touch(group.name)
         for each in sought.queues:
             rows = self._from(group, each.queue, each.after)
             for row in reversed(rows):  # so that nobody's turn comes who is next to go
                 self._flights.finish(row, now_ms)
             self._finishers.forget_from(group.number, each.queue, each.after)
-            cursor = self._groups.cursors.get((group.number, each.queue))
-            if cursor is None:
-                self._groups.begin(group, self._queues.find(each.queue), each.after)
-            else:
-                self._groups.table.touch(group.name)
-                group.expired += each.before - cursor.next  # retention was faster than the group
-                self._groups.cursors.touch((group.number, each.queue))
-                cursor.next = each.after
+            self._unread.move(group, self._queues.find(each.queue), each.before, each.after)
         return sought
 
     def _from(self, group: QueueGroup, queue: int, offset: int) -> list[Flight]:

@@ -42,7 +42,10 @@ class Unread:
                 yield queue, at
 
     def move(self, group: QueueGroup, queue: Queue, at: int, to: int) -> None:
-        """Lease, or park, what lies from ``at`` to ``to``: the group goes on there."""
+        """Go on at ``to`` instead of ``at``: what lies between is leased, parked or passed over.
+
+        A seek may also go back. ``at`` is where ``queues`` says that the group is.
+        """
         cursor = self._groups.cursor(group, queue.number)
         if cursor is None:
             cursor = self._groups.begin(group, queue, queue.start_offset)
