@@ -1,15 +1,13 @@
 """Large records: segments fill up, so trimmed logs lose their first files while the run lasts."""
 
-import asyncio
 from typing import Final
 
 from chaos.check.client_history import Anomaly, Outcome, Records
 from chaos.check.kept_records import check_kept
 from chaos.live.topics import BULK, large
-from chaos.live.workloads.sending import noted
+from chaos.live.workloads.sending import send_keys
 from chaos.live.workloads.workload import Logs
 from chaos.live.world import World
-from raftlog.client.client import Client
 
 LANES: Final = 3
 PAUSE_S: Final = (0.1, 0.5)
@@ -31,9 +29,8 @@ class Bulk:
 
     async def run(self) -> None:
         """Send until the run stops."""
-        async with self._world.client() as client, asyncio.TaskGroup() as group:
-            for lane in range(LANES):
-                group.create_task(self._send(client, lane))
+        async with self._world.client() as client:
+            await send_keys(self._world, client, self._records, LANES, PAUSE_S, dressed=large)
 
     async def drain(self) -> None:
         """Nothing is left: every send has ended."""
@@ -41,11 +38,3 @@ class Bulk:
     def check(self, logs: Logs) -> list[Anomaly]:
         """Every promise of a producer."""
         return check_kept(self._records, logs[BULK])
-
-    async def _send(self, client: Client, lane: int) -> None:
-        world, records = self._world, self._records
-        while not world.stopping.is_set():
-            number = records.begin(lane, world.now())
-            value = large(records.value(number))
-            await noted(world, records, number, client.send(BULK, value, key=b"%d" % lane))
-            await world.rest(world.random.uniform(*PAUSE_S))

@@ -1,7 +1,7 @@
 """Sending records, and noting what their owner is told of each."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 
 from chaos.check.client_history import Records
 from chaos.live.world import World
@@ -27,20 +27,34 @@ async def noted(
 
 
 async def send_keys(
-    world: World, client: Client, records: Records, keys: int, pause_s: tuple[float, float]
+    world: World,
+    client: Client,
+    records: Records,
+    keys: int,
+    pause_s: tuple[float, float],
+    *,
+    dressed: Callable[[bytes], bytes] = bytes,
 ) -> None:
-    """Send with so many keys, each a lane of its own, until the run stops."""
+    """Send with so many keys, each a lane of its own, until the run stops.
+
+    ``dressed`` makes what is sent of a record's value.
+    """
     async with asyncio.TaskGroup() as lanes:
         for lane in range(keys):
-            lanes.create_task(_send_key(world, client, records, lane, pause_s))
+            lanes.create_task(_send_key(world, client, records, lane, pause_s, dressed))
 
 
 async def _send_key(
-    world: World, client: Client, records: Records, lane: int, pause_s: tuple[float, float]
+    world: World,
+    client: Client,
+    records: Records,
+    lane: int,
+    pause_s: tuple[float, float],
+    dressed: Callable[[bytes], bytes],
 ) -> None:
     key = b"%d" % lane
     while not world.stopping.is_set():
         number = records.begin(lane, world.now())
-        sending = client.send(records.name, records.value(number), key=key)
+        sending = client.send(records.name, dressed(records.value(number)), key=key)
         await noted(world, records, number, sending)
         await world.rest(world.random.uniform(*pause_s))
