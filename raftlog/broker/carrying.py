@@ -56,6 +56,7 @@ from raftlog.broker.relocations import Relocated, read_relocation, relocate
 from raftlog.broker.shares import ReleaseQueues
 from raftlog.broker.staging import BatchStaged, check_staged_level
 from raftlog.broker.state import BrokerState
+from raftlog.broker.survivors import CopiedForward, check_survivors_level, read_copies
 from raftlog.broker.timetable import PassTime, TimePassed
 from raftlog.broker.topics import (
     DEFAULT_QUEUES,
@@ -83,6 +84,7 @@ class Carrier:
         self.raw: Final[Mapping[int, RawCommand]] = {
             int(CommandType.APPEND_DELAYED): self._append_delayed,
             int(CommandType.RELOCATE): self._relocate,
+            int(CommandType.COPY_FORWARD): self._copy_forward,
             int(CommandType.STAGE_HALF): self._stage_half,
             int(CommandType.APPEND_ONCE): UniqueAppends(state).append,
             int(CommandType.DEAD_LETTER): DeadLetters(state).store,
@@ -245,6 +247,7 @@ class Carrier:
         queue = self._state.queues.move_start(command.queue, start)
         self._state.touched.add(queue.number)
         self._state.leasing.start_moved(queue.number)
+        self._state.index.survivors.pass_start(queue.number, queue.start_offset)
         return StartMoved(queue.start_offset)
 
     # -- hidden batches
@@ -262,6 +265,17 @@ class Carrier:
     def _relocate(self, place: CommandPlace, body: Buffer, length: int) -> Relocated:
         items = read_relocation(body, place.position, length)
         return relocate(self._state.hidden, items, place.index, self._state.log_time_ms)
+
+    def _copy_forward(self, place: CommandPlace, body: Buffer, length: int) -> CopiedForward:
+        state = self._state
+        check_survivors_level(state.feature_level)
+        copied = 0
+        for item, position in read_copies(body, place.position, length):
+            start = state.start_of(item.queue)
+            if start is not None:
+                survivors = state.index.survivors
+                copied += survivors.copy(item, start, place.index, position)
+        return CopiedForward(copied)
 
     # -- producers and groups
 

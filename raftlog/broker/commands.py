@@ -29,7 +29,7 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
-FEATURE_LEVEL: Final = 4
+FEATURE_LEVEL: Final = 5
 """The highest feature level that this binary can apply. A shard's own level is state: entries are
 stamped with it, and it rises once all members can apply the next one (``service.levelling``).
 
@@ -39,6 +39,7 @@ and transactions are committed as one command.
 where they were read; what a group reads goes with its last member, unless it was said by hand.
 4: a transaction has staged batches, if it is too large for one entry; what a queue-style group
 reads has a filter and a version, and where it reads can be set.
+5: visible batches are copied forward, so that the range they were stored in can go.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
@@ -59,6 +60,8 @@ STAGED_LEVEL: Final = 4
 """From here on batches of a transaction are staged, and its commit names them."""
 QUEUE_SUBSCRIPTIONS_LEVEL: Final = 4
 """From here on what a queue-style group reads has a filter and a version, and it can seek."""
+SURVIVORS_LEVEL: Final = 5
+"""From here on visible batches are copied forward (``broker.survivors``)."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size
@@ -111,6 +114,8 @@ class CommandType(IntEnum):
     CANCEL_DELAYED = 21
     RELOCATE = 22
     """Bodies of hidden batches again (``broker.relocations``)."""
+    COPY_FORWARD = 23
+    """Visible batches again, whose range is to go (``broker.survivors``)."""
     INIT_TRANSACTOR = 30
     STAGE_HALF = 31
     """A record batch that becomes visible when it is committed (``broker.transactions``)."""

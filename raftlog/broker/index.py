@@ -320,6 +320,11 @@ class RangeDirectory:
         return bool(ranges)
 
     @property
+    def base_offset(self) -> Offset:
+        """Where the first of the ranges begins; there is at least one."""
+        return Offset(self._bases[0])
+
+    @property
     def batch_bytes(self) -> int:
         """Bytes of the queue's batches in all of its ranges."""
         return self._bytes[-1] if self._bytes else 0

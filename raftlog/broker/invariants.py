@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from raftlog.base.assignors import COOPERATIVE
-from raftlog.base.ids import Offset
+from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import BUSINESS_IDS_MAX
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight
 from raftlog.broker.groups import Group
@@ -32,6 +32,7 @@ def check(machine: BrokerMachine) -> None:
     check_groups(machine)
     check_flights(machine)
     check_hidden(machine)
+    check_survivors(machine)
     check_ids(machine)
     check_transactions(machine)
 
@@ -70,7 +71,8 @@ def check_offsets(machine: BrokerMachine) -> None:
         end = queue.end_offset if machine.trimmed and not spans else Offset(0)
         if machine.trimmed and spans:
             end = spans[0][0]
-        assert not machine.trimmed or end <= queue.start_offset, f"{queue} begins before {end}"
+        through = max(queue.start_offset, machine.survivors.copied_through(number))
+        assert not machine.trimmed or end <= through, f"{queue} begins before {end}"
         for base, after in spans:
             assert base == end, f"queue {number} goes on at {base} after {end}"
             end = after
@@ -222,6 +224,27 @@ def check_flights(machine: BrokerMachine) -> None:
         assert leasing.groups.numbered(cursor.group) is not None, f"{cursor} of no group"
     for subscription in leasing.subscriptions.table.after(None):
         assert leasing.groups.numbered(subscription.group) is not None, f"{subscription}"
+
+
+def check_survivors(machine: BrokerMachine) -> None:
+    """A queue's survivors have its first offset, follow one another, and lie in the log."""
+    survivors, state = machine.survivors, machine.state
+    through: dict[int, int] = {}
+    copies: Counter[Index] = Counter()
+    for row in survivors.table.after(None):
+        queue = machine.queues.get(row.queue)
+        assert queue is not None, f"{row} is of a closed queue"
+        assert row.end_offset > queue.start_offset, f"{row} lies before {queue}"
+        end = through.get(row.queue)
+        is_next = row.base_offset == end or (end is None and row.base_offset <= queue.start_offset)
+        assert is_next, f"{row} does not follow {end} in {queue}"
+        assert machine.trimmed < row.index <= machine.applied, f"{row} was trimmed"
+        through[row.queue] = row.end_offset
+        copies[state.index.range_of(row.index)] += 1
+    for first, count in copies.items():
+        assert len(survivors.of_range(first)) == count, f"range {first} counts others"
+    for number in machine.queues.table.rows:
+        assert survivors.copied_through(number) == through.get(number, 0), f"queue {number}"
 
 
 def check_ids(machine: BrokerMachine) -> None:

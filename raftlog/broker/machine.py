@@ -18,7 +18,7 @@ ruling 11), who waits for an outcome, and who waits for new records.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -46,7 +46,7 @@ from raftlog.broker.commands import (
 from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
-from raftlog.broker.queue_index import Found, HeldRange, NeededRange
+from raftlog.broker.queue_index import Found, HeldRange, NeededRange, RangeUse
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import FrozenTables, Snapshot
 from raftlog.broker.state import BrokerState
@@ -68,6 +68,7 @@ class BrokerMachine:
         leasing: To be looked at: queue-style groups, and what they have in flight.
         delays: To be looked at: ``pending``, ``soon``.
         hidden: To be looked at: ``get``, ``of_queue``, ``in_range``.
+        survivors: To be looked at: ``copied_through``, ``of_range``.
         producers: For invariants alone.
         state: All of it, for invariants and tests alone.
         own_level: The highest feature level that this binary can apply.
@@ -86,6 +87,7 @@ class BrokerMachine:
         self.producers: Final = self.state.producers
         self.delays: Final = self.state.delays
         self.hidden: Final = self.state.hidden
+        self.survivors: Final = self.state.index.survivors
         self._index: Final = self.state.index
         self._frozen: FrozenTables | None = None
         self._frozen_taken = False
@@ -256,6 +258,10 @@ class BrokerMachine:
     def held_by_hidden(self) -> HeldRange | None:
         """Return the first range that is needed, if only hidden batches need it."""
         return self._index.held_by_hidden(self.state.start_of)
+
+    def range_uses(self) -> Iterator[RangeUse]:
+        """Walk through the stored ranges from the first one on that is needed."""
+        return self._index.uses(self.state.start_of)
 
     def sealed_before(self, log_time_ms: int) -> Index:
         """Return the end of the last stored range that ended at or before a log time."""

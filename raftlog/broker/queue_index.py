@@ -7,7 +7,8 @@
 
 A range has records of many queues, a queue records in some of the ranges; the
 directory of a queue says in which of the stored ones. Sealed ranges are handed
-out to be stored, and answered from memory until they are.
+out to be stored, and answered from memory until they are. What was copied forward out of
+ranges that went lies before them (``broker.survivors``).
 """
 
 import hashlib
@@ -28,6 +29,7 @@ from raftlog.broker.index import (
 )
 from raftlog.broker.needs import Needs
 from raftlog.broker.ranges import seal_range
+from raftlog.broker.survivors import Survivor, Survivors
 
 
 class NeededRange(msgspec.Struct, frozen=True):
@@ -53,6 +55,23 @@ class HeldRange(msgspec.Struct, frozen=True):
     """Log time of the last change there."""
 
 
+class RangeUse(msgspec.Struct, frozen=True):
+    """What of a stored range is needed."""
+
+    first_index: Index
+    log_time_ms: int
+    """When it ended."""
+    stored_bytes: int
+    """Of the batches that were stored in it."""
+    needed_bytes: int
+    """Of those that are needed, hidden ones and copies included; at most."""
+    queues: Mapping[int, Offset]
+    """Whose visible batches are needed, and up to which offset they have to be copied forward."""
+    copies: Sequence[Survivor]
+    """Copies in it, which have to be copied again."""
+
+
+_NO_RANGE: Final = Offset(1 << 62)
 Found = Postings | RangeSummary
 """The postings of one queue in a range, or the stored range that holds some of it."""
 StartOf = Callable[[int], Offset | None]
@@ -73,6 +92,8 @@ class QueueIndex:
         """The end of the last range that was trimmed."""
         self.needs: Final = Needs()
         """What is needed of ranges beside their own postings."""
+        self.survivors: Final = Survivors(self.range_of)
+        """What was copied forward."""
         self._is_open = is_open
         self._firsts: list[Index] = [Index(1)]
         """Of the ranges that were not trimmed, the open one included."""
@@ -154,12 +175,22 @@ class QueueIndex:
     ) -> Iterator[tuple[int, int]]:
         """Yield who needs a range and the log time of its newest batch there; some come twice."""
         for queue, end, at_ms in spans:
-            if _is_needed(start_of(queue), end):
+            if self._is_needed(queue, end, start_of):
                 yield queue, at_ms
         for need in self.needs.of_range(first):
-            start = start_of(need.queue)
-            if start is not None and (need.hidden or start < need.visible_end):
+            is_open = start_of(need.queue) is not None
+            is_seen = self._is_needed(need.queue, need.visible_end, start_of)
+            if is_seen or (is_open and need.hidden):
                 yield need.queue, need.time_ms
+        for row in self.survivors.of_range(first):
+            yield row.queue, row.log_time_ms
+
+    def _is_needed(self, queue: int, end: Offset, start_of: StartOf) -> bool:
+        """Whether a queue needs batches that end at ``end``, and has no copies of them."""
+        start = start_of(queue)
+        if start is None or start >= end:
+            return False
+        return self.survivors.copied_through(queue) < end
 
     def _walk(self) -> Iterator[tuple[Index, Index, Iterable[tuple[int, Offset, int]]]]:
         """Yield first and last index of each sealed range, and where and when queues end in it.
@@ -167,8 +198,7 @@ class QueueIndex:
         Of those that were cut just now without making their bytes: this is called in apply.
         """
         for summary in self._stored:
-            spans = ((span.queue, span.end_offset, span.log_time_ms) for span in summary.queues)
-            yield summary.first_index, summary.last_index, spans
+            yield summary.first_index, summary.last_index, _ends(summary)
         for sealed in self._unstored:
             if sealed.last_index > self.trimmed:
                 spans = (
@@ -195,14 +225,15 @@ class QueueIndex:
     def held_by_hidden(self, start_of: StartOf) -> HeldRange | None:
         """Return the first range that is needed, if only hidden batches need it."""
         for first, last, spans in self._walk():
-            if any(_is_needed(start_of(queue), end) for queue, end, _ in spans):
+            if any(self._is_needed(queue, end, start_of) for queue, end, _ in spans):
+                break
+            if self.survivors.of_range(first):
                 break
             size = range_bytes = time_ms = 0
             for need in self.needs.of_range(first):
-                start = start_of(need.queue)
-                if start is None:
+                if start_of(need.queue) is None:
                     continue
-                if start < need.visible_end:
+                if self._is_needed(need.queue, need.visible_end, start_of):
                     return None
                 size += need.hidden_bytes
                 range_bytes = max(range_bytes, need.range_bytes)
@@ -210,6 +241,35 @@ class QueueIndex:
             if size:
                 return HeldRange(first, last, size, range_bytes, time_ms)
         return None
+
+    def uses(self, start_of: StartOf) -> Iterator[RangeUse]:
+        """Walk through the stored ranges from the first one on that is needed."""
+        is_needed = False
+        for summary in self._stored:
+            needing = self._needing(summary.first_index, _ends(summary), start_of)
+            is_needed = is_needed or next(needing, None) is not None
+            if is_needed:
+                yield self._use_of(summary, start_of)
+
+    def _use_of(self, summary: RangeSummary, start_of: StartOf) -> RangeUse:
+        queues: dict[int, Offset] = {}
+        stored = needed = 0
+        for span in summary.queues:
+            stored += span.batch_bytes
+            if self._is_needed(span.queue, span.end_offset, start_of):
+                queues[span.queue] = span.end_offset
+                needed += span.batch_bytes
+        for need in self.needs.of_range(summary.first_index):
+            needed += need.hidden_bytes
+            if self._is_needed(need.queue, need.visible_end, start_of):
+                queues[need.queue] = need.visible_end  # its posting lies in a later range
+                needed += self.batch_bytes(need.queue)
+        copies = self.survivors.of_range(summary.first_index)
+        needed += sum([row.length for row in copies])
+        return RangeUse(
+            *(summary.first_index, summary.log_time_ms, stored, needed),
+            *(queues, copies),
+        )
 
     def sealed_before(self, log_time_ms: int) -> Index:
         """Return the end of the last stored range that ended at or before a log time."""
@@ -234,16 +294,33 @@ class QueueIndex:
     def close(self, queue: int) -> None:
         """Forget where a closed queue's records are."""
         self._directories.pop(queue, None)
+        self.survivors.close(queue)
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does."""
         for postings in self._in_memory(queue):
             if offset >= postings.base_offset:
                 return postings
-        return self._directories[queue].find(offset)
+        directory = self._directories.get(queue)
+        if directory is not None and offset >= directory.base_offset:
+            return directory.find(offset)
+        return self.survivors.find(queue, offset)
+
+    def _ranges_begin(self, queue: int) -> Offset:
+        """Return the first offset of a queue that a range has; beyond all if none has any."""
+        directory = self._directories.get(queue)
+        if directory is not None:
+            return directory.base_offset
+        begin = _NO_RANGE
+        for postings in self._in_memory(queue):
+            begin = postings.base_offset
+        return begin
 
     def find_time(self, queue: int, log_time_ms: int) -> Found | None:
         """Return the first range that holds a batch stored at or after a log time."""
+        survivors = self.survivors.find_time(queue, log_time_ms, self._ranges_begin(queue))
+        if survivors is not None:
+            return survivors
         directory = self._directories.get(queue)
         found: Found | None = None if directory is None else directory.find_time(log_time_ms)
         if found is None:
@@ -262,13 +339,20 @@ class QueueIndex:
                 return postings, behind
             behind += more
         directory = self._directories.get(queue)
-        found = None if directory is None else directory.find_bytes(size - behind)
+        found: tuple[Found, int] | None = None
+        if directory is not None:
+            found = directory.find_bytes(size - behind)
+            if found is None:
+                behind += directory.batch_bytes
+        if found is None:
+            found = self.survivors.find_bytes(queue, size - behind, self._ranges_begin(queue))
         return None if found is None else (found[0], found[1] + behind)
 
     def batch_bytes(self, queue: int) -> int:
         """Return the bytes of a queue's batches in the log, those before its start included."""
         directory = self._directories.get(queue)
         stored = 0 if directory is None else directory.batch_bytes
+        stored += self.survivors.batch_bytes(queue, self._ranges_begin(queue))
         return stored + sum(postings.batch_bytes for postings in self._in_memory(queue))
 
     def _in_memory(self, queue: int) -> Iterator[Postings]:
@@ -334,6 +418,6 @@ def _ended_ms(summary: RangeSummary) -> int:
     return summary.log_time_ms
 
 
-def _is_needed(start: Offset | None, end: Offset) -> bool:
-    """Whether a queue that begins at ``start`` needs batches that end at ``end``."""
-    return start is not None and start < end
+def _ends(summary: RangeSummary) -> Iterator[tuple[int, Offset, int]]:
+    """Yield where and when queues end in a range."""
+    return ((span.queue, span.end_offset, span.log_time_ms) for span in summary.queues)

@@ -42,6 +42,7 @@ from raftlog.broker.queue_subscriptions import QueueSubscription
 from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
 from raftlog.broker.shares import Share
+from raftlog.broker.survivors import Survivor
 from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
 from raftlog.broker.topics import Topic
 from raftlog.broker.transactions import Transaction
@@ -68,6 +69,7 @@ class TableId(IntEnum):
     HIDDEN = 10
     RANGE_NEEDS = 11
     CANCELLED = 12
+    SURVIVORS = 13
     SHARES = 25
     QUEUE_GROUPS = 20
     CURSORS = 21
@@ -120,6 +122,7 @@ class Snapshot(msgspec.Struct):
     hidden: list[HiddenBatch] = msgspec.field(default_factory=list)
     needs: list[RangeNeed] = msgspec.field(default_factory=list)
     cancelled: list[CancelledBatch] = msgspec.field(default_factory=list)
+    survivors: list[Survivor] = msgspec.field(default_factory=list)
     transactors: list[Transactor] = msgspec.field(default_factory=list)
     transactions: list[Transaction] = msgspec.field(default_factory=list)
     decisions: list[DecidedRow] = msgspec.field(default_factory=list)
@@ -298,6 +301,7 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.HIDDEN: _Rows(HiddenBatch, lambda snapshot: snapshot.hidden),
     TableId.RANGE_NEEDS: _Rows(RangeNeed, lambda snapshot: snapshot.needs),
     TableId.CANCELLED: _Rows(CancelledBatch, lambda snapshot: snapshot.cancelled),
+    TableId.SURVIVORS: _Rows(Survivor, lambda snapshot: snapshot.survivors),
     TableId.TRANSACTORS: _Rows(Transactor, lambda snapshot: snapshot.transactors),
     TableId.TRANSACTIONS: _Rows(Transaction, lambda snapshot: snapshot.transactions),
     TableId.DECISIONS: _Rows(DecidedRow, lambda snapshot: snapshot.decisions),

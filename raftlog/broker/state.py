@@ -104,6 +104,7 @@ class BrokerState:
             (TableId.HIDDEN, self.hidden.table),
             (TableId.RANGE_NEEDS, self.index.needs.table),
             (TableId.CANCELLED, self.delays.cancelled.table),
+            (TableId.SURVIVORS, self.index.survivors.table),
             (TableId.TRANSACTORS, self.transactors.table),
             (TableId.TRANSACTIONS, self.transactions.table),
             (TableId.DECISIONS, self.decisions.table),
@@ -157,6 +158,7 @@ class BrokerState:
         self.leasing.loaded(facts.leases_held_until_ms)
         self.index.restore(Index(facts.trimmed), ranges)
         self.index.needs.load(snapshot.needs)
+        self.index.survivors.load(snapshot.survivors)
         self.hidden.load(snapshot.hidden, facts.cleared_ms)
         self.delays.load(snapshot.cancelled)
         self.staging.load()

@@ -12,6 +12,7 @@ from raftlog.base.ids import TERM_ZERO, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
+from raftlog.service.copying_forward import CopyingForward
 from raftlog.service.heartbeats import HeartbeatService
 from raftlog.service.levelling import Levelling
 from raftlog.service.passing_time import PassingTime
@@ -29,6 +30,7 @@ class Reign(msgspec.Struct):
     retention: RetentionService
     time: PassingTime
     relocating: Relocating
+    copying: CopyingForward
     checks: CheckService
     receiving: ReceiveService
     burying: Burying
@@ -47,6 +49,7 @@ class Reign(msgspec.Struct):
             self.retention.begin()
             self.time.begin()
             self.relocating.begin()
+            self.copying.begin()
             self.checks.begin()
             self.burying.begin()
             self.levelling.begin()
@@ -60,6 +63,7 @@ class Reign(msgspec.Struct):
         self.retention.end()
         self.time.end()
         self.relocating.end()
+        self.copying.end()
         self.checks.end()
         self.burying.end()
         self.levelling.end()
@@ -78,6 +82,7 @@ class Reign(msgspec.Struct):
             "checks_asked": self.checks.asked,
             "checks_waiting_size": len(self.checks.waiting),
             "relocated_batches": self.relocating.relocated,
+            "batches_copied_forward": self.copying.copied,
             "receives": self.receiving.receives,
             "receives_waiting_size": self.receiving.waiting,
             **self.levelling.counters(),

@@ -22,7 +22,7 @@ from typing import Final
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, Term
-from raftlog.base.limits import COALESCE_BYTES_MAX, MIB
+from raftlog.base.limits import COALESCE_BYTES_MAX
 from raftlog.base.space import DiskLevel
 from raftlog.broker.delays import DueOrder
 from raftlog.broker.hidden import HiddenBatch, HiddenKey
@@ -30,6 +30,7 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.relocations import ITEM_BYTES, Moving, relocate_command
 from raftlog.broker.topics import DEFAULT_RETENTION_MS, FOR_EVER, NO_BOUND
 from raftlog.node.ports import Scheduler, Timer
+from raftlog.service.copies import pace_ns, read_some
 from raftlog.service.ports import ShardReplica, StoredBodies
 from raftlog.storage.span import Place
 
@@ -45,8 +46,6 @@ LITTLE_SHARE: Final = 4
 """A range of which no more than this part is hidden is freed when it could go but for that."""
 LONG_MS: Final = DEFAULT_RETENTION_MS
 """One of which more is hidden, when nothing has changed there for so long."""
-BYTES_PER_S: Final = 16 * MIB
-NS_PER_S: Final = 1_000_000_000
 
 
 class Relocating:
@@ -161,18 +160,7 @@ class Relocating:
             if items and size > COALESCE_BYTES_MAX:
                 break
             items.append(Moving(row.key, row.index, row.position, row.length))
-        tail = self._replica.tail
-        if tail(items[0].index) is not None:  # then all the others are in memory, too
-            entries = [tail(item.index) for item in items]
-            bodies = [
-                entry.body[item.position : item.position + item.length]
-                for item, entry in zip(items, entries, strict=True)
-                if entry is not None
-            ]
-            self._propose(items, bodies)
-            return
-        stored = [item for item in items if tail(item.index) is None]
-        places = [Place(item.index, item.position, item.length) for item in stored]
+        places = [Place(item.index, item.position, item.length) for item in items]
         reign = self._reign
 
         def on_bodies(found: Sequence[Buffer], error: RaftlogError | None) -> None:
@@ -181,9 +169,9 @@ class Relocating:
             if error is not None:
                 self._begin_anew()  # a peer's copy repairs it meanwhile
             else:
-                self._propose(stored[: len(found)], found)
+                self._propose(items[: len(found)], found)
 
-        self._bodies.read(places, on_bodies)
+        read_some(self._replica, self._bodies, places, on_bodies)
 
     def _begin_anew(self) -> None:
         self._looked_through = None
@@ -201,7 +189,7 @@ class Relocating:
                 self._begin_anew()
                 return
             self.relocated += len(items)
-            self._arm(size * NS_PER_S // BYTES_PER_S)
+            self._arm(pace_ns(size))
 
         command = relocate_command(items, bodies)
         self._replica.propose(command.type, command.parts, on_outcome)

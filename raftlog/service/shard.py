@@ -26,6 +26,7 @@ from raftlog.service.bodies import BodyReader
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
+from raftlog.service.copying_forward import CopyingForward
 from raftlog.service.delays import DelayService
 from raftlog.service.draining import DrainService
 from raftlog.service.filtering import FilterService
@@ -140,13 +141,15 @@ class BrokerShard:
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         known = facts.level_of, replica.members.is_alive
         relocating = Relocating(replica, machine, bodies, scheduler)
+        copying = CopyingForward(replica, machine, ranges, bodies, scheduler)
         time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
         receiving, burying = ReceiveService(read, reader, filters), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
         lags = lag_counters(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, kept.retention(machine, scheduler), time, relocating),
-            *(checks, receiving, burying, Levelling(replica, machine, scheduler, *known)),
+            *(copying, checks, receiving, burying),
+            Levelling(replica, machine, scheduler, *known),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, *lags

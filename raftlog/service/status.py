@@ -119,6 +119,7 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "members_size": len(machine.groups.members),
         "claims_size": len(machine.claims.table),
         "hidden_size": len(machine.hidden),
+        "survivors_size": len(machine.survivors),
         "delayed_size": len(machine.delays),
         "queue_groups_size": len(machine.leasing.groups.table),
         "in_flight_size": len(machine.leasing.flights.table),

@@ -5,6 +5,7 @@ from random import Random
 
 from raftlog.base.assignors import ASSIGNORS
 from raftlog.base.entry import Entry
+from raftlog.base.ids import Offset
 from raftlog.base.limits import PRODUCER_FORGOTTEN_MS
 from raftlog.broker.claims import NOTHING, ClaimQueue, CommitOffsets, SeekGroup
 from raftlog.broker.codec import CommandValue, write_command
@@ -19,6 +20,7 @@ from raftlog.broker.group_commands import (
     SetSubscription,
 )
 from raftlog.broker.groups import Member
+from raftlog.broker.index import Posting
 from raftlog.broker.lease_commands import (
     AckMessages,
     DecideBlocked,
@@ -30,6 +32,7 @@ from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
 from raftlog.broker.shares import ReleaseQueues, Share
+from raftlog.broker.survivors import Copying, copy_command
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -101,6 +104,7 @@ class History:
             *[self._delay] * 6,
             *[self._cancel] * 2,
             *[self._relocate] * 2,
+            *[self._copy_forward] * 2,
             *[self._trim] * 2,
             *[self._init_transactor, *[self._resolve] * 3],
             *[self._half] * 6,
@@ -416,6 +420,33 @@ class History:
             for row in some
         ]
         return relocate_command(moving, [bytes(each.length) for each in moving])
+
+    def _copy_forward(self) -> Command:
+        """Copy what a queue needs next, or survivors again, or something else."""
+        queue = self.machine.queues.get(self._queue())
+        postings = None if queue is None else self.machine.open_postings(queue.number)
+        rows = self.random.sample(
+            list(self.machine.survivors.table.rows.values()),
+            min(len(self.machine.survivors), self.random.randrange(3)),
+        )
+        items = [
+            Copying(
+                row.queue,
+                Posting(
+                    *(Offset(row.base_offset), row.count, row.log_time_ms, row.record_time_ms),
+                    *(row.index, row.position + self.random.choice((0, 0, 1)), row.length),
+                ),
+            )
+            for row in rows
+        ]
+        if queue is not None and postings is not None:
+            through = self.machine.survivors.copied_through(queue.number)
+            begin = self.random.choice((max(queue.start_offset, through), postings.base_offset))
+            if postings.base_offset <= begin < postings.end_offset:
+                first = postings.find(Offset(begin))
+                after = min(len(postings), first + self.random.randrange(1, 4))
+                items += [Copying(queue.number, postings[at]) for at in range(first, after)]
+        return copy_command(items, [bytes(item.posting.length) for item in items])
 
     def _trim(self) -> CommandValue:
         free, _ = self.machine.free_through()

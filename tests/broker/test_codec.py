@@ -106,6 +106,7 @@ def test_every_command_has_a_value() -> None:
     batches = {CommandType.APPEND_BATCH, CommandType.APPEND_DELAYED, CommandType.RELOCATE}
     batches |= {CommandType.STAGE_HALF, CommandType.APPEND_ONCE, CommandType.DEAD_LETTER}
     batches |= {CommandType.COMMIT_TRANSACTION, CommandType.STAGE_BATCH}
+    batches |= {CommandType.COPY_FORWARD}
     others = {*batches, CommandType.RAW}
     assert {write_command(value).type for value in GOOD} == set(CommandType) - others
 

@@ -11,6 +11,7 @@ from raftlog.broker.group_commands import (
 from raftlog.broker.topics import TopicChanges
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
+from raftlog.service.copying_forward import CopyingForward
 from raftlog.service.filtering import FilterService
 from raftlog.service.levelling import Levelling
 from raftlog.service.passing_time import PassingTime
@@ -155,12 +156,15 @@ def test_who_waits_when_leadership_is_lost_is_told_whom_to_ask(world: Consumers)
     passing = PassingTime(world.replica, world.machine, world.scheduler)
     bodies = FakeBodies(world.replica)
     relocating = Relocating(world.replica, world.machine, bodies, world.scheduler)
+    parts = FakeRanges(), bodies, world.scheduler
+    copying = CopyingForward(world.replica, world.machine, *parts)
     checks = CheckService(world.replica, world.machine, bodies, passing, world.scheduler)
     read = read_service(world.replica, world.scheduler)
     filters = FilterService(read, FakeReader())
     reign = Reign(
         *(world.sessions, world.heartbeats, retention, passing, relocating),
-        *(checks, ReceiveService(read, FakeReader(), filters), Burying(read, FakeReader())),
+        *(copying, checks, ReceiveService(read, FakeReader(), filters)),
+        Burying(read, FakeReader()),
         Levelling(world.replica, world.machine, world.scheduler, lambda _: 0, lambda _: True),
     )
     world.beat("m1", generation, wait_ns=SECOND)

@@ -6,6 +6,7 @@ from raftlog.base.ids import NodeId, Term
 from raftlog.raft.effects import Role, RoleChanged
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
+from raftlog.service.copying_forward import CopyingForward
 from raftlog.service.filtering import FilterService
 from raftlog.service.levelling import Levelling
 from raftlog.service.passing_time import PassingTime
@@ -30,12 +31,14 @@ class World:
         passing = PassingTime(replica, machine, self.consumers.scheduler)
         bodies, scheduler = FakeBodies(replica), self.consumers.scheduler
         relocating = Relocating(replica, machine, bodies, scheduler)
+        copying = CopyingForward(replica, machine, FakeRanges(), bodies, scheduler)
         checks = CheckService(replica, machine, bodies, passing, scheduler)
         read = read_service(replica, self.consumers.scheduler)
         filters = FilterService(read, FakeReader())
         self.reign = Reign(
             *(self.consumers.sessions, self.consumers.heartbeats, retention, passing, relocating),
-            *(checks, ReceiveService(read, FakeReader(), filters), Burying(read, FakeReader())),
+            *(copying, checks, ReceiveService(read, FakeReader(), filters)),
+            Burying(read, FakeReader()),
             Levelling(replica, machine, scheduler, lambda _: 0, lambda _: True),
         )
 
@@ -53,14 +56,14 @@ def world() -> World:
 
 def test_a_leader_keeps_sessions_and_looks_at_retention(world: World) -> None:
     """One timer for each."""
-    assert world.role(Role.LEADER, 3) == (1, 4)
+    assert world.role(Role.LEADER, 3) == (1, 5)
 
 
 def test_what_is_said_twice_begins_nothing_anew(world: World) -> None:
     """Sessions that begin again and again would never end."""
     world.role(Role.LEADER, 3)
     timers = list(world.consumers.scheduler.timers)
-    assert world.role(Role.LEADER, 3) == (1, 4)
+    assert world.role(Role.LEADER, 3) == (1, 5)
     assert world.consumers.scheduler.timers == timers
 
 
@@ -76,7 +79,7 @@ def test_a_leader_of_a_later_term_begins_anew(world: World) -> None:
     """Somebody else may have led in between."""
     world.role(Role.LEADER, 3)
     world.consumers.scheduler.advance(1_000)
-    assert world.role(Role.LEADER, 5) == (1, 4)
+    assert world.role(Role.LEADER, 5) == (1, 5)
 
 
 def test_a_stop_ends_it(world: World) -> None:
