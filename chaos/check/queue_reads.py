@@ -5,6 +5,7 @@ holds. An end offset that was asked for is linearizable (ruling 23): it is not
 before what was acked, or told as an end, before the question.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Final
 
@@ -44,6 +45,29 @@ class QueueReads:
         """Take in the next batch of a queue."""
         self.batches.setdefault(queue, []).append(batch)
         self._by_offset[queue, batch.base_offset] = batch
+
+    def copied(self, queue: int, copy: StoredBatch, place: tuple[int, int]) -> bool:
+        """Take in that a batch was read where ``copy`` says and lies at ``place`` again.
+
+        Returns:
+            Whether it was there; else somebody has copied it in the meantime.
+
+        Raises:
+            Violation: The queue has no such batch.
+        """
+        known = self._by_offset.get((queue, copy.base_offset))
+        if known is None:
+            raise Violation(NAME, f"queue {queue} has no batch at {copy.base_offset}: a copy")
+        if (known.index, known.position) != (copy.index, copy.position):
+            return False
+        if copy != known:
+            raise Violation(NAME, f"queue {queue} has {known}; its copy says {copy}")
+        index, position = place
+        moved = msgspec.structs.replace(known, index=index, position=position)
+        batches = self.batches[queue]
+        batches[bisect_left(batches, moved.base_offset, key=_base_of)] = moved
+        self._by_offset[queue, moved.base_offset] = moved
+        return True
 
     def end(self, queue: int) -> int:
         """Return the offset after the last stored record."""
@@ -130,3 +154,7 @@ class QueueReads:
                 f"{self.end(queue)}",
             )
         self.sees(queue, end)
+
+
+def _base_of(batch: StoredBatch) -> int:
+    return batch.base_offset

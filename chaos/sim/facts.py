@@ -32,6 +32,7 @@ from chaos.check.subscriptions_kept import SubscriptionsKept
 from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import AtomicFacts
+from chaos.sim.copy_facts import CopyFacts
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LeaseFacts
 from chaos.sim.lease_kinds import LEASE_KINDS
@@ -72,6 +73,7 @@ from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.relocations import Relocated, read_relocation
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.broker.staging import BatchStaged
+from raftlog.broker.survivors import CopiedForward
 from raftlog.broker.topics import (
     AlterTopic,
     CreateTopic,
@@ -114,7 +116,7 @@ _HEADERS: Final = {
     int(CommandType.STAGE_BATCH): APPEND_HEADER_BYTES,
 }
 """What lies before the batch, in commands that have one of a producer."""
-_Held = Delayed | Relocated | DeadLetterStored | TransactionCommitted | BatchStaged
+_Held = Delayed | Relocated | CopiedForward | DeadLetterStored | TransactionCommitted | BatchStaged
 """Outcomes of commands that hold batches, and are no plain appends."""
 
 
@@ -147,6 +149,7 @@ class Facts:
         self.leases.on_acked = self.letters.acked
         self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
         self.staged = StagedFacts(self)
+        self._copies = CopyFacts(self)
         self._transactions = AtomicFacts(self, self._visible, self._group_changed)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
@@ -229,6 +232,8 @@ class Facts:
                 self._hidden(entry, position, length, outcome)
             case Relocated():
                 self._relocated(entry, position, length, outcome)
+            case CopiedForward():
+                self._copies.copied(entry, position, length, outcome)
             case TransactionCommitted():
                 self._transactions.carried_out(entry, position, length, outcome)
             case BatchStaged():

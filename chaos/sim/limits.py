@@ -13,7 +13,7 @@ from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
 from raftlog.broker import decisions, index, leasing, staging, table, transactions
 from raftlog.node import yielding
-from raftlog.service import checks, relocating, snapshot
+from raftlog.service import checks, copying_forward, relocating, snapshot
 
 Limits = list[tuple[ModuleType, str, int]]
 
@@ -49,6 +49,7 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (relocating, "SOON_MS", 2_000),
             (relocating, "OLD_MS", 1_000),
             (relocating, "LONG_MS", 4_000),
+            (copying_forward, "OLD_MS", 1_000),
         ]
     if config is not None and config.letters is not None:
         limits.append((leasing, "LEASE_GRACE_MS_MIN", config.letters.jobs.grace_ms))

@@ -7,8 +7,8 @@
 
 A range has records of many queues, a queue records in some of the ranges; the
 directory of a queue says in which of the stored ones. Sealed ranges are handed
-out to be stored, and answered from memory until they are. What was copied forward out of
-ranges that went lies before them (``broker.survivors``).
+out to be stored, and answered from memory until they are. Where a queue's first batches were
+copied forward, so that ranges can go, their copies are answered (``broker.survivors``).
 """
 
 import hashlib
@@ -298,13 +298,13 @@ class QueueIndex:
 
     def find(self, queue: int, offset: Offset) -> Found:
         """Return the postings that hold ``offset``, or the stored range that does."""
+        if offset < self.survivors.copied_through(queue):
+            # Also if the range with its posting is there: that may point into one that is not.
+            return self.survivors.find(queue, offset)
         for postings in self._in_memory(queue):
             if offset >= postings.base_offset:
                 return postings
-        directory = self._directories.get(queue)
-        if directory is not None and offset >= directory.base_offset:
-            return directory.find(offset)
-        return self.survivors.find(queue, offset)
+        return self._directories[queue].find(offset)
 
     def _ranges_begin(self, queue: int) -> Offset:
         """Return the first offset of a queue that a range has; beyond all if none has any."""

@@ -7,9 +7,8 @@
                                                                         again; a row says where
 
 A sealed range never changes, so its posting of ``d`` can't point elsewhere. A row does that in its
-place: offsets and times as they were, and where the copy lies. While the range is there it
-answers for its offsets; what lies before the ranges that are left is answered from here. So a
-range is not *needed* any more when each queue's start, or the end of its survivors, has passed it.
+place: offsets and times as they were, and where the copy lies. So a range is not *needed* any
+more when each queue's start, or the end of its survivors, has passed it.
 
 A queue's survivors follow one another without a gap, from its start on: copied is always the
 next one. A row goes when the start passes it, or with its queue. When the range with the copy has

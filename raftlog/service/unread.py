@@ -62,18 +62,23 @@ class UnreadTimes:
     def oldest(self, records: Iterable[Wanted]) -> Sequence[Wanted]:
         """Return those among which the oldest one is, without reading anything.
 
-        All of them lie in one file, or in memory: ranges follow one another in time.
+        All of them lie in one file, or in memory: ranges follow one another in time. But for
+        survivors, which are of any time; they are in memory.
         """
         least = IN_MEMORY
         found: list[Wanted] = []
+        survivors: list[Wanted] = []
         for record in records:
+            if record[1] < self._machine.survivors.copied_through(record[0]):
+                survivors.append(record)
+                continue
             place = self._machine.find(*record)
             rank = IN_MEMORY if isinstance(place, Postings) else place.first_index
             if rank < least:
                 least, found = rank, []
             if rank == least:
                 found.append(record)
-        return found
+        return found + survivors
 
 
 class _Looking:
