@@ -17,7 +17,7 @@ HIDDEN_MUTANTS: Final = (
     Mutant(
         "hidden body not counted",
         "raftlog.broker.queue_index",
-        (("(need.hidden or start < need.visible_end)", "start < need.visible_end"),),
+        (("if is_seen or (is_open and need.hidden):", "if is_seen:"),),
         rulings=(7,),
     ),
     Mutant(
@@ -37,11 +37,59 @@ HIDDEN_MUTANTS: Final = (
         "raftlog.service.relocating",
         (
             (
-                "self._propose(stored[: len(found)], found)",
-                "self._propose(stored[: len(found)], found[::-1])",
+                "self._propose(items[: len(found)], found)",
+                "self._propose(items[: len(found)], found[::-1])",
             ),
         ),
         tests=("tests/service/test_relocating.py",),
+        rulings=(7,),
+    ),
+    Mutant(
+        "copy forward not counted",
+        "raftlog.broker.queue_index",
+        (
+            (
+                (
+                    "        for row in self.survivors.of_range(first):\n"
+                    "            yield row.queue, row.log_time_ms\n"
+                ),
+                "",
+            ),
+        ),
+        rulings=(7,),
+    ),
+    Mutant(
+        "copied forward under other offsets",
+        "raftlog.service.copying_forward",
+        (
+            (
+                "self._copy([Copying(queue, each) for each in found if",
+                "self._copy([Copying(queue, found[-1]) for each in found if",
+            ),
+        ),
+        tests=("tests/service/test_copying_forward.py",),
+        rulings=(7,),
+    ),
+    Mutant(
+        "survivors not restored",
+        "raftlog.broker.state",
+        (("        self.index.survivors.load(snapshot.survivors)\n", ""),),
+        rulings=(7,),
+    ),
+    Mutant(
+        "posting read although its body went",
+        "raftlog.broker.queue_index",
+        (
+            (
+                "        if offset < self.survivors.copied_through(queue):\n",
+                (
+                    "        if offset < self.survivors.copied_through(queue) and not any(\n"
+                    "            offset >= each.base_offset for each in self._in_memory(queue)\n"
+                    "        ):\n"
+                ),
+            ),
+        ),
+        tests=("tests/broker/test_survivors.py",),
         rulings=(7,),
     ),
     Mutant(

@@ -272,9 +272,12 @@ def test_what_became_visible_late_is_copied_up_to_its_offset(world: World) -> No
     world.copy(0, 1)
     use = next(world.machine.range_uses())
     assert use.queues == {world.letters: 3}
+    world(append(batch_of(b"v"), world.orders))
     world.copy(2)
-    world.trim()
-    assert world.posting(world.letters, 2).index > world.machine.trimmed
+    through = world.machine.ranges[0].last_index
+    assert world(Trim(through)) == LogTrimmed(through)
+    check(world.machine)
+    assert world.posting(world.letters, 2).index > through
 
 
 def test_they_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
