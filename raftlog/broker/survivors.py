@@ -37,7 +37,7 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadRequest
 from raftlog.base.ids import Index, Offset
-from raftlog.base.limits import SURVIVORS_MAX
+from raftlog.base.limits import SURVIVOR_ROWS_MAX
 from raftlog.broker.commands import SURVIVORS_LEVEL, Command, CommandType
 from raftlog.broker.index import Posting, Postings
 from raftlog.broker.table import Table
@@ -197,7 +197,7 @@ class Survivors:
             return True
         through = self.copied_through(item.queue)
         is_next = posting.base_offset == through if through else posting.base_offset <= start
-        if not is_next or posting.end_offset <= start or len(self.table) >= SURVIVORS_MAX:
+        if not is_next or posting.end_offset <= start or len(self.table) >= SURVIVOR_ROWS_MAX:
             return False
         row = Survivor(
             *(item.queue, posting.base_offset, posting.count, posting.log_time_ms),

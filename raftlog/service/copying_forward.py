@@ -20,7 +20,7 @@ from typing import Final
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import Index, Offset, Term
-from raftlog.base.limits import COALESCE_BYTES_MAX, SURVIVORS_MAX
+from raftlog.base.limits import COALESCE_BYTES_MAX, SURVIVOR_ROWS_MAX
 from raftlog.broker.commands import SURVIVORS_LEVEL
 from raftlog.broker.index import Posting, Postings, RangeSummary
 from raftlog.broker.machine import BrokerMachine
@@ -85,7 +85,7 @@ class CopyingForward:
             self._arm(ROUND_NS)
         elif uses[0].copies:
             self._copy([_of_row(row) for row in uses[0].copies[:BATCHES_MAX]])
-        elif uses[0].queues and len(machine.survivors) < SURVIVORS_MAX:
+        elif uses[0].queues and len(machine.survivors) < SURVIVOR_ROWS_MAX:
             self._copy_next(*next(iter(uses[0].queues.items())))
         else:
             self._arm(ROUND_NS)

@@ -282,7 +282,7 @@ def test_what_became_visible_late_is_copied_up_to_its_offset(world: World) -> No
 
 def test_they_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it the log is kept, as ever."""
-    monkeypatch.setattr(survivors, "SURVIVORS_MAX", 1)
+    monkeypatch.setattr(survivors, "SURVIVOR_ROWS_MAX", 1)
     world.fill()
     world.copy(0, 1, copied=1)
 

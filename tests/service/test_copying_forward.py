@@ -256,7 +256,7 @@ def test_nothing_is_proposed_that_an_older_member_cannot_apply(world: World) -> 
 
 def test_a_full_table_ends_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the log is kept, as it would be without this."""
-    monkeypatch.setattr(copying_forward, "SURVIVORS_MAX", 1)
+    monkeypatch.setattr(copying_forward, "SURVIVOR_ROWS_MAX", 1)
     world.old()
     assert world.round() == 1
     world.trim()
