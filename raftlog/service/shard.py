@@ -139,21 +139,16 @@ class BrokerShard:
         read = ReadService(replica, machine, bodies, ranges, scheduler)
         filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
+        known, unread = (facts.level_of, replica.members.is_alive), UnreadTimes(machine, ranges)
         copying = CopyingForward(replica, machine, ranges, bodies, scheduler)
-        time, unread = PassingTime(replica, machine, scheduler), UnreadTimes(machine, ranges)
+        time = PassingTime(replica, machine, scheduler)
         receiving, burying = ReceiveService(read, reader, filters), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
         lags = lag_counters(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, kept.retention(machine, scheduler), time),
-            *(
-                Relocating(replica, machine, bodies, scheduler),
-                copying,
-                checks,
-                receiving,
-                burying,
-            ),
-            Levelling(replica, machine, scheduler, facts.level_of, replica.members.is_alive),
+            *(Relocating(replica, machine, bodies, scheduler), copying, checks),
+            *(receiving, burying, Levelling(replica, machine, scheduler, *known)),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, *lags
