@@ -140,15 +140,14 @@ class BrokerShard:
         filters, footprint = FilterService(read, reader), Footprint(machine, scheduler)
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         known, unread = (facts.level_of, replica.members.is_alive), UnreadTimes(machine, ranges)
-        copying = CopyingForward(replica, machine, ranges, bodies, scheduler)
         time = PassingTime(replica, machine, scheduler)
         receiving, burying = ReceiveService(read, reader, filters), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
         lags = lag_counters(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
             *(sessions, heartbeats, kept.retention(machine, scheduler), time),
-            *(Relocating(replica, machine, bodies, scheduler), copying, checks),
-            *(receiving, burying, Levelling(replica, machine, scheduler, *known)),
+            *_movers(replica, machine, (ranges, bodies), scheduler),
+            *(checks, receiving, burying, Levelling(replica, machine, scheduler, *known)),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, *lags
@@ -304,6 +303,20 @@ def _status(
     return node_status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),
+    )
+
+
+def _movers(
+    replica: Replica,
+    machine: BrokerMachine,
+    files: tuple[SealedRanges, BodyReader],
+    scheduler: Scheduler,
+) -> tuple[Relocating, CopyingForward]:
+    """Return what copies batches to the log's end, so that old ranges can go."""
+    ranges, bodies = files
+    return (
+        Relocating(replica, machine, bodies, scheduler),
+        CopyingForward(replica, machine, ranges, bodies, scheduler),
     )
 
 
