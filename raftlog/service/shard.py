@@ -141,13 +141,13 @@ class BrokerShard:
         heartbeats = HeartbeatService(replica, machine, sessions, scheduler)
         known, unread = (facts.level_of, replica.members.is_alive), UnreadTimes(machine, ranges)
         time = PassingTime(replica, machine, scheduler)
+        relocating, copying = _movers(replica, machine, (ranges, bodies), scheduler)
         receiving, burying = ReceiveService(read, reader, filters), Burying(read, reader)
         checks = CheckService(replica, machine, bodies, time, scheduler)
         lags = lag_counters(machine, unread, scheduler, replica.clock.now_ms)
         reign = Reign(
-            *(sessions, heartbeats, kept.retention(machine, scheduler), time),
-            *_movers(replica, machine, (ranges, bodies), scheduler),
-            *(checks, receiving, burying, Levelling(replica, machine, scheduler, *known)),
+            *(sessions, heartbeats, kept.retention(machine, scheduler), time, relocating),
+            *(copying, checks, receiving, burying, Levelling(replica, machine, scheduler, *known)),
         )
         sizes = partial(machine_sizes, machine), partial(service_counters, produce, filters)
         more = admission.counters, reign.counters, kept.counters, *lags
