@@ -29,7 +29,7 @@ from raftlog.base.errors import CorruptFrame, IncompatibleFormat
 from raftlog.base.limits import ENTRY_BODY_BYTES_MAX
 
 ENVELOPE_FORMAT: Final = 1
-FEATURE_LEVEL: Final = 4
+FEATURE_LEVEL: Final = 5
 """The highest feature level that this binary can apply. A shard's own level is state: entries are
 stamped with it, and it rises once all members can apply the next one (``service.levelling``).
 
@@ -39,6 +39,7 @@ and transactions are committed as one command.
 where they were read; what a group reads goes with its last member, unless it was said by hand.
 4: a transaction has staged batches, if it is too large for one entry; what a queue-style group
 reads has a filter and a version, and where it reads can be set.
+5: a topic may take messages of some types only.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
@@ -59,6 +60,8 @@ STAGED_LEVEL: Final = 4
 """From here on batches of a transaction are staged, and its commit names them."""
 QUEUE_SUBSCRIPTIONS_LEVEL: Final = 4
 """From here on what a queue-style group reads has a filter and a version, and it can seek."""
+MESSAGE_TYPES_LEVEL: Final = 5
+"""From here on a topic may take messages of some types only."""
 ENVELOPE: Final = struct.Struct("<BHQI")
 COMMAND: Final = struct.Struct("<BBI")
 ENVELOPE_BYTES: Final = ENVELOPE.size
@@ -131,6 +134,9 @@ class CommandType(IntEnum):
     REMOVE_QUOTA = 62
     MOVE_CONSUMED = 63
     """Retention: a queue's start moves up behind all its groups (``broker.topics``)."""
+    CREATE_TYPED_TOPIC = 64
+    """As ``CREATE_TOPIC``, of one that takes some types of messages (``broker.message_types``)."""
+    ALTER_TYPED_TOPIC = 65
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)
