@@ -383,7 +383,8 @@ class Forwarder:
             return data
 
         try:
-            data = columns.encode(producer=producer)
+            fifo = self._cluster.needs(attempt.topic).hashes
+            data = columns.encode(producer=producer, fifo=fifo)
             return await self._cluster.append(attempt.queue, data_while_young)
         except DuplicateForgotten:
             return None
