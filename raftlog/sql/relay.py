@@ -382,6 +382,8 @@ class Relay:
         for message in messages:
             columns.add_record(message.record)
         producer = Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
+        needs = self._cluster.needs(batch.topic)
+        fifo = needs.hashes
 
         def data_while_young() -> bytes:
             if not self._ages.may_be_sent(batch):
@@ -389,7 +391,6 @@ class Relay:
             return data
 
         try:
-            fifo = self._cluster.needs(batch.topic).hashes
             data = columns.encode(producer=producer, fifo=fifo)
             stored = await self._patiently(
                 lambda: self._cluster.append(batch.queue, data_while_young)
@@ -405,7 +406,8 @@ class Relay:
         except Fenced:
             raise
         except Refused as error:  # a copy may be under way still: a fence decides first
-            self._refused[batch] = error
+            if fifo or not needs.hashes:  # else it has just learnt that they are wanted
+                self._refused[batch] = error
             raise _Anew from error
         self._sequences[batch.queue] += batch.records
         return base
