@@ -155,7 +155,10 @@ def test_a_program_manages_topics(tmp_path: Path) -> None:
         refused, *printed = run_example(seeded(example, cluster), tmp_path).splitlines()
 
     assert refused.startswith("refused: topic 'invoices' is not writable")
-    assert printed == ["3 queues, kept 3 days, 0:00:00 True", "['invoices']"]
+    assert printed == [
+        *("3 queues, kept 3 days, 0:00:00 True", "['invoices']"),
+        "invoices takes ('fifo', 'delayed') and not normal",
+    ]
 
 
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
