@@ -6,7 +6,7 @@ The names that programs use. Each is loaded when it is first asked for, so that
 - ``RaftLog``, ``LogEntry``, ``Position``, ``Settings``, ``StateMachine``: the log as a library;
 - ``Client``: a client of a cluster; with it ``Producer``, ``Consumer``, ``Reader`` and what they
   take and give (``Record``, ``Receipt``, ``BatchReceipt``, ``DelayedReceipt``, ``CancelOutcome``,
-  ``DELAY_LEVELS``, ``Message``, ``StoredBatch``, ``Sharing``, ``Verdict``,
+  ``DELAY_LEVELS``, ``Message``, ``MessageType``, ``StoredBatch``, ``Sharing``, ``Verdict``,
   ``UndecidedMessage``, ``AtomicTransaction``), and ``QueueConsumer`` with its
   ``QueueMessage``, ``Reject``, ``Retry`` and ``exponential_retry``;
   ``raftlog.sync.Client`` has the same names for threads;
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from raftlog import errors as errors
+    from raftlog.base.message_types import MessageType as MessageType
     from raftlog.client.atomic import AtomicTransaction as AtomicTransaction
     from raftlog.client.checking import UndecidedMessage as UndecidedMessage
     from raftlog.client.checking import Verdict as Verdict
@@ -59,6 +60,7 @@ _HOMES: Final = {
     "DelayedReceipt": "raftlog.client.later",
     "LogEntry": "raftlog.embedded",
     "Message": "raftlog.client.receipts",
+    "MessageType": "raftlog.base.message_types",
     "Position": "raftlog.embedded",
     "Producer": "raftlog.client.producer",
     "QueueConsumer": "raftlog.client.queue_consumer",
@@ -90,6 +92,7 @@ __all__ = [
     "DelayedReceipt",
     "LogEntry",
     "Message",
+    "MessageType",
     "Position",
     "Producer",
     "QueueConsumer",

@@ -83,6 +83,7 @@ from raftlog.base.errors import (
     WrongCluster,
     WrongIdentity,
     WrongLoop,
+    WrongMessageType,
     WrongQueue,
     WrongVersion,
 )
@@ -165,6 +166,7 @@ __all__ = [
     "WrongCluster",
     "WrongIdentity",
     "WrongLoop",
+    "WrongMessageType",
     "WrongQueue",
     "WrongVersion",
 ]

@@ -18,7 +18,7 @@ from raftlog.base.errors import LimitReached, RaftlogError, TopicNotFound, Unava
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.broker.producers import FenceProducer, Producers, RememberedBatch
 from raftlog.broker.timetable import Timetable
-from raftlog.client.catalog import Queues
+from raftlog.client.catalog import Queues, TopicNeeds
 from raftlog.client.forwarding import BatchGiver
 from raftlog.wire.batch import Batch
 from raftlog.wire.schema import client, producers
@@ -93,6 +93,12 @@ class Cluster:
 
     def forget_queues(self, topic: str) -> None:
         """Nothing is kept."""
+
+    def needs(self, topic: str) -> TopicNeeds:
+        """Every topic takes everything."""
+        needs = TopicNeeds(topic)
+        needs.learn(())
+        return needs
 
     async def draw_producer(self) -> int:
         """Return a producer id that nobody has."""

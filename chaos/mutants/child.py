@@ -28,6 +28,7 @@ WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
     ),
     "sought groups": lambda broker: broker.leases is not None and broker.leases.seeks_per_s > 0,
     "steered": lambda broker: STEERED in broker.groups,
+    "types": lambda broker: broker.types > 0,
 }
 """Parts of the workload by name: whether a seed has one."""
 

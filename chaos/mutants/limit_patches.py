@@ -1,4 +1,4 @@
-"""Bugs of what is bounded: business ids in their windows, quotas, what is kept until consumed."""
+"""Bugs of what is bounded: ids in their windows, quotas, what is kept, what topics take."""
 
 from typing import Final
 
@@ -6,6 +6,7 @@ from chaos.mutants.mutant import Mutant
 
 _IDS: Final = "raftlog.broker.business_ids"
 _UNIQUE: Final = "raftlog.broker.unique_appends"
+_TYPES: Final = "raftlog.broker.message_types"
 
 LIMIT_MUTANTS: Final = (
     Mutant(
@@ -112,5 +113,52 @@ LIMIT_MUTANTS: Final = (
         ),
         rulings=(30,),
         tests=("tests/broker/test_business_ids.py",),
+    ),
+    Mutant(
+        "queue that is added takes what its topic does not",
+        "raftlog.broker.carrying",
+        (("        self._state.types.topic_changed(topic)\n", ""),),
+        works=("types",),
+    ),
+    Mutant(
+        "FIFO by the key of any record",
+        "raftlog.wire.record_table",
+        (
+            (
+                "    return 0 not in (_hashes(table, layout.fifo_key_hashes_at, count) or (0,))\n",
+                "    return any(_hashes(table, layout.fifo_key_hashes_at, count) or (0,))\n",
+            ),
+        ),
+        works=("types",),
+    ),
+    Mutant(
+        "types of a snapshot are not taken in",
+        _TYPES,
+        (
+            (
+                "        self.table.load((row.topic, row) for row in rows)\n",
+                "        rows = ()\n",
+            ),
+        ),
+        works=("types",),
+    ),
+    Mutant(
+        "type looked at before it is known what was stored",
+        "raftlog.broker.hiding",
+        (
+            (
+                "        told = self._producers.told(\n",
+                "        self._types.check(row, came)\n        told = self._producers.told(\n",
+            ),
+        ),
+        rulings=(9,),
+        tests=("tests/broker/test_message_types.py",),
+    ),
+    Mutant(
+        "types proposed below their feature level",
+        _TYPES,
+        (("    if level < MESSAGE_TYPES_LEVEL:\n", "    if level < 0:\n"),),
+        rulings=(15,),
+        tests=("tests/service/test_message_types.py",),
     ),
 )

@@ -14,6 +14,13 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, producers, topics
 
 ID_WINDOWS_MS = (0, 300, 2_000, 2_000, 60_000)
+_NORMAL, _FIFO = topics.MESSAGE_TYPE_NORMAL, topics.MESSAGE_TYPE_FIFO
+_DELAYED, _TRANSACTIONAL = topics.MESSAGE_TYPE_DELAYED, topics.MESSAGE_TYPE_TRANSACTIONAL
+TYPES = (
+    *((_NORMAL,), (_FIFO,), (_FIFO,), (_DELAYED,), (_TRANSACTIONAL,)),
+    *((_FIFO, _DELAYED), (_NORMAL, _TRANSACTIONAL)),
+    (_NORMAL, _FIFO, _DELAYED, _TRANSACTIONAL),
+)
 
 
 class Administrator(Client):
@@ -52,9 +59,17 @@ class Administrator(Client):
             retention_bytes=config.retention_bytes,
             id_window_ms=random.choice(ID_WINDOWS_MS) if config.ids else None,
             until_consumed=config.until_consumed and name not in RESULTS,  # nobody reads them
+            types=self._some_types() if name.startswith("passing") else (),
         )
         message = topics.CreateTopic(name=name, settings=settings)
         self.ask(Method.TOPIC_CREATE, message, done)
+
+    def _some_types(self) -> "Sequence[topics.MessageType.ValueType]":
+        """Draw what a topic takes, or nothing: then it is not said."""
+        random, share = self.world.random, self.world.config.types
+        if not share or random.random() >= share:
+            return ()
+        return random.choice(TYPES)
 
     def _find(self, name: str) -> None:
         """Learn of a topic that is there, or make it if it has gone meanwhile."""
@@ -102,7 +117,9 @@ class Administrator(Client):
             )
             return
         settings = topics.TopicSettings(queues=len(self.world.topics[name].queues) + 1)
-        if name.startswith("passing") and random.random() < 0.5:
+        if name.startswith("passing") and (types := self._some_types()):
+            settings.types.extend(types)
+        elif name.startswith("passing") and random.random() < 0.5:
             settings = topics.TopicSettings(
                 readable=random.random() < 0.7, writable=random.random() < 0.5
             )

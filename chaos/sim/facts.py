@@ -39,6 +39,7 @@ from chaos.sim.lease_kinds import LEASE_KINDS
 from chaos.sim.letter_facts import LetterFacts
 from chaos.sim.staged_facts import StagedFacts
 from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts
+from chaos.sim.type_facts import TypeFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.atomic_commands import TransactionCommitted
@@ -67,6 +68,8 @@ from raftlog.broker.group_commands import (
     JoinGroup,
     LeaveGroup,
 )
+from raftlog.broker.message_types import AlterTypedTopic, CreateTypedTopic
+from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.quotas import Quota, QuotaRemoved, RemoveQuota, SetQuota
 from raftlog.broker.refusals import CommandRefused
@@ -91,6 +94,8 @@ _COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
     for kind, command in (
         (CommandType.CREATE_TOPIC, CreateTopic),
         (CommandType.ALTER_TOPIC, AlterTopic),
+        (CommandType.CREATE_TYPED_TOPIC, CreateTypedTopic),
+        (CommandType.ALTER_TYPED_TOPIC, AlterTypedTopic),
         (CommandType.DELETE_TOPIC, DeleteTopic),
         (CommandType.MOVE_START, MoveStart),
         (CommandType.MOVE_CONSUMED, MoveConsumed),
@@ -148,6 +153,7 @@ class Facts:
         self.letters = LetterFacts(self._topic_of, self.deleted)
         self.leases.on_acked = self.letters.acked
         self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
+        self._types = TypeFacts(marks)
         self.staged = StagedFacts(self)
         self._copies = CopyFacts(self)
         self._transactions = AtomicFacts(self, self._visible, self._group_changed)
@@ -205,6 +211,8 @@ class Facts:
         """Tell who knows more about a command: its kind, its position and its length."""
         kind, position, length = where
         command = entry.body[position : position + length]
+        place = CommandPlace(entry.index, entry.term, 0, position)
+        self._types.carried_out(kind, place, entry.body, length, outcome)
         if kind in LEASE_KINDS:
             self.leases.carried_out(kind, command, outcome)
         elif kind in HALF_KINDS:
@@ -383,7 +391,10 @@ class Facts:
 
     def _carried_out(self, command: msgspec.Struct, outcome: object) -> None:
         match command, outcome:
-            case ((CreateTopic() | AlterTopic()), Topic()):
+            case (
+                (CreateTopic() | AlterTopic() | CreateTypedTopic() | AlterTypedTopic()),
+                Topic(),
+            ):
                 self._topic_changed(outcome)
             case DeleteTopic(), Topic(queues=queues):
                 self.deleted.update(queues)

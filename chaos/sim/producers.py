@@ -40,6 +40,8 @@ from raftlog.wire.schema import client, delays, producers
 HOUR_MS = 3_600_000
 TOO_LONG_MS = 41 * 24 * HOUR_MS
 
+KEYED_SHARE = 0.6
+"""Batches whose records have keys, in the seeds whose topics take some types."""
 IDS_SHARE = 0.4
 """Batches that are one record with a business id, in the seeds that have some."""
 
@@ -59,6 +61,13 @@ class Records:
             self.id = f"id-{world.random.randrange(world.config.ids)}"
             count = 1
         self.values = [world.value(owner) for _ in range(count)]
+        self.keys: Sequence[bytes | None] | None = None
+        self.fifo = False
+        """Whether the hashes of the keys are told."""
+        if world.config.types and world.random.random() < KEYED_SHARE:
+            some = (b"a", b"b") if world.random.random() < 0.8 else (b"a", None)
+            self.keys = [world.random.choice(some) for _ in range(count)]
+            self.fifo = world.random.random() < 0.9
         self._world = world
         self._after_heal = world.healed
 
@@ -67,12 +76,14 @@ class Records:
         numbers = [int(value.split(b":")[1]) for value in self.values]
         return encode_columns(
             self.values,
+            self.keys,
             headers={at: [("n", b"%d" % (n % 10))] for at, n in enumerate(numbers) if n % 4},
             tags=["third" if n % 3 == 0 else None for n in numbers],
             timestamp_ms=self._world.queue.now_ns // MS_NS,
             producer=producer,
             codec=self._world.config.codec,
             id_=self.id,
+            fifo=self.fifo,
         )
 
     def told(self, result: Stored | RaftlogError) -> None:

@@ -50,6 +50,8 @@ CONSUMED_SHARE: Final = 0.6
 """Topic stores that forget what was consumed, of those with groups and a bound."""
 IDS_SHARE: Final = 0.5
 """Topic stores whose records may have business ids."""
+TYPES_SHARE: Final = 0.3
+"""Topic stores with topics that take messages of some types only."""
 ATOMIC_SHARE: Final = 0.3
 """Topic stores with a group that reads, processes and writes in transactions."""
 OLD_BINARIES_SHARE: Final = 0.6
@@ -111,6 +113,8 @@ class BrokerConfig(msgspec.Struct, frozen=True):
     """So many different business ids are used; 0: none."""
     until_consumed: bool = False
     """Whether topics forget what every group has committed."""
+    types: float = 0.0
+    """How often a topic that comes and goes is told what it takes."""
     assignors: tuple[str, ...] = ()
     """How each group shares its queues out; none: by range."""
     static_members: int = 0
@@ -186,7 +190,7 @@ def draw_config(seed: int) -> SeedConfig:
         letters=draw_letters(seed, quiet),
         quotas=draw_quotas(seed, quiet),
     )
-    broker = _with_steered(seed, _with_atomic(seed, broker))
+    broker = _with_types(seed, _with_steered(seed, _with_atomic(seed, broker)))
     if is_big(seed):
         config, broker = _with_room(config, broker)
     return _with_old_binaries(msgspec.structs.replace(config, broker=broker))
@@ -231,6 +235,14 @@ def _with_atomic(seed: int, config: BrokerConfig) -> BrokerConfig:
         assignors=(*assignors, random.choice(("", *ASSIGNORS, COOPERATIVE))),
         staged=draw_staged(seed),
     )
+
+
+def _with_types(seed: int, config: BrokerConfig) -> BrokerConfig:
+    """Let topics that come and go take messages of some types only in some seeds."""
+    random = stream(seed, "types")
+    if random.random() >= TYPES_SHARE:
+        return config
+    return msgspec.structs.replace(config, types=random.choice((0.4, 0.8)))
 
 
 def _with_steered(seed: int, config: BrokerConfig) -> BrokerConfig:

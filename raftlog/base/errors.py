@@ -19,7 +19,8 @@
       NotStored            what ``resolve`` found: it did not happen and never will
       Refused              the caller's mistake; the same call fails again
         OffsetOutOfRange  RecordTooLarge  BadBatch  BadRequest  BadName  BadFormat  LimitReached
-        BadDelay  BadFilter  WrongQueue  TopicNotFound  TopicExists  NotPermitted
+        BadDelay  BadFilter  WrongQueue
+        TopicNotFound  TopicExists  NotPermitted  WrongMessageType
         Fenced  UnknownProducer  DuplicateForgotten
         GroupNotFound  UnknownMember  GroupInUse  OffsetGoesBack  SubscriptionConflict
         GroupStyle  StaleLease
@@ -87,6 +88,12 @@ from raftlog.base.peer_errors import (
     WrongIdentity,
     WrongVersion,
 )
+from raftlog.base.topic_errors import (
+    NotPermitted,
+    TopicExists,
+    TopicNotFound,
+    WrongMessageType,
+)
 from raftlog.base.transaction_errors import (
     CrossShard,
     ForeignTransaction,
@@ -118,6 +125,7 @@ __all__ = [
     "GroupStyle",
     "IncompatibleFormat",
     "NoRoom",
+    "NotPermitted",
     "OffsetGoesBack",
     "Outcome",
     "PeerRefused",
@@ -130,6 +138,8 @@ __all__ = [
     "StorageError",
     "StorageFailed",
     "SubscriptionConflict",
+    "TopicExists",
+    "TopicNotFound",
     "TransactionDecided",
     "TransactionExpired",
     "TransactionForgotten",
@@ -140,6 +150,7 @@ __all__ = [
     "WritesLost",
     "WrongCluster",
     "WrongIdentity",
+    "WrongMessageType",
     "WrongVersion",
 ]
 
@@ -367,38 +378,6 @@ class LimitReached(Refused):
 
     code = "limit_reached"
     hint = "delete what is not needed any more; base/limits.py has the bounds"
-
-
-class TopicNotFound(Refused):
-    """No topic of this name.
-
-    Attributes:
-        topic: The name that was asked for.
-        nearest: The existing name that is most like it, if one is.
-    """
-
-    code = "topic_not_found"
-    hint = "correct the name, or create the topic: raftlog topic create"
-
-    def __init__(self, topic: str, nearest: str = "") -> None:
-        guess = f"; did you mean {nearest!r}?" if nearest else ""
-        super().__init__(f"there is no topic {topic!r}{guess}")
-        self.topic: Final = topic
-        self.nearest: Final = nearest
-
-
-class TopicExists(Refused):
-    """A topic of this name exists already."""
-
-    code = "topic_exists"
-    hint = "use it, alter it, or choose another name"
-
-
-class NotPermitted(Refused):
-    """The topic is not readable, or not writable, by its settings."""
-
-    code = "not_permitted"
-    hint = "change the topic's settings: raftlog topic alter"
 
 
 class UnknownProducer(Refused):

@@ -37,6 +37,7 @@ from raftlog.base.errors import (
 )
 from raftlog.base.ids import Offset
 from raftlog.base.limits import PRODUCER_ROWS_MAX, TRANSACTION_GROUPS_MAX
+from raftlog.base.message_types import MessageType
 from raftlog.broker.atomic_commands import (
     GONE,
     PartStored,
@@ -68,7 +69,8 @@ class AtomicTransactions:
         """Do all that a transaction says.
 
         Raises:
-            WrongQueue, NotPermitted: A queue is not there, or takes nothing.
+            WrongQueue, NotPermitted, WrongMessageType: A queue is not there, or takes nothing, or
+                no messages of transactions.
             BadBatch: A batch has no producer; or only some of them were stored before.
             Refused: Or Retriable: as a send of one of its batches is, a commit of one of its
                 offsets, or an ack. Nothing was done.
@@ -153,6 +155,7 @@ class AtomicTransactions:
                 raise WrongQueue(f"there is no queue {number}")
             if not queue.writable:
                 raise NotPermitted(f"topic {queue.topic!r} is not writable")
+            state.types.check(queue, MessageType.TRANSACTIONAL)
             queues.append(queue)
         rows = state.producers.table.rows
         new = sum(

@@ -43,6 +43,12 @@ from raftlog.broker.lease_commands import (
     ReceiveMessages,
     ReturnMessages,
 )
+from raftlog.broker.message_types import (
+    AlterTypedTopic,
+    CreateTypedTopic,
+    TypedCommand,
+    check_types_level,
+)
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
@@ -105,10 +111,10 @@ class Carrier:
         if isinstance(command, LeaseCommand):
             return self._lease(command)
         match command:
-            case CreateTopic():
-                return self._create_topic(command)
-            case AlterTopic():
-                return self._alter_topic(command)
+            case CreateTopic() | AlterTopic():
+                return self._make_topic(command)
+            case CreateTypedTopic() | AlterTypedTopic():
+                return self._make_typed(command)
             case DeleteTopic():
                 return self._delete_topic(command)
             case MoveStart():
@@ -191,6 +197,21 @@ class Carrier:
 
     # -- topics
 
+    def _make_topic(self, command: CreateTopic | AlterTopic) -> Topic:
+        match command:
+            case CreateTopic():
+                return self._create_topic(command)
+            case AlterTopic():
+                return self._alter_topic(command)
+            case _:
+                assert_never(command)
+
+    def _make_typed(self, command: TypedCommand) -> Topic:
+        check_types_level(self._state.feature_level)
+        topic = self._make_topic(command.plain)
+        self._state.types.set(topic, command.types)
+        return topic
+
     def _create_topic(self, command: CreateTopic) -> Topic:
         if self._state.topics.get(command.name) is None:
             queues = command.changes.queues or DEFAULT_QUEUES
@@ -216,6 +237,7 @@ class Carrier:
         if before is not None and before.queues != topic.queues:
             self._state.groups.topic_changed(topic.name)
         self._state.ids.topic_changed(topic.queues[0])
+        self._state.types.topic_changed(topic)
         return topic
 
     def _delete_topic(self, command: DeleteTopic) -> Topic:
@@ -231,6 +253,7 @@ class Carrier:
         state.groups.topic_changed(topic.name)
         state.ids.topic_changed(topic.queues[0])
         state.quotas.remove("topic", topic.name)
+        state.types.forget(topic)
         return topic
 
     def _move_consumed(self, command: MoveConsumed) -> StartMoved:

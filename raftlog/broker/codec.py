@@ -31,6 +31,7 @@ from raftlog.broker.lease_commands import (
     ReceiveMessages,
     ReturnMessages,
 )
+from raftlog.broker.message_types import AlterTypedTopic, CreateTypedTopic
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup
 from raftlog.broker.queue_seeks import SeekQueueGroup
@@ -77,6 +78,8 @@ CommandValue = (
     | SubscribeQueueGroup
     | ReceiveMatching
     | SeekQueueGroup
+    | CreateTypedTopic
+    | AlterTypedTopic
 )
 
 
@@ -118,6 +121,8 @@ _TYPES: Final[Mapping[type[CommandValue], CommandType]] = {
     SubscribeQueueGroup: CommandType.SUBSCRIBE_QUEUE_GROUP,
     ReceiveMatching: CommandType.RECEIVE_MATCHING,
     SeekQueueGroup: CommandType.SEEK_QUEUE_GROUP,
+    CreateTypedTopic: CommandType.CREATE_TYPED_TOPIC,
+    AlterTypedTopic: CommandType.ALTER_TYPED_TOPIC,
 }
 _DECODERS: Final[Mapping[int, _Decoder]] = {
     int(kind): msgspec.msgpack.Decoder(value) for value, kind in _TYPES.items()

@@ -39,7 +39,8 @@ and transactions are committed as one command.
 where they were read; what a group reads goes with its last member, unless it was said by hand.
 4: a transaction has staged batches, if it is too large for one entry; what a queue-style group
 reads has a filter and a version, and where it reads can be set.
-5: visible batches are copied forward, so that the range they were stored in can go.
+5: a topic may take messages of some types only; visible batches are copied forward, so that the
+range they were stored in can go.
 """
 BROKER_LEVEL_MIN: Final = 2
 """The lowest one that the broker's machine applies. With level 1 a lease's end meant something
@@ -60,6 +61,8 @@ STAGED_LEVEL: Final = 4
 """From here on batches of a transaction are staged, and its commit names them."""
 QUEUE_SUBSCRIPTIONS_LEVEL: Final = 4
 """From here on what a queue-style group reads has a filter and a version, and it can seek."""
+MESSAGE_TYPES_LEVEL: Final = 5
+"""From here on a topic may take messages of some types only."""
 SURVIVORS_LEVEL: Final = 5
 """From here on visible batches are copied forward (``broker.survivors``)."""
 ENVELOPE: Final = struct.Struct("<BHQI")
@@ -136,6 +139,9 @@ class CommandType(IntEnum):
     REMOVE_QUOTA = 62
     MOVE_CONSUMED = 63
     """Retention: a queue's start moves up behind all its groups (``broker.topics``)."""
+    CREATE_TYPED_TOPIC = 64
+    """As ``CREATE_TOPIC``, of one that takes some types of messages (``broker.message_types``)."""
+    ALTER_TYPED_TOPIC = 65
 
 
 _TYPES: Final = frozenset(int(kind) for kind in CommandType)

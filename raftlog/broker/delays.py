@@ -28,6 +28,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, BadDelay, LimitReached
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import CANCELLED_KNOWN_MS, DELAY_MS_MAX, DELAYED_ROWS_MAX
+from raftlog.base.message_types import MessageType
 from raftlog.broker.hidden import Hidden, HiddenBatch, HiddenKey, Holder
 from raftlog.broker.hiding import HiddenAppends, batch_at
 from raftlog.broker.places import CommandPlace
@@ -184,7 +185,7 @@ class Delays:
         batch = batch_at(
             *(body, place.position + DELAYED_HEADER_BYTES, length - DELAYED_HEADER_BYTES)
         )
-        known = self._appends.known(queue, batch)
+        known = self._appends.known(queue, batch, MessageType.DELAYED)
         if known is not None:
             if not known.due_ms:
                 raise BadBatch(f"sequence {batch.sequence} was not delayed at first")

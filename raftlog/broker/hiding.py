@@ -14,7 +14,9 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, NotPermitted
 from raftlog.base.ids import Offset
 from raftlog.base.limits import BATCH_RECORDS_MAX
+from raftlog.base.message_types import MessageType
 from raftlog.broker.hidden import Hidden, HiddenBatch, Holder
+from raftlog.broker.message_types import MessageTypes
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import Producers, RememberedBatch
 from raftlog.broker.queues import Queues
@@ -51,17 +53,21 @@ def batch_at(body: Buffer, position: int, length: int) -> BatchToHide:
 class HiddenAppends:
     """Hides batches of one shard's producers."""
 
-    def __init__(self, queues: Queues, producers: Producers, hidden: Hidden) -> None:
+    def __init__(
+        self, queues: Queues, types: MessageTypes, producers: Producers, hidden: Hidden
+    ) -> None:
         self._queues: Final = queues
+        self._types: Final = types
         self._producers: Final = producers
         self._hidden: Final = hidden
 
-    def known(self, queue: int, batch: BatchToHide) -> RememberedBatch | None:
+    def known(self, queue: int, batch: BatchToHide, came: MessageType) -> RememberedBatch | None:
         """Return what became of the batch before; None: it is the next, and may be stored.
 
         Raises:
             WrongQueue: There is no such queue.
             NotPermitted: It is not writable.
+            WrongMessageType: It does not take what came.
             Refused: Or Retriable: what ``Producers`` answers.
             BadBatch: What was stored before under its sequence was visible at once.
         """
@@ -76,6 +82,7 @@ class HiddenAppends:
             return told
         if not row.writable:
             raise NotPermitted(f"topic {row.topic!r} is not writable")
+        self._types.check(row, came)
         return None
 
     def store(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import BUSINESS_IDS_MAX
+from raftlog.base.message_types import EVERY_BIT
 from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight
 from raftlog.broker.groups import Group
 from raftlog.broker.hidden import Holder
@@ -51,6 +52,16 @@ def check_topics(machine: BrokerMachine) -> None:
             assert number < machine.queues.next_number, f"queue {number} comes again"
             named.add(number)
     assert named == set(machine.queues.table.rows), "there are queues without a topic"
+    check_types(machine)
+
+
+def check_types(machine: BrokerMachine) -> None:
+    """Topics that do not take everything are there, and their queues know it."""
+    masks: dict[int, int] = {}
+    for row in machine.types.table.after(None):
+        assert 0 < row.types < EVERY_BIT, f"{row}"
+        masks.update(dict.fromkeys(machine.topics.find(row.topic).queues, row.types))
+    assert masks == machine.types.masks, f"{machine.types.masks}, not {masks}"
 
 
 def check_offsets(machine: BrokerMachine) -> None:

@@ -47,6 +47,7 @@ from raftlog.broker.index import Postings, RangeSummary, SealedRange
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import RememberedBatch
 from raftlog.broker.queue_index import Found, HeldRange, NeededRange, RangeUse
+from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
 from raftlog.broker.snapshot import FrozenTables, Snapshot
 from raftlog.broker.state import BrokerState
@@ -63,6 +64,7 @@ class BrokerMachine:
         applied: The last log index that the state includes.
         topics: To be looked at: ``get``, ``find``, ``nearest``, ``after``.
         queues: To be looked at: ``get``, ``find``.
+        types: To be looked at: ``of``, ``check``, ``refusal``.
         groups: To be looked at: ``get``, ``find``, ``after``, ``assignment``.
         claims: To be looked at: ``get``, ``of_group``.
         leasing: To be looked at: queue-style groups, and what they have in flight.
@@ -81,6 +83,7 @@ class BrokerMachine:
         self._carrier: Final = Carrier(self.state)
         self.queues: Final = self.state.queues
         self.topics: Final = self.state.topics
+        self.types: Final = self.state.types
         self.groups: Final = self.state.groups
         self.claims: Final = self.state.claims
         self.leasing: Final = self.state.leasing
@@ -198,8 +201,11 @@ class BrokerMachine:
                 answer = producers.answer(row, epoch, sequence, count, known_through)
                 if answer is not None:
                     return _answered(answer, sequence)
-        if not queue.writable:
-            return CommandRefused(NotPermitted(f"topic {queue.topic!r} is not writable"))
+        at = position + APPEND_HEADER_BYTES
+        if self.types.masks or not queue.writable:
+            refusal = self._refusal(queue, body, (at, size, count))
+            if refusal is not None:
+                return CommandRefused(refusal)
         if self.queues.table.frozen is not None:
             self.queues.table.touch(number)
         base = queue.end_offset
@@ -215,11 +221,19 @@ class BrokerMachine:
         open_range = self._index.open
         open_range.postings_of(number).append(
             *(base, count, log_time_ms, record_time_ms, index),
-            *(position + APPEND_HEADER_BYTES, size),
+            *(at, size),
         )
         open_range.count += 1
         self.state.touched.add(number)
         return Appended(base, count, entry.term, index)
+
+    def _refusal(
+        self, queue: Queue, body: memoryview, batch: tuple[int, int, int]
+    ) -> Refused | None:
+        """Return why a topic does not take a batch, by its settings; None: it does."""
+        if not queue.writable:
+            return NotPermitted(f"topic {queue.topic!r} is not writable")
+        return self.types.refusal(queue, body, batch)
 
     # -- looking
 

@@ -35,6 +35,7 @@ from raftlog.broker.finishers import Finisher
 from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
 from raftlog.broker.hidden import HiddenBatch
+from raftlog.broker.message_types import TypedTopic
 from raftlog.broker.needs import RangeNeed
 from raftlog.broker.producers import ProducerRow
 from raftlog.broker.queue_groups import Cursor, QueueGroup
@@ -82,6 +83,7 @@ class TableId(IntEnum):
     BUSINESS_IDS = 30
     SHORTENED_WINDOWS = 31
     QUOTAS = 32
+    TYPED_TOPICS = 33
 
 
 class Facts(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
@@ -129,6 +131,7 @@ class Snapshot(msgspec.Struct):
     business_ids: list[BusinessId] = msgspec.field(default_factory=list)
     shortened_windows: list[ShortenedWindow] = msgspec.field(default_factory=list)
     quotas: list[Quota] = msgspec.field(default_factory=list)
+    typed_topics: list[TypedTopic] = msgspec.field(default_factory=list)
 
 
 class FrozenTable(Protocol):
@@ -307,6 +310,7 @@ _TABLES: Final[Mapping[int, _TableReader]] = {
     TableId.DECISIONS: _Rows(DecidedRow, lambda snapshot: snapshot.decisions),
     TableId.BUSINESS_IDS: _Rows(BusinessId, lambda snapshot: snapshot.business_ids),
     TableId.QUOTAS: _Rows(Quota, lambda snapshot: snapshot.quotas),
+    TableId.TYPED_TOPICS: _Rows(TypedTopic, lambda snapshot: snapshot.typed_topics),
     TableId.QUEUE_GROUPS: _Rows(QueueGroup, lambda snapshot: snapshot.queue_groups),
     TableId.CURSORS: _Rows(Cursor, lambda snapshot: snapshot.cursors),
     TableId.FLIGHTS: _Rows(Flight, lambda snapshot: snapshot.flights),

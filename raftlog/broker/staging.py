@@ -24,6 +24,7 @@ from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadBatch, LimitReached, TransactionExpired, TransactionTooLarge
 from raftlog.base.ids import Index, Term
 from raftlog.base.limits import STAGED_MS_MAX, STAGED_ROWS_MAX, TRANSACTION_BYTES_MAX
+from raftlog.base.message_types import MessageType
 from raftlog.broker.appends import APPEND_HEADER_BYTES, append_parts
 from raftlog.broker.commands import STAGED_LEVEL, Command, CommandType
 from raftlog.broker.hidden import Hidden, HiddenBatch, HiddenKey, Holder
@@ -122,7 +123,7 @@ class Staging:
         batch = batch_at(body, begin, length - APPEND_HEADER_BYTES)
         if not batch.producer:
             raise BadBatch("a staged batch has a producer, which commits it")
-        known = self._appends.known(queue, batch)
+        known = self._appends.known(queue, batch, MessageType.TRANSACTIONAL)
         if known is not None:
             if known.due_ms:
                 raise BadBatch(f"sequence {batch.sequence} was delayed at first")

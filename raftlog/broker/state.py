@@ -19,6 +19,7 @@ from raftlog.broker.hidden import Hidden
 from raftlog.broker.hiding import HiddenAppends
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.leasing import Leasing
+from raftlog.broker.message_types import MessageTypes
 from raftlog.broker.producers import Producers
 from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queue, Queues
@@ -61,24 +62,24 @@ class BrokerState:
         self.timetable: Final = Timetable()
         self.queues: Final = Queues()
         self.topics: Final = Topics(self.queues)
+        self.types: Final = MessageTypes(self.topics)
         self.groups: Final = Groups(self.topics)
         self.claims: Final = Claims(self.queues)
         self.producers: Final = Producers(self.timetable)
         self.index: Final = QueueIndex(lambda number: self.queues.get(number) is not None)
         self.leasing: Final = Leasing(self.topics, self.queues, self.timetable)
         self.hidden: Final = Hidden(
-            *(self.queues, self.index, self.timetable),
-            on_revealed=self._touch,
+            *(self.queues, self.index, self.timetable), on_revealed=self._touch
         )
-        self.hidden_appends: Final = HiddenAppends(self.queues, self.producers, self.hidden)
-        self.delays: Final = Delays(self.queues, self.hidden, self.hidden_appends, self.timetable)
+        hiding = HiddenAppends(self.queues, self.types, self.producers, self.hidden)
+        self.delays: Final = Delays(self.queues, self.hidden, hiding, self.timetable)
         self.staging: Final = Staging(
-            *(self.queues, self.producers, self.hidden, self.hidden_appends, self.timetable)
+            *(self.queues, self.producers, self.hidden, hiding, self.timetable)
         )
         self.transactors: Final = Transactors(self.timetable)
         self.decisions: Final = Decisions(self.transactors, self.timetable)
         self.transactions: Final = Transactions(
-            *(self.queues, self.hidden, self.hidden_appends),
+            *(self.queues, self.hidden, hiding),
             *(self.transactors, self.decisions, self.timetable),
         )
         self.quotas: Final = Quotas(self.topics)
@@ -111,6 +112,7 @@ class BrokerState:
             (TableId.BUSINESS_IDS, self.ids.table),
             (TableId.SHORTENED_WINDOWS, self.ids.shortened),
             (TableId.QUOTAS, self.quotas.table),
+            (TableId.TYPED_TOPICS, self.types.table),
         )
 
     def _touch(self, queue: int) -> None:
@@ -147,6 +149,7 @@ class BrokerState:
         self.feature_level = snapshot.level
         self.queues.load(snapshot.queues, facts.next_queue)
         self.topics.load(snapshot.topics)
+        self.types.load(snapshot.typed_topics)
         self.producers.load(snapshot.producers, facts.heard)
         self.groups.load(snapshot.groups, snapshot.members, facts.last_deleted_generation)
         self.groups.shares.load(snapshot.shares)

@@ -44,6 +44,7 @@ from raftlog.base.limits import (
     DECISIONS_PER_COMMAND_MAX,
     OPEN_TRANSACTIONS_MAX,
 )
+from raftlog.base.message_types import MessageType
 from raftlog.broker.decisions import Decided, DecidedRow, Decision, Decisions, answer
 from raftlog.broker.finished_numbers import is_finished
 from raftlog.broker.hidden import Hidden, HiddenBatch, Holder
@@ -245,7 +246,7 @@ class Transactions:
                 raise BadRequest(f"transaction {number} is open in queue {known.queue}")
             return HalfStaged(known.id, queue, duplicate=True)
         self._check_unused(owner, number)
-        self._appends.known(queue, batch)
+        self._appends.known(queue, batch, MessageType.TRANSACTIONAL)
         if len(self.table) >= OPEN_TRANSACTIONS_MAX:
             raise LimitReached(f"{OPEN_TRANSACTIONS_MAX} transactions are open")
         hidden = self._appends.store(place, queue, batch, Holder.TRANSACTION, handle, log_time_ms)

@@ -60,7 +60,7 @@ class UniqueAppends:
             )
             self._remember(read, stored)
             return stored
-        stored = self._store(read, queue, place)
+        stored = self._store(read, queue, place, body)
         self._remember(read, stored)
         if is_remembered:
             log_time_ms, base = self._state.log_time_ms, stored.base_offset
@@ -77,15 +77,21 @@ class UniqueAppends:
             raise BadBatch(f"sequence {sequence} was hidden at first")
         return told
 
-    def _store(self, read: QueueAndFacts, queue: Queue, place: CommandPlace) -> Appended:
+    def _store(
+        self, read: QueueAndFacts, queue: Queue, place: CommandPlace, body: Buffer
+    ) -> Appended:
         state = self._state
         if not queue.writable:
             raise NotPermitted(f"topic {queue.topic!r} is not writable")
+        at = place.position + APPEND_HEADER_BYTES
+        refusal = state.types.refusal(queue, body, (at, read[1], 1))
+        if refusal is not None:
+            raise refusal
         base = state.queues.extend(queue, 1)
         open_range = state.index.open
         open_range.postings_of(queue.number).append(
             *(base, 1, state.log_time_ms, read[-1], place.index),
-            *(place.position + APPEND_HEADER_BYTES, read[1]),
+            *(at, read[1]),
         )
         open_range.count += 1
         state.touched.add(queue.number)

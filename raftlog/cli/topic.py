@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from raftlog.base.errors import BadRequest
 from raftlog.base.limits import TOPIC_QUEUES_MAX
+from raftlog.base.message_types import MessageType, read_types, show_types
 from raftlog.cli.connection import ask
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
 from raftlog.cli.output import Output, Shown, confirm, print_json, print_table, say
@@ -65,6 +67,31 @@ UntilConsumed = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _types(text: str) -> str:
+    """Return words that are types of messages, as they are.
+
+    Raises:
+        ValueError: One is not.
+    """
+    try:
+        read_types(text)
+    except BadRequest as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+Types = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TYPES",
+        parser=parsed(_types),
+        help="Which messages it takes: normal, fifo, delayed, transactional, with commas between, "
+        "or any.",
+        show_default=False,
+    ),
+]
 Readable = Annotated[
     bool | None, typer.Option(help="Whether records can be read.", show_default=False)
 ]
@@ -93,6 +120,7 @@ def create(
     writable: Writable = None,
     id_window: IdWindow = None,
     until_consumed: UntilConsumed = None,
+    types: Types = None,
     if_not_exists: Annotated[
         bool, typer.Option("--if-not-exists", help="Fine if it is there; it is left as it is.")
     ] = False,
@@ -112,6 +140,7 @@ def create(
             writable=writable,
             id_window=id_window,
             until_consumed=until_consumed,
+            types=types,
             exist_ok=if_not_exists,
         )
 
@@ -128,14 +157,14 @@ def alter(
     writable: Writable = None,
     id_window: IdWindow = None,
     until_consumed: UntilConsumed = None,
+    types: Types = None,
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
 ) -> None:
     """Change a topic's settings; what is not named stays as it is."""
-    if {queues, retention, retention_bytes, readable, writable, id_window, until_consumed} == {
-        None
-    }:
+    settings = (queues, retention, retention_bytes, readable, writable, id_window, until_consumed)
+    if {*settings, types} == {None}:
         raise typer.BadParameter("name at least one setting to change, like --retention 7d")
 
     async def use(client: "Client") -> "TopicInfo":
@@ -148,6 +177,7 @@ def alter(
             writable=writable,
             id_window=id_window,
             until_consumed=until_consumed,
+            types=types,
         )
 
     _tell(ask(connect, timeout, use), output)
@@ -243,6 +273,7 @@ def description_data(topic: "TopicInfo") -> dict[str, object]:
         "retention_bytes": topic.retention_bytes,
         "readable": topic.readable,
         "writable": topic.writable,
+        "types": [kind for kind in MessageType if kind in topic.types],
         "until_consumed": topic.until_consumed,
         "id_window_ms": milliseconds(topic.id_window) or 0,
         "ids": topic.ids,
@@ -278,6 +309,8 @@ def _tell(topic: "TopicInfo", output: Output) -> None:
         for word, is_open in (("not readable", topic.readable), ("not writable", topic.writable))
         if not is_open
     ]
+    if topic.types != frozenset(MessageType):
+        closed.insert(0, f"it takes {show_types(topic.types)} messages")
     print_table(
         ("queue", "start", "end", "records", "bytes"),
         [

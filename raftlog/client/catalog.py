@@ -6,17 +6,64 @@ ones is refused (``WrongQueue``) and looks again.
 """
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from raftlog.base.errors import RaftlogError, Retriable, Unavailable
+from raftlog.base.errors import RaftlogError, Retriable, Unavailable, WrongMessageType
+from raftlog.base.message_types import MessageType
 from raftlog.client.asking import Asker
 from raftlog.client.sharing import result_of
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import topics
 
 _LEAST_S: Final = 0.001
+_NUMBERS: "Final[Mapping[MessageType, topics.MessageType.ValueType]]" = {
+    MessageType.NORMAL: topics.MESSAGE_TYPE_NORMAL,
+    MessageType.FIFO: topics.MESSAGE_TYPE_FIFO,
+    MessageType.DELAYED: topics.MESSAGE_TYPE_DELAYED,
+    MessageType.TRANSACTIONAL: topics.MESSAGE_TYPE_TRANSACTIONAL,
+}
 Queues = tuple[int, ...]
 """The numbers of a topic's queues, in the order of their places."""
+
+
+def number_of(kind: MessageType) -> "topics.MessageType.ValueType":
+    """Return the number of a type in messages."""
+    return _NUMBERS[kind]
+
+
+def message_types(settings: topics.TopicSettings) -> list[MessageType]:
+    """Return the types that a topic takes, as a node says; none: it does not say."""
+    return [kind for kind, number in _NUMBERS.items() if number in settings.types]
+
+
+class TopicNeeds:
+    """What a plain send to a topic must have. One for each topic, shared by all who send to it.
+
+    A broker tells a key by its hash in the record table, and few topics ask for it: there it is
+    written, and where nothing is known of a topic yet.
+    """
+
+    __slots__ = ("_takes", "_topic", "hashes", "keys")
+
+    def __init__(self, topic: str) -> None:
+        self.keys = False
+        """Whether a record without a key is refused, as far as is known."""
+        self.hashes = True
+        """Whether the hashes of keys are to be written."""
+        self._takes: Sequence[str] = ()
+        self._topic = topic
+
+    def learn(self, takes: Sequence[str]) -> None:
+        """The topic takes messages of these types; none: of all."""
+        self._takes = takes
+        is_fifo = MessageType.FIFO in takes and MessageType.NORMAL not in takes
+        self.keys = self.hashes = is_fifo
+
+    @property
+    def refusal(self) -> WrongMessageType:
+        """What a record without a key is told."""
+        return WrongMessageType(self._topic, self._takes, MessageType.NORMAL)
 
 
 class Catalog:
@@ -25,6 +72,7 @@ class Catalog:
     def __init__(self, asker: Asker) -> None:
         self._asker = asker
         self._known: dict[str, Queues] = {}
+        self._needs: dict[str, TopicNeeds] = {}
         self._lookups: dict[str, asyncio.Task[Queues]] = {}
 
     def known(self, topic: str) -> Queues | None:
@@ -35,7 +83,15 @@ class Catalog:
         """Remember what a node said of a topic."""
         queues = tuple(queue.queue for queue in description.queues)
         self._known[description.name] = queues
+        self.needs(description.name).learn(message_types(description.settings))
         return queues
+
+    def needs(self, topic: str) -> TopicNeeds:
+        """Return what a send to ``topic`` must have, as far as is known, now and later."""
+        found = self._needs.get(topic)
+        if found is None:
+            found = self._needs[topic] = TopicNeeds(topic)
+        return found
 
     def forget(self, topic: str) -> None:
         """Ask again the next time."""

@@ -10,8 +10,8 @@ makes one record of the two, as long as the topic remembers ids.
 """
 
 import asyncio
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Collection
+from contextlib import aclosing, suppress
 from typing import Final
 
 import msgspec
@@ -120,29 +120,13 @@ class DeadLetters:
             GroupNotFound: There is neither such a queue-style group, nor a letter of one.
             Unavailable: No leader within the client's timeout.
         """
-        topic = PREFIX + group
-        finished = await self._finished(group)
         found: list[DeadLetter] = []
-        reader = Reader(
-            self._asker,
-            self._catalog,
-            topic,
-            queue=None,
-            start="earliest",
-            follow=False,
-            on_lost="skip",
-            buffer_bytes=BUFFER_BYTES,
-        )
-        try:
-            async with reader:
-                async for message in reader:
-                    letter = letter_of(message, group, is_resent=finished(message.offset))
-                    if not (pending and letter.is_resent):
-                        found.append(letter)
-                    if len(found) >= limit:
-                        break
-        except TopicNotFound:
-            await self._groups.describe(group)  # says so if there is no such group
+        walking = walk(self._asker, self._catalog, self._groups, group, pending=pending)
+        async with aclosing(walking):
+            async for letter in walking:
+                found.append(letter)
+                if len(found) >= limit:
+                    break
         return found
 
     async def resend(
@@ -189,17 +173,61 @@ class DeadLetters:
             await self._groups.describe(group)  # says so if there is no such group
             return Resent(0, 0, ())
 
-    async def _finished(self, group: str) -> Callable[[int], bool]:
-        """Return what tells whether a letter was sent again, by its offset."""
-        name = RESENDER + group
-        try:
-            described = await self._groups.describe(name)
-            flights = await self._groups.in_flight(name, limit=100_000)
-        except GroupNotFound:
-            return lambda _offset: False
-        through = max((each.next_offset for each in described.queues), default=0)
-        waiting = {each.offset for each in flights}
-        return lambda offset: offset < through and offset not in waiting
+
+async def walk(
+    asker: Asker,
+    catalog: Catalog,
+    groups: QueueGroups,
+    group: str,
+    *,
+    pending: bool = False,
+    after: int | None = None,
+) -> AsyncGenerator[DeadLetter]:
+    """Yield the dead letters of a group, as ``DeadLetters.list`` returns them.
+
+    Args:
+        asker: Asks the leader of the shard.
+        catalog: Of the same.
+        groups: Of the same.
+        group: The group.
+        pending: Only those that were not sent again.
+        after: Only those behind this letter, by its own offset.
+
+    Raises:
+        GroupNotFound, Unavailable: As ``DeadLetters.list``.
+    """
+    finished = await _finished(groups, group)
+    reader = Reader(
+        asker,
+        catalog,
+        PREFIX + group,
+        queue=None,
+        start="earliest" if after is None else after + 1,
+        follow=False,
+        on_lost="skip",
+        buffer_bytes=BUFFER_BYTES,
+    )
+    try:
+        async with reader:
+            async for message in reader:
+                letter = letter_of(message, group, is_resent=finished(message.offset))
+                if not (pending and letter.is_resent):
+                    yield letter
+    except TopicNotFound:
+        await groups.describe(group)  # says so if there is no such group
+
+
+async def _finished(groups: QueueGroups, group: str) -> Callable[[int], bool]:
+    """Return what tells whether a letter was sent again, by its offset."""
+    name = RESENDER + group
+    try:
+        described = await groups.describe(name)
+        flights = await groups.in_flight(name, limit=100_000)
+    except GroupNotFound:
+        return lambda _offset: False
+    through = max((each.next_offset for each in described.queues), default=0)
+    waiting = {each.offset for each in flights}
+    return lambda offset: offset < through and offset not in waiting
 
 
 class _Run:

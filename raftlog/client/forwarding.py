@@ -15,8 +15,9 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from raftlog.base.entry import Buffer
+from raftlog.base.errors import WrongMessageType
 from raftlog.client.asking import Asker
-from raftlog.client.catalog import Catalog, Queues
+from raftlog.client.catalog import Catalog, Queues, TopicNeeds
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, producers
 
@@ -34,6 +35,9 @@ class Forwarding(Protocol):
 
     def forget_queues(self, topic: str) -> None:
         """Ask again the next time."""
+
+    def needs(self, topic: str) -> TopicNeeds:
+        """Return what a record must have, as far as is known, to be sent to a topic."""
 
     async def draw_producer(self) -> int:
         """Return a producer id that nobody has."""
@@ -65,6 +69,10 @@ class ClusterForwarding:
         """Ask again the next time."""
         self._catalog.forget(topic)
 
+    def needs(self, topic: str) -> TopicNeeds:
+        """Return what a record must have, as far as is known, to be sent to a topic."""
+        return self._catalog.needs(topic)
+
     async def draw_producer(self) -> int:
         """Return a producer id that nobody has."""
         answer, _ = await self._asker.ask(
@@ -89,12 +97,16 @@ class ClusterForwarding:
 
     async def append(self, queue: int, batch: BatchGiver) -> client.BatchAppended:
         """Store a batch, once; return where."""
-        answer, _ = await self._asker.ask(
-            Method.APPEND,
-            client.AppendBatch(queue=queue, client=self._asker.client_id),
-            client.BatchAppended,
-            payload=lambda: (batch(),),
-            timeout_s=TRY_S,
-            repeats=True,
-        )
+        try:
+            answer, _ = await self._asker.ask(
+                Method.APPEND,
+                client.AppendBatch(queue=queue, client=self._asker.client_id),
+                client.BatchAppended,
+                payload=lambda: (batch(),),
+                timeout_s=TRY_S,
+                repeats=True,
+            )
+        except WrongMessageType as error:
+            self._catalog.needs(error.topic).learn(error.takes)
+            raise
         return answer

@@ -22,11 +22,13 @@ from raftlog.base.errors import (
     ProtocolError,
     RaftlogError,
     Unavailable,
+    WrongMessageType,
     WrongQueue,
 )
 from raftlog.base.ids import Index, Offset, Term
 from raftlog.base.limits import BATCH_RECORDS_MAX, COALESCE_BYTES_MAX
 from raftlog.client.ages import Sent
+from raftlog.client.catalog import TopicNeeds
 from raftlog.client.channel import Channel
 from raftlog.client.later import DelayedReceipt, Later, handle_of
 from raftlog.client.packing import Columns
@@ -94,7 +96,7 @@ class Pack(Parcel):
         self.answer: Answer | None = None
         """For the tickets of its owners, once they were told that the outcome is unknown."""
 
-    def payload(self, producer: int, codec: str) -> tuple[Buffer, ...]:
+    def payload(self, producer: int, codec: str, *, fifo: bool) -> tuple[Buffer, ...]:
         """Return the bytes to send; the same ones for the same number."""
         number = (self.epoch, self.sequence)
         if number == self.number:
@@ -102,7 +104,7 @@ class Pack(Parcel):
         self.number = number
         header = Producer(producer, self.epoch, self.sequence, self.known_through)
         if self.data is None:
-            self.data = self.columns.encode(producer=header, codec=codec)
+            self.data = self.columns.encode(producer=header, codec=codec, fifo=fifo)
             self.columns = _EMPTY
             self.parts = (self.data,)
         else:
@@ -125,7 +127,9 @@ _EMPTY: Final = Columns()
 class Lane:
     """A way to one queue. Bound to the loop of its dispatch."""
 
-    def __init__(self, dispatch: "Dispatch", topic: str, place: int, number: int) -> None:
+    def __init__(
+        self, dispatch: "Dispatch", topic: str, place: int, number: int, needs: TopicNeeds
+    ) -> None:
         self.topic = topic
         self.place = place
         self.number = number
@@ -136,6 +140,7 @@ class Lane:
         """Whether it will be flushed at the end of this turn."""
         self.is_looking = False
         """Whether it waits to hear if its queue is still there."""
+        self._needs = needs
         self._dispatch = dispatch
         self._loop = dispatch.loop
         self._sequencer = Sequencer[Pack]()
@@ -161,6 +166,10 @@ class Lane:
         if record is not None and record.id is not None:
             self._add_alone(record, size, timeout_s, future)
             return
+        if self._needs.keys and (key if record is None else record.key) is None:
+            # It will be refused, unless the topic was altered: it alone, not all of a batch.
+            self._add_alone(record or Record(value), size, timeout_s, future)
+            return
         pack = self._open
         if (
             pack is None
@@ -183,7 +192,7 @@ class Lane:
     def _add_alone(
         self, record: Record, size: int, timeout_s: float, future: "asyncio.Future[Receipt]"
     ) -> None:
-        """Take a record with a business id: it has a batch of its own (ruling 11)."""
+        """Take a record that has a batch of its own: as one with a business id has (ruling 11)."""
         if self._open is not None:
             self._seal()
         pack = Pack(timeout_s)
@@ -323,7 +332,7 @@ class Lane:
         try:
             channel.request(
                 *(method, header),
-                pack.payload(self.producer, dispatch.codec),
+                pack.payload(self.producer, dispatch.codec, fifo=self._needs.hashes),
                 on_answer,
                 shard=dispatch.shard,
             )
@@ -368,6 +377,8 @@ class Lane:
         if isinstance(result, WrongQueue) and self.end is not None:  # else its time is over
             self.moved.append(pack)
             return
+        if isinstance(result, WrongMessageType):  # the topic was altered since it was looked up
+            self._needs.learn(result.takes)
         self._dispatch.settled(pack)
         if pack.is_unknown:
             pack.answer = Answer(self._dispatch, self._loop)

@@ -115,7 +115,7 @@ class Oneway:
             channel.request(
                 Method.APPEND,
                 client.AppendBatch(queue=number, client=self._asker.client_id).SerializeToString(),
-                (columns.encode(codec=self._codec),),
+                (columns.encode(codec=self._codec, fifo=self._catalog.needs(topic).hashes),),
                 lambda answer: self._on_answer(topic, answer),
                 shard=self._asker.shard,
             )

@@ -135,6 +135,9 @@ class Outbox:
             return lanes[place_of_key(key, len(lanes))]
         return self._take_turn()
 
+    def _lane(self, place: int, number: int) -> Lane:
+        return Lane(self._dispatch, self.topic, place, number, self._catalog.needs(self.topic))
+
     def _take_turn(self) -> Lane:
         self._next = (self._next + 1) % len(self.lanes)
         return self.lanes[self._next]
@@ -191,9 +194,7 @@ class Outbox:
 
     def _open(self, queues: Queues) -> None:
         """The queues are known: what waits goes out, in order."""
-        self.lanes = [
-            Lane(self._dispatch, self.topic, place, number) for place, number in enumerate(queues)
-        ]
+        self.lanes = [self._lane(place, number) for place, number in enumerate(queues)]
         held, self._held = self._held, []
         now = self._dispatch.loop.time()
         left: dict[float, float] = {}  # what was asked for together may share a batch
@@ -268,8 +269,7 @@ class Outbox:
         """The topic is another one now, or has more queues; return the lanes that are gone."""
         old = {lane.number: lane for lane in self.lanes if lane.end is None}
         self.lanes = [
-            old.get(number) or Lane(self._dispatch, self.topic, place, number)
-            for place, number in enumerate(queues)
+            old.get(number) or self._lane(place, number) for place, number in enumerate(queues)
         ]
         self._turn_lane = None
         return [lane for lane in old.values() if lane.number not in queues]
@@ -283,7 +283,7 @@ class Outbox:
         if lane not in self.lanes or isinstance(lane.end, Closed | WrongQueue):
             return
         self._dispatch.renew()
-        successor = Lane(self._dispatch, self.topic, lane.place, lane.number)
+        successor = self._lane(lane.place, lane.number)
         self.lanes[lane.place] = successor
         pack = lane.give_open()
         if pack is not None:

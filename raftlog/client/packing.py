@@ -76,8 +76,12 @@ class Columns:
         self.values.append(record.value)
         self.bytes += size_of(record)
 
-    def encode(self, *, producer: Producer = ANONYMOUS, codec: str = "none") -> bytes:
+    def encode(
+        self, *, producer: Producer = ANONYMOUS, codec: str = "none", fifo: bool = False
+    ) -> bytes:
         """Return the batch; a record without a time gets the time of now.
+
+        ``fifo``: with the hashes of the keys, as a topic needs it that takes FIFO messages alone.
 
         Raises:
             RecordTooLarge: It is over a limit.
@@ -96,6 +100,7 @@ class Columns:
             producer=producer,
             codec=codec,
             id_=self.id,
+            fifo=fifo,
         )
 
 
@@ -197,8 +202,8 @@ def check_size(record: Record) -> None:
         encode_records([record])
 
 
-def encode_records(records: Sequence[Record], *, codec: str = "none") -> bytes:
-    """Return the batch of ``records``, as ``send`` would make it.
+def encode_records(records: Sequence[Record], *, codec: str = "none", fifo: bool = False) -> bytes:
+    """Return the batch of ``records``, as ``send`` would make it; ``fifo``: with key hashes.
 
     Raises:
         RecordTooLarge: It is over a limit; send fewer.
@@ -212,4 +217,4 @@ def encode_records(records: Sequence[Record], *, codec: str = "none") -> bytes:
     columns = Columns()
     for record in records:
         columns.add_record(record)
-    return columns.encode(codec=codec)
+    return columns.encode(codec=codec, fifo=fifo)

@@ -150,8 +150,8 @@ class Producer:
                 for ``resolve``.
             Retriable: It was not stored in time; which error says why (BufferFull,
                 Unavailable, NotLeader, Throttled, NotCommitted, OutOfOrder).
-            TopicNotFound, WrongQueue, NotPermitted, LimitReached, RecordTooLarge, BadRequest:
-                It was not stored, and never will be.
+            TopicNotFound, WrongQueue, NotPermitted, WrongMessageType, LimitReached,
+                RecordTooLarge, BadRequest: It was not stored, and never will be.
             Closed: The producer was closed before.
 
         Raises:
@@ -305,7 +305,8 @@ class Producer:
                 future.set_exception(error)
                 return
         else:
-            data, count = encode_records(batch, codec=self._codec), len(batch)
+            fifo = self._catalog.needs(topic).hashes
+            data, count = encode_records(batch, codec=self._codec, fifo=fifo), len(batch)
             key = route_by_id(batch[0]) if key is None else key
         self._room.enter(count, len(data))
         outbox = self._outboxes.get(topic) or self._outbox(topic)

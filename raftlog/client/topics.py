@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import msgspec
 
 from raftlog.base.errors import BadRequest, TopicExists, TopicNotFound
+from raftlog.base.message_types import MessageType, TypesLike, read_types
 from raftlog.client.asking import Asker
-from raftlog.client.catalog import Catalog
+from raftlog.client.catalog import Catalog, message_types, number_of
 from raftlog.client.durations import Duration, moment_of, seconds
 from raftlog.client.log_space import LogHold, read_hold
 from raftlog.client.starting import Start, check_start, start_offsets
@@ -47,7 +48,8 @@ class TopicInfo(msgspec.Struct, frozen=True):
 
     ``id_window`` is how long business ids are remembered, None: not at all; ``ids`` how many
     are, and ``ids_shortened`` the last time that one left early, because the shard had no room.
-    ``until_consumed``: records go earlier when every group has committed past them.
+    ``until_consumed``: records go earlier when every group has committed past them. ``types``:
+    which messages it takes; all, unless it was told otherwise.
     """
 
     name: str
@@ -62,6 +64,7 @@ class TopicInfo(msgspec.Struct, frozen=True):
     ids: int = 0
     ids_shortened: ShortenedWindow | None = None
     until_consumed: bool = False
+    types: frozenset[MessageType] = frozenset(MessageType)
 
     @property
     def bytes(self) -> int:
@@ -103,6 +106,7 @@ class Topics:
         writable: bool | None = None,
         id_window: Duration | None = None,
         until_consumed: bool | None = None,
+        types: TypesLike | None = None,
         exist_ok: bool = False,
         timeout: Duration | None = None,
     ) -> TopicInfo:
@@ -120,18 +124,23 @@ class Topics:
             until_consumed: Records may be forgotten as soon as every group of the topic has
                 committed past them, and are at the latest by ``retention`` or
                 ``retention_bytes``, one of which is needed.
+            types: Which messages it takes: ``"normal"``, ``"fifo"``, ``"delayed"``,
+                ``"transactional"``, as a collection or with commas between, or ``"any"``; all
+                without it. With ``"fifo"`` and not ``"normal"``, what is sent needs a key.
             exist_ok: A topic that is there already is returned as it is.
             timeout: Seconds for all of it.
 
         Raises:
             TopicExists: It is there already.
             BadName: No topic can have that name.
-            BadRequest: A setting makes no sense.
+            BadRequest: A setting makes no sense; or types are given, and a member of the cluster
+                has an older version, or is away.
             LimitReached: The shard has no room for it.
             OutcomeUnknown: No answer (not with ``exist_ok``, which asks again).
         """
         settings = _settings(
-            queues, retention, retention_bytes, readable, writable, id_window, until_consumed
+            *(queues, retention, retention_bytes, readable),
+            *(writable, id_window, until_consumed, types),
         )
         try:
             answer, _ = await self._asker.ask(
@@ -145,6 +154,7 @@ class Topics:
             if not exist_ok:
                 raise
             return await self.describe(name, timeout=timeout)
+        _check_types(settings, answer)
         return self._info(answer)
 
     async def alter(  # noqa: PLR0913  (one option for each setting)
@@ -158,17 +168,20 @@ class Topics:
         writable: bool | None = None,
         id_window: Duration | None = None,
         until_consumed: bool | None = None,
+        types: TypesLike | None = None,
         timeout: Duration | None = None,
     ) -> TopicInfo:
         """Change settings; what is not given stays. Asking again is harmless.
 
         Raises:
             TopicNotFound: There is no such topic.
-            BadRequest: A setting makes no sense, or there would be fewer queues.
+            BadRequest: A setting makes no sense, or there would be fewer queues; or ``types``, as
+                for ``create``, are those of a topic of the system.
             LimitReached: The shard has no room for more queues.
         """
         settings = _settings(
-            queues, retention, retention_bytes, readable, writable, id_window, until_consumed
+            *(queues, retention, retention_bytes, readable),
+            *(writable, id_window, until_consumed, types),
         )
         answer, _ = await self._asker.ask(
             Method.TOPIC_ALTER,
@@ -177,6 +190,7 @@ class Topics:
             timeout_s=_budget(timeout),
             repeats=True,
         )
+        _check_types(settings, answer)
         return self._info(answer)
 
     async def delete(
@@ -288,6 +302,7 @@ class Topics:
             answer.ids,
             _shortened(answer),
             settings.until_consumed,
+            _types(settings),
         )
 
 
@@ -299,6 +314,7 @@ def _settings(
     writable: bool | None,  # noqa: FBT001
     id_window: Duration | None,
     until_consumed: bool | None,  # noqa: FBT001
+    types: TypesLike | None,
 ) -> topics.TopicSettings:
     if queues is not None and queues < 1:
         raise BadRequest(f"a topic has at least 1 queue, not {queues}")
@@ -310,7 +326,26 @@ def _settings(
         writable=writable,
         id_window_ms=None if id_window is None else int(seconds(id_window) * 1000),
         until_consumed=until_consumed,
+        types=() if types is None else [number_of(kind) for kind in sorted(read_types(types))],
     )
+
+
+def _check_types(asked: topics.TopicSettings, answer: topics.TopicDescription) -> None:
+    """Complain if what was asked for was not heard.
+
+    Raises:
+        BadRequest: The leader has a version that knows no types, and has left them out.
+    """
+    if asked.types and not answer.settings.types:
+        raise BadRequest(
+            f"topic {answer.name!r} is there and takes all messages: the leader has an older "
+            "version, which knows no types; alter it when all nodes have this one"
+        )
+
+
+def _types(settings: topics.TopicSettings) -> frozenset[MessageType]:
+    """Return what a topic takes; a node of an older version says nothing, and takes all."""
+    return frozenset(message_types(settings) or MessageType)
 
 
 def _retention(retention_ms: int) -> timedelta | None:

@@ -12,6 +12,7 @@ import msgspec
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import BadDelay, BadRequest, RaftlogError
 from raftlog.base.ids import Index, Term
+from raftlog.base.message_types import MessageType
 from raftlog.base.space import DiskLevel
 from raftlog.broker.commands import CommandType
 from raftlog.broker.delays import (
@@ -31,7 +32,7 @@ from raftlog.service.produce import check_batch, is_with_id, look_again
 from raftlog.service.proposing import Reply, look, propose
 from raftlog.service.read import no_queue
 from raftlog.service.refusing import disk_full
-from raftlog.wire.batch_header import BatchHeader
+from raftlog.wire.batch_header import ANONYMOUS, BatchHeader
 
 PAGE_MAX: Final = 10_000
 LOOKED_AT_MAX: Final = 20_000
@@ -88,6 +89,8 @@ class DelayService:
             reply(header)
             return
         error = _refusal(delay) or _refusal_of_id(batch, header)
+        if error is None and header.producer is ANONYMOUS:  # else it may be a copy
+            error = self._machine.types.refusal_of(found, MessageType.DELAYED)
         if error is None and self._admission is not None:
             error = self._admission.refusal(client, found.topic, header.length, header.count)
         if error is not None:

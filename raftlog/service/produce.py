@@ -30,6 +30,7 @@ from raftlog.base.space import DiskLevel
 from raftlog.broker.appends import Appended, append_parts
 from raftlog.broker.commands import CommandType
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.message_types import MessageTypes
 from raftlog.broker.queues import Queue
 from raftlog.broker.refusals import CommandRefused
 from raftlog.service.admission import Admission
@@ -68,9 +69,9 @@ class ProduceService:
         """Append ``batch`` of ``client`` to ``queue``. ``batch`` stays unchanged until the reply.
 
         ``reply`` gets ``RecordTooLarge``, ``BadBatch``, ``WrongQueue``, ``NotPermitted``,
-        ``QuotaExceeded`` or ``DiskFull`` before anything is appended, later what became of the
-        proposal. Nothing here times out: whoever stops waiting does not know
-        the outcome.
+        ``WrongMessageType``, ``QuotaExceeded`` or ``DiskFull`` before anything is appended,
+        later what became of the proposal. Nothing here times out: whoever stops waiting does
+        not know the outcome.
         """
         found = self._machine.queues.get(queue)
         if found is None:
@@ -87,9 +88,12 @@ class ProduceService:
         if isinstance(header, RaftlogError):
             self._refuse(header, reply)
             return
-        excess = self._excess(found.topic, client, header) if self.has_quotas else None
-        if excess is not None:
-            self._refuse(excess, reply)
+        types = self._machine.types
+        error = refused_type(types, found, batch, header) if types.masks else None
+        if error is None and self.has_quotas:
+            error = self._excess(found.topic, client, header)
+        if error is not None:
+            self._refuse(error, reply)
             return
         kind = APPEND_ONCE if is_with_id(batch, header) else APPEND_BATCH
         self.batches += 1
@@ -161,6 +165,15 @@ def check_batch(batch: Buffer, queue: Queue) -> BatchHeader | RaftlogError:
     if not queue.writable and header.producer is ANONYMOUS and not is_with_id(batch, header):
         return NotPermitted(f"topic {queue.topic!r} is not writable by its settings")
     return header
+
+
+def refused_type(
+    types: MessageTypes, queue: Queue, batch: Buffer, header: BatchHeader
+) -> RaftlogError | None:
+    """Return why a queue does not take a batch, as apply is certain to say; None: it may."""
+    if header.producer is not ANONYMOUS or is_with_id(batch, header):
+        return None
+    return types.refusal(queue, batch, (0, header.length, header.count))
 
 
 def read_batch(batch: Buffer) -> BatchHeader | RaftlogError:

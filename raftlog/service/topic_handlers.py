@@ -1,8 +1,11 @@
 """Requests of ``topics.proto``."""
 
+from collections.abc import Mapping
 from typing import Final, cast
 
+from raftlog.base.errors import BadRequest
 from raftlog.base.limits import FRAME_HEADER_BYTES_MAX, NAME_CHARACTERS_MAX, TOPIC_QUEUES_MAX
+from raftlog.base.message_types import EVERY_BIT, MessageType, bits_of
 from raftlog.broker.topics import Topic, TopicChanges
 from raftlog.service.answers import answer_with, that_fit
 from raftlog.service.footprint import LogHold
@@ -12,6 +15,12 @@ from raftlog.wire.schema import topics
 
 QUEUE_ROW_BYTES_MAX: Final = 2 + 6 + 11 + 11 + 11 + 6
 """A ``TopicQueue`` with the field that it is, and its place among those that hold the log."""
+_TYPES: "Final[Mapping[topics.MessageType.ValueType, MessageType]]" = {
+    topics.MESSAGE_TYPE_NORMAL: MessageType.NORMAL,
+    topics.MESSAGE_TYPE_FIFO: MessageType.FIFO,
+    topics.MESSAGE_TYPE_DELAYED: MessageType.DELAYED,
+    topics.MESSAGE_TYPE_TRANSACTIONAL: MessageType.TRANSACTIONAL,
+}
 HOLD_BYTES_MAX: Final = 10 * 11 + NAME_CHARACTERS_MAX
 
 assert (
@@ -23,15 +32,25 @@ assert (
 def create(service: TopicService, request: ClientRequest) -> None:
     """Make a topic."""
     message = cast("topics.CreateTopic", request.message)
+    try:
+        types = _types(message.settings) or EVERY_BIT
+    except BadRequest as error:
+        request.fail(error)
+        return
     answer = answer_with(request, _description)
-    service.create(message.name, _changes(message.settings), answer)
+    service.create(message.name, _changes(message.settings), answer, types)
 
 
 def alter(service: TopicService, request: ClientRequest) -> None:
     """Change a topic's settings."""
     message = cast("topics.AlterTopic", request.message)
+    try:
+        types = _types(message.settings)
+    except BadRequest as error:
+        request.fail(error)
+        return
     answer = answer_with(request, _description)
-    service.alter(message.name, _changes(message.settings), answer)
+    service.alter(message.name, _changes(message.settings), answer, types)
 
 
 def delete(service: TopicService, request: ClientRequest) -> None:
@@ -69,6 +88,14 @@ def _changes(settings: topics.TopicSettings) -> TopicChanges:
     )
 
 
+def _types(settings: topics.TopicSettings) -> int:
+    """Return the types that are said, a bit each; 0: it is not said."""
+    unknown = [number for number in settings.types if number not in _TYPES]
+    if unknown:
+        raise BadRequest(f"{unknown[0]} is no type of messages; there are 1 to {len(_TYPES)}")
+    return bits_of(_TYPES[number] for number in settings.types)
+
+
 def _description(state: TopicState) -> topics.TopicDescription:
     settings = state.topic.settings
     return topics.TopicDescription(
@@ -81,6 +108,7 @@ def _description(state: TopicState) -> topics.TopicDescription:
             writable=settings.writable,
             id_window_ms=settings.id_window_ms,
             until_consumed=settings.until_consumed,
+            types=[number for number, kind in _TYPES.items() if state.types & kind.bit],
         ),
         ids=state.ids,
         ids_shortened_ms=0 if state.shortened is None else state.shortened.at_ms,

@@ -7,14 +7,18 @@ import msgspec
 
 from raftlog.base.errors import RaftlogError, TopicNotFound
 from raftlog.base.ids import Offset
+from raftlog.base.message_types import EVERY_BIT
 from raftlog.base.names import SYSTEM_PREFIXES
 from raftlog.base.space import DiskLevel
 from raftlog.broker.business_ids import ShortenedWindow
+from raftlog.broker.codec import CommandValue
+from raftlog.broker.commands import MESSAGE_TYPES_LEVEL
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.message_types import AlterTypedTopic, CreateTypedTopic, check_types_level
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic, TopicChanges
 from raftlog.service.footprint import Footprint, LogHold
 from raftlog.service.ports import ShardReplica
-from raftlog.service.proposing import Reply, look, propose
+from raftlog.service.proposing import Reply, look, propose, when_settled
 from raftlog.service.refusing import disk_full
 
 PAGE_MAX: Final = 500
@@ -46,6 +50,8 @@ class TopicState(msgspec.Struct, frozen=True):
     """Business ids that are remembered."""
     shortened: ShortenedWindow | None = None
     """When an id left before its window was over, the last time."""
+    types: int = EVERY_BIT
+    """Of messages, that it takes: a bit each."""
 
     @property
     def bytes(self) -> int:
@@ -75,22 +81,56 @@ class TopicService:
         self._machine: Final = machine
         self._footprint: Final = footprint
 
-    def create(self, name: str, changes: TopicChanges, reply: Reply[TopicState]) -> None:
+    def create(
+        self, name: str, changes: TopicChanges, reply: Reply[TopicState], types: int = EVERY_BIT
+    ) -> None:
         """Make a topic; ``BadName``, ``TopicExists``, ``BadRequest`` or ``LimitReached`` if not.
 
         ``DiskFull`` already from 85 % of the disks on: a topic is a promise of room. What
-        ``changes`` leaves open takes its default.
+        ``changes`` leaves open takes its default. ``types``: what it takes, a bit each; fewer
+        than all are ``BadRequest`` below ``MESSAGE_TYPES_LEVEL``.
         """
         if self._replica.disk_level >= DiskLevel.SCARCE:
             reply(disk_full("another topic"))
             return
         answer = self._with_state(reply)
-        propose(self._replica, lambda: CreateTopic(name, changes), Topic, answer)
+        if types == EVERY_BIT:
+            propose(self._replica, lambda: CreateTopic(name, changes), Topic, answer)
+            return
 
-    def alter(self, name: str, changes: TopicChanges, reply: Reply[TopicState]) -> None:
-        """Change settings; ``TopicNotFound``, ``BadRequest`` or ``LimitReached`` if not."""
+        def make() -> CreateTypedTopic:
+            check_types_level(self._machine.feature_level)
+            return CreateTypedTopic(name, changes, types)
+
+        self._propose_settled(make, answer)
+
+    def alter(
+        self, name: str, changes: TopicChanges, reply: Reply[TopicState], types: int = 0
+    ) -> None:
+        """Change settings; ``TopicNotFound``, ``BadRequest`` or ``LimitReached`` if not.
+
+        ``types``: as of ``create``, or 0: unchanged.
+        """
         answer = self._with_state(reply)
-        propose(self._replica, lambda: AlterTopic(name, changes), Topic, answer)
+        if not types:
+            propose(self._replica, lambda: AlterTopic(name, changes), Topic, answer)
+            return
+
+        def make() -> AlterTopic | AlterTypedTopic:
+            level = self._machine.feature_level
+            if types == EVERY_BIT and level < MESSAGE_TYPES_LEVEL:  # it takes all of them
+                return AlterTopic(name, changes)
+            check_types_level(level)
+            return AlterTypedTopic(name, changes, types)
+
+        self._propose_settled(make, answer)
+
+    def _propose_settled(
+        self, make: Callable[[], CommandValue], answer: Callable[[Topic | RaftlogError], None]
+    ) -> None:
+        """Propose what depends on the feature level."""
+        replica = self._replica
+        when_settled(replica, lambda: propose(replica, make, Topic, answer), answer)
 
     def delete(self, name: str, reply: Reply[Topic]) -> None:
         """Forget a topic and everything in it; ``TopicNotFound`` if there is none."""
@@ -153,4 +193,7 @@ class TopicService:
             ends.append(QueueEnds(number, start, end, size, delayed))
         ids = machine.state.ids
         home = topic.queues[0]
-        return TopicState(topic, tuple(ends), hold, ids.count(home), ids.shortened.get(home))
+        return TopicState(
+            *(topic, tuple(ends), hold, ids.count(home), ids.shortened.get(home)),
+            machine.types.of(topic.name),
+        )

@@ -376,6 +376,8 @@ class Forwarder:
             columns.add_record(note.record)
         number = self._journal.identity.producer
         producer = Producer(number, attempt.epoch, attempt.sequence, attempt.sequence)
+        needs = self._cluster.needs(attempt.topic)
+        fifo = needs.hashes
 
         def data_while_young() -> bytes:
             if not self._ages.may_be_sent(attempt):
@@ -383,7 +385,7 @@ class Forwarder:
             return data
 
         try:
-            data = columns.encode(producer=producer)
+            data = columns.encode(producer=producer, fifo=fifo)
             return await self._cluster.append(attempt.queue, data_while_young)
         except DuplicateForgotten:
             return None
@@ -395,7 +397,8 @@ class Forwarder:
         except Fenced:
             raise
         except Refused as error:  # a copy may be under way still: a fence decides first
-            self._refused[attempt.queue] = error
+            if fifo or not needs.hashes:  # else it has just learnt that they are wanted
+                self._refused[attempt.queue] = error
             raise _Anew(error) from error
 
     def _read(self, batch: Sequence[Held]) -> list[Spooled]:

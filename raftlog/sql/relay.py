@@ -346,19 +346,23 @@ class Relay:
         return found
 
     async def _queues(self, message: Waiting) -> Queues:
-        """Return a topic's queues, looked up again if the one that was chosen is not there."""
+        """Return a topic's queues, looked up again if it does not take the message as it is."""
         queues = await self._patiently(lambda: self._cluster.queues(message.topic))
-        if message.place is None or message.place < len(queues):
+        is_there = message.place is None or message.place < len(queues)
+        needs_key = message.record.key is None and self._cluster.needs(message.topic).keys
+        if is_there and not needs_key:
             return queues
         self._cluster.forget_queues(message.topic)
         return await self._patiently(lambda: self._cluster.queues(message.topic))
 
     def _place(self, message: Waiting, queues: int) -> int:
+        key, needs = message.record.key, self._cluster.needs(message.topic)
+        if key is None and needs.keys:  # it alone, and not all that would share its batch
+            raise needs.refusal
         if message.place is not None:
             if message.place >= queues:
                 raise WrongQueue(f"{message.topic!r} has {queues} queues, no {message.place}")
             return message.place
-        key = message.record.key
         return self._turn % queues if key is None else place_of_key(key, queues)
 
     async def _begin(self, topic: str, queue: int) -> None:
@@ -378,6 +382,8 @@ class Relay:
         for message in messages:
             columns.add_record(message.record)
         producer = Producer(self._producer, batch.epoch, batch.sequence, batch.sequence)
+        needs = self._cluster.needs(batch.topic)
+        fifo = needs.hashes
 
         def data_while_young() -> bytes:
             if not self._ages.may_be_sent(batch):
@@ -385,7 +391,7 @@ class Relay:
             return data
 
         try:
-            data = columns.encode(producer=producer)
+            data = columns.encode(producer=producer, fifo=fifo)
             stored = await self._patiently(
                 lambda: self._cluster.append(batch.queue, data_while_young)
             )
@@ -400,7 +406,8 @@ class Relay:
         except Fenced:
             raise
         except Refused as error:  # a copy may be under way still: a fence decides first
-            self._refused[batch] = error
+            if fifo or not needs.hashes:  # else it has just learnt that they are wanted
+                self._refused[batch] = error
             raise _Anew from error
         self._sequences[batch.queue] += batch.records
         return base

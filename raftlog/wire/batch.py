@@ -46,7 +46,7 @@ from raftlog.wire.batch_header import (
 )
 from raftlog.wire.codecs import Codec, codec_named, decompress
 from raftlog.wire.columns import joined, lengths, split, total
-from raftlog.wire.record_table import RecordTable, encode_table, parse_table
+from raftlog.wire.record_table import RecordTable, encode_table, key_hash, parse_table
 
 __all__ = [
     "ANONYMOUS",
@@ -110,8 +110,11 @@ def encode_batch(
     timestamp_ms: int,
     producer: Producer = ANONYMOUS,
     codec: str = "none",
+    fifo: bool = False,
 ) -> bytes:
     """Return the batch of ``records``; ``timestamp_ms`` is for those without a time.
+
+    ``fifo``: as of ``encode_columns``.
 
     Raises:
         RecordTooLarge: As ``encode_columns``.
@@ -132,6 +135,7 @@ def encode_batch(
         producer=producer,
         codec=codec,
         id_=records[0].id,
+        fifo=fifo,
     )
 
 
@@ -146,6 +150,7 @@ def encode_columns(  # noqa: PLR0913  (one column for each thing that a record m
     producer: Producer = ANONYMOUS,
     codec: str = "none",
     id_: str | None = None,
+    fifo: bool = False,
 ) -> bytes:
     """Return the batch of records given as columns: the fast way in.
 
@@ -160,6 +165,8 @@ def encode_columns(  # noqa: PLR0913  (one column for each thing that a record m
         codec: How the payload is compressed: "none", "zstd" or "lz4". One that would not
             get smaller is left as it is.
         id_: The business id of the only record.
+        fifo: Tell the hashes of the keys to the broker: a topic that takes FIFO messages alone
+            has nothing else to know a key by.
 
     Raises:
         RecordTooLarge: More than 4 MiB (before compression, so that a batch is not refused
@@ -195,11 +202,18 @@ def encode_columns(  # noqa: PLR0913  (one column for each thing that a record m
         flags |= BatchFlag.HEADERS
         body.append(msgspec.msgpack.encode(list(headers.items())))
     has_tags = tags is not None and any(tag is not None for tag in tags)
-    if has_tags or id_ is not None:
+    hashes = _hashes(keys) if fifo and has_keys and keys is not None else None
+    if has_tags or id_ is not None or hashes is not None:
         sizes = _sizes(values, keys or (), headers or {})
         tagged = tuple(tags) if tags is not None and has_tags else None
-        body[1] = encode_table(RecordTable(sizes, tags=tagged, id=id_))
+        body[1] = encode_table(RecordTable(sizes, tags=tagged, fifo_key_hashes=hashes, id=id_))
     return seal_batch(body, codec_named(codec), count, flags, producer, (first, largest))
+
+
+def _hashes(keys: Sequence[bytes | None]) -> tuple[int, ...]:
+    """Return the hash of each key; 0 where there is none."""
+    known = {key: key_hash(key) for key in set(keys) if key is not None}
+    return tuple(0 if key is None else known[key] for key in keys)
 
 
 def _sizes(

@@ -144,6 +144,16 @@ def has_id(table: memoryview) -> bool:
     return bool(flags & TableFlag.ID)
 
 
+def has_all_fifo_keys(table: memoryview, count: int) -> bool:
+    """Whether a table says that each of its records has a FIFO key, after a check of its layout.
+
+    Raises:
+        BadBatch: It has not the columns that it says.
+    """
+    layout = _layout(table, count)
+    return 0 not in (_hashes(table, layout.fifo_key_hashes_at, count) or (0,))
+
+
 def id_of(table: memoryview, count: int) -> str:
     """Return the business id that ``table`` has, after a check of its layout and of the id.
 

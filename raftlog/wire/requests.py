@@ -12,6 +12,7 @@ from raftlog.wire.schema import (
     delays,
     groups,
     leases,
+    letters,
     members,
     producers,
     quotas,
@@ -182,3 +183,10 @@ def parse_header(kind: type[M], header: bytes) -> M:
         return kind.FromString(header)
     except DecodeError as error:
         raise ProtocolError(f"a {kind.__name__} does not decode: {error}") from error
+
+
+COMPOSED: Final[Mapping[str, Exchange]] = {
+    "LetterList": Exchange(letters.ListLetters, letters.LettersListed),
+    "LetterResend": Exchange(letters.ResendLetters, letters.LettersResent),
+}
+"""Rpcs that a node makes of others, as a client would: framed TCP has none of them."""

@@ -11,6 +11,7 @@ A text may repeat what somebody has sent, of any length: it is cut to what a fra
 can take.
 """
 
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from google.protobuf.message import DecodeError
@@ -31,6 +32,7 @@ from raftlog.base.errors import (
     Throttled,
     TopicNotFound,
     Unavailable,
+    WrongMessageType,
 )
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import NAME_CHARACTERS_MAX
@@ -82,6 +84,9 @@ def encode_error(error: RaftlogError, leader_address: str = "") -> bytes:
             message.nearest = error.nearest
         case OutOfOrder():
             message.expected = error.expected
+        case WrongMessageType():
+            message.name, message.came = error.topic, error.came
+            message.takes.extend(error.takes)
         case _:
             pass
     return message.SerializeToString()
@@ -103,17 +108,23 @@ def decode_error(header: bytes) -> RaftlogError:
         return NotLeader(NodeId(message.leader) or None, message.leader_address or None)
     if kind is not None and issubclass(kind, Throttled):
         return kind(message.cause, message.retry_after_s)
-    if kind is OffsetOutOfRange:
-        return OffsetOutOfRange(message.offset, message.start_offset, message.end_offset)
-    if kind is RecordTooLarge:
-        return RecordTooLarge(message.size, message.limit)
-    if kind is TopicNotFound:
-        return TopicNotFound(message.name, message.nearest)
-    if kind is OutOfOrder:
-        return OutOfOrder(message.expected)
+    if kind is not None and kind in _FROM_FACTS:
+        return _FROM_FACTS[kind](message)
     if kind is None:
         kind = _nearest(message)
     return kind(message.text)
+
+
+_FROM_FACTS: Final[Mapping[type[RaftlogError], Callable[[status.Status], RaftlogError]]] = {
+    OffsetOutOfRange: lambda found: OffsetOutOfRange(
+        found.offset, found.start_offset, found.end_offset
+    ),
+    RecordTooLarge: lambda found: RecordTooLarge(found.size, found.limit),
+    TopicNotFound: lambda found: TopicNotFound(found.name, found.nearest),
+    OutOfOrder: lambda found: OutOfOrder(found.expected),
+    WrongMessageType: lambda found: WrongMessageType(found.name, found.takes, found.came),
+}
+"""Errors that are made of what a program acts on, rather than of their text."""
 
 
 def _nearest(message: status.Status) -> type[RaftlogError]:

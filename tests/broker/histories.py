@@ -28,6 +28,7 @@ from raftlog.broker.lease_commands import (
     ReturnMessages,
 )
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.message_types import AlterTypedTopic, CreateTypedTopic
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.quotas import RemoveQuota, SetQuota
 from raftlog.broker.relocations import Moving, relocate_command
@@ -108,7 +109,7 @@ class History:
             *[self._trim] * 2,
             *[self._init_transactor, *[self._resolve] * 3],
             *[self._half] * 6,
-            *[self._decide] * 4,
+            *[self._decide] * 6,
             *[self._answer] * 2,
             *[self._atomic] * 4,
             *[self._stage] * 6,
@@ -152,6 +153,7 @@ class History:
             self.random.randrange(1, 4),
             epoch=row.epoch + self.random.choice((0, 0, 0, 0, -1, 1)),
             known=self.random.randrange(row.next_sequence + 2),
+            fifo=self.random.random() < 0.3,
         )
 
     def _atomic(self) -> Command:
@@ -208,10 +210,18 @@ class History:
         return self.random.choice(NAMES)
 
     def _create(self) -> CommandValue:
+        if self.random.random() < 0.5:
+            return CreateTypedTopic(self._name(), self._changes(), self._types())
         return CreateTopic(self._name(), self._changes())
 
     def _alter(self) -> CommandValue:
+        if self.random.random() < 0.5:
+            return AlterTypedTopic(self._name(), self._changes(), self._types())
         return AlterTopic(self._name(), self._changes())
+
+    def _types(self) -> int:
+        """Mostly most of them: what nothing can be sent to teaches nothing."""
+        return self.random.choice((2, 5, 7, 11, 13, 14, 15))
 
     def _delete(self) -> CommandValue:
         return DeleteTopic(self._name())

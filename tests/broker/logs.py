@@ -59,11 +59,21 @@ def half(
 
 
 def sent(
-    queue: int, producer: int, sequence: int, count: int = 1, *, epoch: int = 0, known: int = 0
+    queue: int,
+    producer: int,
+    sequence: int,
+    count: int = 1,
+    *,
+    epoch: int = 0,
+    known: int = 0,
+    fifo: bool = False,
 ) -> Command:
-    """An append of an idempotent producer."""
+    """An append of an idempotent producer; ``fifo``: of records with a FIFO key."""
     by = Producer(producer, epoch, sequence, known)
-    return append(encode_columns([b"v"] * count, timestamp_ms=5, producer=by), queue)
+    keys = [b"k"] * count if fifo else None
+    return append(
+        encode_columns([b"v"] * count, keys, timestamp_ms=5, producer=by, fifo=fifo), queue
+    )
 
 
 def atomic(

@@ -25,6 +25,7 @@ from raftlog.broker.lease_commands import (
     ReceiveMessages,
     ReturnMessages,
 )
+from raftlog.broker.message_types import AlterTypedTopic, CreateTypedTopic
 from raftlog.broker.producers import FenceProducer, InitProducer
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.queue_seeks import SeekQueueGroup
@@ -49,6 +50,8 @@ HELD = ((7, 1, (5, 6)),)
 GOOD: list[CommandValue] = [
     CreateTopic("t", TopicChanges(queues=1, retention_ms=0)),
     AlterTopic("t", TopicChanges(readable=False)),
+    CreateTypedTopic("t", TopicChanges(queues=1), 3),
+    AlterTypedTopic("t", TopicChanges(), 15),
     DeleteTopic("t"),
     MoveStart(1, 5),
     InitProducer(),

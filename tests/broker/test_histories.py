@@ -98,7 +98,7 @@ def test_the_histories_do_everything() -> None:
         *("Delayed", "CancelEnded", "Relocated", "LogTrimmed", "TrimRefused", "BadDelay"),
         *("TransactorBegun", "HalfStaged", "DecisionsMade", "ChecksAnswered", "Decided"),
         *("UnknownTransactor", "TransactionNotFound", "TransactionDecided"),
-        *("TransactionCommitted", "QueueGroupSought"),
+        *("TransactionCommitted", "QueueGroupSought", "WrongMessageType"),
     ]
     assert {name: seen[name] for name in expected if seen[name] < 3} == {}
 

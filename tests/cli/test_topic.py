@@ -19,6 +19,7 @@ def test_a_topic_is_created_with_what_was_asked(shell: Shell) -> None:
         "retention_bytes": 64 << 20,
         "readable": True,
         "writable": True,
+        "types": ["normal", "fifo", "delayed", "transactional"],
         "until_consumed": False,
         "id_window_ms": 600_000,
         "ids": 0,
@@ -89,6 +90,23 @@ def test_a_topic_is_made_closed(shell: Shell) -> None:
     assert shell("pub", "closed", "v").code == Exit.FAILED
 
 
+def test_a_topic_takes_the_types_that_it_is_told(shell: Shell) -> None:
+    """And says so, to people and programs; others are refused, with what it takes."""
+    made = shell.json("topic", "create", "typed", "--types", "fifo,delayed", "--queues", "1")
+    assert made["types"] == ["fifo", "delayed"]
+    refused = shell("pub", "typed", "v")
+    assert refused.code == Exit.FAILED
+    assert "takes fifo and delayed messages, and a normal one came" in refused.err
+    shell.text("pub", "typed", "v", "--key", "k")
+    shell.text("delayed", "send", "typed", "v", "--in", "1h")
+    text = shell.text("topic", "alter", "typed", "--types", "delayed")
+    assert text.splitlines()[0].endswith("; it takes delayed messages")
+    assert shell("pub", "typed", "v", "--key", "k").code == Exit.FAILED
+    altered = shell.json("topic", "alter", "typed", "--types", "any")
+    assert altered["types"] == ["normal", "fifo", "delayed", "transactional"]
+    assert "it takes" not in shell.text("topic", "describe", "typed")
+
+
 def test_list_counts_records(shell: Shell) -> None:
     """In all queues."""
     shell.text("topic", "create", "counted", "--queues", "2")
@@ -133,6 +151,8 @@ def test_delete_asks_a_person(
         (["create", "t", "--retention-bytes", "big"], Exit.USAGE, "is no size; write one like"),
         (["create"], Exit.USAGE, "Missing argument 'TOPIC'"),
         (["alter", "ordres", "--queues", "9"], Exit.FAILED, "did you mean 'orders'?"),
+        (["create", "t", "--types", "fast"], Exit.USAGE, "'fast' is no type of messages"),
+        (["alter", "orders", "--types", ","], Exit.USAGE, "is no type of messages"),
         (["alter", "orders"], Exit.USAGE, "name at least one setting to change"),
         (["alter", "orders", "--queues", "1"], Exit.FAILED, "queues"),
         (["describe", "order"], Exit.FAILED, "did you mean 'orders'?"),

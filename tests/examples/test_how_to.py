@@ -155,7 +155,10 @@ def test_a_program_manages_topics(tmp_path: Path) -> None:
         refused, *printed = run_example(seeded(example, cluster), tmp_path).splitlines()
 
     assert refused.startswith("refused: topic 'invoices' is not writable")
-    assert printed == ["3 queues, kept 3 days, 0:00:00 True", "['invoices']"]
+    assert printed == [
+        *("3 queues, kept 3 days, 0:00:00 True", "['invoices']"),
+        "invoices takes ('fifo', 'delayed') and not normal",
+    ]
 
 
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
@@ -283,7 +286,7 @@ def test_pytest_knows_the_fixtures(tmp_path: Path) -> None:
 
 def test_a_program_with_grpc_alone_stores_once_and_reads_back(tmp_path: Path) -> None:
     """The address is the only thing changed in the example; it asks each node in turn."""
-    example, transaction = examples_of("use-grpc.md")
+    example, transaction, dead = examples_of("use-grpc.md")
     directory = tmp_path / "cluster"
     directory.mkdir()
     with LocalCluster(directory, grpc=True) as cluster:
@@ -295,6 +298,11 @@ def test_a_program_with_grpc_alone_stores_once_and_reads_back(tmp_path: Path) ->
             assert lines[3].startswith("NOT_FOUND there is no topic 'ordes'")
         last = asking(transaction, cluster.addresses[-1].grpc)
         assert run_example(last, tmp_path).splitlines() == ["0 2 True", "2"]
+        again = asking(dead, cluster.addresses[0].grpc)
+        assert run_example(again, tmp_path).splitlines() == [
+            *("0 jobs 1 no such account b'pay 42 EUR'", "sent again: 1", "sent again: 0"),
+            "pending: 0",
+        ]
 
 
 def asking(example: str, node: str) -> str:

@@ -16,7 +16,7 @@ from raftlog.base.limits import (
 from raftlog.gateway.grpc.server import PATIENCE_S, SHARD_KEY
 from raftlog.gateway.grpc.statuses import DETAILS_KEY, code_of
 from raftlog.wire.frame import Method
-from raftlog.wire.requests import EXCHANGES, RPCS
+from raftlog.wire.requests import COMPOSED, EXCHANGES, RPCS
 from raftlog.wire.status import TRAVELLING
 
 PAGE: Final = (Path(__file__).parents[2] / "docs/reference/grpc.md").read_text("utf-8")
@@ -33,6 +33,10 @@ def test_every_rpc_is_in_the_reference_with_its_messages() -> None:
     existing = [
         (name, EXCHANGES[rpc].request.__name__, EXCHANGES[rpc].reply.__name__, harmless[rpc])
         for name, rpc in RPCS.items()
+    ]
+    existing += [
+        (name, exchange.request.__name__, exchange.reply.__name__, "harmless")
+        for name, exchange in COMPOSED.items()
     ]
     assert documented == existing
 

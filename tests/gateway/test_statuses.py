@@ -20,6 +20,7 @@ from raftlog.base.errors import (
     Throttled,
     TopicNotFound,
     Unavailable,
+    WrongMessageType,
 )
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import NAME_CHARACTERS_MAX
@@ -41,6 +42,7 @@ WITH_FACTS: dict[type[RaftlogError], RaftlogError] = {
     RecordTooLarge: RecordTooLarge(11, 10),
     TopicNotFound: TopicNotFound("ordes", "orders"),
     OutOfOrder: OutOfOrder(12),
+    WrongMessageType: WrongMessageType("orders", ("fifo",), "delayed"),
 }
 
 

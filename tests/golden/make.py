@@ -35,7 +35,7 @@ from tests.transport.test_peer_codec import MESSAGES
 
 HERE: Final = Path(__file__).parent
 FOLDER: Final = HERE / "unreleased"
-OLDER: Final = (HERE / "level-2", HERE / "level-3")
+OLDER: Final = (HERE / "level-2", HERE / "level-3", HERE / "level-4")
 """What the machines of these feature levels made of their own entries; never made again."""
 NODES: Final = ("n1", "n2", "n3")
 NODE: Final = "n1"
@@ -97,7 +97,7 @@ def small_ranges() -> Iterator[None]:
 def files_of_a_machine() -> dict[str, bytes]:
     """Return the entries of a history, its first sealed range, and the tables at its end."""
     with small_ranges():
-        history = History(24).run(120)
+        history = History(18).run(120)
         sealed = history.machine.take_sealed()
         frozen = history.machine.take_snapshot()
     assert sealed, "the history is too short"

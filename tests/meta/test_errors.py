@@ -13,6 +13,7 @@ HOMES = (
             "error_root",
             "group_errors",
             "peer_errors",
+            "topic_errors",
             "transaction_errors",
         )
     ),

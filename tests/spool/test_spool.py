@@ -202,6 +202,26 @@ async def test_a_topic_that_takes_nothing_keeps_its_records() -> None:
         assert (await sent.stored(timeout=5)).offset == 0
 
 
+async def test_a_topic_that_takes_fifo_messages_alone_gets_them() -> None:
+    """With the hashes of their keys; one without a key stands in the way until that is changed."""
+    async with (
+        fake_cluster(1, first=1) as cluster,
+        spool_on(SimDisk(), cluster.seeds) as spool,
+        Client(cluster.seeds) as admin,
+    ):
+        await admin.topics.create("orders", queues=1)
+        for number, types in enumerate(("fifo", "fifo", "normal", "fifo")):
+            await admin.topics.alter("orders", types=types)
+            kept = await spool.send("orders", b"a", key=b"k")
+            assert (await kept.stored(timeout=5)).offset == number
+        refused = await spool.send("orders", b"b")
+        with pytest.raises(errors.WrongMessageType):
+            await spool.flush(timeout=5)
+        await admin.topics.alter("orders", types="fifo, normal")
+        await spool.retry("orders")
+        assert (await refused.stored(timeout=5)).offset == 4
+
+
 @pytest.mark.parametrize("stored", [False, True])
 async def test_left_behind_for_too_long_nobody_guesses(*, stored: bool) -> None:
     """The queue may have forgotten; somebody has to look."""

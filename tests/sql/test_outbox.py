@@ -218,6 +218,40 @@ async def test_one_that_was_taken_over_writes_nothing_more(tmp_path: Path) -> No
     new.still()
 
 
+@pytest.mark.asyncio
+async def test_a_message_without_a_key_is_parked_and_takes_no_other_with_it(
+    tmp_path: Path,
+) -> None:
+    """The topic takes FIFO messages alone; the relay had met it when it took all."""
+    path = tmp_path / "shop.db"
+    outbox = put(path, b"a", b"b")
+    async with (
+        fake_cluster(1, orders=1) as cluster,
+        relay_of(cluster.seeds, Sqlite(str(path)), on_refused="park") as relay,
+        Client(cluster.seeds) as admin,
+    ):
+        await relay.run(once=True)
+        await admin.topics.alter("orders", types="fifo")
+        connection = sqlite3.connect(path)
+        with connection:
+            outbox.put(connection, "orders", b"c", key=b"k")
+        await relay.run(once=True)
+        assert cluster.values("orders") == [[b"a", b"b", b"c"]]
+        with connection:
+            for number in range(6):
+                key = b"k" if number % 2 else None
+                outbox.put(connection, "orders", b"%d" % number, key=key)
+        await relay.run(once=True)
+        assert cluster.values("orders") == [[b"a", b"b", b"c", b"1", b"3", b"5"]]
+        assert ["has a key" in each.reason for each in outbox.parked()] == [True] * 3
+        await admin.topics.alter("orders", types="any")
+        with connection:
+            outbox.put(connection, "orders", b"d")
+        await relay.run(once=True)
+        connection.close()
+        assert cluster.values("orders")[0][-1] == b"d"
+
+
 @pytest.mark.parametrize("on_refused", ["stop", "park"])
 @pytest.mark.asyncio
 async def test_a_refused_message_stops_the_relay_or_is_parked(

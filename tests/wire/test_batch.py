@@ -25,7 +25,7 @@ from raftlog.wire.batch import (
     records,
 )
 from raftlog.wire.batch_header import table_of
-from raftlog.wire.record_table import RecordTable, parse_table
+from raftlog.wire.record_table import RecordTable, has_all_fifo_keys, key_hash, parse_table
 
 RECORDS = st.lists(
     st.builds(
@@ -160,6 +160,22 @@ def test_only_a_batch_with_tags_has_a_record_table() -> None:
     assert parse_batch_header(plain).table_length == 0
     length = parse_batch_header(tagged).table_length
     assert parse_table(table_of(tagged, length), 1) == RecordTable((7,), tags=("t",))
+
+
+def test_a_batch_tells_the_hashes_of_its_keys_where_a_topic_needs_them() -> None:
+    """And only there: a broker that orders by key else opens the payload, once."""
+    records_ = [Record(b"v", b"a"), Record(b"w", b"b", tag="t"), Record(b"x", b"a")]
+    told = encode_batch(records_, timestamp_ms=1, fifo=True)
+    one, other = key_hash(b"a"), key_hash(b"b")
+    length = parse_batch_header(told).table_length
+    assert parse_table(table_of(told, length), 3).fifo_key_hashes == (one, other, one)
+    assert has_all_fifo_keys(table_of(told, length), 3)
+    assert [record.key for record in records(told)] == [b"a", b"b", b"a"]
+    some = encode_batch([*records_, Record(b"y")], timestamp_ms=1, fifo=True)
+    assert not has_all_fifo_keys(table_of(some, parse_batch_header(some).table_length), 4)
+    assert parse_batch_header(encode_batch([Record(b"v", b"a")], timestamp_ms=1)).table_length == 0
+    none = encode_batch([Record(b"v")], timestamp_ms=1, fifo=True)
+    assert parse_batch_header(none).table_length == 0
 
 
 def test_a_batch_with_a_bad_table_is_refused_at_the_gate() -> None:

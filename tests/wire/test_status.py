@@ -19,6 +19,7 @@ from raftlog.base.errors import (
     Throttled,
     TopicNotFound,
     Unavailable,
+    WrongMessageType,
 )
 from raftlog.base.ids import NodeId
 from raftlog.base.limits import FRAME_HEADER_BYTES_MAX
@@ -32,6 +33,7 @@ SPECIAL: dict[type[RaftlogError], RaftlogError] = {
     RecordTooLarge: RecordTooLarge(10, 5),
     TopicNotFound: TopicNotFound("ordes", "orders"),
     OutOfOrder: OutOfOrder(12),
+    WrongMessageType: WrongMessageType("orders", ("fifo", "delayed"), "normal"),
 }
 
 

@@ -99,7 +99,7 @@ class Forwarder:
         """Ask the leader, whoever that becomes, until there is an answer or time is up."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
-        router = self._router(call.shard)
+        router = self.router(call.shard)
         while True:
             channel = await router.find(max(deadline - loop.time(), 0.001))
             try:
@@ -118,7 +118,8 @@ class Forwarder:
                 raise failed
             await asyncio.sleep(PAUSE_S)
 
-    def _router(self, shard: ShardId) -> Router:
+    def router(self, shard: ShardId) -> Router:
+        """Return who finds the leader of a shard; it is closed with this."""
         router = self._routers.get(shard)
         if router is None:
             router = Router(self._seeds, shard=shard, cluster=self._cluster)

@@ -6,6 +6,7 @@
                                       |
                                       +-- NotLeader --> Forwarder --> the leader
 
+What is made of several requests (``COMPOSED``) this node asks the leader for, one by one.
 There is no generated code and no second set of handlers: generic rpc handlers
 parse with the shipped schema and call what framed TCP calls. It costs a task
 and 0.5 ms for each request: the public face, not the hot path (architecture.md).
@@ -15,7 +16,7 @@ hold is bounded by the size of a message and by how many rpcs there are at once.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, NoReturn, Self, cast
 
@@ -23,7 +24,13 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from raftlog.base.errors import BadRequest, NotLeader, RaftlogError, Throttled, Unavailable
+from raftlog.base.errors import (
+    BadRequest,
+    NotLeader,
+    RaftlogError,
+    Throttled,
+    Unavailable,
+)
 from raftlog.base.ids import NodeId, ShardId
 from raftlog.base.limits import (
     FETCH_WAIT_NS_MAX,
@@ -31,13 +38,15 @@ from raftlog.base.limits import (
     FRAME_HEADER_BYTES_MAX,
     RPCS_MAX,
 )
+from raftlog.client.asking import Asker
 from raftlog.client.channel import unanswered
 from raftlog.gateway.grpc.calls import Answer, Call, put_payload, take_payload
 from raftlog.gateway.grpc.forwarding import Forwarder
+from raftlog.gateway.grpc.letters import COMPOSERS
 from raftlog.gateway.grpc.statuses import DETAILS_KEY, status_of
 from raftlog.service.ports import ClientRequest
 from raftlog.wire.frame import Method
-from raftlog.wire.requests import BROKER, EXCHANGES, RPCS, parse_header
+from raftlog.wire.requests import BROKER, COMPOSED, EXCHANGES, RPCS, parse_header
 from raftlog.wire.schema import PACKAGE
 
 Handler = Callable[[ClientRequest], None]
@@ -89,6 +98,7 @@ class GrpcServer:
         self._address_of = address_of
         self._rpcs_max = rpcs_max
         self._calls: set[Call] = set()
+        self._composing: set[asyncio.Task[Message]] = set()
         self._closing = False
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -124,6 +134,8 @@ class GrpcServer:
             stopping = asyncio.ensure_future(server.stop(GRACE_S))
             for call in tuple(self._calls):
                 call.end(unanswered(call.method, "the node is stopping"))
+            for task in self._composing:
+                task.cancel()
             await stopping
         if self._forwarder is not None:
             await self._forwarder.aclose()
@@ -131,12 +143,13 @@ class GrpcServer:
     # -- one rpc
 
     def _generic_handler(self) -> grpc.GenericRpcHandler:
+        served: dict[str, Callable[[bytes, Context], Awaitable[bytes]]] = {
+            **{name: partial(self._serve, method) for name, method in RPCS.items()},
+            **{name: partial(self._serve_composed, name) for name in COMPOSED},
+        }
         return grpc.method_handlers_generic_handler(
             f"{PACKAGE}.{BROKER}",
-            {
-                name: grpc.unary_unary_rpc_method_handler(partial(self._serve, method))
-                for name, method in RPCS.items()
-            },
+            {name: grpc.unary_unary_rpc_method_handler(serve) for name, serve in served.items()},
         )
 
     async def _serve(self, method: Method, request: bytes, context: Context) -> bytes:
@@ -154,10 +167,7 @@ class GrpcServer:
         Raises:
             Unavailable, Throttled, BadRequest, ProtocolError: It is not served.
         """
-        if self._closing:
-            raise Unavailable("the node is stopping; ask another one")
-        if len(self._calls) >= self._rpcs_max:
-            raise Throttled("too many rpcs wait on this node")
+        self._check_room()
         if method not in self._handlers:
             raise BadRequest(f"method {method} is not served here")
         message = parse_header(EXCHANGES[method].request, request)
@@ -165,6 +175,47 @@ class GrpcServer:
         if len(request) > FRAME_HEADER_BYTES_MAX:
             _check_size(message)
         return Call(method, _shard(context), message, payload)
+
+    def _check_room(self) -> None:
+        if self._closing:
+            raise Unavailable("the node is stopping; ask another one")
+        if len(self._calls) + len(self._composing) >= self._rpcs_max:
+            raise Throttled("too many rpcs wait on this node")
+
+    async def _serve_composed(self, name: str, request: bytes, context: Context) -> bytes:
+        try:
+            message = await self._composed(name, request, context)
+        except RaftlogError as error:
+            await self._refuse(context, error)
+        return message.SerializeToString()
+
+    async def _composed(self, name: str, request: bytes, context: Context) -> Message:
+        """Answer an rpc that is made of others.
+
+        Raises:
+            OutcomeUnknown, Unavailable: It was begun, and had to end; to ask again is harmless.
+            RaftlogError: As what it is made of.
+        """
+        self._check_room()
+        asked, composer = parse_header(COMPOSED[name].request, request), COMPOSERS[name]
+        if self._forwarder is None:
+            raise Unavailable("this node does not know the others")
+        shard, patience_s = _shard(context), _patience_s(context)
+        sender: str = getattr(asked, "client", "")
+        router = self._forwarder.router(shard)
+        asker = Asker(router, shard=shard, timeout_s=patience_s, client_id=sender)
+        task = asyncio.ensure_future(composer.make(asker, asked))
+        self._composing.add(task)
+        task.add_done_callback(self._composing.discard)
+        try:
+            async with asyncio.timeout(patience_s):
+                return await task
+        except TimeoutError:
+            raise composer.ended("not all of it was done in time; ask again to go on") from None
+        except asyncio.CancelledError:
+            if not self._closing:
+                raise
+            raise composer.ended("the node is stopping; ask another one to go on") from None
 
     async def _answer(self, call: Call, context: Context) -> Answer:
         try:

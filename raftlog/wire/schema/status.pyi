@@ -4,8 +4,10 @@
 isort:skip_file
 What went wrong with a request or a hello (base/errors.py is the table)."""
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -37,6 +39,8 @@ class Status(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     NEAREST_FIELD_NUMBER: _builtins.int
     EXPECTED_FIELD_NUMBER: _builtins.int
+    TAKES_FIELD_NUMBER: _builtins.int
+    CAME_FIELD_NUMBER: _builtins.int
     code: _builtins.str
     """the stable name of the error's class"""
     text: _builtins.str
@@ -60,11 +64,17 @@ class Status(_message.Message):
     """record_too_large"""
     limit: _builtins.int
     name: _builtins.str
-    """topic_not_found"""
+    """topic_not_found, wrong_message_type: the topic"""
     nearest: _builtins.str
     """topic_not_found: the topic whose name is most like it"""
     expected: _builtins.int
     """out_of_order: the next sequence"""
+    came: _builtins.str
+    """wrong_message_type: what was sent"""
+    @_builtins.property
+    def takes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """wrong_message_type: what the topic takes"""
+
     def __init__(
         self,
         *,
@@ -84,10 +94,12 @@ class Status(_message.Message):
         name: _builtins.str = ...,
         nearest: _builtins.str = ...,
         expected: _builtins.int = ...,
+        takes: _abc.Iterable[_builtins.str] | None = ...,
+        came: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "code", b"code", "end_offset", b"end_offset", "expected", b"expected", "leader", b"leader", "leader_address", b"leader_address", "limit", b"limit", "name", b"name", "nearest", b"nearest", "offset", b"offset", "outcome_unknown", b"outcome_unknown", "retriable", b"retriable", "retry_after_s", b"retry_after_s", "size", b"size", "start_offset", b"start_offset", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["came", b"came", "cause", b"cause", "code", b"code", "end_offset", b"end_offset", "expected", b"expected", "leader", b"leader", "leader_address", b"leader_address", "limit", b"limit", "name", b"name", "nearest", b"nearest", "offset", b"offset", "outcome_unknown", b"outcome_unknown", "retriable", b"retriable", "retry_after_s", b"retry_after_s", "size", b"size", "start_offset", b"start_offset", "takes", b"takes", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

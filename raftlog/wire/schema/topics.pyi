@@ -10,6 +10,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,32 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _MessageType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MessageTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MessageType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MESSAGE_TYPE_UNSPECIFIED: _MessageType.ValueType  # 0
+    MESSAGE_TYPE_NORMAL: _MessageType.ValueType  # 1
+    MESSAGE_TYPE_FIFO: _MessageType.ValueType  # 2
+    MESSAGE_TYPE_DELAYED: _MessageType.ValueType  # 3
+    MESSAGE_TYPE_TRANSACTIONAL: _MessageType.ValueType  # 4
+    """half messages, and those of atomic transactions"""
+
+class MessageType(_MessageType, metaclass=_MessageTypeEnumTypeWrapper):
+    """How a message is sent. Of a plain send each record has a FIFO key's hash in the record table, or
+    it is normal; a topic that takes normal messages takes FIFO ones, too.
+    """
+
+MESSAGE_TYPE_UNSPECIFIED: MessageType.ValueType  # 0
+MESSAGE_TYPE_NORMAL: MessageType.ValueType  # 1
+MESSAGE_TYPE_FIFO: MessageType.ValueType  # 2
+MESSAGE_TYPE_DELAYED: MessageType.ValueType  # 3
+MESSAGE_TYPE_TRANSACTIONAL: MessageType.ValueType  # 4
+"""half messages, and those of atomic transactions"""
+Global___MessageType: _TypeAlias = MessageType  # noqa: Y015
 
 @_typing.final
 class TopicSettings(_message.Message):
@@ -33,6 +60,7 @@ class TopicSettings(_message.Message):
     READABLE_FIELD_NUMBER: _builtins.int
     WRITABLE_FIELD_NUMBER: _builtins.int
     UNTIL_CONSUMED_FIELD_NUMBER: _builtins.int
+    TYPES_FIELD_NUMBER: _builtins.int
     ID_WINDOW_MS_FIELD_NUMBER: _builtins.int
     queues: _builtins.int
     """only ever more"""
@@ -46,6 +74,10 @@ class TopicSettings(_message.Message):
     """forgotten as soon as every group has committed past it; needs a bound, too"""
     id_window_ms: _builtins.int
     """in log time; a business id is stored once in it; 0: ids mean nothing"""
+    @_builtins.property
+    def types(self) -> _containers.RepeatedScalarFieldContainer[Global___MessageType.ValueType]:
+        """that it takes; none: all, or unchanged. From feature level 5 on"""
+
     def __init__(
         self,
         *,
@@ -55,11 +87,12 @@ class TopicSettings(_message.Message):
         readable: _builtins.bool | None = ...,
         writable: _builtins.bool | None = ...,
         until_consumed: _builtins.bool | None = ...,
+        types: _abc.Iterable[Global___MessageType.ValueType] | None = ...,
         id_window_ms: _builtins.int | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms", "_queues", b"_queues", "_readable", b"_readable", "_retention_bytes", b"_retention_bytes", "_retention_ms", b"_retention_ms", "_until_consumed", b"_until_consumed", "_writable", b"_writable", "id_window_ms", b"id_window_ms", "queues", b"queues", "readable", b"readable", "retention_bytes", b"retention_bytes", "retention_ms", b"retention_ms", "types", b"types", "until_consumed", b"until_consumed", "writable", b"writable"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__id_window_ms: _TypeAlias = _typing.Literal["id_window_ms"]  # noqa: Y015
     _WhichOneofArgType__id_window_ms: _TypeAlias = _typing.Literal["_id_window_ms", b"_id_window_ms"]  # noqa: Y015
