@@ -12,7 +12,7 @@ import msgspec
 from raftlog.base.errors import BadDelay, GroupNotFound, RaftlogError, Refused
 from raftlog.base.limits import RETRY_DELAY_MS_MAX
 from raftlog.broker.codec import write_command
-from raftlog.broker.flights import BLOCKED, Flight
+from raftlog.broker.flights import Flight
 from raftlog.broker.lease_commands import (
     SCHEDULE,
     AckMessages,
@@ -256,14 +256,16 @@ class LeaseService:
     ) -> FlightPage:
         machine = self.machine
         found: list[FlightState] = []
-        rows = machine.leasing.flights.table.after((group.number, *after))
+        flights = machine.leasing.flights
+        rows = flights.of_group(group.number, after)
+        if blocked:
+            keys = flights.blocked.after(group.number, after)
+            rows = (flights.table.rows[key] for key in keys)
         for looked_at, row in enumerate(rows):
-            if row.group != group.number:
-                break
             if len(found) == count or (found and looked_at >= LOOKED_AT_MAX):
                 return FlightPage(found, more=True)
             queue = machine.queues.get(row.queue)
-            if queue is None or (blocked and row.handle != BLOCKED):
+            if queue is None:
                 continue
             left_ms = max(0, row.due_ms - machine.log_time_ms)
             found.append(FlightState(row, queue.topic, queue.place, left_ms))
