@@ -92,6 +92,7 @@ class Messages(_Face[aio_messages.Messages]):
     """The messages of a cluster."""
 
     trace = _blocking(aio_messages.Messages.trace)
+    trace_hidden = _blocking(aio_messages.Messages.trace_hidden)
     _search = _on_loop(aio_messages.Messages.search)
 
     @wraps(aio_messages.Messages.search)

@@ -1,10 +1,11 @@
-"""Single messages of a topic: searched for, and traced."""
+"""Single messages of a topic: searched for, and traced, also before they can be read."""
 
 from collections.abc import Callable, Sequence
 
 from raftlog.base.errors import BadRequest
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.hidden_tracing import HiddenLike, HiddenTrace, ask_hidden
 from raftlog.client.search import Search, SearchBounds, SearchProgress
 from raftlog.client.starting import Start
 from raftlog.client.tracing import Trace, ask_trace
@@ -91,3 +92,28 @@ class Messages:
         """
         timeout_s = None if timeout is None else seconds(timeout)
         return await ask_trace(self._asker, topic, queue, offset, timeout_s)
+
+    async def trace_hidden(
+        self, hidden: HiddenLike, *, timeout: Duration | None = None
+    ) -> HiddenTrace:
+        """Return everything that is known of a message that nobody can read yet.
+
+        A delayed one, or a half message; or what became of it, as far as that is remembered. What
+        was acknowledged before the question counts.
+
+        Args:
+            hidden: Its receipt, or the handle in it; of a half message its ``transaction``; or
+                what ``client.delayed.list`` or ``client.transactions.list`` has told.
+            timeout: Seconds; without it, the client's.
+
+        Raises:
+            BadRequest: It is neither a handle nor the name of a transaction.
+            WrongQueue: Its topic was deleted.
+            UnknownTransactor, TransactionNotFound: There is no such transaction.
+            TransactionForgotten: It was decided more than ten minutes ago.
+            NotPermitted: The topic may not be read by its settings.
+            BadBatch, CodecUnavailable: Its batch can't be opened here.
+            Unavailable: No leader within the timeout.
+        """
+        timeout_s = None if timeout is None else seconds(timeout)
+        return await ask_hidden(self._asker, hidden, timeout_s)

@@ -233,13 +233,14 @@ def _queue_group(group: messages.TracedQueueGroup) -> TracedGroup:
     return TracedGroup(
         *(group.group, "queue", _PROGRESS.get(group.progress, GroupProgress.UNREAD)),
         attempts=group.attempts,
-        until=_moment_or_none(group.until_ms),
+        until=moment_or_none(group.until_ms),
         reason=group.reason,
         dead_letter_topic=group.dead_letter_topic,
     )
 
 
-def _moment_or_none(unix_ms: int) -> datetime | None:
+def moment_or_none(unix_ms: int) -> datetime | None:
+    """Return a time of an answer; 0: there is none."""
     return moment_of(unix_ms) if unix_ms else None
 
 
@@ -307,10 +308,10 @@ async def ask_trace(
         position=answer.position,
         origin=_ORIGINS.get(answer.origin, MessageOrigin.UNKNOWN),
         stored_index=answer.stored_index,
-        stored=_moment_or_none(answer.stored_ms),
-        due=_moment_or_none(answer.due_ms),
+        stored=moment_or_none(answer.stored_ms),
+        due=moment_or_none(answer.due_ms),
         visible=moment_of(answer.visible_ms),
-        copied=_moment_or_none(answer.copied_ms),
+        copied=moment_or_none(answer.copied_ms),
         transaction=answer.transaction.transaction,
         owner=answer.transaction.owner,
         owner_group=answer.transaction.group,

@@ -101,6 +101,7 @@ class ClientHandlers:
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
             Method.SEARCH: with_(lambda shard: shard.filters, record_handlers.search),
             Method.TRACE: with_(lambda shard: shard.tracing, trace_handlers.trace),
+            Method.TRACE_HIDDEN: with_(lambda shard: shard.tracing, trace_handlers.hidden),
             Method.STATUS: with_(lambda shard: shard, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
             Method.DRAIN: self._drain,

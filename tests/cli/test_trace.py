@@ -1,6 +1,7 @@
 """``raftlog trace``: the timeline on stdout, and what is not there as an error."""
 
 import asyncio
+from datetime import datetime
 
 from raftlog.testing.cluster import LocalCluster
 from tests.cli.conftest import Shell
@@ -46,6 +47,35 @@ def test_what_became_of_a_message(shell: Shell, cluster: LocalCluster) -> None:
     asyncio.run(restart())  # nothing is in memory any more: the files say the same
     assert shell.json("trace", "jobs", "0", "1") == found
     assert shell.json("trace", "%DLQ%work", "0", "0") == letter
+
+
+def test_what_a_hidden_message_waits_for(shell: Shell) -> None:
+    """By its handle: pending, then where it came."""
+    shell.text("topic", "create", "later", "--queues", "1")
+    sent = shell.json("delayed", "send", "later", "remind", "--delay", "1h", "--key", "k")
+    lines = shell("trace", sent["handle"]).lines
+    assert lines[:2] == [f"{sent['handle']}: delayed (later, queue 0)", "a record, key k, 6 bytes"]
+    assert "stored (entry " in lines[2]
+    assert lines[3].endswith("due: visible from then on")
+    found = shell.json("trace", sent["handle"])
+    assert (found["state"], found["topic"], found["keys"]) == ("delayed", "later", ["k"])
+    assert datetime.fromisoformat(found["due"]) == datetime.fromisoformat(sent["due"])
+
+    shell.text("delayed", "cancel", sent["handle"])
+    assert "cancelled: it will never be visible" in shell("trace", sent["handle"]).out
+    sent = shell.json("delayed", "send", "later", "soon", "--delay", "10ms")
+    shell.text("sub", "later", "--from", "earliest", "--count", "1")
+    ran = shell("trace", sent["handle"])
+    assert "visible at offset 0" in ran.out
+    assert "raftlog trace later 0 0" in ran.err
+
+
+def test_a_name_of_nothing_hidden_is_refused(shell: Shell) -> None:
+    """As is a topic with a queue and no offset."""
+    refused = shell("trace", "later")
+    assert (refused.code, refused.out) == (1, "")
+    assert "neither the handle of a delayed message nor" in refused.err
+    assert shell("trace", "later", "0").code == 2
 
 
 def test_what_is_not_there_is_said(shell: Shell) -> None:

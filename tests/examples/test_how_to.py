@@ -224,14 +224,16 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
 
 
 def test_a_program_traces_a_message(tmp_path: Path) -> None:
-    """A delayed one, while a group has it."""
+    """A delayed one, while a group has it; and one that is not there yet."""
     (program,) = examples_of("trace-a-message.md")
     with LocalCluster(tmp_path, nodes=1) as cluster:
         printed = run_example(seeded(program, cluster), tmp_path).splitlines()
 
     assert printed[0] == "delayed b'order-7'"
     assert printed[1].startswith("stored, to be visible later (entry ")
-    assert printed[2:] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
+    assert printed[2:5] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
+    assert printed[5].startswith("delayed until 20")
+    assert printed[6:] == ["cancelled"]
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from raftlog.client.dead_letters import DeadLetters
 from raftlog.client.groups import Groups
 from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.health import ClusterHealth
+from raftlog.client.hidden_tracing import HiddenTrace
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
 from raftlog.client.messages import Messages
@@ -56,7 +57,7 @@ CLASSES: Final = (
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
     *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
-    *(Trace, TracedGroup, ClusterHealth),
+    *(Trace, TracedGroup, HiddenTrace, ClusterHealth),
 )
 
 

@@ -87,6 +87,41 @@ GROUP_PROGRESS_FINISHED: GroupProgress.ValueType  # 6
 """acknowledged, skipped, or a dead letter by now"""
 Global___GroupProgress: _TypeAlias = GroupProgress  # noqa: Y015
 
+class _HiddenState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HiddenStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HiddenState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HIDDEN_STATE_GONE: _HiddenState.ValueType  # 0
+    """it is not hidden (any more), and what became of it nobody knows"""
+    HIDDEN_STATE_DELAYED: _HiddenState.ValueType  # 1
+    HIDDEN_STATE_HALF: _HiddenState.ValueType  # 2
+    """nobody has decided yet"""
+    HIDDEN_STATE_STAGED: _HiddenState.ValueType  # 3
+    """nobody has committed its transaction yet"""
+    HIDDEN_STATE_VISIBLE: _HiddenState.ValueType  # 4
+    HIDDEN_STATE_CANCELLED: _HiddenState.ValueType  # 5
+    HIDDEN_STATE_ROLLED_BACK: _HiddenState.ValueType  # 6
+    HIDDEN_STATE_LOST: _HiddenState.ValueType  # 7
+    """its topic was deleted before it was decided"""
+
+class HiddenState(_HiddenState, metaclass=_HiddenStateEnumTypeWrapper): ...
+
+HIDDEN_STATE_GONE: HiddenState.ValueType  # 0
+"""it is not hidden (any more), and what became of it nobody knows"""
+HIDDEN_STATE_DELAYED: HiddenState.ValueType  # 1
+HIDDEN_STATE_HALF: HiddenState.ValueType  # 2
+"""nobody has decided yet"""
+HIDDEN_STATE_STAGED: HiddenState.ValueType  # 3
+"""nobody has committed its transaction yet"""
+HIDDEN_STATE_VISIBLE: HiddenState.ValueType  # 4
+HIDDEN_STATE_CANCELLED: HiddenState.ValueType  # 5
+HIDDEN_STATE_ROLLED_BACK: HiddenState.ValueType  # 6
+HIDDEN_STATE_LOST: HiddenState.ValueType  # 7
+"""its topic was deleted before it was decided"""
+Global___HiddenState: _TypeAlias = HiddenState  # noqa: Y015
+
 @_typing.final
 class SearchQueue(_message.Message):
     """Answered with a BatchesRead: the batches with a match, which of their records match, and
@@ -374,3 +409,141 @@ class MessageTraced(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageTraced: _TypeAlias = MessageTraced  # noqa: Y015
+
+@_typing.final
+class TraceHidden(_message.Message):
+    """Everything that is known of a message that nobody can read yet, or of what became of it.
+    What was acknowledged before the question counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    TRANSACTOR_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    """with its id: a delayed message, or a staged part of a transaction"""
+    id: _builtins.int
+    due_ms: _builtins.int
+    """of a delayed one, as its receipt says: to find it once it is visible"""
+    transactor: _builtins.int
+    """not 0, with a number: a half message instead"""
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        id: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        transactor: _builtins.int = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_ms", b"due_ms", "id", b"id", "number", b"number", "queue", b"queue", "transactor", b"transactor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceHidden: _TypeAlias = TraceHidden  # noqa: Y015
+
+@_typing.final
+class HiddenTraced(_message.Message):
+    """payload: the batch, while it is hidden"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    STORED_INDEX_FIELD_NUMBER: _builtins.int
+    STORED_MS_FIELD_NUMBER: _builtins.int
+    COPIED_MS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_MS_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
+    DECIDED_MS_FIELD_NUMBER: _builtins.int
+    DECIDED_INDEX_FIELD_NUMBER: _builtins.int
+    BASE_OFFSET_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    state: Global___HiddenState.ValueType
+    queue: _builtins.int
+    """0: it never came to one"""
+    topic: _builtins.str
+    """empty: deleted"""
+    place: _builtins.int
+    """of the queue, in its topic"""
+    id: _builtins.int
+    """0: not known any more"""
+    count: _builtins.int
+    length: _builtins.int
+    batch: _builtins.bytes
+    """gRPC only"""
+    index: _builtins.int
+    """of the entry that has the bytes"""
+    stored_index: _builtins.int
+    """of the entry that brought it; 0: not known any more"""
+    stored_ms: _builtins.int
+    """its log time; 0: the log has it no more"""
+    copied_ms: _builtins.int
+    """its bytes were copied to the log's end then; 0: they were not"""
+    due_ms: _builtins.int
+    """delayed: visible from then on; staged: dropped then"""
+    checks: _builtins.int
+    """of a half message: answered with "unknown" """
+    next_check_ms: _builtins.int
+    """of a half message; 0: it is checked no more"""
+    parked: _builtins.bool
+    """somebody has to decide by hand"""
+    decided_ms: _builtins.int
+    """of a half message, when it was"""
+    decided_index: _builtins.int
+    base_offset: _builtins.int
+    """visible: where; -1: not known"""
+    now_ms: _builtins.int
+    """log time of the answer"""
+    @_builtins.property
+    def transaction(self) -> Global___TracedTransaction:
+        """of a half message"""
+
+    def __init__(
+        self,
+        *,
+        state: Global___HiddenState.ValueType = ...,
+        queue: _builtins.int = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        id: _builtins.int = ...,
+        count: _builtins.int = ...,
+        length: _builtins.int = ...,
+        batch: _builtins.bytes = ...,
+        index: _builtins.int = ...,
+        stored_index: _builtins.int = ...,
+        stored_ms: _builtins.int = ...,
+        copied_ms: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        transaction: Global___TracedTransaction | None = ...,
+        checks: _builtins.int = ...,
+        next_check_ms: _builtins.int = ...,
+        parked: _builtins.bool = ...,
+        decided_ms: _builtins.int = ...,
+        decided_index: _builtins.int = ...,
+        base_offset: _builtins.int = ...,
+        now_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "batch", b"batch", "checks", b"checks", "copied_ms", b"copied_ms", "count", b"count", "decided_index", b"decided_index", "decided_ms", b"decided_ms", "due_ms", b"due_ms", "id", b"id", "index", b"index", "length", b"length", "next_check_ms", b"next_check_ms", "now_ms", b"now_ms", "parked", b"parked", "place", b"place", "queue", b"queue", "state", b"state", "stored_index", b"stored_index", "stored_ms", b"stored_ms", "topic", b"topic", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HiddenTraced: _TypeAlias = HiddenTraced  # noqa: Y015
