@@ -29,6 +29,7 @@ from raftlog.broker.queue_groups import QueueGroup
 from raftlog.node.ports import Reader
 from raftlog.service.entry_looks import EntryLooks
 from raftlog.service.hidden_tracing import HiddenTraces
+from raftlog.service.log_walks import LogWalks
 from raftlog.service.ports import StoredEntries
 from raftlog.service.proposing import Reply
 from raftlog.service.read import ReadRequest, ReadResult, ReadService, no_queue
@@ -116,6 +117,7 @@ class TraceService:
         self.read: Final = read
         self.looks: Final = EntryLooks(read.replica, reader, entries)
         self.hidden: Final = HiddenTraces(read, self.looks)
+        self.walks: Final = LogWalks(read.replica, read.machine, reader, entries)
 
     def trace(self, queue: int, offset: int, reply: Reply[Traced]) -> Callable[[], None]:
         """Trace a message; return what cancels that.

@@ -142,6 +142,7 @@ class Method(IntEnum):
     SEARCH = 163
     TRACE = 164
     TRACE_HIDDEN = 165
+    GROUP_SEEKS = 166
 
     GROUP_SUBSCRIBE = 150
     GROUP_RELEASE = 151

@@ -101,6 +101,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
     Method.TRACE: Exchange(search.TraceMessage, search.MessageTraced),
     Method.TRACE_HIDDEN: Exchange(search.TraceHidden, search.HiddenTraced),
+    Method.GROUP_SEEKS: Exchange(search.ListSeeks, search.SeeksListed),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack, a transaction's decision, a staged
@@ -170,6 +171,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "Search": Method.SEARCH,
     "Trace": Method.TRACE,
     "HiddenTrace": Method.TRACE_HIDDEN,
+    "GroupSeeks": Method.GROUP_SEEKS,
 }
 """Which method each rpc of that service is."""
 

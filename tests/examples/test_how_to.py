@@ -52,8 +52,9 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(asynchronous, cluster), tmp_path).splitlines()
         of_thread = run_example(seeded(synchronous, cluster), tmp_path)
-        (example,) = examples_of("share-a-group.md")
+        example, seeks = examples_of("share-a-group.md")
         shared = run_example(seeded(example, cluster), tmp_path).splitlines()
+        moved = run_example(seeded(seeks, cluster), tmp_path)
 
     assert printed == ["receipt orders 0 fsync", "consumed 1003", "read 1003"]
     assert of_thread == "0 0\n"
@@ -61,6 +62,7 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
         *("assigned: [0, 1]", "revoked: [1]"),
         *("10 handed out, 10 of them different", "revoked: [0]"),
     ]
+    assert moved == "stream [(0, 5, 2)]\n"
 
 
 def test_orders_become_invoices_in_one_step(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from raftlog.client.queue_message import QueueMessage
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
+from raftlog.client.seek_history import GroupSeek, GroupSeeks, SeekMove
 from raftlog.client.topics import Topics
 from raftlog.client.tracing import Trace, TracedGroup
 from raftlog.client.transactions import OpenTransaction, Transactions
@@ -51,13 +52,14 @@ CLASSES: Final = (
     Quotas,
     Messages,
     Search,
+    GroupSeeks,
     Spool,
     SpooledRecord,
 )
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
     *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
-    *(Trace, TracedGroup, HiddenTrace, ClusterHealth),
+    *(Trace, TracedGroup, HiddenTrace, GroupSeek, SeekMove, ClusterHealth),
 )
 
 

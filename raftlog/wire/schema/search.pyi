@@ -547,3 +547,148 @@ class HiddenTraced(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HiddenTraced: _TypeAlias = HiddenTraced  # noqa: Y015
+
+@_typing.final
+class ListSeeks(_message.Message):
+    """The seeks of a group that the log has, stream or queue style: oldest first, a bounded stretch of
+    the log for each question. A seek was checked before it came into the log.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    position: _builtins.int
+    """look from here on: 0, or the `next` of the answer before"""
+    carry: _builtins.bytes
+    """and its `carry`"""
+    since_ms: _builtins.int
+    """with position 0: only what was committed from about this log time on"""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        position: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        since_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carry", b"carry", "group", b"group", "position", b"position", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSeeks: _TypeAlias = ListSeeks  # noqa: Y015
+
+@_typing.final
+class SeekMove(_message.Message):
+    """one queue of a seek"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    topic: _builtins.str
+    """empty: deleted"""
+    place: _builtins.int
+    """of the queue, in its topic"""
+    before: _builtins.int
+    """committed then; absent: the log does not say"""
+    after: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        before: _builtins.int | None = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "after", b"after", "before", b"before", "place", b"place", "queue", b"queue", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__before: _TypeAlias = _typing.Literal["before"]  # noqa: Y015
+    _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
+
+Global___SeekMove: _TypeAlias = SeekMove  # noqa: Y015
+
+@_typing.final
+class Seek(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LOG_TIME_MS_FIELD_NUMBER: _builtins.int
+    QUEUE_STYLE_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """of its log entry"""
+    log_time_ms: _builtins.int
+    queue_style: _builtins.bool
+    more: _builtins.int
+    """queues that are not told"""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeekMove]: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        log_time_ms: _builtins.int = ...,
+        queue_style: _builtins.bool = ...,
+        moves: _abc.Iterable[Global___SeekMove] | None = ...,
+        more: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "log_time_ms", b"log_time_ms", "more", b"more", "moves", b"moves", "queue_style", b"queue_style"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seek: _TypeAlias = Seek  # noqa: Y015
+
+@_typing.final
+class SeeksListed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEEKS_FIELD_NUMBER: _builtins.int
+    BEGAN_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    began: _builtins.int
+    """where this began to look: later than asked for, if the log begins there"""
+    next: _builtins.int
+    """everything before it was looked at"""
+    end: _builtins.int
+    """behind everything; done when `next` is there"""
+    carry: _builtins.bytes
+    now_ms: _builtins.int
+    @_builtins.property
+    def seeks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Seek]: ...
+    def __init__(
+        self,
+        *,
+        seeks: _abc.Iterable[Global___Seek] | None = ...,
+        began: _builtins.int = ...,
+        next: _builtins.int = ...,
+        end: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        now_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began", b"began", "carry", b"carry", "end", b"end", "next", b"next", "now_ms", b"now_ms", "seeks", b"seeks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeeksListed: _TypeAlias = SeeksListed  # noqa: Y015
