@@ -1,11 +1,13 @@
 """``raftlog trace``: what became of one message, as a timeline; also before it can be read."""
 
+import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raftlog.cli.connection import ask
+from raftlog.cli.group_seeks import PROGRESS_S, show_walk
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption
 from raftlog.cli.output import Output, Shown, print_json, say
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from raftlog.client.client import Client
     from raftlog.client.hidden_tracing import HiddenTrace
+    from raftlog.client.message_history import MessageEvent, MessageHistory
     from raftlog.client.receipts import Message
     from raftlog.client.tracing import Trace, TraceEvent
 
@@ -34,6 +37,13 @@ def trace(
     offset: Annotated[
         int | None, typer.Argument(metavar="OFFSET", min=0, help="The offset there.")
     ] = None,
+    history: Annotated[
+        bool,
+        typer.Option("--history", help="Also what the log says: who has leased it, acked it, ..."),
+    ] = False,
+    group: Annotated[
+        str, typer.Option(help="With --history: only what this group did; faster.")
+    ] = "",
     connect: ConnectOption = "",
     timeout: TimeoutOption = DEFAULT_TIMEOUT_S,
     output: Shown = Output.TABLE,
@@ -43,18 +53,26 @@ def trace(
     With a handle of a delayed message, or the name of a half message's transaction, instead:
     show what it waits for, or what became of it.
     """
+    if group and not history:
+        raise typer.BadParameter("--group needs --history")
     if queue is None:
+        if history:
+            raise typer.BadParameter("--history is of a message that can be read")
         _trace_hidden(topic, connect, timeout, output)
         return
     if offset is None:
         raise typer.BadParameter("say TOPIC, QUEUE and OFFSET; or a handle or a transaction")
 
-    async def use(client: "Client") -> "Trace":
-        return await client.messages.trace(topic, queue, offset)
+    async def use(client: "Client") -> "tuple[Trace, list[MessageEvent]]":
+        found = await client.messages.trace(topic, queue, offset)
+        if not history:
+            return found, []
+        return found, await _follow(client.messages.history(topic, queue, offset, group=group))
 
-    found = ask(connect, timeout, use)
+    found, events = ask(connect, timeout, use)
+    timeline = found.timeline_with(_lines(events))
     if output is Output.JSON:
-        print_json(_json(found))
+        print_json(_json(found, timeline, events if history else None))
         return
     message = found.message
     typer.echo(
@@ -65,9 +83,27 @@ def trace(
         typer.echo(
             f"sent by producer {found.producer}, epoch {found.epoch}, sequence {found.sequence}"
         )
-    _show(found.timeline)
+    _show(timeline)
     if found.more_groups:
         typer.echo("there are more groups; raftlog group list shows them")
+
+
+async def _follow(walk: "MessageHistory") -> "list[MessageEvent]":
+    found: list[MessageEvent] = []
+    told_at = time.monotonic()
+    while (more := await walk.step()) is not None:
+        found += more
+        if time.monotonic() >= told_at + PROGRESS_S:
+            told_at = time.monotonic()
+            say(show_walk(walk.progress))
+    say(show_walk(walk.progress))
+    return found
+
+
+def _lines(events: "Iterable[MessageEvent]") -> "list[TraceEvent]":
+    from raftlog.client.tracing import TraceEvent  # noqa: PLC0415  (``--help`` stays fast)
+
+    return [TraceEvent(event.at, event.what) for event in events]
 
 
 def _trace_hidden(name: str, connect: str, timeout: float, output: Output) -> None:
@@ -97,9 +133,11 @@ def _show(timeline: "Iterable[TraceEvent]") -> None:
         typer.echo(f"{_moment(event.at) or '-':<{_MOMENT}}  {event.what}")
 
 
-def _json(found: "Trace") -> dict[str, object]:
+def _json(
+    found: "Trace", timeline: "Iterable[TraceEvent]", history: "Iterable[MessageEvent] | None"
+) -> dict[str, object]:
     message = found.message
-    return {
+    data: dict[str, object] = {
         "topic": message.topic,
         "queue": message.queue,
         "offset": message.offset,
@@ -137,7 +175,26 @@ def _json(found: "Trace") -> dict[str, object]:
             }
             for group in found.groups
         ],
-        "timeline": _timeline(found.timeline),
+        "timeline": _timeline(timeline),
+    }
+    if history is not None:
+        data["history"] = [_event_json(event) for event in history]
+    return data
+
+
+def _event_json(event: "MessageEvent") -> dict[str, object]:
+    return {
+        "at": _moment(event.at),
+        "entry": event.index,
+        "kind": event.kind.name.lower(),
+        "group": event.group or None,
+        "handle": f"{event.handle:x}" if event.handle else None,
+        "lease": event.lease or None,
+        "by": event.by or None,
+        "offset": event.offset,
+        "ms": event.ms,
+        "reason": event.reason or None,
+        "too_late": event.is_late,
     }
 
 

@@ -65,6 +65,8 @@ class WalkBounds(msgspec.Struct, frozen=True):
     limit: int | None
     timeout_s: float
     """For one question."""
+    end: int | None = None
+    """A position; None: where the log ends when the walk begins."""
 
 
 class LogWalk(Generic[T]):
@@ -119,7 +121,8 @@ class LogWalk(Generic[T]):
             return WalkProgress(0, 0, 0, 0, 0, None)
         last = self._end >> POSITION_BITS
         total = max(0, last - self._first)
-        looked_at = max(0, (self._position >> POSITION_BITS) - self._first - self._skipped)
+        at = min(self._position, self._end) >> POSITION_BITS
+        looked_at = max(0, at - self._first - self._skipped)
         return WalkProgress(
             *(looked_at, total, self._count, self._first, self._skipped, self._asked)
         )
@@ -143,7 +146,9 @@ class LogWalk(Generic[T]):
             return False
         answer, found = await self._question(self._position, self._carry)
         if self._end is None:
-            self._end, self._first = answer.end, answer.began >> POSITION_BITS
+            until = self._bounds.end
+            self._end = answer.end if until is None else min(until, answer.end)
+            self._first = answer.began >> POSITION_BITS
         else:
             self._skipped += (answer.began >> POSITION_BITS) - (self._position >> POSITION_BITS)
         if answer.next <= self._position < self._end:

@@ -6,6 +6,7 @@ from raftlog.base.errors import BadRequest
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.hidden_tracing import HiddenLike, HiddenTrace, ask_hidden
+from raftlog.client.message_history import MessageHistory
 from raftlog.client.search import Search, SearchBounds, SearchProgress
 from raftlog.client.starting import Start
 from raftlog.client.tracing import Trace, ask_trace
@@ -117,3 +118,27 @@ class Messages:
         """
         timeout_s = None if timeout is None else seconds(timeout)
         return await ask_hidden(self._asker, hidden, timeout_s)
+
+    def history(
+        self,
+        topic: str,
+        queue: int,
+        offset: int,
+        *,
+        group: str = "",
+        timeout: Duration | None = None,
+    ) -> MessageHistory:
+        """Look for what the log says about a message, as far as it is kept: who did what, when.
+
+        Leases, extensions, returns, acks, dead letters; commits of groups that have passed it,
+        seeks; of a half message how it was decided. Iterate over the result.
+
+        Args:
+            topic: The topic.
+            queue: The place of its queue in the topic, from 0.
+            offset: Its offset there.
+            group: Only what this group did: less is looked at, so it is faster.
+            timeout: Seconds for each question; without it, the client's.
+        """
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        return MessageHistory(self._asker, (topic, queue, offset), group, timeout_s)

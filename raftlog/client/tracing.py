@@ -1,6 +1,6 @@
 """The trace of one message: everything that the cluster knows of it, and its timeline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from enum import Enum
@@ -142,11 +142,15 @@ class Trace(msgspec.Struct, frozen=True):
     @property
     def timeline(self) -> list[TraceEvent]:
         """What happened, in order: first its own time, by another clock; last what has none."""
+        return self.timeline_with(())
+
+    def timeline_with(self, history: Iterable[TraceEvent]) -> list[TraceEvent]:
+        """Return the timeline, and among it what else is known of the past."""
         own = []
         with suppress(ValueError, OverflowError, OSError):  # a sender may say anything
             at = moment_of(self.message.timestamp_ms)
             own = [TraceEvent(at, "its own time, as its sender says")]
-        events = [*self._coming(), *(_reading(group) for group in self.groups)]
+        events = [*self._coming(), *history, *(_reading(group) for group in self.groups)]
         dated = [event for event in events if event.at is not None]
         dated.sort(key=lambda event: event.at or self.asked)
         return [*own, *dated, *(event for event in events if event.at is None)]

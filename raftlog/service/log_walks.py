@@ -34,6 +34,10 @@ PIECE_BYTES: Final = 256 * KIB
 LOOKED_BYTES_MAX: Final = 8 * MIB
 LOOKED_ENTRIES_MAX: Final = 20_000
 """A question ends with the piece that passes one of these, whatever was found."""
+PIECE_COMMANDS: Final = 2_000
+"""Commands that one look reads."""
+LOOKED_COMMANDS_MAX: Final = 50_000
+"""Likewise, of a question."""
 FOUND_MAX: Final = 1_000
 """It ends with the command with which this much was found, as what is found weighs itself."""
 
@@ -112,12 +116,13 @@ class _Scan(msgspec.Struct, Generic[T]):
     found: list[T]
     weight: int
     next: int
+    commands: int
 
 
 def _scan(entries: Sequence[Entry], position: int, look: Look[T], room: int) -> _Scan[T]:
     """Look at the commands of entries from a position on, until there is no room."""
     found: list[T] = []
-    weight = 0
+    weight = commands = 0
     for entry in entries:
         if entry.kind is not EntryKind.COMMANDS:
             continue
@@ -132,12 +137,14 @@ def _scan(entries: Sequence[Entry], position: int, look: Look[T], room: int) -> 
                 *(entry.body, begin, length),
             )
             taken = look.take(spot)
+            commands += 1
             if taken is not None:
                 found.append(taken[0])
                 weight += taken[1]
-                if weight >= room:
-                    return _Scan(found, weight, (entry.index << POSITION_BITS | number) + 1)
-    return _Scan(found, weight, entries[-1].index + 1 << POSITION_BITS)
+            if weight >= room or commands >= PIECE_COMMANDS:
+                after = (entry.index << POSITION_BITS | number) + 1
+                return _Scan(found, weight, after, commands)
+    return _Scan(found, weight, entries[-1].index + 1 << POSITION_BITS, commands)
 
 
 class _Walk(Generic[T]):
@@ -154,7 +161,7 @@ class _Walk(Generic[T]):
         self._ended = False
         self._found: list[T] = []
         self._room = FOUND_MAX
-        self._bytes = self._entries = 0
+        self._bytes = self._entries = self._commands = 0
         self._end = 0
 
     def cancel(self) -> None:
@@ -171,7 +178,11 @@ class _Walk(Generic[T]):
 
     def _go_on(self) -> None:
         self._pass_over_trimmed()
-        enough = self._bytes >= LOOKED_BYTES_MAX or self._entries >= LOOKED_ENTRIES_MAX
+        enough = (
+            self._bytes >= LOOKED_BYTES_MAX
+            or self._entries >= LOOKED_ENTRIES_MAX
+            or self._commands >= LOOKED_COMMANDS_MAX
+        )
         if enough or self._room <= 0 or self._position >= self._end:
             self._tell(Walked(self._found, self._began, self._position, self._end))
             return
@@ -234,6 +245,7 @@ class _Walk(Generic[T]):
             return
         self._found += scan.found
         self._room -= scan.weight
+        self._commands += scan.commands
         self._position = scan.next
         self._go_on()
 

@@ -10,7 +10,6 @@ by an older version, is told like any other.
 """
 
 from typing import Final
-from zlib import crc32
 
 import msgspec
 
@@ -22,15 +21,12 @@ from raftlog.broker.commands import CommandType
 from raftlog.broker.group_commands import DeleteGroup
 from raftlog.broker.queue_seeks import SeekQueueGroup
 from raftlog.service.log_walks import Spot
+from raftlog.service.standing import UNKNOWN, Standing, commit_all
 
 QUEUES_MAX: Final = 4_000
 """Of so many queues it is remembered where a group is: that travels with each question."""
 MOVES_TOLD_MAX: Final = 1_000
 """Of one seek."""
-
-NOBODY: Final = 0
-UNKNOWN: Final = -2
-"""Instead of a committed offset: the part of the log that was looked at does not say."""
 
 
 class SeekMove(msgspec.Struct, frozen=True, gc=False):
@@ -52,17 +48,7 @@ class Seek(msgspec.Struct, frozen=True):
     """Queues that are not told."""
 
 
-class _Standing(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
-    """Who has claimed a queue, and what is committed, as far as the log was looked at."""
-
-    generation: int
-    member: int
-    """A checksum of the name."""
-    life: int
-    committed: int
-
-
-_CARRY: Final = msgspec.msgpack.Decoder(dict[int, _Standing])
+_CARRY: Final = msgspec.msgpack.Decoder(dict[int, Standing])
 
 
 class SeekLook:
@@ -88,7 +74,7 @@ class SeekLook:
         self._group: Final = group
         self._name: Final = msgspec.msgpack.encode(group)
         try:
-            self._queues: dict[int, _Standing] = _CARRY.decode(carry) if carry else {}
+            self._queues: dict[int, Standing] = _CARRY.decode(carry) if carry else {}
         except msgspec.MsgspecError as error:
             raise BadRequest(f"no answer has given this to go on with: {error}") from None
 
@@ -131,63 +117,35 @@ class SeekLook:
             if commit.group == self._group:
                 self._commit(commit)
 
+    def _standing(self, queue: int) -> Standing | None:
+        """Return where the group is in a queue; None: there are too many."""
+        found = self._queues.get(queue)
+        if found is None and len(self._queues) < QUEUES_MAX:
+            found = self._queues[queue] = Standing()
+        return found
+
     def _claim(self, command: ClaimQueue) -> None:
-        row, member = self._queues.get(command.queue), _checksum(command.member)
-        if row is None:
-            if len(self._queues) < QUEUES_MAX:
-                self._queues[command.queue] = _Standing(
-                    command.generation, member, command.life, UNKNOWN
-                )
-        elif not _is_fenced(row, command.generation, member, command.life, free=NOBODY):
-            row.generation, row.member, row.life = command.generation, member, command.life
+        standing = self._standing(command.queue)
+        if standing is not None:
+            standing.claim(command)
 
     def _commit(self, command: CommitOffsets) -> None:
-        member = _checksum(command.member)
-        read_from = command.read_from or (None,) * len(command.offsets)
-        wanted = [
-            (row, offset, since)
-            for (queue, offset), since in zip(command.offsets, read_from, strict=True)
-            if (row := self._queues.get(queue)) is not None
-        ]
-        for row, offset, since in wanted:
-            if (row.generation, row.member, row.life) != (
-                *(command.generation, member),
-                command.life,
-            ):
-                return  # fenced, and with it all of it
-            if row.committed != UNKNOWN and (
-                offset < row.committed if since is None else since != row.committed
-            ):
-                return
-        for row, offset, _ in wanted:
-            row.committed = offset
+        for queue, _ in command.offsets:
+            self._standing(queue)
+        commit_all(command, self._queues)
 
     def _seek(self, spot: Spot, command: SeekGroup | SeekQueueGroup) -> tuple[Seek, int]:
         is_queue_style = isinstance(command, SeekQueueGroup)
         moves = []
         for queue, offset in command.offsets:
-            row = self._queues.get(queue)
-            before = UNKNOWN if row is None else row.committed
+            standing = None if is_queue_style else self._standing(queue)
+            before = UNKNOWN if standing is None else standing.committed
             moves.append(SeekMove(queue, before, offset))
-            if row is not None:
-                row.generation += 1  # at least: a later one is in no command but the next claim
-                row.member, row.life, row.committed = NOBODY, 0, offset
-            elif not is_queue_style and len(self._queues) < QUEUES_MAX:
-                self._queues[queue] = _Standing(0, NOBODY, 0, offset)
+            if standing is not None:
+                standing.seek(offset)
         told = moves[:MOVES_TOLD_MAX]
         found = Seek(
             *(spot.index, spot.log_time_ms, is_queue_style, told),
             more=len(moves) - len(told),
         )
         return found, len(told)
-
-
-def _checksum(member: str) -> int:
-    return crc32(member.encode()) or 1
-
-
-def _is_fenced(row: _Standing, generation: int, member: int, life: int, *, free: int) -> bool:
-    """Whether a claim is refused: as ``broker.claims`` decides."""
-    if generation != row.generation:
-        return generation < row.generation
-    return row.member not in (member, free) or life < row.life

@@ -82,6 +82,7 @@ def _message(traced: Traced) -> search.MessageTraced:
             until_ms=group.until_ms,
             reason=group.reason,
             dead_letter_topic=group.dead_letters,
+            handle=group.handle,
         )
     return message
 

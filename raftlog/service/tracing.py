@@ -74,6 +74,8 @@ class QueueReading(msgspec.Struct, frozen=True):
     reason: str = ""
     dead_letters: str = ""
     """Its dead-letter topic, if it has one."""
+    handle: int = 0
+    """Of the lease, while there is one."""
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -284,6 +286,7 @@ def _reading(machine: BrokerMachine, group: QueueGroup, queue: int, offset: int)
         return QueueReading(
             *(group.name, progress, flight.attempts, flight.due_ms if timed else 0),
             *(flight.reason, dead_letters),
+            handle=max(flight.handle, 0),
         )
     cursor = machine.leasing.groups.cursor(group, queue)
     passed = cursor is not None and offset < cursor.next

@@ -143,6 +143,7 @@ class Method(IntEnum):
     TRACE = 164
     TRACE_HIDDEN = 165
     GROUP_SEEKS = 166
+    HISTORY = 167
 
     GROUP_SUBSCRIBE = 150
     GROUP_RELEASE = 151

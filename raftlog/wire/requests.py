@@ -102,6 +102,7 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.TRACE: Exchange(search.TraceMessage, search.MessageTraced),
     Method.TRACE_HIDDEN: Exchange(search.TraceHidden, search.HiddenTraced),
     Method.GROUP_SEEKS: Exchange(search.ListSeeks, search.SeeksListed),
+    Method.HISTORY: Exchange(search.TraceHistory, search.HistoryTold),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack, a transaction's decision, a staged
@@ -172,6 +173,7 @@ RPCS: Final[Mapping[str, Method]] = {
     "Trace": Method.TRACE,
     "HiddenTrace": Method.TRACE_HIDDEN,
     "GroupSeeks": Method.GROUP_SEEKS,
+    "History": Method.HISTORY,
 }
 """Which method each rpc of that service is."""
 

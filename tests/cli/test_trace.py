@@ -49,6 +49,52 @@ def test_what_became_of_a_message(shell: Shell, cluster: LocalCluster) -> None:
     assert shell.json("trace", "%DLQ%work", "0", "0") == letter
 
 
+def test_the_history_of_a_message(shell: Shell, cluster: LocalCluster) -> None:
+    """Given back, leased again, acknowledged; and the log says so after a restart, too."""
+    shell.text("topic", "create", "tasks", "--queues", "1")
+    shell.text("pub", "tasks", "a")
+
+    async def work() -> None:
+        async with (
+            cluster.client() as client,
+            client.queue_consumer("crew", ["tasks"]) as consumer,
+        ):
+            (message,) = await consumer.receive(1, wait=10)
+            await message.nack(delay=0, reason="busy")
+            (message,) = await consumer.receive(1, wait=10)
+            await message.ack()
+
+    asyncio.run(work())
+    shell.text("sub", "tasks", "--group", "readers", "--from", "earliest", "--count", "1")
+    found = shell.json("trace", "tasks", "0", "0", "--history")
+    told = [(each["kind"], each["group"], each["lease"]) for each in found["history"]]
+    assert told[:4] == [
+        *(("leased", "crew", 1), ("returned", "crew", 1)),
+        *(("leased", "crew", 2), ("acked", "crew", 2)),
+    ]
+    assert ("committed", "readers", None) in told
+    assert found["history"][1]["reason"] == "busy"
+    assert not any(each["too_late"] for each in found["history"])
+
+    async def restart() -> None:
+        await cluster.kill("n1")
+        await cluster.restart("n1")
+
+    asyncio.run(restart())  # nothing is in memory any more: the files say the same
+    assert shell.json("trace", "tasks", "0", "0", "--history")["history"] == found["history"]
+    ran = shell("trace", "tasks", "0", "0", "--history", "--group", "crew")
+    lines = [line for line in ran.lines if "group crew: " in line]
+    assert "leased (lease 1, handle " in lines[0]
+    assert "returned: an attempt has failed (lease 1, handle " in lines[1]
+    assert lines[1].endswith("): busy")
+    assert lines[-1].endswith("group crew: finished")
+    assert not any("passed" in line for line in ran.lines)
+    assert "log entries (100 %)" in ran.err
+    assert "history" not in shell.json("trace", "tasks", "0", "0")
+    assert shell("trace", "tasks", "0", "0", "--group", "crew").code == 2
+    assert shell("trace", "7.1", "--history").code == 2
+
+
 def test_what_a_hidden_message_waits_for(shell: Shell) -> None:
     """By its handle: pending, then where it came."""
     shell.text("topic", "create", "later", "--queues", "1")

@@ -227,15 +227,20 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
 
 def test_a_program_traces_a_message(tmp_path: Path) -> None:
     """A delayed one, while a group has it; and one that is not there yet."""
-    (program,) = examples_of("trace-a-message.md")
+    program, past = examples_of("trace-a-message.md")
     with LocalCluster(tmp_path, nodes=1) as cluster:
         printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+        history = run_example(seeded(past, cluster), tmp_path).splitlines()
 
     assert printed[0] == "delayed b'order-7'"
     assert printed[1].startswith("stored, to be visible later (entry ")
     assert printed[2:5] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
     assert printed[5].startswith("delayed until 20")
     assert printed[6:] == ["cancelled"]
+    assert history == [
+        *("leased 1 ", "returned: an attempt has failed 1 nobody at home"),
+        *("leased 2 ", "acknowledged 2 "),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from raftlog.client.health import ClusterHealth
 from raftlog.client.hidden_tracing import HiddenTrace
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
+from raftlog.client.message_history import MessageEvent, MessageHistory
 from raftlog.client.messages import Messages
 from raftlog.client.producer import Producer
 from raftlog.client.queue_groups import QueueGroups
@@ -53,13 +54,15 @@ CLASSES: Final = (
     Messages,
     Search,
     GroupSeeks,
+    MessageHistory,
     Spool,
     SpooledRecord,
 )
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
     *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
-    *(Trace, TracedGroup, HiddenTrace, GroupSeek, SeekMove, ClusterHealth),
+    *(Trace, TracedGroup, HiddenTrace, ClusterHealth),
+    *(MessageEvent, GroupSeek, SeekMove),
 )
 
 

@@ -80,7 +80,10 @@ def test_everything_is_found_wherever_it_lies() -> None:
 
 @pytest.mark.parametrize(
     ("limit", "value"),
-    [("LOOKED_BYTES_MAX", 200), ("LOOKED_ENTRIES_MAX", 3), ("FOUND_MAX", 1)],
+    [
+        *(("LOOKED_BYTES_MAX", 200), ("LOOKED_ENTRIES_MAX", 3), ("LOOKED_COMMANDS_MAX", 5)),
+        ("FOUND_MAX", 1),
+    ],
 )
 def test_a_question_is_bounded_and_the_next_goes_on(
     limit: str, value: int, monkeypatch: pytest.MonkeyPatch
@@ -93,6 +96,7 @@ def test_a_question_is_bounded_and_the_next_goes_on(
         wanted += [(at, 0), (at, 2)]
     monkeypatch.setattr(log_walks, limit, value)
     monkeypatch.setattr(log_walks, "PIECE_ENTRIES", 2)
+    monkeypatch.setattr(log_walks, "PIECE_COMMANDS", 5)
     for memory_from in (1, 1_000):
         it.replica.memory_from = memory_from
         found, questions = it.all()

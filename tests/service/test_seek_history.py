@@ -13,9 +13,10 @@ from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.places import POSITION_BITS
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.queue_seeks import SeekQueueGroup
-from raftlog.service import log_walks, seek_handlers, seek_history
+from raftlog.service import log_walks, seek_history, walk_handlers
 from raftlog.service.log_walks import Walked
-from raftlog.service.seek_history import UNKNOWN, Seek, SeekLook, SeekMove
+from raftlog.service.seek_history import Seek, SeekLook, SeekMove
+from raftlog.service.standing import UNKNOWN
 from raftlog.wire.schema import search
 from tests.service.test_handlers import FakeRequest
 from tests.service.test_tracing import Tracing, batch
@@ -204,7 +205,7 @@ def test_a_question_since_a_time_begins_behind_what_ended_before_it(
 
     monkeypatch.setattr(BrokerMachine, "sealed_before", sealed_before)
     request = FakeRequest(search.ListSeeks(group="billing", since_ms=123))
-    seek_handlers.list_(it.service.walks, request)
+    walk_handlers.seeks(it.service.walks, request)
     it.replica.confirm()
     it.reader.run()
     (answer,) = request.answers
@@ -216,5 +217,5 @@ def test_a_question_since_a_time_begins_behind_what_ended_before_it(
     assert (seek.index, move.topic, move.after) == (at, "first", 2)
     assert not move.HasField("before")
     refused = FakeRequest(search.ListSeeks(group="billing", carry=b"x"))
-    seek_handlers.list_(it.service.walks, refused)
+    walk_handlers.seeks(it.service.walks, refused)
     assert isinstance(refused.answers[0], BadRequest)

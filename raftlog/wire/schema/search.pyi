@@ -122,6 +122,73 @@ HIDDEN_STATE_LOST: HiddenState.ValueType  # 7
 """its topic was deleted before it was decided"""
 Global___HiddenState: _TypeAlias = HiddenState  # noqa: Y015
 
+class _HistoryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HistoryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HISTORY_KIND_UNKNOWN: _HistoryKind.ValueType  # 0
+    HISTORY_KIND_LEASED: _HistoryKind.ValueType  # 1
+    """`number`: for so many ms; 0: as the group's settings said"""
+    HISTORY_KIND_EXTENDED: _HistoryKind.ValueType  # 2
+    """`number`: for so many ms from then on"""
+    HISTORY_KIND_RETURNED: _HistoryKind.ValueType  # 3
+    """an attempt has failed; `number`: ms until the next; -1: by schedule"""
+    HISTORY_KIND_RELEASED: _HistoryKind.ValueType  # 4
+    """nobody has tried"""
+    HISTORY_KIND_REJECTED: _HistoryKind.ValueType  # 5
+    """it can't be handled at all"""
+    HISTORY_KIND_ACKED: _HistoryKind.ValueType  # 6
+    HISTORY_KIND_ACKED_IN_TRANSACTION: _HistoryKind.ValueType  # 7
+    HISTORY_KIND_DEAD_LETTER: _HistoryKind.ValueType  # 8
+    """its letter is stored"""
+    HISTORY_KIND_RETRIED: _HistoryKind.ValueType  # 9
+    """it was blocked, and somebody has decided; the next two as well"""
+    HISTORY_KIND_SKIPPED: _HistoryKind.ValueType  # 10
+    HISTORY_KIND_GIVEN_UP: _HistoryKind.ValueType  # 11
+    HISTORY_KIND_COMMITTED: _HistoryKind.ValueType  # 12
+    """a stream-style group has passed it; `number`: up to where"""
+    HISTORY_KIND_COMMITTED_IN_TRANSACTION: _HistoryKind.ValueType  # 13
+    HISTORY_KIND_SOUGHT: _HistoryKind.ValueType  # 14
+    """a group was moved; `number`: to where"""
+    HISTORY_KIND_CHECKED: _HistoryKind.ValueType  # 15
+    """half message: a checker did not know; `number`: which check"""
+    HISTORY_KIND_HALF_COMMITTED: _HistoryKind.ValueType  # 16
+    HISTORY_KIND_HALF_ROLLED_BACK: _HistoryKind.ValueType  # 17
+
+class HistoryKind(_HistoryKind, metaclass=_HistoryKindEnumTypeWrapper): ...
+
+HISTORY_KIND_UNKNOWN: HistoryKind.ValueType  # 0
+HISTORY_KIND_LEASED: HistoryKind.ValueType  # 1
+"""`number`: for so many ms; 0: as the group's settings said"""
+HISTORY_KIND_EXTENDED: HistoryKind.ValueType  # 2
+"""`number`: for so many ms from then on"""
+HISTORY_KIND_RETURNED: HistoryKind.ValueType  # 3
+"""an attempt has failed; `number`: ms until the next; -1: by schedule"""
+HISTORY_KIND_RELEASED: HistoryKind.ValueType  # 4
+"""nobody has tried"""
+HISTORY_KIND_REJECTED: HistoryKind.ValueType  # 5
+"""it can't be handled at all"""
+HISTORY_KIND_ACKED: HistoryKind.ValueType  # 6
+HISTORY_KIND_ACKED_IN_TRANSACTION: HistoryKind.ValueType  # 7
+HISTORY_KIND_DEAD_LETTER: HistoryKind.ValueType  # 8
+"""its letter is stored"""
+HISTORY_KIND_RETRIED: HistoryKind.ValueType  # 9
+"""it was blocked, and somebody has decided; the next two as well"""
+HISTORY_KIND_SKIPPED: HistoryKind.ValueType  # 10
+HISTORY_KIND_GIVEN_UP: HistoryKind.ValueType  # 11
+HISTORY_KIND_COMMITTED: HistoryKind.ValueType  # 12
+"""a stream-style group has passed it; `number`: up to where"""
+HISTORY_KIND_COMMITTED_IN_TRANSACTION: HistoryKind.ValueType  # 13
+HISTORY_KIND_SOUGHT: HistoryKind.ValueType  # 14
+"""a group was moved; `number`: to where"""
+HISTORY_KIND_CHECKED: HistoryKind.ValueType  # 15
+"""half message: a checker did not know; `number`: which check"""
+HISTORY_KIND_HALF_COMMITTED: HistoryKind.ValueType  # 16
+HISTORY_KIND_HALF_ROLLED_BACK: HistoryKind.ValueType  # 17
+Global___HistoryKind: _TypeAlias = HistoryKind  # noqa: Y015
+
 @_typing.final
 class SearchQueue(_message.Message):
     """Answered with a BatchesRead: the batches with a match, which of their records match, and
@@ -297,6 +364,7 @@ class TracedQueueGroup(_message.Message):
     UNTIL_MS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DEAD_LETTER_TOPIC_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     progress: Global___GroupProgress.ValueType
     attempts: _builtins.int
@@ -306,6 +374,8 @@ class TracedQueueGroup(_message.Message):
     """why it came back last"""
     dead_letter_topic: _builtins.str
     """empty: there is none yet"""
+    handle: _builtins.int
+    """of the lease, while there is one"""
     def __init__(
         self,
         *,
@@ -315,10 +385,11 @@ class TracedQueueGroup(_message.Message):
         until_ms: _builtins.int = ...,
         reason: _builtins.str = ...,
         dead_letter_topic: _builtins.str = ...,
+        handle: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_letter_topic", b"dead_letter_topic", "group", b"group", "progress", b"progress", "reason", b"reason", "until_ms", b"until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_letter_topic", b"dead_letter_topic", "group", b"group", "handle", b"handle", "progress", b"progress", "reason", b"reason", "until_ms", b"until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -692,3 +763,138 @@ class SeeksListed(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SeeksListed: _TypeAlias = SeeksListed  # noqa: Y015
+
+@_typing.final
+class TraceHistory(_message.Message):
+    """What the commands of the log say about one message, oldest first: a bounded stretch of the log
+    for each question. What a command came to is not in the log: one that came too late is told, too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    TRANSACTOR_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HANDLES_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    offset: _builtins.int
+    position: _builtins.int
+    """look from here on: 0, or the `next` of the answer before"""
+    carry: _builtins.bytes
+    """and its `carry`"""
+    since_ms: _builtins.int
+    """with position 0: what was committed from about this log time on"""
+    group: _builtins.str
+    """only of this one; empty: of all"""
+    transactor: _builtins.int
+    """of a half message, with its number: also how it was decided"""
+    number: _builtins.int
+    @_builtins.property
+    def handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """any: only when something was leased under these, 1 000 at most"""
+
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        position: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        since_ms: _builtins.int = ...,
+        group: _builtins.str = ...,
+        transactor: _builtins.int = ...,
+        number: _builtins.int = ...,
+        handles: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carry", b"carry", "group", b"group", "handles", b"handles", "number", b"number", "offset", b"offset", "position", b"position", "queue", b"queue", "since_ms", b"since_ms", "transactor", b"transactor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceHistory: _TypeAlias = TraceHistory  # noqa: Y015
+
+@_typing.final
+class HistoryEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LOG_TIME_MS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """of the log entry"""
+    log_time_ms: _builtins.int
+    kind: Global___HistoryKind.ValueType
+    group: _builtins.str
+    """empty: of a half message; or deleted"""
+    handle: _builtins.int
+    """of a lease: drawn by who asked for messages, for each answer another"""
+    by: _builtins.str
+    """a member, an owner, a checker; empty: no command says"""
+    number: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        log_time_ms: _builtins.int = ...,
+        kind: Global___HistoryKind.ValueType = ...,
+        group: _builtins.str = ...,
+        handle: _builtins.int = ...,
+        by: _builtins.str = ...,
+        number: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "group", b"group", "handle", b"handle", "index", b"index", "kind", b"kind", "log_time_ms", b"log_time_ms", "number", b"number", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryEvent: _TypeAlias = HistoryEvent  # noqa: Y015
+
+@_typing.final
+class HistoryTold(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BEGAN_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    began: _builtins.int
+    """as of SeeksListed: these as well"""
+    next: _builtins.int
+    end: _builtins.int
+    carry: _builtins.bytes
+    now_ms: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___HistoryEvent] | None = ...,
+        began: _builtins.int = ...,
+        next: _builtins.int = ...,
+        end: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        now_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began", b"began", "carry", b"carry", "end", b"end", "events", b"events", "next", b"next", "now_ms", b"now_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryTold: _TypeAlias = HistoryTold  # noqa: Y015
