@@ -48,6 +48,7 @@ from raftlog.client.blocking_admin import (
 from raftlog.client.blocking_atomic import AtomicTransaction
 from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
 from raftlog.client.blocking_queues import DeadLetters, QueueConsumer, QueueGroups
+from raftlog.client.blocking_walks import MessageHistory
 from raftlog.client.durations import Duration
 from raftlog.client.given import Given
 from raftlog.client.loop_thread import LoopThread
@@ -92,12 +93,19 @@ class Messages(_Face[aio_messages.Messages]):
     """The messages of a cluster."""
 
     trace = _blocking(aio_messages.Messages.trace)
+    trace_hidden = _blocking(aio_messages.Messages.trace_hidden)
     _search = _on_loop(aio_messages.Messages.search)
+    _history = _on_loop(aio_messages.Messages.history)
 
     @wraps(aio_messages.Messages.search)
     def search(self, topic: str, **options: Any) -> Search:
         """Look for records; ``on_progress`` is called on the client's own thread."""
         return Search(self._thread, self._search(topic, **options))
+
+    @wraps(aio_messages.Messages.history)
+    def history(self, topic: str, queue: int, offset: int, **options: Any) -> MessageHistory:
+        """Look for what the log says about a message."""
+        return MessageHistory(self._thread, self._history(topic, queue, offset, **options))
 
 
 class Producer(_Face[aio_producer.Producer]):

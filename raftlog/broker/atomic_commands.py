@@ -131,12 +131,8 @@ def read_transaction(
     Raises:
         Refused: It is malformed.
     """
-    begin, end = place.position + _HEAD.size, place.position + length
-    size = _HEAD.unpack_from(body, place.position)[0] if begin <= end else end
-    if begin + size > end:
-        raise BadRequest("a transaction is shorter than its head")
-    head = _decode(memoryview(body)[begin : begin + size])
-    at = begin + size
+    begin, at, end = _head_at(body, place.position, length)
+    head = _decode(memoryview(body)[begin:at])
     batches = []
     for _, each in head.parts:
         if at + each > end:
@@ -146,6 +142,21 @@ def read_transaction(
     if at != end or len(batches) != len(head.parts):
         raise BadBatch("the batches of a transaction are not as long as its head says")
     return head, batches
+
+
+def read_head(body: Buffer, position: int, length: int) -> TransactionHead:
+    """Return the head of a command alone. Raises as ``read_transaction``."""
+    begin, at, _ = _head_at(body, position, length)
+    return _decode(memoryview(body)[begin:at])
+
+
+def _head_at(body: Buffer, position: int, length: int) -> tuple[int, int, int]:
+    """Return where the head begins and ends, and where the command does."""
+    begin, end = position + _HEAD.size, position + length
+    size = _HEAD.unpack_from(body, position)[0] if begin <= end else end
+    if begin + size > end:
+        raise BadRequest("a transaction is shorter than its head")
+    return begin, begin + size, end
 
 
 def _decode(data: Buffer) -> TransactionHead:

@@ -33,6 +33,7 @@ from raftlog.broker.group_commands import (
     LeaveGroup,
     SetSubscription,
 )
+from raftlog.broker.groups import check_queue_style
 from raftlog.broker.hiding import RawCommand
 from raftlog.broker.lease_commands import (
     AckMessages,
@@ -51,7 +52,7 @@ from raftlog.broker.message_types import (
 )
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.producers import FenceProducer, InitProducer, ProducerBegun, ProducerFenced
-from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup
+from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroup, check_stream_style
 from raftlog.broker.queue_seeks import QueueGroupSought, SeekQueueGroup
 from raftlog.broker.queue_subscriptions import (
     SubscribeQueueGroup,
@@ -332,8 +333,7 @@ class Carrier:
         return self._state.claims.claim(command)
 
     def _seek(self, command: SeekGroup) -> GroupSought:
-        if self._state.leasing.groups.get(command.group) is not None:
-            raise GroupStyle(f"group {command.group!r} is queue-style: raftlog queue-group seek")
+        check_stream_style(self._state.leasing.groups, command.group)
         group = self._state.groups.find(command.group)
         self._state.claims.check_seek(command)
         queues = [queue for queue, _ in command.offsets]
@@ -359,8 +359,7 @@ class Carrier:
 
     def _seek_queue_group(self, command: SeekQueueGroup) -> QueueGroupSought:
         check_queue_subscriptions_level(self._state.feature_level)
-        if self._state.groups.get(command.group) is not None:
-            raise GroupStyle(f"group {command.group!r} is stream-style: raftlog group seek")
+        check_queue_style(self._state.groups, command.group)
         return self._state.leasing.seek(command, self._state.log_time_ms)
 
     # -- the log

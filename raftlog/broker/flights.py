@@ -29,6 +29,7 @@ from typing import Final
 
 import msgspec
 
+from raftlog.broker.blocked import Blocked
 from raftlog.broker.table import Table
 from raftlog.broker.timetable import NEVER_MS, Timetable
 
@@ -54,7 +55,7 @@ class Flight(msgspec.Struct, array_like=True, forbid_unknown_fields=True, gc=Fal
     attempts: int
     """How often it was leased."""
     due_ms: int
-    """When the lease ends, or the wait."""
+    """When the lease ends, or the wait; of what is dead or blocked: since when it is."""
     handle: int
     """Who has leased it; or, below 1, what it is instead."""
     key: int = 0
@@ -92,6 +93,8 @@ class Flights:
         """Those that are to become dead letters, the latest last."""
         self.deaths = 0
         """How many there were, since this replica started."""
+        self.blocked: Final = Blocked()
+        """Those that wait for somebody's decision."""
         self._timetable = timetable
         self._is_shut = is_shut
         self._tallies: Final[dict[int, Tally]] = {}
@@ -117,6 +120,7 @@ class Flights:
         self.table.load(((row.group, row.queue, row.offset), row) for row in rows)
         for known in (self.dead, self._tallies, self._grants, self._waiting, self._lines):
             known.clear()
+        self.blocked.clear()
         self._aside.clear()
         self._noted.clear()
         for row in self.table.after(None):
@@ -145,6 +149,13 @@ class Flights:
         """Return the first message of a queue that a group has in flight, or None."""
         row = next(self.table.after((group, queue, -1)), None)
         return row if row is not None and (row.group, row.queue) == (group, queue) else None
+
+    def of_group(self, group: int, after: tuple[int, int]) -> Iterator[Flight]:
+        """Walk through what a group has in flight behind a queue and offset, in order."""
+        for row in self.table.after((group, *after)):
+            if row.group != group:
+                return
+            yield row
 
     def of_queue(self, group: int, queue: int) -> Iterator[Flight]:
         """Walk through what a group has in flight in a queue. Nothing may change meanwhile."""
@@ -299,6 +310,7 @@ class Flights:
             self.deaths += 1
         elif row.handle == BLOCKED:
             tally.blocked += 1
+            self.blocked.add(*key, row.due_ms)
         if row.key and not is_in_line:
             self._lines.setdefault((group, queue, row.key), deque()).append(offset)
 
@@ -319,6 +331,7 @@ class Flights:
             del self.dead[key]
         elif row.handle == BLOCKED:
             tally.blocked -= 1
+            self.blocked.remove(*key, row.due_ms)
         if not tally.rows and not stays_in_line:
             del self._tallies[group]
             self._waiting.pop(group, None)

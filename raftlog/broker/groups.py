@@ -33,6 +33,7 @@ from raftlog.base.errors import (
     Fenced,
     GroupInUse,
     GroupNotFound,
+    GroupStyle,
     LimitReached,
     SubscriptionConflict,
     UnknownMember,
@@ -480,3 +481,13 @@ def _check_life(member: Member, life: int) -> None:
             f"a later process runs as member {member.id!r} of group {member.group!r}: life "
             f"{member.life}, and this one is {life}"
         )
+
+
+def check_queue_style(groups: Groups, name: str) -> None:
+    """Check that a group is not stream-style.
+
+    Raises:
+        GroupStyle: It is.
+    """
+    if groups.get(name) is not None:
+        raise GroupStyle(f"group {name!r} is stream-style: raftlog group seek")

@@ -4,13 +4,13 @@ Costs a walk over everything, so no running node calls it.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from raftlog.base.assignors import COOPERATIVE
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import BUSINESS_IDS_MAX
 from raftlog.base.message_types import EVERY_BIT
-from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight
+from raftlog.broker.flights import BLOCKED, DEAD, PARKED, WAITING, Flight, Flights
 from raftlog.broker.groups import Group
 from raftlog.broker.hidden import Holder
 from raftlog.broker.index import Postings
@@ -213,8 +213,11 @@ def check_flights(machine: BrokerMachine) -> None:
     flights = leasing.flights
     lines: dict[tuple[int, int, int], list[Flight]] = {}
     rows: dict[int, int] = {}
+    blocked: dict[int, list[Flight]] = {}
     for row in flights.table.after(None):
         rows[row.group] = rows.get(row.group, 0) + 1
+        if row.handle == BLOCKED:
+            blocked.setdefault(row.group, []).append(row)
         assert row.handle > 0 or row.handle in (WAITING, PARKED, DEAD, BLOCKED), f"{row}"
         assert (row.attempts > 0) or row.handle in (WAITING, PARKED), f"{row} was never leased"
         cursor = leasing.groups.cursors.get((row.group, row.queue))
@@ -228,6 +231,7 @@ def check_flights(machine: BrokerMachine) -> None:
         assert set(states[1:]) <= {PARKED}, f"out of order: {line}"
     for number, count in rows.items():
         assert flights.tally(number).rows == count, f"group {number} has {count} in flight"
+    check_blocked(flights, blocked)
     for cursor in leasing.groups.cursors.after(None):
         queue = machine.queues.get(cursor.queue)
         assert queue is not None, f"{cursor} in no queue"
@@ -256,6 +260,17 @@ def check_survivors(machine: BrokerMachine) -> None:
         assert len(survivors.of_range(first)) == count, f"range {first} counts others"
     for number in machine.queues.table.rows:
         assert survivors.copied_through(number) == through.get(number, 0), f"queue {number}"
+
+
+def check_blocked(flights: Flights, blocked: Mapping[int, Sequence[Flight]]) -> None:
+    """Who asks what is blocked is told what the rows say, also after a snapshot."""
+    since_ms = {number: min(row.due_ms for row in rows) for number, rows in blocked.items()}
+    assert flights.blocked.since_ms() == since_ms, f"{flights.blocked.since_ms()} for {since_ms}"
+    assert len(flights.blocked) == sum(map(len, blocked.values())), f"{len(flights.blocked)}"
+    for number, rows in blocked.items():
+        keys = [(row.group, row.queue, row.offset) for row in rows]
+        assert list(flights.blocked.after(number, (-1, -1))) == keys, f"blocked: {keys}"
+        assert flights.tally(number).blocked == len(rows), f"group {number} has {len(rows)}"
 
 
 def check_ids(machine: BrokerMachine) -> None:

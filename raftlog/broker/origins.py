@@ -48,6 +48,8 @@ class Brought(msgspec.Struct, frozen=True):
     """Of a dead letter: the group's number, queue and offset of the message that it was."""
     copy_of: int = 0
     """The bytes are a copy: the number of the command that brought them first."""
+    span: tuple[int, int] = (0, 0)
+    """Of a delayed one: where its command begins and ends in its entry's body."""
 
 
 _PLAIN: Final = frozenset({CommandType.APPEND_BATCH, CommandType.APPEND_ONCE})
@@ -71,7 +73,10 @@ def brought_at(body: Buffer, index: Index, position: int) -> Brought:
 def first_brought(body: Buffer, number: int) -> Brought:
     """Return what the command of a number says, of the batch that it brought; raises likewise."""
     commands = decode(body)
-    place = commands.places[number & (1 << POSITION_BITS) - 1]
+    which = number & (1 << POSITION_BITS) - 1
+    if which >= len(commands):
+        raise BadRequest(f"entry {index_of(number)} has {len(commands)} commands, not {which + 1}")
+    place = commands.places[which]
     return _brought(body, place, place[1], index_of(number), commands.log_time_ms)
 
 
@@ -87,7 +92,8 @@ def _brought(
     if kind == CommandType.APPEND_DELAYED:
         _, delay = read_delayed(body, begin, length)
         due_ms = log_time_ms + delay.ms if delay.relative else delay.ms
-        return Brought(Origin.DELAYED, *facts, due_ms=max(due_ms, log_time_ms))
+        span = (begin, begin + length)
+        return Brought(Origin.DELAYED, *facts, due_ms=max(due_ms, log_time_ms), span=span)
     if kind == CommandType.STAGE_HALF:
         return Brought(Origin.HALF, *facts, transaction=read_half(body, begin)[:2])
     if kind == CommandType.DEAD_LETTER:

@@ -14,7 +14,14 @@ from typing import Annotated, Final
 
 import msgspec
 
-from raftlog.base.errors import BadName, BadRequest, GroupInUse, GroupNotFound, LimitReached
+from raftlog.base.errors import (
+    BadName,
+    BadRequest,
+    GroupInUse,
+    GroupNotFound,
+    GroupStyle,
+    LimitReached,
+)
 from raftlog.base.limits import (
     ATTEMPTS_MAX,
     CURSORS_MAX,
@@ -366,6 +373,16 @@ class QueueGroups:
         readers.remove(number)
         if not readers:
             del self._readers[queue]
+
+
+def check_stream_style(groups: QueueGroups, name: str) -> None:
+    """Check that a group is not queue-style.
+
+    Raises:
+        GroupStyle: It is.
+    """
+    if groups.get(name) is not None:
+        raise GroupStyle(f"group {name!r} is queue-style: raftlog queue-group seek")
 
 
 def changed(settings: QueueGroupSettings, changes: QueueGroupChanges) -> QueueGroupSettings:

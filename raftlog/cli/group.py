@@ -7,6 +7,7 @@ import typer
 
 from raftlog.base.assignors import RANGE
 from raftlog.cli.connection import ask
+from raftlog.cli.group_seeks import seeks
 from raftlog.cli.options import (
     DEFAULT_TIMEOUT_S,
     AssignorOption,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from raftlog.client.groups import GroupInfo, GroupQueue, GroupSummary
 
 app = typer.Typer(help="Consumer groups: lag, members, positions.", no_args_is_help=True)
+app.command("seeks")(seeks)
 
 Name = Annotated[str, typer.Argument(metavar="GROUP", help="The group's name.")]
 COLUMNS: Final = ("topic", "queue", "committed", "start", "end", "lag", "age", "owner")

@@ -1,12 +1,16 @@
 """Administration for threads (``raftlog.sync``)."""
 
+from functools import wraps
+from typing import Any
+
 from raftlog.client import groups as aio_groups
 from raftlog.client import later as aio_later
 from raftlog.client import members as aio_members
 from raftlog.client import quotas as aio_quotas
 from raftlog.client import topics as aio_topics
 from raftlog.client import transactions as aio_transactions
-from raftlog.client.blocking import Face, blocking
+from raftlog.client.blocking import Face, blocking, on_loop
+from raftlog.client.blocking_walks import GroupSeeks
 
 
 class Topics(Face[aio_topics.Topics]):
@@ -27,8 +31,14 @@ class Groups(Face[aio_groups.Groups]):
     describe = blocking(aio_groups.Groups.describe)
     subscribe = blocking(aio_groups.Groups.subscribe)
     seek = blocking(aio_groups.Groups.seek)
+    _seeks = on_loop(aio_groups.Groups.seeks)
     remove_member = blocking(aio_groups.Groups.remove_member)
     delete = blocking(aio_groups.Groups.delete)
+
+    @wraps(aio_groups.Groups.seeks)
+    def seeks(self, name: str, **options: Any) -> GroupSeeks:
+        """Look for the seeks of a group."""
+        return GroupSeeks(self._thread, self._seeks(name, **options))
 
 
 class DelayedMessages(Face[aio_later.DelayedMessages]):

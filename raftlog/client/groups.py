@@ -6,11 +6,13 @@ from typing import Literal
 
 import msgspec
 
-from raftlog.base.errors import GroupNotFound, OffsetOutOfRange, UnknownMember
+from raftlog.base.errors import BadRequest, GroupNotFound, OffsetOutOfRange, UnknownMember
 from raftlog.client.asking import Asker
 from raftlog.client.catalog import Catalog
 from raftlog.client.durations import Duration, seconds
-from raftlog.client.starting import Start, check_start, no_queue, start_offsets
+from raftlog.client.log_walking import WalkBounds
+from raftlog.client.seek_history import GroupSeeks
+from raftlog.client.starting import Start, check_start, no_queue, start_ms, start_offsets
 from raftlog.wire.filters import record_filter
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client, groups, topics
@@ -299,6 +301,36 @@ class Groups:
             timeout_s=_budget(timeout),
         )
         return {place: offset for place, (_, offset) in sought.items()}
+
+    def seeks(
+        self,
+        name: str,
+        *,
+        since: datetime | timedelta | None = None,
+        limit: int | None = None,
+        timeout: Duration | None = None,
+    ) -> GroupSeeks:
+        """Look for the seeks of a group, stream or queue style, as far as the log is kept.
+
+        Oldest first; iterate over the result. What was acknowledged before the question counts.
+
+        Args:
+            name: The group, which need not be there any more.
+            since: Only from then on: a ``datetime`` with time zone, or a ``timedelta`` from now
+                (negative: ago). The log before that is not looked at, so what was committed
+                then is not known.
+            limit: End after so many.
+            timeout: Seconds for each question; without it, the client's.
+
+        Raises:
+            BadRequest: The limit is not positive.
+            ValueError, TypeError: ``since`` is no time.
+        """
+        if limit is not None and limit < 1:
+            raise BadRequest(f"a limit of {limit}; 1 or more")
+        since_ms = 0 if since is None else start_ms(since)
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        return GroupSeeks(self._asker, name, since_ms, WalkBounds(0, limit, timeout_s))
 
     async def _check_seek(
         self, name: str, topic: str, offsets: Mapping[int, int], timeout: Duration | None

@@ -1,10 +1,12 @@
-"""Single messages of a topic: searched for, and traced."""
+"""Single messages of a topic: searched for, and traced, also before they can be read."""
 
 from collections.abc import Callable, Sequence
 
 from raftlog.base.errors import BadRequest
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
+from raftlog.client.hidden_tracing import HiddenLike, HiddenTrace, ask_hidden
+from raftlog.client.message_history import MessageHistory
 from raftlog.client.search import Search, SearchBounds, SearchProgress
 from raftlog.client.starting import Start
 from raftlog.client.tracing import Trace, ask_trace
@@ -91,3 +93,52 @@ class Messages:
         """
         timeout_s = None if timeout is None else seconds(timeout)
         return await ask_trace(self._asker, topic, queue, offset, timeout_s)
+
+    async def trace_hidden(
+        self, hidden: HiddenLike, *, timeout: Duration | None = None
+    ) -> HiddenTrace:
+        """Return everything that is known of a message that nobody can read yet.
+
+        A delayed one, or a half message; or what became of it, as far as that is remembered. What
+        was acknowledged before the question counts.
+
+        Args:
+            hidden: Its receipt, or the handle in it; of a half message its ``transaction``; or
+                what ``client.delayed.list`` or ``client.transactions.list`` has told.
+            timeout: Seconds; without it, the client's.
+
+        Raises:
+            BadRequest: It is neither a handle nor the name of a transaction.
+            WrongQueue: Its topic was deleted.
+            UnknownTransactor, TransactionNotFound: There is no such transaction.
+            TransactionForgotten: It was decided more than ten minutes ago.
+            NotPermitted: The topic may not be read by its settings.
+            BadBatch, CodecUnavailable: Its batch can't be opened here.
+            Unavailable: No leader within the timeout.
+        """
+        timeout_s = None if timeout is None else seconds(timeout)
+        return await ask_hidden(self._asker, hidden, timeout_s)
+
+    def history(
+        self,
+        topic: str,
+        queue: int,
+        offset: int,
+        *,
+        group: str = "",
+        timeout: Duration | None = None,
+    ) -> MessageHistory:
+        """Look for what the log says about a message, as far as it is kept: who did what, when.
+
+        Leases, extensions, returns, acks, dead letters; commits of groups that have passed it,
+        seeks; of a half message how it was decided. Iterate over the result.
+
+        Args:
+            topic: The topic.
+            queue: The place of its queue in the topic, from 0.
+            offset: Its offset there.
+            group: Only what this group did: less is looked at, so it is faster.
+            timeout: Seconds for each question; without it, the client's.
+        """
+        timeout_s = self._asker.timeout_s if timeout is None else seconds(timeout)
+        return MessageHistory(self._asker, (topic, queue, offset), group, timeout_s)

@@ -35,6 +35,20 @@ def check_start(start: Start) -> None:
         unix_ms(start)
 
 
+def start_ms(start: datetime | timedelta) -> int:
+    """Return the milliseconds since 1970 that a time is, or a time from now; 0 or more.
+
+    Raises:
+        ValueError: A datetime without a time zone.
+        TypeError: It is neither.
+    """
+    if isinstance(start, timedelta):
+        return max(0, time.time_ns() // 1_000_000 + start // _MS)
+    if isinstance(start, datetime):
+        return max(0, unix_ms(start))
+    raise TypeError(f"{start!r} is no time; give a datetime or a timedelta")
+
+
 async def start_offsets(
     asker: Asker,
     topic: str,
@@ -57,15 +71,12 @@ async def start_offsets(
         }
     if isinstance(start, int):
         return {place: (each.queue, start) for place, each in described.items()}
-    if isinstance(start, timedelta):
-        moment_ms = time.time_ns() // 1_000_000 + start // _MS
-    else:
-        moment_ms = unix_ms(start)
+    moment_ms = start_ms(start)
 
     async def find(number: int) -> int:
         answer, _ = await asker.ask(
             Method.FIND_OFFSET,
-            client.FindOffset(queue=number, log_time_ms=max(moment_ms, 0)),
+            client.FindOffset(queue=number, log_time_ms=moment_ms),
             client.OffsetFound,
             timeout_s=timeout_s,
         )

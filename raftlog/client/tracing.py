@@ -1,6 +1,6 @@
 """The trace of one message: everything that the cluster knows of it, and its timeline."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from datetime import datetime
 from enum import Enum
@@ -142,11 +142,15 @@ class Trace(msgspec.Struct, frozen=True):
     @property
     def timeline(self) -> list[TraceEvent]:
         """What happened, in order: first its own time, by another clock; last what has none."""
+        return self.timeline_with(())
+
+    def timeline_with(self, history: Iterable[TraceEvent]) -> list[TraceEvent]:
+        """Return the timeline, and among it what else is known of the past."""
         own = []
         with suppress(ValueError, OverflowError, OSError):  # a sender may say anything
             at = moment_of(self.message.timestamp_ms)
             own = [TraceEvent(at, "its own time, as its sender says")]
-        events = [*self._coming(), *(_reading(group) for group in self.groups)]
+        events = [*self._coming(), *history, *(_reading(group) for group in self.groups)]
         dated = [event for event in events if event.at is not None]
         dated.sort(key=lambda event: event.at or self.asked)
         return [*own, *dated, *(event for event in events if event.at is None)]
@@ -233,13 +237,14 @@ def _queue_group(group: messages.TracedQueueGroup) -> TracedGroup:
     return TracedGroup(
         *(group.group, "queue", _PROGRESS.get(group.progress, GroupProgress.UNREAD)),
         attempts=group.attempts,
-        until=_moment_or_none(group.until_ms),
+        until=moment_or_none(group.until_ms),
         reason=group.reason,
         dead_letter_topic=group.dead_letter_topic,
     )
 
 
-def _moment_or_none(unix_ms: int) -> datetime | None:
+def moment_or_none(unix_ms: int) -> datetime | None:
+    """Return a time of an answer; 0: there is none."""
     return moment_of(unix_ms) if unix_ms else None
 
 
@@ -307,10 +312,10 @@ async def ask_trace(
         position=answer.position,
         origin=_ORIGINS.get(answer.origin, MessageOrigin.UNKNOWN),
         stored_index=answer.stored_index,
-        stored=_moment_or_none(answer.stored_ms),
-        due=_moment_or_none(answer.due_ms),
+        stored=moment_or_none(answer.stored_ms),
+        due=moment_or_none(answer.due_ms),
         visible=moment_of(answer.visible_ms),
-        copied=_moment_or_none(answer.copied_ms),
+        copied=moment_or_none(answer.copied_ms),
         transaction=answer.transaction.transaction,
         owner=answer.transaction.owner,
         owner_group=answer.transaction.group,

@@ -22,10 +22,12 @@ from raftlog.broker.claims import (
     SeekGroup,
     at_level,
 )
+from raftlog.broker.codec import write_command
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.queue_groups import check_stream_style
 from raftlog.broker.shares import QueuesReleased, ReleaseQueues
 from raftlog.service.ports import ShardReplica
-from raftlog.service.proposing import Reply, propose, when_settled
+from raftlog.service.proposing import Reply, propose, propose_checked, when_settled
 
 Offsets = tuple[tuple[int, int], ...]
 """Queues, and for each the offset of the next record to read."""
@@ -109,5 +111,19 @@ class ClaimService:
         )
 
     def seek(self, group: str, offsets: Offsets, reply: Reply[GroupSought]) -> None:
-        """Set offsets, also backwards, and begin a generation; ``GroupNotFound`` if none."""
-        propose(self._replica, lambda: SeekGroup(group, offsets), GroupSought, reply)
+        """Set offsets, also backwards, and begin a generation.
+
+        ``GroupNotFound`` if there is no such group, ``GroupStyle`` if it is queue-style,
+        ``WrongQueue``, ``OffsetOutOfRange``, ``LimitReached``.
+        """
+        propose_checked(
+            *(self._replica, lambda: SeekGroup(group, offsets), self._check_seek),
+            *(GroupSought, reply),
+        )
+
+    def _check_seek(self, command: SeekGroup) -> None:
+        """Raise what apply would."""
+        write_command(command)
+        check_stream_style(self._machine.leasing.groups, command.group)
+        self._machine.groups.find(command.group)
+        self._machine.claims.check_seek(command)

@@ -24,6 +24,7 @@ from raftlog.service import (
     topic_handlers,
     trace_handlers,
     transaction_handlers,
+    walk_handlers,
 )
 from raftlog.service.checks import CheckService
 from raftlog.service.claims import ClaimService
@@ -101,6 +102,9 @@ class ClientHandlers:
             Method.FIND_OFFSET: with_(lambda shard: shard.find, record_handlers.find_offset),
             Method.SEARCH: with_(lambda shard: shard.filters, record_handlers.search),
             Method.TRACE: with_(lambda shard: shard.tracing, trace_handlers.trace),
+            Method.TRACE_HIDDEN: with_(lambda shard: shard.tracing, trace_handlers.hidden),
+            Method.GROUP_SEEKS: with_(lambda shard: shard.tracing.walks, walk_handlers.seeks),
+            Method.HISTORY: with_(lambda shard: shard.tracing.walks, walk_handlers.history),
             Method.STATUS: with_(lambda shard: shard, _status),
             Method.TRANSFER: with_(lambda shard: shard.transfer, _transfer),
             Method.DRAIN: self._drain,

@@ -12,7 +12,8 @@ import msgspec
 from raftlog.base.errors import BadDelay, GroupNotFound, RaftlogError, Refused
 from raftlog.base.limits import RETRY_DELAY_MS_MAX
 from raftlog.broker.codec import write_command
-from raftlog.broker.flights import BLOCKED, Flight
+from raftlog.broker.flights import Flight
+from raftlog.broker.groups import check_queue_style
 from raftlog.broker.lease_commands import (
     SCHEDULE,
     AckMessages,
@@ -30,7 +31,7 @@ from raftlog.broker.queue_subscriptions import (
     check_queue_subscriptions_level,
 )
 from raftlog.service.ports import ShardReplica
-from raftlog.service.proposing import Reply, look, propose, when_settled
+from raftlog.service.proposing import Reply, look, propose, propose_checked, when_settled
 from raftlog.service.queue_group_states import QueueGroupState, state_of
 from raftlog.service.unread import UnreadTimes, Wanted
 
@@ -154,26 +155,24 @@ class LeaseService:
 
         def answer() -> QueueGroupSought | RaftlogError:
             try:
-                wanted = command()
-                write_command(wanted)  # what is malformed is so for a look as well
-                return self.machine.leasing.seeks.plan(wanted)
+                return self._plan(command())
             except Refused as error:
                 return error
-
-        def go_on() -> None:
-            propose(self._replica, self._at_level(command), QueueGroupSought, reply)
 
         if dry:
             look(self._replica, answer, reply)
         else:
-            when_settled(self._replica, go_on, reply)
+            propose_checked(self._replica, command, self._check_seek, QueueGroupSought, reply)
 
-    def _at_level(self, command: Callable[[], SeekQueueGroup]) -> Callable[[], SeekQueueGroup]:
-        def make() -> SeekQueueGroup:
-            check_queue_subscriptions_level(self.machine.feature_level)
-            return command()
+    def _check_seek(self, command: SeekQueueGroup) -> None:
+        """Raise what apply would."""
+        check_queue_subscriptions_level(self.machine.feature_level)
+        self._plan(command)
 
-        return make
+    def _plan(self, command: SeekQueueGroup) -> QueueGroupSought:
+        write_command(command)  # what is malformed is so for a look as well
+        check_queue_style(self.machine.groups, command.group)
+        return self.machine.leasing.seeks.plan(command)
 
     def describe(self, name: str, reply: Reply[QueueGroupState]) -> None:
         """Tell what holds for a group and where it is; ``GroupNotFound`` if there is none."""
@@ -256,14 +255,16 @@ class LeaseService:
     ) -> FlightPage:
         machine = self.machine
         found: list[FlightState] = []
-        rows = machine.leasing.flights.table.after((group.number, *after))
+        flights = machine.leasing.flights
+        rows = flights.of_group(group.number, after)
+        if blocked:
+            keys = flights.blocked.after(group.number, after)
+            rows = (flights.table.rows[key] for key in keys)
         for looked_at, row in enumerate(rows):
-            if row.group != group.number:
-                break
             if len(found) == count or (found and looked_at >= LOOKED_AT_MAX):
                 return FlightPage(found, more=True)
             queue = machine.queues.get(row.queue)
-            if queue is None or (blocked and row.handle != BLOCKED):
+            if queue is None:
                 continue
             left_ms = max(0, row.due_ms - machine.log_time_ms)
             found.append(FlightState(row, queue.topic, queue.place, left_ms))

@@ -17,6 +17,7 @@ from raftlog.broker.refusals import CommandRefused
 from raftlog.service.ports import ShardReplica
 
 T = TypeVar("T")
+V = TypeVar("V", bound=CommandValue)
 
 Reply = Callable[[T | RaftlogError], None]
 """Called exactly once, on the loop."""
@@ -38,6 +39,33 @@ def propose(
         reply(error)
         return
     propose_parts(replica, (command.type, command.parts), expected, reply)
+
+
+def propose_checked(
+    replica: ShardReplica,
+    make: Callable[[], V],
+    check: Callable[[V], object],
+    expected: type[T],
+    reply: Reply[T],
+) -> None:
+    """Commit what ``make`` returns, as ``propose`` does, if ``check`` does not refuse it now.
+
+    So what is refused is not in the log, where others look for what was done; but for what
+    was refused between this look and its entry.
+    """
+
+    def ready(error: RaftlogError | None) -> None:
+        try:
+            if error is None:
+                check(make())
+        except Refused as refusal:
+            error = refusal
+        if error is not None:
+            reply(error)
+        else:
+            propose(replica, make, expected, reply)
+
+    replica.read_index(ready)
 
 
 def when_settled(replica: ShardReplica, act: Callable[[], None], reply: Reply[T]) -> None:

@@ -22,6 +22,7 @@ from raftlog.node.ports import Reader, Scheduler
 from raftlog.node.replica import Replica
 from raftlog.node.scrub import Check
 from raftlog.service.admission import Admission
+from raftlog.service.blocked import blocked_alarm
 from raftlog.service.bodies import BodyReader
 from raftlog.service.burying import Burying
 from raftlog.service.checks import CheckService
@@ -300,6 +301,8 @@ def _status(
             "decide each: raftlog transactions list --parked"
         )
     alarms += [alarm for each in watched if (alarm := each.alarm) is not None]
+    if replica.leads and (blocked := blocked_alarm(machine)) is not None:
+        alarms.append(blocked)
     return node_status(
         *(facts, replica.status(), replica.core.membership, counters),
         *(alarms, replica.members.drained),

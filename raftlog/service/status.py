@@ -123,6 +123,7 @@ def machine_sizes(machine: BrokerMachine) -> dict[str, int]:
         "delayed_size": len(machine.delays),
         "queue_groups_size": len(machine.leasing.groups.table),
         "in_flight_size": len(machine.leasing.flights.table),
+        "in_flight_blocked_size": len(machine.leasing.flights.blocked),
         "delayed_cancelled_size": len(machine.delays.cancelled),
         "transactors_size": len(machine.state.transactors.table),
         "transactions_open_size": len(machine.state.transactions),

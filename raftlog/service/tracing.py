@@ -17,8 +17,8 @@ from typing import Final
 
 import msgspec
 
-from raftlog.base.entry import Buffer, Entry
-from raftlog.base.errors import FaultyEntry, OffsetOutOfRange, RaftlogError, Unavailable
+from raftlog.base.entry import Buffer
+from raftlog.base.errors import OffsetOutOfRange, RaftlogError, Unavailable
 from raftlog.base.ids import Index, Offset
 from raftlog.broker import flights
 from raftlog.broker.index import Posting, Postings, RangeSummary
@@ -27,6 +27,9 @@ from raftlog.broker.origins import Brought, Origin, brought_at, first_brought
 from raftlog.broker.places import index_of
 from raftlog.broker.queue_groups import QueueGroup
 from raftlog.node.ports import Reader
+from raftlog.service.entry_looks import EntryLooks
+from raftlog.service.hidden_tracing import HiddenTraces
+from raftlog.service.log_walks import LogWalks
 from raftlog.service.ports import StoredEntries
 from raftlog.service.proposing import Reply
 from raftlog.service.read import ReadRequest, ReadResult, ReadService, no_queue
@@ -71,6 +74,8 @@ class QueueReading(msgspec.Struct, frozen=True):
     reason: str = ""
     dead_letters: str = ""
     """Its dead-letter topic, if it has one."""
+    handle: int = 0
+    """Of the lease, while there is one."""
 
 
 class Staged(msgspec.Struct, frozen=True):
@@ -112,8 +117,9 @@ class TraceService:
 
     def __init__(self, read: ReadService, reader: Reader, entries: StoredEntries) -> None:
         self.read: Final = read
-        self.reader: Final = reader
-        self.entries: Final = entries
+        self.looks: Final = EntryLooks(read.replica, reader, entries)
+        self.hidden: Final = HiddenTraces(read, self.looks)
+        self.walks: Final = LogWalks(read.replica, read.machine, reader, entries)
 
     def trace(self, queue: int, offset: int, reply: Reply[Traced]) -> Callable[[], None]:
         """Trace a message; return what cancels that.
@@ -192,29 +198,13 @@ class _Tracing:
     ) -> None:
         """Look into an entry, off the loop; ``then`` gets None if the log has it no more."""
 
-        def on_entries(entries: Sequence[Entry], error: Exception | None) -> None:
-            if isinstance(error, FaultyEntry):
-                self._end(Unavailable(f"entry {index} is damaged here, and is being repaired"))
-            elif error is not None:
-                self._end(error if isinstance(error, RaftlogError) else Unavailable(str(error)))
-            elif not entries:
-                then(None)
-            else:
-                body = entries[0].body
-                self._service.reader.submit(lambda: read(body), on_read)
-
-        def on_read(brought: Brought | None, error: Exception | None) -> None:
-            if error is not None:
-                assert isinstance(error, RaftlogError), f"looking into entry {index}: {error!r}"
-                self._end(error)
+        def on_look(found: Brought | RaftlogError | None) -> None:
+            if isinstance(found, RaftlogError):
+                self._end(found)
             elif not self._ended:
-                then(brought)
+                then(found)
 
-        entry = self._service.read.replica.tail(index)
-        if entry is not None:
-            on_entries((entry,), None)
-        else:
-            self._service.entries.read(index, index, on_entries)
+        self._service.looks.look(index, read, on_look)
 
     def _on_brought(self, brought: Brought | None) -> None:
         if brought is None:  # retention has passed it meanwhile, or a snapshot is installed here
@@ -296,6 +286,7 @@ def _reading(machine: BrokerMachine, group: QueueGroup, queue: int, offset: int)
         return QueueReading(
             *(group.name, progress, flight.attempts, flight.due_ms if timed else 0),
             *(flight.reason, dead_letters),
+            handle=max(flight.handle, 0),
         )
     cursor = machine.leasing.groups.cursor(group, queue)
     passed = cursor is not None and offset < cursor.next

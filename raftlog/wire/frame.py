@@ -141,6 +141,9 @@ class Method(IntEnum):
     QUOTA_LIST = 162
     SEARCH = 163
     TRACE = 164
+    TRACE_HIDDEN = 165
+    GROUP_SEEKS = 166
+    HISTORY = 167
 
     GROUP_SUBSCRIBE = 150
     GROUP_RELEASE = 151

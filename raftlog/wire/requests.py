@@ -101,6 +101,9 @@ EXCHANGES: Final[Mapping[int, Exchange]] = {
     Method.QUOTA_LIST: Exchange(quotas.ListQuotas, quotas.QuotasListed),
     Method.SEARCH: Exchange(search.SearchQueue, client.BatchesRead),
     Method.TRACE: Exchange(search.TraceMessage, search.MessageTraced),
+    Method.TRACE_HIDDEN: Exchange(search.TraceHidden, search.HiddenTraced),
+    Method.GROUP_SEEKS: Exchange(search.ListSeeks, search.SeeksListed),
+    Method.HISTORY: Exchange(search.TraceHistory, search.HistoryTold),
 }
 """What changes something and is harmless to repeat (a claim, a fence, a drain, a commit, a join
 under the same member, a lease under the same handle, an ack, a transaction's decision, a staged
@@ -169,6 +172,9 @@ RPCS: Final[Mapping[str, Method]] = {
     "QuotaList": Method.QUOTA_LIST,
     "Search": Method.SEARCH,
     "Trace": Method.TRACE,
+    "HiddenTrace": Method.TRACE_HIDDEN,
+    "GroupSeeks": Method.GROUP_SEEKS,
+    "History": Method.HISTORY,
 }
 """Which method each rpc of that service is."""
 

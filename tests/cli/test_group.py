@@ -165,3 +165,26 @@ def test_mistakes_are_told_what_to_do(
     assert (ran.code, ran.out) == (code, ""), ran.err
     assert complaint.replace("NAME", name) in " ".join(ran.err.replace("│", " ").split())
     assert committed(shell, name) == before
+
+
+def test_the_seeks_of_a_group_are_told(shell: Shell, name: str) -> None:
+    """When, from where, to where; of a time that has not come there are none."""
+    shell.text("group", "seek", name, "--to", "1", "--queue", "0", "--topic", name)
+    shell.text("group", "seek", name, "--to", "latest")
+
+    told = shell.json("group", "seeks", name)
+    first, second = told["seeks"]
+    (move,) = first["queues"]
+    assert (move["topic"], move["queue"], move["after"]) == (name, 0, 1)
+    assert move["before"] in (0, 1, 2, 3)
+    assert [each["after"] for each in second["queues"]] == [5, 5]
+    assert first["entry"] < second["entry"]
+    ran = shell("group", "seeks", name)
+    assert len(ran.lines) >= 3
+    assert f"2 seeks of {name} in " in ran.err
+    assert shell.json("group", "seeks", name, "--since", "2100-01-01")["seeks"] == []
+    assert shell("group", "seeks", name, "--since", "latest").code == 2
+    shell.text("queue-group", "open", f"{name}-work", name)
+    shell.text("queue-group", "seek", f"{name}-work", "--to", "latest")
+    (seek,) = shell.json("group", "seeks", f"{name}-work")["seeks"]
+    assert (seek["style"], seek["queues"][0]["before"]) == ("queue", None)

@@ -59,3 +59,30 @@ async def test_each_message_ends_in_one_place_whoever_leads(tmp_path: Path) -> N
     assert letters == refused
     assert (found.in_flight, found.unread, found.dead_letters) == (0, 0, COUNT // 10)
     assert (again.count, again.failed, pending) == (COUNT // 10, (), [])
+
+
+async def test_what_is_blocked_is_an_alarm_of_whoever_leads(tmp_path: Path) -> None:
+    """Since the same moment after a leader is lost; until somebody has decided."""
+    async with running(tmp_path) as target, Client(target.seeds, timeout=PATIENCE_S) as client:
+        options = {"on_poison": "block", "attempts": 1}
+        await client.queue_groups.open("careful", TOPIC, **options)
+        await client.send(TOPIC, b"bad")
+        async with client.queue_consumer("careful") as consumer:
+            (message,) = await consumer.receive(1, wait=PATIENCE_S)
+            assert await blocked_alarms(client) == []
+            await message.nack()
+        (alarm,) = await blocked_alarms(client)
+        assert "1 message(s)" in alarm
+        assert "group 'careful' since" in alarm
+        assert (await client.status()).counters["in_flight_blocked_size"] == 1
+        await lose_leaders(target, 1)
+        assert await blocked_alarms(client) == [alarm]
+        await client.queue_groups.decide("careful", TOPIC, message.queue, message.offset, "skip")
+        assert await blocked_alarms(client) == []
+
+
+async def blocked_alarms(client: Client) -> list[str]:
+    """Return what the leader says of messages that are blocked."""
+    health = await client.health()
+    assert health.is_healthy, health
+    return [each for each in health.alarms if "are blocked" in each]

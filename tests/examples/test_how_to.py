@@ -52,8 +52,9 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     with LocalCluster(tmp_path) as cluster:
         printed = run_example(seeded(asynchronous, cluster), tmp_path).splitlines()
         of_thread = run_example(seeded(synchronous, cluster), tmp_path)
-        (example,) = examples_of("share-a-group.md")
+        example, seeks = examples_of("share-a-group.md")
         shared = run_example(seeded(example, cluster), tmp_path).splitlines()
+        moved = run_example(seeded(seeks, cluster), tmp_path)
 
     assert printed == ["receipt orders 0 fsync", "consumed 1003", "read 1003"]
     assert of_thread == "0 0\n"
@@ -61,6 +62,7 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
         *("assigned: [0, 1]", "revoked: [1]"),
         *("10 handed out, 10 of them different", "revoked: [0]"),
     ]
+    assert moved == "stream [(0, 5, 2)]\n"
 
 
 def test_orders_become_invoices_in_one_step(tmp_path: Path) -> None:
@@ -227,14 +229,21 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
 
 
 def test_a_program_traces_a_message(tmp_path: Path) -> None:
-    """A delayed one, while a group has it."""
-    (program,) = examples_of("trace-a-message.md")
+    """A delayed one, while a group has it; and one that is not there yet."""
+    program, past = examples_of("trace-a-message.md")
     with LocalCluster(tmp_path, nodes=1) as cluster:
         printed = run_example(seeded(program, cluster), tmp_path).splitlines()
+        history = run_example(seeded(past, cluster), tmp_path).splitlines()
 
     assert printed[0] == "delayed b'order-7'"
     assert printed[1].startswith("stored, to be visible later (entry ")
-    assert printed[2:] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
+    assert printed[2:5] == ["due", "visible", "group sending: leased, attempt 1: the lease ends"]
+    assert printed[5].startswith("delayed until 20")
+    assert printed[6:] == ["cancelled"]
+    assert history == [
+        *("leased 1 ", "returned: an attempt has failed 1 nobody at home"),
+        *("leased 2 ", "acknowledged 2 "),
+    ]
 
 
 @pytest.mark.parametrize(

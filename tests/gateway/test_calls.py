@@ -40,9 +40,12 @@ def test_the_payload_of_a_read_becomes_its_batches(payload: list[bytes | memoryv
     assert list(message.batches) == [b"one", b"three", b""]
 
 
-def test_the_payload_of_a_trace_is_its_batch() -> None:
-    """It has one."""
-    message = search.MessageTraced(length=3)
+@pytest.mark.parametrize("kind", [search.MessageTraced, search.HiddenTraced])
+def test_the_payload_of_a_trace_is_its_batch(
+    kind: type[search.MessageTraced | search.HiddenTraced],
+) -> None:
+    """It has one; a message that was hidden and is not any more has none."""
+    message = kind(length=3)
     put_payload(message, [b"on", b"e"])
     assert message.batch == b"one"
 

@@ -16,8 +16,10 @@ from raftlog.client.dead_letters import DeadLetters
 from raftlog.client.groups import Groups
 from raftlog.client.halves import Half, TransactionalProducer
 from raftlog.client.health import ClusterHealth
+from raftlog.client.hidden_tracing import HiddenTrace
 from raftlog.client.later import DelayedMessages
 from raftlog.client.members import Members
+from raftlog.client.message_history import MessageEvent, MessageHistory
 from raftlog.client.messages import Messages
 from raftlog.client.producer import Producer
 from raftlog.client.queue_groups import QueueGroups
@@ -25,6 +27,7 @@ from raftlog.client.queue_message import QueueMessage
 from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
+from raftlog.client.seek_history import GroupSeek, GroupSeeks, SeekMove
 from raftlog.client.topics import Topics
 from raftlog.client.tracing import Trace, TracedGroup
 from raftlog.client.transactions import OpenTransaction, Transactions
@@ -50,13 +53,16 @@ CLASSES: Final = (
     Quotas,
     Messages,
     Search,
+    GroupSeeks,
+    MessageHistory,
     Spool,
     SpooledRecord,
 )
 VALUES: Final = (
     *(Record, Receipt, BatchReceipt, DelayedReceipt, Message, StoredBatch),
     *(OpenTransaction, UndecidedMessage, SpoolStatus, TakenRecord),
-    *(Trace, TracedGroup, ClusterHealth),
+    *(Trace, TracedGroup, HiddenTrace, ClusterHealth),
+    *(MessageEvent, GroupSeek, SeekMove),
 )
 
 

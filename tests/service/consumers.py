@@ -116,6 +116,14 @@ class Consumers:
         self.replica.commit()
         return self.told()
 
+    def seek(self, group: str, *offsets: tuple[int, int]) -> Answer:
+        """Seek; return what was told. What is refused at once is not proposed."""
+        self.claims.seek(group, offsets, self.answers.append)
+        self.replica.confirm()
+        if self.replica.proposed:
+            self.replica.commit()
+        return self.told()
+
     def commit(self, member: str, generation: int, queue: int, offset: int) -> Answer:
         """Commit an offset; return what was told."""
         command = CommitOffsets("billing", member, generation, ((queue, offset),))

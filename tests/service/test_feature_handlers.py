@@ -51,6 +51,8 @@ class World:
         if self.shard.replica.proposed:
             self.shard.replica.commit()
         self.shard.replica.confirm()
+        if self.shard.replica.proposed:  # it was looked at before it was proposed
+            self.shard.replica.commit()
         (answer,) = request.answers
         assert isinstance(answer, exchange.reply | RaftlogError)
         return answer

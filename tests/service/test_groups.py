@@ -13,6 +13,7 @@ from raftlog.base.errors import (
     OffsetOutOfRange,
     RaftlogError,
     TopicNotFound,
+    Unavailable,
     UnknownMember,
     WrongQueue,
 )
@@ -205,9 +206,7 @@ def test_a_seek_begins_a_generation_and_fences_who_owned_the_queues(world: Consu
     generation = world.join().generation
     world.claim("m1", generation, first)
     world.commit("m1", generation, first, 5)
-    world.claims.seek("billing", ((first, 1),), world.answers.append)
-    world.replica.commit()
-    sought = world.told()
+    sought = world.seek("billing", (first, 1))
     assert isinstance(sought, GroupSought)
     assert sought.generation > generation
     assert isinstance(world.commit("m1", generation, first, 5), Fenced)
@@ -216,11 +215,22 @@ def test_a_seek_begins_a_generation_and_fences_who_owned_the_queues(world: Consu
     assert claimed.committed == 1
 
 
-def test_a_seek_of_a_group_that_does_not_exist_is_refused(world: Consumers) -> None:
-    """A misspelt name must not make a group."""
-    world.claims.seek("biling", ((1, 0),), world.answers.append)
-    world.replica.commit()
-    assert isinstance(world.told(), GroupNotFound)
+def test_a_seek_that_is_refused_is_not_in_the_log(world: Consumers) -> None:
+    """There others look for what was done. A misspelt name must not make a group, either."""
+    first, _ = world.queues()
+    world.join()
+    before = len(world.replica.entries)
+    for offsets, kind in (
+        (((first, 1),), OffsetOutOfRange),
+        (((99, 0),), WrongQueue),
+        (((first, 0), (first, 0)), BadRequest),
+    ):
+        assert isinstance(world.seek("billing", *offsets), kind)
+    assert isinstance(world.seek("biling", (first, 0)), GroupNotFound)
+    world.claims.seek("billing", ((first, 0),), world.answers.append)
+    world.replica.confirm(Unavailable("not now"))
+    assert isinstance(world.told(), Unavailable)
+    assert (len(world.replica.entries), world.replica.proposed) == (before, 0)
 
 
 def test_leaving_is_harmless_for_who_is_no_member(world: Consumers) -> None:

@@ -109,7 +109,7 @@ def put_payload(message: Message, payload: Sequence[Buffer]) -> None:
         message.batches.extend(_cut(payload, [check.length for check in message.checks]))
     elif isinstance(message, leases.MessagesReceived):
         message.batches.extend(_cut(payload, [each.length for each in message.leased]))
-    elif isinstance(message, search.MessageTraced):
+    elif isinstance(message, search.MessageTraced | search.HiddenTraced):
         message.batch = b"".join(payload)
     else:
         assert not payload, f"a {type(message).__name__} has no room for a payload"

@@ -87,6 +87,108 @@ GROUP_PROGRESS_FINISHED: GroupProgress.ValueType  # 6
 """acknowledged, skipped, or a dead letter by now"""
 Global___GroupProgress: _TypeAlias = GroupProgress  # noqa: Y015
 
+class _HiddenState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HiddenStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HiddenState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HIDDEN_STATE_GONE: _HiddenState.ValueType  # 0
+    """it is not hidden (any more), and what became of it nobody knows"""
+    HIDDEN_STATE_DELAYED: _HiddenState.ValueType  # 1
+    HIDDEN_STATE_HALF: _HiddenState.ValueType  # 2
+    """nobody has decided yet"""
+    HIDDEN_STATE_STAGED: _HiddenState.ValueType  # 3
+    """nobody has committed its transaction yet"""
+    HIDDEN_STATE_VISIBLE: _HiddenState.ValueType  # 4
+    HIDDEN_STATE_CANCELLED: _HiddenState.ValueType  # 5
+    HIDDEN_STATE_ROLLED_BACK: _HiddenState.ValueType  # 6
+    HIDDEN_STATE_LOST: _HiddenState.ValueType  # 7
+    """its topic was deleted before it was decided"""
+
+class HiddenState(_HiddenState, metaclass=_HiddenStateEnumTypeWrapper): ...
+
+HIDDEN_STATE_GONE: HiddenState.ValueType  # 0
+"""it is not hidden (any more), and what became of it nobody knows"""
+HIDDEN_STATE_DELAYED: HiddenState.ValueType  # 1
+HIDDEN_STATE_HALF: HiddenState.ValueType  # 2
+"""nobody has decided yet"""
+HIDDEN_STATE_STAGED: HiddenState.ValueType  # 3
+"""nobody has committed its transaction yet"""
+HIDDEN_STATE_VISIBLE: HiddenState.ValueType  # 4
+HIDDEN_STATE_CANCELLED: HiddenState.ValueType  # 5
+HIDDEN_STATE_ROLLED_BACK: HiddenState.ValueType  # 6
+HIDDEN_STATE_LOST: HiddenState.ValueType  # 7
+"""its topic was deleted before it was decided"""
+Global___HiddenState: _TypeAlias = HiddenState  # noqa: Y015
+
+class _HistoryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HistoryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HistoryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HISTORY_KIND_UNKNOWN: _HistoryKind.ValueType  # 0
+    HISTORY_KIND_LEASED: _HistoryKind.ValueType  # 1
+    """`number`: for so many ms; 0: as the group's settings said"""
+    HISTORY_KIND_EXTENDED: _HistoryKind.ValueType  # 2
+    """`number`: for so many ms from then on"""
+    HISTORY_KIND_RETURNED: _HistoryKind.ValueType  # 3
+    """an attempt has failed; `number`: ms until the next; -1: by schedule"""
+    HISTORY_KIND_RELEASED: _HistoryKind.ValueType  # 4
+    """nobody has tried"""
+    HISTORY_KIND_REJECTED: _HistoryKind.ValueType  # 5
+    """it can't be handled at all"""
+    HISTORY_KIND_ACKED: _HistoryKind.ValueType  # 6
+    HISTORY_KIND_ACKED_IN_TRANSACTION: _HistoryKind.ValueType  # 7
+    HISTORY_KIND_DEAD_LETTER: _HistoryKind.ValueType  # 8
+    """its letter is stored"""
+    HISTORY_KIND_RETRIED: _HistoryKind.ValueType  # 9
+    """it was blocked, and somebody has decided; the next two as well"""
+    HISTORY_KIND_SKIPPED: _HistoryKind.ValueType  # 10
+    HISTORY_KIND_GIVEN_UP: _HistoryKind.ValueType  # 11
+    HISTORY_KIND_COMMITTED: _HistoryKind.ValueType  # 12
+    """a stream-style group has passed it; `number`: up to where"""
+    HISTORY_KIND_COMMITTED_IN_TRANSACTION: _HistoryKind.ValueType  # 13
+    HISTORY_KIND_SOUGHT: _HistoryKind.ValueType  # 14
+    """a group was moved; `number`: to where"""
+    HISTORY_KIND_CHECKED: _HistoryKind.ValueType  # 15
+    """half message: a checker did not know; `number`: which check"""
+    HISTORY_KIND_HALF_COMMITTED: _HistoryKind.ValueType  # 16
+    HISTORY_KIND_HALF_ROLLED_BACK: _HistoryKind.ValueType  # 17
+
+class HistoryKind(_HistoryKind, metaclass=_HistoryKindEnumTypeWrapper): ...
+
+HISTORY_KIND_UNKNOWN: HistoryKind.ValueType  # 0
+HISTORY_KIND_LEASED: HistoryKind.ValueType  # 1
+"""`number`: for so many ms; 0: as the group's settings said"""
+HISTORY_KIND_EXTENDED: HistoryKind.ValueType  # 2
+"""`number`: for so many ms from then on"""
+HISTORY_KIND_RETURNED: HistoryKind.ValueType  # 3
+"""an attempt has failed; `number`: ms until the next; -1: by schedule"""
+HISTORY_KIND_RELEASED: HistoryKind.ValueType  # 4
+"""nobody has tried"""
+HISTORY_KIND_REJECTED: HistoryKind.ValueType  # 5
+"""it can't be handled at all"""
+HISTORY_KIND_ACKED: HistoryKind.ValueType  # 6
+HISTORY_KIND_ACKED_IN_TRANSACTION: HistoryKind.ValueType  # 7
+HISTORY_KIND_DEAD_LETTER: HistoryKind.ValueType  # 8
+"""its letter is stored"""
+HISTORY_KIND_RETRIED: HistoryKind.ValueType  # 9
+"""it was blocked, and somebody has decided; the next two as well"""
+HISTORY_KIND_SKIPPED: HistoryKind.ValueType  # 10
+HISTORY_KIND_GIVEN_UP: HistoryKind.ValueType  # 11
+HISTORY_KIND_COMMITTED: HistoryKind.ValueType  # 12
+"""a stream-style group has passed it; `number`: up to where"""
+HISTORY_KIND_COMMITTED_IN_TRANSACTION: HistoryKind.ValueType  # 13
+HISTORY_KIND_SOUGHT: HistoryKind.ValueType  # 14
+"""a group was moved; `number`: to where"""
+HISTORY_KIND_CHECKED: HistoryKind.ValueType  # 15
+"""half message: a checker did not know; `number`: which check"""
+HISTORY_KIND_HALF_COMMITTED: HistoryKind.ValueType  # 16
+HISTORY_KIND_HALF_ROLLED_BACK: HistoryKind.ValueType  # 17
+Global___HistoryKind: _TypeAlias = HistoryKind  # noqa: Y015
+
 @_typing.final
 class SearchQueue(_message.Message):
     """Answered with a BatchesRead: the batches with a match, which of their records match, and
@@ -262,6 +364,7 @@ class TracedQueueGroup(_message.Message):
     UNTIL_MS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     DEAD_LETTER_TOPIC_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
     group: _builtins.str
     progress: Global___GroupProgress.ValueType
     attempts: _builtins.int
@@ -271,6 +374,8 @@ class TracedQueueGroup(_message.Message):
     """why it came back last"""
     dead_letter_topic: _builtins.str
     """empty: there is none yet"""
+    handle: _builtins.int
+    """of the lease, while there is one"""
     def __init__(
         self,
         *,
@@ -280,10 +385,11 @@ class TracedQueueGroup(_message.Message):
         until_ms: _builtins.int = ...,
         reason: _builtins.str = ...,
         dead_letter_topic: _builtins.str = ...,
+        handle: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_letter_topic", b"dead_letter_topic", "group", b"group", "progress", b"progress", "reason", b"reason", "until_ms", b"until_ms"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "dead_letter_topic", b"dead_letter_topic", "group", b"group", "handle", b"handle", "progress", b"progress", "reason", b"reason", "until_ms", b"until_ms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -374,3 +480,421 @@ class MessageTraced(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MessageTraced: _TypeAlias = MessageTraced  # noqa: Y015
+
+@_typing.final
+class TraceHidden(_message.Message):
+    """Everything that is known of a message that nobody can read yet, or of what became of it.
+    What was acknowledged before the question counts.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    TRANSACTOR_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    """with its id: a delayed message, or a staged part of a transaction"""
+    id: _builtins.int
+    due_ms: _builtins.int
+    """of a delayed one, as its receipt says: to find it once it is visible"""
+    transactor: _builtins.int
+    """not 0, with a number: a half message instead"""
+    number: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        id: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        transactor: _builtins.int = ...,
+        number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_ms", b"due_ms", "id", b"id", "number", b"number", "queue", b"queue", "transactor", b"transactor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceHidden: _TypeAlias = TraceHidden  # noqa: Y015
+
+@_typing.final
+class HiddenTraced(_message.Message):
+    """payload: the batch, while it is hidden"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LENGTH_FIELD_NUMBER: _builtins.int
+    BATCH_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    STORED_INDEX_FIELD_NUMBER: _builtins.int
+    STORED_MS_FIELD_NUMBER: _builtins.int
+    COPIED_MS_FIELD_NUMBER: _builtins.int
+    DUE_MS_FIELD_NUMBER: _builtins.int
+    TRANSACTION_FIELD_NUMBER: _builtins.int
+    CHECKS_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_MS_FIELD_NUMBER: _builtins.int
+    PARKED_FIELD_NUMBER: _builtins.int
+    DECIDED_MS_FIELD_NUMBER: _builtins.int
+    DECIDED_INDEX_FIELD_NUMBER: _builtins.int
+    BASE_OFFSET_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    state: Global___HiddenState.ValueType
+    queue: _builtins.int
+    """0: it never came to one"""
+    topic: _builtins.str
+    """empty: deleted"""
+    place: _builtins.int
+    """of the queue, in its topic"""
+    id: _builtins.int
+    """0: not known any more"""
+    count: _builtins.int
+    length: _builtins.int
+    batch: _builtins.bytes
+    """gRPC only"""
+    index: _builtins.int
+    """of the entry that has the bytes"""
+    stored_index: _builtins.int
+    """of the entry that brought it; 0: not known any more"""
+    stored_ms: _builtins.int
+    """its log time; 0: the log has it no more"""
+    copied_ms: _builtins.int
+    """its bytes were copied to the log's end then; 0: they were not"""
+    due_ms: _builtins.int
+    """delayed: visible from then on; staged: dropped then"""
+    checks: _builtins.int
+    """of a half message: answered with "unknown" """
+    next_check_ms: _builtins.int
+    """of a half message; 0: it is checked no more"""
+    parked: _builtins.bool
+    """somebody has to decide by hand"""
+    decided_ms: _builtins.int
+    """of a half message, when it was"""
+    decided_index: _builtins.int
+    base_offset: _builtins.int
+    """visible: where; -1: not known"""
+    now_ms: _builtins.int
+    """log time of the answer"""
+    @_builtins.property
+    def transaction(self) -> Global___TracedTransaction:
+        """of a half message"""
+
+    def __init__(
+        self,
+        *,
+        state: Global___HiddenState.ValueType = ...,
+        queue: _builtins.int = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        id: _builtins.int = ...,
+        count: _builtins.int = ...,
+        length: _builtins.int = ...,
+        batch: _builtins.bytes = ...,
+        index: _builtins.int = ...,
+        stored_index: _builtins.int = ...,
+        stored_ms: _builtins.int = ...,
+        copied_ms: _builtins.int = ...,
+        due_ms: _builtins.int = ...,
+        transaction: Global___TracedTransaction | None = ...,
+        checks: _builtins.int = ...,
+        next_check_ms: _builtins.int = ...,
+        parked: _builtins.bool = ...,
+        decided_ms: _builtins.int = ...,
+        decided_index: _builtins.int = ...,
+        base_offset: _builtins.int = ...,
+        now_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transaction", b"transaction"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["base_offset", b"base_offset", "batch", b"batch", "checks", b"checks", "copied_ms", b"copied_ms", "count", b"count", "decided_index", b"decided_index", "decided_ms", b"decided_ms", "due_ms", b"due_ms", "id", b"id", "index", b"index", "length", b"length", "next_check_ms", b"next_check_ms", "now_ms", b"now_ms", "parked", b"parked", "place", b"place", "queue", b"queue", "state", b"state", "stored_index", b"stored_index", "stored_ms", b"stored_ms", "topic", b"topic", "transaction", b"transaction"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HiddenTraced: _TypeAlias = HiddenTraced  # noqa: Y015
+
+@_typing.final
+class ListSeeks(_message.Message):
+    """The seeks of a group that the log has, stream or queue style: oldest first, a bounded stretch of
+    the log for each question. A seek was checked before it came into the log.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    position: _builtins.int
+    """look from here on: 0, or the `next` of the answer before"""
+    carry: _builtins.bytes
+    """and its `carry`"""
+    since_ms: _builtins.int
+    """with position 0: only what was committed from about this log time on"""
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        position: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        since_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carry", b"carry", "group", b"group", "position", b"position", "since_ms", b"since_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSeeks: _TypeAlias = ListSeeks  # noqa: Y015
+
+@_typing.final
+class SeekMove(_message.Message):
+    """one queue of a seek"""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    BEFORE_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    topic: _builtins.str
+    """empty: deleted"""
+    place: _builtins.int
+    """of the queue, in its topic"""
+    before: _builtins.int
+    """committed then; absent: the log does not say"""
+    after: _builtins.int
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        topic: _builtins.str = ...,
+        place: _builtins.int = ...,
+        before: _builtins.int | None = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "before", b"before"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_before", b"_before", "after", b"after", "before", b"before", "place", b"place", "queue", b"queue", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__before: _TypeAlias = _typing.Literal["before"]  # noqa: Y015
+    _WhichOneofArgType__before: _TypeAlias = _typing.Literal["_before", b"_before"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__before) -> _WhichOneofReturnType__before | None: ...
+
+Global___SeekMove: _TypeAlias = SeekMove  # noqa: Y015
+
+@_typing.final
+class Seek(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LOG_TIME_MS_FIELD_NUMBER: _builtins.int
+    QUEUE_STYLE_FIELD_NUMBER: _builtins.int
+    MOVES_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """of its log entry"""
+    log_time_ms: _builtins.int
+    queue_style: _builtins.bool
+    more: _builtins.int
+    """queues that are not told"""
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___SeekMove]: ...
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        log_time_ms: _builtins.int = ...,
+        queue_style: _builtins.bool = ...,
+        moves: _abc.Iterable[Global___SeekMove] | None = ...,
+        more: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "log_time_ms", b"log_time_ms", "more", b"more", "moves", b"moves", "queue_style", b"queue_style"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Seek: _TypeAlias = Seek  # noqa: Y015
+
+@_typing.final
+class SeeksListed(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEEKS_FIELD_NUMBER: _builtins.int
+    BEGAN_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    began: _builtins.int
+    """where this began to look: later than asked for, if the log begins there"""
+    next: _builtins.int
+    """everything before it was looked at"""
+    end: _builtins.int
+    """behind everything; done when `next` is there"""
+    carry: _builtins.bytes
+    now_ms: _builtins.int
+    @_builtins.property
+    def seeks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Seek]: ...
+    def __init__(
+        self,
+        *,
+        seeks: _abc.Iterable[Global___Seek] | None = ...,
+        began: _builtins.int = ...,
+        next: _builtins.int = ...,
+        end: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        now_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began", b"began", "carry", b"carry", "end", b"end", "next", b"next", "now_ms", b"now_ms", "seeks", b"seeks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SeeksListed: _TypeAlias = SeeksListed  # noqa: Y015
+
+@_typing.final
+class TraceHistory(_message.Message):
+    """What the commands of the log say about one message, oldest first: a bounded stretch of the log
+    for each question. What a command came to is not in the log: one that came too late is told, too.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUEUE_FIELD_NUMBER: _builtins.int
+    OFFSET_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    SINCE_MS_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    TRANSACTOR_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    HANDLES_FIELD_NUMBER: _builtins.int
+    queue: _builtins.int
+    offset: _builtins.int
+    position: _builtins.int
+    """look from here on: 0, or the `next` of the answer before"""
+    carry: _builtins.bytes
+    """and its `carry`"""
+    since_ms: _builtins.int
+    """with position 0: what was committed from about this log time on"""
+    group: _builtins.str
+    """only of this one; empty: of all"""
+    transactor: _builtins.int
+    """of a half message, with its number: also how it was decided"""
+    number: _builtins.int
+    @_builtins.property
+    def handles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """any: only when something was leased under these, 1 000 at most"""
+
+    def __init__(
+        self,
+        *,
+        queue: _builtins.int = ...,
+        offset: _builtins.int = ...,
+        position: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        since_ms: _builtins.int = ...,
+        group: _builtins.str = ...,
+        transactor: _builtins.int = ...,
+        number: _builtins.int = ...,
+        handles: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["carry", b"carry", "group", b"group", "handles", b"handles", "number", b"number", "offset", b"offset", "position", b"position", "queue", b"queue", "since_ms", b"since_ms", "transactor", b"transactor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TraceHistory: _TypeAlias = TraceHistory  # noqa: Y015
+
+@_typing.final
+class HistoryEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    LOG_TIME_MS_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
+    HANDLE_FIELD_NUMBER: _builtins.int
+    BY_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    index: _builtins.int
+    """of the log entry"""
+    log_time_ms: _builtins.int
+    kind: Global___HistoryKind.ValueType
+    group: _builtins.str
+    """empty: of a half message; or deleted"""
+    handle: _builtins.int
+    """of a lease: drawn by who asked for messages, for each answer another"""
+    by: _builtins.str
+    """a member, an owner, a checker; empty: no command says"""
+    number: _builtins.int
+    reason: _builtins.str
+    def __init__(
+        self,
+        *,
+        index: _builtins.int = ...,
+        log_time_ms: _builtins.int = ...,
+        kind: Global___HistoryKind.ValueType = ...,
+        group: _builtins.str = ...,
+        handle: _builtins.int = ...,
+        by: _builtins.str = ...,
+        number: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["by", b"by", "group", b"group", "handle", b"handle", "index", b"index", "kind", b"kind", "log_time_ms", b"log_time_ms", "number", b"number", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryEvent: _TypeAlias = HistoryEvent  # noqa: Y015
+
+@_typing.final
+class HistoryTold(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BEGAN_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    CARRY_FIELD_NUMBER: _builtins.int
+    NOW_MS_FIELD_NUMBER: _builtins.int
+    began: _builtins.int
+    """as of SeeksListed: these as well"""
+    next: _builtins.int
+    end: _builtins.int
+    carry: _builtins.bytes
+    now_ms: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___HistoryEvent]: ...
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___HistoryEvent] | None = ...,
+        began: _builtins.int = ...,
+        next: _builtins.int = ...,
+        end: _builtins.int = ...,
+        carry: _builtins.bytes = ...,
+        now_ms: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["began", b"began", "carry", b"carry", "end", b"end", "events", b"events", "next", b"next", "now_ms", b"now_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HistoryTold: _TypeAlias = HistoryTold  # noqa: Y015
