@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from chaos.sim.atomic_work import GROUP, RESULTS
 from chaos.sim.client_world import Client
-from raftlog.base.errors import RaftlogError, TopicExists, TopicNotFound
+from raftlog.base.errors import GroupNotFound, RaftlogError, TopicExists, TopicNotFound
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, producers, topics
 
@@ -145,6 +145,23 @@ class Administrator(Client):
                 world.facts.groups.seeks(group, queue.queue, 0)
         self.ask(Method.GROUP_DELETE, groups.DeleteGroup(group=group), lambda *_: None)
 
+    def _describe_group(self, group: str) -> None:
+        """Ask any node what a group has committed."""
+        told = self.world.facts.told.looks(group)
+
+        def done(
+            answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
+        ) -> None:
+            if error is None:
+                assert isinstance(answer, groups.GroupDescription), f"answered by {answer!r}"
+                told(answer)
+            elif isinstance(error, GroupNotFound):
+                told(None)
+
+        node = self.world.random.choice((self.believed, *self.world.nodes))
+        message = groups.DescribeGroup(group=group)
+        self.ask(Method.GROUP_DESCRIBE, message, done, node=node)
+
     def _take_ids(self) -> None:
         """Two new producers at one moment: their commands may share an entry."""
         for _ in range(2):
@@ -155,12 +172,10 @@ class Administrator(Client):
         asked: Sequence[tuple[Method, Message]] = (
             (Method.TOPIC_LIST, topics.ListTopics(count_max=3)),
             (Method.GROUP_LIST, groups.ListGroups(count_max=3)),
-            *(
-                (Method.GROUP_DESCRIBE, groups.DescribeGroup(group=group))
-                for group in self.world.config.groups
-            ),
         )
         method, message = self.world.random.choice(asked)
         self.ask(method, message, lambda *_: None)
+        for group in self.world.config.groups:
+            self._describe_group(group)
         if self.world.topics:
             self.describe(self.world.random.choice(list(self.world.topics)), lambda: None)

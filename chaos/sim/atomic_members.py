@@ -134,7 +134,11 @@ class AtomicMember(GroupMember):
         it: Transaction,
         read: tuple[Identity, int, int],
     ) -> None:
+        told = self.world.facts.told
+        asked = [change for each in it.offsets for change in told.asks_to_commit(each)]
+
         def ended(is_stored: bool, error: RaftlogError | None) -> None:  # noqa: FBT001
+            told.ended(asked, is_done=is_stored)
             if error is None:
                 self.world.facts.groups.acked(self.group, queue, read[2])
             if error is None or it.is_behind:

@@ -38,6 +38,7 @@ from chaos.sim.lease_kinds import LEASE_KINDS
 from chaos.sim.letter_facts import LetterFacts
 from chaos.sim.staged_facts import StagedFacts
 from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts
+from chaos.sim.told_facts import ToldFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
 from raftlog.broker.atomic_commands import TransactionCommitted
@@ -147,7 +148,8 @@ class Facts:
         self.leases.on_acked = self.letters.acked
         self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
         self.staged = StagedFacts(self)
-        self._transactions = AtomicFacts(self, self._visible, self._group_changed)
+        self.told = ToldFacts(marks)
+        self._transactions = AtomicFacts(self, self._visible, self._carried_out)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
@@ -163,7 +165,7 @@ class Facts:
         Raises:
             Violation: An invariant is broken.
         """
-        self.halves.applied = entry.index
+        self.halves.applied = self.told.applied = entry.index
         if entry.kind is not EntryKind.COMMANDS:
             return
         body = entry.body
@@ -377,6 +379,7 @@ class Facts:
             self.delayed.told_unknown(key, command.due_ms, self._log_time_ms)
 
     def _carried_out(self, command: msgspec.Struct, outcome: object) -> None:
+        self.told.carried_out(command, outcome)
         match command, outcome:
             case ((CreateTopic() | AlterTopic()), Topic()):
                 self._topic_changed(outcome)

@@ -318,10 +318,20 @@ class GroupMember(QueueReader):
     def _commit(self, identity: Identity, since: int, queue: int, offset: int) -> None:
         if self.world.members_stopped:
             return
+        message = groups.CommitOffsets(
+            group=self.group,
+            member=identity.member,
+            generation=since,
+            life=identity.life,
+            offsets=[groups.QueueOffset(queue=queue, offset=offset)],
+        )
+        told = self.world.facts.told
+        asked = told.asks_to_commit(message)
 
         def done(
             _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
+            told.answered(asked, error)
             if error is None:
                 self.world.facts.groups.acked(self.group, queue, offset)
             elif isinstance(error, Fenced):
@@ -334,11 +344,4 @@ class GroupMember(QueueReader):
             ):  # to commit the same once more does no harm
                 self._commit_later(identity, since, queue, offset)
 
-        message = groups.CommitOffsets(
-            group=self.group,
-            member=identity.member,
-            generation=since,
-            life=identity.life,
-            offsets=[groups.QueueOffset(queue=queue, offset=offset)],
-        )
         self.ask(Method.GROUP_COMMIT, message, done)

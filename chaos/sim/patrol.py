@@ -15,10 +15,13 @@ from chaos.sim.events import MS_NS
 from chaos.sim.process import Machine, Process
 from chaos.sim.snapshot_names import OF_A_PEER, OF_THE_LOG, snapshots_named
 from chaos.sim.staged_look import look_at_staged
+from chaos.sim.told_look import look_at_told
 from raftlog.base.ids import Index
 from raftlog.node.replica import Replica
 
 EVERY_NS: Final = 97 * MS_NS
+ROWS_EVERY: Final = 4
+"""At each look of so many, rows of state are compared, too."""
 FILES_BESIDE_SEGMENTS: Final = 40
 """Open at once: the shard's own, one for each read that is under way, ranges of the index."""
 LARGEST_BYTES: Final = 1 << 20
@@ -30,12 +33,14 @@ class Patrol:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
+        self._looks = 0
 
     def start(self) -> None:
         """Begin."""
         self._cluster.queue.after(EVERY_NS, self._look)
 
     def _look(self) -> None:
+        self._looks += 1
         for machine in self._cluster.up():
             if machine.process is not None and not machine.process.replica.stopped:
                 paths = machine.disk.paths()
@@ -47,6 +52,8 @@ class Patrol:
                 facts = self._cluster.observer.facts
                 if facts is not None:
                     look_at_staged(machine.node, machine.process, facts)
+                    if not self._looks % ROWS_EVERY:
+                        look_at_told(machine.node, machine.process, facts)
         self.start()
 
 

@@ -1,0 +1,44 @@
+"""Bugs of what clients are told of changes and of state, as patches of the source."""
+
+from typing import Final
+
+from chaos.mutants.mutant import Mutant
+
+TOLD_MUTANTS: Final = (
+    Mutant(
+        "commit answered from what this node has applied",
+        "raftlog.service.claims",
+        (
+            (
+                "            level = self._machine.feature_level\n",
+                (
+                    "            level, known = self._machine.feature_level, make()\n"
+                    "            claims = [self._machine.claims.get(known.group, queue)"
+                    " for queue, _ in known.offsets]\n"
+                    "            if all(claim and claim.committed == offset for claim, (_, offset)"
+                    " in zip(claims, known.offsets)):\n"
+                    "                return reply(OffsetsCommitted())\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "group described without asking the others",
+        "raftlog.service.groups",
+        (
+            (
+                (
+                    "            self._unread.find(state.behind, found)\n\n"
+                    "        self._replica.read_index(ready)\n"
+                ),
+                "            self._unread.find(state.behind, found)\n\n        ready(None)\n",
+            ),
+        ),
+        rulings=(23,),
+    ),
+    Mutant(
+        "seek leaves the life of a static member behind",
+        "raftlog.broker.claims",
+        (("            claim.life = 0\n", ""),),
+    ),
+)
