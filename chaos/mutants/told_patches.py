@@ -41,4 +41,47 @@ TOLD_MUTANTS: Final = (
         "raftlog.broker.claims",
         (("            claim.life = 0\n", ""),),
     ),
+    Mutant(
+        "quota answered from what this node has applied",
+        "raftlog.service.quotas",
+        (
+            (
+                '        ``TopicNotFound`` and ``LimitReached``, too.\n        """\n',
+                (
+                    '        ``TopicNotFound`` and ``LimitReached``, too.\n        """\n'
+                    "        found = self._machine.state.quotas.table.get((kind, name))\n"
+                    "        if found and (found.bytes_per_s, found.records_per_s) == rates:\n"
+                    "            return reply(found)\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "topic described without asking the others",
+        "raftlog.service.topics",
+        (
+            (
+                (
+                    "            return self._state(topic, self._footprint.hold())\n\n"
+                    "        look(self._replica, answer, reply)\n"
+                ),
+                (
+                    "            return self._state(topic, self._footprint.hold())\n\n"
+                    "        reply(answer())\n"
+                ),
+            ),
+        ),
+        rulings=(23,),
+    ),
+    Mutant(
+        "change of the members told when it is appended",
+        "raftlog.node.change",
+        (("        elif not result:\n", "        elif result is not None:\n"),),
+        needs=("MEMBERS",),
+    ),
+    Mutant(
+        "deleted topic leaves its claims",
+        "raftlog.broker.carrying",
+        (("            state.claims.forget_queue(number)\n", ""),),
+    ),
 )

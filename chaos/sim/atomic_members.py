@@ -17,6 +17,7 @@ from chaos.sim.atomic_work import GROUP, RESULTS
 from chaos.sim.client_world import ClientWorld
 from chaos.sim.group_members import GroupMember, Held, Identity
 from raftlog.base.errors import Fenced, RaftlogError
+from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups
 
 ASTRAY_SHARE: Final = 0.2
@@ -135,10 +136,11 @@ class AtomicMember(GroupMember):
         read: tuple[Identity, int, int],
     ) -> None:
         told = self.world.facts.told
-        asked = [change for each in it.offsets for change in told.asks_to_commit(each)]
+        asks = (told.asks_for(Method.GROUP_COMMIT, offsets) for offsets in it.offsets)
+        asked = [each for changes in asks for each in changes]
 
         def ended(is_stored: bool, error: RaftlogError | None) -> None:  # noqa: FBT001
-            told.ended(asked, is_done=is_stored)
+            (told.done if is_stored else told.failed)(asked)
             if error is None:
                 self.world.facts.groups.acked(self.group, queue, read[2])
             if error is None or it.is_behind:

@@ -149,6 +149,7 @@ class Facts:
         self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
         self.staged = StagedFacts(self)
         self.told = ToldFacts(marks)
+        self.leases.on_sought = self._subscriptions.on_said = self.told.carried_out
         self._transactions = AtomicFacts(self, self._visible, self._carried_out)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
@@ -309,6 +310,7 @@ class Facts:
 
     def _letter(self, entry: Entry, position: int, length: int, outcome: DeadLetterStored) -> None:
         """Take in what is a copy of another record, in a topic that the first one makes."""
+        self.told.letter(outcome)
         if outcome.queue not in self.offsets.ends:
             self.offsets.opened(outcome.queue)
         group, at, batch = self.leases.letter(bytes(entry.body[position : position + length]))

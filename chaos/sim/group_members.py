@@ -325,13 +325,10 @@ class GroupMember(QueueReader):
             life=identity.life,
             offsets=[groups.QueueOffset(queue=queue, offset=offset)],
         )
-        told = self.world.facts.told
-        asked = told.asks_to_commit(message)
 
         def done(
             _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
-            told.answered(asked, error)
             if error is None:
                 self.world.facts.groups.acked(self.group, queue, offset)
             elif isinstance(error, Fenced):

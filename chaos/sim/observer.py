@@ -259,6 +259,10 @@ class Observer:
         if has_committed:
             self._commits(node, core.term, core.commit, used)
 
+    def told_members(self, floor: Index, members: Membership) -> None:
+        """Take in that a change was told to be done that was asked for at ``committed.end``."""
+        self._configurations.told(members, self.committed.log, floor)
+
     def _changes(
         self,
         node: NodeId,

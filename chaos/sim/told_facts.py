@@ -5,10 +5,25 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
+from google.protobuf.message import Message
 
 from chaos.check.kept_rows import KeptRows
 from chaos.check.told_outcomes import Asked, ToldOutcomes
-from raftlog.base.errors import Outcome, RaftlogError, Unavailable
+from chaos.sim.told_changes import (
+    TopicRow,
+    changes_asked,
+    changes_done,
+    outcome_told,
+    topic_row,
+    topic_told,
+)
+from raftlog.base.errors import (
+    GroupNotFound,
+    Outcome,
+    RaftlogError,
+    TopicNotFound,
+    Unavailable,
+)
 from raftlog.broker.claims import (
     ClaimQueue,
     CommitOffsets,
@@ -17,12 +32,22 @@ from raftlog.broker.claims import (
     QueueClaimed,
     SeekGroup,
 )
-from raftlog.broker.group_commands import DeleteGroup, GroupDeleted
-from raftlog.broker.topics import DeleteTopic, Topic
-from raftlog.wire.schema import groups
+from raftlog.broker.dead_letters import SETTINGS, DeadLetterStored
+from raftlog.broker.group_commands import (
+    Assignment,
+    DeleteGroup,
+    GroupDeleted,
+    JoinGroup,
+)
+from raftlog.broker.quotas import Quota, QuotaRemoved, RemoveQuota, SetQuota
+from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic
+from raftlog.wire.frame import Method
+from raftlog.wire.schema import groups, topics
 
 ClaimKey = tuple[str, int]
 """Group and queue."""
+TakesAnswer = Callable[[Message | None, RaftlogError | None], None]
+"""Told how a request ended; raises a ``Violation``."""
 
 
 class ClaimRow(msgspec.Struct, frozen=True, gc=False):
@@ -41,63 +66,100 @@ class ToldFacts:
         self.applied = 0
         """The last entry that anybody has applied."""
         self.claims: Final[KeptRows[ClaimKey, ClaimRow]] = KeptRows("claim")
+        self.groups: Final[KeptRows[str, bool]] = KeptRows("group")
+        """Those that have members, or had."""
+        self.topics: Final[KeptRows[str, TopicRow]] = KeptRows("topic")
+        self.quotas: Final[KeptRows[tuple[str, str], tuple[int, int]]] = KeptRows("quota")
         self._marks: Final = marks
         self._outcomes: Final = ToldOutcomes()
 
     # -- as clients see it
 
-    def asks_to_commit(self, message: groups.CommitOffsets) -> list[Asked]:
-        """Take in that a member asks for this, once, however often it sends it."""
-        owner = (message.group, message.generation, message.member, message.life)
-        return [
-            self._outcomes.asks(("commit", *owner, row.queue, row.offset), self.applied)
-            for row in message.offsets
-        ]
+    def asks(self, method: Method, message: Message) -> TakesAnswer | None:
+        """Somebody asks for this now; return who takes the answer, if it says something."""
+        match message:
+            case groups.DescribeGroup():
+                return self._looks_at_group(message.group)
+            case topics.DescribeTopic():
+                return self._looks_at_topic(message.name)
+            case _:
+                asked = self.asks_for(method, message)
+        if not asked:
+            return None
 
-    def answered(self, asked: Sequence[Asked], error: RaftlogError | None) -> None:
-        """Take in the answer to it.
+        def answered(answer: Message | None, error: RaftlogError | None) -> None:
+            if answer is not None:
+                self._marks[f"told: {asked[0].change[0]}"] += 1
+                self._told(asked, outcome_told(answer))
+            elif error is not None and _is_sure(error):
+                self.failed(asked)
 
-        No answer is ``Unavailable`` where asking again does no harm (``wire.requests``).
+        return answered
+
+    def asks_for(self, method: Method, message: Message) -> list[Asked]:
+        """Take in that somebody asks for changes, once, however often the request is sent."""
+        changes = changes_asked(method, message)
+        return [self._outcomes.asks(change, self.applied) for change in changes]
+
+    def done(self, asked: Sequence[Asked]) -> None:
+        """Take in that somebody knows that it was done.
 
         Raises:
             Violation: The log says something else.
         """
-        if error is None:
-            self.ended(asked, is_done=True)
-        elif error.outcome is not Outcome.UNKNOWN and not isinstance(error, Unavailable):
-            self.ended(asked, is_done=False)
+        self._told(asked, None)
 
-    def ended(self, asked: Sequence[Asked], *, is_done: bool) -> None:
-        """Take in that somebody knows what became of it.
+    def failed(self, asked: Sequence[Asked]) -> None:
+        """Take in that somebody knows that it was not done, and never will be.
 
         Raises:
             Violation: The log says something else.
         """
         for each in asked:
-            if is_done:
-                self._marks["commits told"] += 1
-                self._outcomes.told(each, None)
-            else:
-                self._outcomes.failed(each)
+            self._outcomes.failed(each)
 
-    def looks(self, group: str) -> Callable[[groups.GroupDescription | None], None]:
-        """Somebody asks for a group's description now; return who takes the answer.
+    def _told(self, asked: Sequence[Asked], outcome: object) -> None:
+        for each in asked:
+            self._outcomes.told(each, outcome)
 
-        None: there is no such group. What it raises is a ``Violation``.
-        """
+    def _looks_at_group(self, group: str) -> TakesAnswer:
         floor = self.applied
-        asked = {queue for name, queue in self.claims.now if name == group}
+        claimed = [queue for name, queue in self.claims.now if name == group]
 
-        def told(answer: groups.GroupDescription | None) -> None:
-            self._marks["groups told"] += answer is not None
-            rows = () if answer is None else answer.queues
-            committed = {row.queue: row.committed if row.committed >= 0 else None for row in rows}
-            for queue in {*asked, *committed} if answer is None else committed:
-                self.claims.told((group, queue), floor, committed.get(queue), _committed)
+        def told(answer: Message | None, error: RaftlogError | None) -> None:
+            committed: dict[int, int | None] = {}
+            if isinstance(error, GroupNotFound):
+                self.groups.told(group, floor, None)
+                committed = dict.fromkeys(claimed)
+            elif answer is not None:
+                assert isinstance(answer, groups.GroupDescription), f"answered by {answer!r}"
+                self._marks["groups told"] += 1
+                for row in answer.queues:
+                    committed[row.queue] = row.committed if row.committed >= 0 else None
+            for queue, offset in committed.items():
+                self.claims.told((group, queue), floor, offset, _committed)
+
+        return told
+
+    def _looks_at_topic(self, name: str) -> TakesAnswer:
+        floor = self.applied
+
+        def told(answer: Message | None, error: RaftlogError | None) -> None:
+            if isinstance(error, TopicNotFound):
+                self.topics.told(name, floor, None)
+            elif answer is not None:
+                assert isinstance(answer, topics.TopicDescription), f"answered by {answer!r}"
+                self.topics.told(name, floor, topic_told(answer))
 
         return told
 
     # -- in the order of the log
+
+    def letter(self, outcome: DeadLetterStored) -> None:
+        """Take in a dead letter: its group's first one makes the topic."""
+        if outcome.topic not in self.topics.now:
+            row = topic_row(Topic(outcome.topic, SETTINGS, (outcome.queue,)))
+            self.topics.put(self.applied, outcome.topic, row)
 
     def carried_out(self, command: msgspec.Struct, outcome: object) -> None:
         """Take in a command that was carried out.
@@ -105,14 +167,33 @@ class ToldFacts:
         Raises:
             Violation: Nobody has asked for it.
         """
+        index = self.applied
+        for change, how in changes_done(command, outcome):
+            self._outcomes.carried_out(change, index, how)
+        match command, outcome:
+            case ((CreateTopic() | AlterTopic()), Topic()):
+                self.topics.put(index, command.name, topic_row(outcome))
+            case DeleteTopic(name=name), Topic(queues=queues):
+                self.topics.gone(index, name)
+                self.quotas.gone(index, ("topic", name))
+                self._forget(lambda key: key[1] in queues)
+            case SetQuota(), Quota():
+                rates = (command.bytes_per_s, command.records_per_s)
+                self.quotas.put(index, (command.kind, command.name), rates)
+            case RemoveQuota(kind=kind, name=name), QuotaRemoved():
+                self.quotas.gone(index, (kind, name))
+            case _:
+                self._group_changed(command, outcome)
+
+    def _group_changed(self, command: msgspec.Struct, outcome: object) -> None:
         claims, index = self.claims, self.applied
         match command, outcome:
-            case CommitOffsets(group=group, generation=generation), OffsetsCommitted():
-                owner = (group, generation, command.member, command.life)
+            case JoinGroup(group=group), Assignment():
+                if group not in self.groups.now:
+                    self.groups.put(index, group, value=True)
+            case CommitOffsets(group=group), OffsetsCommitted():
                 for queue, offset in command.offsets:
-                    self._outcomes.carried_out(("commit", *owner, queue, offset), index, None)
-                    row = claims.now[group, queue]
-                    row = msgspec.structs.replace(row, committed=offset)
+                    row = msgspec.structs.replace(claims.now[group, queue], committed=offset)
                     claims.put(index, (group, queue), row)
             case ClaimQueue(group=group, queue=queue), QueueClaimed():
                 before = claims.now.get((group, queue))
@@ -123,15 +204,22 @@ class ToldFacts:
                 for queue, offset in command.offsets:
                     claims.put(index, (group, queue), ClaimRow(generation, "", 0, offset))
             case DeleteGroup(group=group), GroupDeleted():
+                self.groups.gone(index, group)
                 self._forget(lambda key: key[0] == group)
-            case DeleteTopic(), Topic(queues=queues):
-                self._forget(lambda key: key[1] in queues)
             case _:
                 pass
 
     def _forget(self, is_gone: Callable[[ClaimKey], bool]) -> None:
         for key in [key for key in self.claims.now if is_gone(key)]:
             self.claims.gone(self.applied, key)
+
+
+def _is_sure(error: RaftlogError) -> bool:
+    """Whether it says that nothing was done, nor will be.
+
+    No answer is ``Unavailable`` where asking again does no harm (``wire.requests``).
+    """
+    return error.outcome is not Outcome.UNKNOWN and not isinstance(error, Unavailable)
 
 
 def _committed(row: ClaimRow) -> int | None:

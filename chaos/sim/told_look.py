@@ -3,6 +3,7 @@
 from chaos.sim.facts import Facts
 from chaos.sim.process import Process
 from chaos.sim.states import BrokerState
+from chaos.sim.told_changes import topic_row
 from chaos.sim.told_facts import ClaimRow
 from raftlog.base.ids import NodeId
 
@@ -15,10 +16,19 @@ def look_at_told(node: NodeId, process: Process, facts: Facts) -> None:
     """
     state = process.state
     assert isinstance(state, BrokerState), f"{node} has no topic store"
-    machine = state.machine
+    machine, told = state.machine, facts.told
     claims = {
         key: ClaimRow(row.generation, row.member, row.life, row.committed)
         for key, row in machine.claims.table.rows.items()
     }
-    facts.told.claims.check(node, machine.applied, claims)
+    quotas = {
+        key: (row.bytes_per_s, row.records_per_s)
+        for key, row in machine.state.quotas.table.rows.items()
+    }
+    told.claims.check(node, machine.applied, claims)
+    told.quotas.check(node, machine.applied, quotas)
+    told.groups.check(node, machine.applied, dict.fromkeys(machine.groups.table.rows, True))
+    topics = {name: topic_row(row) for name, row in machine.topics.table.rows.items()}
+    told.topics.check(node, machine.applied, topics)
     facts.marks["claims compared"] += bool(claims)
+    facts.marks["quotas compared"] += bool(quotas)
