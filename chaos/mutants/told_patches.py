@@ -74,6 +74,24 @@ TOLD_MUTANTS: Final = (
         rulings=(23,),
     ),
     Mutant(
+        "queues of a topic looked at before the others are asked",
+        "raftlog.service.topics",
+        (
+            (
+                (
+                    "            return self._state(topic, self._footprint.hold())\n\n"
+                    "        look(self._replica, answer, reply)\n"
+                ),
+                (
+                    "            return self._state(topic, self._footprint.hold())\n\n"
+                    "        found = answer()\n"
+                    "        look(self._replica, lambda: found, reply)\n"
+                ),
+            ),
+        ),
+        rulings=(23,),
+    ),
+    Mutant(
         "change of the members told when it is appended",
         "raftlog.node.change",
         (("        elif not result:\n", "        elif result is not None:\n"),),

@@ -24,6 +24,7 @@ from chaos.check.hand_overs import HandOvers
 from chaos.check.lease_model import Place
 from chaos.check.letters_resent import Origin
 from chaos.check.producer_sequences import Kept, ProducerSequences
+from chaos.check.queue_order import QueueOrder
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.quotas_kept import Quotas
 from chaos.check.sends_kept import Sends
@@ -148,7 +149,8 @@ class Facts:
         self.leases.on_acked = self.letters.acked
         self._subscriptions = SubscriptionFacts(marks, self.subscriptions)
         self.staged = StagedFacts(self)
-        self.told = ToldFacts(marks)
+        self.order = QueueOrder(self.sends)
+        self.told = ToldFacts(marks, self.order)
         self.leases.on_sought = self._subscriptions.on_said = self.told.carried_out
         self._transactions = AtomicFacts(self, self._visible, self._carried_out)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
@@ -307,18 +309,21 @@ class Facts:
             batch.data,
         )
         self.reads.stored(queue, stored)
+        self.told.ends.put(self.told.applied, queue, stored.end_offset)
 
     def _letter(self, entry: Entry, position: int, length: int, outcome: DeadLetterStored) -> None:
         """Take in what is a copy of another record, in a topic that the first one makes."""
         self.told.letter(outcome)
         if outcome.queue not in self.offsets.ends:
             self.offsets.opened(outcome.queue)
+            self.told.opened(outcome.queue)
         group, at, batch = self.leases.letter(bytes(entry.body[position : position + length]))
         self._letter_of(group, at, (outcome.queue, outcome.offset), batch)
         self.offsets.stored(outcome.queue, outcome.offset, 1)
         place = position + DEAD_LETTER_HEAD_BYTES
         stored = StoredBatch(outcome.offset, 1, self._log_time_ms, entry.index, place, batch)
         self.reads.stored(outcome.queue, stored)
+        self.told.ends.put(self.told.applied, outcome.queue, stored.end_offset)
 
     def _letter_of(self, group: str, was: Place, at: Place, batch: bytes) -> None:
         """Take in what a letter tells."""
@@ -460,6 +465,7 @@ class Facts:
             self.marks["consumed and forgotten"] += start > before
         self.leases.moved(queue, start, self._retention_of(queue))
         self.offsets.moved(queue, start)
+        self.told.starts.put(self.told.applied, queue, start)
         self.groups.starts(queue, start)
 
     def _retention_of(self, queue: int) -> int:
@@ -482,6 +488,7 @@ class Facts:
             known = self.topics.get(topic.name)
             if known is None or queue not in known.queues:
                 self.offsets.opened(queue)
+                self.told.opened(queue)
             self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic
         self.leases.topic_changed(topic)

@@ -33,6 +33,7 @@ REQUIRED: Final = (
     "elections",
     "ended messages sought again",
     "ends asked",
+    "ends in one order",
     "ends of all messages counted",
     "false hints",
     "fences",

@@ -379,6 +379,10 @@ class Observer:
     def finish(self) -> None:
         """Check what can be said only at the end."""
         self.history.check(self.stored, self.values)
+        if self.facts is not None:
+            ends = {queue: self.facts.reads.end(queue) for queue in self.facts.reads.batches}
+            self.facts.order.check(ends)
+            self.marks["ends in one order"] += self.facts.order.look_count
 
     def durable_log(self, node: NodeId) -> LogModel:
         """Return what of a node's log is on its disk."""

@@ -1,13 +1,14 @@
 """What the committed log says of changes that clients were told of, and of the rows they made."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import msgspec
 from google.protobuf.message import Message
 
 from chaos.check.kept_rows import KeptRows
+from chaos.check.queue_order import QueueOrder
 from chaos.check.told_outcomes import Asked, ToldOutcomes
 from chaos.sim.told_changes import (
     TopicRow,
@@ -42,7 +43,7 @@ from raftlog.broker.group_commands import (
 from raftlog.broker.quotas import Quota, QuotaRemoved, RemoveQuota, SetQuota
 from raftlog.broker.topics import AlterTopic, CreateTopic, DeleteTopic, Topic
 from raftlog.wire.frame import Method
-from raftlog.wire.schema import groups, topics
+from raftlog.wire.schema import client, groups, topics
 
 ClaimKey = tuple[str, int]
 """Group and queue."""
@@ -62,7 +63,7 @@ class ClaimRow(msgspec.Struct, frozen=True, gc=False):
 class ToldFacts:
     """The changes of one run."""
 
-    def __init__(self, marks: Counter[str]) -> None:
+    def __init__(self, marks: Counter[str], order: QueueOrder) -> None:
         self.applied = 0
         """The last entry that anybody has applied."""
         self.claims: Final[KeptRows[ClaimKey, ClaimRow]] = KeptRows("claim")
@@ -70,7 +71,10 @@ class ToldFacts:
         """Those that have members, or had."""
         self.topics: Final[KeptRows[str, TopicRow]] = KeptRows("topic")
         self.quotas: Final[KeptRows[tuple[str, str], tuple[int, int]]] = KeptRows("quota")
+        self.ends: Final[KeptRows[int, int]] = KeptRows("end of queue")
+        self.starts: Final[KeptRows[int, int]] = KeptRows("start of queue")
         self._marks: Final = marks
+        self._order: Final = order
         self._outcomes: Final = ToldOutcomes()
 
     # -- as clients see it
@@ -82,6 +86,8 @@ class ToldFacts:
                 return self._looks_at_group(message.group)
             case topics.DescribeTopic():
                 return self._looks_at_topic(message.name)
+            case client.EndOffset():
+                return self._looks_at_end(message.queue)
             case _:
                 asked = self.asks_for(method, message)
         if not asked:
@@ -123,7 +129,7 @@ class ToldFacts:
             self._outcomes.told(each, outcome)
 
     def _looks_at_group(self, group: str) -> TakesAnswer:
-        floor = self.applied
+        floor, asked = self.applied, self._order.asks()
         claimed = [queue for name, queue in self.claims.now if name == group]
 
         def told(answer: Message | None, error: RaftlogError | None) -> None:
@@ -136,13 +142,14 @@ class ToldFacts:
                 self._marks["groups told"] += 1
                 for row in answer.queues:
                     committed[row.queue] = row.committed if row.committed >= 0 else None
+                self._bounds_told(answer.queues, floor, asked)
             for queue, offset in committed.items():
                 self.claims.told((group, queue), floor, offset, _committed)
 
         return told
 
     def _looks_at_topic(self, name: str) -> TakesAnswer:
-        floor = self.applied
+        floor, asked = self.applied, self._order.asks()
 
         def told(answer: Message | None, error: RaftlogError | None) -> None:
             if isinstance(error, TopicNotFound):
@@ -150,10 +157,37 @@ class ToldFacts:
             elif answer is not None:
                 assert isinstance(answer, topics.TopicDescription), f"answered by {answer!r}"
                 self.topics.told(name, floor, topic_told(answer))
+                self._bounds_told(answer.queues, floor, asked)
 
         return told
 
+    def _looks_at_end(self, queue: int) -> TakesAnswer:
+        floor, asked = self.applied, self._order.asks()
+
+        def told(answer: Message | None, _error: RaftlogError | None) -> None:
+            if answer is not None:
+                assert isinstance(answer, client.EndOffsetIs), f"answered by {answer!r}"
+                self._end_told(queue, answer.end_offset, floor, asked)
+
+        return told
+
+    def _bounds_told(
+        self, rows: Iterable[groups.GroupQueue | topics.TopicQueue], floor: int, asked: int
+    ) -> None:
+        for row in rows:
+            self.starts.told(row.queue, floor, row.start_offset)
+            self._end_told(row.queue, row.end_offset, floor, asked)
+
+    def _end_told(self, queue: int, end: int, floor: int, asked: int) -> None:
+        self.ends.told(queue, floor, end)
+        self._order.told(queue, end, asked)
+
     # -- in the order of the log
+
+    def opened(self, queue: int) -> None:
+        """Take in that there is a new, empty queue."""
+        self.starts.put(self.applied, queue, 0)
+        self.ends.put(self.applied, queue, 0)
 
     def letter(self, outcome: DeadLetterStored) -> None:
         """Take in a dead letter: its group's first one makes the topic."""
@@ -177,6 +211,9 @@ class ToldFacts:
                 self.topics.gone(index, name)
                 self.quotas.gone(index, ("topic", name))
                 self._forget(lambda key: key[1] in queues)
+                for queue in queues:
+                    self.starts.gone(index, queue)
+                    self.ends.gone(index, queue)
             case SetQuota(), Quota():
                 rates = (command.bytes_per_s, command.records_per_s)
                 self.quotas.put(index, (command.kind, command.name), rates)

@@ -30,5 +30,8 @@ def look_at_told(node: NodeId, process: Process, facts: Facts) -> None:
     told.groups.check(node, machine.applied, dict.fromkeys(machine.groups.table.rows, True))
     topics = {name: topic_row(row) for name, row in machine.topics.table.rows.items()}
     told.topics.check(node, machine.applied, topics)
+    queues = machine.queues.table.rows.items()
+    told.starts.check(node, machine.applied, {key: row.start_offset for key, row in queues})
+    told.ends.check(node, machine.applied, {key: row.end_offset for key, row in queues})
     facts.marks["claims compared"] += bool(claims)
     facts.marks["quotas compared"] += bool(quotas)
