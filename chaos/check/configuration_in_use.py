@@ -3,6 +3,9 @@
 Known are all configurations that were ever written anywhere, and which of them a log holds: so
 who votes is never asked of the replica that counts the votes. Only with a snapshot comes one
 from elsewhere, the newest that its sender knew to be committed, until another one follows.
+
+Who asked for a change, and is told that it is done, or was so already, is told of members whose
+configuration is committed, and was not replaced yet when it was asked for.
 """
 
 from collections.abc import Sequence
@@ -24,6 +27,7 @@ class Configurations:
 
     def __init__(self) -> None:
         self._written: dict[Index, dict[Mark, Halves]] = {}
+        self._members: Final[dict[tuple[Index, Mark], Membership]] = {}
 
     def written(self, entry: Entry) -> None:
         """Take in an entry, if it is a configuration."""
@@ -31,7 +35,8 @@ class Configurations:
             marks = self._written.setdefault(entry.index, {})
             mark = Mark(entry.term, entry.checksum)
             if mark not in marks:
-                marks[mark] = halves_of(decode_membership(entry.body))
+                members = self._members[entry.index, mark] = decode_membership(entry.body)
+                marks[mark] = halves_of(members)
                 self._written = dict(sorted(self._written.items(), reverse=True))
 
     def newest(self, log: LogModel, base: Index) -> Halves | None:
@@ -43,6 +48,22 @@ class Configurations:
             if mark is not None and mark in marks:
                 return marks[mark]
         return None
+
+    def told(self, members: Membership, committed: LogModel, floor: Index) -> None:
+        """Take in that somebody was told so, who asked when ``floor`` was committed.
+
+        Raises:
+            Violation: They are committed nowhere, or were replaced already.
+        """
+        for index, marks in self._written.items():
+            mark = committed.at(index)
+            if mark is None or mark not in marks:
+                continue
+            if self._members[index, mark] == members:
+                return
+            if index <= floor:
+                break
+        raise Violation(NAME, f"{members} were told; none such since entry {floor} is committed")
 
 
 def halves_of(members: Membership) -> Halves:

@@ -30,6 +30,10 @@ class Told(Enum):
 class Sent(msgspec.Struct):
     """A record that somebody sent, what its owner knows, and where it is."""
 
+    called: int
+    """The moment at which it was to be sent."""
+    returned: int | None = None
+    """The moment since when its owner knows that it is there; None: it does not know."""
     told: Told = Told.NOTHING
     place: tuple[int, int] | None = None
     """Queue and offset, as the log has it."""
@@ -42,11 +46,17 @@ class Sends:
 
     def __init__(self) -> None:
         self.records: dict[bytes, Sent] = {}
+        self._moment = 0
+
+    def passes(self) -> int:
+        """Return the moment that it is now; it is over."""
+        self._moment += 1
+        return self._moment
 
     def sends(self, value: bytes) -> None:
         """Take in that somebody is about to send ``value``."""
         assert value not in self.records, f"value {value!r} is sent by two"
-        self.records[value] = Sent()
+        self.records[value] = Sent(self.passes())
 
     def stored(self, value: bytes, queue: int, offset: int) -> None:
         """Take in that the committed log has ``value`` at this place.
@@ -109,6 +119,7 @@ class Sends:
         sent = self.records[value]
         if sent.place is None:
             raise Violation(NAME, f"{value!r} is not visible; its owner was told that it is")
+        self._knows(sent)
 
     def acked(self, value: bytes, queue: int, offset: int) -> None:
         """Take in that the owner of ``value`` has a receipt for this place.
@@ -122,6 +133,7 @@ class Sends:
                 NAME, f"{value!r} is acked at {(queue, offset)} and is at {sent.place}"
             )
         sent.told = Told.ACKED
+        self._knows(sent)
 
     def never(self, value: bytes, why: str) -> None:
         """Take in that the owner of ``value`` was told that it is not stored and never will be.
@@ -167,3 +179,9 @@ class Sends:
         if sent.place is None and sent.hidden is None:
             raise Violation(NAME, f"{value!r} is not stored; its owner was told that it is")
         sent.told = Told.SOMEWHERE
+        if sent.place is not None:
+            self._knows(sent)
+
+    def _knows(self, sent: Sent) -> None:
+        if sent.returned is None:
+            sent.returned = self.passes()

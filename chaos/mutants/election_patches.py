@@ -28,4 +28,16 @@ ELECTION_MUTANTS: Final = (
         (("        return self.rounds > self._gave_way + 1\n", "        return True\n"),),
         tests=("tests/raft/test_giving_way.py",),
     ),
+    Mutant(
+        "lost connection taken for a dead leader",
+        "raftlog.raft.core",
+        (
+            (
+                "            self._patience.lose_leader()\n",
+                "            self._start_election(pre_vote=False, transfer=True)\n",
+            ),
+        ),
+        rulings=(13,),
+        needs=("FALSE_HINT",),
+    ),
 )

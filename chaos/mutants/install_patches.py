@@ -77,4 +77,14 @@ INSTALL_MUTANTS: Final = (
         ((" and progress.match >= enough and progress.answers\n", " and progress.answers\n"),),
         tests=("tests/node/test_pace.py",),
     ),
+    Mutant(
+        "a start goes on from the oldest snapshot",
+        "raftlog.service.snapshot",
+        (
+            (
+                "    for index in store.indexes(fetched=True):\n",
+                "    for index in reversed(store.indexes(fetched=True)):\n",
+            ),
+        ),
+    ),
 )

@@ -24,6 +24,7 @@ from chaos.mutants.search_patches import SEARCH_MUTANTS
 from chaos.mutants.spool_patches import SPOOL_MUTANTS
 from chaos.mutants.staged_patches import STAGED_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
+from chaos.mutants.told_patches import TOLD_MUTANTS
 
 _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
@@ -333,18 +334,6 @@ MUTANTS: Final = (
     ),
     *ELECTION_MUTANTS,
     Mutant(
-        "lost connection taken for a dead leader",
-        _CORE,
-        (
-            (
-                "            self._patience.lose_leader()\n",
-                "            self._start_election(pre_vote=False, transfer=True)\n",
-            ),
-        ),
-        rulings=(13,),
-        needs=("FALSE_HINT",),
-    ),
-    Mutant(
         "leader that nobody answers stays",
         _LEADER,
         (("            if not self._heard_by_quorum():\n", "            if self.term < 0:\n"),),
@@ -489,6 +478,7 @@ MUTANTS: Final = (
     *MEMBER_MUTANTS,
     *BROKER_MUTANTS,
     *LIMIT_MUTANTS,
+    *TOLD_MUTANTS,
 )
 
 

@@ -162,6 +162,12 @@ class Administrator(Client):
                 world.facts.groups.seeks(group, queue.queue, 0)
         self.ask(Method.GROUP_DELETE, groups.DeleteGroup(group=group), lambda *_: None)
 
+    def _describe_group(self, group: str) -> None:
+        """Ask any node what a group has committed."""
+        node = self.world.random.choice((self.believed, *self.world.nodes))
+        message = groups.DescribeGroup(group=group)
+        self.ask(Method.GROUP_DESCRIBE, message, lambda *_: None, node=node)
+
     def _take_ids(self) -> None:
         """Two new producers at one moment: their commands may share an entry."""
         for _ in range(2):
@@ -172,12 +178,10 @@ class Administrator(Client):
         asked: Sequence[tuple[Method, Message]] = (
             (Method.TOPIC_LIST, topics.ListTopics(count_max=3)),
             (Method.GROUP_LIST, groups.ListGroups(count_max=3)),
-            *(
-                (Method.GROUP_DESCRIBE, groups.DescribeGroup(group=group))
-                for group in self.world.config.groups
-            ),
         )
         method, message = self.world.random.choice(asked)
         self.ask(method, message, lambda *_: None)
+        for group in self.world.config.groups:
+            self._describe_group(group)
         if self.world.topics:
             self.describe(self.world.random.choice(list(self.world.topics)), lambda: None)

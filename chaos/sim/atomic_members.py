@@ -17,6 +17,7 @@ from chaos.sim.atomic_work import GROUP, RESULTS
 from chaos.sim.client_world import ClientWorld
 from chaos.sim.group_members import GroupMember, Held, Identity
 from raftlog.base.errors import Fenced, RaftlogError
+from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups
 
 ASTRAY_SHARE: Final = 0.2
@@ -134,7 +135,12 @@ class AtomicMember(GroupMember):
         it: Transaction,
         read: tuple[Identity, int, int],
     ) -> None:
+        told = self.world.facts.told
+        asks = (told.asks_for(Method.GROUP_COMMIT, offsets) for offsets in it.offsets)
+        asked = [each for changes in asks for each in changes]
+
         def ended(is_stored: bool, error: RaftlogError | None) -> None:  # noqa: FBT001
+            (told.done if is_stored else told.failed)(asked)
             if error is None:
                 self.world.facts.groups.acked(self.group, queue, read[2])
             if error is None or it.is_behind:

@@ -98,7 +98,7 @@ class Transaction:
         self.is_behind = False
         """Whether it is certain that all its parts are staged, and nothing else is stored."""
         self._lengths: Final = [*map(len, batches)]
-        self._offsets: Final = offsets
+        self.offsets: Final = offsets
         self._acks: Final = acks
 
     @property
@@ -115,7 +115,7 @@ class Transaction:
                 transactions.TransactionPart(queue=result.queue, length=length)
                 for result, length in zip(self.results, self._lengths, strict=True)
             ],
-            offsets=self._offsets,
+            offsets=self.offsets,
             acks=self._acks,
             staged=self.names if names is None else names,
         )

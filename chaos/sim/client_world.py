@@ -125,10 +125,13 @@ class Client:
     ) -> None:
         """Ask the leader, or ``node``; learn from the answer who leads."""
         world = self.world
+        told = world.facts.told.asks(method, message)
 
         def answered(
             answer: Message | None, parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
+            if told is not None:
+                told(answer, error)
             if isinstance(error, NotLeader) and error.leader_hint is not None:
                 self.believed = error.leader_hint
             elif error is not None and (error.retriable or error.outcome is Outcome.UNKNOWN):

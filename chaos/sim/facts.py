@@ -24,6 +24,7 @@ from chaos.check.hand_overs import HandOvers
 from chaos.check.lease_model import Place
 from chaos.check.letters_resent import Origin
 from chaos.check.producer_sequences import Kept, ProducerSequences
+from chaos.check.queue_order import QueueOrder
 from chaos.check.queue_reads import QueueReads, StoredBatch
 from chaos.check.quotas_kept import Quotas
 from chaos.check.sends_kept import Sends
@@ -33,12 +34,14 @@ from chaos.check.trims_true import check_trim
 from chaos.check.until_consumed import check_consumed
 from chaos.sim.atomic_facts import AtomicFacts
 from chaos.sim.copy_facts import CopyFacts
+from chaos.sim.fact_commands import COMMANDS
 from chaos.sim.half_facts import HALF_KINDS, HalfFacts
 from chaos.sim.lease_facts import LeaseFacts
 from chaos.sim.lease_kinds import LEASE_KINDS
 from chaos.sim.letter_facts import LetterFacts
 from chaos.sim.staged_facts import StagedFacts
 from chaos.sim.subscription_facts import SUBSCRIPTION_KINDS, SubscriptionFacts
+from chaos.sim.told_facts import ToldFacts
 from chaos.sim.type_facts import TypeFacts
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.broker.appends import APPEND_HEADER_BYTES, Appended
@@ -89,30 +92,6 @@ from raftlog.broker.topics import (
 from raftlog.broker.trims import LogTrimmed, Trim, TrimRefused
 from raftlog.wire.batch import Batch, append_facts
 
-_COMMANDS: Final[dict[int, msgspec.msgpack.Decoder[msgspec.Struct]]] = {
-    int(kind): msgspec.msgpack.Decoder(command)
-    for kind, command in (
-        (CommandType.CREATE_TOPIC, CreateTopic),
-        (CommandType.ALTER_TOPIC, AlterTopic),
-        (CommandType.CREATE_TYPED_TOPIC, CreateTypedTopic),
-        (CommandType.ALTER_TYPED_TOPIC, AlterTypedTopic),
-        (CommandType.DELETE_TOPIC, DeleteTopic),
-        (CommandType.MOVE_START, MoveStart),
-        (CommandType.MOVE_CONSUMED, MoveConsumed),
-        (CommandType.FENCE_PRODUCER, FenceProducer),
-        (CommandType.LEAVE_GROUP, LeaveGroup),
-        (CommandType.RELEASE_QUEUES, ReleaseQueues),
-        (CommandType.JOIN_GROUP, JoinGroup),
-        (CommandType.DELETE_GROUP, DeleteGroup),
-        (CommandType.CLAIM_QUEUE, ClaimQueue),
-        (CommandType.COMMIT_OFFSETS, CommitOffsets),
-        (CommandType.SEEK_GROUP, SeekGroup),
-        (CommandType.TRIM, Trim),
-        (CommandType.CANCEL_DELAYED, CancelDelayed),
-        (CommandType.SET_QUOTA, SetQuota),
-        (CommandType.REMOVE_QUOTA, RemoveQuota),
-    )
-}
 _QUEUE: Final = struct.Struct("<I")
 _HEADERS: Final = {
     int(CommandType.APPEND_BATCH): APPEND_HEADER_BYTES,
@@ -156,7 +135,10 @@ class Facts:
         self._types = TypeFacts(marks)
         self.staged = StagedFacts(self)
         self._copies = CopyFacts(self)
-        self._transactions = AtomicFacts(self, self._visible, self._group_changed)
+        self.order = QueueOrder(self.sends)
+        self.told = ToldFacts(marks, self.order)
+        self.leases.on_sought = self._subscriptions.on_said = self.told.carried_out
+        self._transactions = AtomicFacts(self, self._visible, self._carried_out)
         self.halves = HalfFacts(*(marks, self.deleted, self.sends, self.reads.end, self._visible))
         self._log_time_ms = 0
         self._windows_ms: dict[int, int] = {}
@@ -172,7 +154,7 @@ class Facts:
         Raises:
             Violation: An invariant is broken.
         """
-        self.halves.applied = entry.index
+        self.halves.applied = self.told.applied = entry.index
         if entry.kind is not EntryKind.COMMANDS:
             return
         body = entry.body
@@ -197,8 +179,8 @@ class Facts:
                 self._held(entry, position, length, outcome)
             elif isinstance(outcome, ProducerBegun):
                 self.sequences.begun(outcome.producer)
-            elif kind in _COMMANDS:
-                command = _COMMANDS[kind].decode(body[position : position + length])
+            elif kind in COMMANDS:
+                command = COMMANDS[kind].decode(body[position : position + length])
                 if isinstance(command, Trim):
                     self._trimmed(outcome)
                 elif isinstance(command, CancelDelayed):
@@ -317,17 +299,21 @@ class Facts:
             batch.data,
         )
         self.reads.stored(queue, stored)
+        self.told.ends.put(self.told.applied, queue, stored.end_offset)
 
     def _letter(self, entry: Entry, position: int, length: int, outcome: DeadLetterStored) -> None:
         """Take in what is a copy of another record, in a topic that the first one makes."""
+        self.told.letter(outcome)
         if outcome.queue not in self.offsets.ends:
             self.offsets.opened(outcome.queue)
+            self.told.opened(outcome.queue)
         group, at, batch = self.leases.letter(bytes(entry.body[position : position + length]))
         self._letter_of(group, at, (outcome.queue, outcome.offset), batch)
         self.offsets.stored(outcome.queue, outcome.offset, 1)
         place = position + DEAD_LETTER_HEAD_BYTES
         stored = StoredBatch(outcome.offset, 1, self._log_time_ms, entry.index, place, batch)
         self.reads.stored(outcome.queue, stored)
+        self.told.ends.put(self.told.applied, outcome.queue, stored.end_offset)
 
     def _letter_of(self, group: str, was: Place, at: Place, batch: bytes) -> None:
         """Take in what a letter tells."""
@@ -390,6 +376,7 @@ class Facts:
             self.delayed.told_unknown(key, command.due_ms, self._log_time_ms)
 
     def _carried_out(self, command: msgspec.Struct, outcome: object) -> None:
+        self.told.carried_out(command, outcome)
         match command, outcome:
             case (
                 (CreateTopic() | AlterTopic() | CreateTypedTopic() | AlterTypedTopic()),
@@ -471,6 +458,7 @@ class Facts:
             self.marks["consumed and forgotten"] += start > before
         self.leases.moved(queue, start, self._retention_of(queue))
         self.offsets.moved(queue, start)
+        self.told.starts.put(self.told.applied, queue, start)
         self.groups.starts(queue, start)
 
     def _retention_of(self, queue: int) -> int:
@@ -493,6 +481,7 @@ class Facts:
             known = self.topics.get(topic.name)
             if known is None or queue not in known.queues:
                 self.offsets.opened(queue)
+                self.told.opened(queue)
             self._windows_ms[queue] = topic.settings.id_window_ms
         self.topics[topic.name] = topic
         self.leases.topic_changed(topic)

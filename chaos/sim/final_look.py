@@ -15,6 +15,7 @@ from chaos.sim.events import MS_NS, SECOND_NS
 from chaos.sim.facts import Facts
 from chaos.sim.process import Machine, Process
 from chaos.sim.states import BrokerState
+from chaos.sim.told_look import look_at_told
 from chaos.sim.waiting import missing_after
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import (
@@ -51,6 +52,7 @@ def look_at_brokers(cluster: Cluster) -> None:
         state = process.state
         assert isinstance(state, BrokerState), f"{machine.node} has no topic store"
         queues = _queues_of(cluster, machine.node, process, state, facts)
+        look_at_told(machine.node, process, facts)
         for queue in queues:
             stored = facts.reads.batches.get(queue.number, ())
             postings = list(_postings(machine, state, queue))

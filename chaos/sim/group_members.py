@@ -318,6 +318,13 @@ class GroupMember(QueueReader):
     def _commit(self, identity: Identity, since: int, queue: int, offset: int) -> None:
         if self.world.members_stopped:
             return
+        message = groups.CommitOffsets(
+            group=self.group,
+            member=identity.member,
+            generation=since,
+            life=identity.life,
+            offsets=[groups.QueueOffset(queue=queue, offset=offset)],
+        )
 
         def done(
             _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
@@ -334,11 +341,4 @@ class GroupMember(QueueReader):
             ):  # to commit the same once more does no harm
                 self._commit_later(identity, since, queue, offset)
 
-        message = groups.CommitOffsets(
-            group=self.group,
-            member=identity.member,
-            generation=since,
-            life=identity.life,
-            offsets=[groups.QueueOffset(queue=queue, offset=offset)],
-        )
         self.ask(Method.GROUP_COMMIT, message, done)

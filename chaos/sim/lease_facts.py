@@ -71,6 +71,8 @@ class LeaseFacts(LeaseAnswers):
         """Queues that nobody may read at the moment."""
         self.on_acked: Callable[[str, Place], None] = lambda _group, _place: None
         """Told who acknowledges which message."""
+        self.on_sought: Callable[[SeekQueueGroup, QueueGroupSought], None] = lambda *_: None
+        """Told of each seek."""
         self.is_watching = False
         """Whether there are such groups in this run."""
 
@@ -130,6 +132,7 @@ class LeaseFacts(LeaseAnswers):
             case DecideBlocked(), Settled():
                 self._decided(command)
             case SeekQueueGroup(), QueueGroupSought():
+                self.on_sought(command, outcome)
                 self._sought(command.group, outcome)
             case _:
                 raise AssertionError(f"{command!r} has the outcome {outcome!r}")

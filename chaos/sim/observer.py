@@ -259,6 +259,10 @@ class Observer:
         if has_committed:
             self._commits(node, core.term, core.commit, used)
 
+    def told_members(self, floor: Index, members: Membership) -> None:
+        """Take in that a change was told to be done that was asked for at ``committed.end``."""
+        self._configurations.told(members, self.committed.log, floor)
+
     def _changes(
         self,
         node: NodeId,
@@ -375,6 +379,10 @@ class Observer:
     def finish(self) -> None:
         """Check what can be said only at the end."""
         self.history.check(self.stored, self.values)
+        if self.facts is not None:
+            ends = {queue: self.facts.reads.end(queue) for queue in self.facts.reads.batches}
+            self.facts.order.check(ends)
+            self.marks["ends in one order"] += self.facts.order.look_count
 
     def durable_log(self, node: NodeId) -> LogModel:
         """Return what of a node's log is on its disk."""

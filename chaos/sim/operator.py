@@ -12,7 +12,7 @@ from chaos.sim.cluster import Cluster
 from chaos.sim.events import MS_NS
 from chaos.sim.process import Process
 from raftlog.base.errors import RaftlogError
-from raftlog.base.ids import ReplicaId
+from raftlog.base.ids import Index, ReplicaId
 from raftlog.base.membership import Membership
 from raftlog.raft.changes import AddLearner, Demote, MemberChange, Promote, Remove, Replace
 
@@ -108,15 +108,20 @@ class Operator:
         if isinstance(change, Remove) and leader.replica.id.node == change.node:
             kind = "remove of the leader"
 
+        observer, floor = self._cluster.observer, Index(0)
+
         def changed(outcome: Membership | RaftlogError) -> None:
             if isinstance(outcome, RaftlogError):
                 marks[f"members not changed: {outcome.code}"] += 1
             else:
+                observer.told_members(floor, outcome)
                 marks[f"members: {kind}"] += 1
 
         before = self._brings_home
 
         def carry_out() -> None:
+            nonlocal floor
+            floor = observer.committed.end
             # A process that was paused hears of this late: not when all are home already.
             if before == self._brings_home and self._may_ask(leader, change):
                 leader.replica.change_members(change, changed)

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 import msgspec
 
 from chaos.sim.machine import HistoryMachine
+from chaos.sim.snapshot_names import OF_THE_LOG, snapshots_named
 from raftlog.base.entry import Entry
 from raftlog.base.ids import ClusterId, Index, NodeId, ReplicaId, ShardId
 from raftlog.broker.commands import FEATURE_LEVEL
@@ -49,6 +50,9 @@ NEWEST: Final = Binary()
 class State(Protocol):
     """The state of one replica's process."""
 
+    passed_over: frozenset[Index]
+    """The snapshots that lead to its log, lay on the disk at the start, and were not taken."""
+
     @property
     def machine(self) -> Machine:
         """What the replica feeds."""
@@ -75,6 +79,8 @@ class State(Protocol):
 
 class HistoryState:
     """Raw entries, chained. Serves nobody: clients propose to the replica itself."""
+
+    passed_over: frozenset[Index] = frozenset()
 
     def __init__(self, on_apply: OnApply) -> None:
         self.machine = HistoryMachine(lambda entry, digest: on_apply(entry, digest, ()))
@@ -110,6 +116,9 @@ class BrokerState:
         self._shard = BrokerShard.restore(store.files, path, *ends)
         self.machine: BrokerMachine = self._shard.machine
         self.machine.own_level = binary.own
+        taken = self.machine.applied
+        named = snapshots_named(store.files.list(f"{path}/snapshot"), OF_THE_LOG)
+        self.passed_over = frozenset(each for each in named if taken < each >= ends[0])
         self.handlers: Mapping[int, Handler] = {}
         self._on_state = on_state
         if self.machine.applied:

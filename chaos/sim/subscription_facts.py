@@ -1,6 +1,7 @@
 """What the committed log says of what groups read, told to ``subscriptions_kept``."""
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -40,6 +41,8 @@ class SubscriptionFacts:
     def __init__(self, marks: Counter[str], kept: SubscriptionsKept) -> None:
         self._marks: Final = marks
         self._kept: Final = kept
+        self.on_said: Callable[[msgspec.Struct, object], None] = lambda _command, _outcome: None
+        """Told of each subscription that was set by hand."""
 
     def carried_out(self, kind: int, body: memoryview, outcome: object) -> None:
         """Take in a command and what became of it.
@@ -61,6 +64,7 @@ class SubscriptionFacts:
                 if before is not None and before.version != told.version:
                     marks["subscriptions of members that changed"] += 1
             case SetSubscription(group=group), SubscriptionSet(version=version):
+                self.on_said(command, outcome)
                 before = kept.now(group)
                 kept.said(*(group, _wanted(command), command.version, version, outcome.generation))
                 is_same = before is not None and before.version == version

@@ -41,8 +41,12 @@ class WishFaults(Striker):
         nodes = [replica.node for replica in process.replica.membership.replicas]
         chosen = tuple(self.random.sample(nodes, self.random.randint(0, min(2, len(nodes)))))
 
+        observer = self.cluster.observer
+        floor = observer.committed.end
+
         def changed(outcome: Membership | RaftlogError) -> None:
             if not isinstance(outcome, RaftlogError):
+                observer.told_members(floor, outcome)
                 self.note("leaders preferred")
 
         process.life.call_soon(lambda: process.replica.change_members(Prefer(chosen), changed))

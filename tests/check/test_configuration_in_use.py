@@ -7,7 +7,7 @@ from chaos.check.log_model import LogModel, Mark
 from chaos.check.violation import Violation
 from raftlog.base.entry import Entry, EntryKind, seal
 from raftlog.base.ids import DirectoryId, Index, NodeId, ReplicaId, Term
-from raftlog.base.membership import Membership
+from raftlog.base.membership import Membership, decode_membership
 
 FIRST, SECOND, LATE = "abc", "abcd", "bcd"
 
@@ -71,3 +71,30 @@ def test_another_one_in_use_is_seen() -> None:
     check_in_use(NodeId("a"), [[NodeId("c")]], None)
     with pytest.raises(Violation, match="a goes by"):
         check_in_use(NodeId("a"), [[NodeId("a")]], newest)
+
+
+@pytest.mark.parametrize(
+    ("told", "floor", "is_so"),
+    [
+        (0, 0, True),
+        (0, 2, True),
+        (0, 3, False),
+        (3, 1, True),
+        (3, 9, True),
+        (2, 0, False),
+    ],
+)
+def test_who_is_told_of_members_is_told_of_committed_ones(
+    known: Configurations,
+    told: int,
+    floor: int,
+    is_so: bool,  # noqa: FBT001
+) -> None:
+    """Not of such as another leader's replaced, nor of such as were replaced when it was asked."""
+    committed = LogModel([mark(ENTRIES[at]) for at in (0, 1, 3)])
+    members = decode_membership(ENTRIES[told].body)
+    if is_so:
+        known.told(members, committed, Index(floor))
+    else:
+        with pytest.raises(Violation, match=f"none such since entry {floor} is committed"):
+            known.told(members, committed, Index(floor))

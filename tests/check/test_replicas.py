@@ -36,22 +36,52 @@ def change(
 def test_what_is_in_order_is_fine() -> None:
     check_state_order(N1, ORDERED)
     check_state_order(N1, StateOrder(*(Index(7),) * 6))
+    check_state_order(N1, replace(ORDERED, fetched=Index(60), known=Index(60)))
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
-    [("trimmed", 21), ("applied", 41), ("commit", 51), ("durable", 51), ("last", 39)],
+    ("field", "value", "than"),
+    [
+        *(("trimmed", 21, "snapshot"), ("snapshot", 31, "applied"), ("applied", 41, "commit")),
+        *(("commit", 51, "last"), ("durable", 51, "last"), ("last", 39, "last")),
+        *(("known", 19, "committed anywhere"), ("fetched", 61, "committed anywhere")),
+    ],
 )
-def test_nothing_is_ahead_of_what_it_stands_on(field: str, value: int) -> None:
-    with pytest.raises(Violation, match="state_order"):
-        check_state_order(N1, replace(ORDERED, **{field: Index(value)}))
+def test_nothing_is_ahead_of_what_it_stands_on(field: str, value: int, than: str) -> None:
+    known = replace(ORDERED, known=Index(60))
+    with pytest.raises(Violation, match=f"state_order: .*{than} is"):
+        check_state_order(N1, replace(known, **{field: Index(value)}))
 
 
 def test_only_who_waits_for_a_state_may_begin_its_log_behind_it() -> None:
-    behind = replace(ORDERED, trimmed=Index(35), snapshot=Index(35))
-    with pytest.raises(Violation, match="trimmed is 35, applied is 30"):
+    behind = replace(ORDERED, trimmed=Index(35), fetched=Index(38))
+    with pytest.raises(Violation, match="trimmed is 35, snapshot is 20"):
         check_state_order(N1, behind)
     check_state_order(N1, replace(behind, lacks_state=True))
+    with pytest.raises(Violation, match="trimmed is 35, applied is 30"):
+        check_state_order(N1, replace(behind, snapshot=Index(30), passed_over=Index(36)))
+
+
+def test_who_waits_for_a_state_must_have_been_sent_one_that_leads_to_its_log() -> None:
+    behind = replace(ORDERED, trimmed=Index(35), fetched=Index(34), lacks_state=True)
+    with pytest.raises(Violation, match="trimmed is 35, what it was sent is 34"):
+        check_state_order(N1, behind)
+
+
+@pytest.mark.parametrize("waits", ["lacks_state", "is_stuck"])
+def test_a_state_that_is_taken_over_is_of_what_is_committed_here(waits: str) -> None:
+    """It is given its name before the machine has it, and no sooner than it is committed."""
+    taken = replace(ORDERED, snapshot=Index(40), **{waits: True})
+    check_state_order(N1, taken)
+    with pytest.raises(Violation, match="snapshot is 41, commit is 40"):
+        check_state_order(N1, replace(taken, snapshot=Index(41)))
+
+
+def test_only_damage_lets_a_start_pass_over_the_newest_state() -> None:
+    passed_over = replace(ORDERED, trimmed=Index(25), passed_over=Index(38))
+    check_state_order(N1, replace(passed_over, is_damaged=True))
+    with pytest.raises(Violation, match="a good state at 38 was passed over"):
+        check_state_order(N1, passed_over)
 
 
 def test_a_bound_that_is_passed_is_named() -> None:
