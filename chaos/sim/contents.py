@@ -37,9 +37,10 @@ class Inode:
         return copy
 
     def sync(self, operation: Operation, *, lost: bool) -> None:
-        """Confirm an operation; a lost write leaves what was there before, or zeros.
+        """Confirm an operation; a lost one leaves what was there before, or zeros.
 
-        Its size lands: that is the file system's, and was written at another place.
+        Where it makes the file longer, the size lands: that is the file system's, and was written
+        at another place.
         """
         if lost and self.landed is None:
             self.landed = bytearray(self.durable)

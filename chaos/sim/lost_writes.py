@@ -9,6 +9,7 @@ reader see what was there before. What that means depends on what else is on the
                                  synced): the log ends earlier, and nothing shows
     hard.state, one copy of two  the other one is newer
     hard.state, both             a vote is forgotten, and nothing shows
+    a cut, and what follows it   the tail of another branch is there again: older than the mark
 
 What shows may hit the seed's victims, a minority, any time. What is taken back silently is
 judged when it would be missed, at the power cut. It hits one replica, while everything that it
@@ -26,21 +27,21 @@ from typing import Final
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.contents import Operation
 from chaos.sim.disk import CrashKind
-from chaos.sim.events import stream
+from chaos.sim.events import MS_NS, stream
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine, Process
 from chaos.sim.process_faults import POWER_CUTS
 from chaos.sim.striker import Acts, Striker
 from chaos.sim.wiped_disks import all_follow, dispensable, newest_leader
+from raftlog.base.entry import EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId
-from raftlog.base.writes import HardState, ResetLog, Write
+from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.unit import UNIT_MAGIC
 
 _LOG: Final = f"{SHARD}/log/"
 _MARK: Final = f"{SHARD}/durable.mark"
 _HARD_STATE: Final = f"{SHARD}/hard.state"
-_TAIL: Final = (_LOG, _MARK)
 _ONES: Final = (
     *(_LOG, _LOG, _LOG, _MARK, _HARD_STATE),
     *(f"{SHARD}/index/", f"{SHARD}/snapshot/", SHARD),
@@ -49,8 +50,6 @@ _ONES: Final = (
 _UNIT_NUMBER: Final = struct.Struct("<Q")
 _SOME_SHARE: Final = 0.3
 """How many writes a disk loses that loses several."""
-_WHOLE_SHARE: Final = 0.3
-"""Of the disks that lose the end of the log: those that lose all that they confirm meanwhile."""
 _TRIES: Final = 5
 """How often the moment is looked for at which what is lost may be taken back."""
 
@@ -63,11 +62,15 @@ class _Disk:
     def __init__(self, of: ReplicaId) -> None:
         self.of: Final = of
         self.takes: Takes | None = None
-        """Which writes it loses now."""
+        """Which operations it loses now."""
+        self.waits_until_ns = 0
+        """Until then it goes on to wait for the rare moment that it was told of last."""
         self.unit: int | None = None
         """The newest lost unit of the log that nothing on the disk speaks of; as operation."""
         self.copies: set[int] = set()
         """The copies of hard.state that are older on the disk than was confirmed."""
+        self.loses_cut = False
+        """Whether the tail of another branch is there again that was cut off."""
         self.had: tuple[Index, HardState] | None = None
         """What was durable before the disk took some of it back; the next start forgets this."""
         self.is_damaged = False
@@ -106,6 +109,7 @@ class _Disk:
         """What was lost is missed from now on, or has landed."""
         self.unit = None
         self.copies.clear()
+        self.loses_cut = False
 
 
 def is_unit(path: str, operation: Operation) -> bool:
@@ -125,6 +129,10 @@ class LostWrites(Striker):
         self.tell: Callable[[NodeId, str], None] = lambda *_: None
         """Told of what a disk does, for somebody who reads."""
         self._disks: dict[NodeId, _Disk] = {}
+        self._kinds = (
+            *(self._lose_one, self._lose_some, self._lose_tail, self._lose_tail),
+            *(self._lose_term, self._lose_cut),
+        )
         if Fault.LOST_WRITE not in cluster.config.periods_ns:
             return
         cluster.on_end = self._ends
@@ -143,7 +151,7 @@ class LostWrites(Striker):
             machine = self.cluster.machines[node]
             disk = self._disk_of(machine)
             disk.takes = None
-            self._settle(machine, lost=not disk.hides)
+            self._settle(machine, lost=not disk.hides and not disk.loses_cut)
 
     # -- what is lost
 
@@ -152,26 +160,25 @@ class LostWrites(Striker):
         if not victims:
             return
         machine = self.random.choice(victims)
-        kinds = (
-            self._lose_one,
-            self._lose_some,
-            self._lose_tail,
-            self._lose_tail,
-            self._lose_term,
-        )
-        self.random.choice(kinds)(machine)
+        disk = self._disk_of(machine)
+        waits = disk.takes is not None and self.cluster.queue.now_ns < disk.waits_until_ns
+        act = self.random.choice(self._kinds)
+        if not waits:
+            act(machine)
 
     def _lose_one(self, machine: Machine) -> None:
         disk, of = self._disk_of(machine), self.random.choice(_ONES)
 
         def takes(path: str, operation: Operation) -> bool:
-            if not path.startswith(of) or _would_hide_vote(disk, path, operation):
+            is_other = operation[0] != "write" or not path.startswith(of)
+            if is_other or _would_hide_vote(disk, path, operation):
                 return False
             disk.takes = None
             self._drop_cache_later(machine)
             return True
 
         disk.takes = takes
+        disk.waits_until_ns = self._patience_ns() if of == _HARD_STATE else 0
 
     def _lose_some(self, machine: Machine) -> None:
         disk, until_ns = self._disk_of(machine), self.soon_ns(20, 500)
@@ -180,30 +187,66 @@ class LostWrites(Striker):
             if self.cluster.queue.now_ns >= until_ns:
                 disk.takes = None
                 return False
-            lost = self.random.random() < _SOME_SHARE
+            lost = operation[0] == "write" and self.random.random() < _SOME_SHARE
             return lost and not _would_hide_vote(disk, path, operation)
 
         disk.takes = takes
         self._drop_cache_later(machine)
 
     def _lose_tail(self, machine: Machine) -> None:
-        """Lose all of the log for a while, then the power."""
-        lost = (SHARD,) if self.random.random() < _WHOLE_SHARE else _TAIL
-        self._disk_of(machine).takes = lambda path, _: path.startswith(lost)
+        """Lose units of the log, all of it, or everything for a while, then the power."""
+        lost = self.random.choice(((), (_LOG,), (SHARD,)))
+
+        def takes(path: str, operation: Operation) -> bool:
+            is_lost = path == _MARK or path.startswith(lost) or is_unit(path, operation)
+            return operation[0] == "write" and is_lost
+
+        self._disk_of(machine).takes = takes
         self._cut_power_later(machine, 10, 400)
 
     def _lose_term(self, machine: Machine) -> None:
         """Lose everything from the next term or vote on, then the power."""
         disk = self._disk_of(machine)
 
+        def takes_all(_: str, operation: Operation) -> bool:
+            return operation[0] == "write"
+
         def takes(path: str, _: Operation) -> bool:
             if path == _HARD_STATE:
-                disk.takes = lambda path, _: path.startswith(SHARD)
+                disk.takes = takes_all
                 self._cut_power_later(machine, 50, 1_500)
                 return True
             return False
 
-        disk.takes = takes
+        disk.takes, disk.waits_until_ns = takes, self._patience_ns()
+
+    def _lose_cut(self, machine: Machine) -> None:
+        """Lose the next cut of a segment, and perhaps what is written behind it for a while.
+
+        The segment is as it was before, with the tail of another branch; the mark knows better.
+        It names the last cut only, so with the next one, of which it knows, this one has landed.
+        """
+        disk = self._disk_of(machine)
+        more_ns = self.random.choice((0, 10, 300)) * MS_NS
+
+        def takes(path: str, operation: Operation) -> bool:
+            if not _is_cut(machine, path, operation):
+                return False
+            until_ns = self.cluster.queue.now_ns + more_ns
+
+            def takes_more(other: str, operation: Operation) -> bool:
+                if self.cluster.queue.now_ns < until_ns:
+                    return other == path and not _is_cut(machine, other, operation)
+                disk.takes = None
+                return False
+
+            disk.takes = takes_more
+            return True
+
+        disk.takes, disk.waits_until_ns = takes, self._patience_ns()
+
+    def _patience_ns(self) -> int:
+        return self.soon_ns(1_000, 6_000)
 
     def _cut_power_later(self, machine: Machine, least_ms: int, most_ms: int) -> None:
         """Cut it while it loses, if what is lost may be taken back then, or soon."""
@@ -231,7 +274,8 @@ class LostWrites(Striker):
             return
 
         def drop() -> None:
-            if machine.process is not None and not self._disk_of(machine).hides:
+            disk = self._disk_of(machine)
+            if machine.process is not None and not disk.hides and not disk.loses_cut:
                 self._settle(machine, lost=True)
 
         self.cluster.queue.at(self.soon_ns(10, 2_000), drop)
@@ -243,13 +287,18 @@ class LostWrites(Striker):
 
         def loses(path: str, operation: Operation) -> bool:
             disk = self._disk_of(machine)
-            may_lose = operation[0] == "write" and machine.process is not None
-            lost = may_lose and disk.takes is not None and disk.takes(path, operation)
+            takes = disk.takes if machine.process is not None else None
+            lost = takes is not None and takes(path, operation)
             if lost:
-                self.note("writes lost")
-                at, size = operation[1], len(operation[2])
-                self.tell(machine.node, f"its disk loses {size} bytes at {at} of {path}")
+                kind, at, data, _ = operation
+                self.note("writes lost" if kind == "write" else "cuts lost")
+                what = f"{len(data)} bytes" if kind == "write" else "a cut"
+                self.tell(machine.node, f"its disk loses {what} at {at} of {path}")
                 self.cluster.observer.begins_to_lose(machine.node)
+            if _is_cut(machine, path, operation):
+                if disk.loses_cut:
+                    self._settle(machine, lost=False)
+                disk.loses_cut = lost
             disk.confirms(path, operation, lost=lost)
             if not disk.hides:
                 self.cluster.observer.loses_nothing(machine.node)
@@ -319,8 +368,12 @@ class LostWrites(Striker):
         leader = newest_leader(cluster)
         if leader is None or machine.process is None or machine not in dispensable(cluster):
             return False
+        # What lies behind the end is cut at the start, and that cut is given the number of the
+        # unit that is gone: nobody would find out that it was promised.
+        if not machine.process.replica.quiet:
+            return False
         _, writes = cluster.observer.losing(machine.node)
-        if not all_follow(cluster, leader) or any(isinstance(each, ResetLog) for each in writes):
+        if not all_follow(cluster, leader) or any(map(_changes_members, writes)):
             return False
         if not disk.hides_votes:
             return True
@@ -334,9 +387,7 @@ class LostWrites(Striker):
         """
         before, _ = self.cluster.observer.losing(machine.node)
         log = before.log if disk.hides_log else self.cluster.observer.durable_log(machine.node)
-        assert machine.process is not None, "judged while a process runs"
-        is_quiet = machine.process.replica.quiet  # what was written last may be found, too
-        return is_quiet and all(mark.term <= before.hard_state.term for mark in log.marks[-1:])
+        return all(mark.term <= before.hard_state.term for mark in log.marks[-1:])
 
     def _is_spare(self, machine: Machine, leader: Process) -> bool:
         """Whether ``leader`` has a majority of its term's votes without this one's.
@@ -352,6 +403,20 @@ class LostWrites(Striker):
             if voter.node != machine.node
         ]
         return machine.node != name and 2 * votes.count(name) > len(voters)
+
+
+def _changes_members(write: Write) -> bool:
+    """Whether the file ``members`` names it: that of before is in the log, and not there."""
+    if isinstance(write, WriteEntries):
+        return any(entry.kind is EntryKind.CONFIGURATION for entry in write.entries)
+    return isinstance(write, ResetLog)
+
+
+def _is_cut(machine: Machine, path: str, operation: Operation) -> bool:
+    """Whether it cuts a segment's tail off; the segment was made whole again since."""
+    kind, size, _, _ = operation
+    is_segment = kind == "size" and path.startswith(_LOG) and machine.disk.files().exists(path)
+    return is_segment and 0 < size < len(machine.disk.content(path))
 
 
 def _would_hide_vote(disk: _Disk, path: str, operation: Operation) -> bool:

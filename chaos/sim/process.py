@@ -268,7 +268,8 @@ class Machine:
         self.process: Process | None = None
         self.stays_down = False
         self.put_back_as: ReplicaId | None = None
-        """Which replica it was when an old copy of its directory was put back."""
+        """Which replica it was when it forgot what it had promised: an old copy of its directory
+        was put back, or its disk took back what it had confirmed."""
         self.restart_due = False
         self.space = NodeSpace()
         """How full the disk is, as its node has seen: the computer's, for short."""

@@ -7,11 +7,12 @@ import pytest
 from chaos.check.violation import Violation
 from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind
-from chaos.sim.faults import Fault
+from chaos.sim.faults import DAMAGE, Fault
 from chaos.sim.lost_writes import LostWrites, is_unit
 from chaos.sim.old_backups import OldBackups
 from chaos.sim.operator import Operator
 from chaos.sim.process import Machine
+from chaos.sim.swarm import draw_config
 from raftlog.base.writes import HardState
 from tests.sim.test_planted import leader_of, pass_time, quiet_cluster
 from tests.sim.test_wiped import append
@@ -206,6 +207,45 @@ def test_one_lost_copy_of_a_vote_takes_nothing_back(struck: Struck) -> None:
         assert disk.hides_votes == bool(at)
     disk.confirms(HARD_STATE, ("write", 0, b"", 2), lost=False)
     assert not disk.hides_votes
+
+
+def test_with_the_next_cut_a_lost_one_has_landed(struck: Struck) -> None:
+    """The mark names the last cut only: of two, nobody could tell from where on to distrust."""
+    disk = struck.victim.disk
+    path = next(path for path in disk.paths() if path.endswith(".seg"))
+    file = disk.files().open(path)
+
+    def cut(size: int) -> None:
+        whole = file.size()
+        file.truncate(size)
+        file.allocate(whole)
+        file.sync()
+
+    struck.loses(f"{SHARD}/log/")
+    cut(1_000)
+    assert struck.striker._disk_of(struck.victim).loses_cut
+    struck.striker._disk_of(struck.victim).takes = None
+    other = disk.fork()
+    cut(500)
+    assert not disk.has_lost
+    for each, end in ((disk, 500), (other, 1_000)):
+        each.settle(lost=each is other)
+        each.crash(Random(1), CrashKind.LOSE)
+        assert (len(each.content(path).rstrip(b"\0")) <= end) == (each is disk)
+
+
+def test_seeds_that_lose_writes_have_no_other_damage_and_lose_nothing_else() -> None:
+    """Of what is damaged twice, or on two disks, a majority need not have a good copy."""
+    losing = [
+        config for config in map(draw_config, range(500)) if Fault.LOST_WRITE in config.periods_ns
+    ]
+    apart = {Fault.MEMBERS, Fault.WIPED, Fault.OLD_BACKUP, Fault.MAJORITY_LOST, Fault.REBOOT}
+    assert len(losing) > 20
+    for config in losing:
+        assert not (DAMAGE | apart) & config.periods_ns.keys()
+        assert 0 < 2 * config.victims < config.nodes
+        assert not config.heal_majority
+        assert not config.os_cache
 
 
 def test_who_is_turned_away_though_it_forgot_nothing_is_a_finding(struck: Struck) -> None:
