@@ -199,6 +199,12 @@ MEMBER_MUTANTS: Final = (
         ),
     ),
     Mutant(
+        "what was acknowledged since a hello is not remembered",
+        "raftlog.transport.gate",
+        (("row is not None and unit > row[1]:\n", "row is not None and unit < 0:\n"),),
+        needs=("LOST_WRITE",),
+    ),
+    Mutant(
         "who was no member yet when it said hello is never remembered",
         "raftlog.transport.gate",
         (("        if sender not in self._promised:\n", "        if 0:\n"),),

@@ -43,6 +43,13 @@ STORAGE_MUTANTS: Final = (
         rulings=(1,),
     ),
     Mutant(
+        "older of two good copies of a vote taken",
+        "raftlog.storage.hard_state",
+        (("max(copies, key=lambda copy: copy[0])", "copies[0]"),),
+        needs=("LOST_WRITE",),
+        rulings=(1,),
+    ),
+    Mutant(
         "hard state in two copies that take turns",
         "raftlog.storage.hard_state",
         (

@@ -31,6 +31,7 @@ from chaos.sim.process import (
     SimPeers,
     SimReader,
     SimWriter,
+    view_of,
 )
 from chaos.sim.promises import check_disk_behind
 from chaos.sim.states import BrokerState, HistoryState, State
@@ -105,7 +106,11 @@ class Cluster:
         """Told when a node has a new directory, which is no member yet."""
         self.on_rolled_back: Callable[[Machine], None] = lambda _: None
         """Told of a node whose directory a peer has found older than its promises."""
-        goes_back = Fault.OLD_BACKUP in config.periods_ns
+        self.on_end: Callable[[Machine, CrashKind], list[Write]] = lambda *_: []
+        """Told before a disk crashes; returns what it takes back of what it had confirmed."""
+        self.on_opened: Callable[[Machine, LogStore], None] = lambda *_: None
+        """Told what a start has found on a disk."""
+        goes_back = {Fault.OLD_BACKUP, Fault.LOST_WRITE} & config.periods_ns.keys()
         self._hellos = Hellos(CLUSTER) if goes_back else None
         self._binaries = Binaries(config, self.marks)
         victims = stream(config.seed, "victims").sample(names, config.victims)
@@ -206,6 +211,7 @@ class Cluster:
         if store.faulty_count and not machine.victim:
             where = store.faulty_ranges()
             raise Violation("recovery", f"{machine.node}: a good disk has damage at {where}")
+        self.on_opened(machine, store)
         self._begin(machine, store, state, in_flight)
 
     def _heed_boot(self, machine: Machine, in_flight: Sequence[Write]) -> Sequence[Write]:
@@ -312,13 +318,18 @@ class Cluster:
         if not machine.victim:
             raise Violation("recovery", f"{machine.node} refuses to start: {error}")
         self.marks["refused to start"] += 1
-        machine.stays_down = True
+        if Fault.LOST_WRITE in self.config.periods_ns:  # somebody does what the error says
+            self.renew(machine)
+            self.restart_later(machine)
+        else:
+            machine.stays_down = True
 
     def end(self, machine: Machine, kind: CrashKind, in_flight: Sequence[Write] = ()) -> None:
         """Kill the process; unless ``kind`` is KEEP, cut the power too."""
         process = machine.process
         if process is None:
             return
+        taken_back = self.on_end(machine, kind)
         process.life.end()
         process.state.end()
         self._count_work(process)
@@ -328,7 +339,7 @@ class Cluster:
             self.marks["handed over for the disk"] += process.replica.disks.handovers
         machine.process = None
         # A plan that failed counts, even if its process was killed before it heard of that.
-        machine.in_flight = list(in_flight) or machine.failed_plan
+        machine.in_flight = [*taken_back, *(in_flight or machine.failed_plan)]
         machine.failed_plan = []
         machine.disk.crash(self.disk_random, kind)
         machine.boot += kind is not CrashKind.KEEP
@@ -351,7 +362,9 @@ class Cluster:
     def _power_off(self, machine: Machine, in_flight: Sequence[Write]) -> None:
         """The process ended before it had begun to live."""
         machine.in_flight = list(in_flight)
-        machine.disk.crash(self.disk_random, self.disk_random.choice(list(CrashKind)))
+        kind = self.disk_random.choice(list(CrashKind))
+        self.on_end(machine, kind)
+        machine.disk.crash(self.disk_random, kind)
         self.restart_later(machine)
 
     def restart_later(self, machine: Machine) -> None:
@@ -429,6 +442,8 @@ class Cluster:
 
     def _send(self, machine: Machine, to: NodeId, message: PeerMessage) -> None:
         self.observer.sends(machine.node, to, message)
+        if to == machine.node:  # a log that is behind may name its directory of before; no link
+            return
         self.network.send(machine.node, to, message)
         if self.disk_random.random() < DEEP_CHECK_SHARE and not self.config.os_cache:
             check_disk_behind(
@@ -473,23 +488,4 @@ class Cluster:
 
     def views(self) -> list[ReplicaView]:
         """Return what an observer sees of the processes that run."""
-        return [_view(machine) for machine in self.up()]
-
-
-def _view(machine: Machine) -> ReplicaView:
-    process = machine.process
-    assert process is not None, "a look at a process that does not run"
-    replica = process.replica
-    core = replica.core
-    return ReplicaView(
-        node=machine.node,
-        leads=replica.leads,
-        term=core.term,
-        leader=replica.leader,
-        last=core.log.last_index,
-        last_checksum=core.log.end.checksum,
-        durable=core.durable,
-        applied=replica.applied,
-        digest=process.state.digest(),
-        faulty=replica.store.faulty_count,
-    )
+        return [view_of(machine) for machine in self.up()]

@@ -13,9 +13,11 @@ stream, which of the unsynced operations made it::
 ``cut_power`` leaves nothing to chance: whoever calls it says what is left of each.
 
 Faults for everything else that disks do: errors of reads, writes and syncs, no
-space, bit rot, sectors that can't be read, writes that land in a wrong place. An
-error of a sync drops the file's dirty pages: they read back as long as the
-"kernel" runs, count as clean, and are gone after a power cut.
+space, bit rot, sectors that can't be read, writes that land in a wrong place, or
+nowhere. An error of a sync drops the file's dirty pages: they read back as long as the
+"kernel" runs, count as clean, and are gone after a power cut. So it is with a write
+that is *lost*: its sync is confirmed, and the cache has it until ``settle`` says that it
+shows, or that it landed after all.
 
 One thread only. Directories themselves are never lost, only names in them.
 """
@@ -74,6 +76,8 @@ class SimDisk:
         self.after_operation: Callable[[], None] | None = None
         self.read_error: Callable[[str, int, int], bool] | None = None
         """Whether a read of (path, offset, length) fails."""
+        self.loses: Callable[[str, Operation], bool] | None = None
+        """Whether an operation never lands that a sync of (path) confirms now."""
 
     def files(self) -> "SimFiles":
         """Return the file system as one incarnation of the process sees it."""
@@ -177,20 +181,20 @@ class SimDisk:
     def flip_bit(self, path: str, offset: int, bit: int) -> None:
         """Rot one bit, on disk and in the cache."""
         inode = self._names[path]
-        inode.now[offset] ^= 1 << bit
-        if offset < len(inode.durable):
-            inode.durable[offset] ^= 1 << bit
+        for content in inode.contents():
+            if offset < len(content):
+                content[offset] ^= 1 << bit
 
     def cut_file(self, path: str, size: int) -> None:
         """Lose the end of a file, on disk and in the cache."""
         inode = self._names[path]
-        del inode.now[size:]
-        del inode.durable[size:]
+        for content in inode.contents():
+            del content[size:]
 
     def zero(self, path: str, offset: int, length: int) -> None:
         """Lose some sectors, on disk and in the cache: they read as zeros."""
         inode = self._names[path]
-        for content in (inode.now, inode.durable):
+        for content in inode.contents():
             stop = min(offset + length, len(content))
             if offset < stop:
                 content[offset:stop] = bytes(stop - offset)
@@ -202,7 +206,7 @@ class SimDisk:
     def misplace(self, path: str, offset: int, data: bytes) -> None:
         """Let a write that was meant for another place land here, on disk and in the cache."""
         inode = self._names[path]
-        for content in (inode.now, inode.durable):
+        for content in inode.contents():
             data = data[: max(0, len(content) - offset)]
             content[offset : offset + len(data)] = data
 
@@ -213,6 +217,16 @@ class SimDisk:
     def paths(self) -> list[str]:
         """Return the names of all files, sorted."""
         return sorted(self._names)
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether writes are lost that nobody can have missed yet."""
+        return any(inode.landed is not None for inode in self._inodes())
+
+    def settle(self, *, lost: bool) -> None:
+        """Let lost writes be missed from now on, or have landed after all."""
+        for inode in self._inodes():
+            inode.settle(lost=lost)
 
     def wipe(self) -> None:
         """Lose everything: a new, empty disk."""
@@ -303,8 +317,9 @@ class SimFile:
         except StorageFailed:
             inode.unsynced = []  # clean, and not on disk
             raise
+        loses = self._files.disk.loses
         for operation in inode.unsynced:
-            perform(inode.durable, operation)
+            inode.sync(operation, lost=loses is not None and loses(self.path, operation))
         inode.unsynced = []
         self._files.end()
 

@@ -45,6 +45,7 @@ class Fault(Enum):
     DEPOSED = "a leader that is cut off while the others elect"
     WIPED = "loss of one disk, whose node joins anew"
     OLD_BACKUP = "an old copy of a directory that is put back"
+    LOST_WRITE = "writes that a disk confirms and never makes"
     MAJORITY_LOST = "loss of a majority, and recovery of a survivor by hand"
     REBOOT = "restart of a machine under os-cache"
 
@@ -82,6 +83,7 @@ _PERIODS_MS: Final = {
     Fault.DEPOSED: (1_000, 4_000),
     Fault.WIPED: (1_000, 5_000),
     Fault.OLD_BACKUP: (300, 1_500),
+    Fault.LOST_WRITE: (300, 2_000),
     Fault.MAJORITY_LOST: (2_000, 9_000),
     Fault.REBOOT: (1_000, 4_000),
 }
@@ -103,7 +105,7 @@ _NEED_OTHERS: Final = frozenset(
 _DRAWN_APART: Final = frozenset(
     {
         *(Fault.OUTAGE, Fault.MEMBERS, Fault.DEPOSED, Fault.HEADER_LOST),
-        *(Fault.WIPED, Fault.OLD_BACKUP, Fault.MAJORITY_LOST, Fault.REBOOT),
+        *(Fault.WIPED, Fault.OLD_BACKUP, Fault.LOST_WRITE, Fault.MAJORITY_LOST, Fault.REBOOT),
     }
 )
 UNDER_OS_CACHE: Final = frozenset(

@@ -16,6 +16,7 @@ from chaos.sim.events import stream
 from chaos.sim.faults import Fault
 from chaos.sim.lease_faults import LeaseFaults
 from chaos.sim.lost_majority import lose_majority
+from chaos.sim.lost_writes import LostWrites
 from chaos.sim.network_faults import NetworkFaults
 from chaos.sim.old_backups import OldBackups
 from chaos.sim.operator import Operator
@@ -32,6 +33,7 @@ _CONCERNS: Final = (
     LeaseFaults,
     WishFaults,
     OldBackups,
+    LostWrites,
 )
 
 

@@ -105,6 +105,8 @@ class Observer:
         self._issued: dict[NodeId, list[Write]] = {node: [] for node in nodes}
         self._leading: dict[NodeId, Term] = {}
         self._recovery: tuple[Index, Mark] | None = None
+        self._losing: dict[NodeId, tuple[DurableState, list[Write]]] = {}
+        """Of disks that lose writes: what was durable before, and what was confirmed since."""
 
     # -- another world
 
@@ -124,6 +126,7 @@ class Observer:
         self._logs[node] = LogModel()
         self._durable[node] = DurableState(HardState(), LogModel())
         self._issued[node] = []
+        self._losing.pop(node, None)
         self._monotone.renewed(node)
 
     def goes_back(self, node: NodeId, durable: DurableState) -> None:
@@ -133,6 +136,32 @@ class Observer:
         self._durable[node] = durable.copy()
         self._issued[node] = []
         self._monotone.renewed(node)
+
+    def begins_to_lose(self, node: NodeId) -> None:
+        """Take in that ``node``'s disk may take back what it confirms from now on."""
+        self._losing.setdefault(node, (self._durable[node].copy(), []))
+
+    def loses_nothing(self, node: NodeId) -> None:
+        """Take in that all that was confirmed is there, or known to be missing."""
+        self._losing.pop(node, None)
+
+    def takes_back(self, node: NodeId, *, log: bool, votes: bool) -> list[Write]:
+        """Take in that ``node``'s disk takes back the end of its log, or its last votes.
+
+        Returns what is as if it had never been confirmed: it may be there or not.
+        """
+        before, writes = self._losing.pop(node)
+        durable = self._durable[node]
+        if votes:
+            self._monotone.renewed(node)
+            durable.hard_state, durable.votes = before.hard_state, before.votes
+        if log:
+            durable.log = before.log
+        return [write for write in writes if (votes if type(write) is SaveHardState else log)]
+
+    def losing(self, node: NodeId) -> tuple[DurableState, list[Write]]:
+        """Return what was durable before ``node``'s disk began to lose, and the writes since."""
+        return self._losing[node]
 
     def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
         """Take in that ``entry`` was written to a stopped node's log by hand."""
@@ -202,8 +231,11 @@ class Observer:
         """Take in that the disk has everything up to ``write``."""
         issued = self._issued[node]
         durable = self._durable[node]
+        losing = self._losing.get(node)
         while issued and issued[0].write <= write:
             write_done = issued.pop(0)
+            if losing is not None:
+                losing[1].append(write_done)
             if isinstance(write_done, ResetLog):
                 durable.log.reset(write_done.base, self.committed.log)
             else:

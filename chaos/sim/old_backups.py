@@ -2,8 +2,8 @@
 
 It silently takes back what was durable, and what was voted. So (ruling 16) it hits one replica,
 and only while everything that this replica has, acknowledged or not, is on a majority *without*
-it; and while all nodes run and follow one leader in its term: then nobody can win an older
-term, or this one, with a vote that is given twice.
+it; and while all nodes run and follow one leader in its term, and have that on disk: then nobody
+can win an older term, or this one, with a vote that is given twice.
 
 Whoever remembers more of its promises turns the node away, and it stops; it comes back as a new
 one. If nobody remembers, because all have started since or it had promised nothing since, it
@@ -14,12 +14,13 @@ from random import Random
 from typing import Final
 
 from chaos.check.promises_durable import DurableState
+from chaos.check.violation import Violation
 from chaos.sim.cluster import Cluster
 from chaos.sim.disk import CrashKind, SimDisk
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
 from chaos.sim.striker import Acts, Striker
-from chaos.sim.wiped_disks import dispensable, newest_leader
+from chaos.sim.wiped_disks import all_follow, dispensable, newest_leader
 from raftlog.base.ids import ReplicaId
 
 NEWER_SHARE: Final = 0.2
@@ -72,18 +73,14 @@ class OldBackups(Striker):
         leader = newest_leader(cluster)
         if leader is None or machine.id != backup.of or machine not in dispensable(cluster):
             return None
-        term = leader.replica.core.term
-        all_follow = all(
-            each.process is not None
-            and each.process.replica.core.term == term
-            and each.process.replica.leader == leader.replica.id.node
-            for each in cluster.machines.values()
-        )
-        return machine if all_follow else None
+        return machine if all_follow(cluster, leader) else None
 
     def _found_out(self, machine: Machine) -> None:
         """A peer has turned a process away: it ends, and its node is formatted anew."""
-        self.note("old backups found out")
+        if machine.put_back_as != machine.id:
+            raise Violation("recovery", f"{machine.node} is turned away, though it forgot nothing")
+        loses_writes = Fault.LOST_WRITE in self.cluster.config.periods_ns
+        self.note("lost writes found out" if loses_writes else "old backups found out")
         self.cluster.end(machine, CrashKind.KEEP)
         self.cluster.renew(machine)
         self.cluster.restart_later(machine)

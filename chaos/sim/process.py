@@ -13,6 +13,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final, TypeVar
 
+from chaos.check.liveness import ReplicaView
 from chaos.sim.clocks import WallClock
 from chaos.sim.disk import Killed, SimDisk
 from chaos.sim.events import Alarm, EventQueue
@@ -267,7 +268,8 @@ class Machine:
         self.process: Process | None = None
         self.stays_down = False
         self.put_back_as: ReplicaId | None = None
-        """Which replica it was when an old copy of its directory was put back."""
+        """Which replica it was when it forgot what it had promised: an old copy of its directory
+        was put back, or its disk took back what it had confirmed."""
         self.restart_due = False
         self.space = NodeSpace()
         """How full the disk is, as its node has seen: the computer's, for short."""
@@ -277,3 +279,23 @@ class Machine:
         """What was being written when the last process ended."""
         self.failed_plan: list[Write] = []
         """What was being written when the disk reported an error."""
+
+
+def view_of(machine: Machine) -> ReplicaView:
+    """Return what an observer sees of a process that runs."""
+    process = machine.process
+    assert process is not None, "a look at a process that does not run"
+    replica = process.replica
+    core = replica.core
+    return ReplicaView(
+        node=machine.node,
+        leads=replica.leads,
+        term=core.term,
+        leader=replica.leader,
+        last=core.log.last_index,
+        last_checksum=core.log.end.checksum,
+        durable=core.durable,
+        applied=replica.applied,
+        digest=process.state.digest(),
+        faulty=replica.store.faulty_count,
+    )

@@ -42,6 +42,8 @@ WIPED_SHARE_TRIMMED: Final = 0.6
 lost; and of those with trims, where it can't be built again from the log alone."""
 BACKUPS_SHARE: Final = 0.3
 """Seeds in which an old copy of a directory may be put back, of those without other losses."""
+LOST_WRITES_SHARE: Final = 0.1
+"""Seeds whose disks lose writes that they confirm, of those without other losses or changes."""
 LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
 ALL_CLOCKS_SHARE: Final = 0.2
@@ -167,7 +169,7 @@ class SeedConfig(msgspec.Struct, frozen=True):
     def clocks_are_right(self) -> bool:
         """Whether a majority of the voters' clocks are right, whoever the voters are."""
         # then few may vote
-        fewer = {Fault.MEMBERS, Fault.WIPED, Fault.MAJORITY_LOST, Fault.REBOOT}
+        fewer = {Fault.MEMBERS, Fault.WIPED, Fault.LOST_WRITE, Fault.MAJORITY_LOST, Fault.REBOOT}
         return self.wrong_clocks * 2 < self.nodes and not fewer & self.periods_ns.keys()
 
 
@@ -178,7 +180,8 @@ def is_big(seed: int) -> bool:
 
 def draw_config(seed: int) -> SeedConfig:
     """Derive a seed's configuration."""
-    config = _with_ids(_with_leases(_with_trims(_with_os_cache(_draw_config(seed)))))
+    config = _with_lost_writes(_with_trims(_with_os_cache(_draw_config(seed))))
+    config = _with_ids(_with_leases(config))
     if config.broker is None:
         return config
     quiet = 4 if is_big(seed) else 1
@@ -217,6 +220,7 @@ def _with_old_binaries(config: SeedConfig) -> SeedConfig:
     A node that comes later with an older version than the shard's would stop, and should.
     """
     apart = {Fault.MEMBERS, Fault.MAJORITY_LOST, Fault.WIPED, Fault.OLD_BACKUP, Fault.REBOOT}
+    apart.add(Fault.LOST_WRITE)
     if apart & config.periods_ns.keys() or config.broker is None:
         return config
     old = stream(config.seed, "versions").random() < OLD_BINARIES_SHARE
@@ -332,6 +336,21 @@ def _with_wipes(config: SeedConfig, share: float) -> SeedConfig:
     if stream(config.seed, "backups").random() < BACKUPS_SHARE:
         return _with_loss(config, Fault.OLD_BACKUP)
     return config
+
+
+def _with_lost_writes(config: SeedConfig) -> SeedConfig:
+    """Let the victims' disks lose writes in some seeds, in the place of other damage.
+
+    Rot, and a lost word of what rotted, are two faults of one disk.
+    """
+    losses = {Fault.WIPED, Fault.OLD_BACKUP, Fault.MAJORITY_LOST}
+    apart = config.os_cache or {Fault.MEMBERS, *losses} & config.periods_ns.keys()
+    drawn = stream(config.seed, "lost writes drawn").random() < LOST_WRITES_SHARE
+    if config.nodes < 3 or apart or not drawn:
+        return config
+    kept = {each: ns for each, ns in config.periods_ns.items() if each not in DAMAGE}
+    config = msgspec.structs.replace(config, periods_ns=kept, victims=(config.nodes - 1) // 2)
+    return _with_loss(config, Fault.LOST_WRITE)
 
 
 def _with_loss(config: SeedConfig, fault: Fault) -> SeedConfig:

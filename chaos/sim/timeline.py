@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from chaos.sim.events import MS_NS
+from chaos.sim.lost_writes import LostWrites
 from raftlog.base.ids import NodeId, WriteNumber
 from raftlog.base.writes import ResetLog, SaveHardState, Write, WriteEntries
 from raftlog.node.replica import Replica
@@ -136,6 +137,10 @@ class Timeline:
             self.note(_NOBODY, "-------  faults end, all heals")
             heal()
 
+        for striker in run.nemesis._strikers:
+            if isinstance(striker, LostWrites):
+                # Beside the strikes: a node's own events would push it out.
+                striker.tell = lambda node, text: self.note(_NOBODY, f"{node}       {text}")
         run._heal = noted_heal  # type: ignore[method-assign]
 
     def _noted_fault(self, name: str, act: Callable[[], None]) -> Callable[[], None]:

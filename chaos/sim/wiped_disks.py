@@ -44,6 +44,24 @@ def newest_leader(cluster: Cluster) -> Process | None:
     return max(cluster.leading(), key=lambda process: process.replica.core.term, default=None)
 
 
+def all_follow(cluster: Cluster, leader: Process) -> bool:
+    """Whether no election is under way, nor may be won any more up to ``leader``'s term.
+
+    All run and follow it, have its term on disk, and a majority has an entry of that term: who
+    forgets the term has forgotten such entries, too, and nobody votes for it before it has them.
+    """
+    term = leader.replica.core.term
+    committed = cluster.observer.committed
+    mark = committed.log.at(committed.end)
+    return (mark is not None and mark.term == term) and all(
+        each.process is not None
+        and each.process.replica.core.term == term
+        and each.process.replica.leader == leader.replica.id.node
+        and cluster.observer.durable_state(each.node).hard_state.term == term
+        for each in cluster.machines.values()
+    )
+
+
 def _is_whole(cluster: Cluster, leader: Process) -> bool:
     """Whether who votes is settled, and each of them has the directory that votes."""
     core = leader.replica.core
@@ -58,7 +76,12 @@ def _is_dispensable(cluster: Cluster, leader: Process, machine: Machine) -> bool
         return False
     observer = cluster.observer
     mine = observer.durable_log(machine.node)
-    others = [observer.durable_log(voter.node) for voter in voters if voter.node != machine.node]
+    # What others have may turn out to be damaged where their disks are not good, either.
+    others = [
+        observer.durable_log(voter.node)
+        for voter in voters
+        if voter.node != machine.node and not cluster.machines[voter.node].victim
+    ]
     end, committed = len(mine), observer.committed.end
     enough = [
         log

@@ -43,3 +43,69 @@ def test_a_misplaced_write_is_there_after_a_power_cut_and_makes_nothing_longer()
     content = disk.content("d/file")
     assert len(content) == 8 * SECTOR_BYTES
     assert content[7 * SECTOR_BYTES :] == b"!" * SECTOR_BYTES
+
+
+def test_a_lost_write_is_in_the_cache_until_the_power_fails() -> None:
+    """A kill takes nothing from the cache; what was there before shows after a power cut."""
+    disk = SimDisk()
+    file = written(disk)
+    disk.loses = lambda _, operation: operation[1] == 2 * SECTOR_BYTES
+    for number in (2, 5):
+        file.pwrite([b"!" * SECTOR_BYTES], number * SECTOR_BYTES)
+        file.sync()
+    disk.crash(Random(1), CrashKind.KEEP)
+    seen = disk.content("d/file")
+    assert seen[2 * SECTOR_BYTES : 3 * SECTOR_BYTES] == b"!" * SECTOR_BYTES
+    assert disk.has_lost
+    disk.settle(lost=True)
+    disk.crash(Random(1), CrashKind.LOSE)
+    seen = disk.content("d/file")
+    assert seen[2 * SECTOR_BYTES : 3 * SECTOR_BYTES] == bytes([2]) * SECTOR_BYTES
+    assert seen[5 * SECTOR_BYTES : 6 * SECTOR_BYTES] == b"!" * SECTOR_BYTES, "a later one landed"
+    assert not disk.has_lost
+
+
+def test_a_lost_write_that_made_a_file_longer_leaves_zeros() -> None:
+    """The size is the file system's, and was written elsewhere."""
+    disk = SimDisk()
+    file = written(disk)
+    disk.loses = lambda *_: True
+    file.pwrite([b"!" * SECTOR_BYTES], 8 * SECTOR_BYTES)
+    file.sync()
+    disk.settle(lost=True)
+    disk.crash(Random(1), CrashKind.LOSE)
+    assert disk.content("d/file")[8 * SECTOR_BYTES :] == bytes(SECTOR_BYTES)
+
+
+def test_what_lands_after_all_is_there_after_a_power_cut() -> None:
+    """So does whatever was written over a lost write."""
+    disk = SimDisk()
+    file = written(disk)
+    disk.loses = lambda *_: True
+    for number in (2, 5):
+        file.pwrite([b"!" * SECTOR_BYTES], number * SECTOR_BYTES)
+    file.sync()
+    disk.loses = None
+    file.pwrite([b"?" * SECTOR_BYTES], 5 * SECTOR_BYTES)
+    file.sync()
+    other = disk.fork()
+    disk.settle(lost=False)
+    other.settle(lost=True)
+    for each, second in ((disk, b"!"), (other, bytes([2]))):
+        each.crash(Random(1), CrashKind.LOSE)
+        seen = each.content("d/file")
+        assert seen[2 * SECTOR_BYTES : 3 * SECTOR_BYTES] == second * SECTOR_BYTES
+        assert seen[5 * SECTOR_BYTES : 6 * SECTOR_BYTES] == b"?" * SECTOR_BYTES
+
+
+def test_a_dropped_page_shows_a_lost_write_to_who_runs() -> None:
+    """What nobody has synced yet stays in the cache."""
+    disk = SimDisk()
+    file = written(disk)
+    disk.loses = lambda *_: True
+    file.pwrite([b"!" * SECTOR_BYTES], 2 * SECTOR_BYTES)
+    file.sync()
+    file.pwrite([b"?"], 5 * SECTOR_BYTES)
+    disk.settle(lost=True)
+    assert file.pread(1, 2 * SECTOR_BYTES) == bytes([2])
+    assert file.pread(1, 5 * SECTOR_BYTES) == b"?"

@@ -6,6 +6,7 @@ import pytest
 
 from chaos.sim.cluster import Cluster
 from chaos.sim.disk import CrashKind
+from chaos.sim.faults import Fault
 from chaos.sim.old_backups import OldBackups
 from tests.sim.test_planted import leader_of, pass_time, quiet_cluster
 from tests.sim.test_wiped import append
@@ -14,7 +15,7 @@ from tests.sim.test_wiped import append
 @pytest.fixture
 def cluster() -> Cluster:
     """Three nodes that say hello."""
-    return quiet_cluster(watched=True, goes_back=True)
+    return quiet_cluster(watched=True, strikes=Fault.OLD_BACKUP)
 
 
 def backups(cluster: Cluster) -> OldBackups:

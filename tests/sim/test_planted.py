@@ -33,13 +33,17 @@ class Blind:
         return lambda *_args, **_named: None
 
 
-def quiet_cluster(*, watched: bool = False, goes_back: bool = False) -> Cluster:
-    """Return three nodes without a fault, running, with some entries."""
+def quiet_cluster(*, watched: bool = False, strikes: Fault | None = None) -> Cluster:
+    """Return three nodes without a fault, running, with some entries.
+
+    ``strikes``: the fault of somebody who strikes by hand.
+    """
     config = msgspec.structs.replace(
         draw_config(0), nodes=3, periods_ns={}, broker=None, victims=0, segment_bytes=64 * 1024
     )
-    if goes_back:  # somebody strikes by hand; who runs says hello before
-        config = msgspec.structs.replace(config, periods_ns={Fault.OLD_BACKUP: 1})
+    if strikes is not None:
+        victims = int(strikes is Fault.LOST_WRITE)
+        config = msgspec.structs.replace(config, periods_ns={strikes: 1}, victims=victims)
     cluster = Cluster(config)
     if not watched:
         cluster.observer = Blind()  # type: ignore[assignment]
