@@ -15,6 +15,7 @@ others, and whoever has all events can see that another lease had begun before i
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
+from itertools import islice
 from typing import Final
 
 import msgspec
@@ -46,6 +47,8 @@ GROUPS_MAX: Final = 1_000
 """Stream-style groups whose commits are followed: that travels with each question."""
 HANDLES_MAX: Final = 1_000
 """Of one question for leases."""
+NAMES_MAX: Final = 10
+"""Handles under which one command names the message, that are told: it has one, but by mistake."""
 WEIGHT: Final = 2
 """Of an event, with a name and a reason, in an answer."""
 
@@ -216,7 +219,7 @@ class MessageLook:
                 kind = _DECIDED[Verdict(command.verdict)]
                 yield _event(spot, kind, command.group)
             return
-        for handle in self._handles(command.names):
+        for handle in islice(self._handles(command.names), NAMES_MAX):
             match command:
                 case AckMessages():
                     yield _event(spot, EventKind.ACKED, command.group, handle)
@@ -244,7 +247,7 @@ class MessageLook:
         wanted = self._place.group
         for ack in head.acks:
             if not wanted or ack.group == wanted:
-                for handle in self._handles(ack.names):
+                for handle in islice(self._handles(ack.names), NAMES_MAX):
                     yield _event(spot, EventKind.ACKED_IN_TRANSACTION, ack.group, handle)
         for commit in head.offsets:
             if not wanted or commit.group == wanted:
@@ -283,8 +286,9 @@ class MessageLook:
         standing = None if to is None else self._standing(command.group)
         if to is None or standing is None:
             return
-        before = standing.committed
-        if commit_all(command, {place.queue: standing}) and before <= place.offset < to:
+        before, is_part = standing.committed, kind is EventKind.COMMITTED_IN_TRANSACTION
+        holds = commit_all(command, {place.queue: standing}, is_part=is_part)
+        if holds and before <= place.offset < to:
             yield _event(spot, kind, command.group, by=command.member, number=to)
 
     def _standing(self, group: str) -> Standing | None:

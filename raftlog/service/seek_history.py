@@ -23,7 +23,7 @@ from raftlog.broker.queue_seeks import SeekQueueGroup
 from raftlog.service.log_walks import Spot
 from raftlog.service.standing import UNKNOWN, Standing, commit_all
 
-QUEUES_MAX: Final = 4_000
+QUEUES_MAX: Final = 3_000
 """Of so many queues it is remembered where a group is: that travels with each question."""
 MOVES_TOLD_MAX: Final = 1_000
 """Of one seek."""
@@ -48,7 +48,7 @@ class Seek(msgspec.Struct, frozen=True):
     """Queues that are not told."""
 
 
-_CARRY: Final = msgspec.msgpack.Decoder(dict[int, Standing])
+_CARRY: Final = msgspec.msgpack.Decoder(tuple[bool, dict[int, Standing]])
 
 
 class SeekLook:
@@ -65,23 +65,25 @@ class SeekLook:
         }
     )
 
-    def __init__(self, group: str, carry: bytes = b"") -> None:
-        """``carry``: as the question before gave it.
+    def __init__(self, group: str, carry: bytes = b"", *, is_whole: bool = False) -> None:
+        """``carry``: as the question before gave it; else ``is_whole``: the log has its beginning.
 
         Raises:
             BadRequest: It is none.
         """
         self._group: Final = group
         self._name: Final = msgspec.msgpack.encode(group)
+        self._is_whole, self._queues = is_whole, dict[int, Standing]()
         try:
-            self._queues: dict[int, Standing] = _CARRY.decode(carry) if carry else {}
+            if carry:
+                self._is_whole, self._queues = _CARRY.decode(carry)
         except msgspec.MsgspecError as error:
             raise BadRequest(f"no answer has given this to go on with: {error}") from None
 
     @property
     def carry(self) -> bytes:
         """What the next question needs to know."""
-        return msgspec.msgpack.encode(self._queues)
+        return msgspec.msgpack.encode((self._is_whole, self._queues))
 
     def take(self, spot: Spot) -> tuple[Seek, int] | None:
         """Return the seek that a command is."""
@@ -99,7 +101,7 @@ class SeekLook:
             case ClaimQueue():
                 self._claim(command)
             case CommitOffsets():
-                self._commit(command)
+                self._commit(command, is_part=False)
             case DeleteGroup():
                 self._queues.clear()
             case SeekGroup() | SeekQueueGroup():
@@ -115,13 +117,14 @@ class SeekLook:
             return
         for commit in head.offsets:
             if commit.group == self._group:
-                self._commit(commit)
+                self._commit(commit, is_part=True)
 
     def _standing(self, queue: int) -> Standing | None:
         """Return where the group is in a queue; None: there are too many."""
         found = self._queues.get(queue)
         if found is None and len(self._queues) < QUEUES_MAX:
-            found = self._queues[queue] = Standing()
+            # Where every claim was seen, nobody commits who has none.
+            found = self._queues[queue] = Standing(is_sure=self._is_whole)
         return found
 
     def _claim(self, command: ClaimQueue) -> None:
@@ -129,10 +132,10 @@ class SeekLook:
         if standing is not None:
             standing.claim(command)
 
-    def _commit(self, command: CommitOffsets) -> None:
+    def _commit(self, command: CommitOffsets, *, is_part: bool) -> None:
         for queue, _ in command.offsets:
             self._standing(queue)
-        commit_all(command, self._queues)
+        commit_all(command, self._queues, is_part=is_part)
 
     def _seek(self, spot: Spot, command: SeekGroup | SeekQueueGroup) -> tuple[Seek, int]:
         is_queue_style = isinstance(command, SeekQueueGroup)

@@ -27,12 +27,13 @@ def seeks(walks: LogWalks, request: ClientRequest) -> None:
     """Answer with the seeks of a stretch of the log, and where to go on."""
     message = cast("search.ListSeeks", request.message)
     machine = walks.machine
+    position = _position(machine, message.position, message.since_ms)
     try:
-        look = SeekLook(message.group, message.carry)
+        is_whole = not position and not machine.trimmed
+        look = SeekLook(message.group, message.carry, is_whole=is_whole)
     except BadRequest as error:
         request.fail(error)
         return
-    position = _position(machine, message.position, message.since_ms)
 
     def listed(walked: Walked[Seek]) -> search.SeeksListed:
         return search.SeeksListed(

@@ -30,7 +30,13 @@ from raftlog.broker.transactions import (
 )
 from raftlog.broker.transactors import InitTransactor
 from raftlog.service import log_walks, walk_handlers
-from raftlog.service.message_history import HANDLES_MAX, EventKind, MessageLook, MessagePlace
+from raftlog.service.message_history import (
+    HANDLES_MAX,
+    NAMES_MAX,
+    EventKind,
+    MessageLook,
+    MessagePlace,
+)
 from raftlog.wire.schema import search
 from tests.service.test_handlers import FakeRequest
 from tests.service.test_tracing import Tracing, batch
@@ -112,6 +118,13 @@ def test_what_becomes_of_a_lease_is_told(it: Telling) -> None:
     assert (events[0].number, events[0].log_time_ms) == (60_000, 500)
     assert (events[1].number, events[1].reason) == (700, "no luck")
     assert {each.group for each in events} == {GROUP}
+
+
+def test_a_command_that_names_it_very_often_is_told_in_part(it: Telling) -> None:
+    """An answer has a bound; who means well names it once."""
+    names = tuple((handle, it.first, (1,)) for handle in range(1, 5_000))
+    at = it.commit(AckMessages(GROUP, names))
+    assert it.told() == [(at, EventKind.ACKED, 0)] * NAMES_MAX
 
 
 def test_leases_are_found_by_their_handles(it: Telling) -> None:

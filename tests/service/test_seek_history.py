@@ -1,23 +1,33 @@
 """Seeks in the log: who asks is told each, with where the group was as far as that follows."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
 
 from raftlog.base.errors import BadRequest
-from raftlog.broker.atomic_commands import TransactionHead, transaction_parts
+from raftlog.broker.atomic_commands import (
+    TransactionCommitted,
+    TransactionHead,
+    read_head,
+    transaction_parts,
+)
 from raftlog.broker.claims import ClaimQueue, CommitOffsets, SeekGroup
-from raftlog.broker.commands import CommandType
+from raftlog.broker.codec import read_command
+from raftlog.broker.commands import CommandType, decode
 from raftlog.broker.group_commands import DeleteGroup, JoinGroup, LeaveGroup
+from raftlog.broker.lease_commands import AckMessages
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.places import POSITION_BITS
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.queue_seeks import SeekQueueGroup
+from raftlog.broker.refusals import CommandRefused
 from raftlog.service import log_walks, seek_history, walk_handlers
-from raftlog.service.log_walks import Walked
+from raftlog.service.log_walks import Spot, Walked
 from raftlog.service.seek_history import Seek, SeekLook, SeekMove
 from raftlog.service.standing import UNKNOWN
 from raftlog.wire.schema import search
+from tests.broker.histories import GROUPS, History
 from tests.service.test_handlers import FakeRequest
 from tests.service.test_tracing import Tracing, batch
 
@@ -52,7 +62,7 @@ class Seeking(Tracing):
         found: list[Seek] = []
         position, carry = 0, b""
         for _ in range(99):
-            look = SeekLook(group, carry)
+            look = SeekLook(group, carry, is_whole=True)
             answers: list[Any] = []
             self.service.walks.walk(position, look, answers.append)
             for _ in range(50):
@@ -115,18 +125,30 @@ def test_a_commit_that_was_fenced_moved_nothing(it: Seeking) -> None:
 
 
 def test_a_commit_that_read_from_elsewhere_moved_nothing(it: Seeking) -> None:
-    """A late copy of a transaction; one that fits counts."""
+    """A late copy of a transaction; one that fits counts, and says that the one before did."""
     generation = it.member()
-    for since, offset in ((-1, 1), (1, 3), (1, 5)):
+    for since, offset in ((-1, 1), (1, 3), (3, 4), (1, 5)):
         commit = CommitOffsets(
             "billing", "m", generation, ((it.first, offset),), read_from=(since,)
         )
         head = TransactionHead((), (commit,))
         it.commit((CommandType.COMMIT_TRANSACTION, transaction_parts(head, ())))
     it.seek(0)
-    claim = it.replica.machine.claims.get("billing", it.first)
-    assert claim is not None
-    assert it.moves() == [(3, 0)]
+    assert it.moves() == [(4, 0)]
+
+
+def test_a_transaction_that_was_refused_for_something_else_is_no_commit(it: Seeking) -> None:
+    """As the next commit tells: until then nobody knows."""
+    generation = it.member()
+    it.read(generation, 1)
+    lost = CommitOffsets("billing", "m", generation, ((it.first, 4),), read_from=(1,))
+    stale = AckMessages("nobody", ((7, it.first, (0,)),))
+    parts = transaction_parts(TransactionHead((), (lost,), (stale,)), ())
+    it.commit((CommandType.COMMIT_TRANSACTION, parts))
+    assert isinstance(it.outcomes[-1], CommandRefused)
+    it.read(generation, 2)
+    it.seek(0)
+    assert it.moves() == [(2, 0)]
 
 
 def test_the_state_agrees_with_what_is_told(it: Seeking) -> None:
@@ -183,7 +205,7 @@ def test_a_large_seek_is_told_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ([move.queue for move in found.moves], found.more) == (list(queues[:2]), 2)
 
 
-@pytest.mark.parametrize("carry", [b"x", b"\x81\x01\x01", b"\x81\xa1a\x94\x01\x01\x01\x01"])
+@pytest.mark.parametrize("carry", [b"x", b"\x92\xc2\x81\x01\x01", b"\x92\x01\x80"])
 def test_what_no_answer_gave_is_refused(carry: bytes) -> None:
     """Bytes of a foreign hand."""
     with pytest.raises(BadRequest):
@@ -219,3 +241,58 @@ def test_a_question_since_a_time_begins_behind_what_ended_before_it(
     refused = FakeRequest(search.ListSeeks(group="billing", carry=b"x"))
     walk_handlers.seeks(it.service.walks, refused)
     assert isinstance(refused.answers[0], BadRequest)
+
+
+def spots(history: History) -> Iterator[tuple[Spot, object]]:
+    """Yield the commands of a history that seeks follow from, and what they came to.
+
+    What was refused is left out (services look before they propose), but for commits.
+    """
+    for entry, outcomes in zip(history.entries, history.outcomes, strict=True):
+        envelope = decode(entry.body)
+        for number, ((kind, begin, length), outcome) in enumerate(
+            zip(envelope.places, outcomes, strict=True)
+        ):
+            is_refused = isinstance(outcome, CommandRefused)
+            is_commit = kind in (CommandType.COMMIT_OFFSETS, CommandType.COMMIT_TRANSACTION)
+            if kind in SeekLook.kinds and (is_commit or not is_refused):
+                place = (entry.index, number, kind, envelope.log_time_ms)
+                yield Spot(*place, entry.body, begin, length), outcome
+
+
+def commits_of(spot: Spot) -> Sequence[CommitOffsets]:
+    """Return the commits of a command."""
+    if spot.kind == CommandType.COMMIT_TRANSACTION:
+        return read_head(spot.body, spot.begin, spot.length).offsets
+    if spot.kind == CommandType.COMMIT_OFFSETS:
+        command = read_command(spot.kind, spot.data)
+        assert isinstance(command, CommitOffsets)
+        return (command,)
+    return ()
+
+
+def test_where_a_group_was_is_what_its_state_said_or_nothing() -> None:
+    """Over whole histories, with zombies, late copies and commits that go back."""
+    told = 0
+    for seed in range(30):
+        history = History(seed).run(300)
+        for group in GROUPS:
+            look, truth = SeekLook(group, is_whole=True), dict[int, int]()
+            for spot, outcome in spots(history):
+                is_copy = isinstance(outcome, TransactionCommitted) and outcome.duplicate
+                if not (isinstance(outcome, CommandRefused) or is_copy):
+                    for commit in commits_of(spot):
+                        if commit.group == group:
+                            truth.update(commit.offsets)
+                maybe = {queue: row.other for queue, row in look._queues.items()}
+                taken = look.take(spot)
+                if taken is not None:
+                    for move in taken[0].moves:
+                        known = truth.get(move.queue, UNKNOWN)
+                        if move.before not in (UNKNOWN, known):
+                            assert maybe[move.queue] == known, f"seed {seed}: {taken[0]}"
+                        told += move.before == known != UNKNOWN
+                        truth[move.queue] = move.after
+                if spot.kind == CommandType.DELETE_GROUP and not look._queues:
+                    truth.clear()
+    assert told > 10
