@@ -1,28 +1,32 @@
 """Power that fails, and disks that are slow, full, sick and rotten."""
 
 import asyncio
+import errno
+import os
 from random import Random
 from typing import Final
 
 from chaos.check.client_history import Event
 from chaos.live.bad_files import Trouble
 from chaos.live.cluster import LiveNode
-from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss
+from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss, was_ended_by
 from chaos.live.journal import KINDS
 from chaos.live.world import World
 
 MET_S: Final = 5.0
 """How long it is waited for until a node meets what is wrong with its disk."""
+LAST_MOMENT_S: Final = 0.2
+"""What was met in the last moment may still have to end its node."""
 
 
 async def power(world: World, step: Step, event: Event, random: Random) -> None:
     """One node loses its power."""
-    name = await choose(world, random, event)
+    name = await choose(world, step, event)
     node = world.cluster.nodes[name]
     await mark_loss(world, event, name, kills=True)
     kind = random.choice(KINDS)
     found = await node.cut_power(kind, step.seed)
-    event.happened = bool(found)
+    event.happened = found.get("unsynced", 0) > 0  # else it was no more than a SIGKILL
     event.note = f"{kind}: {found}"
     await world.rest(step.lasts_s)
     await node.ended()
@@ -37,36 +41,44 @@ async def power_all(world: World, step: Step, event: Event, random: Random) -> N
     found = await asyncio.gather(
         *(node.cut_power(kind, step.seed) for node, kind in zip(nodes, kinds, strict=True))
     )
-    event.happened = all(found)
-    event.note = f"{', '.join(kinds)}: {sum(each.get('unsynced', 0) for each in found)} unsynced"
+    unsynced = sum(each.get("unsynced", 0) for each in found)
+    event.happened = all(found) and unsynced > 0
+    event.note = f"{', '.join(kinds)}: {unsynced} unsynced"
     await world.rest(min(step.lasts_s, 2.0))
     for node in nodes:
         await node.ended()
         node.begin()
 
 
+def reason_of(error: str) -> str:
+    """Return what a node says of an error that ends it ("EIO"); "" for none."""
+    return os.strerror(getattr(errno, error)) if error else ""
+
+
 def _sick(*troubles: Trouble) -> Do:
-    """The disk of one node fails until the node ends, or has met it."""
+    """The disk of one node fails until the node ends by that, or has met it; or is slow."""
+    reason = next((reason_of(each.error) for each in troubles if each.error), "")
 
     async def do(world: World, step: Step, event: Event, random: Random) -> None:
-        name = await choose(world, random, event)
+        del random
+        name = await choose(world, step, event)
         node = world.cluster.nodes[name]
         event.target = name
-        node.excused = True
+        node.excused = bool(reason)  # a slow disk ends nobody
         before = await node.order({"hits": True})
         await node.trouble(troubles)
         try:
             met = await _until_met(world, node, troubles, before)
-            await world.rest(step.lasts_s if node.running else 0.2)
+            await world.rest(step.lasts_s if node.running else LAST_MOMENT_S)
         finally:
             await node.trouble(())
-        event.happened = met
+        await asyncio.sleep(LAST_MOMENT_S)
         event.note = "it goes on" if node.running else node.why()
-        # It may have met it in the last moment, and be about to end.
-        await asyncio.sleep(0.2)
         if not node.running:
             await node.ended()
+            met = was_ended_by(world, node, reason)
             node.begin()
+        event.happened = met
         node.excused = False
 
     return do
@@ -75,11 +87,9 @@ def _sick(*troubles: Trouble) -> Do:
 async def _until_met(
     world: World, node: LiveNode, troubles: tuple[Trouble, ...], before: dict[str, int]
 ) -> bool:
-    """Wait until the node has met what is wrong; whoever ends by that has."""
+    """Wait until the node has met what is wrong, or has ended."""
     until = world.now() + MET_S
-    while world.now() < until:
-        if not node.running:
-            return True
+    while node.running and world.now() < until:
         now = await node.order({"hits": True})
         for trouble in troubles:
             what = f"{trouble.operation} {trouble.error or 'slow'}"
@@ -91,9 +101,8 @@ async def _until_met(
 
 async def read_error(world: World, step: Step, event: Event, random: Random) -> None:
     """Reads of a node's log fail: it starts on that disk, and heals from its peers."""
-    del step
     await world.cluster.settled(WELL_S)
-    name = await choose(world, random, event)
+    name = await choose(world, step, event)
     node = world.cluster.nodes[name]
     event.target = name
     node.kill()
@@ -106,6 +115,7 @@ async def read_error(world: World, step: Step, event: Event, random: Random) -> 
     if not node.running:
         event.note = node.why()
         await node.ended()
+        event.happened = was_ended_by(world, node, reason_of("EIO"))
         node.begin()
     else:
         event.note = "a read failed" if event.happened else "nothing was read from the disk"

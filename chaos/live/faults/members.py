@@ -4,14 +4,15 @@ from random import Random
 from typing import Final
 
 from chaos.check.client_history import Event
-from chaos.live.faults.fault import WELL_S, Fault, Step
+from chaos.live.faults.fault import WELL_S, Fault, Step, choose_follower, whom
 from chaos.live.world import World
 
 
 async def demote(world: World, step: Step, event: Event, random: Random) -> None:
     """A voter, perhaps the leader, becomes a learner for a while."""
+    del random
     await world.cluster.settled(WELL_S)
-    name = random.choice(world.free())
+    name = whom(step).choice(world.free())
     world.take(event, name)
     event.target = name
     async with world.client(timeout_s=WELL_S) as client:
@@ -25,11 +26,9 @@ async def demote(world: World, step: Step, event: Event, random: Random) -> None
 
 async def wipe(world: World, step: Step, event: Event, random: Random) -> None:
     """A node's disk is replaced by an empty one; it comes back as a new replica."""
-    await world.cluster.settled(WELL_S)
-    leader = (await world.cluster.leader(WELL_S)).node
-    name = random.choice([each for each in world.cluster.names if each != leader])
+    del random
+    name = await choose_follower(world, step, event)
     node = world.cluster.nodes[name]
-    event.target = name
     async with world.client(timeout_s=WELL_S) as client:
         old = {each.directory for each in await client.members.list() if each.node == name}
         node.kill()

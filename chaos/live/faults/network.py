@@ -7,7 +7,7 @@ from typing import Final
 
 from chaos.check.client_history import Event
 from chaos.live.conditions import CLEAR, CUT, DEAF, MUTE, Condition, Way, slow
-from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss
+from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss, whom
 from chaos.live.proxy import Proxy
 from chaos.live.world import World
 from raftlog.base.ids import NodeId
@@ -21,7 +21,7 @@ def _around(condition_of: Callable[[Random], Condition], *, door: bool) -> Do:
 
     async def do(world: World, step: Step, event: Event, random: Random) -> None:
         cluster = world.cluster
-        name = await choose(world, random, event)
+        name = await choose(world, step, event)
         condition = condition_of(random)
         if condition.there.cut or condition.back.cut:
             await mark_loss(world, event, name, kills=False)
@@ -50,7 +50,8 @@ async def one_link(world: World, step: Step, event: Event, random: Random) -> No
     cluster = world.cluster
     one = (await cluster.leader(WELL_S)).node  # followers have nothing to tell each other
     others = [name for name in cluster.names if name != one]
-    other = random.choice([name for name in others if name in world.free()] or others)
+    free = world.free()
+    other = whom(step).choice([name for name in others if name in free] or others)
     event.target = f"{one} - {other}"
     proxies = [cluster.links[one, other], cluster.links[other, one]]
     before = _bytes_waiting(proxies)
@@ -61,10 +62,11 @@ async def one_link(world: World, step: Step, event: Event, random: Random) -> No
 
 async def halves(world: World, step: Step, event: Event, random: Random) -> None:
     """A minority is cut off, together."""
+    del random
     cluster = world.cluster
     leader = await cluster.leader()
     free = world.free()
-    minority = random.sample(free, min(len(free), (len(cluster.names) - 1) // 2))
+    minority = whom(step).sample(free, min(len(free), (len(cluster.names) - 1) // 2))
     world.take(event, *minority)
     await mark_loss(world, event, leader.node, kills=False)
     if leader.node not in minority:
@@ -86,7 +88,7 @@ async def halves(world: World, step: Step, event: Event, random: Random) -> None
 
 async def reset(world: World, step: Step, event: Event, random: Random) -> None:
     """All connections of a node are reset, again and again for a moment."""
-    name = await choose(world, random, event)
+    name = await choose(world, step, event)
     event.target = name
     count = 0
     for _ in range(random.randint(1, 5)):
@@ -98,7 +100,8 @@ async def reset(world: World, step: Step, event: Event, random: Random) -> None:
 
 async def half_open(world: World, step: Step, event: Event, random: Random) -> None:
     """A node's end of every connection is gone, and the other end is not told."""
-    name = await choose(world, random, event)
+    del random
+    name = await choose(world, step, event)
     event.target = name
     count, until = 0, world.now() + CONNECT_S
     while not count and world.now() < until:  # it may be starting yet
