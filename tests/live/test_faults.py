@@ -201,6 +201,13 @@ async def test_the_leader_is_hit_as_often_as_all_others() -> None:
     assert whom(Step("kill", 0.0, 0.1, 7)).random() != Random(7).random()
 
 
+async def test_a_link_fault_without_a_proof_has_not_happened() -> None:
+    for kind in ("lossy", "reorder", "refused", "late"):
+        world = a_world()
+        event = await strike(world, NETWORK[kind], Step(kind, 0.0, 0.0, 1))
+        assert not event.happened, kind
+
+
 async def test_what_is_over_sets_nodes_free() -> None:
     world = a_world()
     await asyncio.gather(

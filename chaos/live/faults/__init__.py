@@ -18,6 +18,6 @@ FAULTS: Final[dict[str, Fault]] = {
 SHIM: Final = ("power-shim", "power fails beneath the normal file layer, by a preload shim")
 """A mechanism, not a kind: with it these are the power losses."""
 MISSING: Final[dict[str, str]] = {
-    "segment-loss": "single pieces of one TCP connection are lost, or overtake each other",
+    "packet-loss": "packets are lost beneath TCP, in the kernel; lossy does what comes of that",
 }
 """Mechanisms that this suite does not have: named in every report, with 0 (ruling 28)."""
