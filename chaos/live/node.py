@@ -43,6 +43,7 @@ def main() -> None:
     from chaos.live.bad_files import BadFiles, Disk, Trouble, empty  # noqa: PLC0415  (after the hook)
     from chaos.live.shim import ROOT, ShimDisk  # noqa: PLC0415  (after the hook)
     from raftlog.broker import index  # noqa: PLC0415
+    from raftlog.node import host  # noqa: PLC0415
     from raftlog.storage import directory  # noqa: PLC0415
 
     index.RANGE_POSTINGS = RANGE_POSTINGS  # type: ignore[misc]
@@ -51,9 +52,11 @@ def main() -> None:
         disk = ShimDisk()
         empty(Path(place) / ASIDE)
     else:
-        disk = Disk()
+        disk = files_disk = Disk()
         files = BadFiles(disk, Path(place) / ASIDE)
         directory.OsFiles = lambda: files  # type: ignore[misc,assignment]
+        measure = host.measure
+        host.measure = lambda path: files_disk.measured(measure(path))
     if (troubles := Path(place) / TROUBLES).exists():
         disk.set(msgspec.json.decode(troubles.read_bytes(), type=list[Trouble]))
         troubles.unlink()
@@ -94,6 +97,8 @@ def _obey(order: dict[str, object], disk: "Disk | ShimDisk", clock: "BadClock") 
             return {"reads": clock.reads}
         case {"hits": _}:
             return dict(disk.hits)
+        case {"hit_files": _}:
+            return dict(disk.hit_files)
         case {"power": str(kind), "seed": int(seed), "report": str(report)}:
             found = disk.cut_power(kind, seed)
             Path(report).write_bytes(msgspec.json.encode(found))

@@ -9,7 +9,7 @@ import pytest
 
 from chaos.check.client_history import Event
 from chaos.live.bad_files import Trouble
-from chaos.live.faults import disks
+from chaos.live.faults import disks, network, power
 from chaos.live.faults.disks import FAULTS as DISKS
 from chaos.live.faults.fault import Step, choose, was_ended_by, whom
 from chaos.live.faults.network import FAULTS as NETWORK
@@ -48,7 +48,7 @@ class FakeNode:
         self.was_excused |= self.excused
         for each in troubles:
             if not self._dies:
-                self._hits[f"{each.operation} {each.error or 'slow'}"] = 1
+                self._hits[each.name] = 1
         self.running = self.running and not (troubles and self._dies)
         return {}
 
@@ -151,7 +151,7 @@ async def test_an_end_is_excused_only_by_the_sentence_that_names_it(
         ("sync-error", "", True, 0),
         ("sync-error", EIO, True, 0),
         ("sync-error", "exit code 1: AssertionError: two plans", False, 1),
-        ("no-space", EIO, False, 1),
+        ("no-space-write", EIO, False, 1),
         ("slow-disk", "", True, 0),
         ("slow-disk", EIO, False, 1),
     ],
@@ -173,7 +173,7 @@ async def test_a_death_counts_only_if_it_was_by_what_was_done(
 async def test_a_loss_of_power_that_loses_nothing_has_not_happened(unsynced: int) -> None:
     world = a_world(*(FakeNode(name, unsynced=unsynced) for name in NAMES))
     for kind in ("power", "power-all"):
-        event = await strike(world, DISKS[kind], Step(kind, 0.0, 0.0, 3))
+        event = await strike(world, power.FAULTS[kind], Step(kind, 0.0, 0.0, 3))
         assert event.happened == bool(unsynced), event.note
 
 
@@ -206,6 +206,7 @@ async def test_a_link_fault_without_a_proof_has_not_happened() -> None:
         world = a_world()
         event = await strike(world, NETWORK[kind], Step(kind, 0.0, 0.0, 1))
         assert not event.happened, kind
+        assert network.FAULTS[kind].group == "network"
 
 
 async def test_what_is_over_sets_nodes_free() -> None:

@@ -2,13 +2,25 @@
 
 from typing import Final
 
-from chaos.live.faults import backups, clocks, disks, members, network, processes, promises
+from chaos.live.faults import (
+    backups,
+    clocks,
+    disks,
+    members,
+    network,
+    power,
+    processes,
+    promises,
+    rot,
+)
 from chaos.live.faults.fault import Fault
 
 FAULTS: Final[dict[str, Fault]] = {
     **processes.FAULTS,
     **network.FAULTS,
+    **power.FAULTS,
     **disks.FAULTS,
+    **rot.FAULTS,
     **backups.FAULTS,
     **clocks.FAULTS,
     **members.FAULTS,

@@ -159,11 +159,11 @@ def _address(world: World, name: NodeId) -> str:
 
 
 FAULTS: Final = {
-    "kill": Fault("process", "SIGKILL of one node", kill, weight=18),
+    "kill": Fault("process", "SIGKILL of one node", kill, weight=22),
     "kill-most": Fault(
         "process", "SIGKILL of a majority at once", kill_most, weight=2, alone=True
     ),
-    "pause": Fault("process", "a node stands still (SIGSTOP)", pause, weight=7),
+    "pause": Fault("process", "a node stands still (SIGSTOP)", pause, weight=8),
     "restart": Fault("process", "a node is stopped and started", restart),
     "rolling-restart": Fault(
         "process", "all nodes, one after the other", rolling_restart, takes_s=15.0, alone=True
