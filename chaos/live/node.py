@@ -8,6 +8,7 @@ Nothing of raftlog may be imported before the hook is installed.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -30,12 +31,14 @@ SOCKET: Final = "disk.sock"
 ASIDE: Final = "aside"
 TROUBLES: Final = "troubles.json"
 """What is wrong with the disk from the start; read once."""
+PR_SET_PDEATHSIG: Final = 1
 RANGE_POSTINGS: Final = 256
 """Small ranges, the same at every node: logs are trimmed many times in a short run."""
 
 
 def main() -> None:
     """Become a node."""
+    die_with_parent()
     place, mutant, *arguments = sys.argv[1:]
     if mutant:
         install(find(mutant))
@@ -72,6 +75,16 @@ def main() -> None:
     from raftlog.__main__ import main as raftlog  # noqa: PLC0415
 
     sys.exit(raftlog())
+
+
+def die_with_parent() -> None:
+    """Be killed when the suite's thread that has started this ends, however that ends.
+
+    A process that stands still reads no end of its standard input. Where the kernel is not
+    Linux that is all there is.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve(listening: socket.socket, disk: "Disk | ShimDisk", clock: "BadClock") -> None:
