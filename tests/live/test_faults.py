@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -27,29 +28,33 @@ pytestmark = pytest.mark.asyncio
 class FakeNode:
     """A node whose disk does as it is told, and which ends as it was told."""
 
-    def __init__(self, name: NodeId, *, dies: str = "", unsynced: int = 0) -> None:
+    def __init__(
+        self, name: NodeId, *, dies: str = "", unsynced: int = 0, is_quiet: bool = False
+    ) -> None:
         self.node = name
         self.address = NodeAddress(name, "127.0.0.1:9", "127.0.0.1:9")
         self.excused = False
         self.was_excused = False
         self.running = True
         self.starts = 1
-        self._dies = dies
+        self.data = Path("/nowhere")
+        self.dies = dies
+        self._is_quiet = is_quiet
         self._unsynced = unsynced
         self._hits: dict[str, int] = {}
         self.had: list[Trouble] = []
 
     async def order(self, order: dict[str, object]) -> dict[str, int]:
-        assert order == {"hits": True}
+        assert order in ({"hits": True}, {"hit_files": True})
         return dict(self._hits)
 
     async def trouble(self, troubles: Sequence[Trouble]) -> dict[str, int]:
         self.had += troubles
         self.was_excused |= self.excused
         for each in troubles:
-            if not self._dies:
+            if not self.dies and not self._is_quiet:
                 self._hits[each.name] = 1
-        self.running = self.running and not (troubles and self._dies)
+        self.running = self.running and not (troubles and self.dies)
         return {}
 
     async def cut_power(self, kind: str, seed: int) -> dict[str, int]:
@@ -60,11 +65,15 @@ class FakeNode:
     async def ended(self) -> int:
         return 1
 
-    def begin(self) -> None:
-        self.running = True
+    def kill(self) -> None:
+        self.running = False
+
+    def begin(self, troubles: Sequence[Trouble] = ()) -> None:
+        self.running = not (troubles and self.dies)
+        self._hits = {each.name: 1 for each in troubles if not self._is_quiet}
 
     def why(self) -> str:
-        return self._dies or "it runs: nothing"
+        return self.dies or "it runs: nothing"
 
     def ending(self) -> str:
         return self.why().partition(":")[0]
@@ -86,6 +95,9 @@ class FakeCluster:
     async def leader(self, timeout_s: float) -> NodeView:
         assert timeout_s
         return NodeView(self._leader, 0, "", role="leader", term=1)
+
+    async def settled(self, timeout_s: float) -> None:
+        assert timeout_s
 
     def proxies_of(self, name: NodeId) -> list[Any]:
         assert name in self.nodes

@@ -12,7 +12,7 @@ from chaos.live.damage import SHARD, Rotten, rot_beside, rot_entries
 from chaos.live.faults.disks import reason_of
 from chaos.live.faults.fault import WELL_S, Fault, Step, choose, choose_follower, was_ended_by
 from chaos.live.world import World
-from raftlog.base.errors import RaftlogError
+from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.client.routing import ask_status
 from raftlog.server.scrubbing import scrub_node
 
@@ -113,7 +113,6 @@ async def read_error(world: World, step: Step, event: Event, random: Random) -> 
         await asyncio.sleep(LOOK_S)
     event.note = f"{hits} reads of {file} failed"
     await _judge(world, node, event, met=hits > 0)
-    await world.cluster.settled(WELL_S)
 
 
 async def unreadable(world: World, step: Step, event: Event, random: Random) -> None:
@@ -137,18 +136,23 @@ async def unreadable(world: World, step: Step, event: Event, random: Random) -> 
     met = {file: now[file] - before.get(file, 0) for file in now}
     event.note = ", ".join(f"{count} reads of {file} failed" for file, count in met.items())
     await _judge(world, node, event, met=any(met.values()))
-    await world.cluster.settled(WELL_S)
 
 
 async def _judge(world: World, node: LiveNode, event: Event, *, met: bool) -> None:
-    """It happened if it was met, also if the node has ended by it, and says so."""
+    """Wait until the node is whole, or has ended by what it met, said so, and is whole again."""
+    until = world.now() + WELL_S
+    while node.running and world.now() < until:
+        with suppress(Unavailable):
+            await world.cluster.settled(MET_S)
+            break
     if not node.running:
         event.note = node.why()
         await node.ended()
         met = was_ended_by(world, node, reason_of("EIO"))
         node.begin()
-    node.excused = False
     event.happened = met
+    node.excused = False
+    await world.cluster.settled(WELL_S)
 
 
 FAULTS: Final = {
