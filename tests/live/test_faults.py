@@ -87,10 +87,13 @@ class FakeCluster:
 
     def __init__(self, nodes: Sequence[FakeNode], leader: NodeId = NAMES[0]) -> None:
         self.nodes = {node.node: node for node in nodes}
-        self.names = list(self.nodes)
         self.view = ClusterView(())
         self._leader = leader
         self.conditions: list[Any] = []
+
+    @property
+    def names(self) -> list[NodeId]:
+        return list(self.nodes)
 
     async def leader(self, timeout_s: float) -> NodeView:
         assert timeout_s
