@@ -9,7 +9,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePath
+from random import Random
 from threading import Lock
 from typing import Final
 
@@ -18,20 +19,23 @@ import msgspec
 from chaos.live.journal import Journal
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import StorageFailed
+from raftlog.base.space import Space
 from raftlog.storage.files import OsFile, OsFiles
 
-OPERATIONS: Final = ("read", "write", "sync")
+OPERATIONS: Final = ("read", "write", "sync", "grow")
 
 
 class Trouble(msgspec.Struct):
     """Something that is wrong with a disk.
 
     Attributes:
-        operation: Of which kind: read, write or sync.
+        operation: Of which kind: read, write, sync, or grow: whatever needs space that was not
+            allocated before, as making a file, a directory, or one longer.
         error: The name of an error ("EIO"); "": it is only slow.
         delay_s: How much longer each takes.
         times: How many operations it concerns; 0: all.
         path: Only files with this in their path.
+        share: How many of those.
     """
 
     operation: str
@@ -39,6 +43,12 @@ class Trouble(msgspec.Struct):
     delay_s: float = 0.0
     times: int = 0
     path: str = ""
+    share: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What it is counted as when it is met."""
+        return f"{self.operation} {self.error or 'slow'}"
 
 
 class Disk:
@@ -47,6 +57,9 @@ class Disk:
     def __init__(self) -> None:
         self.journal: Final = Journal()
         self.hits: Counter[str] = Counter()
+        self.hit_files: Counter[str] = Counter()
+        """By the ends of their names: how often an error was met there."""
+        self._random = Random(0)
         self._troubles: list[Trouble] = []
         self._lock = Lock()
 
@@ -58,6 +71,20 @@ class Disk:
     def cut_power(self, kind: str, seed: int) -> dict[str, int]:
         """Lose what was not synced."""
         return self.journal.cut_power(kind, seed)
+
+    def has(self, operation: str, path: str = "") -> bool:
+        """Whether something may be wrong with ``operation``; with ``path``, of that file."""
+        if not self._troubles:
+            return False
+        with self._lock:
+            return any(
+                each.operation == operation and (not path or each.path in path)
+                for each in self._troubles
+            )
+
+    def measured(self, space: Space) -> Space:
+        """Return what is told of the space of the file system."""
+        return Space(space.total, 0) if self.has("grow") else space
 
     def meet(self, operation: str, path: str) -> None:
         """Suffer what is wrong with ``operation`` on ``path``. Raises OSError."""
@@ -75,7 +102,11 @@ class Disk:
             for trouble in list(self._troubles):
                 if trouble.operation != operation or trouble.path not in path:
                     continue
-                self.hits[f"{operation} {trouble.error or 'slow'}"] += 1
+                if trouble.share < 1 and self._random.random() >= trouble.share:
+                    continue
+                self.hits[trouble.name] += 1
+                if trouble.error:
+                    self.hit_files[PurePath(path).suffix or PurePath(path).name] += 1
                 delay_s += trouble.delay_s
                 error = error or trouble.error
                 if trouble.times:
@@ -86,7 +117,7 @@ class Disk:
 
 
 class BadFile(OsFile):
-    """A file on such a disk. What the cache has is read well: no disk is asked for it."""
+    """A file on such a disk. While its reads may fail, the cache has nothing of it."""
 
     def __init__(self, descriptor: int, path: str, disk: Disk) -> None:
         super().__init__(descriptor, path)
@@ -97,11 +128,18 @@ class BadFile(OsFile):
         self._disk.meet("read", self.path)
         return super().pread(length, offset)
 
+    def pread_now(self, length: int, offset: int) -> bytes | None:
+        """Read what the cache has."""
+        if self._disk.has("read", self.path):
+            return None
+        return super().pread_now(length, offset)
+
     def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write, or fail."""
 
         def write() -> None:
             self._disk.meet("write", self.path)
+            self._grow(offset + sum(map(len, buffers)))
             self._disk.journal.write(self._descriptor, buffers, offset)
 
         self._try("write", offset, write)
@@ -130,11 +168,16 @@ class BadFile(OsFile):
 
         def allocate() -> None:
             self._disk.meet("write", self.path)
+            self._grow(size)
             reserve = lambda: os.posix_fallocate(self._descriptor, 0, size)  # noqa: E731
             grown = max(size, os.fstat(self._descriptor).st_size)
             self._disk.journal.resize(self._descriptor, grown, reserve)
 
         self._try("fallocate", size, allocate)
+
+    def _grow(self, size: int) -> None:
+        if self._disk.has("grow") and size > self.size():
+            self._disk.meet("grow", self.path)
 
     def _try(self, what: str, where: int | None, do: Callable[[], None]) -> None:
         try:
@@ -160,20 +203,24 @@ class BadFiles(OsFiles):
         else:
 
             def make() -> tuple[Callable[[], None], Callable[[], None]]:
+                self._meet("grow", "open", path)
                 opened.append(OsFiles.open(self, path, create=True))
                 return lambda: Path(path).unlink(missing_ok=True), _nothing
 
             self._disk.journal.rename(_above(path), make)
         return BadFile(opened[0]._descriptor, path, self._disk)
 
+    def make_directory(self, path: str) -> None:
+        """Make it and its parents, or fail."""
+        if not Path(path).is_dir():
+            self._meet("grow", "mkdir", path)
+        super().make_directory(path)
+
     def sync_directory(self, path: str) -> None:
         """Sync, or fail."""
 
         def sync(directory: str) -> None:
-            try:
-                self._disk.meet("sync", path)
-            except OSError as error:
-                raise StorageFailed("fsync", path, None, error) from error
+            self._meet("sync", "fsync", path)
             OsFiles.sync_directory(self, directory)
 
         self._disk.journal.sync_names(path.rstrip("/"), sync)
@@ -203,6 +250,12 @@ class BadFiles(OsFiles):
             return lambda: _restore(kept, path), lambda: _forget(kept)
 
         self._disk.journal.rename(_above(path), do)
+
+    def _meet(self, operation: str, call: str, path: str) -> None:
+        try:
+            self._disk.meet(operation, path)
+        except OSError as error:
+            raise StorageFailed(call, path, None, error) from error
 
     def _keep(self, path: str) -> Path | None:
         if not os.path.lexists(path):

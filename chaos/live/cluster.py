@@ -1,5 +1,6 @@
 """A cluster of processes behind proxies: one for each directed link, one before each node.
 
+One node more than the cluster has members stands by, in the place of which a member may go.
 Everything is below one directory, made for the run and removed after it. A node is started by
 ``chaos.live.node``, so its disk does what the suite says.
 """
@@ -129,26 +130,42 @@ class LiveCluster:
     ) -> None:
         library = build(directory) if shim else None
         self.directory: Final = directory
-        self.addresses: Final = local_addresses(nodes)
-        self.names: Final = [address.node for address in self.addresses]
-        self.nodes: Final = {
+        self.nodes: Final[dict[NodeId, LiveNode]] = {}
+        """The members, and who is on the way to be one."""
+        self._all: Final = {
             address.node: LiveNode(address, directory, mutant=mutant, shim=library)
-            for address in self.addresses
+            for address in local_addresses(nodes + 1)
         }
-        peers = {address.node: address.peer for address in self.addresses}
+        for node in list(self._all.values())[:nodes]:
+            self.nodes[node.node] = node
         self.links: Final = {
-            (one, other): Proxy(peers[other])
-            for one in self.names
-            for other in self.names
+            (one, other): Proxy(self._all[other].address.peer)
+            for one in self._all
+            for other in self._all
             if one != other
         }
-        """By who dials and who is dialled."""
+        """By who dials and who is dialled; the spare node's, too."""
         self._wrong: Final[dict[Proxy, list[Condition]]] = {
             proxy: [] for proxy in self.links.values()
         }
-        self.doors: Final = {address.node: Proxy(address.client) for address in self.addresses}
+        self.doors: Final = {name: Proxy(each.address.client) for name, each in self._all.items()}
         self.view = ClusterView(())
         """As it was seen last."""
+
+    @property
+    def names(self) -> list[NodeId]:
+        """The members' names."""
+        return list(self.nodes)
+
+    @property
+    def addresses(self) -> list[NodeAddress]:
+        """The members' addresses."""
+        return [node.address for node in self.nodes.values()]
+
+    @property
+    def spare(self) -> LiveNode | None:
+        """The one that is no member, does not run, and has no directory; it may be on its way."""
+        return next((node for name, node in self._all.items() if name not in self.nodes), None)
 
     @property
     def seeds(self) -> list[str]:
@@ -160,17 +177,20 @@ class LiveCluster:
         for proxy in self._proxies():
             await proxy.open()
         config = self.directory / "cluster.yml"
-        config.write_text(self._config_text())
+        config.write_text(self._config_text(self.names))
         await asyncio.to_thread(form, load_config(config))
+        # The one who stands by has no part in the formation, but the file says where it will be:
+        # it is to be reached through its links, too.
+        config.write_text(self._config_text(list(self._all)))
         for node in self.nodes.values():
             node.begin()
         await self.settled()
 
     async def aclose(self) -> None:
         """End every process and every proxy; the directory stays."""
-        for node in self.nodes.values():
+        for node in self._all.values():
             node.kill()
-        for node in self.nodes.values():
+        for node in self._all.values():
             if node.starts:
                 await node.ended()
         for proxy in self._proxies():
@@ -181,7 +201,9 @@ class LiveCluster:
     async def look(self) -> ClusterView:
         """Ask every node what it believes, behind the proxies' backs."""
         addresses = {address.node: address.client for address in self.addresses}
-        self.view = await observe(addresses)
+        view = await observe(addresses)
+        # Somebody may have gone meanwhile.
+        self.view = ClusterView(tuple(each for each in view.nodes if each.node in self.nodes))
         return self.view
 
     async def leader(self, timeout_s: float = READY_S) -> NodeView:
@@ -237,6 +259,16 @@ class LiveCluster:
                 return False
         return True
 
+    # -- members
+
+    def admit(self, node: LiveNode) -> None:
+        """The spare node is one of the nodes from now on: it is to become a member."""
+        self.nodes[node.node] = node
+
+    def dismiss(self, node: LiveNode) -> None:
+        """A node is none of the nodes any more: it has to end, and is the spare one."""
+        del self.nodes[node.node]
+
     # -- links
 
     @contextmanager
@@ -265,7 +297,7 @@ class LiveCluster:
         ``door``: its clients' too.
         """
         with ExitStack() as stack:
-            for other in self.names:
+            for other in self._all:
                 if other != node:
                     stack.enter_context(self.between(other, node, condition))
             if door:
@@ -281,28 +313,33 @@ class LiveCluster:
             self.doors[node].set(CLEAR)
 
     def proxies_of(self, node: NodeId) -> list[Proxy]:
-        """Return every proxy between a node and anybody."""
-        links = [proxy for pair, proxy in self.links.items() if node in pair]
-        return [*links, self.doors[node]]
+        """Return every proxy between a member and another one, or clients."""
+        return [*self.links_of(node).values(), self.doors[node]]
+
+    def links_of(self, node: NodeId) -> dict[tuple[NodeId, NodeId], Proxy]:
+        """Return every link between a member and another one.
+
+        Not those to the spare node: that nobody gets through to it proves nothing.
+        """
+        pairs = (pair for other in self.nodes for pair in ((node, other), (other, node)))
+        return {pair: self.links[pair] for pair in pairs if pair[0] != pair[1]}
 
     # -- directories
 
     def wipe(self, node: NodeId) -> None:
         """Take a stopped node's directory away."""
-        rmtree(self.nodes[node].data)
+        rmtree(self._all[node].data)
 
     def _proxies(self) -> list[Proxy]:
         return [*self.links.values(), *self.doors.values()]
 
-    def _config_text(self) -> str:
+    def _config_text(self, names: Sequence[NodeId]) -> str:
         data = self.directory / "data"
         lines = ["cluster: chaos", f"data: {data}", "durability: fsync", *SETTINGS, "nodes:"]
-        for address in self.addresses:
-            me = address.node
+        for me in names:
+            address = self._all[me].address
             dial = ", ".join(
-                f"{other}: '{self.links[me, other].address}'"
-                for other in self.names
-                if other != me
+                f"{other}: '{self.links[me, other].address}'" for other in names if other != me
             )
             lines += [
                 f"  {me}:",

@@ -12,11 +12,16 @@ class Way(msgspec.Struct, frozen=True):
         cut: Nothing passes, and nobody is told: bytes wait, as TCP would send them again.
         delay_s: How much later bytes arrive.
         bytes_per_s: How many pass in a second; 0: as many as come.
+        lost: Which share of the pieces is lost each time that it is sent, until one arrives.
+        jitter_s: How much later bytes arrive at most; each connection draws that by itself, so
+            what is sent by two of them arrives in another order.
     """
 
     cut: bool = False
     delay_s: float = 0.0
     bytes_per_s: int = 0
+    lost: float = 0.0
+    jitter_s: float = 0.0
 
 
 class Condition(msgspec.Struct, frozen=True):
@@ -34,6 +39,8 @@ DEAF = Condition(there=Way(cut=True))
 """The target hears nothing and is heard."""
 MUTE = Condition(back=Way(cut=True))
 """The target hears everything and is not heard."""
+REFUSED = Condition(refuses=True)
+"""Nobody can connect; what is connected stays so."""
 
 
 def combined(conditions: Sequence[Condition]) -> Condition:
@@ -49,10 +56,16 @@ def _worst(ways: Sequence[Way]) -> Way:
         any(each.cut for each in ways),
         sum(each.delay_s for each in ways),
         min(rates, default=0),
+        max((each.lost for each in ways), default=0.0),
+        max((each.jitter_s for each in ways), default=0.0),
     )
 
 
 def slow(delay_s: float, bytes_per_s: int = 0) -> Condition:
     """Return a link on which everything takes longer, both ways."""
-    way = Way(delay_s=delay_s, bytes_per_s=bytes_per_s)
+    return both_ways(Way(delay_s=delay_s, bytes_per_s=bytes_per_s))
+
+
+def both_ways(way: Way) -> Condition:
+    """Return a link that is so in both directions."""
     return Condition(way, way)

@@ -8,6 +8,7 @@ Nothing of raftlog may be imported before the hook is installed.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -30,12 +31,14 @@ SOCKET: Final = "disk.sock"
 ASIDE: Final = "aside"
 TROUBLES: Final = "troubles.json"
 """What is wrong with the disk from the start; read once."""
+PR_SET_PDEATHSIG: Final = 1
 RANGE_POSTINGS: Final = 256
 """Small ranges, the same at every node: logs are trimmed many times in a short run."""
 
 
 def main() -> None:
     """Become a node."""
+    die_with_parent()
     place, mutant, *arguments = sys.argv[1:]
     if mutant:
         install(find(mutant))
@@ -43,6 +46,7 @@ def main() -> None:
     from chaos.live.bad_files import BadFiles, Disk, Trouble, empty  # noqa: PLC0415  (after the hook)
     from chaos.live.shim import ROOT, ShimDisk  # noqa: PLC0415  (after the hook)
     from raftlog.broker import index  # noqa: PLC0415
+    from raftlog.node import host  # noqa: PLC0415
     from raftlog.storage import directory  # noqa: PLC0415
 
     index.RANGE_POSTINGS = RANGE_POSTINGS  # type: ignore[misc]
@@ -51,9 +55,11 @@ def main() -> None:
         disk = ShimDisk()
         empty(Path(place) / ASIDE)
     else:
-        disk = Disk()
+        disk = files_disk = Disk()
         files = BadFiles(disk, Path(place) / ASIDE)
         directory.OsFiles = lambda: files  # type: ignore[misc,assignment]
+        measure = host.measure
+        host.measure = lambda path: files_disk.measured(measure(path))
     if (troubles := Path(place) / TROUBLES).exists():
         disk.set(msgspec.json.decode(troubles.read_bytes(), type=list[Trouble]))
         troubles.unlink()
@@ -69,6 +75,16 @@ def main() -> None:
     from raftlog.__main__ import main as raftlog  # noqa: PLC0415
 
     sys.exit(raftlog())
+
+
+def die_with_parent() -> None:
+    """Be killed when the suite's thread that has started this ends, however that ends.
+
+    A process that stands still reads no end of its standard input. Where the kernel is not
+    Linux that is all there is.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _serve(listening: socket.socket, disk: "Disk | ShimDisk", clock: "BadClock") -> None:
@@ -94,6 +110,8 @@ def _obey(order: dict[str, object], disk: "Disk | ShimDisk", clock: "BadClock") 
             return {"reads": clock.reads}
         case {"hits": _}:
             return dict(disk.hits)
+        case {"hit_files": _}:
+            return dict(disk.hit_files)
         case {"power": str(kind), "seed": int(seed), "report": str(report)}:
             found = disk.cut_power(kind, seed)
             Path(report).write_bytes(msgspec.json.encode(found))

@@ -56,6 +56,11 @@ class ShimDisk:
         """How often what is wrong was met."""
         return {SLOW: self._hits}
 
+    @property
+    def hit_files(self) -> Mapping[str, int]:
+        """Where errors were met: nowhere."""
+        return {}
+
     def set(self, troubles: Sequence["Trouble"]) -> None:
         """Syncs take longer from now on, or not; nothing else is done here."""
         first = next(iter(troubles), None)

@@ -92,4 +92,4 @@ def _counted(kinds: Mapping[str, int], nodes: int) -> dict[str, int]:
 
 def _times(kind: str, nodes: int) -> int:
     """How often one fault does what it is counted for."""
-    return {"kill-most": nodes // 2 + 1, "demote": 2}.get(kind, 1)
+    return {"kill-most": nodes // 2 + 1, "demote": 2, "replace": 2}.get(kind, 1)

@@ -6,8 +6,15 @@ from typing import Final
 import pytest
 
 from chaos.live.bad_files import BadFiles, Disk, Trouble
-from raftlog.base.errors import StorageFailed
+from raftlog.base.entry import EntryKind, seal
+from raftlog.base.errors import NoRoom, StorageFailed
+from raftlog.base.ids import Index, NodeId, Term, WriteNumber
+from raftlog.base.space import Space
+from raftlog.base.writes import WriteEntries
+from raftlog.storage.directory import form_cluster
+from raftlog.storage.log_store import LogStore, StoreOptions
 
+SMALL: Final = StoreOptions(segment_bytes=512)
 OLD: Final = b"a" * 4096
 NEW: Final = b"b" * 4096
 
@@ -137,3 +144,78 @@ def test_what_a_failed_sync_was_asked_for_is_lost_with_the_power(tmp_path: Path)
         file.sync()
     disk.journal.cut_power("lose", 1)
     assert (Path(data) / "f").read_bytes() == OLD
+
+
+def test_a_full_disk_takes_what_needs_no_space_and_nothing_else(tmp_path: Path) -> None:
+    disk, files, data = files_of(tmp_path)
+    files.make_directory(data)
+    settled(files, f"{data}/f", OLD)
+    disk.set([Trouble("grow", "ENOSPC")])
+    file = files.open(f"{data}/f")
+    file.pwrite([NEW], 0)
+    file.allocate(len(OLD))
+    file.sync()
+    for grows in (
+        lambda: file.pwrite([b"x"], len(OLD)),
+        lambda: file.allocate(len(OLD) + 1),
+        lambda: files.open(f"{data}/new", create=True),
+        lambda: files.make_directory(f"{data}/below"),
+    ):
+        with pytest.raises(StorageFailed, match="No space left"):
+            grows()
+    assert (disk.hits, Path(data, "f").read_bytes()) == ({"grow ENOSPC": 4}, NEW)
+    assert sorted(path.name for path in Path(data).iterdir()) == ["f"]
+    disk.set(())
+    file.pwrite([b"x"], len(OLD))
+    files.open(f"{data}/new", create=True).close()
+
+
+def test_a_full_disk_says_that_it_is(tmp_path: Path) -> None:
+    disk, _, _ = files_of(tmp_path)
+    assert disk.measured(Space(100, 40)) == Space(100, 40)
+    disk.set([Trouble("grow", "ENOSPC")])
+    assert disk.measured(Space(100, 40)) == Space(100, 0)
+
+
+def test_a_log_on_a_full_disk_waits_and_goes_on(tmp_path: Path) -> None:
+    """The product's own way: what has found no room is done again, and nothing is lost."""
+    disk, files, data = files_of(tmp_path)
+    form_cluster({NodeId("n1"): Path(data)}, options=SMALL)
+    store = LogStore.open(files, f"{data}/shards/0", SMALL)
+    entries = []
+    for number in range(40):
+        end = entries[-1].end if entries else store.end
+        body = [b"%d" % number * 20]
+        index = Index(end.index + 1)
+        entries.append(seal(EntryKind.NOOP, Term(2), index, end.checksum, body))
+    write = WriteEntries(WriteNumber(1), None, tuple(entries))
+    plan = store.plan([write], Index(1))
+    disk.set([Trouble("grow", "ENOSPC")])
+    for _ in range(3):
+        with pytest.raises(NoRoom):
+            plan.perform()
+    disk.set(())
+    plan.perform()
+    store.complete(plan)
+    assert store.durable_end == entries[-1].end
+    assert len(list(Path(data, "shards/0/log").glob("*.seg"))) > 2
+
+
+def test_while_reads_may_fail_the_cache_has_nothing(tmp_path: Path) -> None:
+    disk, files, data = files_of(tmp_path)
+    files.make_directory(data)
+    settled(files, f"{data}/f.seg", OLD)
+    file = files.open(f"{data}/f.seg")
+    assert file.pread_now(1, 0) == b"a"
+    disk.set([Trouble("read", "EIO", path=".seg", share=0.5)])
+    assert file.pread_now(1, 0) is None
+    failed = 0
+    for _ in range(100):
+        try:
+            file.pread(1, 0)
+        except OSError:
+            failed += 1
+    assert 20 < failed < 80
+    assert (disk.hits, disk.hit_files) == ({"read EIO": failed}, {".seg": failed})
+    disk.set([Trouble("read", "EIO", path=".qx")])
+    assert file.pread_now(1, 0) == b"a"

@@ -7,8 +7,8 @@ from typing import Final
 import pytest
 import pytest_asyncio
 
-from chaos.live.conditions import CLEAR, CUT, DEAF, MUTE, Condition, slow
-from chaos.live.proxy import Proxy
+from chaos.live.conditions import CLEAR, CUT, DEAF, MUTE, Condition, Way, combined, slow
+from chaos.live.proxy import RESEND_S, Proxy
 from raftlog.testing.processes import free_ports
 
 pytestmark = pytest.mark.asyncio
@@ -181,3 +181,95 @@ async def test_closing_ends_what_is_open(echo: Echo) -> None:
     with pytest.raises(OSError, match="onnect"):
         await connect(proxy)
     writer.close()
+
+
+async def test_what_is_lost_waits_to_be_sent_again_and_what_comes_after_it_too(
+    link: Proxy,
+) -> None:
+    reader, writer = await connect(link)
+    clock = asyncio.get_running_loop().time
+    link.set(Condition(there=Way(lost=0.5)))
+    began = clock()
+    for number in range(8):
+        writer.write(b"%d" % number)
+        await asyncio.sleep(0.02)
+    assert await asyncio.wait_for(reader.readexactly(8), 4 * SOON_S) == b"01234567"
+    assert 1 <= link.resent < 8
+    assert clock() - began >= RESEND_S
+    writer.close()
+
+
+async def test_how_late_a_lost_piece_is(link: Proxy) -> None:
+    way = Way(lost=0.5)
+    drawn = [link.resend_s(way) for _ in range(1000)]
+    steps = [0.0, 0.2, 0.6, 1.4, 3.0]
+    assert sorted({round(each, 6) for each in drawn}) == steps
+    assert 400 < sum(each > 0 for each in drawn) == link.resent < 600
+    assert [link.resend_s(Way(lost=1.0)), link.resend_s(Way())] == [3.0, 0.0]
+
+
+async def test_a_connection_is_torn_within_a_frame(link: Proxy, echo: Echo) -> None:
+    reader, writer = await connect(link)
+    await ask(reader, writer, b"whole", SOON_S)
+    link.tear()
+    writer.write(bytes(100))
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(reader.readexactly(100), SOON_S)
+    await asyncio.wait_for(echo.ended.wait(), SOON_S)
+    assert 80 <= len(echo.heard) - len(b"whole") < 100
+    assert (link.torn, link.resets) == (1, 1)
+    writer.close()
+
+
+async def test_what_is_not_torn_after_all_goes_on(link: Proxy) -> None:
+    reader, writer = await connect(link)
+    await ask(reader, writer, b"one", SOON_S)
+    link.tear()
+    link.tear(next_piece=False)
+    assert await ask(reader, writer, b"two", SOON_S) == b"two"
+    assert link.torn == 0
+    writer.close()
+
+
+async def test_connections_overtake_each_other_and_none_itself(link: Proxy, echo: Echo) -> None:
+    pairs = [await connect(link) for _ in range(4)]
+    for pair in pairs:
+        await ask(*pair, b".", SOON_S)
+    echo.heard = b""
+    assert link.overtaken == 0
+    link.set(Condition(there=Way(jitter_s=0.2)))
+    for turn in range(10):
+        for number, (_, writer) in enumerate(pairs):
+            writer.write(b"%c" % (65 + number * 10 + turn))
+            await asyncio.sleep(0.005)
+    got = [await asyncio.wait_for(reader.readexactly(10), SOON_S) for reader, _ in pairs]
+    assert got == [bytes(range(65 + 10 * each, 75 + 10 * each)) for each in range(4)]
+    sent = bytes(65 + number * 10 + turn for turn in range(10) for number in range(4))
+    assert sorted(echo.heard) == sorted(sent)
+    assert echo.heard != sent
+    assert link.overtaken > 0
+    for _, writer in pairs:
+        writer.close()
+
+
+async def test_half_open_at_the_end_that_has_dialled(link: Proxy, echo: Echo) -> None:
+    reader, writer = await connect(link)
+    await ask(reader, writer, b"x", SOON_S)
+    assert link.forget(target=False) == 1
+    with pytest.raises(ConnectionResetError):
+        await asyncio.wait_for(reader.read(1), SOON_S)
+    (served,) = echo.writers
+    served.write(b"as into a dead router")
+    await asyncio.sleep(SHORT_S)
+    assert not echo.ended.is_set()  # nobody has told it
+    link.reset()
+    await asyncio.wait_for(echo.ended.wait(), SOON_S)
+    writer.close()
+
+
+async def test_what_is_wrong_at_once_adds_up() -> None:
+    lossy = Condition(there=Way(lost=0.1, jitter_s=0.3))
+    assert combined([lossy, Condition(there=Way(lost=0.2)), slow(0.5)]) == Condition(
+        Way(delay_s=0.5, lost=0.2, jitter_s=0.3), Way(delay_s=0.5)
+    )
+    assert combined([lossy, Condition(refuses=True)]).refuses

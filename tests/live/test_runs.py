@@ -56,6 +56,27 @@ def wait_for_owners(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+def wait_for_one_that_stands_still(tmp_path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not any(state == "T" for state in states_of(tmp_path)):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def states_of(directory: Path) -> list[str]:
+    """Return the states of all processes that speak of a directory, as the kernel names them."""
+    found = []
+    for each in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (each / "cmdline").read_bytes().decode()
+            state = (each / "stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+        if str(directory) in line:
+            found.append(state)
+    return found
+
+
 def nothing_is_left(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
     assert [path.name for path in tmp_path.glob("chaos-*")] == []
@@ -98,9 +119,10 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
 
 
 def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
-    """Its files stay; who would remove them?"""
+    """Also one that stands still and reads no end of anything. Its files stay."""
     with started(tmp_path, "--time", "60s", "--faults", "pause") as run:
         wait_for_owners(tmp_path)
+        wait_for_one_that_stands_still(tmp_path)
         run.kill()
         run.wait()
         deadline = time.monotonic() + 20

@@ -12,7 +12,7 @@ from shutil import copytree, rmtree
 from typing import Final
 
 from chaos.check.client_history import Event
-from chaos.live.faults.fault import WELL_S, Fault, Step
+from chaos.live.faults.fault import WELL_S, Fault, Step, choose_follower, was_ended_by
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError, Unavailable
 from raftlog.base.ids import NodeId
@@ -23,12 +23,10 @@ FOUND_OUT: Final = "older than its promises"
 
 async def old_backup(world: World, step: Step, event: Event, random: Random) -> None:
     """Copy a directory, go on for a while, put the copy back."""
+    del random
     cluster = world.cluster
-    await cluster.settled(WELL_S)
-    leader = (await cluster.leader(WELL_S)).node
-    name = random.choice([each for each in cluster.names if each != leader])
+    name = await choose_follower(world, step, event)
     node = cluster.nodes[name]
-    event.target = name
     copy = cluster.directory / "backup"
     node.kill()
     await node.ended()
@@ -51,7 +49,7 @@ async def old_backup(world: World, step: Step, event: Event, random: Random) -> 
     if node.running:
         event.note = "nobody remembered: it went on with what it had"
     else:
-        event.happened = FOUND_OUT in node.last_words()
+        event.happened = was_ended_by(world, node, FOUND_OUT)
         event.note = node.why()
         await node.ended()
         cluster.wipe(name)

@@ -12,7 +12,7 @@ JUMPS_MS: Final = (300, 2_000, 120_000, 3_600_000, 86_400_000)
 
 async def jump(world: World, step: Step, event: Event, random: Random) -> None:
     """A node's clock is ahead or behind for a while, and jumps back."""
-    name = await choose(world, random, event)
+    name = await choose(world, step, event)
     node = world.cluster.nodes[name]
     event.target = name
     shift_ms = random.choice(JUMPS_MS) * random.choice((-1, 1))

@@ -8,6 +8,7 @@ while everything committed is on a majority without it. Such faults wait for ``s
 """
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from random import Random
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 import msgspec
 
 from chaos.check.client_history import Event
+from chaos.live.cluster import LiveNode
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.base.ids import NodeId
@@ -32,7 +34,7 @@ class Step(msgspec.Struct, frozen=True):
         kind: Which fault.
         after_s: How long the cluster is left alone before.
         lasts_s: How long it lasts, if it is one that lasts.
-        seed: Draws everything else: whom it hits, which bytes.
+        seed: Draws everything else: whom it hits, and, apart from that, how.
         beside: Another one, ``after_s`` after this one has begun.
     """
 
@@ -96,14 +98,50 @@ async def _strike_later(world: World, step: Step, fault: Fault) -> Event:
     return await strike(world, step, fault)
 
 
-async def choose(world: World, random: Random, event: Event) -> NodeId:
+def whom(step: Step) -> Random:
+    """Return what draws whom a step hits.
+
+    Not the stream that draws how: who is there to be drawn differs between two runs of a
+    schedule, and what else is drawn must not differ with it.
+    """
+    return Random(f"whom {step.seed}")
+
+
+async def choose(world: World, step: Step, event: Event) -> NodeId:
     """Choose whom to hit, and take it: as often the leader as anybody else."""
+    random = whom(step)
     leader = (await world.cluster.leader(WELL_S)).node
     free = world.free()
     others = [node for node in free if node != leader]
     name = leader if leader in free and random.random() < 0.5 else random.choice(others)
     world.take(event, name)
     return name
+
+
+async def choose_follower(world: World, step: Step, event: Event) -> NodeId:
+    """Choose one that does not lead, when the cluster is whole; nothing else is wrong then."""
+    await world.cluster.settled(WELL_S)
+    leader = (await world.cluster.leader(WELL_S)).node
+    name = whom(step).choice([each for each in world.cluster.names if each != leader])
+    event.target = name
+    return name
+
+
+def was_ended_by(world: World, node: LiveNode, reason: str) -> bool:
+    """Whether a node that has ended gave ``reason``; any other end is an anomaly.
+
+    Whoever hits a node so that it may end by itself excuses it meanwhile, and asks this then.
+    ``reason`` is part of the sentence that it has to end with; "": it may not end at all. A
+    traceback is no sentence: it has "Errno", or an exception's name.
+    """
+    why = node.why()
+    sentence = why.removeprefix("exit code 1: ")
+    is_told = "Errno" not in sentence and not re.match(r"\w*(Error|Exception)\b", sentence)
+    if reason and reason in sentence and is_told and sentence != why:
+        return True
+    text = f"{node.node} ended by itself: {node.ending()}"
+    world.saw("nodes_stay_up", text, why, *node.last_words().splitlines())
+    return False
 
 
 async def mark_loss(world: World, event: Event, node: NodeId, *, kills: bool) -> None:

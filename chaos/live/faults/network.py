@@ -1,4 +1,4 @@
-"""Links that are cut, deaf, slow, reset and half open."""
+"""Links that are cut, deaf, slow, lossy, out of order, refused, reset and half open."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -6,14 +6,32 @@ from random import Random
 from typing import Final
 
 from chaos.check.client_history import Event
-from chaos.live.conditions import CLEAR, CUT, DEAF, MUTE, Condition, Way, slow
-from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss
+from chaos.live.conditions import (
+    CLEAR,
+    CUT,
+    DEAF,
+    MUTE,
+    REFUSED,
+    Condition,
+    Way,
+    both_ways,
+    slow,
+)
+from chaos.live.faults.fault import WELL_S, Do, Fault, Step, choose, mark_loss, whom
 from chaos.live.proxy import Proxy
 from chaos.live.world import World
 from raftlog.base.ids import NodeId
 
 CONNECT_S: Final = 5.0
 LOOK_S: Final = 0.05
+REFUSED_S: Final = 0.5
+"""Long enough for somebody to connect again."""
+LOST: Final = (0.02, 0.3)
+LOSSY_S: Final = 1.0
+"""Long enough for something to be lost, or overtaken."""
+TEAR_S: Final = 1.0
+"""Nodes have something to say to one another at least that often."""
+JITTER_S: Final = (0.05, 0.4)
 
 
 def _around(condition_of: Callable[[Random], Condition], *, door: bool) -> Do:
@@ -21,7 +39,7 @@ def _around(condition_of: Callable[[Random], Condition], *, door: bool) -> Do:
 
     async def do(world: World, step: Step, event: Event, random: Random) -> None:
         cluster = world.cluster
-        name = await choose(world, random, event)
+        name = await choose(world, step, event)
         condition = condition_of(random)
         if condition.there.cut or condition.back.cut:
             await mark_loss(world, event, name, kills=False)
@@ -50,7 +68,8 @@ async def one_link(world: World, step: Step, event: Event, random: Random) -> No
     cluster = world.cluster
     one = (await cluster.leader(WELL_S)).node  # followers have nothing to tell each other
     others = [name for name in cluster.names if name != one]
-    other = random.choice([name for name in others if name in world.free()] or others)
+    free = world.free()
+    other = whom(step).choice([name for name in others if name in free] or others)
     event.target = f"{one} - {other}"
     proxies = [cluster.links[one, other], cluster.links[other, one]]
     before = _bytes_waiting(proxies)
@@ -61,10 +80,11 @@ async def one_link(world: World, step: Step, event: Event, random: Random) -> No
 
 async def halves(world: World, step: Step, event: Event, random: Random) -> None:
     """A minority is cut off, together."""
+    del random
     cluster = world.cluster
     leader = await cluster.leader()
     free = world.free()
-    minority = random.sample(free, min(len(free), (len(cluster.names) - 1) // 2))
+    minority = whom(step).sample(free, min(len(free), (len(cluster.names) - 1) // 2))
     world.take(event, *minority)
     await mark_loss(world, event, leader.node, kills=False)
     if leader.node not in minority:
@@ -86,7 +106,7 @@ async def halves(world: World, step: Step, event: Event, random: Random) -> None
 
 async def reset(world: World, step: Step, event: Event, random: Random) -> None:
     """All connections of a node are reset, again and again for a moment."""
-    name = await choose(world, random, event)
+    name = await choose(world, step, event)
     event.target = name
     count = 0
     for _ in range(random.randint(1, 5)):
@@ -98,17 +118,75 @@ async def reset(world: World, step: Step, event: Event, random: Random) -> None:
 
 async def half_open(world: World, step: Step, event: Event, random: Random) -> None:
     """A node's end of every connection is gone, and the other end is not told."""
-    name = await choose(world, random, event)
+    del random
+    cluster = world.cluster
+    name = await choose(world, step, event)
     event.target = name
     count, until = 0, world.now() + CONNECT_S
     while not count and world.now() < until:  # it may be starting yet
-        count = sum(proxy.forget() for proxy in world.cluster.proxies_of(name))
+        count = cluster.doors[name].forget()
+        for (_, dialled), proxy in cluster.links_of(name).items():
+            count += proxy.forget(target=dialled == name)
         await world.rest(LOOK_S)
     event.happened = count > 0
     event.note = f"{count} connections were half open"
     await world.rest(step.lasts_s)
-    for proxy in world.cluster.proxies_of(name):
+    for proxy in cluster.proxies_of(name):
         proxy.reset()
+
+
+async def refused(world: World, step: Step, event: Event, random: Random) -> None:
+    """A node's connections are reset, and nobody can connect to it, nor it to anybody."""
+    del random
+    cluster = world.cluster
+    name = await choose(world, step, event)
+    event.target = name
+    proxies = cluster.proxies_of(name)
+    with cluster.around(name, REFUSED, door=True):
+        count = sum(proxy.reset() for proxy in proxies)
+        before = sum(proxy.resets for proxy in proxies)
+        await world.rest(max(step.lasts_s, REFUSED_S))
+        tried = sum(proxy.resets for proxy in proxies) - before
+    event.happened = tried > 0
+    event.note = f"{count} connections were reset, {tried} new ones refused"
+
+
+async def lossy(world: World, step: Step, event: Event, random: Random) -> None:
+    """What a node sends and gets is lost in part, and sent again; then connections are torn."""
+    cluster = world.cluster
+    way = Way(lost=random.uniform(*LOST))
+    name = await choose(world, step, event)
+    event.target = name
+    proxies = cluster.proxies_of(name)
+    resent, torn = (sum(getattr(each, what) for each in proxies) for what in ("resent", "torn"))
+    with cluster.around(name, both_ways(way), door=True):
+        await world.rest(max(step.lasts_s, LOSSY_S))
+        try:
+            for proxy in proxies:
+                proxy.tear()
+            await world.rest(TEAR_S)
+        finally:
+            for proxy in proxies:
+                proxy.tear(next_piece=False)
+    resent = sum(each.resent for each in proxies) - resent
+    torn = sum(each.torn for each in proxies) - torn
+    event.happened = resent > 0 and torn > 0
+    event.note = f"{resent} pieces were lost, {torn} connections ended within a frame"
+
+
+async def reorder(world: World, step: Step, event: Event, random: Random) -> None:
+    """Every connection of a node is late by itself: messages overtake those of another one."""
+    cluster = world.cluster
+    way = Way(jitter_s=random.uniform(*JITTER_S))
+    name = await choose(world, step, event)
+    event.target = name
+    links = list(cluster.links_of(name).values())
+    before = sum(proxy.overtaken for proxy in links)
+    with cluster.around(name, both_ways(way), door=True):
+        await world.rest(max(step.lasts_s, LOSSY_S))
+        overtaken = sum(proxy.overtaken for proxy in links) - before
+    event.happened = overtaken > 0
+    event.note = f"{overtaken} pieces between nodes were overtaken"
 
 
 def _late(random: Random) -> Condition:
@@ -141,6 +219,9 @@ FAULTS: Final = {
         "network", "what a node gets is late", _around(_one_way_late, door=True)
     ),
     "thin": Fault("network", "a node's links are thin", _around(_thin, door=False)),
+    "lossy": Fault("network", "what a node sends and gets is lost in part, and resent", lossy),
+    "reorder": Fault("network", "messages of a node's connections overtake each other", reorder),
+    "refused": Fault("network", "a node's connections are reset, and new ones refused", refused),
     "reset": Fault("network", "a node's connections are reset", reset),
     "half-open": Fault("network", "a node's connections are half open", half_open),
 }

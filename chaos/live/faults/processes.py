@@ -24,7 +24,8 @@ async def _back(world: World, *names: NodeId) -> None:
 
 async def kill(world: World, step: Step, event: Event, random: Random) -> None:
     """SIGKILL."""
-    name = await choose(world, random, event)
+    del random
+    name = await choose(world, step, event)
     node = world.cluster.nodes[name]
     await mark_loss(world, event, name, kills=True)
     node.kill()
@@ -51,7 +52,8 @@ async def kill_most(world: World, step: Step, event: Event, random: Random) -> N
 
 async def pause(world: World, step: Step, event: Event, random: Random) -> None:
     """SIGSTOP, later SIGCONT: its connections stay open and silent."""
-    name = await choose(world, random, event)
+    del random
+    name = await choose(world, step, event)
     node = world.cluster.nodes[name]
     await mark_loss(world, event, name, kills=False)
     node.pause()
@@ -66,8 +68,8 @@ async def pause(world: World, step: Step, event: Event, random: Random) -> None:
 
 async def restart(world: World, step: Step, event: Event, random: Random) -> None:
     """SIGTERM, then started again."""
-    del step
-    name = await choose(world, random, event)
+    del random
+    name = await choose(world, step, event)
     event.target = name
     await _restart(world, event, name)
 
@@ -157,11 +159,11 @@ def _address(world: World, name: NodeId) -> str:
 
 
 FAULTS: Final = {
-    "kill": Fault("process", "SIGKILL of one node", kill, weight=18),
+    "kill": Fault("process", "SIGKILL of one node", kill, weight=22),
     "kill-most": Fault(
         "process", "SIGKILL of a majority at once", kill_most, weight=2, alone=True
     ),
-    "pause": Fault("process", "a node stands still (SIGSTOP)", pause, weight=7),
+    "pause": Fault("process", "a node stands still (SIGSTOP)", pause, weight=8),
     "restart": Fault("process", "a node is stopped and started", restart),
     "rolling-restart": Fault(
         "process", "all nodes, one after the other", rolling_restart, takes_s=15.0, alone=True
