@@ -1,17 +1,22 @@
 """Schedules are drawn from a seed, and what is asked for exists."""
 
+import re
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from chaos.__main__ import main, seconds_of
 from chaos.check.client_history import Anomaly, Event
-from chaos.live.faults import FAULTS, MISSING
+from chaos.live.comparing import Compared
+from chaos.live.faults import FAULTS, MISSING, SHIM
 from chaos.live.page import page, series_page
 from chaos.live.picture import GROUPS
 from chaos.live.schedule import SCENARIOS, draw, kinds_of, within
+from chaos.live.slow_followers import KINDS, SendTimes
 from chaos.live.totals import (
     HOUR_S,
     INSTALLS,
@@ -23,7 +28,8 @@ from chaos.live.totals import (
     happened,
     planned,
 )
-from chaos.live.verdict import Plan, Pulse, Series, Verdict, plans_of
+from chaos.live.verdict import Plan, Pulse, Series, Told, Verdict, plans_of
+from chaos.live.view import print_summary
 from chaos.live.world import Sight
 
 ROOT = Path(__file__).parents[2]
@@ -141,21 +147,26 @@ def test_the_page_of_the_suite_names_every_scenario_and_fault() -> None:
 
 
 def a_verdict() -> Verdict:
-    plan = Plan("all", 3, 10.0, 3, ("kill", "power"))
+    plan = Plan("all", 3, 10.0, 3, ("kill", "power"), commit="abc12")
     return Verdict(
         plan=plan,
         seconds=10.0,
-        acked=1234,
-        failed=1,
-        unknown=2,
+        told={
+            "orders": Told(1200, 1, 2),
+            "notes": Told(0, 0, 500),
+            "jobs": Told(34, 0, 1),
+        },
         stored=1235,
         done={"readers": 5},
         notes={},
         events=(Event("kill", 1.0, "n1", 2.0, happened=True, note="<SIGKILL>", leaderless_s=0.5),),
         sights=(Sight(0.1, "n1", 1, (), 0), Sight(1.2, "", 1, (), 0), Sight(1.5, "n2", 2, (), 9)),
-        pulses=(Pulse(0.0, 10, 1.0, 2.0), Pulse(5.0, 20, 1.0, 9.0)),
+        pulses=(Pulse(0.0, 10, 1.0, 2.0), Pulse(5.0, 20, 3.0, 9.0)),
         leaderless_s={"kill": [0.3], "cut": []},
-        entries_compared=77,
+        send_times=SendTimes(
+            [0.010] * 99, {**dict.fromkeys(KINDS, ()), "pause": [0.012]}, dict.fromkeys(KINDS, 1)
+        ),
+        compared=Compared(77, 5, 2),
         anomalies=(Anomaly("kept_records", "1 x lost & gone", ("offset <7>",)),),
     )
 
@@ -171,6 +182,14 @@ def test_the_page_of_a_run_has_all_of_it_and_needs_nothing_else() -> None:
         "n2, term 2",
         "no leader for 0.50 s<",
         "<svg",
+        "commit abc12",
+        "alike on two nodes, at least<td class=n>77",
+        "ranges alike on two nodes, at least<td class=n>5",
+        "snapshots alike on two nodes, at least<td class=n>2",
+        "a follower is paused, 1 times<td class=n>12.0 ms of 1 sends, 1.20 times the healthy",
+        "10.0 ms\n<td>of at most 1.5 times",
+        "<td>jobs<td class=n>34<td class=n>0<td class=n>1",
+        "orders acked/s",
     ):
         assert part in text
     assert "&lt;SIGKILL&gt;" in text
@@ -185,10 +204,39 @@ def test_what_did_not_happen_is_listed_with_nought() -> None:
     assert all(f"<tr><td>{kind}<td>" in text for kind in MISSING)
 
 
+def test_what_nobody_is_told_of_is_not_unknown_to_senders_with_receipts() -> None:
+    verdict = a_verdict()
+    assert (verdict.acked, verdict.refused, verdict.unknown) == (1234, 1, 3)
+    assert "whose sender knows nothing<td class=n>3" in page(verdict)
+
+
+def test_p50_is_drawn_below_p99() -> None:
+    """On the same scale, in its own colour."""
+    curves = [line for line in page(a_verdict()).splitlines() if "<polyline" in line]
+    points = [re.findall(r"[\d.]+,([\d.]+)", line) for line in curves]
+    assert len(curves) == 3
+    assert len({re.findall(r'stroke="([^"]+)"', line)[0] for line in curves[1:]}) == 2
+    assert all(float(p99) < float(p50) for p99, p50 in zip(*points[1:], strict=True))
+
+
+def test_power_beneath_the_file_layer_that_was_not_lost_is_tried_and_did_not_happen() -> None:
+    verdict = a_verdict()
+    events = (event("power"), Event("power", 3.0, "n2", 4.0), event("kill"))
+    plan = msgspec.structs.replace(verdict.plan, shim=True)
+    shim = msgspec.structs.replace(verdict, plan=plan, events=events)
+    assert f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>2<td class=n>1\n" in page(shim)
+    console = Console(width=200, record=True, file=StringIO())
+    print_summary(shim, console)
+    assert re.search(rf"{SHIM[0]} +2 +1 *\n", console.export_text())
+    assert f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>0<td class=n>0\n" in page(verdict)
+
+
 def test_the_page_of_several_runs_sums_them_up_and_has_each() -> None:
     verdict = a_verdict()
     other = msgspec.structs.replace(
-        verdict, plan=msgspec.structs.replace(verdict.plan, seed=4), acked=6
+        verdict,
+        plan=msgspec.structs.replace(verdict.plan, seed=4),
+        told={"orders": Told(6, 0, 0)},
     )
     text = series_page(Series((verdict.plan, other.plan), (verdict, other)))
     for part in ("1,240", "--schedules 2", verdict.plan.line, other.plan.line, "2 anomalies"):
