@@ -58,8 +58,7 @@ class LiveNode(NodeProcess):
         self.data: Final = directory / "data" / address.node
         self.place: Final = directory / f"{address.node}.disk"
         self.place.mkdir(exist_ok=True)
-        self.excused = False
-        """Whether it may end by itself: its disk was told to fail."""
+        self._is_excused = False
         self.deaths: Final[list[Death]] = []
         """Each time that it ended though nobody had told it to, and it was not excused."""
         self.starts = 0
@@ -79,6 +78,20 @@ class LiveNode(NodeProcess):
         self.starts += 1
         (self.place / SOCKET).unlink(missing_ok=True)
         self.start()
+
+    @property
+    def excused(self) -> bool:
+        """Whether it may end by itself: its disk was told to fail.
+
+        An end that comes before this is taken back was excused.
+        """
+        return self._is_excused
+
+    @excused.setter
+    def excused(self, is_excused: bool) -> None:
+        if self._is_excused and self.ended_by_itself:
+            self._is_wanted = False
+        self._is_excused = is_excused
 
     def note_death(self) -> None:
         """Note it if the process has ended by itself: before it is told to end, or started again.

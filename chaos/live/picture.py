@@ -16,7 +16,7 @@ WIDTH: Final = 1100
 LEFT: Final = 90
 ROW: Final = 20
 GRAPH: Final = 90
-COLOURS: Final = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2")
+COLOURS: Final = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2", "#be185d")
 RATES: Final = "#2563eb"
 SLOWEST: Final = "#2563eb"
 MEDIAN: Final = "#ea580c"
@@ -75,7 +75,9 @@ def _group(kind: str) -> str:
 
 
 def _names(verdict: Verdict) -> list[str]:
-    return [f"n{number + 1}" for number in range(verdict.plan.nodes)]
+    """Return the nodes of the beginning, and who else has led."""
+    first = {f"n{number + 1}" for number in range(verdict.plan.nodes)}
+    return sorted(first.union(sight.leader for sight in verdict.sights if sight.leader))
 
 
 def _leaders(verdict: Verdict, scale: float, y: int) -> Iterator[str]:

@@ -106,9 +106,14 @@ async def test_who_was_told_to_end_or_is_excused_is_not_told(tmp_path: Path) -> 
     for _ in range(2):
         sick.note_death()
     sick.begin()
-    sick.kill()
     await sick.ended()
+    sick.excused = False  # what was excused stays so
+    sick.note_death()
+    sick.begin()
     assert node.deaths == sick.deaths == []
+    await sick.ended()
+    sick.note_death()
+    assert len(sick.deaths) == 1
 
 
 # -- who watches

@@ -146,6 +146,18 @@ def test_the_page_of_the_suite_names_every_scenario_and_fault() -> None:
     assert all(f"| `{name}` |" in text for name in (*SCENARIOS, *FAULTS))
 
 
+def test_every_bug_that_live_runs_have_found_has_a_test_that_exists() -> None:
+    text = (ROOT / "docs/how-to/break-a-cluster.md").read_text("utf-8")
+    section = text.partition("## Bugs found")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 4
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert tests, row
+        for path, name in tests:
+            assert f"def {name}(" in (ROOT / path).read_text("utf-8"), row
+
+
 def a_verdict() -> Verdict:
     plan = Plan("all", 3, 10.0, 3, ("kill", "power"), commit="abc12")
     return Verdict(
@@ -208,6 +220,16 @@ def test_what_nobody_is_told_of_is_not_unknown_to_senders_with_receipts() -> Non
     verdict = a_verdict()
     assert (verdict.acked, verdict.refused, verdict.unknown) == (1234, 1, 3)
     assert "whose sender knows nothing<td class=n>3" in page(verdict)
+
+
+def test_a_leader_that_came_later_has_a_colour_of_its_own() -> None:
+    verdict = a_verdict()
+    sights = (*verdict.sights, Sight(5.0, "n4", 3, (), 9))
+    text = page(msgspec.structs.replace(verdict, sights=sights))
+    (bar,) = re.findall(r'fill="(#\w+)"><title>n4, term 3', text)
+    (key,) = re.findall(r"color:(#\w+)[^ ]* n4 leads", text)
+    (nobody,) = re.findall(r'fill="(#\w+)"><title>nobody, term 1', text)
+    assert bar == key != nobody
 
 
 def test_p50_is_drawn_below_p99() -> None:
