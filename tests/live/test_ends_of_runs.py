@@ -13,7 +13,7 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from chaos.check.client_history import Event
+from chaos.check.client_history import Anomaly, Event
 from chaos.check.whole_queues import WholeQueues
 from chaos.live import comparing, run, topics
 from chaos.live.cluster import LiveNode
@@ -271,11 +271,43 @@ async def test_a_queue_that_is_not_as_it_was_hides_nothing_of_the_others(
             await client.send("orders", b"%d" % queue, queue=queue)
         await client.send("notes", b"n")
         await read_rest(client, archived, lambda check, text: told.append(f"{check} | {text}"))
+    assert archived.logs["orders"][0] == [b"another"], "it is told once, and left"
     assert archived.logs["orders"][2] == [b"2", b"2"]
     assert archived.logs["notes"][0] == [b"n"]
     assert len(told) == 2
     assert "orders/0, offset 0: first b'another', then b'0'" in told[0]
     assert "orders/1 ends at 1, and 2 records were read of it" in told[1]
+
+
+@pytest.mark.asyncio
+async def test_what_was_read_is_judged_although_the_rest_was_not(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the evidence of why the rest can't be read."""
+    judged: list[object] = []
+
+    def check(logs: object) -> list[Anomaly]:
+        judged.append(logs)
+        return [Anomaly("kept_records", "1 x orders: lost")]
+
+    async def late(*_: object) -> int:
+        raise TimeoutError
+
+    async def nothing(*_: object) -> int:
+        return 0
+
+    monkeypatch.setattr(run, "read_rest", late)
+    for name in ("write_files", "scrub"):
+        monkeypatch.setattr(run, name, nothing)
+    monkeypatch.setattr(run, "compare_all", lambda _: Compared(1, 1, 1))
+    world.cluster.nodes = {}  # type: ignore[misc]
+    world.cluster.settled = nothing  # type: ignore[assignment,method-assign]
+    world.archived.take("orders", 0, 0, b"v")
+    workload = SimpleNamespace(name="producers", done=7, check=check)
+    left = await run._look_at_all(world, [cast("Any", workload)])
+    assert judged == [world.archived.logs]
+    assert (left.done, left.stored) == ({"producers": 7}, 1)
+    assert {each.check for each in world.anomalies} == {"unseen", "kept_records"}
 
 
 # -- nothing is left

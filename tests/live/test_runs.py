@@ -59,6 +59,13 @@ def wait_for_owners(tmp_path: Path) -> None:
         time.sleep(0.1)
 
 
+def wait_for_the_end(tmp_path: Path) -> None:
+    """Wait until the processes of a run have ended that has ended itself."""
+    deadline = time.monotonic() + 20
+    while processes_of(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
 def nothing_is_left(tmp_path: Path) -> None:
     assert processes_of(tmp_path) == []
     assert [path.name for path in tmp_path.glob("chaos-*")] == []
@@ -131,11 +138,12 @@ def test_nothing_is_left_of_a_run_that_is_interrupted_again_while_it_ends(
     with started(tmp_path, "--time", "60s", "--faults", "pause") as run:
         wait_for_owners(tmp_path)
         time.sleep(2)
-        for _ in range(4):
+        for _ in range(2):
             run.send_signal(number)
             time.sleep(0.1)
         told, _ = run.communicate(timeout=60)
     assert run.returncode == 130, told
+    wait_for_the_end(tmp_path)  # of clients, which end with their input
     nothing_is_left(tmp_path)
 
 
@@ -145,9 +153,7 @@ def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
         wait_for_owners(tmp_path)
         run.kill()
         run.wait()
-        deadline = time.monotonic() + 20
-        while processes_of(tmp_path) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_for_the_end(tmp_path)
     assert processes_of(tmp_path) == []
 
 

@@ -31,6 +31,7 @@ from chaos.live.totals import (
 from chaos.live.verdict import Plan, Pulse, Series, Told, Verdict, plans_of
 from chaos.live.view import print_summary
 from chaos.live.world import Sight
+from chaos.seeds import code
 
 ROOT = Path(__file__).parents[2]
 
@@ -214,6 +215,22 @@ def test_what_did_not_happen_is_listed_with_nought() -> None:
     assert row.format("power", FAULTS["power"].text, "\n") in text
     assert row.format("wipe", FAULTS["wipe"].text, "not planned") in text
     assert all(f"<tr><td>{kind}<td>" in text for kind in MISSING)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"), [("", "0123456789ab"), (" M raftlog/x.py", "0123456789ab with changes")]
+)
+def test_the_commit_is_told_and_whether_files_differ_from_it(
+    monkeypatch: pytest.MonkeyPatch, changed: str, told: str
+) -> None:
+    answers = {"rev-parse": "0123456789abcdef", "status": changed}
+    monkeypatch.setattr(code, "_git", lambda what, *_: answers[what])
+    assert code.told_commit() == told
+
+
+def test_without_git_no_commit_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    assert code.told_commit() == "no known commit"
 
 
 def test_what_nobody_is_told_of_is_not_unknown_to_senders_with_receipts() -> None:
