@@ -19,6 +19,7 @@ from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.server.comparison import ShardComparison, compare_directories
 from raftlog.server.scrubbing import scrub_node
+from raftlog.testing.processes import NodeAddress
 
 SEALS: Final = "seals"
 """A topic whose records nobody reads: so many that every node cuts its index."""
@@ -57,13 +58,15 @@ async def write_files(world: World) -> None:
 
 async def scrub(world: World) -> int:
     """Let every node look for damage that nobody has met, and mend it; return what was found."""
-    found = 0
-    for address in world.cluster.addresses:
+
+    async def scrub_one(address: NodeAddress) -> int:
         try:
-            found += (await scrub_node(address.client, 0, WELL_S)).found
+            return (await scrub_node(address.client, 0, WELL_S)).found
         except RaftlogError as error:
             world.saw("heals", f"{address.node} can't be scrubbed in the end", repr(error))
-    return found
+            return 0
+
+    return sum(await asyncio.gather(*map(scrub_one, world.cluster.addresses)))
 
 
 def compare_all(world: World) -> Compared:

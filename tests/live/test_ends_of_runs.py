@@ -23,9 +23,11 @@ from chaos.live.schedule import SCENARIOS, draw
 from chaos.live.topics import read_rest
 from chaos.live.verdict import Plan
 from chaos.live.world import World
+from raftlog.base.errors import Unavailable
 from raftlog.base.ids import NodeId
 from raftlog.client.client import Client
 from raftlog.server.comparison import Comparison, Difference, ShardComparison
+from raftlog.server.scrubbing import Scrubbed
 from raftlog.testing.processes import NodeAddress
 from tests.client.fake_cluster import fake_cluster
 
@@ -250,6 +252,24 @@ def test_a_pair_with_nothing_to_compare_is_an_anomaly(
     """Also if another pair has much."""
     (told,) = compared(alike(), alike(entries), files=files)
     assert told == f"n1 and n3 have no {missing} in common that could be compared"
+
+
+@pytest.mark.asyncio
+async def test_every_node_is_scrubbed_and_one_that_can_not_be_is_told(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scrub_node(address: str, shard: int, timeout_s: float) -> Scrubbed:
+        del shard, timeout_s
+        if address == "c:3":
+            raise Unavailable("it scrubs still")
+        return Scrubbed(bytes=9, found=2, repaired=2, damaged=0)
+
+    monkeypatch.setattr(comparing, "scrub_node", scrub_node)
+    nodes = (NodeId(f"n{number}") for number in (1, 2, 3))
+    addresses = [NodeAddress(node, f"p:{node[1]}", f"c:{node[1]}") for node in nodes]
+    world.cluster.addresses = addresses  # type: ignore[misc]
+    assert await comparing.scrub(world) == 4
+    assert [each.text for each in world.anomalies] == ["n3 can't be scrubbed in the end"]
 
 
 # -- the last read
