@@ -72,7 +72,7 @@ stop: install ## Stop the cluster; its data stays
 chaos: install ## Break a cluster of real processes for TIME (10m) in SCHEDULES (1), from SEED; a report
 	$(BIN)/python -m chaos run all --time $(TIME) --schedules $(SCHEDULES) $(if $(SEED),--seed $(SEED))
 
-chaos-minute: install ## The same for a minute, with one fault of each group
+chaos-minute: install ## The same for a minute: processes, links, power and disks
 	$(BIN)/python -m chaos run verify --seed 1
 
 chaos-sim: install ## SEEDS runs of the simulator, from FIRST on; LEDGER=1 keeps the score

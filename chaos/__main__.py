@@ -20,12 +20,13 @@ from rich.table import Table
 
 from chaos.live.faults import FAULTS
 from chaos.live.page import page, series_page
-from chaos.live.run import run
+from chaos.live.run import cluster_of, run
 from chaos.live.schedule import SCENARIOS, kinds_of
 from chaos.live.shim import compiler
 from chaos.live.verdict import Plan, Series, Verdict, plans_of
 from chaos.live.view import View, print_series, print_summary
 from chaos.mutants.patches import MUTANTS
+from chaos.seeds.code import told_commit
 from raftlog.base.errors import RaftlogError
 from raftlog.base.garbage import collect_seldom, keep_what_is_there
 from raftlog.server.lifecycle import loop_factory
@@ -89,6 +90,7 @@ def _plan(parser: argparse.ArgumentParser, given: argparse.Namespace) -> Plan:
         mutant=given.mutant,
         faults=named,
         shim=given.shim,
+        commit=told_commit(),
     )
 
 
@@ -146,6 +148,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code or (1 if series.anomalies else 0)
 
 
+def _run_one(plan: Plan, console: Console, *, keep: bool) -> Verdict:
+    """Run; whatever happens, no process, proxy or file is left but what was asked for."""
+    with cluster_of(plan) as cluster:
+        with (
+            View(plan, console) as view,
+            asyncio.Runner(loop_factory=loop_factory()) as runner,
+        ):
+            verdict = runner.run(_until_told(run(plan, cluster, view.tell)))
+        if keep and verdict.anomalies:
+            cluster.stays = True
+            verdict = msgspec.structs.replace(verdict, kept=cluster.directory)
+    return verdict
+
+
 def _run_all(
     plans: Sequence[Plan], console: Console, report: Path | None, *, keep: bool
 ) -> tuple[Series, int]:
@@ -160,11 +176,7 @@ def _run_all(
     for plan in plans:
         keep_what_is_there()
         try:
-            with (
-                View(plan, console) as view,
-                asyncio.Runner(loop_factory=loop_factory()) as runner,
-            ):
-                verdict = runner.run(_until_told(run(plan, view.tell, keep=keep)))
+            verdict = _run_one(plan, console, keep=keep)
         except RaftlogError as error:
             console.print(f"the run could not be made: {error}")
             return series, 1

@@ -26,6 +26,9 @@ def check_happened(
             notes = tuple(event.note for event in events if event.kind == kind)[:5]
             text = f"{kind} was planned and never happened"
             anomalies.append(Anomaly(NAME, text, notes or ("it was not even tried",)))
+    if not happened:
+        text = "no fault happened: whatever is promised held by itself"
+        anomalies.append(Anomaly(NAME, text))
     anomalies += [
         Anomaly(NAME, f"workload {name}: nothing succeeded")
         for name, count in done.items()

@@ -2,7 +2,8 @@
 
 Lost: acknowledged and not where the receipt says. Invented: nobody has sent it. Doubled: there
 more than once. Denied: there although its owner was told that it never would be. Reordered: behind
-what the same producer sent later with the same key.
+what the same producer sent later with the same key. Scattered: not in the queue where others of
+its key are, so that they have no order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ def check_kept(records: Records, log: Log) -> list[Anomaly]:
     """Compare; every kind of anomaly at most once, with some of its cases."""
     found: dict[str, list[str]] = {}
     places: dict[int, tuple[int, int]] = {}
+    homes: dict[int, int] = {}
     for queue, values in log.items():
         last: dict[int, int] = {}
         for offset, value in enumerate(values):
@@ -41,6 +43,9 @@ def check_kept(records: Records, log: Log) -> list[Anomaly]:
                 later = f"{at} is behind record {last[lane]}"
                 found.setdefault("reordered: behind a later one of its key", []).append(later)
             last[lane] = max(number, last.get(lane, -1))
+            if homes.setdefault(lane, queue) != queue:
+                apart = f"{at}, others of its key are in queue {homes[lane]}"
+                found.setdefault("scattered: in another queue than its key", []).append(apart)
     for number, outcome in enumerate(records.outcomes):
         if outcome != Outcome.OK:
             continue

@@ -36,6 +36,14 @@ SETTINGS: Final = ("segment_mib: 8", "scrub: {mib_per_s: 64, rest_minutes: 1}")
 """Small segments: rolling and trimming happen in a short run, too."""
 
 
+class Death(msgspec.Struct, frozen=True):
+    """A process that ended by itself: how, the reason that it gave, and its last words."""
+
+    ending: str
+    why: str
+    words: str
+
+
 class LiveNode(NodeProcess):
     """One node's process, whose disk can be told what to do."""
 
@@ -51,8 +59,9 @@ class LiveNode(NodeProcess):
         self.data: Final = directory / "data" / address.node
         self.place: Final = directory / f"{address.node}.disk"
         self.place.mkdir(exist_ok=True)
-        self.excused = False
-        """Whether it may end by itself: its disk was told to fail."""
+        self._is_excused = False
+        self.deaths: Final[list[Death]] = []
+        """Each time that it ended though nobody had told it to, and it was not excused."""
         self.starts = 0
         self._mutant = mutant
         self._shim = shim
@@ -63,12 +72,46 @@ class LiveNode(NodeProcess):
 
     def begin(self, troubles: Sequence[Trouble] = (), *, join: bool = False) -> None:
         """Start the process on a disk with these troubles, perhaps as a new replica."""
+        self.note_death()
         if troubles:
             (self.place / TROUBLES).write_bytes(msgspec.json.encode(list(troubles)))
         self._options = ("--join",) if join else ()
         self.starts += 1
         (self.place / SOCKET).unlink(missing_ok=True)
         self.start()
+
+    @property
+    def excused(self) -> bool:
+        """Whether it may end by itself: its disk was told to fail.
+
+        An end that comes before this is taken back was excused.
+        """
+        return self._is_excused
+
+    @excused.setter
+    def excused(self, is_excused: bool) -> None:
+        if self._is_excused and self.ended_by_itself:
+            self._is_wanted = False
+        self._is_excused = is_excused
+
+    def note_death(self) -> None:
+        """Note it if the process has ended by itself: before it is told to end, or started again.
+
+        Whoever looks now and then would miss it.
+        """
+        if self.ended_by_itself and not self.excused:
+            self._is_wanted = False  # once
+            self.deaths.append(Death(self.ending(), self.why(), self.last_words()))
+
+    def kill(self) -> None:
+        """End the process with SIGKILL."""
+        self.note_death()
+        super().kill()
+
+    def terminate(self) -> None:
+        """Ask the process to stop."""
+        self.note_death()
+        super().terminate()
 
     async def ended(self) -> int:
         """Wait for the process to end, killing it if it hangs."""
@@ -112,6 +155,7 @@ class LiveNode(NodeProcess):
         """
         report = self.place / "power.json"
         report.unlink(missing_ok=True)
+        self.note_death()
         self._is_wanted = False
         if self._paused:
             self.resume()
@@ -151,6 +195,8 @@ class LiveCluster:
         self.doors: Final = {name: Proxy(each.address.client) for name, each in self._all.items()}
         self.view = ClusterView(())
         """As it was seen last."""
+        self.stays = False
+        """Whether its files are kept when all is over."""
 
     @property
     def names(self) -> list[NodeId]:
@@ -195,6 +241,14 @@ class LiveCluster:
                 await node.ended()
         for proxy in self._proxies():
             await proxy.aclose()
+
+    def kill(self) -> None:
+        """End every process that is left, without any event loop."""
+        started = [node for node in self.nodes.values() if node.starts]
+        for node in started:
+            node.kill()
+        for node in started:
+            node.wait()
 
     # -- looking
 

@@ -9,7 +9,8 @@ from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import told
 from chaos.live.faults import FAULTS, MISSING, SHIM
 from chaos.live.picture import picture
-from chaos.live.totals import BARS, LEADERLESS_BARS, POWER, happened
+from chaos.live.slow_followers import BAR, SendTimes, lines
+from chaos.live.totals import BARS, LEADERLESS_BARS, POWER, happened, tried
 from chaos.live.verdict import Plan, Series, Verdict
 
 _STYLE: Final = """
@@ -28,7 +29,7 @@ def page(verdict: Verdict) -> str:
     title = f"Chaos run {verdict.plan.name}, seed {verdict.plan.seed}"
     parts = [
         *_head(title, verdict.anomalies, is_interrupted=verdict.is_interrupted),
-        f"<p>{verdict.plan.nodes} nodes, {verdict.seconds:.0f} s. ",
+        f"<p>{verdict.plan.nodes} nodes, {verdict.seconds:.0f} s, {_commit(verdict.plan)}. ",
         f"Again: <code>{escape(verdict.plan.line)}</code>",
         *_run(verdict),
     ]
@@ -42,11 +43,13 @@ def series_page(series: Series) -> str:
     title = f"Chaos runs {plan.name}, {due} schedules from seed {plan.seed}"
     parts = [
         *_head(title, series.anomalies, is_interrupted=series.is_interrupted),
-        f"<p>{plan.nodes} nodes, {made} of {due} schedules, {series.seconds:.0f} s. ",
+        f"<p>{plan.nodes} nodes, {made} of {due} schedules, {series.seconds:.0f} s, ",
+        f"{_commit(plan)}. ",
         f"Again: <code>{escape(series.line)}</code>",
         "<h2>In all</h2>",
         *_totals(series.counts, with_bars=series.is_held_to_bars),
         *_leaderless(series.leaderless_s, with_bars=series.is_held_to_bars),
+        *_slow_followers(series.send_times),
         "<h2>Anomalies</h2>",
         *_anomalies(series.anomalies),
         "<h2>Faults</h2>",
@@ -69,6 +72,10 @@ def _head(title: str, anomalies: Sequence[Anomaly], *, is_interrupted: bool) -> 
     yield f"<span class={'good' if good else 'bad'}>{escape(word)}</span></h1>"
 
 
+def _commit(plan: Plan) -> str:
+    return escape(f"commit {plan.commit}" if plan.commit else "no commit was told")
+
+
 def _word(anomalies: Sequence[Anomaly]) -> str:
     return f"{len(anomalies)} anomalies" if anomalies else "no anomaly"
 
@@ -77,6 +84,7 @@ def _run(verdict: Verdict) -> Iterator[str]:
     yield "<h2>Counts</h2>"
     yield from _totals(verdict.counts)
     yield from _leaderless(verdict.leaderless_s)
+    yield from _slow_followers(verdict.send_times)
     yield from _counts(verdict)
     yield "<h2>What happened when</h2>"
     yield from picture(verdict)
@@ -121,12 +129,23 @@ def _leaderless(times: Mapping[str, list[float]], *, with_bars: bool = False) ->
     yield "</table>"
 
 
+def _slow_followers(times: SendTimes) -> Iterator[str]:
+    yield "<table>"
+    for title, told_times in lines(times):
+        yield f"<tr><td>{escape(title)}<td class=n>{escape(told_times)}"
+        yield f"<td>of at most {BAR:g} times"
+    yield "</table>"
+
+
 def _counts(verdict: Verdict) -> Iterator[str]:
+    compared = verdict.compared
     rows = {
-        "records refused for good": verdict.failed,
-        "records whose sender knows nothing": verdict.unknown,
+        "records refused for good": verdict.refused,
+        "records with receipts whose sender knows nothing": verdict.unknown,
         "records read back and compared": verdict.stored,
-        "log entries compared between nodes": verdict.entries_compared,
+        "log entries alike on two nodes, at least": compared.entries,
+        "index ranges alike on two nodes, at least": compared.ranges,
+        "snapshots alike on two nodes, at least": compared.snapshots,
         "faults that happened": sum(event.happened for event in verdict.events),
         **verdict.done,
         **verdict.notes,
@@ -134,6 +153,11 @@ def _counts(verdict: Verdict) -> Iterator[str]:
     yield "<table>"
     for name, count in rows.items():
         yield f"<tr><td>{escape(name)}<td class=n>{count:,}"
+    yield "</table>"
+    yield "<table><tr><th>records of topic<th>acked<th>refused<th>unknown to their senders"
+    for topic, each in verdict.told.items():
+        cells = (each.acked, each.refused, each.unknown)
+        yield f"<tr><td>{escape(topic)}{''.join(f'<td class=n>{cell:,}' for cell in cells)}"
     yield "</table>"
 
 
@@ -147,14 +171,14 @@ def _anomalies(anomalies: Sequence[Anomaly]) -> Iterator[str]:
 
 def _faults(events: Sequence[Event], plan: Plan) -> Iterator[str]:
     """Every kind there is: what did not happen is listed too, with 0 (ruling 28)."""
-    tried = Counter(event.kind for event in events)
+    begun = Counter(event.kind for event in events)
     came = Counter(event.kind for event in events if event.happened)
     yield "<table><tr><th>fault<th>what it is<th>tried<th>happened"
     for kind, fault in FAULTS.items():
-        yield f"<tr><td>{kind}<td>{escape(fault.text)}<td class=n>{tried[kind]}"
+        yield f"<tr><td>{kind}<td>{escape(fault.text)}<td class=n>{begun[kind]}"
         yield f"<td class=n>{came[kind]}<td>{'' if kind in plan.kinds else 'not planned'}"
-    count = happened(events, plan.nodes)[POWER] if plan.shim else 0
-    yield f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>{count}<td class=n>{count}"
+    counts = [count(events, plan.nodes)[POWER] * plan.shim for count in (tried, happened)]
+    yield f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>{counts[0]}<td class=n>{counts[1]}"
     yield f"<td>{'' if plan.shim else 'not planned: --shim'}"
     for kind, text in MISSING.items():
         yield f"<tr><td>{kind}<td>{escape(text)}<td class=n>0<td class=n>0<td>there is none"

@@ -8,6 +8,7 @@ from html import escape
 from typing import Final
 
 from chaos.live.faults import FAULTS
+from chaos.live.topics import ORDERS
 from chaos.live.verdict import Verdict
 from chaos.live.world import Sight
 
@@ -15,7 +16,12 @@ WIDTH: Final = 1100
 LEFT: Final = 90
 ROW: Final = 20
 GRAPH: Final = 90
-COLOURS: Final = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2")
+COLOURS: Final = ("#2563eb", "#ea580c", "#16a34a", "#9333ea", "#0891b2", "#be185d")
+RATES: Final = "#2563eb"
+SLOWEST: Final = "#2563eb"
+MEDIAN: Final = "#ea580c"
+Curve = tuple[str, list[tuple[float, float]]]
+"""A colour, and points."""
 GROUPS: Final = {
     "process": "#dc2626",
     "network": "#2563eb",
@@ -50,14 +56,9 @@ def picture(verdict: Verdict) -> Iterator[str]:
                 )
     yield f"<text x=0 y={leaders + 14}>leader</text>"
     yield from _leaders(verdict, scale, leaders)
-    yield from _graph("acked / s", _rates(verdict), acked, scale, verdict.seconds)
-    yield from _graph(
-        "p99, ms",
-        [(each.at, each.p99_ms) for each in verdict.pulses],
-        late,
-        scale,
-        verdict.seconds,
-    )
+    right = LEFT + verdict.seconds * scale
+    yield from _graph(f"{ORDERS} acked/s", [(RATES, _rates(verdict))], acked, scale, right)
+    yield from _graph("p99, ms", _latencies(verdict), late, scale, right)
     for tick in range(11):
         at = verdict.seconds * tick / 10
         yield f"<text x={LEFT + at * scale - 8:.0f} y={axis + 10}>{at:.0f} s</text>"
@@ -65,6 +66,8 @@ def picture(verdict: Verdict) -> Iterator[str]:
     for name, colour in zip(_names(verdict), COLOURS, strict=False):
         yield f'<span style="color:{colour}">&#9632; {name} leads</span>'
     yield '<span style="color:#9ca3af">&#9632; nobody leads</span>'
+    yield f'<span style="color:{SLOWEST}">&#9472; p99 of their sends</span>'
+    yield f'<span style="color:{MEDIAN}">&#9472; p50</span>'
 
 
 def _group(kind: str) -> str:
@@ -72,7 +75,9 @@ def _group(kind: str) -> str:
 
 
 def _names(verdict: Verdict) -> list[str]:
-    return [f"n{number + 1}" for number in range(verdict.plan.nodes)]
+    """Return the nodes of the beginning, and who else has led."""
+    first = {f"n{number + 1}" for number in range(verdict.plan.nodes)}
+    return sorted(first.union(sight.leader for sight in verdict.sights if sight.leader))
 
 
 def _leaders(verdict: Verdict, scale: float, y: int) -> Iterator[str]:
@@ -103,14 +108,24 @@ def _rates(verdict: Verdict) -> list[tuple[float, float]]:
     return [(each.at, each.acked / width) for each in verdict.pulses]
 
 
+def _latencies(verdict: Verdict) -> list[Curve]:
+    pulses = verdict.pulses
+    return [
+        (SLOWEST, [(each.at, each.p99_ms) for each in pulses]),
+        (MEDIAN, [(each.at, each.p50_ms) for each in pulses]),
+    ]
+
+
 def _graph(
-    name: str, values: list[tuple[float, float]], y: int, scale: float, seconds: float
+    name: str, curves: Sequence[Curve], y: int, scale: float, right: float
 ) -> Iterator[str]:
-    top = max((value for _, value in values), default=0.0) or 1.0
-    points = " ".join(
-        f"{LEFT + at * scale:.1f},{y + GRAPH - value / top * GRAPH:.1f}" for at, value in values
-    )
-    right = LEFT + seconds * scale
+    """Draw curves over one scale, up to the largest value of any."""
+    top = max((value for _, values in curves for _, value in values), default=0.0) or 1.0
     yield f"<text x=0 y={y + 12}>{name}</text><text x=0 y={y + 27}>max {top:,.0f}</text>"
     yield f'<line x1={LEFT} y1={y + GRAPH} x2={right:.0f} y2={y + GRAPH} stroke="#d1d5db"/>'
-    yield f'<polyline points="{points}" fill="none" stroke="#2563eb" stroke-width="1.3"/>'
+    for colour, values in curves:
+        points = " ".join(
+            f"{LEFT + at * scale:.1f},{y + GRAPH - value / top * GRAPH:.1f}"
+            for at, value in values
+        )
+        yield f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.3"/>'

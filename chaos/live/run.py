@@ -1,8 +1,9 @@
 """One run: a cluster, its clients, what is done to it, and what is left in the end."""
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -10,21 +11,21 @@ from typing import Final
 
 import msgspec
 
-from chaos.check.client_history import Anomaly, Outcome, Records
+from chaos.check.client_history import Event, Outcome, Records
 from chaos.check.faults_happened import check_happened
 from chaos.check.leaderless_time import leaderless_times, quantile
-from chaos.check.violation import Violation
 from chaos.live.cluster import LiveCluster
+from chaos.live.comparing import Compared, compare_all, scrub, write_files
 from chaos.live.faults import FAULTS
 from chaos.live.faults.fault import WELL_S, Step, strike_both
-from chaos.live.schedule import draw
+from chaos.live.schedule import SCENARIOS, draw
+from chaos.live.slow_followers import send_times
 from chaos.live.topics import ORDERS, create_topics, read_rest
-from chaos.live.verdict import Plan, Pulse, Verdict
+from chaos.live.verdict import Plan, Pulse, Told, Verdict
 from chaos.live.workloads import EVERYBODY
-from chaos.live.workloads.workload import Logs, Workload
+from chaos.live.workloads.workload import Workload
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
-from raftlog.server.comparison import compare_directories
 
 WARM_UP_S: Final = 1.0
 STOP_S: Final = 60.0
@@ -33,27 +34,57 @@ EXTRA_S: Final = 20.0
 PULSES: Final = 200
 STEP_S: Final = 8.0
 """For one step, about: a run with so much time for each kind of fault must have had them all."""
+ENDING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Tell = Callable[[World], None]
 """Told again and again how the run stands."""
 
 
-async def run(plan: Plan, tell: Tell = lambda _: None, *, keep: bool = False) -> Verdict:
-    """Run ``plan``; whatever happens, no process, proxy or file is left.
+class Left(msgspec.Struct, frozen=True):
+    """What was looked at once nothing was wrong any more; nothing of a run that was cut short.
 
-    ``keep`` leaves the files where something was wrong.
+    Attributes:
+        compared: What all nodes have alike.
+        scrubbed: How much damage the last look at the disks has found.
+        done: By workload: how much it got done.
+        stored: How many records there are.
+    """
+
+    compared: Compared = Compared()
+    scrubbed: int = 0
+    done: dict[str, int] = {}
+    stored: int = 0
+
+
+@contextmanager
+def cluster_of(plan: Plan) -> Iterator[LiveCluster]:
+    """Yield a cluster that is not open yet; afterwards no process and no file of it is left.
+
+    Outside of any event loop, so that nothing which ends that one keeps this from being done; a
+    signal waits for it. The files stay if the cluster ``stays``.
     """
     directory = Path(mkdtemp(prefix="chaos-"))
-    cluster = LiveCluster(directory, plan.nodes, mutant=plan.mutant, shim=plan.shim)
-    keeps = False
+    cluster: LiveCluster | None = None
     try:
-        verdict = await _run(plan, cluster, tell)
-        keeps = keep and bool(verdict.anomalies)
-        return msgspec.structs.replace(verdict, kept=directory if keeps else None)
+        cluster = LiveCluster(directory, plan.nodes, mutant=plan.mutant, shim=plan.shim)
+        yield cluster
+    finally:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        try:
+            if cluster is not None:
+                cluster.kill()
+            if cluster is None or not cluster.stays:
+                rmtree(directory, ignore_errors=True)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+async def run(plan: Plan, cluster: LiveCluster, tell: Tell = lambda _: None) -> Verdict:
+    """Run ``plan`` with a cluster that ``cluster_of`` has made for it."""
+    try:
+        return await _run(plan, cluster, tell)
     finally:
         await asyncio.shield(cluster.aclose())
-        if not keeps:
-            rmtree(directory, ignore_errors=True)
 
 
 async def _run(plan: Plan, cluster: LiveCluster, tell: Tell) -> Verdict:
@@ -62,15 +93,14 @@ async def _run(plan: Plan, cluster: LiveCluster, tell: Tell) -> Verdict:
     async with world.client() as client:
         await create_topics(client)
     workloads = [make(world) for make in EVERYBODY.values()]
-    watching = asyncio.create_task(_watch(world, tell))
+    watching = asyncio.create_task(watch(world, tell))
     working = [asyncio.create_task(each.run()) for each in workloads]
     interrupted = False
-    logs: Logs = {}
-    compared = 0
+    left = Left()
     try:
         await world.rest(WARM_UP_S)
         try:
-            await _break(world, plan, draw(plan.seed, plan.kinds), working)
+            await _break(world, plan, draw(plan.seed, plan.kinds), [watching, *working])
         except asyncio.CancelledError:
             interrupted = True
             asyncio.current_task().uncancel()  # type: ignore[union-attr]
@@ -78,25 +108,22 @@ async def _run(plan: Plan, cluster: LiveCluster, tell: Tell) -> Verdict:
             world.stopping.set()
         elif not interrupted:
             await _end(world, workloads, working)
-            logs, compared = await _look_at_all(world)
+            left = await _look_at_all(world, workloads)
+            check_working([watching])
+            if not (plan.mutant and world.anomalies):
+                kinds = demanded(plan, world.events)
+                world.anomalies.extend(check_happened(kinds, world.events, left.done))
     finally:
         for task in (*working, watching):
             task.cancel()
         await asyncio.gather(*working, watching, return_exceptions=True)
-    done = {}
-    if logs:
-        for each in workloads:
-            world.anomalies.extend(each.check(logs))
-            done[each.name] = each.done
-    if not interrupted and not (plan.mutant and world.anomalies):
-        tried = {event.kind for event in world.events}
-        is_long = plan.time_s >= STEP_S * len(plan.kinds)
-        wanted = plan.kinds if is_long else tried
-        world.anomalies.extend(check_happened(wanted, world.events, done))
-    return _verdict(plan, world, workloads, logs, compared, interrupted=interrupted)
+    world.heed_deaths()
+    return _verdict(plan, world, workloads, left, interrupted=interrupted)
 
 
-async def _watch(world: World, tell: Tell) -> None:
+async def watch(world: World, tell: Tell) -> None:
+    """Look at the cluster, and tell of the run, until this is cancelled."""
+
     async def telling() -> None:
         while True:
             tell(world)
@@ -106,19 +133,19 @@ async def _watch(world: World, tell: Tell) -> None:
 
 
 async def _break(
-    world: World, plan: Plan, steps: Iterator[Step], working: list["asyncio.Task[None]"]
+    world: World, plan: Plan, steps: Iterator[Step], tasks: list["asyncio.Task[None]"]
 ) -> None:
     """Do one step after the other until the time is over."""
     for step in steps:
         await world.rest(step.after_s)
-        _check_working(working)
+        check_working(tasks)
         if plan.mutant and world.anomalies:
             return  # a planted bug is caught once it was seen
         if world.now() >= plan.time_s:
-            missed = _missed(world)
-            if not missed or world.now() >= plan.time_s + EXTRA_S:
+            kind = due(plan, world.events, world.now())
+            if not kind:
                 return
-            step = msgspec.structs.replace(step, kind=missed[0], beside=None)
+            step = msgspec.structs.replace(step, kind=kind, beside=None)
         striking = asyncio.ensure_future(strike_both(world, step, FAULTS))
         try:
             while not (await asyncio.wait([striking], timeout=LOOK_S))[0]:
@@ -130,18 +157,38 @@ async def _break(
                 await striking
 
 
-def _missed(world: World) -> list[str]:
-    """Return what was tried and never happened: it gets another chance before it is judged."""
-    happened = {event.kind for event in world.events if event.happened}
-    return [event.kind for event in world.events if event.kind not in happened]
+def demanded(plan: Plan, events: Iterable[Event]) -> Sequence[str]:
+    """Return the kinds that must have happened.
+
+    All of a run that has time for all of them, as every scenario has that is run as it is; of
+    any other run those whose turn came.
+    """
+    is_whole = not plan.faults and plan.time_s >= SCENARIOS[plan.name].time_s
+    if is_whole or plan.time_s >= STEP_S * len(plan.kinds):
+        return plan.kinds
+    return list(dict.fromkeys(event.kind for event in events))
 
 
-def _check_working(working: list["asyncio.Task[None]"]) -> None:
-    """A client that has ended by an error of its own proves nothing any more."""
-    for task in working:
+def due(plan: Plan, events: Sequence[Event], now: float) -> str:
+    """Return what is to be done though the time is over; "": nothing.
+
+    What is demanded and was not tried; then, for a while, what was tried and never happened.
+    """
+    tried = {event.kind for event in events}
+    for kind in demanded(plan, events):
+        if kind not in tried:
+            return kind
+    happened = {event.kind for event in events if event.happened}
+    missed = [event.kind for event in events if event.kind not in happened]
+    return missed[0] if missed and now < plan.time_s + EXTRA_S else ""
+
+
+def check_working(tasks: Iterable["asyncio.Task[None]"]) -> None:
+    """Raise if one has ended: clients, or who watches, of whom nobody would hear any more."""
+    for task in tasks:
         if task.done():
             task.result()
-            raise AssertionError(f"a client ended before the run: {task}")
+            raise AssertionError(f"it ended before the run: {task}")
 
 
 async def _end(
@@ -165,15 +212,18 @@ async def _end(
         world.saw("heals", f"{len(late)} clients still wait after {STOP_S:g} s")
 
 
-async def _look_at_all(world: World) -> tuple[Logs, int]:
-    """Read everything with a fresh client, stop every node, compare their directories."""
-    logs: Logs = {}
+async def _look_at_all(world: World, workloads: list[Workload]) -> Left:
+    """Read everything with a fresh client, stop every node, compare their directories.
+
+    What could not be read is told; what was is judged all the same.
+    """
     try:
         async with world.client() as client:
-            await read_rest(client, world.archived)
-        logs = world.archived.logs
-    except (RaftlogError, TimeoutError, Violation) as error:
+            await read_rest(client, world.archived, world.saw)
+    except (RaftlogError, TimeoutError) as error:
         world.saw("unseen", "not everything can be read in the end", repr(error))
+    await write_files(world)
+    scrubbed = await scrub(world)
     with suppress(RaftlogError):
         await world.cluster.settled(WELL_S)
     for node in world.cluster.nodes.values():
@@ -182,39 +232,22 @@ async def _look_at_all(world: World) -> tuple[Logs, int]:
         code = await node.ended()
         if code != 0:
             world.saw("clean_stop", f"{node.node}: {node.ending()}", node.last_words())
-    return logs, await asyncio.to_thread(_compare, world)
-
-
-def _compare(world: World) -> int:
-    """Compare every node's directory with the first one's (ruling 27); return the entries."""
-    first, *others = (str(node.data) for node in world.cluster.nodes.values())
-    entries = 0
-    for other in others:
-        try:
-            found = compare_directories(first, other)
-        except RaftlogError as error:
-            world.saw("same_files", f"{other} can't be compared", str(error))
-            continue
-        for shard in found.shards:
-            entries += shard.entries
-            for each in shard.differences:
-                text = f"{Path(first).name} and {Path(other).name} differ: {each.what}"
-                world.saw("same_files", text, each.first, each.second)
-    if not entries:
-        world.saw("same_files", "no entry could be compared")
-    return entries
+    compared = await asyncio.to_thread(compare_all, world)
+    logs = world.archived.logs
+    for each in workloads:
+        world.anomalies.extend(each.check(logs))
+    return Left(
+        compared,
+        scrubbed,
+        {each.name: each.done for each in workloads},
+        sum(len(values) for log in logs.values() for values in log.values()),
+    )
 
 
 def _verdict(
-    plan: Plan,
-    world: World,
-    workloads: list[Workload],
-    logs: Logs,
-    compared: int,
-    *,
-    interrupted: bool,
+    plan: Plan, world: World, workloads: list[Workload], left: Left, *, interrupted: bool
 ) -> Verdict:
-    records = world.records
+    orders = world.records[ORDERS]
     notes = {}
     for each in workloads:
         for name, value in vars(each).items():
@@ -223,24 +256,23 @@ def _verdict(
     return Verdict(
         plan=plan,
         seconds=world.now(),
-        acked=world.acked,
-        failed=sum(each.count(Outcome.FAILED) for each in records.values()),
-        unknown=records[ORDERS].count(Outcome.UNKNOWN),
-        stored=sum(len(values) for log in logs.values() for values in log.values()),
-        done={each.name: each.done for each in workloads},
-        notes=notes,
+        told={name: _told(each) for name, each in world.records.items()},
+        stored=left.stored,
+        done=left.done or {each.name: each.done for each in workloads},
+        notes={**notes, "damage found by the last look at the disks": left.scrubbed},
         events=tuple(world.events),
         sights=tuple(world.sights),
-        pulses=tuple(_pulses(records[ORDERS], world.now())),
-        leaderless_s=leaderless_times(world.events, records[ORDERS]),
-        entries_compared=compared,
-        anomalies=tuple(_sorted(world.anomalies)),
+        pulses=tuple(_pulses(orders, world.now())),
+        leaderless_s=leaderless_times(world.events, orders),
+        send_times=send_times(world.events, world.sights, orders),
+        compared=left.compared,
+        anomalies=tuple(sorted(world.anomalies, key=lambda each: each.check)),
         is_interrupted=interrupted,
     )
 
 
-def _sorted(anomalies: list[Anomaly]) -> list[Anomaly]:
-    return sorted(anomalies, key=lambda each: each.check)
+def _told(records: Records) -> Told:
+    return Told(*(records.count(each) for each in (Outcome.OK, Outcome.FAILED, Outcome.UNKNOWN)))
 
 
 def _pulses(records: Records, seconds: float) -> Iterator[Pulse]:

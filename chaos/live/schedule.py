@@ -1,8 +1,9 @@
 """What a run does to its cluster: scenarios by name, and schedules drawn from a seed.
 
 A schedule says which fault comes when, how long it lasts, and from which seed it draws whom it
-hits. Who leads at that moment is the cluster's business, so two runs of one schedule hit the same
-role, not always the same node.
+hits. Who leads at that moment is the cluster's business. So where the leader or another one is
+drawn, two runs of one schedule hit the same role, not always the same node; where any nodes are
+drawn, or any but the leader, not always the same role either.
 """
 
 from collections.abc import Iterator, Sequence
@@ -37,7 +38,7 @@ def _of(*groups: str) -> tuple[str, ...]:
 SCENARIOS: Final[dict[str, Scenario]] = {
     "all": Scenario("everything", tuple(FAULTS), 600.0),
     "verify": Scenario(
-        "a minute with one fault of each group",
+        "a minute of processes, links, power and disks",
         ("kill", "pause", "cut-off", "reset", "power", "power-all", "sync-error", "transfer"),
     ),
     "leaders": Scenario("leaders are killed, cut off, paused", ("kill", "cut-off", "pause")),

@@ -1,6 +1,8 @@
 """The topics of a run: what they are, how they begin, and how they are read in the end."""
 
 import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from chaos.check.client_history import PADDING
@@ -85,34 +87,56 @@ async def create_topics(client: Client) -> None:
             await client.groups.seek(ARCHIVE, topic, to="earliest")
 
 
-async def read_rest(client: Client, archived: WholeQueues) -> None:
+async def read_rest(
+    client: Client, archived: WholeQueues, saw: Callable[[str, str], None]
+) -> None:
     """Read what is there of every queue, to its end: what the archive has, and what it lacks.
 
+    ``saw`` is told, once for each queue, that an offset is missing, comes twice, or has another
+    record now, or that the queue ends before what was read of it. The others are read on.
+
     Raises:
-        Violation: An offset is missing, comes twice, or has another record now; or a queue ends
-            before what was read of it.
         TimeoutError: It could not be read in time.
     """
     async with asyncio.timeout(READ_S):
         for topic in TOPICS:
-            while not await _is_read(client, topic, archived):
+            broken: dict[int, Violation] = {}
+            while not await _is_read(client, topic, archived, broken):
                 pass
             for place, queue in enumerate((await client.topics.describe(topic)).queues):
-                archived.ends(topic, place, queue.end_offset)
+                if place not in broken:
+                    with _noted(broken, place):
+                        archived.ends(topic, place, queue.end_offset)
+            for violation in broken.values():
+                saw(NAME, str(violation))
 
 
-async def _is_read(client: Client, topic: str, archived: WholeQueues) -> bool:
+async def _is_read(
+    client: Client, topic: str, archived: WholeQueues, broken: dict[int, Violation]
+) -> bool:
     """Read a topic from where it begins now; return False if its beginning has moved meanwhile."""
     expected: dict[int, int] = {}
     try:
         async with client.reader(topic, follow=False) as reader:
             async for message in reader:
+                if message.queue in broken:
+                    continue
                 offset = expected.setdefault(message.queue, message.offset)
-                if message.offset != offset:
-                    where = f"{topic}/{message.queue}"
-                    raise Violation(NAME, f"{where}: {message.offset} instead of {offset}")
-                archived.take(topic, message.queue, offset, kept(message))
+                with _noted(broken, message.queue):
+                    if message.offset != offset:
+                        where = f"{topic}/{message.queue}"
+                        raise Violation(NAME, f"{where}: {message.offset} instead of {offset}")
+                    archived.take(topic, message.queue, offset, kept(message))
                 expected[message.queue] = offset + 1
     except OffsetOutOfRange:
         return False
     return True
+
+
+@contextmanager
+def _noted(broken: dict[int, Violation], queue: int) -> Iterator[None]:
+    """What is wrong with a queue is told, and does not end the reading of the others."""
+    try:
+        yield
+    except Violation as violation:
+        broken[queue] = violation

@@ -69,6 +69,11 @@ def happened(events: Iterable[Event], nodes: int) -> dict[str, int]:
     return _counted(Counter(event.kind for event in events if event.happened), nodes)
 
 
+def tried(events: Iterable[Event], nodes: int) -> dict[str, int]:
+    """Count what was begun, whether it happened or not, by name of the total."""
+    return _counted(Counter(event.kind for event in events), nodes)
+
+
 def check_bars(counts: Mapping[str, int]) -> list[Anomaly]:
     """Hold an hour or more in ten schedules or more against the bars."""
     return [

@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from chaos.check.client_history import Anomaly, Event
+from chaos.live.comparing import Compared
+from chaos.live.slow_followers import SendTimes, of_runs
+from chaos.live.topics import NOTES, TRANSFERS
 from chaos.live.totals import (
     HOUR_S,
     INSTALLS,
@@ -17,6 +21,9 @@ from chaos.live.totals import (
     of_all,
 )
 from chaos.live.world import Sight
+
+UNTOLD: Final = (NOTES, TRANSFERS)
+"""Topics of whose records not every owner is told what became of them."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -32,6 +39,8 @@ class Plan(msgspec.Struct, frozen=True):
     """As they were named, if they were."""
     shim: bool = False
     """Power is lost beneath the normal file layer, not in one of the suite's own."""
+    commit: str = ""
+    """What it is run with."""
 
     @property
     def line(self) -> str:
@@ -63,14 +72,27 @@ class Pulse(msgspec.Struct, frozen=True):
     p99_ms: float
 
 
+class Told(msgspec.Struct, frozen=True):
+    """What the owners of one topic's records were told of them, by the number of records.
+
+    Attributes:
+        acked: Stored; they have a receipt.
+        refused: Never.
+        unknown: Nothing that is definite, or nothing at all.
+    """
+
+    acked: int = 0
+    refused: int = 0
+    unknown: int = 0
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """One run."""
 
     plan: Plan
     seconds: float
-    acked: int
-    failed: int
-    unknown: int
+    told: dict[str, Told]
+    """By topic."""
     stored: int
     done: dict[str, int]
     notes: dict[str, int]
@@ -78,11 +100,30 @@ class Verdict(msgspec.Struct, frozen=True):
     sights: tuple[Sight, ...]
     pulses: tuple[Pulse, ...]
     leaderless_s: dict[str, list[float]]
-    entries_compared: int
+    send_times: SendTimes
+    compared: Compared
     anomalies: tuple[Anomaly, ...]
     kept: Path | None = None
     """Where the cluster's files are, if something was wrong."""
     is_interrupted: bool = False
+
+    @property
+    def acked(self) -> int:
+        """Records that were acknowledged, of all topics."""
+        return sum(each.acked for each in self.told.values())
+
+    @property
+    def refused(self) -> int:
+        """Records whose owner was told that they never will be stored, of all topics."""
+        return sum(each.refused for each in self.told.values())
+
+    @property
+    def unknown(self) -> int:
+        """Records of whose owner nothing definite was told, of topics whose records have receipts.
+
+        Not of those that are sent without, and not of half messages, which may be rolled back.
+        """
+        return sum(each.unknown for name, each in self.told.items() if name not in UNTOLD)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -148,6 +189,11 @@ class Series(msgspec.Struct, frozen=True):
             kind: [value for each in self.verdicts for value in each.leaderless_s.get(kind, ())]
             for kind in kinds
         }
+
+    @property
+    def send_times(self) -> SendTimes:
+        """Return how long sends took beside a follower that is slow, in all runs."""
+        return of_runs([each.send_times for each in self.verdicts])
 
 
 def plans_of(plan: Plan, schedules: int) -> Sequence[Plan]:

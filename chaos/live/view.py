@@ -13,9 +13,9 @@ from rich.text import Text
 from chaos.check.client_history import Anomaly, Event
 from chaos.check.leaderless_time import leaderless_times, told
 from chaos.live.faults import MISSING, SHIM
+from chaos.live.slow_followers import BAR, SendTimes, lines
 from chaos.live.topics import ORDERS
-from chaos.live.totals import BARS, POWER
-from chaos.live.totals import happened as totals
+from chaos.live.totals import BARS, POWER, happened, tried
 from chaos.live.verdict import Plan, Series, Verdict
 from chaos.live.world import World
 
@@ -106,16 +106,19 @@ def _line(event: Event) -> str:
 
 def print_summary(verdict: Verdict, console: Console) -> None:
     """Print what a run has come to."""
+    compared = verdict.compared
     _print_faults(verdict.events, verdict.plan, console)
     console.print(
-        f"{verdict.acked:,} records acked, {verdict.failed:,} refused, {verdict.unknown:,} "
-        f"unknown; {verdict.stored:,} stored, read back and compared; "
-        f"{verdict.entries_compared:,} entries alike on two nodes",
+        f"{verdict.acked:,} records acked, {verdict.refused:,} refused, {verdict.unknown:,} "
+        f"unknown; {verdict.stored:,} stored, read back and compared; alike on any two nodes at "
+        f"least {compared.entries:,} entries, {compared.ranges:,} index ranges, "
+        f"{compared.snapshots:,} snapshots",
         soft_wrap=True,
     )
     for name, count in {**verdict.done, **verdict.notes}.items():
         console.print(f"  {name}: {count:,}")
     _print_leaderless(verdict.leaderless_s, console)
+    _print_slow_followers(verdict.send_times, console)
     if verdict.is_interrupted:
         console.print(Text("interrupted: nothing was compared", style="yellow"))
     _print_anomalies(verdict.anomalies, console)
@@ -135,6 +138,7 @@ def print_series(series: Series, console: Console) -> None:
         due = f" of at least {BARS[name]:,}" if series.is_held_to_bars else ""
         console.print(f"  {name}: {count:,}{due}")
     _print_leaderless(series.leaderless_s, console)
+    _print_slow_followers(series.send_times, console)
     _print_anomalies(series.anomalies, console)
     if series.is_interrupted:
         console.print(Text("interrupted: not all of it was run", style="yellow"))
@@ -145,15 +149,15 @@ def print_series(series: Series, console: Console) -> None:
 
 def _print_faults(events: Sequence[Event], plan: Plan, console: Console) -> None:
     """Of every kind that was planned; what never happened is shown with 0."""
-    happened = Counter(event.kind for event in events if event.happened)
-    tried = Counter(event.kind for event in events)
+    came = Counter(event.kind for event in events if event.happened)
+    begun = Counter(event.kind for event in events)
     table = Table(box=None, padding=(0, 2))
     for heading in ("fault", "tried", "happened"):
         table.add_column(heading, justify="left" if heading == "fault" else "right")
-    for kind in sorted({*plan.kinds, *tried}):
-        table.add_row(kind, str(tried[kind]), str(happened[kind]))
-    count = str(totals(events, plan.nodes)[POWER] if plan.shim else 0)
-    table.add_row(SHIM[0], count, count)
+    for kind in sorted({*plan.kinds, *begun}):
+        table.add_row(kind, str(begun[kind]), str(came[kind]))
+    counts = [count(events, plan.nodes)[POWER] * plan.shim for count in (tried, happened)]
+    table.add_row(SHIM[0], *map(str, counts))
     for kind in MISSING:
         table.add_row(f"{kind} (there is none)", "0", "0")
     console.print(table)
@@ -163,6 +167,11 @@ def _print_leaderless(times: Mapping[str, list[float]], console: Console) -> Non
     for kind, values in times.items():
         if values:
             console.print(f"no leader after a {kind}, {len(values)} times: {told(values)}")
+
+
+def _print_slow_followers(times: SendTimes, console: Console) -> None:
+    for title, told_times in lines(times):
+        console.print(f"{title}: {told_times} (bar: {BAR:g} times)", soft_wrap=True)
 
 
 def _print_anomalies(anomalies: Sequence[Anomaly], console: Console) -> None:

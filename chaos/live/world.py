@@ -99,12 +99,17 @@ class World:
         while True:
             await self.look()
             for node in self.cluster.nodes.values():
-                if node.ended_by_itself and not node.excused:
-                    node.excused = True
-                    words = tuple(node.last_words().splitlines())
-                    text = f"{node.node} ended by itself: {node.ending()}"
-                    self.saw("nodes_stay_up", text, node.why(), *words)
+                node.note_death()
+            self.heed_deaths()
             await asyncio.sleep(LOOK_S)
+
+    def heed_deaths(self) -> None:
+        """Tell of every process that has ended by itself."""
+        for node in self.cluster.nodes.values():
+            for death in node.deaths:
+                text = f"{node.node} ended by itself: {death.ending}"
+                self.saw("nodes_stay_up", text, death.why, *death.words.splitlines())
+            node.deaths.clear()
 
     async def look(self) -> ClusterView:
         """Look at the cluster once, and remember who leads."""

@@ -42,6 +42,16 @@ def code_of_commit() -> Code:
     )
 
 
+def told_commit() -> str:
+    """Say which commit is checked out here, and whether product or suites differ from it."""
+    try:
+        commit = _git("rev-parse", "HEAD")[:TREE_CHARACTERS]
+        changed = _git("status", "--porcelain", "--", PRODUCT, "chaos")
+    except (UnknownCode, OSError):
+        return "no known commit"
+    return f"{commit} with changes" if changed else commit
+
+
 def _tree(path: str) -> str:
     return _git("rev-parse", f"HEAD:{path}")[:TREE_CHARACTERS]
 

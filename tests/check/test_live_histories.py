@@ -4,9 +4,11 @@ import pytest
 
 from chaos.check.client_history import Event, Outcome, Records
 from chaos.check.faults_happened import check_happened
+from chaos.check.handed_order import HandedOrder
 from chaos.check.kept_records import check_kept
 from chaos.check.leaderless_time import BESIDE, leaderless_times, quantile
 from chaos.check.seen_records import Seen
+from chaos.check.violation import Violation
 
 
 def sent(*outcomes: Outcome, lane: int = 0) -> Records:
@@ -72,6 +74,45 @@ def test_keys_are_ordered_each_by_itself() -> None:
     assert check_kept(records, log_of(records, 1, 0)) == []
 
 
+def test_one_key_in_two_queues_is_scattered() -> None:
+    records = sent(UNKNOWN, UNKNOWN, UNKNOWN)
+    (found,) = check_kept(records, {0: [records.value(0)], 1: [records.value(1)]})
+    assert found.text.startswith("1 x orders: scattered")
+    assert "others of its key are in queue 0" in found.evidence[0]
+    other = Records("orders")
+    for lane in (0, 1):
+        other.begin(lane, 0.0)
+    assert check_kept(other, {0: [other.value(0)], 1: [other.value(1)]}) == []
+
+
+@pytest.mark.parametrize(
+    ("offsets", "text"),
+    [
+        ((3, 4, 6), "6 was handed out, and 5 was due"),
+        ((3, 4, 3), "3 was handed out, and 5 was due"),
+        ((3, 4, 4), "4 was handed out, and 5 was due"),
+        ((4,), "4 was handed out, and 3 was due"),
+        ((2,), "2 was handed out, and 3 was due"),
+    ],
+)
+def test_a_member_that_is_handed_records_out_of_order_is_seen(
+    offsets: tuple[int, ...], text: str
+) -> None:
+    """Also if everything is seen at last, since it comes again or to another member."""
+    order = HandedOrder()
+    *before, last = offsets
+    for offset in before:
+        order.take("claim", "queue 1, generation 2", 3, offset)
+    with pytest.raises(Violation, match=f"queue 1, generation 2: {text}"):
+        order.take("claim", "queue 1, generation 2", 3, last)
+
+
+def test_each_claim_begins_where_the_group_stands() -> None:
+    order = HandedOrder()
+    for claim, start, offset in ((1, 3, 3), (1, 3, 4), (2, 0, 0), (1, 5, 5), (3, 4, 4), (2, 1, 1)):
+        order.take(claim, "queue 0", start, offset)
+
+
 def test_readers_that_saw_another_record_are_seen() -> None:
     records = sent(OK, OK)
     seen = Seen("readers")
@@ -112,8 +153,15 @@ def test_a_run_without_its_faults_or_without_success_fails() -> None:
     assert (idle.text, idle.evidence) == ("pause was planned and never happened", ("it answered",))
     (untried,) = check_happened(["kill", "power"], [done], {})
     assert untried.evidence == ("it was not even tried",)
-    (nothing,) = check_happened([], [], {"readers": 0})
+    (nothing,) = check_happened(["kill"], [done], {"readers": 0})
     assert "nothing succeeded" in nothing.text
+
+
+def test_a_run_in_which_no_fault_happened_at_all_fails() -> None:
+    """Also if none was demanded, as its time was too short for any."""
+    for events in ([], [Event("pause", 2.0, note="it answered")]):
+        (idle,) = check_happened([], events, {"readers": 1})
+        assert idle.text.startswith("no fault happened")
 
 
 def test_time_without_a_leader_ends_with_a_receipt_of_a_later_term() -> None:

@@ -9,9 +9,10 @@ import pytest
 from raftlog.base.errors import Fenced, OutcomeUnknown
 from raftlog.client.client import Client
 from raftlog.client.consumer import Consumer
+from raftlog.client.handing_over import Places, Sharing
 from raftlog.client.receipts import Message
 from raftlog.wire.frame import Method
-from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, until
+from tests.client.fake_cluster import FakeCluster, answer_lost, fake_cluster, refused, until
 from tests.client.test_atomic import BY_WORD, COMMIT, NOT_YET, SHORT_S, fail, transact, visible
 from tests.client.test_consumer import committed, fill, take
 
@@ -144,6 +145,24 @@ async def test_a_refusal_that_is_caught_in_the_block_refuses_all_of_it(by_list: 
                 assert (visible(cluster), cluster.count(COMMIT)) == ([], 0)
                 (message,) = await take(consumer, 1)
                 assert (message.queue, message.offset) == (kept, 0)
+
+
+async def test_a_queue_that_is_lost_on_the_way_back_is_told() -> None:
+    """Whoever holds its messages has nothing left to do for them; it may come again."""
+    lost: list[Places] = []
+    sharing = Sharing(on_lost=lost.append)
+    async with fake_cluster(orders=2, out=1) as cluster, Client(cluster.seeds) as client:
+        await fill(client, 0, 1)
+        async with client.consumer("billing", "orders", sharing=sharing, **BY_WORD) as consumer:
+            (message,) = await take(consumer, 1)
+            cluster.fault(Method.GROUP_CLAIM, refused(Fenced("it was claimed by another one")))
+            with pytest.raises(ZeroDivisionError):
+                await transact(client, finish=(consumer, message), then=fail)
+            await until(lambda: lost)
+            assert lost == [(("orders", message.queue),)]
+            await client.topics.alter("orders", queues=3)  # the next generation has it again
+            (again,) = await take(consumer, 1)
+            assert (again.queue, again.offset) == (message.queue, message.offset)
 
 
 async def test_messages_that_nobody_could_name_come_again() -> None:

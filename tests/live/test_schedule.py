@@ -1,17 +1,22 @@
 """Schedules are drawn from a seed, and what is asked for exists."""
 
+import re
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 import pytest
+from rich.console import Console
 
 from chaos.__main__ import main, seconds_of
 from chaos.check.client_history import Anomaly, Event
-from chaos.live.faults import FAULTS, MISSING
+from chaos.live.comparing import Compared
+from chaos.live.faults import FAULTS, MISSING, SHIM
 from chaos.live.page import page, series_page
 from chaos.live.picture import GROUPS
 from chaos.live.schedule import SCENARIOS, draw, kinds_of, within
+from chaos.live.slow_followers import KINDS, SendTimes
 from chaos.live.totals import (
     HOUR_S,
     INSTALLS,
@@ -23,8 +28,10 @@ from chaos.live.totals import (
     happened,
     planned,
 )
-from chaos.live.verdict import Plan, Pulse, Series, Verdict, plans_of
+from chaos.live.verdict import Plan, Pulse, Series, Told, Verdict, plans_of
+from chaos.live.view import print_summary
 from chaos.live.world import Sight
+from chaos.seeds import code
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,22 +147,39 @@ def test_the_page_of_the_suite_names_every_scenario_and_fault() -> None:
     assert all(f"| `{name}` |" in text for name in (*SCENARIOS, *FAULTS))
 
 
+def test_every_bug_that_live_runs_have_found_has_a_test_that_exists() -> None:
+    text = (ROOT / "docs/how-to/break-a-cluster.md").read_text("utf-8")
+    section = text.partition("## Bugs found")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) >= 4
+    for row in rows:
+        tests = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", row)
+        assert tests, row
+        for path, name in tests:
+            assert f"def {name}(" in (ROOT / path).read_text("utf-8"), row
+
+
 def a_verdict() -> Verdict:
-    plan = Plan("all", 3, 10.0, 3, ("kill", "power"))
+    plan = Plan("all", 3, 10.0, 3, ("kill", "power"), commit="abc12")
     return Verdict(
         plan=plan,
         seconds=10.0,
-        acked=1234,
-        failed=1,
-        unknown=2,
+        told={
+            "orders": Told(1200, 1, 2),
+            "notes": Told(0, 0, 500),
+            "jobs": Told(34, 0, 1),
+        },
         stored=1235,
         done={"readers": 5},
         notes={},
         events=(Event("kill", 1.0, "n1", 2.0, happened=True, note="<SIGKILL>", leaderless_s=0.5),),
         sights=(Sight(0.1, "n1", 1, (), 0), Sight(1.2, "", 1, (), 0), Sight(1.5, "n2", 2, (), 9)),
-        pulses=(Pulse(0.0, 10, 1.0, 2.0), Pulse(5.0, 20, 1.0, 9.0)),
+        pulses=(Pulse(0.0, 10, 1.0, 2.0), Pulse(5.0, 20, 3.0, 9.0)),
         leaderless_s={"kill": [0.3], "cut": []},
-        entries_compared=77,
+        send_times=SendTimes(
+            [0.010] * 99, {**dict.fromkeys(KINDS, ()), "pause": [0.012]}, dict.fromkeys(KINDS, 1)
+        ),
+        compared=Compared(77, 5, 2),
         anomalies=(Anomaly("kept_records", "1 x lost & gone", ("offset <7>",)),),
     )
 
@@ -171,6 +195,14 @@ def test_the_page_of_a_run_has_all_of_it_and_needs_nothing_else() -> None:
         "n2, term 2",
         "no leader for 0.50 s<",
         "<svg",
+        "commit abc12",
+        "alike on two nodes, at least<td class=n>77",
+        "ranges alike on two nodes, at least<td class=n>5",
+        "snapshots alike on two nodes, at least<td class=n>2",
+        "a follower is paused, 1 times<td class=n>12.0 ms of 1 sends, 1.20 times the healthy",
+        "10.0 ms\n<td>of at most 1.5 times",
+        "<td>jobs<td class=n>34<td class=n>0<td class=n>1",
+        "orders acked/s",
     ):
         assert part in text
     assert "&lt;SIGKILL&gt;" in text
@@ -185,10 +217,65 @@ def test_what_did_not_happen_is_listed_with_nought() -> None:
     assert all(f"<tr><td>{kind}<td>" in text for kind in MISSING)
 
 
+@pytest.mark.parametrize(
+    ("changed", "told"), [("", "0123456789ab"), (" M raftlog/x.py", "0123456789ab with changes")]
+)
+def test_the_commit_is_told_and_whether_files_differ_from_it(
+    monkeypatch: pytest.MonkeyPatch, changed: str, told: str
+) -> None:
+    answers = {"rev-parse": "0123456789abcdef", "status": changed}
+    monkeypatch.setattr(code, "_git", lambda what, *_: answers[what])
+    assert code.told_commit() == told
+
+
+def test_without_git_no_commit_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    assert code.told_commit() == "no known commit"
+
+
+def test_what_nobody_is_told_of_is_not_unknown_to_senders_with_receipts() -> None:
+    verdict = a_verdict()
+    assert (verdict.acked, verdict.refused, verdict.unknown) == (1234, 1, 3)
+    assert "whose sender knows nothing<td class=n>3" in page(verdict)
+
+
+def test_a_leader_that_came_later_has_a_colour_of_its_own() -> None:
+    verdict = a_verdict()
+    sights = (*verdict.sights, Sight(5.0, "n4", 3, (), 9))
+    text = page(msgspec.structs.replace(verdict, sights=sights))
+    (bar,) = re.findall(r'fill="(#\w+)"><title>n4, term 3', text)
+    (key,) = re.findall(r"color:(#\w+)[^ ]* n4 leads", text)
+    (nobody,) = re.findall(r'fill="(#\w+)"><title>nobody, term 1', text)
+    assert bar == key != nobody
+
+
+def test_p50_is_drawn_below_p99() -> None:
+    """On the same scale, in its own colour."""
+    curves = [line for line in page(a_verdict()).splitlines() if "<polyline" in line]
+    points = [re.findall(r"[\d.]+,([\d.]+)", line) for line in curves]
+    assert len(curves) == 3
+    assert len({re.findall(r'stroke="([^"]+)"', line)[0] for line in curves[1:]}) == 2
+    assert all(float(p99) < float(p50) for p99, p50 in zip(*points[1:], strict=True))
+
+
+def test_power_beneath_the_file_layer_that_was_not_lost_is_tried_and_did_not_happen() -> None:
+    verdict = a_verdict()
+    events = (event("power"), Event("power", 3.0, "n2", 4.0), event("kill"))
+    plan = msgspec.structs.replace(verdict.plan, shim=True)
+    shim = msgspec.structs.replace(verdict, plan=plan, events=events)
+    assert f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>2<td class=n>1\n" in page(shim)
+    console = Console(width=200, record=True, file=StringIO())
+    print_summary(shim, console)
+    assert re.search(rf"{SHIM[0]} +2 +1 *\n", console.export_text())
+    assert f"<tr><td>{SHIM[0]}<td>{SHIM[1]}<td class=n>0<td class=n>0\n" in page(verdict)
+
+
 def test_the_page_of_several_runs_sums_them_up_and_has_each() -> None:
     verdict = a_verdict()
     other = msgspec.structs.replace(
-        verdict, plan=msgspec.structs.replace(verdict.plan, seed=4), acked=6
+        verdict,
+        plan=msgspec.structs.replace(verdict.plan, seed=4),
+        told={"orders": Told(6, 0, 0)},
     )
     text = series_page(Series((verdict.plan, other.plan), (verdict, other)))
     for part in ("1,240", "--schedules 2", verdict.plan.line, other.plan.line, "2 anomalies"):

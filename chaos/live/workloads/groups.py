@@ -1,5 +1,6 @@
 """A group that reads as streams do: handed out at least once, committed offsets stay, one owner.
 
+What a member has of one claim comes in order, none left out.
 Now and then a member falls asleep: it is heard of no more, its queues go to others, and then it
 wakes and commits what it had. That must be refused, or two own a queue.
 """
@@ -11,6 +12,8 @@ from typing import Final
 
 from chaos.check.client_history import Anomaly
 from chaos.check.group_offsets import GroupOffsets
+from chaos.check.handed_order import NAME as IN_ORDER
+from chaos.check.handed_order import HandedOrder
 from chaos.check.seen_records import Seen
 from chaos.check.violation import Violation
 from chaos.live.topics import ORDERS
@@ -118,26 +121,36 @@ class StreamGroup:
         until = world.now() + world.random.uniform(*LIFE_S)
         known: dict[int, int] = {}
         """By queue: the generation in which it was handed over, as this member has seen it."""
+        order = HandedOrder()
         async with consumer:
             while not self._drained.is_set():
                 floors = self._floors()
                 messages = await consumer.poll(200, timeout=POLL_S)
                 self._heed(consumer, known, floors)
-                self._take(messages)
+                self._take(consumer, order, messages)
                 is_over = world.now() >= until and not world.stopping.is_set()
                 if is_over and messages and world.random.random() < SLEEPERS:
-                    await self._sleep(consumer)
+                    await self._sleep(consumer, order)
                     return
                 if _uncommitted(consumer):  # what a commit before has failed to do, too
                     await self._commit(consumer)
                 if is_over:
                     return
 
-    def _take(self, messages: Sequence[Message]) -> None:
+    def _take(self, consumer: Consumer, order: HandedOrder, messages: Sequence[Message]) -> None:
+        """Take in what was handed out just now: its queues are the consumer's still."""
         records = self._world.records[ORDERS]
+        queues = {owned.place: owned for owned in consumer._ownership.queues.values()}
         for message in messages:
             value = bytes(message.value or b"")
             self._seen.take(records, message.queue, message.offset, value)
+            owned = queues[message.queue]
+            start = owned.first if owned.committed is None else owned.committed
+            where = f"queue {owned.place}, generation {owned.generation}"
+            try:
+                order.take(owned, where, start, message.offset)
+            except Violation as violation:
+                self._world.saw(IN_ORDER, str(violation))
 
     async def _commit(self, consumer: Consumer) -> None:
         begun = dict(self._claims)
@@ -161,7 +174,7 @@ class StreamGroup:
             else:
                 self._offsets.acked(GROUP, owned.place, position)
 
-    async def _sleep(self, consumer: Consumer) -> None:
+    async def _sleep(self, consumer: Consumer, order: HandedOrder) -> None:
         """Be heard of no more until the queues are others', then commit."""
         for task in consumer._tasks:
             task.cancel()
@@ -169,8 +182,8 @@ class StreamGroup:
         await self._world.rest(ASLEEP_S)
         # It reads on: what it commits is behind what the others have, so only the fence is left.
         while len(messages := await consumer.poll(200, timeout=POLL_S)) == 200:
-            self._take(messages)
-        self._take(messages)
+            self._take(consumer, order, messages)
+        self._take(consumer, order, messages)
         begun = dict(self._claims)
         mine = _uncommitted(consumer)
         lost = [each for each in mine if begun.get(each[0].place, 0) > each[1]]
