@@ -83,6 +83,6 @@ class Mutant(msgspec.Struct, frozen=True):
 
     @property
     def is_of_broker(self) -> bool:
-        """Whether it does nothing in a run with raw entries."""
+        """Whether it does nothing in a run with raw entries: which have no such works, too."""
         layers = ("raftlog.broker.", "raftlog.service.", "raftlog.client.")
-        return self.module.startswith(layers)
+        return self.module.startswith(layers) or bool(self.works)
