@@ -177,9 +177,10 @@ class _Walk(Generic[T]):
         self._go_on()
 
     def _go_on(self) -> None:
-        self._pass_over_trimmed()
+        is_gone = self._pass_over_trimmed()
         enough = (
-            self._bytes >= LOOKED_BYTES_MAX
+            is_gone
+            or self._bytes >= LOOKED_BYTES_MAX
             or self._entries >= LOOKED_ENTRIES_MAX
             or self._commands >= LOOKED_COMMANDS_MAX
         )
@@ -194,13 +195,17 @@ class _Walk(Generic[T]):
             last = min(index_of(self._end) - 1, index + PIECE_ENTRIES - 1)
             self._walks.entries.read(index, Index(last), self._on_entries)
 
-    def _pass_over_trimmed(self) -> None:
-        """Begin where the log does; what is found before it has a gap behind it is told first."""
+    def _pass_over_trimmed(self) -> bool:
+        """Begin where the log does. What goes while this is under way is the next one's to tell.
+
+        Returns whether the question ends with that.
+        """
         first = self._walks.machine.trimmed + 1 << POSITION_BITS
-        if self._position < first:
-            self._position = first
-            if not self._entries:
-                self._began = first
+        if self._position >= first:
+            return False
+        if not self._entries:
+            self._position = self._began = first
+        return self._entries > 0
 
     def _in_memory(self, index: Index) -> list[Entry]:
         """Return entries from there on that are at hand, as many as one piece has."""

@@ -116,6 +116,28 @@ def test_a_walk_begins_where_the_log_does_and_says_so() -> None:
     assert answer.found == [(second, 0)]
 
 
+def test_what_is_trimmed_under_way_is_told_by_the_next_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Which begins later than it was to: so it can be counted."""
+    monkeypatch.setattr(log_walks, "PIECE_ENTRIES", 1)
+    it = Walking()
+    wanted = [it.open(f"wanted-{number}") for number in range(6)]
+    answers: list[Any] = []
+    it.walks.walk(wanted[0] << POSITION_BITS, Opened(), answers.append)
+    it.replica.confirm()
+    it.reader.waiting.pop(0)()
+    it.replica.machine.state.index.trimmed = Index(wanted[3])
+    it.reader.run()
+    (answer,) = answers
+    assert answer.found == [(wanted[0], 0), (wanted[1], 0)]
+    assert answer.began == wanted[0] << POSITION_BITS
+    assert answer.next == wanted[2] << POSITION_BITS
+    following = it.ask_on(answer.next)
+    assert following.began == wanted[4] << POSITION_BITS
+    assert following.found == [(wanted[4], 0), (wanted[5], 0)]
+
+
 def test_who_asks_at_the_end_is_told_that_it_is_one() -> None:
     """Or beyond it, where nothing is yet."""
     it = Walking()
