@@ -37,6 +37,22 @@ TOLD_MUTANTS: Final = (
         rulings=(23,),
     ),
     Mutant(
+        "commit of several queues stores what comes before the one that is refused",
+        "raftlog.broker.claims",
+        (
+            (
+                "        for claim, offset in self.check_commit(command):\n",
+                (
+                    "        replace, all_of_it = msgspec.structs.replace, command.offsets\n"
+                    "        singles = [replace(command, offsets=(each,), read_from=())"
+                    " for each in all_of_it]\n"
+                    "        for claim, offset in (it for each in singles"
+                    " for it in self.check_commit(each)):\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
         "seek leaves the life of a static member behind",
         "raftlog.broker.claims",
         (("            claim.life = 0\n", ""),),

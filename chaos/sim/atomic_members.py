@@ -27,6 +27,8 @@ ASTRAY_SHARE: Final = 0.2
 class AtomicMember(GroupMember):
     """A member of ``GROUP``."""
 
+    several_share = 0.0  # what else was read is committed with what is made of it
+
     def __init__(self, world: ClientWorld, name: str, topics: Sequence[str]) -> None:
         super().__init__(world, name, GROUP, topics)
         self._wanted = None

@@ -45,6 +45,9 @@ class Held(NamedTuple):
 class GroupMember(QueueReader):
     """One member of a group, through all its lives."""
 
+    several_share = 0.2
+    """Commits that are of all queues that a member was given together."""
+
     def __init__(
         self,
         world: ClientWorld,
@@ -315,22 +318,35 @@ class GroupMember(QueueReader):
             offset = world.facts.groups.committed.get((self.group, queue), 0)
             self._commit(self.identity, since, queue, offset)
 
+    def _beside(self, since: int, queue: int) -> Sequence[tuple[int, int]]:
+        """Return what else is committed with ``queue``: all or none of it."""
+        if self.world.random.random() >= self.several_share:
+            return ()
+        others = [(each, held) for each, held in self._held.items() if each != queue]
+        return [(each, held.position) for each, held in others if held.since == since]
+
     def _commit(self, identity: Identity, since: int, queue: int, offset: int) -> None:
         if self.world.members_stopped:
             return
+        rows = [
+            (queue, offset),
+            *(self._beside(since, queue) if identity == self.identity else ()),
+        ]
+        self.world.marks["commits of several queues"] += len(rows) > 1
         message = groups.CommitOffsets(
             group=self.group,
             member=identity.member,
             generation=since,
             life=identity.life,
-            offsets=[groups.QueueOffset(queue=queue, offset=offset)],
+            offsets=[groups.QueueOffset(queue=each, offset=after) for each, after in rows],
         )
 
         def done(
             _answer: Message | None, _parts: Sequence[bytes], error: RaftlogError | None
         ) -> None:
             if error is None:
-                self.world.facts.groups.acked(self.group, queue, offset)
+                for each, after in rows:
+                    self.world.facts.groups.acked(self.group, each, after)
             elif isinstance(error, Fenced):
                 self.world.marks["zombies fenced"] += 1
             elif (

@@ -17,6 +17,7 @@ REQUIRED: Final = (
     "checks used up",
     "claims",
     "claims compared",
+    "commits of several queues",
     "commits that left a part out",
     "counts of groups told",
     "crashes beside the log",
