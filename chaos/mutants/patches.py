@@ -24,11 +24,8 @@ from chaos.mutants.search_patches import SEARCH_MUTANTS
 from chaos.mutants.spool_patches import SPOOL_MUTANTS
 from chaos.mutants.staged_patches import STAGED_MUTANTS
 from chaos.mutants.storage_patches import STORAGE_MUTANTS
-<<<<<<< HEAD
 from chaos.mutants.told_patches import TOLD_MUTANTS
-=======
 from chaos.mutants.trace_patches import TRACE_MUTANTS
->>>>>>> h-trace
 
 _CORE: Final = "raftlog.raft.core"
 _FOLLOWER: Final = "raftlog.raft.follower"
