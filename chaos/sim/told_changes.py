@@ -92,7 +92,8 @@ def changes_done(command: msgspec.Struct, outcome: object) -> Iterator[tuple[Cha
             asked = _topic("create topic", command.name, command.changes, types)
             yield asked, topic_row(outcome)
         case ((AlterTopic() | AlterTypedTopic()), Topic()):
-            types = 0 if isinstance(command, AlterTopic) else command.types
+            # All of them is what a topic has anyway, as long as a member knows no types.
+            types = 0 if isinstance(command, AlterTopic) else command.types % EVERY_BIT
             yield _topic("alter topic", command.name, command.changes, types), topic_row(outcome)
         case DeleteTopic(), Topic():
             yield ("delete topic", command.name), None
@@ -122,6 +123,7 @@ def _topic_change(
     def asked(message: topics.CreateTopic | topics.AlterTopic) -> list[Change]:
         given = {field.name: value for field, value in message.settings.ListFields()}
         types = sum(1 << number - 1 for number in set(given.pop("types", ()))) or unsaid
+        types = types if unsaid else types % EVERY_BIT
         return [_topic(what, message.name, TopicChanges(**given), types)]
 
     return asked
