@@ -82,11 +82,7 @@ HIDDEN_MUTANTS: Final = (
         (
             (
                 "        if offset < self.survivors.copied_through(queue):\n",
-                (
-                    "        if offset < self.survivors.copied_through(queue) and not any(\n"
-                    "            offset >= each.base_offset for each in self._in_memory(queue)\n"
-                    "        ):\n"
-                ),
+                "        if offset < self._ranges_begin(queue):\n",
             ),
         ),
         tests=("tests/broker/test_survivors.py",),

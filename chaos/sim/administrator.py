@@ -14,6 +14,8 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, producers, topics
 
 ID_WINDOWS_MS = (0, 300, 2_000, 2_000, 60_000)
+KEPT_LONGER = (1, 1, 3)
+"""Some topics keep their records for longer than the others: those are copied forward."""
 _NORMAL, _FIFO = topics.MESSAGE_TYPE_NORMAL, topics.MESSAGE_TYPE_FIFO
 _DELAYED, _TRANSACTIONAL = topics.MESSAGE_TYPE_DELAYED, topics.MESSAGE_TYPE_TRANSACTIONAL
 TYPES = (
@@ -55,7 +57,7 @@ class Administrator(Client):
 
         settings = topics.TopicSettings(
             queues=random.randint(1, config.queues_max),
-            retention_ms=config.retention_ms,
+            retention_ms=config.retention_ms * random.choice(KEPT_LONGER),
             retention_bytes=config.retention_bytes,
             id_window_ms=random.choice(ID_WINDOWS_MS) if config.ids else None,
             until_consumed=config.until_consumed and name not in RESULTS,  # nobody reads them

@@ -35,4 +35,5 @@ class CopyFacts:
         self._copies.told(counted, outcome.copied)
         facts.marks["copied forward"] += counted
         facts.marks["copied forward in vain"] += not counted
-        facts.marks["copies copied again"] = self._copies.again
+        if self._copies.again:
+            facts.marks["copies copied again"] = self._copies.again

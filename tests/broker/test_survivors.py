@@ -6,7 +6,7 @@ from raftlog.base.errors import BadRequest
 from raftlog.base.ids import Index, Offset
 from raftlog.broker import index, survivors
 from raftlog.broker.commands import SURVIVORS_LEVEL, Command, CommandType
-from raftlog.broker.delays import Delay
+from raftlog.broker.delays import Delay, Delayed
 from raftlog.broker.index import Posting, RangeSummary
 from raftlog.broker.invariants import check
 from raftlog.broker.machine import BrokerMachine
@@ -264,8 +264,11 @@ def test_a_restarted_machine_has_them(world: World) -> None:
 
 def test_what_became_visible_late_is_copied_up_to_its_offset(world: World) -> None:
     """Its body keeps the range that it lies in, its posting is in a later one."""
-    world(delayed(Delay(SECOND_MS * 10, relative=True), world.letters))
+    made = world(delayed(Delay(SECOND_MS * 10, relative=True), world.letters))
+    assert isinstance(made, Delayed)
     world.fill()
+    end = world.machine.ranges[-1].last_index
+    assert made.index <= end
     world.log_time_ms += 10 * SECOND_MS
     world(PassTime())
     world.fill(letters=0, orders=4)
@@ -274,10 +277,9 @@ def test_what_became_visible_late_is_copied_up_to_its_offset(world: World) -> No
     assert use.queues == {world.letters: 3}
     world(append(batch_of(b"v"), world.orders))
     world.copy(2)
-    through = world.machine.ranges[0].last_index
-    assert world(Trim(through)) == LogTrimmed(through)
+    assert world(Trim(end)) == LogTrimmed(end)
     check(world.machine)
-    assert world.posting(world.letters, 2).index > through
+    assert world.posting(world.letters, 2).index > end
 
 
 def test_they_are_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
