@@ -1,5 +1,6 @@
 """Full disks, rot and failing reads: what proves them, and what does not. No cluster."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import pytest
 from chaos.live.damage import Rotten
 from chaos.live.faults import disks, rot
 from chaos.live.faults.fault import Step
+from chaos.live.world import World
 from raftlog.base.errors import Unavailable
 from tests.live.test_faults import EIO, NAMES, FakeNode, a_world, strike
 
@@ -26,7 +28,11 @@ def statuses(monkeypatch: pytest.MonkeyPatch, *told: tuple[int, int]) -> None:
         waits, durable = next(left, told[-1])
         return SimpleNamespace(durable=durable, counters={"disk_stalled_size": waits})
 
+    async def fill(_: World) -> None:
+        await asyncio.Event().wait()
+
     monkeypatch.setattr(disks, "_status", status)
+    monkeypatch.setattr(disks, "_fill", fill)
     for name in ("STALLED_S", "GOES_ON_S"):
         monkeypatch.setattr(disks, name, 0.3)
 

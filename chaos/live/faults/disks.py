@@ -10,6 +10,8 @@ from chaos.check.client_history import Event
 from chaos.live.bad_files import Trouble
 from chaos.live.cluster import LiveNode
 from chaos.live.faults.fault import Do, Fault, Step, choose, was_ended_by
+from chaos.live.topics import BULK, large
+from chaos.live.workloads.sending import noted
 from chaos.live.world import World
 from raftlog.base.errors import RaftlogError
 from raftlog.client.routing import ask_status
@@ -19,6 +21,8 @@ MET_S: Final = 5.0
 """How long it is waited for until a node meets what is wrong with its disk."""
 STALLED_S: Final = 20.0
 """For a node on a full disk to need another segment, longer than it takes to fill one."""
+FILLS: Final = 99
+"""The lane of what fills one."""
 GOES_ON_S: Final = 10.0
 """For a node that waits for room to write again when there is some."""
 LOOK_S: Final = 0.05
@@ -77,7 +81,7 @@ async def no_space(world: World, step: Step, event: Event, random: Random) -> No
     """Nothing grows on the disk of one node: it waits, and goes on when there is room.
 
     What is written over what there is succeeds. So the node must need space to meet it: another
-    segment, as every node does after so many bytes.
+    segment, as every node does after so many bytes; they are sent meanwhile.
     """
     del random
     name = await choose(world, step, event)
@@ -86,10 +90,13 @@ async def no_space(world: World, step: Step, event: Event, random: Random) -> No
     event.target = name
     starts = node.starts
     await node.trouble([Trouble("grow", "ENOSPC")])
+    filling = asyncio.ensure_future(_fill(world))
     try:
         waits_at = await _until_it_waits(world, address)
+        filling.cancel()
         await world.rest(step.lasts_s)
     finally:
+        filling.cancel()
         await node.trouble(())
     if waits_at is None:
         event.note = "it needed no space" if node.running else node.why()
@@ -97,6 +104,19 @@ async def no_space(world: World, step: Step, event: Event, random: Random) -> No
     went_on = await _until_it_goes_on(world, address, waits_at)
     event.happened = went_on and node.running and node.starts == starts
     event.note = f"waited behind entry {waits_at}, and {'went' if went_on else 'did not go'} on"
+
+
+async def _fill(world: World) -> None:
+    """Send large records, so that every node needs another segment soon; they are kept account of.
+
+    With a key of their own, as the workload that sends such records has others.
+    """
+    records = world.records[BULK]
+    async with world.client() as client:
+        while not world.stopping.is_set():
+            number = records.begin(FILLS, world.now())
+            value = large(records.value(number))
+            await noted(world, records, number, client.send(BULK, value, key=b"%d" % FILLS))
 
 
 async def _until_it_waits(world: World, address: str) -> int | None:
@@ -144,7 +164,7 @@ FAULTS: Final = {
         needs_layer=True,
     ),
     "no-space": Fault(
-        "disk", "a disk is full: nothing on it grows", no_space, takes_s=8.0, needs_layer=True
+        "disk", "a disk is full: nothing on it grows", no_space, takes_s=5.0, needs_layer=True
     ),
     "slow-disk": Fault(
         "disk",

@@ -93,6 +93,12 @@ async def _scrub(node: LiveNode) -> None:
         await scrub_node(node.address.client, 0, MENDED_S)
 
 
+async def _keep_scrubbing(node: LiveNode) -> None:
+    while True:
+        await _scrub(node)
+        await asyncio.sleep(LOOK_S)
+
+
 async def read_error(world: World, step: Step, event: Event, random: Random) -> None:
     """Reads of a node's files fail when it starts: it starts all the same, or says so."""
     await world.cluster.settled(WELL_S)
@@ -125,13 +131,16 @@ async def unreadable(world: World, step: Step, event: Event, random: Random) -> 
     before = await node.order({"hit_files": True})
     node.excused = True
     await node.trouble([Trouble("read", "EIO", path=f"/{SHARD}/", share=UNREADABLE)])
-    looking = asyncio.ensure_future(_scrub(node))
+    looking = asyncio.ensure_future(_keep_scrubbing(node))
     try:
         await world.rest(step.lasts_s)
-        await asyncio.wait([looking], timeout=MET_S)
+        until = world.now() + MET_S
+        now = await node.order({"hit_files": True})
+        while node.running and now == before and world.now() < until:
+            await asyncio.sleep(LOOK_S)
+            now = await node.order({"hit_files": True})
     finally:
         looking.cancel()
-        now = await node.order({"hit_files": True})
         await node.trouble(())
     met = {file: now[file] - before.get(file, 0) for file in now}
     event.note = ", ".join(f"{count} reads of {file} failed" for file, count in met.items())
