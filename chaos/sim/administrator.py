@@ -14,7 +14,7 @@ from raftlog.wire.frame import Method
 from raftlog.wire.schema import groups, producers, topics
 
 ID_WINDOWS_MS = (0, 300, 2_000, 2_000, 60_000)
-KEPT_LONGER = (1, 1, 3)
+KEPT_LONGER = (1, 2, 6)
 """Some topics keep their records for longer than the others: those are copied forward."""
 _NORMAL, _FIFO = topics.MESSAGE_TYPE_NORMAL, topics.MESSAGE_TYPE_FIFO
 _DELAYED, _TRANSACTIONAL = topics.MESSAGE_TYPE_DELAYED, topics.MESSAGE_TYPE_TRANSACTIONAL

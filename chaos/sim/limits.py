@@ -49,7 +49,8 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (relocating, "SOON_MS", 2_000),
             (relocating, "OLD_MS", 1_000),
             (relocating, "LONG_MS", 4_000),
-            (copying_forward, "OLD_MS", 1_000),
+            (copying_forward, "OLD_MS", 500),
+            (copying_forward, "LITTLE_SHARE", 2),
         ]
     if config is not None and config.letters is not None:
         limits.append((leasing, "LEASE_GRACE_MS_MIN", config.letters.jobs.grace_ms))
