@@ -98,7 +98,7 @@ def test_a_topic_takes_the_types_that_it_is_told(shell: Shell) -> None:
     assert refused.code == Exit.FAILED
     assert "takes fifo and delayed messages, and a normal one came" in refused.err
     shell.text("pub", "typed", "v", "--key", "k")
-    shell.text("delayed", "send", "typed", "v", "--in", "1h")
+    shell.text("delayed", "send", "typed", "v", "--delay", "1h")
     text = shell.text("topic", "alter", "typed", "--types", "delayed")
     assert text.splitlines()[0].endswith("; it takes delayed messages")
     assert shell("pub", "typed", "v", "--key", "k").code == Exit.FAILED
