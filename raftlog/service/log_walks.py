@@ -34,9 +34,9 @@ PIECE_BYTES: Final = 256 * KIB
 LOOKED_BYTES_MAX: Final = 8 * MIB
 LOOKED_ENTRIES_MAX: Final = 20_000
 """A question ends with the piece that passes one of these, whatever was found."""
-PIECE_COMMANDS: Final = 2_000
+PIECE_COMMANDS: Final = 1_000
 """Commands that one look reads."""
-LOOKED_COMMANDS_MAX: Final = 50_000
+LOOKED_COMMANDS_MAX: Final = 20_000
 """Likewise, of a question."""
 FOUND_MAX: Final = 1_000
 """It ends with the command with which this much was found, as what is found weighs itself."""
