@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from chaos.live.damage import Rotten
+from chaos.live.damage import SHARD, Rotten
 from chaos.live.faults import disks, rot
 from chaos.live.faults.fault import Step
 from chaos.live.world import World
@@ -65,6 +65,13 @@ async def test_a_full_disk_excuses_no_end(monkeypatch: pytest.MonkeyPatch) -> No
     event = await strike(world, disks.FAULTS["no-space"], STEP)
     assert not event.happened
     assert not any(node.was_excused for node in nodes)
+
+
+def with_a_log(data: Path) -> Path:
+    """Return a directory that has a segment, and nothing else yet."""
+    (data / SHARD / "log").mkdir(parents=True, exist_ok=True)
+    (data / SHARD / "log/1.seg").touch()
+    return data
 
 
 @pytest.fixture
@@ -127,22 +134,32 @@ async def test_what_rots_beside_the_log_is_mended_or_has_not_happened(
 )
 @pytest.mark.parametrize("kind", ["read-error", "unreadable"])
 async def test_reads_that_fail(
-    quiet: Callable[[int], None], kind: str, dies: str, *, happened: bool, anomalies: int
+    quiet: Callable[[int], None],
+    kind: str,
+    dies: str,
+    *,
+    happened: bool,
+    anomalies: int,
+    tmp_path: Path,
 ) -> None:
     quiet(0)
-    nodes = [FakeNode(name, dies=dies) for name in NAMES]
+    nodes = [FakeNode(name, dies=dies, data=with_a_log(tmp_path)) for name in NAMES]
     world = a_world(*nodes)
     event = await strike(world, rot.FAULTS[kind], STEP)
     assert (event.happened, len(world.anomalies)) == (happened, anomalies), event.note
     assert all(node.running and not node.excused for node in nodes)
 
 
-async def test_reads_that_nobody_made_have_not_failed(quiet: Callable[[int], None]) -> None:
+async def test_reads_that_nobody_made_have_not_failed(
+    quiet: Callable[[int], None], tmp_path: Path
+) -> None:
     quiet(0)
-    nodes = [FakeNode(name, is_quiet=True) for name in NAMES]
+    data = with_a_log(tmp_path)
+    nodes = [FakeNode(name, is_quiet=True, data=data) for name in NAMES]
     for kind in ("read-error", "unreadable"):
         event = await strike(a_world(*nodes), rot.FAULTS[kind], STEP)
         assert not event.happened
+        assert kind == "unreadable" or event.note == "0 reads of .seg failed"
 
 
 async def test_a_node_may_end_late_by_what_it_has_read(

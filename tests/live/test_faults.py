@@ -29,7 +29,13 @@ class FakeNode:
     """A node whose disk does as it is told, and which ends as it was told."""
 
     def __init__(
-        self, name: NodeId, *, dies: str = "", unsynced: int = 0, is_quiet: bool = False
+        self,
+        name: NodeId,
+        *,
+        dies: str = "",
+        unsynced: int = 0,
+        is_quiet: bool = False,
+        data: Path = Path("/nowhere"),
     ) -> None:
         self.node = name
         self.address = NodeAddress(name, "127.0.0.1:9", "127.0.0.1:9")
@@ -37,7 +43,7 @@ class FakeNode:
         self.was_excused = False
         self.running = True
         self.starts = 1
-        self.data = Path("/nowhere")
+        self.data = data
         self.dies = dies
         self._is_quiet = is_quiet
         self._unsynced = unsynced

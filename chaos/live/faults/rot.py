@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -55,6 +56,7 @@ async def bit_flip_beside(world: World, step: Step, event: Event, random: Random
     """A bit rots in what stands beside the log of a node that is down: it mends that."""
     name = await choose_follower(world, step, event)
     node = world.cluster.nodes[name]
+    await _until_there_is(world, node.data / SHARD / "index", ".qx")
     await _stop(node)
     rotten = await asyncio.to_thread(rot_beside, node.data, random)
     await world.rest(min(step.lasts_s, 1.0))
@@ -68,6 +70,17 @@ async def bit_flip_beside(world: World, step: Step, event: Event, random: Random
     event.happened = len(rotten) > 1 and set(ends.values()) == {"mended"}
     event.note = ", ".join(f"{name}: {end}" for name, end in ends.items())
     await world.cluster.settled(WELL_S)
+
+
+async def _until_there_is(world: World, directory: Path, suffix: str) -> None:
+    """Wait for what a node that was just made has yet to write, but not for ever."""
+    until = world.now() + MENDED_S
+    while not _has(directory, suffix) and world.now() < until:  # noqa: ASYNC110  (files)
+        await asyncio.sleep(LOOK_S)
+
+
+def _has(directory: Path, suffix: str) -> bool:
+    return any(directory.rglob(f"*{suffix}"))
 
 
 async def _until_mended(rotten: list[Rotten]) -> None:
@@ -107,7 +120,8 @@ async def read_error(world: World, step: Step, event: Event, random: Random) -> 
     event.target = name
     await _stop(node)
     node.excused = True
-    file = random.choice(AT_START)
+    drawn = random.sample(AT_START, len(AT_START))
+    file = next(each for each in drawn if _has(node.data / SHARD, each))
     # Of the two copies of term and vote one is enough, and both are what nobody can do without.
     times = 1 if file == "hard.state" else random.randint(1, 3)
     trouble = Trouble("read", "EIO", times=times, path=file)
