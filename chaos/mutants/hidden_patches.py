@@ -63,8 +63,8 @@ HIDDEN_MUTANTS: Final = (
         "raftlog.service.copying_forward",
         (
             (
-                "self._copy([Copying(queue, each) for each in found if",
-                "self._copy([Copying(queue, found[-1]) for each in found if",
+                "found.extend(Copying(queue, one) for one in each if",
+                "found.extend(Copying(queue, each[-1]) for one in each if",
             ),
         ),
         tests=("tests/service/test_copying_forward.py",),

@@ -136,7 +136,7 @@ REASON_CHARACTERS_MAX: Final = 200
 """Why a message was given back; what is longer is cut by the client."""
 DELAYED_ROWS_MAX: Final = 2_000_000
 """Delayed batches that are pending, or were cancelled before they were due."""
-SURVIVOR_ROWS_MAX: Final = 50_000
+SURVIVOR_ROWS_MAX: Final = 20_000
 """Visible batches that were copied forward, so that the range they were stored in can go."""
 DELAY_MS_MAX: Final = 40 * 24 * 3600 * 1000
 CANCELLED_KNOWN_MS: Final = 3600 * 1000

@@ -299,6 +299,7 @@ class Carrier:
             if start is not None:
                 survivors = state.index.survivors
                 copied += survivors.copy(item, start, place.index, position)
+        state.index.open.count += copied  # a range ends by what it costs to apply again, too
         return CopiedForward(copied)
 
     # -- producers and groups

@@ -246,6 +246,7 @@ def check_survivors(machine: BrokerMachine) -> None:
     survivors, state = machine.survivors, machine.state
     through: dict[int, int] = {}
     copies: Counter[Index] = Counter()
+    copied_bytes: Counter[Index] = Counter()
     for row in survivors.table.after(None):
         queue = machine.queues.get(row.queue)
         assert queue is not None, f"{row} is of a closed queue"
@@ -255,9 +256,12 @@ def check_survivors(machine: BrokerMachine) -> None:
         assert is_next, f"{row} does not follow {end} in {queue}"
         assert machine.trimmed < row.index <= machine.applied, f"{row} was trimmed"
         through[row.queue] = row.end_offset
-        copies[state.index.range_of(row.index)] += 1
+        first = state.index.range_of(row.index)
+        copies[first] += 1
+        copied_bytes[first] += row.length
     for first, count in copies.items():
-        assert len(survivors.of_range(first)) == count, f"range {first} counts others"
+        assert survivors.copies_in(first) == (count, copied_bytes[first]), f"range {first}"
+        assert sum(1 for _ in survivors.of_range(first)) == count, f"range {first} has others"
     for number in machine.queues.table.rows:
         assert survivors.copied_through(number) == through.get(number, 0), f"queue {number}"
 

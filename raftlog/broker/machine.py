@@ -18,7 +18,7 @@ ruling 11), who waits for an outcome, and who waits for new records.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -273,9 +273,13 @@ class BrokerMachine:
         """Return the first range that is needed, if only hidden batches need it."""
         return self._index.held_by_hidden(self.state.start_of)
 
-    def range_uses(self) -> Iterator[RangeUse]:
-        """Walk through the stored ranges from the first one on that is needed."""
-        return self._index.uses(self.state.start_of)
+    def first_needed(self, ended_ms: int) -> Index | None:
+        """Return where the first stored range begins that is needed, if it ended before."""
+        return self._index.first_needed(ended_ms, self.state.start_of)
+
+    def use_of(self, first: Index, ended_ms: int) -> RangeUse | None:
+        """Return what is needed of the stored range that begins there, if it ended before."""
+        return self._index.use_of(first, ended_ms, self.state.start_of)
 
     def sealed_before(self, log_time_ms: int) -> Index:
         """Return the end of the last stored range that ended at or before a log time."""

@@ -48,6 +48,8 @@ class Brought(msgspec.Struct, frozen=True):
     """Of a dead letter: the group's number, queue and offset of the message that it was."""
     copy_of: int = 0
     """The bytes are a copy: the number of the command that brought them first."""
+    is_survivor: bool = False
+    """They were copied forward: the command that brought them went with its range."""
     span: tuple[int, int] = (0, 0)
     """Of a delayed one: where its command begins and ends in its entry's body."""
 
@@ -102,4 +104,4 @@ def _brought(
         for item, at in read_relocation(body, begin, length):
             if at == position:
                 return Brought(Origin.UNKNOWN, *facts, copy_of=item.key[1])
-    return Brought(Origin.UNKNOWN, *facts)
+    return Brought(Origin.UNKNOWN, *facts, is_survivor=kind == CommandType.COPY_FORWARD)

@@ -12,7 +12,7 @@ copied forward, so that ranges can go, their copies are answered (``broker.survi
 """
 
 import hashlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
@@ -29,7 +29,7 @@ from raftlog.broker.index import (
 )
 from raftlog.broker.needs import Needs
 from raftlog.broker.ranges import seal_range
-from raftlog.broker.survivors import Survivor, Survivors
+from raftlog.broker.survivors import Survivors
 
 
 class NeededRange(msgspec.Struct, frozen=True):
@@ -59,16 +59,18 @@ class RangeUse(msgspec.Struct, frozen=True):
     """What of a stored range is needed."""
 
     first_index: Index
-    log_time_ms: int
-    """When it ended."""
+    last_index: Index
     stored_bytes: int
     """Of the batches that were stored in it."""
     needed_bytes: int
     """Of those that are needed, hidden ones and copies included; at most."""
+    batches: int
+    """Visible ones that are needed and were not copied yet; at most."""
     queues: Mapping[int, Offset]
-    """Whose visible batches are needed, and up to which offset they have to be copied forward."""
-    copies: Sequence[Survivor]
+    """Whose those are, and up to which offset they have to be copied forward."""
+    copies: int
     """Copies in it, which have to be copied again."""
+    hidden: HeldRange
 
 
 _NO_RANGE: Final = Offset(1 << 62)
@@ -227,7 +229,7 @@ class QueueIndex:
         for first, last, spans in self._walk():
             if any(self._is_needed(queue, end, start_of) for queue, end, _ in spans):
                 break
-            if self.survivors.of_range(first):
+            if self.survivors.copies_in(first)[0]:
                 break
             size = range_bytes = time_ms = 0
             for need in self.needs.of_range(first):
@@ -242,34 +244,51 @@ class QueueIndex:
                 return HeldRange(first, last, size, range_bytes, time_ms)
         return None
 
-    def uses(self, start_of: StartOf) -> Iterator[RangeUse]:
-        """Walk through the stored ranges from the first one on that is needed."""
-        is_needed = False
+    def first_needed(self, ended_ms: int, start_of: StartOf) -> Index | None:
+        """Return where the first stored range begins that is needed, if it ended before."""
         for summary in self._stored:
+            if summary.log_time_ms > ended_ms:
+                break
             needing = self._needing(summary.first_index, _ends(summary), start_of)
-            is_needed = is_needed or next(needing, None) is not None
-            if is_needed:
-                yield self._use_of(summary, start_of)
+            if next(needing, None) is not None:
+                return summary.first_index
+        return None
 
-    def _use_of(self, summary: RangeSummary, start_of: StartOf) -> RangeUse:
+    def use_of(self, first: Index, ended_ms: int, start_of: StartOf) -> RangeUse | None:
+        """Return what is needed of the stored range that begins there, if it ended before."""
+        at = bisect_left(self._stored, first, key=_first_of)
+        if at == len(self._stored) or self._stored[at].log_time_ms > ended_ms:
+            return None
+        summary = self._stored[at]
         queues: dict[int, Offset] = {}
-        stored = needed = 0
+        stored = needed = batches = 0
         for span in summary.queues:
             stored += span.batch_bytes
             if self._is_needed(span.queue, span.end_offset, start_of):
                 queues[span.queue] = span.end_offset
                 needed += span.batch_bytes
-        for need in self.needs.of_range(summary.first_index):
-            needed += need.hidden_bytes
+                batches += span.postings
+        for need in self.needs.of_range(first):
             if self._is_needed(need.queue, need.visible_end, start_of):
                 queues[need.queue] = need.visible_end  # its posting lies in a later range
                 needed += self.batch_bytes(need.queue)
-        copies = self.survivors.of_range(summary.first_index)
-        needed += sum([row.length for row in copies])
+                begin = max(start_of(need.queue) or 0, self.survivors.copied_through(need.queue))
+                batches += need.visible_end - begin
+        hidden = self._hidden_in(summary, start_of)
+        copies, size = self.survivors.copies_in(first)
         return RangeUse(
-            *(summary.first_index, summary.log_time_ms, stored, needed),
-            *(queues, copies),
+            *(first, summary.last_index, stored, needed + hidden.hidden_bytes + size),
+            *(batches, queues, copies, hidden),
         )
+
+    def _hidden_in(self, summary: RangeSummary, start_of: StartOf) -> HeldRange:
+        size = range_bytes = time_ms = 0
+        for need in self.needs.of_range(summary.first_index):
+            if start_of(need.queue) is not None:
+                size += need.hidden_bytes
+                range_bytes = max(range_bytes, need.range_bytes)
+                time_ms = max(time_ms, need.time_ms if need.hidden else 0)
+        return HeldRange(summary.first_index, summary.last_index, size, range_bytes, time_ms)
 
     def sealed_before(self, log_time_ms: int) -> Index:
         """Return the end of the last stored range that ended at or before a log time."""
@@ -416,6 +435,10 @@ class QueueIndex:
 
 def _ended_ms(summary: RangeSummary) -> int:
     return summary.log_time_ms
+
+
+def _first_of(summary: RangeSummary) -> Index:
+    return summary.first_index
 
 
 def _ends(summary: RangeSummary) -> Iterator[tuple[int, Offset, int]]:

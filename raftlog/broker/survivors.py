@@ -29,7 +29,7 @@ Little-endian::
 import struct
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -154,12 +154,14 @@ class Survivors:
         self._bytes: Final[Counter[int]] = Counter()
         self._copies: Final[dict[Index, dict[SurvivorKey, None]]] = {}
         """By the range that the copies lie in."""
+        self._copied_bytes: Final[Counter[Index]] = Counter()
 
     def load(self, rows: Iterable[Survivor]) -> None:
         """Start from a snapshot; the ranges are there."""
         self._bases.clear()
         self._bytes.clear()
         self._copies.clear()
+        self._copied_bytes.clear()
         self.table.load((row.key, row) for row in rows)
         for row in self.table.rows.values():
             self._note(row)
@@ -193,7 +195,7 @@ class Survivors:
             self.table.touch(row.key)
             self._leave(row)
             row.index, row.position = index, position
-            self._copies.setdefault(self._range_of(index), {})[row.key] = None
+            self._lie(row)
             return True
         through = self.copied_through(item.queue)
         is_next = posting.base_offset == through if through else posting.base_offset <= start
@@ -231,14 +233,20 @@ class Survivors:
     def _note(self, row: Survivor) -> None:
         self._bases.setdefault(row.queue, []).append(row.base_offset)
         self._bytes[row.queue] += row.length
-        self._copies.setdefault(self._range_of(row.index), {})[row.key] = None
+        self._lie(row)
+
+    def _lie(self, row: Survivor) -> None:
+        first = self._range_of(row.index)
+        self._copies.setdefault(first, {})[row.key] = None
+        self._copied_bytes[first] += row.length
 
     def _leave(self, row: Survivor) -> None:
         first = self._range_of(row.index)
         copies = self._copies[first]
         del copies[row.key]
+        self._copied_bytes[first] -= row.length
         if not copies:
-            del self._copies[first]
+            del self._copies[first], self._copied_bytes[first]
 
     # -- looking
 
@@ -247,9 +255,18 @@ class Survivors:
         bases = self._bases.get(queue)
         return Offset(0) if bases is None else self.table.rows[queue, bases[-1]].end_offset
 
-    def of_range(self, first: Index) -> Sequence[Survivor]:
-        """Return those whose copies lie in a range."""
-        return [self.table.rows[key] for key in self._copies.get(first, ())]
+    def of_range(self, first: Index) -> Iterator[Survivor]:
+        """Walk through those whose copies lie in a range. Nothing may change meanwhile."""
+        return (self.table.rows[key] for key in self._copies.get(first, ()))
+
+    def copies_in(self, first: Index) -> tuple[int, int]:
+        """Return how many copies lie in a range, and their bytes."""
+        return len(self._copies.get(first, ())), self._copied_bytes[first]
+
+    def time_at(self, queue: int, offset: Offset) -> int:
+        """Return the log time of the survivor that holds ``offset``."""
+        bases = self._bases[queue]
+        return self.table.rows[queue, bases[bisect_right(bases, offset) - 1]].log_time_ms
 
     def find(self, queue: int, offset: Offset) -> Postings:
         """Return postings of which one holds ``offset``: the queue has a survivor that does."""
@@ -292,10 +309,6 @@ class Survivors:
         bases = self._bases.get(queue, ())
         twice = bases[bisect_left(bases, before) :]
         return self._bytes[queue] - sum(self.table.rows[queue, base].length for base in twice)
-
-    def counts(self) -> Mapping[int, int]:
-        """Return how many each queue has."""
-        return {queue: len(bases) for queue, bases in self._bases.items()}
 
     def _postings(self, queue: int, begin: int, end: int | None = None) -> Postings:
         found = Postings()

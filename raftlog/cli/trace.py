@@ -154,7 +154,7 @@ def _json(
         "sequence": found.sequence,
         "index": found.index,
         "origin": found.origin.value,
-        "stored_index": found.stored_index,
+        "stored_index": found.stored_index or None,
         "stored": _moment(found.stored),
         "due": _moment(found.due),
         "visible": _moment(found.visible),

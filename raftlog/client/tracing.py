@@ -102,11 +102,11 @@ class Trace(msgspec.Struct, frozen=True):
         index: Of the log entry that has the bytes.
         position: Of the batch's first one, in that entry's body.
         origin: How it came into the log.
-        stored_index: Of the log entry that brought it.
+        stored_index: Of the log entry that brought it; 0: not known any more.
         stored: When that was; None: the log has it no more.
         due: Of a delayed one: when it was to become visible.
         visible: Since when it can be read: of a half message, since it was committed.
-        copied: When its bytes were copied to the log's end, while it was hidden.
+        copied: When its bytes were copied to the log's end, so that an old part of it could go.
         transaction: Of a half message, with its owner's name and group; "": forgotten.
         owner: As above.
         owner_group: As above.
@@ -157,7 +157,7 @@ class Trace(msgspec.Struct, frozen=True):
 
     def _coming(self) -> Iterator[TraceEvent]:
         """Yield how it came, in order."""
-        where = f"entry {self.stored_index}"
+        where = f" (entry {self.stored_index})" if self.stored_index else ""
         text = "stored" if self.stored is not None else "stored; the log has that no more"
         text = _STORED.get(self.origin, text)
         if self.origin is MessageOrigin.ATOMIC and self.visible != self.stored:
@@ -167,7 +167,7 @@ class Trace(msgspec.Struct, frozen=True):
         if self.dead_letter_of is not None:
             group, topic, queue, offset = self.dead_letter_of
             text += f" of group {group or '?'}: {topic or '?'} {queue}:{offset}"
-        yield TraceEvent(self.stored, f"{text} ({where})")
+        yield TraceEvent(self.stored, f"{text}{where}")
         if self.due is not None:
             yield TraceEvent(self.due, "due")
         if self.copied is not None:

@@ -298,7 +298,11 @@ class Reading:
             self._end(error)
             return
         queue = self._queue()  # it may have moved on, or be gone, since the range was asked for
-        if queue is not None:
+        if queue is None:
+            return
+        if self._request.offset < self._service.machine.survivors.copied_through(queue.number):
+            self.look(expired=False)  # copied forward meanwhile: it may lie there no more
+        else:
             self._serve(queue, postings)
 
     def _serve(self, queue: Queue, postings: Postings) -> None:

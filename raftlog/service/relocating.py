@@ -27,6 +27,7 @@ from raftlog.base.space import DiskLevel
 from raftlog.broker.delays import DueOrder
 from raftlog.broker.hidden import HiddenBatch, HiddenKey
 from raftlog.broker.machine import BrokerMachine
+from raftlog.broker.queue_index import HeldRange
 from raftlog.broker.relocations import ITEM_BYTES, Moving, relocate_command
 from raftlog.broker.topics import DEFAULT_RETENTION_MS, FOR_EVER, NO_BOUND
 from raftlog.node.ports import Scheduler, Timer
@@ -46,6 +47,12 @@ LITTLE_SHARE: Final = 4
 """A range of which no more than this part is hidden is freed when it could go but for that."""
 LONG_MS: Final = DEFAULT_RETENTION_MS
 """One of which more is hidden, when nothing has changed there for so long."""
+
+
+def goes(held: HeldRange, log_time_ms: int) -> bool:
+    """Whether what is hidden in a range is copied, so that the range can go."""
+    is_little = held.hidden_bytes * LITTLE_SHARE <= held.range_bytes
+    return is_little or log_time_ms - held.time_ms >= LONG_MS
 
 
 class Relocating:
@@ -103,8 +110,7 @@ class Relocating:
         held = self._machine.held_by_hidden()
         if held is None:
             return []
-        is_little = held.hidden_bytes * LITTLE_SHARE <= held.range_bytes
-        if is_little or self._machine.log_time_ms - held.time_ms >= LONG_MS:
+        if goes(held, self._machine.log_time_ms):
             return self._machine.hidden.in_range(held.first_index, held.last_index, ROWS_PER_LOOK)
         return []
 

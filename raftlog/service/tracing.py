@@ -19,7 +19,7 @@ import msgspec
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import OffsetOutOfRange, RaftlogError, Unavailable
-from raftlog.base.ids import Index, Offset
+from raftlog.base.ids import INDEX_ZERO, Index, Offset
 from raftlog.broker import flights
 from raftlog.broker.index import Posting, Postings, RangeSummary
 from raftlog.broker.machine import BrokerMachine
@@ -209,6 +209,8 @@ class _Tracing:
     def _on_brought(self, brought: Brought | None) -> None:
         if brought is None:  # retention has passed it meanwhile, or a snapshot is installed here
             self._end(Unavailable(f"entry {self._posting.index} has just gone; ask again"))
+        elif brought.is_survivor:
+            self._finish(Brought(Origin.UNKNOWN, INDEX_ZERO, 0), brought)
         elif not brought.copy_of:
             self._finish(brought, None)
         else:

@@ -46,7 +46,11 @@ class UnreadTimes:
         """Tell when each of ``records`` was stored; before this returns if all is in memory."""
         times: dict[Wanted, int] = {}
         stored: dict[Index, tuple[RangeSummary, list[Wanted]]] = {}
+        survivors = self._machine.survivors
         for record in records:
+            if record[1] < survivors.copied_through(record[0]):
+                times[record] = survivors.time_at(*record)
+                continue
             found = self._machine.find(*record)
             if isinstance(found, Postings):
                 times[record] = _time_at(found, record)

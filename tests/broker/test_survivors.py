@@ -10,7 +10,7 @@ from raftlog.broker.delays import Delay, Delayed
 from raftlog.broker.index import Posting, RangeSummary
 from raftlog.broker.invariants import check
 from raftlog.broker.machine import BrokerMachine
-from raftlog.broker.queue_index import Found
+from raftlog.broker.queue_index import Found, RangeUse
 from raftlog.broker.ranges import parse_range
 from raftlog.broker.snapshot import parse_snapshot
 from raftlog.broker.survivors import CopiedForward, Copying, copy_command
@@ -60,6 +60,14 @@ class World(Shard):
         expected = len(offsets) if copied is None else copied
         assert self(self.copying(*offsets)) == CopiedForward(expected)
         check(self.machine)
+
+    def use(self) -> RangeUse:
+        """Return what is needed of the first range that is."""
+        first = self.machine.first_needed(self.log_time_ms)
+        assert first is not None
+        found = self.machine.use_of(first, self.log_time_ms)
+        assert found is not None
+        return found
 
     def trim(self) -> Index:
         """Forget all that may go."""
@@ -189,8 +197,8 @@ def test_who_is_copied_again_points_to_the_new_copy(world: World) -> None:
     world.fill(letters=0, orders=4)
     stale = world.copying(0)
     assert world.machine.free_through()[1] == 0
-    use = next(world.machine.range_uses())
-    assert (len(use.copies), use.queues) == (1, {})
+    use = world.use()
+    assert (use.copies, use.batches, use.queues) == (1, 0, {})
     world.copy(0)
     assert world(stale) == CopiedForward(0)
     check(world.machine)
@@ -273,8 +281,8 @@ def test_what_became_visible_late_is_copied_up_to_its_offset(world: World) -> No
     world(PassTime())
     world.fill(letters=0, orders=4)
     world.copy(0, 1)
-    use = next(world.machine.range_uses())
-    assert use.queues == {world.letters: 3}
+    use = world.use()
+    assert (use.queues, use.batches) == ({world.letters: 3}, 1)
     world(append(batch_of(b"v"), world.orders))
     world.copy(2)
     assert world(Trim(end)) == LogTrimmed(end)

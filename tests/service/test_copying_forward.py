@@ -6,11 +6,14 @@ import pytest
 
 from raftlog.base.errors import FaultyEntry, NotLeader
 from raftlog.base.ids import Index, Offset
+from raftlog.base.space import DiskLevel
 from raftlog.broker import index
 from raftlog.broker.codec import CommandValue, write_command
-from raftlog.broker.commands import SURVIVORS_LEVEL
+from raftlog.broker.commands import SURVIVORS_LEVEL, CommandType
+from raftlog.broker.delays import Delay, delayed_parts
 from raftlog.broker.index import Postings, RangeSummary
 from raftlog.broker.invariants import check
+from raftlog.broker.queue_index import RangeUse
 from raftlog.broker.ranges import parse_range
 from raftlog.broker.timetable import PassTime
 from raftlog.broker.topics import MoveStart, TopicChanges
@@ -86,6 +89,13 @@ class World:
         self.replica.commit()
         return outcomes[0]
 
+    def hide(self, ms: int) -> None:
+        """Store a letter that is due in a while."""
+        batch = encode_columns([b"%050d" % len(self.replica.entries)], timestamp_ms=5)
+        parts = delayed_parts(LETTERS, Delay(ms, relative=True), batch)
+        self.replica.propose(CommandType.APPEND_DELAYED, parts, lambda *_: None)
+        self.replica.commit()
+
     def forget(self, queue: int = ORDERS) -> None:
         """Retention passes everything of a queue."""
         self.do(MoveStart(queue, self.machine.queues.find(queue).end_offset))
@@ -100,9 +110,17 @@ class World:
         self.forget()
         self.pass_ms()
 
+    def turn(self) -> None:
+        """Make the calls that are wanted soon."""
+        calls, self.scheduler.soon = self.scheduler.soon, []
+        for call in calls:
+            call()
+
     def round(self) -> int:
         """Let a round pass, and whatever it proposes be committed; return how much that was."""
         self.scheduler.advance(ROUND_NS)
+        while self.scheduler.soon:
+            self.turn()
         self.bodies.answer()
         proposed = self.replica.proposed
         if proposed:
@@ -173,11 +191,97 @@ def test_but_not_if_it_keeps_others_of_which_little_is_needed(world: World) -> N
 
 
 def test_one_does_not_look_far_ahead(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is done every second."""
-    monkeypatch.setattr(copying_forward, "RANGES_AHEAD", 1)
+    """Nor at all where the disk is full, which has no room for much at once."""
     world.old(letters=3)
     world.old(letters=0)
+    world.replica.disk_level = DiskLevel.FULL
     assert world.round() == 0
+    world.replica.disk_level = DiskLevel.ROOM
+    monkeypatch.setattr(copying_forward, "AHEAD_BYTES", 500)
+    assert world.round() == 0
+    monkeypatch.setattr(copying_forward, "AHEAD_BYTES", 5_000)
+    assert world.round() == 1
+
+
+def test_a_knot_of_small_ranges_is_looked_beyond(world: World) -> None:
+    """After a backlog there are many, each of which holds nothing but copies."""
+    for _ in range(20):
+        world.fill()
+    world.forget()
+    world.pass_ms()
+    while world.round():
+        world.trim()
+    for _ in range(14):
+        world.fill(letters=0)
+    world.forget()
+    world.pass_ms()
+    assert world.round() == 1
+
+
+def test_a_range_that_is_held_by_what_is_hidden_is_left(world: World) -> None:
+    """It would not go, and each delivery would be copied after it."""
+    world.hide(OLD_MS * 2)
+    for _ in range(4):
+        world.hide(OLD_MS * 700)
+    world.fill(letters=0, count=3)
+    for _ in range(6):
+        world.fill(letters=0)
+    world.forget()
+    world.pass_ms(OLD_MS * 2 + 10)
+    rounds = []
+    for _ in range(3):
+        world.fill(letters=0, count=2)
+        rounds.append(world.round())
+        world.forget()
+        world.pass_ms()
+    assert rounds == [0, 0, 0]
+
+
+def test_a_range_for_whose_batches_there_is_no_room_is_left_whole(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of it copied would free nothing."""
+    monkeypatch.setattr(copying_forward, "SURVIVOR_ROWS_MAX", 1)
+    world.old(letters=2)
+    assert [world.round() for _ in range(2)] == [0, 0]
+
+
+def test_one_command_has_batches_of_several_queues(world: World) -> None:
+    """Of ten thousand, say: an entry for each would take a long time."""
+    more = topic_service(world.replica, world.machine)
+    more.create("more", TopicChanges(queues=2), lambda _: None)
+    world.replica.commit()
+    append = ProduceService(world.replica, world.machine)
+    for queue in (3, 4):
+        append.append(queue, encode_columns([b"x"], timestamp_ms=5), lambda _: None)
+        world.replica.commit()
+    world.fill(letters=0, count=6)
+    world.forget()
+    world.pass_ms()
+    assert [world.round() for _ in range(2)] == [1, 0]
+    assert len(world.machine.survivors) == 2
+
+
+def test_one_range_is_weighed_in_a_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be of ten thousand queues; none is where an older member is."""
+    world.old(letters=3)
+    world.old(letters=3)
+    looks: list[Index] = []
+    use_of = world.machine.use_of
+
+    def counted(first: Index, ended_ms: int) -> RangeUse | None:
+        looks.append(first)
+        return use_of(first, ended_ms)
+
+    monkeypatch.setattr(world.machine, "use_of", counted)
+    world.machine.state.feature_level = SURVIVORS_LEVEL - 1
+    world.scheduler.advance(ROUND_NS)
+    assert looks == []
+    world.machine.state.feature_level = SURVIVORS_LEVEL
+    world.scheduler.advance(ROUND_NS)
+    assert len(looks) == 1
+    world.turn()
+    assert len(looks) == 2
 
 
 def test_a_part_that_fits_into_an_entry_is_copied_at_a_time(
@@ -268,6 +372,8 @@ def test_who_leads_no_more_copies_nothing(world: World) -> None:
     """Not even what was read already."""
     world.old()
     world.scheduler.advance(ROUND_NS)
+    while world.scheduler.soon:
+        world.turn()
     world.copying.end()
     world.bodies.answer()
     assert world.replica.proposed == 0

@@ -20,6 +20,7 @@ from raftlog.broker.lease_commands import AckMessages, ReceiveMessages, ReturnMe
 from raftlog.broker.origins import Origin
 from raftlog.broker.queue_groups import OpenQueueGroup, QueueGroupChanges
 from raftlog.broker.relocations import Moving, relocate_command
+from raftlog.broker.survivors import Copying, copy_command
 from raftlog.broker.topics import DeleteTopic, MoveStart
 from raftlog.broker.transactions import Decide, half_parts
 from raftlog.broker.transactors import InitTransactor
@@ -125,6 +126,22 @@ def test_a_delayed_message_and_its_copy() -> None:
     assert (traced.brought.origin, traced.brought.log_time_ms) == (Origin.UNKNOWN, 0)
     assert traced.brought.index == sent
     assert traced.copied is not None
+
+
+def test_what_was_copied_forward() -> None:
+    """The copy says nothing of who brought it, and is not told as if it had."""
+    it = Tracing()
+    it.world.store(batch(b"a"))
+    posting = it.trace(0).posting
+    command = copy_command([Copying(it.world.queue, posting)], [batch(b"a")])
+    copied = it.commit((command.type, command.parts), at_ms=120)
+
+    traced = it.trace(0)
+    brought = traced.brought
+    assert (brought.origin, brought.index, brought.log_time_ms) == (Origin.UNKNOWN, 0, 0)
+    assert traced.copied is not None
+    assert (traced.copied.index, traced.copied.log_time_ms) == (copied, 120)
+    assert (traced.posting.log_time_ms, traced.posting.index) == (posting.log_time_ms, copied)
 
 
 def test_a_half_message() -> None:

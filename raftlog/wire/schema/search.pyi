@@ -434,7 +434,7 @@ class MessageTraced(_message.Message):
     """log time of the answer"""
     origin: Global___MessageOrigin.ValueType
     stored_index: _builtins.int
-    """of the entry that brought it"""
+    """of the entry that brought it; 0: not known any more"""
     stored_ms: _builtins.int
     """its log time; 0: the log has it no more"""
     due_ms: _builtins.int
