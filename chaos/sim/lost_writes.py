@@ -332,12 +332,27 @@ class LostWrites(Striker):
             if disk.hides:
                 self._settle(machine, lost=False)
             return taken
-        lost = not disk.hides or self._may_take_back(machine, disk)
+        lost = self._may_show_cut(machine, disk)
+        if lost and disk.hides:
+            lost = self._may_take_back(machine, disk)
         if lost and disk.hides:
             taken = self._take_back(machine, disk)
         disk.is_damaged |= lost and machine.disk.has_lost
         self._settle(machine, lost=lost)
         return taken
+
+    def _may_show_cut(self, machine: Machine, disk: _Disk) -> bool:
+        """Whether no cut is lost, or the mark names the log's end: nothing is found behind a tail.
+
+        As for all damage to a log: what was acknowledged in the last 20 ms is claimed by what
+        lies behind it only (ruling 2).
+        """
+        if not disk.loses_cut:
+            return True
+        if machine.process is None:
+            return False
+        replica = machine.process.replica
+        return replica.quiet and not replica.store.mark_dirty
 
     def _take_back(self, machine: Machine, disk: _Disk) -> list[Write]:
         observer = self.cluster.observer

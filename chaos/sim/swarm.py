@@ -42,7 +42,7 @@ WIPED_SHARE_TRIMMED: Final = 0.6
 lost; and of those with trims, where it can't be built again from the log alone."""
 BACKUPS_SHARE: Final = 0.3
 """Seeds in which an old copy of a directory may be put back, of those without other losses."""
-LOST_WRITES_SHARE: Final = 0.1
+LOST_WRITES_SHARE: Final = 0.15
 """Seeds whose disks lose writes that they confirm, of those without other losses or changes."""
 LOST_SHARE: Final = 0.15
 """Seeds in which majorities are lost for good, of those in which no replica is damaged."""
