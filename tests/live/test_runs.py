@@ -187,11 +187,12 @@ LOST: Final = {
 TWO_LEAD: Final = {"one_leader_per_term"}
 
 
+@pytest.mark.timeout(300)  # it waits twice for a power loss between a promise and the disk
 def test_faults_that_show_planted_bugs_show_nothing_without_them(tmp_path: Path) -> None:
     """So what is seen with one is seen because of it."""
     faults = "promise-ack,promise-vote,pause,late"
     with started(tmp_path, "--faults", faults, "--time", "32s") as run:
-        told, _ = run.communicate(timeout=110)
+        told, _ = run.communicate(timeout=280)
     assert run.returncode == 0, told
     assert checks_of(told) == set()
     nothing_is_left(tmp_path)
