@@ -23,7 +23,7 @@ from raftlog.broker.snapshot import FrozenTables, parse_snapshot
 from tests.broker.histories import History
 from tests.broker.logs import append, applied, batch_of, entry_of, opening
 
-SEEDS = range(8)
+SEEDS = range(10)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +95,15 @@ def test_the_histories_do_everything() -> None:
         *("BadBatch", "BadRequest", "WrongQueue", "TopicNotFound", "TopicExists", "NotPermitted"),
         *("GroupNotFound", "GroupInUse", "UnknownMember", "OffsetGoesBack", "OffsetOutOfRange"),
         *("QueueGroup", "Leased", "Settled", "StaleLease", "DeadLetterStored", "GroupStyle"),
-        *("Delayed", "CancelEnded", "Relocated", "LogTrimmed", "TrimRefused", "BadDelay"),
+        *(
+            "Delayed",
+            "CancelEnded",
+            "Relocated",
+            "CopiedForward",
+            "LogTrimmed",
+            "TrimRefused",
+            "BadDelay",
+        ),
         *("TransactorBegun", "HalfStaged", "DecisionsMade", "ChecksAnswered", "Decided"),
         *("UnknownTransactor", "TransactionNotFound", "TransactionDecided"),
         *("TransactionCommitted", "QueueGroupSought", "WrongMessageType"),

@@ -22,7 +22,7 @@ def test_every_batch_was_brought_by_a_command_before_it_was_visible() -> None:
     """Also those whose bytes were relocated, whatever they were."""
     seen: Counter[Origin] = Counter()
     copies = 0
-    for seed in range(8):
+    for seed in range(10):
         history = History(seed).run(400)
 
         def body_of(index: int, history: History = history) -> memoryview:
