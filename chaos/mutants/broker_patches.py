@@ -308,8 +308,8 @@ BROKER_MUTANTS: Final = (
         "raftlog.broker.queue_index",
         (
             (
-                "    return start is not None and start < end\n",
-                "    return start is not None and start < end - 1\n",
+                "        if start is None or start >= end:\n",
+                "        if start is None or start >= end - 1:\n",
             ),
         ),
         rulings=(7,),
