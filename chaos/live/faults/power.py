@@ -45,10 +45,16 @@ async def power_all(world: World, step: Step, event: Event, random: Random) -> N
 
 
 async def _until_all_serve(world: World) -> None:
+    """Wait until no node is missing, and clients have been acknowledged something after that."""
     until = world.now() + WELL_S
-    while world.now() < until:
+    acked: int | None = None
+    while world.now() < until and not world.stopping.is_set():
         view = await world.look()
-        if not view.complaint and not view.missing:
+        if view.complaint or view.missing:
+            acked = None
+        elif acked is None:
+            acked = world.acked
+        elif world.acked > acked:
             return
         await asyncio.sleep(LOOK_S)
 
