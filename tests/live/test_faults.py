@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pytest
 
-from chaos.check.client_history import Event
+from chaos.check.client_history import Event, Records
 from chaos.live.bad_files import Trouble
 from chaos.live.faults import disks, network, power
 from chaos.live.faults.disks import FAULTS as DISKS
@@ -105,6 +105,9 @@ class FakeCluster:
         assert timeout_s
         return NodeView(self._leader, 0, "", role="leader", term=1)
 
+    async def look(self) -> ClusterView:
+        return self.view
+
     async def settled(self, timeout_s: float) -> None:
         assert timeout_s
 
@@ -196,6 +199,26 @@ async def test_a_loss_of_power_that_loses_nothing_has_not_happened(unsynced: int
     for kind in ("power", "power-all"):
         event = await strike(world, power.FAULTS[kind], Step(kind, 0.0, 0.0, 3))
         assert event.happened == bool(unsynced), event.note
+
+
+async def test_all_lose_their_power_when_all_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = a_world(*(FakeNode(name, unsynced=1) for name in NAMES))
+    world.stopping.clear()
+    looks: list[bool] = []
+    world.records["orders"] = records = Records("orders")
+
+    async def look() -> ClusterView:
+        looks.append(True)
+        if len(looks) in (2, 5):
+            records.ok(records.begin(0, 0.0), 0.0, 0, 0, 1)
+        down = NodeView(NAMES[2], 0, "", problem="down" if len(looks) < 3 else "")
+        leader = NodeView(NAMES[0], 0, "", role="leader", term=1, leader="n1")
+        return ClusterView((leader, NodeView(NAMES[1], 0, "", term=1, leader="n1"), down))
+
+    monkeypatch.setattr(world, "look", look)
+    event = await strike(world, power.FAULTS["power-all"], Step("power-all", 0.0, 0.0, 3))
+    assert event.happened
+    assert len(looks) == 5
 
 
 async def test_how_is_drawn_apart_from_whom() -> None:

@@ -5,9 +5,11 @@ from random import Random
 from typing import Final
 
 from chaos.check.client_history import Event
-from chaos.live.faults.fault import Fault, Step, choose, mark_loss
+from chaos.live.faults.fault import WELL_S, Fault, Step, choose, mark_loss
 from chaos.live.journal import KINDS
 from chaos.live.world import World
+
+LOOK_S: Final = 0.05
 
 
 async def power(world: World, step: Step, event: Event, random: Random) -> None:
@@ -25,7 +27,8 @@ async def power(world: World, step: Step, event: Event, random: Random) -> None:
 
 
 async def power_all(world: World, step: Step, event: Event, random: Random) -> None:
-    """All nodes lose their power at once."""
+    """All nodes lose their power at once, while all serve: else some have nothing to lose."""
+    await _until_all_serve(world)
     nodes = list(world.cluster.nodes.values())
     event.target = "all"
     kinds = [random.choice(KINDS) for _ in nodes]
@@ -39,6 +42,21 @@ async def power_all(world: World, step: Step, event: Event, random: Random) -> N
     for node in nodes:
         await node.ended()
         node.begin()
+
+
+async def _until_all_serve(world: World) -> None:
+    """Wait until no node is missing, and clients have been acknowledged something after that."""
+    until = world.now() + WELL_S
+    acked: int | None = None
+    while world.now() < until and not world.stopping.is_set():
+        view = await world.look()
+        if view.complaint or view.missing:
+            acked = None
+        elif acked is None:
+            acked = world.acked
+        elif world.acked > acked:
+            return
+        await asyncio.sleep(LOOK_S)
 
 
 FAULTS: Final = {
