@@ -69,14 +69,28 @@ def cluster_of(plan: Plan) -> Iterator[LiveCluster]:
         cluster = LiveCluster(directory, plan.nodes, mutant=plan.mutant, shim=plan.shim)
         yield cluster
     finally:
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        try:
+        with _undisturbed():
             if cluster is not None:
                 cluster.kill()
             if cluster is None or not cluster.stays:
                 rmtree(directory, ignore_errors=True)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let signals that would end this process wait. In the main thread only.
+
+    Not blocked: another thread, which has them open, would take them for this one.
+    """
+    came: list[int] = []
+    before = {each: signal.signal(each, lambda number, _: came.append(number)) for each in ENDING}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+        for number in came:
+            signal.raise_signal(number)
 
 
 async def run(plan: Plan, cluster: LiveCluster, tell: Tell = lambda _: None) -> Verdict:

@@ -337,12 +337,13 @@ def test_no_file_and_no_process_is_left_whatever_ends_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(LiveNode, "_program", LongLived._program)
+    monkeypatch.setattr(LiveNode, "does", LongLived.does, raising=False)
     nodes: list[LiveNode] = []
 
     def interrupted() -> None:
         with cluster_of(PLAN) as cluster:
-            nodes.append(node_in(cluster.directory, LongLived))
-            cluster.nodes[nodes[0].node] = nodes[0]
+            nodes.append(next(iter(cluster.nodes.values())))
             nodes[0].begin()
             assert nodes[0].running
             raise KeyboardInterrupt
