@@ -244,7 +244,7 @@ class LiveCluster:
 
     def kill(self) -> None:
         """End every process that is left, without any event loop."""
-        started = [node for node in self.nodes.values() if node.starts]
+        started = [node for node in self._all.values() if node.starts]
         for node in started:
             node.kill()
         for node in started:
