@@ -37,6 +37,7 @@ class ClientWorld:
         self.random: Final = random
         self.config: Final = config
         self.facts: Final = facts
+        facts.told.by_clients = True
         self.nodes: Final = nodes
         self.topics: Final[dict[str, topics.TopicDescription]] = {}
         """As somebody was told last."""

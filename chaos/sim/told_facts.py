@@ -67,6 +67,8 @@ class ToldFacts:
     def __init__(self, marks: Counter[str], order: QueueOrder) -> None:
         self.applied = 0
         """The last entry that anybody has applied."""
+        self.by_clients = False
+        """Whether all changes are made by clients, whose requests come here; else none is."""
         self.claims: Final[KeptRows[ClaimKey, ClaimRow]] = KeptRows("claim")
         self.groups: Final[KeptRows[str, bool]] = KeptRows("group")
         """Those that have members, or had."""
@@ -203,8 +205,9 @@ class ToldFacts:
             Violation: Nobody has asked for it.
         """
         index = self.applied
-        for change, how in changes_done(command, outcome):
-            self._outcomes.carried_out(change, index, how)
+        if self.by_clients:
+            for change, how in changes_done(command, outcome):
+                self._outcomes.carried_out(change, index, how)
         match command, outcome:
             case (
                 (CreateTopic() | AlterTopic() | CreateTypedTopic() | AlterTypedTopic()),
