@@ -62,7 +62,8 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
         *("assigned: [0, 1]", "revoked: [1]"),
         *("10 handed out, 10 of them different", "revoked: [0]"),
     ]
-    assert moved == "stream [(0, 5, 2)]\n"
+    # Whoever was handed the last record ends before it is done with it: perhaps one of queue 0.
+    assert moved in ("stream [(0, 5, 2)]\n", "stream [(0, 4, 2)]\n")
 
 
 def test_orders_become_invoices_in_one_step(tmp_path: Path) -> None:
