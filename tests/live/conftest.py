@@ -1,5 +1,6 @@
-"""A run whose cluster is nowhere."""
+"""A run whose cluster is nowhere, and files that are closed."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from chaos.live.world import World
 from raftlog.base.ids import NodeId
 from raftlog.client.client import Client
+from raftlog.storage.files import OsFile, OsFiles
 from raftlog.testing.processes import NodeAddress
 
 
@@ -30,3 +32,20 @@ class NoWorld(World):
 def world(tmp_path: Path) -> World:
     """A run without a cluster."""
     return NoWorld(NoCluster(tmp_path), 1)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def files_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test has opened: stores of nodes keep their files until their process ends."""
+    opened: list[OsFile] = []
+    really_open = OsFiles.open
+
+    def noted(self: OsFiles, path: str, *, create: bool = False) -> OsFile:
+        file = really_open(self, path, create=create)
+        opened.append(file)
+        return file
+
+    monkeypatch.setattr(OsFiles, "open", noted)
+    yield
+    for file in opened:
+        file.close()
