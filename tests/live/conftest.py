@@ -41,5 +41,5 @@ def files_are_closed(tmp_path: Path) -> Iterator[None]:
     yield
     for descriptor in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # that of the listing itself has gone
-            if str(tmp_path) in os.readlink(descriptor):
+            if str(tmp_path) in str(descriptor.readlink()):
                 os.close(int(descriptor.name))
