@@ -24,12 +24,11 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import Buffer
-from raftlog.base.errors import BadRequest
 from raftlog.base.ids import Index
 from raftlog.broker.commands import Command, CommandType
+from raftlog.broker.copied_bodies import body_parts, read_bodies
 from raftlog.broker.hidden import Hidden, HiddenKey
 
-_COUNT: Final = struct.Struct("<I")
 _ITEM: Final = struct.Struct("<IQQII")
 ITEM_BYTES: Final = _ITEM.size
 
@@ -51,11 +50,8 @@ class Relocated(msgspec.Struct, frozen=True, gc=False):
 
 def relocate_command(items: Sequence[Moving], bodies: Sequence[Buffer]) -> Command:
     """Return the command that relocates ``items``, of which ``bodies`` are the bytes."""
-    head = [_COUNT.pack(len(items))]
-    for item, body in zip(items, bodies, strict=True):
-        assert len(body) == item.length, f"{item} has {len(body)} bytes"
-        head.append(_ITEM.pack(*item.key, item.index, item.position, item.length))
-    return Command(CommandType.RELOCATE, (b"".join(head), *bodies))
+    rows = [(*item.key, item.index, item.position, item.length) for item in items]
+    return Command(CommandType.RELOCATE, body_parts(_ITEM, rows, bodies))
 
 
 def read_relocation(body: Buffer, position: int, length: int) -> list[tuple[Moving, int]]:
@@ -64,21 +60,10 @@ def read_relocation(body: Buffer, position: int, length: int) -> list[tuple[Movi
     Raises:
         BadRequest: The lengths do not add up.
     """
-    end = position + length
-    if length < _COUNT.size:
-        raise BadRequest("a relocation has no count")
-    (count,) = _COUNT.unpack_from(body, position)
-    at = position + _COUNT.size
-    place = at + count * ITEM_BYTES
-    if place > end:
-        raise BadRequest(f"a relocation of {count} batches does not fit into {length} bytes")
-    found: list[tuple[Moving, int]] = []
-    for queue, number, index, old, size in _ITEM.iter_unpack(memoryview(body)[at:place]):
-        found.append((Moving((queue, number), Index(index), old, size), place))
-        place += size
-    if place != end:
-        raise BadRequest(f"the batches of a relocation end at {place}, the command at {end}")
-    return found
+    return [
+        (Moving((queue, number), Index(index), old, size), place)
+        for (queue, number, index, old, size), place in read_bodies(_ITEM, body, position, length)
+    ]
 
 
 def relocate(

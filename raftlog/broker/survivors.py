@@ -39,10 +39,10 @@ from raftlog.base.errors import BadRequest
 from raftlog.base.ids import Index, Offset
 from raftlog.base.limits import SURVIVOR_ROWS_MAX
 from raftlog.broker.commands import SURVIVORS_LEVEL, Command, CommandType
+from raftlog.broker.copied_bodies import body_parts, read_bodies
 from raftlog.broker.index import Posting, Postings
 from raftlog.broker.table import Table
 
-_COUNT: Final = struct.Struct("<I")
 _ITEM: Final = struct.Struct("<IQIQqQII")
 ITEM_BYTES: Final = _ITEM.size
 POSTINGS_AT_ONCE: Final = 256
@@ -90,17 +90,8 @@ class CopiedForward(msgspec.Struct, frozen=True, gc=False):
 
 def copy_command(items: Sequence[Copying], bodies: Sequence[Buffer]) -> Command:
     """Return the command that copies ``items``, of which ``bodies`` are the bytes."""
-    head = [_COUNT.pack(len(items))]
-    for item, body in zip(items, bodies, strict=True):
-        posting = item.posting
-        assert len(body) == posting.length, f"{item} has {len(body)} bytes"
-        head.append(
-            _ITEM.pack(
-                *(item.queue, posting.base_offset, posting.count, posting.log_time_ms),
-                *(posting.record_time_ms, posting.index, posting.position, posting.length),
-            )
-        )
-    return Command(CommandType.COPY_FORWARD, (b"".join(head), *bodies))
+    rows = [(item.queue, *msgspec.structs.astuple(item.posting)) for item in items]
+    return Command(CommandType.COPY_FORWARD, body_parts(_ITEM, rows, bodies))
 
 
 def read_copies(body: Buffer, position: int, length: int) -> list[tuple[Copying, int]]:
@@ -109,23 +100,11 @@ def read_copies(body: Buffer, position: int, length: int) -> list[tuple[Copying,
     Raises:
         BadRequest: The lengths do not add up.
     """
-    end = position + length
-    if length < _COUNT.size:
-        raise BadRequest("copies have no count")
-    (count,) = _COUNT.unpack_from(body, position)
-    at = position + _COUNT.size
-    place = at + count * ITEM_BYTES
-    if place > end:
-        raise BadRequest(f"copies of {count} batches do not fit into {length} bytes")
     found: list[tuple[Copying, int]] = []
-    for queue, base, records, log_ms, record_ms, index, old, size in _ITEM.iter_unpack(
-        memoryview(body)[at:place]
-    ):
+    for (queue, base, *facts), place in read_bodies(_ITEM, body, position, length):
+        records, log_ms, record_ms, index, old, size = facts
         posting = Posting(Offset(base), records, log_ms, record_ms, Index(index), old, size)
         found.append((Copying(queue, posting), place))
-        place += size
-    if place != end:
-        raise BadRequest(f"the copies end at {place}, the command at {end}")
     return found
 
 
