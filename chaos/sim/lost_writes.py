@@ -347,12 +347,14 @@ class LostWrites(Striker):
         As for all damage to a log: what was acknowledged in the last 20 ms is claimed by what
         lies behind it only (ruling 2).
         """
-        if not disk.loses_cut:
-            return True
+        return not disk.loses_cut or not self._speaks_of_more(machine)
+
+    def _speaks_of_more(self, machine: Machine) -> bool:
+        """Whether unsynced words of the log's end, or units, may reach the disk or not."""
         if machine.process is None:
-            return False
+            return True
         replica = machine.process.replica
-        return replica.quiet and not replica.store.mark_dirty
+        return not replica.quiet or replica.store.mark_dirty
 
     def _take_back(self, machine: Machine, disk: _Disk) -> list[Write]:
         observer = self.cluster.observer
@@ -398,8 +400,10 @@ class LostWrites(Striker):
         """Whether the older term is not older than the log, as it will be found.
 
         A log that ends in a later term than that of ``hard.state`` stops the core with an
-        assertion: a stop, but none that says what to do.
+        assertion: a stop, but none that says what to do. So does a mark that claims such an end.
         """
+        if self._speaks_of_more(machine):
+            return False
         before, _ = self.cluster.observer.losing(machine.node)
         log = before.log if disk.hides_log else self.cluster.observer.durable_log(machine.node)
         return all(mark.term <= before.hard_state.term for mark in log.marks[-1:])
