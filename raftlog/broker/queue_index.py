@@ -231,17 +231,12 @@ class QueueIndex:
                 break
             if self.survivors.copies_in(first)[0]:
                 break
-            size = range_bytes = time_ms = 0
-            for need in self.needs.of_range(first):
-                if start_of(need.queue) is None:
-                    continue
-                if self._is_needed(need.queue, need.visible_end, start_of):
-                    return None
-                size += need.hidden_bytes
-                range_bytes = max(range_bytes, need.range_bytes)
-                time_ms = max(time_ms, need.time_ms if need.hidden else 0)
-            if size:
-                return HeldRange(first, last, size, range_bytes, time_ms)
+            needs = self.needs.of_range(first)
+            if any(self._is_needed(need.queue, need.visible_end, start_of) for need in needs):
+                return None
+            held = self._hidden_in(first, last, start_of)
+            if held.hidden_bytes:
+                return held
         return None
 
     def first_needed(self, ended_ms: int, start_of: StartOf) -> Index | None:
@@ -274,21 +269,21 @@ class QueueIndex:
                 needed += self.batch_bytes(need.queue)
                 begin = max(start_of(need.queue) or 0, self.survivors.copied_through(need.queue))
                 batches += need.visible_end - begin
-        hidden = self._hidden_in(summary, start_of)
+        hidden = self._hidden_in(first, summary.last_index, start_of)
         copies, size = self.survivors.copies_in(first)
         return RangeUse(
             *(first, summary.last_index, stored, needed + hidden.hidden_bytes + size),
             *(batches, queues, copies, hidden),
         )
 
-    def _hidden_in(self, summary: RangeSummary, start_of: StartOf) -> HeldRange:
+    def _hidden_in(self, first: Index, last: Index, start_of: StartOf) -> HeldRange:
         size = range_bytes = time_ms = 0
-        for need in self.needs.of_range(summary.first_index):
+        for need in self.needs.of_range(first):
             if start_of(need.queue) is not None:
                 size += need.hidden_bytes
                 range_bytes = max(range_bytes, need.range_bytes)
                 time_ms = max(time_ms, need.time_ms if need.hidden else 0)
-        return HeldRange(summary.first_index, summary.last_index, size, range_bytes, time_ms)
+        return HeldRange(first, last, size, range_bytes, time_ms)
 
     def sealed_before(self, log_time_ms: int) -> Index:
         """Return the end of the last stored range that ended at or before a log time."""

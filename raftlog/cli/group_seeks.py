@@ -1,6 +1,5 @@
 """``raftlog group seeks``: when a group was moved, and from where to where, as the log has it."""
 
-import time
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, cast
 
@@ -10,15 +9,14 @@ from raftlog.cli.connection import ask
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption, parsed
 from raftlog.cli.output import Output, Shown, print_json, print_table, say
 from raftlog.cli.positions import read_position
+from raftlog.cli.walks import follow
 
 if TYPE_CHECKING:
     from raftlog.cli.positions import Position
     from raftlog.client.client import Client
     from raftlog.client.log_walking import WalkProgress
-    from raftlog.client.seek_history import GroupSeek, GroupSeeks
+    from raftlog.client.seek_history import GroupSeek
 
-PROGRESS_S: Final = 1.0
-"""Between two lines of progress."""
 COLUMNS: Final = ("at", "entry", "topic", "queue", "from", "to")
 
 SinceOption = Annotated[
@@ -51,7 +49,7 @@ def seeks(
 
     async def use(client: "Client") -> "tuple[list[GroupSeek], WalkProgress]":
         walk = client.groups.seeks(name, since=moment, limit=limit)
-        return await _follow(walk), walk.progress
+        return await follow(walk), walk.progress
 
     found, progress = ask(connect, timeout, use)
     if output is Output.JSON:
@@ -69,27 +67,6 @@ def seeks(
     say(
         f"{len(found):,} seeks of {name} in {progress.looked_at:,} of {progress.total:,} log "
         f"entries, from entry {progress.first} on"
-    )
-
-
-async def _follow(walk: "GroupSeeks") -> "list[GroupSeek]":
-    found: list[GroupSeek] = []
-    told_at = time.monotonic()
-    while (more := await walk.step()) is not None:
-        found += more
-        if time.monotonic() >= told_at + PROGRESS_S:
-            told_at = time.monotonic()
-            say(show_walk(walk.progress))
-    return found
-
-
-def show_walk(progress: "WalkProgress") -> str:
-    """Write how far a walk through the log is, in a line."""
-    percent = 100 * progress.looked_at // progress.total if progress.total else 100
-    gone = f", {progress.skipped:,} gone before they were looked at" if progress.skipped else ""
-    return (
-        f"{progress.found:,} found in {progress.looked_at:,} of {progress.total:,} log entries "
-        f"({percent} %){gone}"
     )
 
 

@@ -1,15 +1,14 @@
 """``raftlog trace``: what became of one message, as a timeline; also before it can be read."""
 
-import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from raftlog.cli.connection import ask
-from raftlog.cli.group_seeks import PROGRESS_S, show_walk
 from raftlog.cli.options import DEFAULT_TIMEOUT_S, ConnectOption, TimeoutOption
 from raftlog.cli.output import Output, Shown, print_json, say
+from raftlog.cli.walks import follow, show_walk
 
 _MOMENT = len("2026-11-25T09:00:00.000+00:00")
 
@@ -67,7 +66,7 @@ def trace(
         found = await client.messages.trace(topic, queue, offset)
         if not history:
             return found, []
-        return found, await _follow(client.messages.history(topic, queue, offset, group=group))
+        return found, await _events(client.messages.history(topic, queue, offset, group=group))
 
     found, events = ask(connect, timeout, use)
     timeline = found.timeline_with(_lines(events))
@@ -88,14 +87,8 @@ def trace(
         typer.echo("there are more groups; raftlog group list shows them")
 
 
-async def _follow(walk: "MessageHistory") -> "list[MessageEvent]":
-    found: list[MessageEvent] = []
-    told_at = time.monotonic()
-    while (more := await walk.step()) is not None:
-        found += more
-        if time.monotonic() >= told_at + PROGRESS_S:
-            told_at = time.monotonic()
-            say(show_walk(walk.progress))
+async def _events(walk: "MessageHistory") -> "list[MessageEvent]":
+    found = await follow(walk)
     say(show_walk(walk.progress))
     return found
 
