@@ -66,8 +66,8 @@ STORAGE_MUTANTS: Final = (
         "raftlog.storage.log_store",
         (
             (
-                "(partial(self._do.write_mark, claim), self._do.sync_mark)",
-                "(partial(self._do.write_mark, claim),)",
+                "(write, self._do.sync_mark)",
+                "(write,)",
             ),
         ),
         tests=("tests/crash/test_crash_states.py",),
@@ -92,6 +92,42 @@ STORAGE_MUTANTS: Final = (
         tests=("tests/storage/test_damage.py",),
     ),
     Mutant(
+        "cut of what nobody was told of counts as a promise",
+        "raftlog.storage.log_store",
+        (("recovered.cut_to, is_promise=False)", "recovered.cut_to)"),),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
+    ),
+    Mutant(
+        "good part of a unit that is not whole is kept",
+        "raftlog.storage.recovery",
+        (
+            (
+                "                return end\n        return mark.end\n",
+                (
+                    "                return end\n        last = self.segments[-1]\n"
+                    "        return last.holes[0].before if last.holes else last.end\n"
+                ),
+            ),
+        ),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(2, 16),
+    ),
+    Mutant(
+        "mark repeats only the last truncation",
+        "raftlog.storage.durable_mark",
+        (("(*kept, cut)[-CUTS_MAX:]", "(cut,)"),),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(16,),
+    ),
+    Mutant(
+        "log that lost a configuration goes by an older one",
+        "raftlog.storage.configurations",
+        (("            if row.written and row not in self.rows:\n", "            if False:\n"),),
+        tests=("tests/storage/test_configurations.py",),
+        rulings=(16,),
+    ),
+    Mutant(
         "truncation in one slot of the mark",
         "raftlog.storage.log_store",
         ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),
@@ -102,10 +138,12 @@ STORAGE_MUTANTS: Final = (
         "raftlog.storage.recovery",
         (
             (
-                "                if hole.last > mark.index:\n",
-                "                if hole.last > 0:\n",
+                "        if last.end.index > whole.index:\n",
+                (
+                    "        if last.holes:\n            whole = last.holes[0].before\n"
+                    "        if last.end.index > whole.index:\n"
+                ),
             ),
-            ("        if hole.first > mark.index:\n", "        if hole.first > 0:\n"),
         ),
         known=(19,),
         rulings=(2,),
@@ -126,14 +164,19 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "branch that a lost write brought back is trusted",
         "raftlog.storage.scan",
-        (("            0 < number < cut_unit and last > end for", "            number < 0 for"),),
+        (("            0 < number < cut.unit and last > end for", "            number < 0 for"),),
         tests=("tests/storage/test_lost_writes.py",),
         rulings=(16,),
     ),
     Mutant(
         "another log than the promised one is opened",
-        "raftlog.storage.recovery",
-        (("            if checksum != mark.checksum:\n", "            if checksum < 0:\n"),),
+        "raftlog.storage.durable_mark",
+        (
+            (
+                "        return self.checksum not in (_UNKNOWN, checksum)\n",
+                "        return False\n",
+            ),
+        ),
         tests=("tests/storage/test_lost_writes.py",),
         rulings=(16,),
     ),
@@ -176,7 +219,7 @@ STORAGE_MUTANTS: Final = (
         "raftlog.storage.recovery",
         (
             (
-                "self._mark.cut[0] if begun is None else begun.unit)",
+                "self._last_cut() if begun is None else begun.unit)",
                 "self.watermark.unit)",
             ),
         ),
@@ -269,7 +312,7 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "torn tail taken for damage (etcd 6378)",
         "raftlog.storage.recovery",
-        (("                if hole.last > mark.index:\n", "                if hole.last < 0:\n"),),
+        (("        if last.end.index > whole.index:\n", "        if last.end.index < 0:\n"),),
         known=(19,),
         rulings=(2,),
     ),

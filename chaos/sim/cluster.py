@@ -49,6 +49,7 @@ from raftlog.base.errors import (
 from raftlog.base.ids import ClusterId, DirectoryId, Index, NodeId, ReplicaId
 from raftlog.base.membership import NOBODY, Membership
 from raftlog.base.writes import Write
+from raftlog.node.recollection import refuse_older_term
 from raftlog.node.replica import Replica
 from raftlog.node.world import ReplicaOptions, World
 from raftlog.raft.rpcs import AppendRequest, PeerMessage
@@ -198,6 +199,7 @@ class Cluster:
             in_flight = self._heed_boot(machine, in_flight)
         try:
             store = LogStore.open(machine.disk.files(), SHARD, self.store_options)
+            refuse_older_term(store)
             state = self._make_state(machine.id, store)
         except (Killed, StorageFailed) as error:
             if not armed:

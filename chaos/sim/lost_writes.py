@@ -33,9 +33,8 @@ from chaos.sim.process import Machine, Process
 from chaos.sim.process_faults import POWER_CUTS
 from chaos.sim.striker import Acts, Striker
 from chaos.sim.wiped_disks import all_follow, dispensable, newest_leader
-from raftlog.base.entry import EntryKind
 from raftlog.base.ids import Index, NodeId, ReplicaId
-from raftlog.base.writes import HardState, ResetLog, Write, WriteEntries
+from raftlog.base.writes import HardState, Write
 from raftlog.storage.log_store import LogStore
 from raftlog.storage.unit import UNIT_MAGIC
 
@@ -224,7 +223,6 @@ class LostWrites(Striker):
         """Lose the next cut of a segment, and perhaps what is written behind it for a while.
 
         The segment is as it was before, with the tail of another branch; the mark knows better.
-        It names the last cut only, so with the next one, of which it knows, this one has landed.
         """
         disk = self._disk_of(machine)
         more_ns = self.random.choice((0, 10, 300)) * MS_NS
@@ -295,10 +293,8 @@ class LostWrites(Striker):
                 what = f"{len(data)} bytes" if kind == "write" else "a cut"
                 self.tell(machine.node, f"its disk loses {what} at {at} of {path}")
                 self.cluster.observer.begins_to_lose(machine.node)
-            if _is_cut(machine, path, operation):
-                if disk.loses_cut:
-                    self._settle(machine, lost=False)
-                disk.loses_cut = lost
+            if lost and _is_cut(machine, path, operation):
+                disk.loses_cut = True
             disk.confirms(path, operation, lost=lost)
             if not disk.hides:
                 self.cluster.observer.loses_nothing(machine.node)
@@ -385,28 +381,9 @@ class LostWrites(Striker):
         leader = newest_leader(cluster)
         if leader is None or machine.process is None or machine not in dispensable(cluster):
             return False
-        # What lies behind the end is cut at the start, and that cut is given the number of the
-        # unit that is gone: nobody would find out that it was promised.
-        if not machine.process.replica.quiet:
+        if not all_follow(cluster, leader):
             return False
-        _, writes = cluster.observer.losing(machine.node)
-        if not all_follow(cluster, leader) or any(map(_changes_members, writes)):
-            return False
-        if not disk.hides_votes:
-            return True
-        return self._fits_its_log(machine, disk) and self._is_spare(machine, leader)
-
-    def _fits_its_log(self, machine: Machine, disk: _Disk) -> bool:
-        """Whether the older term is not older than the log, as it will be found.
-
-        A log that ends in a later term than that of ``hard.state`` stops the core with an
-        assertion: a stop, but none that says what to do. So does a mark that claims such an end.
-        """
-        if self._speaks_of_more(machine):
-            return False
-        before, _ = self.cluster.observer.losing(machine.node)
-        log = before.log if disk.hides_log else self.cluster.observer.durable_log(machine.node)
-        return all(mark.term <= before.hard_state.term for mark in log.marks[-1:])
+        return not disk.hides_votes or self._is_spare(machine, leader)
 
     def _is_spare(self, machine: Machine, leader: Process) -> bool:
         """Whether ``leader`` has a majority of its term's votes without this one's.
@@ -422,13 +399,6 @@ class LostWrites(Striker):
             if voter.node != machine.node
         ]
         return machine.node != name and 2 * votes.count(name) > len(voters)
-
-
-def _changes_members(write: Write) -> bool:
-    """Whether the file ``members`` names it: that of before is in the log, and not there."""
-    if isinstance(write, WriteEntries):
-        return any(entry.kind is EntryKind.CONFIGURATION for entry in write.entries)
-    return isinstance(write, ResetLog)
 
 
 def _is_cut(machine: Machine, path: str, operation: Operation) -> bool:

@@ -20,7 +20,11 @@ from raftlog.base.membership import Membership
 from raftlog.base.space import DiskLimits, Space
 from raftlog.node.outgoing import with_facts_of_node
 from raftlog.node.ports import Machine
-from raftlog.node.recollection import newest_membership, what_needs_peers
+from raftlog.node.recollection import (
+    newest_membership,
+    refuse_older_term,
+    what_needs_peers,
+)
 from raftlog.node.replica import Replica
 from raftlog.node.space import NodeSpace, SpaceWatch
 from raftlog.node.threads import LoopScheduler, ReaderThread, WriterThread
@@ -114,6 +118,7 @@ class Host:
             self._give_up_lost_writes()
         for shard, membership in directory.shards():
             store = self._open(shard, store_options)
+            refuse_older_term(store)
             if self._cached.lost:  # also by what is left of its log
                 members = newest_membership(store, membership)
                 refuse_unless_alone(directory.path, [members], self.id.node)

@@ -1,11 +1,12 @@
 """What a replica knows when it starts: what its disk and its machine remember."""
 
+from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index, ShardId
 from raftlog.base.membership import Configuration, Membership, decode_membership
 from raftlog.node.ports import Machine
 from raftlog.raft.config import Restored
 from raftlog.storage.configurations import newest_of
-from raftlog.storage.log_store import LogStore
+from raftlog.storage.log_store import HARD_STATE, LogStore
 
 
 def newest_membership(store: LogStore, membership: Membership) -> Membership:
@@ -15,6 +16,21 @@ def newest_membership(store: LogStore, membership: Membership) -> Membership:
         CorruptFrame: A configuration entry is not one of this version.
     """
     return newest_of(store.configurations, membership)
+
+
+def refuse_older_term(store: LogStore) -> None:
+    """Check that the term is not older than the log, whose entries came after it was durable.
+
+    Raises:
+        DamagedLog: A later term is lost, and perhaps a vote in it.
+    """
+    term, end = store.hard_state.term, store.end
+    if term < end.term:
+        raise DamagedLog(
+            f"{store.directory}/{HARD_STATE} knows no term after {term}, but entry {end.index} of "
+            f"the log is of term {end.term}: a disk took back what it had confirmed; copy the "
+            f"data directory away and let the node join as new"
+        )
 
 
 def what_needs_peers(shard: ShardId, store: LogStore, machine: Machine) -> str:

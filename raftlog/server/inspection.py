@@ -27,7 +27,7 @@ from raftlog.base.limits import BLOCK_BYTES
 from raftlog.server.file_inspection import inspect_files
 from raftlog.server.finding import Finding, Verdict
 from raftlog.storage import hard_state
-from raftlog.storage.durable_mark import NEVER_CUT, Claim, DurableMark, claim_done
+from raftlog.storage.durable_mark import Claim, Cut, DurableMark, claim_done
 from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
@@ -171,7 +171,7 @@ class _ShardInspection:
         self._watermark = claim_done(0, LOG_ORIGIN)
         self._findings: list[Finding] = []
         self._scans: list[SegmentScan] = []
-        self._cut = NEVER_CUT
+        self._cuts: tuple[Cut, ...] = ()
         self._read_mark()
         for name in files.list(self._log):
             if name.endswith(SUFFIX):
@@ -185,9 +185,8 @@ class _ShardInspection:
     def report(self) -> ShardReport:
         """Judge what was read."""
         term, vote = self._hard_state()
-        if not self._watermark.truncation:
-            for scan in self._scans:
-                scan.forget_branch(self._cut)
+        for scan in self._scans:
+            scan.forget_branches(self._cuts, self._watermark)
         self._judge_links()
         self._judge_holes()
         self._judge_tail()
@@ -210,7 +209,7 @@ class _ShardInspection:
             self._find(path, "damage", "is missing: how far the log was durable is not known")
             return
         mark = DurableMark.open(self._files, path)
-        self._cut = mark.cut
+        self._cuts = mark.cuts
         if mark.newest is not None:
             self._heed(mark.newest)
         else:

@@ -5,11 +5,14 @@ A replica obeys the newest configuration of its log, committed or not (Raft
 not all. So whenever a configuration entry is appended this file is replaced
 first, durably, and names the newest committed one and every later one::
 
-    plan:  truncate  ->  members.new, fsync, rename  ->  append the entry
+    plan:  truncate  ->  members.new, fsync, rename  ->  append the entry  ->  members: written
 
 A row counts if the log has that very entry: by the chain value, not by index
 and term alone. So a row whose entry was never written, or was truncated, says
-nothing, and nothing that lies in the log is missing here. Two copies in
+nothing, and nothing that lies in the log is missing here. Once its entry is durable
+a row says so, and before it is truncated no more. A log without an entry that was
+written has lost it, and perhaps a newer one: who may vote is not known, and going
+by an older configuration a node might elect itself. Two copies in
 different blocks; if both are bad the node refuses to start, because it could
 count votes of those who have none. A log without the file, made before there
 was one, never had a configuration but that of its formation.
@@ -20,11 +23,13 @@ Little-endian, each copy::
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 from crc32c import crc32c
+from msgspec import structs
 
 from raftlog.base.entry import Entry, EntryKind
 from raftlog.base.errors import DamagedLog
@@ -32,6 +37,7 @@ from raftlog.base.ids import Index
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.membership import Membership, decode_membership
 from raftlog.storage.files import Files
+from raftlog.storage.plan import Step
 from raftlog.storage.replacing import replace_file
 
 MEMBERS: Final = "members"
@@ -46,6 +52,8 @@ class ConfigurationRow(msgspec.Struct, frozen=True, array_like=True):
     index: Index
     checksum: int
     body: bytes
+    written: bool = False
+    """Whether the entry is in the log, durably."""
 
 
 def newest_rows(rows: Sequence[ConfigurationRow], commit: Index) -> list[ConfigurationRow]:
@@ -76,6 +84,82 @@ def rows_after(
     if not new and len(kept) == len(rows):
         return None
     return newest_rows([*kept, *new], commit)
+
+
+class Configurations:
+    """What one shard's ``members`` names, as planned: see above for the order of its steps."""
+
+    def __init__(self, files: Files, directory: str) -> None:
+        self.rows: list[ConfigurationRow] = []
+        """The newest committed configuration entry and all later ones."""
+        self._files = files
+        self._directory = directory
+        self._all_written = True
+
+    def load(self, has: Callable[[ConfigurationRow], bool]) -> None:
+        """Read the file; rows whose entries the log does not have say nothing. Blocks.
+
+        Raises:
+            DamagedLog: The file is bad, or the log has lost an entry that was written.
+        """
+        rows = read_rows(self._files, self._directory)
+        self.rows = [row for row in rows if has(row)]
+        self._all_written = all(row.written for row in self.rows)
+        for row in rows:
+            if row.written and row not in self.rows:
+                raise DamagedLog(
+                    f"{self._directory}/{MEMBERS} names entry {row.index}, which the log has no "
+                    "more, so this node does not know who may vote: a disk took back what it had "
+                    "confirmed; copy the data directory away and let the node join as new"
+                )
+
+    def before_truncation(self, to: Index) -> Sequence[Step]:
+        """Return what comes before entries behind ``to`` are truncated."""
+        if not any(row.written and row.index > to for row in self.rows):
+            return ()
+        rows = [_unwritten(row) if row.index > to else row for row in self.rows]
+        return (partial(write_rows, self._files, self._directory, rows),)
+
+    def before_append(
+        self, truncate_to: Index | None, entries: Sequence[Entry], commit: Index
+    ) -> Sequence[Step]:
+        """Return what comes before ``entries`` are written, and after what they truncate."""
+        rows = rows_after(self.rows, truncate_to, entries, commit)
+        if rows is None:
+            return ()
+        self.rows = rows
+        self._all_written = False
+        return (partial(write_rows, self._files, self._directory, rows),)
+
+    def before_reset(self, row: ConfigurationRow) -> Sequence[Step]:
+        """Return what comes before the log is reset: until then the old rows count."""
+        rows = [*map(_unwritten, self.rows), row]
+        self.rows = [row]
+        self._all_written = False
+        return (partial(write_rows, self._files, self._directory, rows),)
+
+    def after_append(self) -> Sequence[Step]:
+        """Return what comes after everything that was planned is durable."""
+        if self._all_written:
+            return ()
+        self.rows = [structs.replace(row, written=True) for row in self.rows]
+        self._all_written = True
+        return (partial(write_rows, self._files, self._directory, self.rows),)
+
+
+def forget_written(files: Files, directory: str) -> None:
+    """Let a log have lost entries that the file says were written. Returning means durable.
+
+    Raises:
+        DamagedLog: Both copies are bad.
+    """
+    rows = read_rows(files, directory)
+    if rows:
+        write_rows(files, directory, list(map(_unwritten, rows)))
+
+
+def _unwritten(row: ConfigurationRow) -> ConfigurationRow:
+    return structs.replace(row, written=False)
 
 
 def newest_of(rows: Sequence[ConfigurationRow], formed: Membership) -> Membership:

@@ -14,9 +14,16 @@ is at most 20 ms old.
 A truncation is a claim too, with a unit number of its own: what lies behind
 it in older units is the tail that was to be cut, and recovery finishes that.
 No unit's head says what it says, so it goes into both slots, one after the
-other, before anything is cut. Each slot repeats the last one: if a disk loses
-what it confirmed since, the old tail is there again, good and linked, and only
-its unit numbers show that it is no part of the log.
+other, before anything is cut. Each slot repeats those before it that still say
+something: if a disk loses what it confirmed since one of them, the old tail is
+there again, good and linked, and only its unit numbers show that it is no part
+of the log::
+
+    truncations to         9, then 4, then 6
+    repeated               4, 6               9 is no end of anything any more
+
+What recovery cuts was promised to nobody, and its cut is no promise either: each
+slot says besides which unit, or truncation, was the newest that was one.
 
 A *reset* is a truncation to an entry that was never here: the whole log goes, and
 what follows is behind the one that a snapshot brought. It is written like one,
@@ -24,27 +31,43 @@ before anything is removed, and recovery finishes it.
 """
 
 import struct
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from crc32c import crc32c
 
 from raftlog.base.entry import LogEnd
-from raftlog.base.ids import INDEX_ZERO, Index, Term
+from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.storage.files import File, Files
 
-_SLOT: Final = struct.Struct("<IHHQQQIQQ")
+_SLOT: Final = struct.Struct("<IHHQQQIQI")
+_CUT: Final = struct.Struct("<QQI")
+_SLOT_1: Final = struct.Struct("<IHHQQQIQQ")
+"""Of version 1: unit and index of the last truncation, and no other."""
 _CRC: Final = struct.Struct("<I")
 _MAGIC: Final = 0x4B4D4452
-_VERSION: Final = 1
+_VERSION: Final = 2
 _TRUNCATION: Final = 1
 _RESET: Final = 2
 SLOTS: Final = 2
 
-Cut = tuple[int, Index]
-"""The unit number of a truncation, and where it ended the log."""
-NEVER_CUT: Final[Cut] = (0, INDEX_ZERO)
+CUTS_MAX: Final = 16
+"""Truncations that a slot repeats, the last ones: it has to fit into one sector."""
+_SLOT_BYTES_MAX: Final = _SLOT.size + CUTS_MAX * _CUT.size + _CRC.size
+_UNKNOWN: Final = -1
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """The unit number of a truncation, and the entry with which it ended the log."""
+
+    unit: int
+    index: Index
+    checksum: int
+
+    def contradicts(self, checksum: int) -> bool:
+        """Whether the log had another entry at ``index`` than the one with ``checksum``."""
+        return self.checksum not in (_UNKNOWN, checksum)
 
 
 class Claim(msgspec.Struct, frozen=True, order=True):
@@ -75,8 +98,10 @@ class DurableMark:
 
     def __init__(self, file: File, newest: Claim | None) -> None:
         self.newest = newest
-        self.cut: Cut = NEVER_CUT
-        """The last truncation."""
+        self.promised = 0
+        """The newest unit, or truncation, that was reported durable, as far as is known here."""
+        self.cuts: tuple[Cut, ...] = ()
+        """The truncations that still say something, each further on than the one before."""
         self._file = file
         self._slot = 0
         self._found: tuple[int, bytes] | None = None
@@ -99,12 +124,12 @@ class DurableMark:
         found = [slot for slot in slots if slot is not None]
         if not found:
             return cls(file, None)
-        newest = max(found, key=lambda slot: slot[:2])
-        mark = cls(file, newest[0])
-        mark.cut = max(cut for _, cut, _ in found)
+        newest = max(found, key=lambda slot: slot.claim)
+        mark = cls(file, newest.claim)
+        mark.promised, mark.cuts = newest.promised, newest.cuts
         at = slots.index(newest)
         mark._slot = at ^ 1
-        mark._found = at * BLOCK_BYTES, newest[2]
+        mark._found = at * BLOCK_BYTES, newest.record
         return mark
 
     def make_durable(self) -> None:
@@ -119,16 +144,26 @@ class DurableMark:
             self._file.pwrite([record], position)
         self.sync()
 
-    def write(self, claim: Claim) -> None:
+    def write(self, claim: Claim, *, is_promise: bool = True) -> None:
         """Put ``claim`` into the older slot. Not durable before ``sync``."""
+        if is_promise:
+            self.promised = claim.unit
         if claim.truncation:
-            self.cut = (claim.unit, claim.index)
+            self._note_cut(claim)
         record = _SLOT.pack(
             *(_MAGIC, _VERSION, claim.truncation * _TRUNCATION | claim.reset * _RESET),
-            *(claim.unit, claim.index, claim.term, claim.checksum, *self.cut),
+            *(claim.unit, claim.index, claim.term, claim.checksum),
+            *(self.promised, len(self.cuts)),
         )
+        if self.cuts:
+            record += b"".join([_CUT.pack(cut.unit, cut.index, cut.checksum) for cut in self.cuts])
         self._file.pwrite([record + _CRC.pack(crc32c(record))], self._slot * BLOCK_BYTES)
         self._slot ^= 1
+
+    def _note_cut(self, claim: Claim) -> None:
+        kept = [cut for cut in self.cuts if cut.index < claim.index and not claim.reset]
+        cut = Cut(claim.unit, claim.index, claim.checksum)
+        self.cuts = (*kept, cut)[-CUTS_MAX:]
 
     def sync(self) -> None:
         """Make the newest claim durable."""
@@ -139,19 +174,43 @@ class DurableMark:
         self._file.close()
 
 
-def _read(file: File, offset: int) -> tuple[Claim, Cut, bytes] | None:
-    """Return what a slot says, and its very bytes; None if it is bad."""
+class _Slot(NamedTuple):
+    """What a slot says, and its very bytes."""
+
+    claim: Claim
+    promised: int
+    cuts: tuple[Cut, ...]
+    record: bytes
+
+
+def _read(file: File, offset: int) -> _Slot | None:
+    """Return what a slot says; None if it is bad."""
     try:
-        data = file.pread(_SLOT.size + _CRC.size, offset)
+        data = file.pread(_SLOT_BYTES_MAX, offset)
     except OSError:
         return None
-    if len(data) < _SLOT.size + _CRC.size or _CRC.unpack_from(data, _SLOT.size)[0] != crc32c(
-        data[: _SLOT.size]
-    ):
+    if len(data) < _SLOT.size or _SLOT.unpack_from(data, 0)[0] != _MAGIC:
         return None
-    magic, version, flags, unit, index, term, checksum, *cut = _SLOT.unpack_from(data, 0)
-    if magic != _MAGIC or version != _VERSION:
+    _, version, flags, unit, index, term, checksum, *rest = _SLOT.unpack_from(data, 0)
+    if version == _VERSION:
+        promised, count = rest
+        size = _SLOT.size + count * _CUT.size
+    elif version == 1:
+        promised, size = unit, _SLOT_1.size
+    else:
+        return None
+    if len(data) < size + _CRC.size or _CRC.unpack_from(data, size)[0] != crc32c(data[:size]):
         return None
     truncation, reset = bool(flags & _TRUNCATION), bool(flags & _RESET)
     claim = Claim(unit, 1, index, term, checksum, truncation, reset)
-    return claim, (cut[0], Index(cut[1])), data
+    cuts = _cut_of_1(data) if version == 1 else _cuts(data[_SLOT.size : size])
+    return _Slot(claim, promised, cuts, data[: size + _CRC.size])
+
+
+def _cuts(data: bytes) -> tuple[Cut, ...]:
+    return tuple(Cut(unit, Index(index), crc) for unit, index, crc in _CUT.iter_unpack(data))
+
+
+def _cut_of_1(data: bytes) -> tuple[Cut, ...]:
+    unit, index = _SLOT_1.unpack_from(data, 0)[-2:]
+    return (Cut(unit, Index(index), _UNKNOWN),) if unit else ()

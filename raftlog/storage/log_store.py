@@ -22,7 +22,7 @@ from raftlog.base.errors import FaultyEntry, StorageFailed
 from raftlog.base.ids import WRITE_ZERO, Index, Term, WriteNumber
 from raftlog.base.limits import READ_SPAN_BYTES_MAX, SEGMENT_BYTES, WRITE_UNIT_BYTES_MAX
 from raftlog.base.writes import HardState, ResetLog, SaveHardState, Write, WriteEntries
-from raftlog.storage.configurations import ConfigurationRow, read_rows, rows_after, write_rows
+from raftlog.storage.configurations import ConfigurationRow, Configurations
 from raftlog.storage.durable_mark import SLOTS, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
@@ -40,7 +40,7 @@ from raftlog.storage.segment import (
     joined_runs,
     keep_whole,
 )
-from raftlog.storage.span import BodySpan, Place, ReadSpan, load_places
+from raftlog.storage.span import BodySpan, Place, ReadSpan, good_from, load_places
 from raftlog.storage.survey import Survey, learn_terms, runs_of, split
 from raftlog.storage.unit import UNIT_BYTES, Unit, encode_unit
 
@@ -86,20 +86,22 @@ class LogStore:
         self._sequence = hard_state.sequence
         self._busy: StorePlan | None = None
         self._closed = False
-        self.durable_promises = (self._sequence, self.unit_number)
+        self._promised = recovered.mark.promised
+        """The newest unit, or truncation, that is a promise: no cut of what nobody was told of."""
+        self.durable_promises = (self._sequence, self._promised)
         """Hard-state sequence and write unit that are on disk: what a hello may boast of."""
         self.end: LogEnd = self._segments[-1].end
         """Where the log ends once everything planned is done."""
         self.durable_end: LogEnd = self.end
-        self.configurations: list[ConfigurationRow] = []
-        """The newest committed configuration entry and all later ones, as planned."""
+        self._members = Configurations(files, directory)
 
     @classmethod
     def open(cls, files: Files, directory: str, options: StoreOptions) -> "LogStore":
         """Recover the log. Blocks; bounded by the size of one segment.
 
         Raises:
-            DamagedLog: The hard state is lost, or a segment is missing in the middle.
+            DamagedLog: The hard state is lost, a segment is missing in the middle, or one of
+                them has lost what another one knows of.
             StorageFailed: Recovery could not write.
         """
         # After kill -9 a segment's name may be in the page cache only.
@@ -110,14 +112,19 @@ class LogStore:
         store = cls(files, directory, options, hard_state, recovered)
         if recovered.cut_to is not None:
             plan = store._new_plan()
-            store._plan_truncate(plan, recovered.cut_to)
+            store._plan_truncate(plan, recovered.cut_to, is_promise=False)
             plan.perform()
             store.complete(plan)
-        store.configurations = [row for row in read_rows(files, directory) if store._has(row)]
+        store._members.load(store._has)
         keep_whole(store._segments[-1], options.segment_bytes)
         return store
 
     # -- what is known
+
+    @property
+    def configurations(self) -> Sequence[ConfigurationRow]:
+        """The newest committed configuration entry and all later ones, as planned."""
+        return self._members.rows
 
     @property
     def fdatasyncs(self) -> int:
@@ -194,13 +201,15 @@ class LogStore:
                     if truncate_to is not None:
                         self._plan_append(plan, waiting, commit_hint)
                         waiting = []
+                        plan.steps.extend(self._members.before_truncation(truncate_to))
                         try:
                             self._plan_truncate(plan, self._end_at(truncate_to, entries))
                         except (OSError, StorageFailed) as error:
                             # Where to cut cannot be read, and a truncation cannot be skipped.
                             plan.steps = [partial(fail_read, self._log_directory, error)]
                             return plan
-                    self._plan_members(plan, write, commit_hint)
+                    named = self._members.before_append(truncate_to, entries, commit_hint)
+                    plan.steps.extend(named)
                     waiting.extend(entries)
                 case SaveHardState(_, state):
                     self._plan_append(plan, waiting, commit_hint)
@@ -212,6 +221,7 @@ class LogStore:
                     waiting = []  # they would be forgotten at once
                     self._plan_reset(plan, base, configuration)
         self._plan_append(plan, waiting, commit_hint)
+        plan.steps.extend(self._members.after_append())
         plan.end_after = self.end
         return plan
 
@@ -280,7 +290,7 @@ class LogStore:
         assert plan is self._busy, "a plan is completed once, after it was performed"
         self._busy = None
         plan.end()
-        self.durable_promises = (self._sequence, self.unit_number)
+        self.durable_promises = (self._sequence, self._promised)
         if plan.end_after is not None:
             self.durable_end = plan.end_after
         if plan.repaired is not None:
@@ -332,13 +342,8 @@ class LogStore:
         segment = self._segment_of(places[0].index)
         if segment.hole_at(places[0].index) is not None:
             raise FaultyEntry(places[0].index)
-        taken = 1
-        while taken < len(places) and places[taken].index <= segment.end.index:
-            if segment.holes and segment.hole_at(places[taken].index) is not None:
-                break
-            taken += 1
         self._loaded.note_use(segment, self.durable_end.index)
-        return BodySpan(self.files, segment, places[:taken], bytes_max)
+        return BodySpan(self.files, segment, good_from(segment, places), bytes_max)
 
     # -- planning, inside
 
@@ -347,13 +352,6 @@ class LogStore:
         assert not self._closed, "the store is closed"
         self._busy = StorePlan(last_write)
         return self._busy
-
-    def _plan_members(self, plan: StorePlan, write: WriteEntries, commit: Index) -> None:
-        """Name configuration entries before they are in the log; forget truncated ones after."""
-        rows = rows_after(self.configurations, write.truncate_to, write.entries, commit)
-        if rows is not None:
-            self.configurations = rows
-            plan.steps.append(partial(write_rows, self.files, self.directory, rows))
 
     def _has(self, row: ConfigurationRow) -> bool:
         """Whether the log has this very entry; what is damaged there counts as it."""
@@ -405,6 +403,7 @@ class LogStore:
         commit: Index,
     ) -> None:
         self.unit_number += 1
+        self._promised = self.unit_number
         start = segment.end_position
         unit = Unit(self.unit_number, length, self.end, commit)
         buffers: list[Buffer] = [encode_unit(unit, segment.salt, start)]
@@ -432,9 +431,7 @@ class LogStore:
         """Seal the last segment and begin the next one, durably, before anything lies in it."""
         if not full.sealed and not full.holes and full.end.index > full.base.index:
             plan.steps.append(
-                partial(
-                    self._do.write_index, full.index_path, encode_index(full, self.unit_number)
-                )
+                partial(self._do.write_index, full.index_path, encode_index(full, self._promised))
             )
             full.sealed = full.index_fits = True
             self._loaded.note_use(full, self.durable_end.index)
@@ -444,14 +441,14 @@ class LogStore:
     def _begin_segment(self, plan: StorePlan, base: LogEnd, size: int) -> Segment:
         file = LaterFile()
         segment = Segment(file, self._log_directory, base)
-        header = encode_header(base, self.unit_number)
+        header = encode_header(base, self._promised)
         plan.steps.append(partial(self._do.make_segment, file, segment.path, header, size))
         self._segments.append(segment)
         return segment
 
-    def _plan_truncate(self, plan: StorePlan, to: LogEnd) -> None:
+    def _plan_truncate(self, plan: StorePlan, to: LogEnd, *, is_promise: bool = True) -> None:
         assert self.start.index <= to.index <= self.end.index, f"truncation to {to.index}"
-        self._plan_claim(plan, to)
+        self._plan_claim(plan, to, is_promise=is_promise)
         while len(self._segments) > 1 and self._segments[-1].base.index >= to.index:
             segment = self._segments.pop()
             plan.drop(segment)
@@ -464,20 +461,23 @@ class LogStore:
         if self.durable_end.index > to.index:
             self.durable_end = to
 
-    def _plan_claim(self, plan: StorePlan, to: LogEnd, *, reset: bool = False) -> None:
+    def _plan_claim(
+        self, plan: StorePlan, to: LogEnd, *, reset: bool = False, is_promise: bool = True
+    ) -> None:
         self.truncations += 1
         self.unit_number += 1
+        if is_promise:
+            self._promised = self.unit_number
         claim = claim_done(self.unit_number, to, truncation=True, reset=reset)
         # In both slots: no unit's head says it, and what was cut must not be missed if one rots.
-        plan.steps.extend((partial(self._do.write_mark, claim), self._do.sync_mark) * SLOTS)
+        write = partial(self._do.write_mark, claim, is_promise=is_promise)
+        plan.steps.extend((write, self._do.sync_mark) * SLOTS)
 
     def _plan_reset(self, plan: StorePlan, base: LogEnd, configuration: bytes) -> None:
         """Claim the new beginning, remove everything, then make the first segment behind it."""
         assert base.index > self.start.index, f"reset to {base.index}, before {self.start.index}"
         row = ConfigurationRow(base.index, base.checksum, configuration)
-        # Until the claim is made the old rows count, and from then on the new one.
-        rows, self.configurations = [*self.configurations, row], [row]
-        plan.steps.append(partial(write_rows, self.files, self.directory, rows))
+        plan.steps.extend(self._members.before_reset(row))
         self._plan_claim(plan, base, reset=True)
         for segment in self._segments:
             plan.drop(segment)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from raftlog.base.entry import LOG_ORIGIN, Entry
 from raftlog.base.ids import WriteNumber
 from raftlog.base.writes import HardState, Write, WriteEntries
+from raftlog.storage.configurations import MEMBERS
 from raftlog.storage.durable_mark import DurableMark, claim_done
 from raftlog.storage.files import Files
 from raftlog.storage.hard_state import HardStateFile
@@ -23,6 +24,8 @@ def create_log(
     files.make_directory(log)
     for name in files.list(log):
         files.remove(f"{log}/{name}")
+    if files.exists(f"{directory}/{MEMBERS}"):  # what it names was in the log that is gone
+        files.remove(f"{directory}/{MEMBERS}")
     HardStateFile.create(files, f"{directory}/{HARD_STATE}", state).close()
     mark = DurableMark.create(files, f"{directory}/{DURABLE_MARK}")
     mark.write(claim_done(0, LOG_ORIGIN))

@@ -108,9 +108,9 @@ class LogPerformer:
         self.sync(file)
         self.write_mark(claim)
 
-    def write_mark(self, claim: Claim) -> None:
+    def write_mark(self, claim: Claim, *, is_promise: bool = True) -> None:
         """Put a claim into the mark file; not durable yet."""
-        self._mark.write(claim)
+        self._mark.write(claim, is_promise=is_promise)
         self.mark_dirty = True
 
     def sync_mark(self) -> None:

@@ -1,10 +1,14 @@
 """Blocking work, planned on the loop and performed on the writer thread."""
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 from raftlog.base.entry import LogEnd
 from raftlog.base.ids import WRITE_ZERO, WriteNumber
 from raftlog.storage.segment import Segment
+
+Step: TypeAlias = Callable[[], None]
+"""A few system calls; to be done once, by the writer thread."""
 
 
 class StorePlan:
@@ -17,7 +21,7 @@ class StorePlan:
     def __init__(self, last_write: WriteNumber = WRITE_ZERO) -> None:
         self.last_write = last_write
         """The highest write number that the plan makes durable; 0 for other work."""
-        self.steps: list[Callable[[], None]] = []
+        self.steps: list[Step] = []
         self.end_after: LogEnd | None = None
         self.repaired: tuple[int, int] | None = None
         self._performed = 0

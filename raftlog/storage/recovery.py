@@ -8,17 +8,26 @@ after the end of a truncation claim, in older units  finish the truncation
 of before a claim that the log was reset             finish the reset
 bad or missing at or below the watermark             damage: faulty, repaired
                                                      from peers
-bad or missing above the watermark                   cut there, whatever follows
+bad or missing above the watermark                   cut where its unit begins,
+                                                     whatever follows
 good, but another entry than the claim's             refuse to start
 ===================================================  ==========================
 
 The watermark is the claim with the highest unit number, wherever it lies: in
 the mark file, in a unit's head, in a segment's header.
 
-What is kept above the watermark may never have reached the disk: after a
-failed fsync the page cache can hold pages that are clean and nowhere else. It
-is written again, the same bytes in the same place, and synced, before anybody
-may call it durable.
+What is kept above the watermark, one whole unit, may never have reached the
+disk: after a failed fsync the page cache can hold pages that are clean and
+nowhere else. It is written again, the same bytes in the same place, and synced,
+before anybody may call it durable.
+
+A unit was reported durable as a whole or not at all, and is kept so. So its
+number says all that was promised, and a log that has lost the last one and its
+mark is known by it to whoever was told (ruling 16)::
+
+    promised             | 5 | 6 | 7 |    "durable up to unit 7"
+    found                | 5 | 6 | ?      7 and its mark are gone, junk is cut
+    says                                  "durable up to unit 6": the cut, 8, is no promise
 """
 
 from itertools import pairwise
@@ -28,7 +37,7 @@ import msgspec
 from raftlog.base.entry import LOG_ORIGIN, LogEnd
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
-from raftlog.storage.durable_mark import Claim, DurableMark, claim_done
+from raftlog.storage.durable_mark import Claim, Cut, DurableMark, claim_done
 from raftlog.storage.files import File, Files
 from raftlog.storage.lost_header import claim_of_first_unit, remains_of
 from raftlog.storage.scan import SegmentScan
@@ -56,6 +65,7 @@ class Recovered(msgspec.Struct):
     mark: DurableMark
     segments: list[Segment]
     unit_number: int
+    """The highest number that a unit or a truncation has had."""
     commit_hint: Index
     cut_to: LogEnd | None
 
@@ -77,7 +87,7 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     if not found.segments:
         found.begin()
     found.finish_truncation()
-    found.forget_branch()
+    found.forget_branches()
     found.connect()
     found.check_promised()
     found.judge_tail()
@@ -88,6 +98,7 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     hint = Index(min(max(found.commit_hint, start), end))
     if found.cut_to is not None:
         hint = Index(min(hint, found.cut_to.index))
+    mark.promised = found.promised
     return Recovered(mark, segments, found.watermark.unit, hint, found.cut_to)
 
 
@@ -99,6 +110,8 @@ class _Findings:
         self.commit_hint = Index(0)
         self.cut_to: LogEnd | None = None
         self.watermark = mark.newest or claim_done(0, LOG_ORIGIN)
+        self.promised = mark.promised
+        """The newest unit that may have been reported, and all of whose entries are here."""
         self._files = files
         self._log = log
         self._mark = mark
@@ -214,19 +227,18 @@ class _Findings:
                 # No more than it said: as a claim of the newest unit it would outrank what the
                 # units behind it have promised.
                 begun = self._begun.get(segment)
-                self._write_header(segment, self._mark.cut[0] if begun is None else begun.unit)
+                self._write_header(segment, self._last_cut() if begun is None else begun.unit)
         for segment in self.segments:
             # Nothing in it was promised, so its header may be one of those that a failed sync
             # left in the cache and not on the disk (ruling 2 d). Once the log is trimmed to it,
             # nothing else says where it belongs.
             if segment.base.index == self.watermark.index and segment not in self._headless:
-                self._write_header(segment, self.watermark.unit)
+                self._write_header(segment, self.promised)
 
-    def forget_branch(self) -> None:
-        """Tell a tail that was cut, and is there again, from what was promised since."""
-        if not self.watermark.truncation:
-            for scan in self._scans.values():
-                scan.forget_branch(self._mark.cut)
+    def forget_branches(self) -> None:
+        """Tell tails that were cut, and are there again, from what was promised since."""
+        for scan in self._scans.values():
+            scan.forget_branches(self._mark.cuts, self.watermark)
 
     def connect(self) -> None:
         """Check that each segment goes on where the one before it ends."""
@@ -251,21 +263,15 @@ class _Findings:
         nobody knows from which entry on they are of another branch.
         """
         mark = self.watermark
-        for segment in self.segments:
-            if not segment.base.index < mark.index <= segment.end.index:
-                continue
-            if mark.index == segment.end.index:
-                checksum = segment.end.checksum
-            elif segment.places is None or segment.hole_at(mark.index) is not None:
-                continue
-            else:
-                checksum = segment.places.checksums[mark.index - segment.first_index]
-            if checksum != mark.checksum:
-                raise DamagedLog(
-                    f"entry {mark.index} in {segment.path} is not the one that was promised: a "
-                    f"disk took back what it had confirmed; copy the data directory away and "
-                    f"let the node join as new"
-                )
+        for promised in (*self._mark.cuts, Cut(mark.unit, mark.index, mark.checksum)):
+            for segment in self.segments:
+                checksum = _checksum_in(segment, promised.index)
+                if checksum is not None and promised.contradicts(checksum):
+                    raise DamagedLog(
+                        f"entry {promised.index} in {segment.path} is not the one that was "
+                        f"promised: a disk took back what it had confirmed; copy the data "
+                        f"directory away and let the node join as new"
+                    )
 
     def judge_tail(self) -> None:
         """Decide between torn and damaged at the end of the log."""
@@ -276,11 +282,14 @@ class _Findings:
         if mark.truncation and last.end.index > mark.index:
             self.cut_to = mark.end
             return
+        whole = self._end_of_whole_units()
         for segment in self.segments:
-            for hole in segment.holes:
-                if hole.last > mark.index:
-                    self._cut_at(segment, hole)
-                    return
+            hole = segment.hole_at(mark.index)
+            if hole is not None and hole.last > mark.index:
+                self._keep_promised(segment, hole)
+        if last.end.index > whole.index:
+            self.cut_to = whole
+            return
         scan = self._scans.get(last.first_index)
         # Bytes of damaged entries are not cut: a read error may pass, and they are there again.
         damaged = bool(last.holes) and not last.holes[-1].length
@@ -320,12 +329,23 @@ class _Findings:
             segment.places = None
             segment.unit_starts = None
 
-    def _cut_at(self, segment: Segment, hole: Hole) -> None:
+    def _end_of_whole_units(self) -> LogEnd:
+        """Return where the log ends without what was never promised, or not all of which is here.
+
+        What the best head is in front of may be a whole unit, and then that may have been
+        promised. Frames behind it have no head: of that unit nobody knows what else was in it.
+        """
         mark = self.watermark
-        if hole.first > mark.index:
-            self.cut_to = hole.before
-            return
-        # Promised entries are damaged, and unpromised ones behind them: keep the promise.
+        for scan in self._scans.values():
+            end = scan.end_of_newest_unit() if scan.newest == mark else None
+            if end is not None:
+                self.promised = max(self.promised, mark.unit)
+                return end
+        return mark.end
+
+    def _keep_promised(self, segment: Segment, hole: Hole) -> None:
+        """Promised entries are damaged, and unpromised ones behind them: the hole is smaller."""
+        mark = self.watermark
         segment.holes.remove(hole)
         segment.holes.append(
             Hole(
@@ -334,7 +354,6 @@ class _Findings:
                 terms_known=hole.first == mark.index or hole.before.term == mark.term,
             )
         )
-        self.cut_to = mark.end
 
     def _make_as_it_looks(self, segment: Segment) -> None:
         """Make durable what the page cache says of a segment that is about to be judged.
@@ -349,6 +368,11 @@ class _Findings:
 
     def _heed(self, claim: Claim) -> None:
         self.watermark = max(self.watermark, claim)
+        # A head says it of the unit before its own.
+        self.promised = max(self.promised, claim.unit if claim.rank else claim.unit - 1)
+
+    def _last_cut(self) -> int:
+        return self._mark.cuts[-1].unit if self._mark.cuts else 0
 
     def _base_without_header(self, path: str) -> LogEnd:
         before = self.segments[-1].end if self.segments else LOG_ORIGIN
@@ -374,3 +398,14 @@ class _Findings:
         remove_index(self._files, segment.index_path)
         self._files.remove(segment.path)
         self._files.sync_directory(self._log)
+
+
+def _checksum_in(segment: Segment, index: Index) -> int | None:
+    """Return the chain value of an entry; None if it is not here, damaged, or was not read."""
+    if not segment.base.index < index <= segment.end.index:
+        return None
+    if index == segment.end.index:
+        return segment.end.checksum
+    if segment.places is None or segment.hole_at(index) is not None:
+        return None
+    return segment.places.checksums[index - segment.first_index]

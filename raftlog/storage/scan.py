@@ -14,7 +14,7 @@ unit head, or the end that somebody claims.
 """
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -57,6 +57,8 @@ class SegmentScan:
         """Ends that this segment is known to have had."""
         self.newest: Claim | None = None
         """The best claim of any unit head."""
+        self._newest_at = (0, 0)
+        """Where that head lies, and how many bytes of entries it has."""
         self.commit_hint = Index(0)
         self.junk = False
         """Whether bytes that are no frame lie behind the last good one."""
@@ -85,28 +87,40 @@ class SegmentScan:
         segment.unit_starts = self._unit_starts
         self.junk = not is_padding(self._data, self._position)
 
-    def forget_branch(self, cut: Cut) -> None:
-        """Forget entries behind the last truncation, ``cut``, in units older than it.
+    def forget_branches(self, cuts: Sequence[Cut], newest: Claim) -> None:
+        """Forget entries behind a truncation, one of ``cuts``, in units older than it.
 
         A disk has lost what was written since: the truncation, and all in this segment that
-        came after. What was promised of it is missing; what is here is another branch.
+        came after. What was promised of it is missing; what is here is another branch. But if
+        the truncation is the ``newest`` claim of all, it may not have been done yet.
         """
-        segment, (cut_unit, end) = self.segment, cut
+        for cut in cuts:
+            if not newest.truncation or cut.unit != newest.unit:
+                self._forget_branch(cut)
+
+    def end_of_newest_unit(self) -> LogEnd | None:
+        """Return the last entry of the unit with the best head; None if it is not all good."""
+        segment, places = self.segment, self.segment.places
+        start, length = self._newest_at
+        stop = start + UNIT_BYTES + length
+        bad = any(start < hole.position < stop for hole in segment.holes)
+        if places is None or bad or segment.end_position < stop:
+            return None
+        last = segment.base.index + bisect_left(places.positions, stop)
+        return segment.end_at(places, Index(last))
+
+    def _forget_branch(self, cut: Cut) -> None:
+        segment, end = self.segment, cut.index
         units = [*self._units, (0, segment.end.index)]
         stale = any(
-            0 < number < cut_unit and last > end for (number, _), (_, last) in pairwise(units)
+            0 < number < cut.unit and last > end for (number, _), (_, last) in pairwise(units)
         )
         places = segment.places
         if not stale or places is None or segment.hole_at(end) is not None:
             return
-        if end <= segment.base.index:
-            kept = segment.base
-        else:
-            runs = segment.term_runs
-            term = runs[bisect_right(runs, end, key=lambda run: run[0]) - 1][1]
-            kept = LogEnd(end, term, places.checksums[end - segment.first_index])
-        segment.forget_after(places, kept)
-        self.junk = True
+        if end < segment.end.index:
+            segment.forget_after(places, segment.end_at(places, end))
+            self.junk = True
 
     def _run_of_good_frames(self) -> bool:
         """Take frames as long as they are good; return whether there is more behind damage."""
@@ -159,6 +173,7 @@ class SegmentScan:
         self._units.append((unit.number, before))
         if self.newest is None or unit.claim > self.newest:
             self.newest = unit.claim
+            self._newest_at = position, unit.length
         self.commit_hint = max(self.commit_hint, unit.commit)
 
     def _pass_damage(self) -> bool:

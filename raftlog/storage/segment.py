@@ -133,6 +133,12 @@ class Segment:
         runs = self.term_runs
         return runs[bisect_right(runs, index, key=lambda run: run[0]) - 1][1]
 
+    def end_at(self, places: EntryPlaces, index: Index) -> LogEnd:
+        """Return an entry of the segment, or the one before its first, as the log's end."""
+        if index <= self.base.index:
+            return self.base
+        return LogEnd(index, self.term_of(index), places.checksums[index - self.first_index])
+
     def lose_tail(self, end: LogEnd) -> None:
         """Note that the entries after the segment's end, up to ``end``, are missing."""
         before = self.end

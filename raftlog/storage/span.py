@@ -183,6 +183,16 @@ class ReadSpan(_Pinned):
         return tuple(found)
 
 
+def good_from(segment: Segment, places: Sequence[Place]) -> Sequence[Place]:
+    """Return ``places``, of which the first is good, up to one elsewhere or damaged."""
+    taken = 1
+    while taken < len(places) and places[taken].index <= segment.end.index:
+        if segment.holes and segment.hole_at(places[taken].index) is not None:
+            break
+        taken += 1
+    return places[:taken]
+
+
 class BodySpan(_Pinned):
     """Bytes in the bodies of entries that lie near one another in one segment."""
 

@@ -11,6 +11,7 @@ from typing import Final
 from raftlog.base.entry import LOG_ORIGIN, LogEnd
 from raftlog.base.errors import DamagedLog
 from raftlog.base.ids import Index
+from raftlog.storage.configurations import forget_written
 from raftlog.storage.durable_mark import SLOTS, Claim, DurableMark, claim_done
 from raftlog.storage.files import File, Files
 from raftlog.storage.log_store import DURABLE_MARK, LOG
@@ -39,6 +40,7 @@ def keep_what_is_whole(files: Files, shard: str) -> LogEnd:
     mark = DurableMark.open(files, f"{shard}/{DURABLE_MARK}")
     try:
         prefix = _Prefix(files, log, mark)
+        forget_written(files, shard)
         claim = claim_done(prefix.newest.unit + 1, prefix.end, truncation=True)
         for _ in range(SLOTS):
             mark.write(claim)
@@ -96,8 +98,7 @@ class _Prefix:
         scan.run()
         if scan.newest is not None:
             self._heed(scan.newest)
-        if not self.newest.truncation:
-            scan.forget_branch(self._mark.cut)
+        scan.forget_branches(self._mark.cuts, self.newest)
         self._is_whole = not segment.holes
         self.end = segment.end if self._is_whole else segment.holes[0].before
 

@@ -53,6 +53,13 @@ def read_all(store: LogStore) -> list[Entry | None]:
     return found
 
 
+def put_back(disk: SimDisk, path: str, old: bytes, at: int, length: int) -> None:
+    """Make a part of a file what it was before."""
+    file = disk.files().open(path)
+    file.pwrite([old[at : at + length]], at)
+    file.sync()
+
+
 class Logs:
     """One shard's directory on one simulated disk."""
 

@@ -2,6 +2,7 @@
 
 import contextlib
 
+import msgspec
 import pytest
 
 from chaos.sim.disk import CrashKind, Killed
@@ -11,8 +12,8 @@ from raftlog.base.ids import Index, Term
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.configurations import MEMBERS, ConfigurationRow, newest_rows
-from raftlog.storage.log_store import StoreOptions
-from tests.storage.logs import DIRECTORY, Logs, chain, perform
+from raftlog.storage.log_store import DURABLE_MARK, StoreOptions
+from tests.storage.logs import DIRECTORY, Logs, chain, perform, put_back
 
 SMALL = StoreOptions(segment_bytes=512)
 PATH = f"{DIRECTORY}/{MEMBERS}"
@@ -66,7 +67,7 @@ def test_a_truncated_configuration_is_forgotten_and_the_one_before_is_not() -> N
     assert known(logs) == [4]
 
 
-@pytest.mark.parametrize("operations", range(12))
+@pytest.mark.parametrize("operations", range(20))
 @pytest.mark.parametrize("kind", list(CrashKind))
 def test_at_every_crash_the_file_names_what_the_log_has(operations: int, kind: CrashKind) -> None:
     """The file first, then the entry: a row without its entry says nothing; never the reverse."""
@@ -79,6 +80,63 @@ def test_at_every_crash_the_file_names_what_the_log_has(operations: int, kind: C
     logs.crash(kind)
 
     assert known(logs) == ([4, 7] if logs.store.end.index == 7 else [4])
+
+
+@pytest.mark.parametrize("operations", range(30))
+@pytest.mark.parametrize("kind", list(CrashKind))
+def test_at_every_crash_in_a_truncation_the_node_starts(operations: int, kind: CrashKind) -> None:
+    """The file says that the entry was written only while the log has it."""
+    logs = with_configuration(3, 2)
+    end = logs.store.end
+    logs.append([configuration(end)])
+    other = configuration(end, term=2)
+    write = WriteEntries(logs.number(), Index(6), (other,))
+    plan = logs.store.plan([write], Index(4))
+    logs.disk.kill_after(operations)
+    with contextlib.suppress(Killed):
+        plan.perform()
+    logs.disk.on_operation = None
+    logs.crash(kind)
+
+    assert known(logs) == ([4, 7] if logs.store.end.index == 7 else [4])
+
+
+@pytest.mark.parametrize("written", [True, False])
+def test_a_log_that_lost_a_configuration_stops_the_node(*, written: bool) -> None:
+    """A disk lost the log's end, and its mark, but not ``members``.
+
+    A cluster is formed with n1, and grown. n1 would go by an older configuration, or by that of
+    its formation, and there it is a majority alone.
+    """
+    logs = Logs(StoreOptions(segment_bytes=4096))
+    logs.append([configuration(logs.store.end)])
+    entry = configuration(logs.store.end)
+    logs.append([entry])
+    paths = (logs.place(entry)[0], f"{DIRECTORY}/{DURABLE_MARK}")
+    before = [logs.disk.content(path) for path in paths]
+    newer = configuration(entry.end)
+    write = WriteEntries(logs.number(), None, (newer,))
+    plan = logs.store.plan([write], Index(2))
+    plan.steps = plan.steps if written else plan.steps[:1]
+    perform(logs.store, plan)
+    for path, old in zip(paths, before, strict=True):
+        put_back(logs.disk, path, old, 0, len(old))
+
+    if written:
+        with pytest.raises(DamagedLog, match="entry 3, which the log has no more"):
+            logs.crash(CrashKind.LOSE)
+    else:
+        logs.crash(CrashKind.LOSE)
+        assert known(logs) == [2]
+
+
+def test_a_file_of_before_rows_said_what_was_written_is_read() -> None:
+    """What it names and the log does not have may never have been there."""
+    old = [(1, 5, b"one"), (2, 6, b"two")]
+    rows = msgspec.msgpack.decode(msgspec.msgpack.encode(old), type=list[ConfigurationRow])
+
+    assert [(row.index, row.checksum, row.body) for row in rows] == old
+    assert not any(row.written for row in rows)
 
 
 @pytest.mark.parametrize("copy", [0, 1])

@@ -4,24 +4,21 @@ An older frame in the place is good by its own checksums and has the right
 index; one of a branch that was truncated even links to the entry before it.
 """
 
-import pytest
+import struct
 
-from chaos.sim.disk import CrashKind, SimDisk
-from raftlog.base.entry import Entry
+import pytest
+from crc32c import crc32c
+
+from chaos.sim.disk import CrashKind
+from raftlog.base.entry import Entry, LogEnd
 from raftlog.base.errors import DamagedLog, FaultyEntry
-from raftlog.base.ids import Index
-from raftlog.storage.durable_mark import NEVER_CUT, DurableMark, claim_done
+from raftlog.base.ids import Index, Term
+from raftlog.base.writes import WriteEntries
+from raftlog.storage.durable_mark import CUTS_MAX, Cut, DurableMark, claim_done
 from raftlog.storage.log_store import StoreOptions
-from tests.storage.logs import DIRECTORY, Logs, chain, perform, read_all
+from tests.storage.logs import DIRECTORY, Logs, chain, perform, put_back, read_all
 
 SMALL = StoreOptions(segment_bytes=1024)
-
-
-def put_back(disk: SimDisk, path: str, old: bytes, at: int, length: int) -> None:
-    """Make a part of a file what it was before."""
-    file = disk.files().open(path)
-    file.pwrite([old[at : at + length]], at)
-    file.sync()
 
 
 def branched(options: StoreOptions) -> tuple[Logs, list[Entry], list[Entry]]:
@@ -109,7 +106,7 @@ def test_a_log_that_is_not_the_promised_one_stops_the_node(*, rolled: bool) -> N
     logs, _ = branch_that_came_back(3, rolled=rolled)
     end = logs.store.end
     mark = DurableMark.open(logs.disk.files(), f"{DIRECTORY}/durable.mark")
-    mark.cut = NEVER_CUT
+    mark.cuts = ()
     for _ in range(2):
         mark.write(claim_done(logs.store.unit_number, end))
     mark.sync()
@@ -127,13 +124,147 @@ def test_a_tail_that_was_cut_and_came_back_is_cut_again() -> None:
     logs.append(chain(1, after=entries[0].end, term=2), truncate_to=1)
     logs.disk = logs.disk.fork()
     mark = DurableMark.open(logs.disk.files(), f"{DIRECTORY}/durable.mark")
-    unit, _ = mark.cut
+    unit = mark.cuts[-1].unit
     for _ in range(2):
         mark.write(claim_done(unit, entries[0].end))
     mark.sync()
     put_back(logs.disk, path, before, 0, len(before))
     store = logs.crash(CrashKind.LOSE)
     assert (store.end, store.faulty_count) == (entries[0].end, 0)
+
+
+def twice_branched(*, fourth: int) -> tuple[Logs, str, bytes, list[Entry]]:
+    """Return a log that was truncated to 6, then to 8, and the segment as it was before both.
+
+    Behind that, ``fourth`` more truncations, each one entry further on.
+    """
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(10)
+    logs.append_each(entries)
+    path, _ = logs.place(entries[0])
+    before = logs.disk.content(path)
+    for number, to in enumerate((6, 8, *range(9, 9 + fourth))):
+        more = chain(4, after=entries[to - 1].end, term=2 + number)
+        entries = entries[:to] + more
+        logs.append(more[:1], truncate_to=to)
+        logs.append_each(more[1:])
+    return logs, path, before, entries
+
+
+@pytest.mark.parametrize("later", [0, 1, CUTS_MAX - 2])
+def test_a_branch_of_before_several_truncations_is_damage(later: int) -> None:
+    """The last one alone does not tell: entries 7 and 8 of the first branch are in front of it."""
+    logs, path, before, entries = twice_branched(fourth=later)
+    logs.sync_mark()
+    put_back(logs.disk, path, before, 0, len(before))
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(7, entries[-1].index)]
+    perform(store, store.plan_repair(entries[6:]))
+    assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+def test_a_branch_of_before_too_many_truncations_stops_the_node() -> None:
+    """The first is repeated no more; that the log was another one at the others is known."""
+    logs, path, before, _ = twice_branched(fourth=CUTS_MAX - 1)
+    logs.sync_mark()
+    put_back(logs.disk, path, before, 0, len(before))
+    with pytest.raises(DamagedLog, match=r"entry 8 .* is not the one that was promised"):
+        logs.crash(CrashKind.LOSE)
+
+
+def test_a_branch_is_damage_also_while_a_later_truncation_is_under_way() -> None:
+    """The newest claim of all is one, and its own tail is cut, not missed."""
+    logs, path, before, entries = twice_branched(fourth=0)
+    write = WriteEntries(logs.number(), Index(8), tuple(chain(1, after=entries[7].end, term=9)))
+    plan = logs.store.plan([write], Index(0))
+    plan.steps = plan.steps[:4]  # the claim, twice
+    perform(logs.store, plan)
+    put_back(logs.disk, path, before, 0, len(before))
+    store = logs.crash(CrashKind.LOSE)
+    assert (store.end, store.faulty_ranges()) == (entries[7].end, [(7, 8)])
+
+
+def test_a_branch_stays_damage_after_a_truncation_in_a_later_segment() -> None:
+    """It was not repaired yet, and the node starts again."""
+    logs, path, before, entries = twice_branched(fourth=0)
+    logs.sync_mark()
+    put_back(logs.disk, path, before, 0, len(before))
+    store = logs.crash(CrashKind.LOSE)
+    more = chain(3, after=store.end, term=5)
+    logs.append_each(more)
+    assert logs.place(more[0])[0] != path
+    more = more[:2] + chain(1, after=more[1].end, term=6)
+    logs.append(more[2:], truncate_to=more[1].index)
+    store = logs.crash(CrashKind.LOSE)
+    assert store.faulty_ranges() == [(7, 12)]
+    perform(store, store.plan_repair(entries[6:]))
+    assert read_all(logs.crash(CrashKind.LOSE)) == entries + more
+
+
+@pytest.mark.parametrize("junk", [b"", b"\1" * 512])
+@pytest.mark.parametrize("starts", [1, 2, 3])
+def test_a_lost_unit_is_told_by_what_the_log_promises(junk: bytes, starts: int) -> None:
+    """The last unit and its mark are lost, part of an unsynced one is there (ruling 16).
+
+    The junk is cut, and that is a unit with the number of the lost one: it is no promise, or
+    peers would take this directory for the one that they have heard of.
+    """
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(5)
+    logs.append_each(entries[:4])
+    logs.sync_mark()
+    path, _ = logs.place(entries[0])
+    paths = (path, f"{DIRECTORY}/durable.mark")
+    before = [logs.disk.content(each) for each in paths]
+    kept = logs.store.durable_promises
+    logs.append(entries[4:])
+    logs.sync_mark()
+    promised = logs.store.durable_promises
+    at = logs.store._segments[-1].end_position
+    for each, old in zip(paths, before, strict=True):
+        put_back(logs.disk, each, old, 0, len(old))
+    logs.disk.misplace(path, at, junk)
+    for _ in range(starts):
+        store = logs.crash(CrashKind.LOSE)
+        assert store.end == entries[3].end
+        assert store.durable_promises == kept < promised
+    logs.append(entries[4:])
+    assert logs.store.durable_promises > kept
+    assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_unit_that_is_not_whole_is_no_promise(lost: int) -> None:
+    """Its head has landed, and tells its number: not all of its entries have, nor has its mark."""
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(7)
+    logs.append_each(entries[:4])
+    logs.sync_mark()
+    mark = logs.disk.content(f"{DIRECTORY}/durable.mark")
+    kept = logs.store.durable_promises
+    logs.append(entries[4:])
+    path, at = logs.place(entries[4 + lost])
+    logs.disk.zero(path, at, entries[4 + lost].size)
+    put_back(logs.disk, f"{DIRECTORY}/durable.mark", mark, 0, len(mark))
+    for _ in range(2):
+        store = logs.crash(CrashKind.LOSE)
+        assert (store.end, store.faulty_count) == (entries[3].end, 0)
+        assert store.durable_promises == kept
+    logs.append(entries[4:])
+    assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+def test_a_mark_of_version_1_is_read() -> None:
+    """It names the last truncation, and not with which entry the log ended."""
+    logs = Logs()
+    files = logs.disk.files()
+    path = f"{DIRECTORY}/durable.mark"
+    record = struct.pack("<IHHQQQIQQ", 0x4B4D4452, 1, 0, 9, 7, 3, 77, 5, 4)
+    files.open(path).pwrite([record + struct.pack("<I", crc32c(record))], 0)
+    mark = DurableMark.open(files, path)
+    assert mark.newest == claim_done(9, LogEnd(Index(7), Term(3), 77))
+    assert (mark.promised, mark.cuts) == (9, (Cut(5, Index(4), -1),))
+    assert not mark.cuts[0].contradicts(1)
 
 
 def test_lost_heads_between_repaired_entries_make_no_branch() -> None:
