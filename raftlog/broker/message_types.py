@@ -90,7 +90,7 @@ def check_types_level(level: int) -> None:
     if level < MESSAGE_TYPES_LEVEL:
         raise BadRequest(
             f"message types of a topic need feature level {MESSAGE_TYPES_LEVEL} of the cluster, "
-            f"which is at {level}: a member has an older version, or is away"
+            f"which is at {level}: a member has an older version, is away, or was not heard yet"
         )
 
 

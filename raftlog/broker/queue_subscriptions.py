@@ -198,7 +198,7 @@ def check_queue_subscriptions_level(level: int) -> None:
         raise BadRequest(
             "a filter, a version or a seek of a queue-style group needs feature level "
             f"{QUEUE_SUBSCRIPTIONS_LEVEL} of the cluster, which is at {level}: a member has an "
-            "older version, or is away"
+            "older version, is away, or was not heard yet"
         )
 
 

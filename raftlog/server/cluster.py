@@ -45,6 +45,9 @@ from raftlog.storage.files import OsFiles
 START_TIMEOUT_S: Final = 30.0
 STOP_TIMEOUT_S: Final = STOP_DEADLINE_NS / 1e9 + 2.0
 POLL_S: Final = 0.05
+RISE_TIMEOUT_S: Final = 3.0
+"""A new cluster's feature level rises once its leader has heard all: until then some commands
+would be refused for it."""
 LAST_WORDS_BYTES: Final = 4096
 
 Spawn = Callable[[NodeConfig, Path], int]
@@ -144,15 +147,20 @@ class LocalNodes:
         return spawn_detached(command, log)
 
     async def _until_serving(self, timeout_s: float) -> None:
-        """Wait until every node answers and the cluster is healthy."""
+        """Wait until every node answers, the cluster is healthy, and its level has risen."""
         view: ClusterView | None = None
+        served_s: float | None = None
+        now_s = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     self._check_alive()
                     view = await self._look()
                     if not view.complaint and not view.missing:
-                        return
+                        served_s = now_s() if served_s is None else served_s
+                        rises = any(not held.behind for held in view.held_back.values())
+                        if not rises or now_s() - served_s >= RISE_TIMEOUT_S:
+                            return
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             why = "no node was asked"

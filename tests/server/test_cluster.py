@@ -278,6 +278,31 @@ def test_a_cluster_without_a_leader_is_waited_for_and_then_told(
     assert set(nodes.running()) == {"n1", "n2"}
 
 
+@pytest.mark.parametrize(("other_max", "looks"), [(5, 3), (2, 1)])
+def test_a_level_that_is_about_to_rise_is_waited_for(
+    config: Config, processes: Processes, other_max: int, looks: int
+) -> None:
+    """A typed topic is asked for right after it; a member of an older version holds nobody up."""
+    seen = 0
+
+    def look() -> ClusterView:
+        nonlocal seen
+        seen += 1
+        level = 2 if seen < 3 else other_max
+        first, second = healthy().nodes
+        return ClusterView(
+            (
+                structs.replace(first, feature_level=level, feature_level_max=5),
+                structs.replace(second, feature_level=level, feature_level_max=other_max),
+            )
+        )
+
+    nodes = LocalNodes(config, spawn=processes.spawn, look=answers(look))
+    asyncio.run(nodes.up())
+
+    assert seen == looks
+
+
 def test_a_node_that_does_not_stop_is_named_and_never_killed(
     config: Config, processes: Processes
 ) -> None:
