@@ -103,10 +103,10 @@ STORAGE_MUTANTS: Final = (
         "raftlog.storage.recovery",
         (
             (
-                "                return end\n        return mark.end\n",
+                "        if last.end.index > whole.index:\n            self.cut_to = whole\n",
                 (
-                    "                return end\n        last = self.segments[-1]\n"
-                    "        return last.holes[0].before if last.holes else last.end\n"
+                    "        if last.holes and last.holes[0].first > mark.index:\n"
+                    "            self.cut_to = last.holes[0].before\n"
                 ),
             ),
         ),

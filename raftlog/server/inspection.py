@@ -32,7 +32,7 @@ from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
 from raftlog.storage.lost_header import claim_of_first_unit
-from raftlog.storage.scan import SegmentScan
+from raftlog.storage.scan import SegmentScan, end_of_whole_units
 from raftlog.storage.segment import SUFFIX, Segment, header_of
 
 COPIES: Final = 2
@@ -290,6 +290,9 @@ class _ShardInspection:
             self._find(where, "unfinished", f"a truncation to entry {mark.index} did not end")
         elif end == mark.index and last.checksum != mark.checksum:
             self._find(where, "damage", f"entry {end} is not the one that was promised")
+        elif end > (whole := end_of_whole_units(self._scans, mark).index):
+            what = f"entries {whole + 1} to {end} are of a write that did not end"
+            self._find(where, "unfinished", what)
         elif self._scans and self._scans[-1].junk:
             self._find(where, "unfinished", f"a write after entry {end} did not end")
 

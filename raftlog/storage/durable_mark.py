@@ -55,7 +55,8 @@ SLOTS: Final = 2
 CUTS_MAX: Final = 16
 """Truncations that a slot repeats, the last ones: it has to fit into one sector."""
 _SLOT_BYTES_MAX: Final = _SLOT.size + CUTS_MAX * _CUT.size + _CRC.size
-_UNKNOWN: Final = -1
+_UNKNOWN: Final = 0xFFFF_FFFF
+"""The checksum in a cut of version 1; one in four billion others is not compared either."""
 
 
 class Cut(msgspec.Struct, frozen=True):
@@ -103,6 +104,7 @@ class DurableMark:
         self.cuts: tuple[Cut, ...] = ()
         """The truncations that still say something, each further on than the one before."""
         self._file = file
+        self._cuts_packed = b""
         self._slot = 0
         self._found: tuple[int, bytes] | None = None
         """Where the newest claim was read, and its very bytes."""
@@ -126,7 +128,8 @@ class DurableMark:
             return cls(file, None)
         newest = max(found, key=lambda slot: slot.claim)
         mark = cls(file, newest.claim)
-        mark.promised, mark.cuts = newest.promised, newest.cuts
+        mark.promised = newest.promised
+        mark.repeat(newest.cuts)
         at = slots.index(newest)
         mark._slot = at ^ 1
         mark._found = at * BLOCK_BYTES, newest.record
@@ -155,15 +158,19 @@ class DurableMark:
             *(claim.unit, claim.index, claim.term, claim.checksum),
             *(self.promised, len(self.cuts)),
         )
-        if self.cuts:
-            record += b"".join([_CUT.pack(cut.unit, cut.index, cut.checksum) for cut in self.cuts])
+        record += self._cuts_packed
         self._file.pwrite([record + _CRC.pack(crc32c(record))], self._slot * BLOCK_BYTES)
         self._slot ^= 1
 
     def _note_cut(self, claim: Claim) -> None:
         kept = [cut for cut in self.cuts if cut.index < claim.index and not claim.reset]
         cut = Cut(claim.unit, claim.index, claim.checksum)
-        self.cuts = (*kept, cut)[-CUTS_MAX:]
+        self.repeat((*kept, cut)[-CUTS_MAX:])
+
+    def repeat(self, cuts: tuple[Cut, ...]) -> None:
+        """Repeat these truncations in each slot from now on."""
+        self.cuts = cuts
+        self._cuts_packed = b"".join(_CUT.pack(cut.unit, cut.index, cut.checksum) for cut in cuts)
 
     def sync(self) -> None:
         """Make the newest claim durable."""

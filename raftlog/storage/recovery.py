@@ -40,7 +40,7 @@ from raftlog.base.ids import Index
 from raftlog.storage.durable_mark import Claim, Cut, DurableMark, claim_done
 from raftlog.storage.files import File, Files
 from raftlog.storage.lost_header import claim_of_first_unit, remains_of
-from raftlog.storage.scan import SegmentScan
+from raftlog.storage.scan import SegmentScan, end_of_whole_units
 from raftlog.storage.segment import (
     INDEX_SUFFIX,
     SEGMENT_HEADER_BYTES,
@@ -282,7 +282,9 @@ class _Findings:
         if mark.truncation and last.end.index > mark.index:
             self.cut_to = mark.end
             return
-        whole = self._end_of_whole_units()
+        whole = end_of_whole_units(self._scans.values(), mark)
+        if whole.index > mark.index:
+            self.promised = max(self.promised, mark.unit)
         for segment in self.segments:
             hole = segment.hole_at(mark.index)
             if hole is not None and hole.last > mark.index:
@@ -328,20 +330,6 @@ class _Findings:
             segment.sealed = True
             segment.places = None
             segment.unit_starts = None
-
-    def _end_of_whole_units(self) -> LogEnd:
-        """Return where the log ends without what was never promised, or not all of which is here.
-
-        What the best head is in front of may be a whole unit, and then that may have been
-        promised. Frames behind it have no head: of that unit nobody knows what else was in it.
-        """
-        mark = self.watermark
-        for scan in self._scans.values():
-            end = scan.end_of_newest_unit() if scan.newest == mark else None
-            if end is not None:
-                self.promised = max(self.promised, mark.unit)
-                return end
-        return mark.end
 
     def _keep_promised(self, segment: Segment, hole: Hole) -> None:
         """Promised entries are damaged, and unpromised ones behind them: the hole is smaller."""

@@ -15,7 +15,7 @@ unit head, or the end that somebody claims.
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -343,6 +343,19 @@ class _GoesOn(NamedTuple):
     position: int
     end: LogEnd
     terms_known: bool
+
+
+def end_of_whole_units(scans: Iterable[SegmentScan], watermark: Claim) -> LogEnd:
+    """Return where a log ends that keeps a unit as a whole or not at all.
+
+    The unit of the best head was perhaps promised, if all of it is here. Behind it are frames
+    without a head, if any: nobody knows what else was in that unit.
+    """
+    for scan in scans:
+        end = scan.end_of_newest_unit() if scan.newest == watermark else None
+        if end is not None:
+            return end
+    return watermark.end
 
 
 def _follows(unit: Unit, index: int, checksum: int) -> bool:

@@ -103,6 +103,33 @@ def test_what_lies_behind_the_watermark_is_only_unfinished(directory: Path) -> N
     assert verdicts(directory) == [(segment.name, "unfinished")]
 
 
+def test_what_is_good_of_a_torn_write_is_unfinished_too(directory: Path) -> None:
+    """It was synced as one, so nobody was promised a part: the next start cuts all of it."""
+    (segment,) = segments(directory)
+    mark = directory / "shards/0/durable.mark"
+    before = mark.read_bytes()
+    store = LogStore.open(OsFiles(), str(directory / "shards/0"), StoreOptions())
+    entries: list[Entry] = []
+    end = store.end
+    for _ in range(3):
+        index = Index(end.index + 1)
+        entries.append(seal(EntryKind.NOOP, Term(2), index, end.checksum, [BODY]))
+        end = entries[-1].end
+    plan = store.plan([WriteEntries(WriteNumber(1), None, tuple(entries))], Index(1))
+    plan.perform()
+    store.complete(plan)
+    store.plan_close().perform()
+    mark.write_bytes(before)
+    flip(segment, segment.read_bytes().rindex(BODY))
+
+    bad, torn = verify_directory(str(directory)).shards[0].findings
+    assert (bad.verdict, torn.verdict) == ("unfinished", "unfinished")
+    assert torn.what == f"entries {ENTRIES + 1} to {ENTRIES + 3} are of a write that did not end"
+    assert (
+        LogStore.open(OsFiles(), str(directory / "shards/0"), StoreOptions()).end.index == ENTRIES
+    )
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_a_branch_that_a_disk_brought_back_is_damage(directory: Path, count: int) -> None:
     """Each frame of it is good, and they form one chain: only the mark tells (ruling 16)."""

@@ -106,7 +106,7 @@ def test_a_log_that_is_not_the_promised_one_stops_the_node(*, rolled: bool) -> N
     logs, _ = branch_that_came_back(3, rolled=rolled)
     end = logs.store.end
     mark = DurableMark.open(logs.disk.files(), f"{DIRECTORY}/durable.mark")
-    mark.cuts = ()
+    mark.repeat(())
     for _ in range(2):
         mark.write(claim_done(logs.store.unit_number, end))
     mark.sync()
@@ -263,8 +263,11 @@ def test_a_mark_of_version_1_is_read() -> None:
     files.open(path).pwrite([record + struct.pack("<I", crc32c(record))], 0)
     mark = DurableMark.open(files, path)
     assert mark.newest == claim_done(9, LogEnd(Index(7), Term(3), 77))
-    assert (mark.promised, mark.cuts) == (9, (Cut(5, Index(4), -1),))
+    assert (mark.promised, mark.cuts) == (9, (Cut(5, Index(4), 0xFFFF_FFFF),))
     assert not mark.cuts[0].contradicts(1)
+    mark.write(claim_done(10, LogEnd(Index(8), Term(3), 78)))
+    again = DurableMark.open(files, path)
+    assert (again.promised, again.cuts) == (10, mark.cuts)
 
 
 def test_lost_heads_between_repaired_entries_make_no_branch() -> None:
