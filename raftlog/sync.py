@@ -32,7 +32,6 @@ from raftlog.client import consumer as aio_consumer
 from raftlog.client import messages as aio_messages
 from raftlog.client import producer as aio_producer
 from raftlog.client import reader as aio_reader
-from raftlog.client import search as aio_search
 from raftlog.client.blocking import Face as _Face
 from raftlog.client.blocking import blocking as _blocking
 from raftlog.client.blocking import closing as _closing
@@ -48,7 +47,7 @@ from raftlog.client.blocking_admin import (
 from raftlog.client.blocking_atomic import AtomicTransaction
 from raftlog.client.blocking_halves import TransactionalProducer, checking_in_threads
 from raftlog.client.blocking_queues import DeadLetters, QueueConsumer, QueueGroups
-from raftlog.client.blocking_walks import MessageHistory
+from raftlog.client.blocking_walks import MessageHistory, Search
 from raftlog.client.durations import Duration
 from raftlog.client.given import Given
 from raftlog.client.loop_thread import LoopThread
@@ -59,34 +58,6 @@ R = TypeVar("R")
 CHUNK: Final = 100
 """Messages that cross from the loop's thread at once."""
 IDLE_S: Final = 1.0
-
-
-class Search(_Face[aio_search.Search]):
-    """A search: an iterator over what matches; for one thread at a time."""
-
-    def __init__(self, thread: LoopThread, inner: aio_search.Search) -> None:
-        super().__init__(thread, inner)
-        self._chunk: deque[Message] = deque()
-
-    step = _blocking(aio_search.Search.step)
-
-    def __iter__(self) -> Self:
-        """Iterate over what matches."""
-        return self
-
-    def __next__(self) -> Message:
-        """Return the next record that matches; see the asynchronous ``__anext__``."""
-        while not self._chunk:
-            found = self.step()
-            if found is None:
-                raise StopIteration
-            self._chunk.extend(found)
-        return self._chunk.popleft()
-
-    @property
-    def progress(self) -> aio_search.SearchProgress:
-        """How far it is."""
-        return self._inner.progress
 
 
 class Messages(_Face[aio_messages.Messages]):

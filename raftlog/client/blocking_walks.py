@@ -1,31 +1,31 @@
-"""Walks through the log, for threads."""
+"""Iterators that ask one bounded question after the other, for threads."""
 
 from collections import deque
-from typing import Self
+from functools import cached_property
+from typing import Generic, Self, TypeVar
 
 from raftlog.client import message_history as aio_history
+from raftlog.client import search as aio_search
 from raftlog.client import seek_history as aio_seeks
 from raftlog.client.blocking import Face, blocking
 from raftlog.client.log_walking import WalkProgress
-from raftlog.client.loop_thread import LoopThread
+from raftlog.client.receipts import Message
+
+T = TypeVar("T")
 
 
-class GroupSeeks(Face[aio_seeks.GroupSeeks]):
-    """The seeks of one group: an iterator, oldest first; for one thread at a time."""
+class Steps(Generic[T]):
+    """Iterates over what ``step`` brings; for one thread at a time."""
 
-    def __init__(self, thread: LoopThread, inner: aio_seeks.GroupSeeks) -> None:
-        super().__init__(thread, inner)
-        self._chunk: deque[aio_seeks.GroupSeek] = deque()
-
-    def step(self) -> list[aio_seeks.GroupSeek] | None:
+    def step(self) -> list[T] | None:
         """Ask one question; see the asynchronous ``step``."""
-        return self._thread.run(self._inner.step())
+        raise NotImplementedError
 
     def __iter__(self) -> Self:
         """Iterate over what is found."""
         return self
 
-    def __next__(self) -> aio_seeks.GroupSeek:
+    def __next__(self) -> T:
         """Return the next one; see the asynchronous ``__anext__``."""
         while not self._chunk:
             found = self.step()
@@ -33,6 +33,27 @@ class GroupSeeks(Face[aio_seeks.GroupSeeks]):
                 raise StopIteration
             self._chunk.extend(found)
         return self._chunk.popleft()
+
+    @cached_property
+    def _chunk(self) -> deque[T]:
+        return deque()
+
+
+class Search(Face[aio_search.Search], Steps[Message]):
+    """A search: an iterator over what matches."""
+
+    step = blocking(aio_search.Search.step)
+
+    @property
+    def progress(self) -> aio_search.SearchProgress:
+        """How far it is."""
+        return self._inner.progress
+
+
+class GroupSeeks(Face[aio_seeks.GroupSeeks], Steps[aio_seeks.GroupSeek]):
+    """The seeks of one group: an iterator, oldest first."""
+
+    step = blocking(aio_seeks.GroupSeeks.step)
 
     @property
     def progress(self) -> WalkProgress:
@@ -40,27 +61,10 @@ class GroupSeeks(Face[aio_seeks.GroupSeeks]):
         return self._inner.progress
 
 
-class MessageHistory(Face[aio_history.MessageHistory]):
-    """What the log says about one message: an iterator, oldest first; for one thread at a time."""
-
-    def __init__(self, thread: LoopThread, inner: aio_history.MessageHistory) -> None:
-        super().__init__(thread, inner)
-        self._chunk: deque[aio_history.MessageEvent] = deque()
+class MessageHistory(Face[aio_history.MessageHistory], Steps[aio_history.MessageEvent]):
+    """What the log says about one message: an iterator, oldest first."""
 
     step = blocking(aio_history.MessageHistory.step)
-
-    def __iter__(self) -> Self:
-        """Iterate over what is found."""
-        return self
-
-    def __next__(self) -> aio_history.MessageEvent:
-        """Return the next one; see the asynchronous ``__anext__``."""
-        while not self._chunk:
-            found = self.step()
-            if found is None:
-                raise StopIteration
-            self._chunk.extend(found)
-        return self._chunk.popleft()
 
     @property
     def progress(self) -> WalkProgress:

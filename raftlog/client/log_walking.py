@@ -5,10 +5,9 @@ to bring along. The log begins behind what retention has trimmed: what lies befo
 and the progress says how much that was.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final, Generic, Protocol, Self, TypeVar
+from typing import Final, Protocol, TypeVar
 
 import msgspec
 from google.protobuf.message import Message as WireMessage
@@ -16,6 +15,7 @@ from google.protobuf.message import Message as WireMessage
 from raftlog.base.errors import ProtocolError
 from raftlog.client.asking import Asker
 from raftlog.client.durations import moment_of
+from raftlog.client.stepping import Stepping
 from raftlog.wire.frame import Method
 
 T = TypeVar("T")
@@ -69,50 +69,19 @@ class WalkBounds(msgspec.Struct, frozen=True):
     """A position; None: where the log ends when the walk begins."""
 
 
-class LogWalk(Generic[T]):
-    """An iterator over what is found in the log, oldest first. Bound to its loop.
-
-    Nothing goes on between two questions, so there is nothing to close.
-    """
+class LogWalk(Stepping[T]):
+    """An iterator over what is found in the log, oldest first."""
 
     def __init__(self, asker: Asker, bounds: WalkBounds) -> None:
+        super().__init__()
         self._asker: Final = asker
         self._bounds: Final = bounds
         self._position = bounds.position
         self._carry = b""
         self._end: int | None = None
         """None: nothing was asked yet."""
-        self._found: deque[T] = deque()
         self._count = self._first = self._skipped = 0
         self._asked: datetime | None = None
-
-    def __aiter__(self) -> Self:
-        """Iterate over what is found."""
-        return self
-
-    async def __anext__(self) -> T:
-        """Return the next one.
-
-        Raises:
-            StopAsyncIteration: There is no other.
-            Unavailable: No leader within the timeout, or it can't read its log now. Asked again,
-                it goes on where it was.
-        """
-        while not self._found:
-            if not await self._advance():
-                raise StopAsyncIteration
-        return self._found.popleft()
-
-    async def step(self) -> list[T] | None:
-        """Ask one question: return what it found, perhaps nothing; None: all was looked at.
-
-        Raises: as ``__anext__``.
-        """
-        if not self._found and not await self._advance():
-            return None
-        found = list(self._found)
-        self._found.clear()
-        return found
 
     @property
     def progress(self) -> WalkProgress:

@@ -12,7 +12,7 @@ came when another lease of the message had begun is marked as late.
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from enum import Enum
-from typing import Final, Self
+from typing import Final
 
 import msgspec
 
@@ -26,6 +26,7 @@ from raftlog.client.log_walking import (
     WalkProgress,
 )
 from raftlog.client.starting import described_queues
+from raftlog.client.stepping import Stepping
 from raftlog.client.transactions import parse_transaction
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import search as messages
@@ -151,16 +152,21 @@ class _Walk(LogWalk[MessageEvent]):
         return answer, list(map(_event, answer.events))
 
 
-class MessageHistory:
+class MessageHistory(Stepping[MessageEvent]):
     """What the log says about one message: an iterator, oldest first.
 
-    Made by ``Messages.history``; bound to its loop. Nothing is told before all was looked at;
-    nothing goes on between two questions, so there is nothing to close.
+    Made by ``Messages.history``. Nothing is told before all was looked at. Iterating, and
+    ``step``, raise also:
+
+    - ``TopicNotFound``, ``WrongQueue``: there is no such topic, or it has no such queue.
+    - ``OffsetOutOfRange``: no message has that offset, or none any more.
+    - ``NotPermitted``: the topic may not be read by its settings.
     """
 
     def __init__(
         self, asker: Asker, place: tuple[str, int, int], group: str, timeout_s: float
     ) -> None:
+        super().__init__()
         self._asker: Final = asker
         self._place: Final = place
         self._group: Final = group
@@ -172,42 +178,7 @@ class MessageHistory:
         self._first: _Walk | None = None
         self._second: _Walk | None = None
         self._events: list[MessageEvent] = []
-        self._left: list[MessageEvent] | None = None
-        """What is left to be told, last first; None: not all was looked at."""
-
-    def __aiter__(self) -> Self:
-        """Iterate over what is found."""
-        return self
-
-    async def __anext__(self) -> MessageEvent:
-        """Return the next event.
-
-        Raises:
-            StopAsyncIteration: There is no other.
-            TopicNotFound, WrongQueue: There is no such topic, or it has no such queue.
-            OffsetOutOfRange: No message has that offset, or none any more.
-            NotPermitted: The topic may not be read by its settings.
-            Unavailable: No leader within the timeout, or it can't read its log now. Asked again,
-                it goes on where it was.
-        """
-        while self._left is None:
-            await self._advance()
-        if not self._left:
-            raise StopAsyncIteration
-        return self._left.pop()
-
-    async def step(self) -> list[MessageEvent] | None:
-        """Ask one question: return events, of which most come at last; None: all was told.
-
-        Raises: as ``__anext__``.
-        """
-        if self._left is None:
-            await self._advance()
-        if self._left is None:
-            return []
-        found = self._left[::-1]
-        self._left = []
-        return found or None
+        self._all_told = False
 
     @property
     def progress(self) -> WalkProgress:
@@ -224,22 +195,26 @@ class MessageHistory:
 
     # -- inside
 
-    async def _advance(self) -> None:
+    async def _advance(self) -> bool:
         """Ask one question, of whichever walk it is time for."""
+        if self._all_told:
+            return False
         if self._first is None:
             await self._begin()
-            return
+            return True
         walk = self._first if self._second is None else self._second
         found = await walk.step()
         if found is not None:
             self._events += found
-            return
+            return True
         handles = {(event.group, event.handle) for event in self._events if event.handle}
         wanted = sorted(self._held | handles, key=lambda each: each[1])[:HANDLES_MAX]
         if self._second is None and wanted:
             self._begin_second([handle for _, handle in wanted])
         else:
-            self._left = in_order(self._events, self._held)[::-1]
+            self._found.extend(in_order(self._events, self._held))
+            self._all_told = True
+        return True
 
     async def _begin(self) -> None:
         """Find out where the message lies, and so where its history begins."""

@@ -12,7 +12,6 @@ a search of a large topic makes progress that can be seen, and ends when nobody 
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Self
 
 import msgspec
 
@@ -22,6 +21,7 @@ from raftlog.client.asking import Asker
 from raftlog.client.reading import READ_BYTES, split_answer
 from raftlog.client.receipts import Message
 from raftlog.client.starting import Start, check_start, described_queues, start_offsets
+from raftlog.client.stepping import Stepping
 from raftlog.wire.frame import Method
 from raftlog.wire.schema import client
 from raftlog.wire.schema import search as messages
@@ -67,11 +67,16 @@ class _Stretch(msgspec.Struct):
     end: int
 
 
-class Search:
+class Search(Stepping[Message]):
     """One search: an iterator over what matches, queue by queue, in the order of offsets.
 
-    Made by ``Messages.search``; bound to its loop. Nothing goes on between two questions, so
-    there is nothing to close: who wants no more stops asking.
+    Made by ``Messages.search``. Iterating, and ``step``, raise also:
+
+    - ``TopicNotFound``, ``WrongQueue``: there is no such topic, or it has no such queue.
+    - ``NotPermitted``: the topic may not be read by its settings.
+    - ``BadBatch``, ``CodecUnavailable``: a batch can't be looked into, here or on the node: what
+      it holds is not passed over in silence.
+    - ``FaultyEntry``: a batch is damaged on the node, and no other one has it.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Search:
         bounds: SearchBounds,
         on_progress: Callable[[SearchProgress], None] | None = None,
     ) -> None:
+        super().__init__()
         check_start(bounds.start)
         check_start(bounds.end)
         self._asker = asker
@@ -91,41 +97,8 @@ class Search:
         self._on_progress = on_progress
         self._left: deque[_Stretch] | None = None
         """None: nothing was asked yet."""
-        self._found: deque[Message] = deque()
         self._positions: dict[int, int] = {}
         self._looked_at = self._total = self._matched = self._skipped = 0
-
-    def __aiter__(self) -> Self:
-        """Iterate over what matches."""
-        return self
-
-    async def __anext__(self) -> Message:
-        """Return the next record that matches.
-
-        Raises:
-            StopAsyncIteration: There is no other.
-            TopicNotFound, WrongQueue: There is no such topic, or it has no such queue.
-            NotPermitted: The topic may not be read by its settings.
-            BadBatch, CodecUnavailable: A batch can't be looked into, here or on the node: what
-                it holds is not passed over in silence.
-            FaultyEntry: A batch is damaged on the node, and no other one has it.
-            Unavailable: No leader within the timeout. Asked again, it goes on where it was.
-        """
-        while not self._found:
-            if not await self._advance():
-                raise StopAsyncIteration
-        return self._found.popleft()
-
-    async def step(self) -> list[Message] | None:
-        """Ask one question: return what it found, perhaps nothing; None: all was looked at.
-
-        Raises: as ``__anext__``.
-        """
-        if not self._found and not await self._advance():
-            return None
-        found = list(self._found)
-        self._found.clear()
-        return found
 
     @property
     def progress(self) -> SearchProgress:

@@ -56,6 +56,20 @@ Spawn = Callable[[NodeConfig, Path], int]
 Observe = Callable[[], Awaitable[ClusterView]]
 
 
+class _Rise:
+    """The rise of a new cluster's feature level, as far as it is waited for."""
+
+    def __init__(self) -> None:
+        self._since_s: float | None = None
+
+    def has_ended(self, view: ClusterView) -> bool:
+        """Whether the level has risen, somebody holds it back, or it takes too long."""
+        now_s = asyncio.get_running_loop().time()
+        self._since_s = now_s if self._since_s is None else self._since_s
+        rises = any(not held.behind for held in view.held_back.values())
+        return not rises or now_s - self._since_s >= RISE_TIMEOUT_S
+
+
 class LocalNodes:
     """The processes of a cluster's nodes on this machine."""
 
@@ -149,18 +163,14 @@ class LocalNodes:
     async def _until_serving(self, timeout_s: float) -> None:
         """Wait until every node answers, the cluster is healthy, and its level has risen."""
         view: ClusterView | None = None
-        served_s: float | None = None
-        now_s = asyncio.get_running_loop().time
+        rise = _Rise()
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     self._check_alive()
                     view = await self._look()
-                    if not view.complaint and not view.missing:
-                        served_s = now_s() if served_s is None else served_s
-                        rises = any(not held.behind for held in view.held_back.values())
-                        if not rises or now_s() - served_s >= RISE_TIMEOUT_S:
-                            return
+                    if not view.complaint and not view.missing and rise.has_ended(view):
+                        return
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             why = "no node was asked"

@@ -74,7 +74,7 @@ def section(name: str) -> str:
 def shown(kind: type[Any]) -> list[str]:
     """Return what the reference shows of a class: names, with their parameters."""
     names = []
-    members = [pair for owner in (*kind.__bases__, kind) for pair in vars(owner).items()]
+    members = [pair for owner in reversed(kind.__mro__[:-1]) for pair in vars(owner).items()]
     for name, member in members:
         if name.startswith("_"):
             continue

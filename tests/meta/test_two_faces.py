@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from typing import Any, Final, get_args
+from typing import Any, Final, get_args, get_origin
 
 import pytest
 
@@ -26,8 +26,8 @@ INNER: Final = {
 
 def inner_of(face: type[Face[Any]]) -> type[Any]:
     """Return the class whose face it is."""
-    (base,) = face.__orig_bases__  # type: ignore[attr-defined]
-    (inner,) = get_args(base)
+    bases = face.__orig_bases__  # type: ignore[attr-defined]
+    (inner,) = next(get_args(base) for base in bases if get_origin(base) is Face)
     assert isinstance(inner, type)
     return inner
 
