@@ -28,6 +28,7 @@ from raftlog.client.quotas import Quotas
 from raftlog.client.reader import Reader
 from raftlog.client.search import Search
 from raftlog.client.seek_history import GroupSeek, GroupSeeks, SeekMove
+from raftlog.client.stepping import Stepping
 from raftlog.client.topics import Topics
 from raftlog.client.tracing import Trace, TracedGroup
 from raftlog.client.transactions import OpenTransaction, Transactions
@@ -74,7 +75,9 @@ def section(name: str) -> str:
 def shown(kind: type[Any]) -> list[str]:
     """Return what the reference shows of a class: names, with their parameters."""
     names = []
-    members = [pair for owner in reversed(kind.__mro__[:-1]) for pair in vars(owner).items()]
+    told = {*kind.__bases__, kind, Stepping}
+    owners = [owner for owner in reversed(kind.__mro__[:-1]) if owner in told]
+    members = [pair for owner in owners for pair in vars(owner).items()]
     for name, member in members:
         if name.startswith("_"):
             continue
