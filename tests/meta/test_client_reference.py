@@ -75,8 +75,8 @@ def section(name: str) -> str:
 def shown(kind: type[Any]) -> list[str]:
     """Return what the reference shows of a class: names, with their parameters."""
     names = []
-    told = {*kind.__bases__, kind, Stepping}
-    owners = [owner for owner in reversed(kind.__mro__[:-1]) if owner in told]
+    steps = (Stepping,) if issubclass(kind, Stepping) else ()
+    owners = dict.fromkeys((*steps, *kind.__bases__, kind))
     members = [pair for owner in owners for pair in vars(owner).items()]
     for name, member in members:
         if name.startswith("_"):
