@@ -17,7 +17,6 @@ neither pending nor remembered was delivered if it is due, and else never was.
 """
 
 import struct
-from collections import Counter
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Final
@@ -33,7 +32,7 @@ from raftlog.broker.hidden import Hidden, HiddenBatch, HiddenKey, Holder
 from raftlog.broker.hiding import HiddenAppends, batch_at
 from raftlog.broker.places import CommandPlace
 from raftlog.broker.queues import Queues
-from raftlog.broker.sorted_keys import SortedKeys
+from raftlog.broker.sorted_keys import SortedKeys, runs_of
 from raftlog.broker.table import Table
 from raftlog.broker.timetable import NEVER_MS, Timetable
 from raftlog.broker.values import Count, QueueNumber
@@ -135,6 +134,11 @@ DueOrder = tuple[int, HiddenKey]
 """When a batch is due, and its key: in the order of these they become visible."""
 
 
+def _queue_of(order: DueOrder) -> int:
+    _, (queue, _) = order
+    return queue
+
+
 class Delays:
     """The delayed batches of one shard, by when they are due. What falls due: delivery."""
 
@@ -158,10 +162,10 @@ class Delays:
         """Start from a snapshot whose hidden batches are there: some of them are delayed."""
         table = self._hidden.table.rows
         mine = [(row.held, key) for key, row in table.items() if row.holder == _TIMER]
-        self._order = SortedKeys(mine)
         self._count = len(mine)
         self._of_queue.clear()
-        self._of_queue.update(Counter([queue for _, (queue, _) in mine]))
+        self._of_queue.update(runs_of(mine, _queue_of))
+        self._order = SortedKeys(mine)
         self.cancelled.load(cancelled)
         self._set_due()
 

@@ -41,6 +41,7 @@ from raftlog.base.ids import Index, Offset
 from raftlog.broker.places import POSITION_BITS, index_of
 from raftlog.broker.queue_index import QueueIndex
 from raftlog.broker.queues import Queue, Queues
+from raftlog.broker.sorted_keys import runs_of
 from raftlog.broker.table import Table
 from raftlog.broker.timetable import NEVER_MS, Timetable
 
@@ -135,8 +136,8 @@ class Hidden:
         self._moved.clear()
         for row in [row for row in rows if row.index != row.id >> POSITION_BITS]:
             self._moved.setdefault(self._index.range_of(row.index), {})[row.key] = None
-        numbers = set(map(_QUEUE_OF, rows))
-        self._closed = sorted(each for each in numbers if self._queues.get(each) is None)
+        queues = [queue for queue, _ in runs_of(rows, _QUEUE_OF)]
+        self._closed = [each for each in queues if self._queues.get(each) is None]
         self._set_due()
 
     def __len__(self) -> int:

@@ -5,7 +5,7 @@ list, and a walk may begin anywhere.
 """
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, Generic, TypeVar
 
@@ -21,8 +21,20 @@ K = TypeVar(
     tuple[int, tuple[int, int]],
 )
 
+T = TypeVar("T")
+
 BLOCK_KEYS: Final = 512
 """A block is divided when it has twice as many."""
+
+
+def runs_of(ordered: Sequence[T], value_of: Callable[[T], int]) -> Iterator[tuple[int, int]]:
+    """Yield each value of what is ordered by it, and how often it comes; cheap for long runs."""
+    at = 0
+    while at < len(ordered):
+        value = value_of(ordered[at])
+        end = bisect_right(ordered, value, lo=at, key=value_of)
+        yield value, end - at
+        at = end
 
 
 class SortedKeys(Generic[K]):

@@ -1,13 +1,14 @@
 """Tables: in order whatever comes, and as they were while they change (ruling 18)."""
 
 import hashlib
+from collections import Counter
 from random import Random
 
 import msgspec
 import pytest
 
 from raftlog.broker import sorted_keys, table
-from raftlog.broker.sorted_keys import SortedKeys
+from raftlog.broker.sorted_keys import SortedKeys, runs_of
 from raftlog.broker.table import CHUNK_BYTES_MAX, Table
 
 Row = list[int]
@@ -19,6 +20,14 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sorted_keys, "BLOCK_KEYS", 3)
     monkeypatch.setattr(table, "CHUNK_BYTES", 8)
     monkeypatch.setattr(table, "KEYS_AT_ONCE", 5)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_runs_of_equal_values_are_counted(seed: int) -> None:
+    """Of what is in order, and without looking at each."""
+    random = Random(seed)
+    values = sorted(random.choices(range(5), k=random.randrange(30)))
+    assert list(runs_of(values, int)) == sorted(Counter(values).items())
 
 
 @pytest.mark.parametrize("seed", range(20))
