@@ -202,6 +202,9 @@ class Cluster:
             refuse_older_term(store)
             state = self._make_state(machine.id, store)
         except (Killed, StorageFailed) as error:
+            if not armed and isinstance(error, StorageFailed) and error.operation == "pread":
+                self._refused_to_start(machine, error)
+                return
             if not armed:
                 raise Violation("recovery", f"{machine.node} cannot start: {error}") from error
             self.marks["crashes in recovery"] += 1
@@ -315,7 +318,7 @@ class Cluster:
         seen[-1] = Mark(end.term, end.checksum)
         return seen
 
-    def _refused_to_start(self, machine: Machine, error: DamagedLog) -> None:
+    def _refused_to_start(self, machine: Machine, error: Exception) -> None:
         """Damage beyond repair stops a node; that is right only where damage was done."""
         if not machine.victim:
             raise Violation("recovery", f"{machine.node} refuses to start: {error}")

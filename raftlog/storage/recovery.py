@@ -35,7 +35,7 @@ from itertools import pairwise
 import msgspec
 
 from raftlog.base.entry import LOG_ORIGIN, LogEnd
-from raftlog.base.errors import DamagedLog
+from raftlog.base.errors import DamagedLog, StorageFailed
 from raftlog.base.ids import Index
 from raftlog.storage.durable_mark import Claim, Cut, DurableMark, claim_done
 from raftlog.storage.files import File, Files
@@ -74,8 +74,9 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     """Read what is there, judge it, and make durable what is kept.
 
     Raises:
-        DamagedLog: The first segment is unreadable, two of them overlap, or the log is
+        DamagedLog: The first segment's beginning is bad, two segments overlap, or the log is
             not the one that was promised.
+        StorageFailed: That beginning can't be read, or something could not be written.
     """
     mark = DurableMark.open(files, mark_path)
     # Acting on it (dropping what a truncation was to drop) and then losing it would turn the
@@ -148,7 +149,7 @@ class _Findings:
         for number, file in enumerate(files):
             claim, following = begun[number], (*begun, None)[number + 1]
             if claim is None:
-                segment = Segment(file, self._log, self._base_without_header(file.path))
+                segment = Segment(file, self._log, self._base_without_header(file))
             else:
                 self._heed(claim)
                 segment = Segment(file, self._log, claim.end)
@@ -181,6 +182,7 @@ class _Findings:
             return remains.newest_unit < self.watermark.unit
         if remains.is_blank:
             return True  # it was being made for the new log, and holds nothing yet
+        _check_readable(file)
         raise DamagedLog(
             f"{file.path} has no readable header, and nothing says whether it is older than the "
             f"snapshot behind which the log began anew; copy the data directory away and let the "
@@ -362,16 +364,21 @@ class _Findings:
     def _last_cut(self) -> int:
         return self._mark.cuts[-1].unit if self._mark.cuts else 0
 
-    def _base_without_header(self, path: str) -> LogEnd:
+    def _base_without_header(self, file: File) -> LogEnd:
         before = self.segments[-1].end if self.segments else LOG_ORIGIN
         # Behind damaged entries a log goes on in a new segment. If they were the last ones, only
         # the watermark knows their end, and the new segment may have been made and not begun.
         for end in (before, self.watermark.end):
-            if path == f"{self._log}/{segment_name(Index(end.index + 1))}":
+            if file.path == f"{self._log}/{segment_name(Index(end.index + 1))}":
                 return end
+        _check_readable(file)
+        claim = header_of(file) or claim_of_first_unit(file)
+        if claim is not None:  # a read error has passed
+            self._heed(claim)
+            return claim.end
         raise DamagedLog(
-            f"{path} has no readable header and nothing before it says where it belongs; copy "
-            f"the data directory away and let the node join as new"
+            f"{file.path} has no readable header and nothing before it says where it belongs; "
+            f"copy the data directory away and let the node join as new"
         )
 
     def _write_header(self, segment: Segment, unit: int) -> None:
@@ -386,6 +393,18 @@ class _Findings:
         remove_index(self._files, segment.index_path)
         self._files.remove(segment.path)
         self._files.sync_directory(self._log)
+
+
+def _check_readable(file: File) -> None:
+    """Refuse to judge a beginning that can't be read now: it is not known to be bad.
+
+    Raises:
+        StorageFailed: Reading failed. It may pass; a directory must not be given up for it.
+    """
+    try:
+        file.pread(SEGMENT_HEADER_BYTES + UNIT_BYTES, 0)
+    except OSError as error:
+        raise StorageFailed("pread", file.path, 0, error) from error
 
 
 def _checksum_in(segment: Segment, index: Index) -> int | None:

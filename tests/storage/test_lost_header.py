@@ -204,6 +204,32 @@ def test_a_beginning_that_nobody_knows_is_refused() -> None:
         logs.crash(CrashKind.LOSE)
 
 
+@pytest.mark.parametrize("failing", [1, 2, 3, 4])
+def test_a_beginning_that_cannot_be_read_now_is_not_called_bad(failing: int) -> None:
+    """Whoever does what the refusal says gives a whole directory up, for an error that may pass.
+
+    Met by the chaos suite: the first reads of a log that was trimmed failed, and the node told its
+    operator to let it join as new.
+    """
+    logs, entries = trimmed_log()
+    first = segments(logs)[0]
+    left = failing
+
+    def fails(path: str, _offset: int, _length: int) -> bool:
+        nonlocal left
+        left -= path == first
+        return path == first and left >= 0
+
+    logs.disk.read_error = fails
+    if failing > 2:
+        with pytest.raises(StorageFailed, match=r"pread of .*\.seg at 0 failed"):
+            logs.crash(CrashKind.LOSE)
+        logs.disk.read_error = None
+    store = logs.crash(CrashKind.LOSE)
+    assert (store.end, store.faulty_count) == (entries[-1].end, 0)
+    assert read_all(store) == entries
+
+
 @LOSSES
 @PARTS
 @pytest.mark.parametrize("torn", [0, 1, 2])
