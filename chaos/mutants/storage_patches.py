@@ -128,6 +128,12 @@ STORAGE_MUTANTS: Final = (
         rulings=(16,),
     ),
     Mutant(
+        "members that were never written stay named",
+        "raftlog.storage.configurations",
+        (("        if self.rows != rows:\n", "        if False:\n"),),
+        tests=("tests/storage/test_configurations.py",),
+    ),
+    Mutant(
         "truncation in one slot of the mark",
         "raftlog.storage.log_store",
         ((", self._do.sync_mark) * SLOTS)\n", ", self._do.sync_mark))\n"),),

@@ -9,7 +9,8 @@ first, durably, and names the newest committed one and every later one::
 
 A row counts if the log has that very entry: by the chain value, not by index
 and term alone. So a row whose entry was never written, or was truncated, says
-nothing, and nothing that lies in the log is missing here. Once its entry is durable
+nothing, and nothing that lies in the log is missing here. A start takes it out of the
+file: once the log is trimmed beyond its index, nobody could tell. Once its entry is durable
 a row says so, and before it is truncated no more. A log without an entry that was
 written has lost it, and perhaps a newer one: who may vote is not known, and going
 by an older configuration a node might elect itself. Two copies in
@@ -94,17 +95,18 @@ class Configurations:
         """The newest committed configuration entry and all later ones."""
         self._files = files
         self._directory = directory
-        self._all_written = True
+        self._new_from: Index | None = None
+        """Rows from there on are of entries that are planned, and not known to be durable."""
 
     def load(self, has: Callable[[ConfigurationRow], bool]) -> None:
-        """Read the file; rows whose entries the log does not have say nothing. Blocks.
+        """Read the file; rows whose entries the log does not have go out of it. Blocks.
 
         Raises:
             DamagedLog: The file is bad, or the log has lost an entry that was written.
+            StorageFailed: It could not be written.
         """
         rows = read_rows(self._files, self._directory)
         self.rows = [row for row in rows if has(row)]
-        self._all_written = all(row.written for row in self.rows)
         for row in rows:
             if row.written and row not in self.rows:
                 raise DamagedLog(
@@ -112,6 +114,8 @@ class Configurations:
                     "more, so this node does not know who may vote: a disk took back what it had "
                     "confirmed; copy the data directory away and let the node join as new"
                 )
+        if self.rows != rows:
+            write_rows(self._files, self._directory, self.rows)
 
     def before_truncation(self, to: Index) -> Sequence[Step]:
         """Return what comes before entries behind ``to`` are truncated."""
@@ -128,22 +132,29 @@ class Configurations:
         if rows is None:
             return ()
         self.rows = rows
-        self._all_written = False
+        for entry in entries:
+            if self._new_from is None and entry.kind is EntryKind.CONFIGURATION:
+                self._new_from = entry.index
         return (partial(write_rows, self._files, self._directory, rows),)
 
     def before_reset(self, row: ConfigurationRow) -> Sequence[Step]:
         """Return what comes before the log is reset: until then the old rows count."""
         rows = [*map(_unwritten, self.rows), row]
         self.rows = [row]
-        self._all_written = False
+        self._new_from = row.index
         return (partial(write_rows, self._files, self._directory, rows),)
 
     def after_append(self) -> Sequence[Step]:
         """Return what comes after everything that was planned is durable."""
-        if self._all_written:
+        new_from = self._new_from
+        if new_from is None:
             return ()
-        self.rows = [structs.replace(row, written=True) for row in self.rows]
-        self._all_written = True
+        # Others are as the file says: damage may hide whether such an entry is the row's.
+        self.rows = [
+            structs.replace(row, written=True) if row.index >= new_from else row
+            for row in self.rows
+        ]
+        self._new_from = None
         return (partial(write_rows, self._files, self._directory, self.rows),)
 
 

@@ -87,15 +87,16 @@ class SegmentScan:
         segment.unit_starts = self._unit_starts
         self.junk = not is_padding(self._data, self._position)
 
-    def forget_branches(self, cuts: Sequence[Cut], newest: Claim) -> None:
+    def forget_branches(self, cuts: Sequence[Cut], newest: Claim | None = None) -> None:
         """Forget entries behind a truncation, one of ``cuts``, in units older than it.
 
         A disk has lost what was written since: the truncation, and all in this segment that
         came after. What was promised of it is missing; what is here is another branch. But if
-        the truncation is the ``newest`` claim of all, it may not have been done yet.
+        the truncation is the ``newest`` claim of all, it may not have been done yet, and who
+        finishes it says so.
         """
         for cut in cuts:
-            if not newest.truncation or cut.unit != newest.unit:
+            if newest is None or not newest.truncation or cut.unit != newest.unit:
                 self._forget_branch(cut)
 
     def end_of_newest_unit(self) -> LogEnd | None:

@@ -98,7 +98,7 @@ class _Prefix:
         scan.run()
         if scan.newest is not None:
             self._heed(scan.newest)
-        scan.forget_branches(self._mark.cuts, self.newest)
+        scan.forget_branches(self._mark.cuts)
         self._is_whole = not segment.holes
         self.end = segment.end if self._is_whole else segment.holes[0].before
 

@@ -16,11 +16,12 @@ from raftlog.storage.cached_writes import (
     refuse_unless_alone,
 )
 from raftlog.storage.directory import form_cluster
-from raftlog.storage.log_store import StoreOptions
+from raftlog.storage.durable_mark import DurableMark, claim_done
+from raftlog.storage.log_store import DURABLE_MARK, StoreOptions
 from raftlog.storage.snapshot_store import SnapshotStore
 from raftlog.storage.whole_prefix import keep_what_is_whole
 from tests.raft.harness import N1, R1, R2
-from tests.storage.logs import DIRECTORY, Logs, chain, read_all
+from tests.storage.logs import DIRECTORY, Logs, chain, put_back, read_all
 
 CACHED = StoreOptions(segment_bytes=4096, durable=False)
 CUTS = (CrashKind.LOSE, CrashKind.SUBSET, CrashKind.TORN)
@@ -168,6 +169,31 @@ def test_a_lone_log_goes_on_with_what_is_whole(kind: CrashKind) -> None:
         logs.crash(CrashKind.KEEP)
         assert read_all(logs.store) == [*entries[: end.index], *more]
     assert lengths == {0} if kind is CrashKind.LOSE else len(lengths) > 2
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_tail_that_was_truncated_is_not_kept(*, begun: bool) -> None:
+    """The kernel had written the mark since, and of the segment nothing.
+
+    Kept, and claimed, the tail was found to be older than the truncation at the next start: damage
+    that nobody can repair.
+    """
+    logs = Logs(StoreOptions(segment_bytes=65536, durable=False))
+    old = chain(6)
+    logs.append_each(old)
+    path, _ = logs.place(old[0])
+    before = logs.disk.content(path)
+    logs.append(chain(1, after=old[2].end, term=2), truncate_to=3)
+    mark = DurableMark.open(logs.disk.files(), f"{DIRECTORY}/{DURABLE_MARK}")
+    cut = mark.cuts[-1]
+    end = old[2].end if begun else old[4].end
+    mark.write(claim_done(cut.unit + (not begun), end, truncation=begun))
+    mark.write(claim_done(cut.unit + (not begun), end, truncation=begun))
+    put_back(logs.disk, path, before, 0, len(before))
+    logs.disk.crash(Random(0), CrashKind.KEEP)
+
+    assert keep_what_is_whole(logs.disk.files(), DIRECTORY) == old[2].end
+    assert read_all(logs.open()) == old[:3]
 
 
 def test_a_state_of_what_was_given_up_is_given_up_too() -> None:

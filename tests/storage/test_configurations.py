@@ -130,6 +130,58 @@ def test_a_log_that_lost_a_configuration_stops_the_node(*, written: bool) -> Non
         assert known(logs) == [2]
 
 
+def never_written() -> tuple[Logs, list[Entry]]:
+    """Return a log that a leader left behind when it was killed before entry 5, and its entries.
+
+    ``members`` names 5 as well: it comes first.
+    """
+    logs = Logs(StoreOptions(segment_bytes=1024))
+    first = configuration(logs.store.end)
+    logs.append([first])
+    more = chain(3, after=first.end)
+    logs.append_each(more)
+    logs.sync_mark()
+    write = WriteEntries(logs.number(), None, (configuration(more[-1].end),))
+    plan = logs.store.plan([write], Index(4))
+    plan.steps[0]()
+    logs.crash(CrashKind.KEEP)
+    return logs, [first, *more]
+
+
+def test_a_configuration_that_was_never_written_says_nothing_for_good() -> None:
+    """Nor when the log is trimmed beyond its index, with another leader's entry there.
+
+    Every row at or below the log's beginning counts: nobody can compare them any more. The node
+    went by members that never were.
+    """
+    logs, entries = never_written()
+    logs.append_each(chain(40, after=entries[-1].end, term=2))
+    perform(logs.store, logs.store.plan_trim(Index(30)))
+    logs.crash(CrashKind.LOSE)
+
+    assert logs.store.start.index > 5
+    assert known(logs) == [1]
+
+
+def test_a_configuration_that_was_never_written_is_none_while_its_place_is_damaged() -> None:
+    """What is damaged there counts as the row's entry, and was said to be written."""
+    logs, entries = never_written()
+    others = chain(6, after=entries[-1].end, term=2)
+    logs.append_each(others)
+    logs.sync_mark()
+    path, at = logs.place(others[0])
+    logs.disk.zero(path, at, 2 * others[0].size)
+    logs.crash(CrashKind.LOSE)
+    assert logs.store.faulty_count
+    assert known(logs) == [1]
+    logs.append(chain(1, after=logs.store.end, term=2))
+    for first, last in logs.store.faulty_ranges():
+        perform(logs.store, logs.store.plan_repair(others[first - 5 : last - 4]))
+    logs.crash(CrashKind.LOSE)
+
+    assert known(logs) == [1]
+
+
 def test_a_file_of_before_rows_said_what_was_written_is_read() -> None:
     """What it names and the log does not have may never have been there."""
     old = [(1, 5, b"one"), (2, 6, b"two")]
