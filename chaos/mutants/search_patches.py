@@ -60,7 +60,7 @@ SEARCH_MUTANTS: Final = (
     ),
     Mutant(
         "search ends with the first stretch that holds nothing",
-        _CLIENT,
+        "raftlog.client.stepping",
         (
             (
                 "        while not self._found:\n            if not await self._advance():\n",

@@ -15,7 +15,7 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "cut that only the page cache knows is acted on",
         "raftlog.storage.durable_mark",
-        (("            self._file.pwrite([record], position)\n", "            pass\n"),),
+        (("            self._file.pwrite([record], slot)\n", "            pass\n"),),
         rulings=(2,),
         tests=("tests/storage/test_recovery.py",),
     ),
@@ -103,7 +103,10 @@ STORAGE_MUTANTS: Final = (
         "raftlog.storage.recovery",
         (
             (
-                "        if last.end.index > whole.index:\n            self.cut_to = whole\n",
+                (
+                    "        if last.end.index > whole.index or is_begun:\n"
+                    "            self.cut_to = whole\n"
+                ),
                 (
                     "        if last.holes and last.holes[0].first > mark.index:\n"
                     "            self.cut_to = last.holes[0].before\n"
@@ -128,6 +131,13 @@ STORAGE_MUTANTS: Final = (
         rulings=(16,),
     ),
     Mutant(
+        "what was written over a branch is forgotten with it",
+        "raftlog.storage.scan",
+        (("            kept = max(before, cut.index)\n", "            kept = cut.index\n"),),
+        tests=("tests/storage/test_lost_writes.py",),
+        rulings=(2,),
+    ),
+    Mutant(
         "members that were never written stay named",
         "raftlog.storage.configurations",
         (("        if self.rows != rows:\n", "        if False:\n"),),
@@ -144,10 +154,10 @@ STORAGE_MUTANTS: Final = (
         "raftlog.storage.recovery",
         (
             (
-                "        if last.end.index > whole.index:\n",
+                "        if last.end.index > whole.index or is_begun:\n",
                 (
                     "        if last.holes:\n            whole = last.holes[0].before\n"
-                    "        if last.end.index > whole.index:\n"
+                    "        if last.end.index > whole.index or is_begun:\n"
                 ),
             ),
         ),
@@ -170,7 +180,7 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "branch that a lost write brought back is trusted",
         "raftlog.storage.scan",
-        (("            0 < number < cut.unit and last > end for", "            number < 0 for"),),
+        (("if not (0 < number < cut.unit and last > cut.index):", "if number >= 0:"),),
         tests=("tests/storage/test_lost_writes.py",),
         rulings=(16,),
     ),
@@ -318,7 +328,12 @@ STORAGE_MUTANTS: Final = (
     Mutant(
         "torn tail taken for damage (etcd 6378)",
         "raftlog.storage.recovery",
-        (("        if last.end.index > whole.index:\n", "        if last.end.index < 0:\n"),),
+        (
+            (
+                "        if last.end.index > whole.index or is_begun:\n",
+                "        if last.end.index < 0:\n",
+            ),
+        ),
         known=(19,),
         rulings=(2,),
     ),

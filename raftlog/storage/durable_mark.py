@@ -140,12 +140,15 @@ class DurableMark:
 
         After kill -9 it may be in the page cache only. After a failed sync it may be there and
         count as clean (ruling 2 d), so a sync alone does nothing: the same bytes are written in
-        the same place, which harms nothing if they are on the disk already.
+        the same place, which harms nothing if they are on the disk already. Then they go into the
+        other slot, too: until the next unit nothing else may say what they do.
         """
-        if self._found is not None:
-            position, record = self._found
-            self._file.pwrite([record], position)
-        self.sync()
+        if self._found is None:
+            return
+        position, record = self._found
+        for slot in (position, BLOCK_BYTES - position):
+            self._file.pwrite([record], slot)
+            self.sync()
 
     def write(self, claim: Claim, *, is_promise: bool = True) -> None:
         """Put ``claim`` into the older slot. Not durable before ``sync``."""

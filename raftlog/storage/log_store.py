@@ -358,10 +358,10 @@ class LogStore:
         if not self.start.index < row.index <= self.end.index:
             return row.index <= self.start.index
         segment = self._segment_of(row.index)
+        checksums = load_places(self.files, segment).checksums  # it may meet damage
         hole = segment.hole_at(row.index)
         if hole is not None and row.index < hole.last:
             return True  # its chain value is lost with it; the file is replaced when it is cut
-        checksums = load_places(self.files, segment).checksums
         return checksums[row.index - segment.first_index] == row.checksum
 
     def _plan_append(self, plan: StorePlan, entries: list[Entry], commit: Index) -> None:

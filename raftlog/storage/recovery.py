@@ -93,6 +93,7 @@ def recover(files: Files, log: str, mark_path: str) -> Recovered:
     found.check_promised()
     found.judge_tail()
     found.write_again()
+    found.write_claim()
     found.seal_scanned()
     segments = found.segments
     start, end = segments[0].base.index, segments[-1].end.index
@@ -291,10 +292,12 @@ class _Findings:
             hole = segment.hole_at(mark.index)
             if hole is not None and hole.last > mark.index:
                 self._keep_promised(segment, hole)
-        if last.end.index > whole.index:
+        scan = self._scans.get(last.first_index)
+        # Of a torn unit perhaps only the head is there: it must not tell its number for good.
+        is_begun = scan is not None and not mark.rank and scan.newest == mark and whole == mark.end
+        if last.end.index > whole.index or is_begun:
             self.cut_to = whole
             return
-        scan = self._scans.get(last.first_index)
         # Bytes of damaged entries are not cut: a read error may pass, and they are there again.
         damaged = bool(last.holes) and not last.holes[-1].length
         if scan is not None and scan.junk and not damaged:
@@ -320,6 +323,14 @@ class _Findings:
         self.watermark = claim_done(self.watermark.unit, end)
         self._mark.write(self.watermark)
         self._mark.sync()
+
+    def write_claim(self) -> None:
+        """Put the watermark into the mark: an ``.idx`` or a header that says it may rot."""
+        newest = self._mark.newest
+        if self.watermark.rank and (newest is None or self.watermark > newest):
+            self._mark.promised = self.promised
+            self._mark.write(self.watermark, is_promise=False)
+            self._mark.sync()
 
     def seal_scanned(self) -> None:
         """Give full segments that had no fitting ``.idx`` a new one, for the next start."""
@@ -358,8 +369,10 @@ class _Findings:
 
     def _heed(self, claim: Claim) -> None:
         self.watermark = max(self.watermark, claim)
-        # A head says it of the unit before its own.
-        self.promised = max(self.promised, claim.unit if claim.rank else claim.unit - 1)
+        # A head says it of the unit before its own, which may be recovery's cut.
+        done = claim.unit if claim.rank else claim.unit - 1
+        if self._mark.newest is None or done > self._mark.newest.unit:
+            self.promised = max(self.promised, done)
 
     def _last_cut(self) -> int:
         return self._mark.cuts[-1].unit if self._mark.cuts else 0

@@ -111,17 +111,25 @@ class SegmentScan:
         return segment.end_at(places, Index(last))
 
     def _forget_branch(self, cut: Cut) -> None:
-        segment, end = self.segment, cut.index
-        units = [*self._units, (0, segment.end.index)]
-        stale = any(
-            0 < number < cut.unit and last > end for (number, _), (_, last) in pairwise(units)
-        )
-        places = segment.places
-        if not stale or places is None or segment.hole_at(end) is not None:
+        """Forget the older units' entries; newer units may lie in front of them.
+
+        So it is when the sync of the cut has failed: the page cache had it, the disk never.
+        """
+        segment, places = self.segment, self.segment.places
+        if places is None:
             return
-        if end < segment.end.index:
-            segment.forget_after(places, segment.end_at(places, end))
-            self.junk = True
+        units = [*self._units, (0, segment.end.index)]
+        for (number, before), (_, last) in pairwise(units):
+            if not (0 < number < cut.unit and last > cut.index):
+                continue
+            kept = max(before, cut.index)
+            hole = segment.hole_at(Index(kept))
+            if hole is not None:  # what is lost there is of the older branch, too
+                kept = hole.first - 1
+            if kept < segment.end.index:
+                segment.forget_after(places, segment.end_at(places, Index(kept)))
+                self.junk = True
+            return
 
     def _run_of_good_frames(self) -> bool:
         """Take frames as long as they are good; return whether there is more behind damage."""

@@ -224,6 +224,27 @@ def test_a_damaged_configuration_entry_is_known_all_the_same() -> None:
     assert known(logs) == [4]
 
 
+def test_a_damaged_configuration_entry_of_a_segment_whose_idx_is_bad_is_known_too() -> None:
+    """Its damage is met when the row is compared, not before."""
+    logs = Logs(StoreOptions(segment_bytes=1024))
+    logs.append_each(chain(2))
+    entry = configuration(logs.store.end)
+    logs.append([entry])
+    entries = chain(40, after=entry.end)
+    logs.append_each(entries)
+    logs.sync_mark()
+    first = logs.crash(CrashKind.LOSE)._segments[0]
+    assert first.sealed
+    logs.disk.flip_bit(first.index_path, len(logs.disk.content(first.index_path)) - 6, 0)
+    path, at = logs.place(entry)
+    _, stop = logs.place(entries[0])
+    logs.disk.zero(path, at, stop + 8 - at)
+    logs.crash(CrashKind.LOSE)
+
+    assert known(logs) == [3]
+    assert logs.store.faulty_ranges() == [(3, 4)]
+
+
 def test_only_what_may_come_back_is_kept() -> None:
     """The newest committed row, and all later ones."""
     rows = [ConfigurationRow(Index(index), index, b"") for index in (1, 5, 8, 9)]

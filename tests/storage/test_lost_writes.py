@@ -4,6 +4,7 @@ An older frame in the place is good by its own checksums and has the right
 index; one of a branch that was truncated even links to the entry before it.
 """
 
+import errno
 import struct
 
 import pytest
@@ -11,11 +12,13 @@ from crc32c import crc32c
 
 from chaos.sim.disk import CrashKind
 from raftlog.base.entry import Entry, LogEnd
-from raftlog.base.errors import DamagedLog, FaultyEntry
+from raftlog.base.errors import DamagedLog, FaultyEntry, StorageFailed
 from raftlog.base.ids import Index, Term
+from raftlog.base.limits import BLOCK_BYTES
 from raftlog.base.writes import WriteEntries
 from raftlog.storage.durable_mark import CUTS_MAX, Cut, DurableMark, claim_done
 from raftlog.storage.log_store import StoreOptions
+from raftlog.storage.unit import UNIT_BYTES
 from tests.storage.logs import DIRECTORY, Logs, chain, perform, put_back, read_all
 
 SMALL = StoreOptions(segment_bytes=1024)
@@ -252,6 +255,104 @@ def test_a_unit_that_is_not_whole_is_no_promise(lost: int) -> None:
         assert store.durable_promises == kept
     logs.append(entries[4:])
     assert read_all(logs.crash(CrashKind.LOSE)) == entries
+
+
+@pytest.mark.parametrize("synced", [True, False])
+def test_what_was_written_over_a_branch_is_not_forgotten_with_it(*, synced: bool) -> None:
+    """The sync of a truncation failed: clean in the cache, and not on the disk (ruling 2 d).
+
+    The node starts again, appends and acknowledges. After a power cut the old tail is there again,
+    behind what was acknowledged: older than the truncation, but the entry in front is not.
+    """
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    old = chain(6)
+    logs.append_each(old)
+    logs.sync_mark()
+    new = chain(1, after=old[2].end, term=2)
+    plan = logs.store.plan([WriteEntries(logs.number(), Index(3), tuple(new))], Index(0))
+
+    def fail(call: str, path: str) -> None:
+        if call == "fdatasync" and path.endswith(".seg"):
+            logs.disk.on_operation = None
+            raise OSError(errno.EIO, "i/o error")
+
+    logs.disk.on_operation = fail
+    with pytest.raises(StorageFailed):
+        plan.perform()
+    logs.crash(CrashKind.KEEP)
+    logs.append(new)
+    if synced:
+        logs.sync_mark()
+    promised = logs.store.durable_promises
+    store = logs.crash(CrashKind.LOSE)
+    assert (store.durable_promises, store.faulty_count) == (promised, 0)
+    assert read_all(store) == old[:3] + new
+
+
+def test_the_head_of_a_torn_unit_tells_no_promise() -> None:
+    """Only that was written of it, behind what recovery had cut. It goes: some day it might rot.
+
+    The unit before its own is that cut, which was promised to nobody.
+    """
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(3)
+    logs.append_each(entries)
+    logs.sync_mark()
+    kept = logs.store.durable_promises
+    path, _ = logs.place(entries[0])
+    logs.disk.misplace(path, logs.store._segments[-1].end_position, b"\1" * 40)
+    store = logs.crash(CrashKind.LOSE)
+    start = store._segments[-1].end_position
+    mark = f"{DIRECTORY}/durable.mark"
+    before = logs.disk.content(mark)
+    logs.append(chain(1, after=entries[-1].end, size=1_000))
+    logs.disk.zero(path, start + UNIT_BYTES, len(logs.disk.content(path)))
+    put_back(logs.disk, mark, before, 0, len(before))
+    for _ in range(2):
+        store = logs.crash(CrashKind.LOSE)
+        assert (store.end, store.durable_promises) == (entries[-1].end, kept)
+        assert not any(logs.disk.content(path)[start:])
+
+
+def test_a_claim_that_only_an_idx_makes_is_put_into_the_mark() -> None:
+    """The power failed between both. Then the idx rots, and an entry with it: that is damage."""
+    logs = Logs(StoreOptions(segment_bytes=1024))
+    entries = chain(6)
+    logs.append_each(entries[:5])
+    logs.sync_mark()
+    mark = logs.disk.content(f"{DIRECTORY}/durable.mark")
+    logs.append_each(entries[5:])
+    more = chain(1, after=entries[-1].end, size=900)
+    plan = logs.store.plan([WriteEntries(logs.number(), None, tuple(more))], Index(0))
+    plan.steps[0]()
+    for path in logs.disk.paths():
+        logs.disk.files().open(path).sync()
+    put_back(logs.disk, f"{DIRECTORY}/durable.mark", mark, 0, len(mark))
+    store = logs.crash(CrashKind.KEEP)
+    promised = store.durable_promises
+    logs.disk.flip_bit(store._segments[-1].index_path, 20, 0)
+    logs.rot(entries[5], 20)
+    store = logs.crash(CrashKind.LOSE)
+    assert (store.durable_promises, store.faulty_ranges()) == (promised, [(6, 6)])
+
+
+def test_a_start_claims_in_both_slots_what_nothing_else_does() -> None:
+    """The last unit was damaged and repaired: its head has no number. Then a slot rots."""
+    logs = Logs(StoreOptions(segment_bytes=65536))
+    entries = chain(6)
+    logs.append_each(entries)
+    logs.sync_mark()
+    path, at = logs.place(entries[5])
+    logs.disk.zero(path, at - UNIT_BYTES, UNIT_BYTES + entries[5].size)
+    store = logs.crash(CrashKind.LOSE)
+    promised = store.durable_promises
+    perform(store, store.plan_repair(entries[5:]))
+    for slot in (0, 1):
+        logs.crash(CrashKind.LOSE)
+        logs.disk.flip_bit(f"{DIRECTORY}/durable.mark", slot * BLOCK_BYTES + 9, 0)
+        store = logs.crash(CrashKind.LOSE)
+        assert (store.durable_promises, store.faulty_count) == (promised, 0)
+        assert read_all(store) == entries
 
 
 def test_a_mark_of_version_1_is_read() -> None:
