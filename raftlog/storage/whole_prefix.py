@@ -42,6 +42,9 @@ def keep_what_is_whole(files: Files, shard: str) -> LogEnd:
         prefix = _Prefix(files, log, mark)
         forget_written(files, shard)
         claim = claim_done(prefix.newest.unit + 1, prefix.end, truncation=True)
+        # The kernel may have written them and not what came before, or after: what is kept now is
+        # the log, whatever it was.
+        mark.repeat(())
         for _ in range(SLOTS):
             mark.write(claim)
             mark.sync()
