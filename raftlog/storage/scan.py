@@ -62,6 +62,8 @@ class SegmentScan:
         self.commit_hint = Index(0)
         self.junk = False
         """Whether bytes that are no frame lie behind the last good one."""
+        self.forgot = False
+        """Whether a branch was found that had been cut off, and forgotten."""
         self._data = read_what_can_be_read(segment.file)
         self._end = segment.base
         self._position = SEGMENT_HEADER_BYTES
@@ -128,7 +130,7 @@ class SegmentScan:
                 kept = hole.first - 1
             if kept < segment.end.index:
                 segment.forget_after(places, segment.end_at(places, Index(kept)))
-                self.junk = True
+                self.forgot = self.junk = True
             return
 
     def _run_of_good_frames(self) -> bool:

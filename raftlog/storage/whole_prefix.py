@@ -102,6 +102,9 @@ class _Prefix:
         if scan.newest is not None:
             self._heed(scan.newest)
         scan.forget_branches(self._mark.cuts)
+        if scan.forgot:  # or the next start finds it in front of what follows, and no cut is told
+            file.truncate(segment.end_position)
+            file.sync()
         self._is_whole = not segment.holes
         self.end = segment.end if self._is_whole else segment.holes[0].before
 

@@ -196,6 +196,24 @@ def test_a_tail_that_was_truncated_is_not_kept(*, begun: bool) -> None:
     assert read_all(logs.open()) == old[:3]
 
 
+def test_a_truncated_tail_in_front_of_a_later_segment_is_cut_off() -> None:
+    """The kernel had written the later segment and the mark, and not the cut."""
+    logs = Logs(StoreOptions(segment_bytes=1024, durable=False))
+    old = chain(6)
+    logs.append_each(old)
+    path, _ = logs.place(old[0])
+    before = logs.disk.content(path)
+    new = chain(1, after=old[3].end, term=2, size=900)
+    logs.append(new, truncate_to=4)
+    assert logs.place(new[0])[0] != path
+    put_back(logs.disk, path, before, 0, len(before))
+    logs.disk.crash(Random(0), CrashKind.KEEP)
+
+    for _ in range(2):
+        assert keep_what_is_whole(logs.disk.files(), DIRECTORY) == new[0].end
+    assert read_all(logs.open()) == old[:4] + new
+
+
 def test_a_state_of_what_was_given_up_is_given_up_too() -> None:
     """Found by reading: a snapshot is durable, and the log that it is of was not.
 
