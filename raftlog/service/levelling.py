@@ -24,6 +24,10 @@ from raftlog.node.ports import Scheduler, Timer
 from raftlog.service.ports import ShardReplica
 
 ROUND_NS: Final = 250_000_000
+FIRST_ROUND_NS: Final = 20_000_000
+FIRST_NS: Final = 2_000_000_000
+"""So long a new leader looks more often: until it has heard everybody a new cluster refuses what
+needs a level."""
 
 LevelOf = Callable[[ReplicaId], int]
 """The highest feature level that a member can apply; 0: it did not say."""
@@ -54,11 +58,13 @@ class Levelling:
         self._level_of: Final = level_of
         self._is_alive: Final = is_alive
         self._timer: Timer | None = None
+        self._began_ns = 0
         self.raised = 0
 
     def begin(self) -> None:
         """This node leads: look from now on, until there is nothing higher."""
         self.end()
+        self._began_ns = self._scheduler.now_ns()
         self._arm(0)
 
     def end(self) -> None:
@@ -82,17 +88,26 @@ class Levelling:
         self._timer = None
         if self._machine.state.feature_level >= self._machine.own_level:
             return
-        self._arm(ROUND_NS)
+        if self._raise():
+            self._arm(ROUND_NS)
+        else:
+            is_new = self._scheduler.now_ns() - self._began_ns < FIRST_NS
+            self._arm(FIRST_ROUND_NS if is_new else ROUND_NS)
+
+    def _raise(self) -> bool:
+        """Raise the level, if all members are there and can apply a higher one."""
         others = [each for each in self._replica.membership.replicas if each != self._replica.id]
         if not all(self._is_alive(each.node) for each in others):
-            return
+            return False
         level = min([self._machine.own_level, *map(self._level_of, others)])
-        if level > self._machine.state.feature_level and self._replica.is_settled:
-            self.raised += 1
-            self._replica.raise_level(level)
-            # Anything that is stamped with it will do; this changes nothing else.
-            command = write_command(PassTime())
-            self._replica.propose(command.type, command.parts, _nobody_waits)
+        if level <= self._machine.state.feature_level or not self._replica.is_settled:
+            return False
+        self.raised += 1
+        self._replica.raise_level(level)
+        # Anything that is stamped with it will do; this changes nothing else.
+        command = write_command(PassTime())
+        self._replica.propose(command.type, command.parts, _nobody_waits)
+        return True
 
 
 def _nobody_waits(_outcome: object, _term: Term, _index: Index) -> None:

@@ -7,7 +7,7 @@ from raftlog.base.ids import DirectoryId, NodeId, ReplicaId
 from raftlog.base.membership import Membership
 from raftlog.broker.commands import FEATURE_LEVEL, decode
 from raftlog.broker.topics import TopicChanges
-from raftlog.service.levelling import ROUND_NS, Levelling
+from raftlog.service.levelling import FIRST_NS, FIRST_ROUND_NS, ROUND_NS, Levelling
 from tests.service.fakes import FakeReplica, FakeScheduler, topic_service
 
 N1, N2, N3 = (ReplicaId(NodeId(f"n{each}"), DirectoryId(f"d{each}")) for each in (1, 2, 3))
@@ -102,6 +102,34 @@ def test_a_leader_that_replays_raises_nothing() -> None:
     world.levelling.begin()
     world.round()
     assert world.level == OLD
+
+
+def test_a_new_leader_looks_often_and_raises_once() -> None:
+    """A new cluster refuses what needs a level until then; the entry has yet to be committed."""
+    world = World()
+    world.alive.clear()
+    world.levelling.begin()
+    world.scheduler.advance(FIRST_ROUND_NS)
+    world.alive = {N2.node, N3.node}
+    world.scheduler.advance(FIRST_ROUND_NS)
+    world.scheduler.advance(FIRST_ROUND_NS)
+    world.replica.commit()
+    assert world.level == FEATURE_LEVEL
+    assert world.levelling.raised == 1
+
+
+def test_a_leader_that_is_held_back_looks_seldom() -> None:
+    """After its first seconds."""
+    world = World()
+    world.alive.clear()
+    world.levelling.begin()
+    world.scheduler.advance(FIRST_NS)
+    world.scheduler.advance(FIRST_ROUND_NS)
+    world.alive = {N2.node, N3.node}
+    world.scheduler.advance(2 * FIRST_ROUND_NS)
+    assert not world.levelling.raised
+    world.round()
+    assert world.levelling.raised == 1
 
 
 @pytest.mark.parametrize("others", [OLD, FEATURE_LEVEL])
