@@ -3,7 +3,8 @@
 It silently takes back what was durable, and what was voted. So (ruling 16) it hits one replica,
 and only while everything that this replica has, acknowledged or not, is on a majority *without*
 it; and while all nodes run and follow one leader in its term, and have that on disk: then nobody
-can win an older term, or this one, with a vote that is given twice.
+can win an older term, or this one, with a vote that is given twice. A copy of the time when its
+node was the only voter is not put back: it asks nobody, and no protocol could tell.
 
 Whoever remembers more of its promises turns the node away, and it stops; it comes back as a new
 one. If nobody remembers, because all have started since or it had promised nothing since, it
@@ -15,13 +16,15 @@ from typing import Final
 
 from chaos.check.promises_durable import DurableState
 from chaos.check.violation import Violation
-from chaos.sim.cluster import Cluster
+from chaos.sim.cluster import SHARD, Cluster
 from chaos.sim.disk import CrashKind, SimDisk
 from chaos.sim.faults import Fault
 from chaos.sim.process import Machine
 from chaos.sim.striker import Acts, Striker
 from chaos.sim.wiped_disks import all_follow, dispensable, newest_leader
 from raftlog.base.ids import ReplicaId
+from raftlog.base.membership import decode_membership
+from raftlog.storage.configurations import read_rows
 
 NEWER_SHARE: Final = 0.2
 """How often another copy is made although there is one."""
@@ -35,6 +38,10 @@ class Backup:
         self.durable: Final = durable.copy()
         self.disk: Final[SimDisk] = machine.disk.fork()
         self.disk.crash(Random(0), CrashKind.LOSE)
+        rows = read_rows(self.disk.files(), SHARD)
+        named = [decode_membership(row.body) for row in rows] or [machine.formed]
+        self.is_alone: Final = any(len(members.voters) == 1 for members in named)
+        """Whether it would lead without asking anybody who remembers."""
 
 
 class OldBackups(Striker):
@@ -72,6 +79,8 @@ class OldBackups(Striker):
         machine = cluster.machines[backup.of.node]
         leader = newest_leader(cluster)
         if leader is None or machine.id != backup.of or machine not in dispensable(cluster):
+            return None
+        if backup.is_alone:
             return None
         return machine if all_follow(cluster, leader) else None
 
