@@ -343,14 +343,12 @@ class LostWrites(Striker):
         As for all damage to a log: what was acknowledged in the last 20 ms is claimed by what
         lies behind it only (ruling 2).
         """
-        return not disk.loses_cut or not self._speaks_of_more(machine)
-
-    def _speaks_of_more(self, machine: Machine) -> bool:
-        """Whether unsynced words of the log's end, or units, may reach the disk or not."""
-        if machine.process is None:
+        if not disk.loses_cut:
             return True
+        if machine.process is None:
+            return False
         replica = machine.process.replica
-        return not replica.quiet or replica.store.mark_dirty
+        return replica.quiet and not replica.store.mark_dirty
 
     def _take_back(self, machine: Machine, disk: _Disk) -> list[Write]:
         observer = self.cluster.observer

@@ -159,10 +159,6 @@ class Observer:
             durable.log = before.log
         return [write for write in writes if (votes if type(write) is SaveHardState else log)]
 
-    def losing(self, node: NodeId) -> tuple[DurableState, list[Write]]:
-        """Return what was durable before ``node``'s disk began to lose, and the writes since."""
-        return self._losing[node]
-
     def forced(self, node: NodeId, state: HardState, entry: Entry) -> None:
         """Take in that ``entry`` was written to a stopped node's log by hand."""
         durable = self._durable[node]
