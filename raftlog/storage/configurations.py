@@ -122,7 +122,7 @@ class Configurations:
         if not any(row.written and row.index > to for row in self.rows):
             return ()
         rows = [_unwritten(row) if row.index > to else row for row in self.rows]
-        return (partial(write_rows, self._files, self._directory, rows),)
+        return self._replace(rows)
 
     def before_append(
         self, truncate_to: Index | None, entries: Sequence[Entry], commit: Index
@@ -135,14 +135,14 @@ class Configurations:
         for entry in entries:
             if self._new_from is None and entry.kind is EntryKind.CONFIGURATION:
                 self._new_from = entry.index
-        return (partial(write_rows, self._files, self._directory, rows),)
+        return self._replace(rows)
 
     def before_reset(self, row: ConfigurationRow) -> Sequence[Step]:
         """Return what comes before the log is reset: until then the old rows count."""
         rows = [*map(_unwritten, self.rows), row]
         self.rows = [row]
         self._new_from = row.index
-        return (partial(write_rows, self._files, self._directory, rows),)
+        return self._replace(rows)
 
     def after_append(self) -> Sequence[Step]:
         """Return what comes after everything that was planned is durable."""
@@ -155,7 +155,10 @@ class Configurations:
             for row in self.rows
         ]
         self._new_from = None
-        return (partial(write_rows, self._files, self._directory, self.rows),)
+        return self._replace(self.rows)
+
+    def _replace(self, rows: Sequence[ConfigurationRow]) -> Sequence[Step]:
+        return (partial(write_rows, self._files, self._directory, rows),)
 
 
 def forget_written(files: Files, directory: str) -> None:
