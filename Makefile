@@ -20,7 +20,7 @@ STAMP := $(VENV)/.installed
 CODE := raftlog bench chaos tests proto
 
 .DEFAULT_GOAL := help
-.PHONY: help install proto lint test verify fix bench demo cluster stop status chaos chaos-minute chaos-sim chaos-seeds chaos-orders chaos-zoo crash clean
+.PHONY: help install proto lint test test-all verify fix bench demo cluster stop status chaos chaos-minute chaos-sim chaos-seeds chaos-orders chaos-zoo crash clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,10 +45,13 @@ lint: install ## Formatting, rules, types, layers (changes nothing)
 	$(BIN)/lint-imports
 
 # One worker per core of a small machine; loadfile keeps a file's shared set-up in one worker.
-test: install ## Every test
+test: install ## The tests that are not marked long: five minutes on two cores
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile -m 'not long'
+
+test-all: install ## Every test: a quarter of an hour
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
-verify: lint test chaos-minute ## Everything that must hold before a commit
+verify: lint test-all chaos-minute ## Everything that must hold before a commit
 
 fix: install ## Format, and repair what can be repaired mechanically
 	$(BIN)/ruff format $(CODE)

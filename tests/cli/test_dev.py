@@ -94,6 +94,7 @@ def test_its_nodes_end_though_it_was_killed(start: Start) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.long
 def test_with_data_the_next_one_goes_on(start: Start, tmp_path: Path) -> None:
     """Also with as many nodes, without being told again."""
     first = start("--nodes", "3", "--data", "kept", "-o", "json")
@@ -120,6 +121,7 @@ def test_a_second_one_in_the_same_directory_is_refused(start: Start) -> None:
     assert "another process has" in err
 
 
+@pytest.mark.long
 def test_a_second_one_elsewhere_takes_other_ports(start: Start) -> None:
     """And says how to reach it."""
     first = ready(start("-o", "json"))

@@ -59,6 +59,7 @@ def test_the_named_node_leads_afterwards(three: LocalCluster, shell_of_three: Sh
     assert shell_of_three.text("leader", "transfer", "--to", to) == f"{to} leads already\n"
 
 
+@pytest.mark.long
 def test_a_node_that_is_down_does_not_lead(three: LocalCluster, shell_of_three: Shell) -> None:
     """It says so, when time is up."""
     before = leader(three)

@@ -227,6 +227,7 @@ def test_ctrl_c_ends_it_and_tells_how_far_it_came(shell: Shell, topic: str) -> N
     assert err == f"{topic}: 1 acknowledged; the rest of the input was not sent\n"
 
 
+@pytest.mark.long
 def test_a_record_without_an_answer_is_told_as_that(
     cluster: LocalCluster, shell: Shell, topic: str
 ) -> None:

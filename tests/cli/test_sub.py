@@ -113,6 +113,7 @@ def test_a_group_shares_its_queues_out_as_it_is_told(shell: Shell, topic: str) -
     assert told == {"group": name, "version": 2}
 
 
+@pytest.mark.long
 def test_a_group_may_begin_at_the_end(shell: Shell, topic: str) -> None:
     """Where nothing was committed."""
     assert values(shell, topic, "--group", f"l-{topic}", "--from", "latest") == []

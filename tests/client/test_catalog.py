@@ -37,6 +37,7 @@ async def test_a_transaction_is_tried_as_long_as_it_says() -> None:
         assert len(tx.receipts) == 1
 
 
+@pytest.mark.long
 async def test_whoever_has_less_time_does_not_wait_for_the_others() -> None:
     """A question of somebody who has plenty is shared as long as that may be."""
     async with fake_cluster(orders=1) as cluster, Client(cluster.seeds, timeout=10) as client:

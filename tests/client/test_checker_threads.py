@@ -48,6 +48,7 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking, "CHECK_LIMIT_S", LIMIT_S)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("short_limit")
 @pytest.mark.asyncio
 async def test_one_that_hangs_is_called_once_and_takes_nobody_elses_thread() -> None:

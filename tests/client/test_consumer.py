@@ -421,6 +421,7 @@ async def _all(consumer: Consumer) -> list[object]:
     return [event async for event in consumer.events()]
 
 
+@pytest.mark.long
 async def test_closing_ends_in_time_without_a_cluster() -> None:
     """What could not be committed is handed out again."""
     async with fake_cluster(orders=1) as cluster:

@@ -223,6 +223,7 @@ async def waits_for_what_is_cancelled(_: UndecidedMessage) -> Verdict:
     return Verdict.COMMIT
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "broken", [lambda _: 1 // 0, lambda _: "commit", waits_for_what_is_cancelled]
 )
@@ -376,6 +377,7 @@ async def test_a_rollback_that_comes_too_late_says_so_once() -> None:
         assert cluster.count(Method.TRANSACTIONS_DECIDE) == 1
 
 
+@pytest.mark.long
 @pytest.mark.asyncio
 async def test_a_checker_that_hangs_does_not_know_and_holds_up_nobody(
     monkeypatch: pytest.MonkeyPatch,

@@ -29,6 +29,7 @@ def asked_again_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "ASK_AGAIN_NS", 10_000_000)
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("asked_again_soon")
 @pytest.mark.parametrize("ends", ["commits", "leaves", "lets go", "closes"])
 async def test_who_still_works_is_not_checked(ends: str) -> None:
@@ -62,6 +63,7 @@ async def test_who_still_works_is_not_checked(ends: str) -> None:
                 assert asked == [b"v"]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("asked_again_soon")
 async def test_long_work_is_not_parked_and_is_checked_when_its_owner_is_gone() -> None:
     """What its own client does not say is not counted, so that there are checks left."""
@@ -90,6 +92,7 @@ async def test_long_work_is_not_parked_and_is_checked_when_its_owner_is_gone() -
     assert cluster.count(Method.CHECKS_ANSWER) == 1 < CHECKS_MAX
 
 
+@pytest.mark.long
 async def test_who_says_nothing_answers_for_the_others() -> None:
     """That were asked with it, and for those of the next poll."""
 
@@ -127,6 +130,7 @@ async def test_what_is_being_rolled_back_is_not_checked() -> None:
             assert (producer.status.checks, visible(cluster, "orders")) == (0, [])
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("asked_again_soon")
 async def test_a_number_that_was_given_up_is_not_rolled_back_if_it_is_another_process_s() -> None:
     """Which works on it: this one does not know yet that it is fenced, and is asked."""

@@ -172,6 +172,7 @@ def test_a_rollback_that_is_interrupted_at_once_was_asked_for(
         assert (half.receipt, client.transactions.list(), seen(fake)) == (None, [], [])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_who_is_interrupted_leaves_it_to_the_checker(
     error: type[BaseException], monkeypatch: pytest.MonkeyPatch

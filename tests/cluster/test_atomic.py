@@ -55,6 +55,7 @@ class Workers:
             await self.kill()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("style", ["stream", "queue"])
 async def test_every_input_is_counted_once_whoever_is_killed(style: str, tmp_path: Path) -> None:
     """Leaders and workers are killed in the middle of transactions."""

@@ -289,6 +289,7 @@ def _facts(error: RaftlogError) -> Sequence[int]:
             return ()
 
 
+@pytest.mark.long
 async def test_a_mistake_is_not_tried_again(cluster: LocalCluster) -> None:
     """The client passes the error on at once, however long it may try."""
     async with client_of(cluster) as client:

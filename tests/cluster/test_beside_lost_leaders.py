@@ -123,6 +123,7 @@ class Beside:
             await asyncio.sleep(0.25)
 
 
+@pytest.mark.long
 async def test_each_does_all_of_it_once_whoever_leads(tmp_path: Path) -> None:
     async with running(tmp_path) as target, Client(target.seeds, timeout=PATIENCE_S) as client:
         await until_level(target.own())

@@ -14,6 +14,7 @@ FULL = "disk: {scarce_percent: 1, full_percent: 1, plenty_mib: 1073741824}"
 """Whatever disk this runs on has more of it in use."""
 
 
+@pytest.mark.long
 async def test_a_full_disk_refuses_records_and_topics_but_no_reader(tmp_path: Path) -> None:
     """And takes them again when there is room; the reserve is where it should be."""
     with LocalCluster(tmp_path, nodes=1) as cluster:

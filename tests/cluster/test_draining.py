@@ -40,6 +40,7 @@ async def drain(node: NodeProcess, *more: str) -> tuple[int, Any, str]:
     return await raftlog("node", "drain", "--config", str(node.config), "--node", node.node, *more)
 
 
+@pytest.mark.long
 async def test_a_rolling_restart_loses_nothing_and_leaves_nobody_drained(tmp_path: Path) -> None:
     """Drain, stop, start, the next one: what the how-to page says, under load."""
     async with running(tmp_path) as target:
@@ -61,6 +62,7 @@ async def test_a_rolling_restart_loses_nothing_and_leaves_nobody_drained(tmp_pat
         await compare_every_node(target, writer)
 
 
+@pytest.mark.long
 async def test_a_drained_node_is_shown_refuses_a_transfer_and_leads_if_it_must(
     tmp_path: Path,
 ) -> None:

@@ -208,6 +208,7 @@ async def leader_of(logs: Sequence[RaftLog[int]]) -> RaftLog[int]:
     return next(log for log in logs if log.status.role == "leader")
 
 
+@pytest.mark.long
 async def test_three_nodes_in_one_process(tmp_path: Path) -> None:
     """Append on the leader, refusal on a follower, the same entries from every node's tail."""
     machines = [Total(), Total(), Total()]
@@ -276,6 +277,7 @@ async def _until(ready: Callable[[], bool]) -> None:
         await asyncio.sleep(0.01)
 
 
+@pytest.mark.long
 async def test_a_leader_with_a_lease_confirms_a_barrier_by_itself(tmp_path: Path) -> None:
     """Nobody is asked, so nothing is sent for it."""
     names = ["n1", "n2", "n3"]

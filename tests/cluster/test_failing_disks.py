@@ -50,6 +50,7 @@ async def follower_of(target: Target) -> NodeProcess:
     return next(node for node in target.own().nodes.values() if node.node != leader.node)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("role", ["leader", "follower"])
 async def test_a_node_whose_disk_is_full_ends_and_says_so(tmp_path: Path, role: str) -> None:
     """A limit on the size of its files stands for a full disk: the next write fails."""
@@ -86,6 +87,7 @@ def header(data: mmap, at: int) -> int:
     return data.rfind(ENTRY, 0, at) + 8
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", [body, header])
 async def test_a_flipped_bit_below_the_watermark_is_repaired(tmp_path: Path, place: Place) -> None:
     """Nobody but the replica itself can notice; nobody but a peer can mend it."""

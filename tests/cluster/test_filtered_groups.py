@@ -27,6 +27,7 @@ async def passed_over(client: Client) -> None:
     raise AssertionError("they are not")
 
 
+@pytest.mark.long
 async def test_all_that_matches_is_handled_once_and_nothing_else(tmp_path: Path) -> None:
     """Each new leader looks for itself, and goes on where the log says that the group is."""
     done: Counter[bytes] = Counter()

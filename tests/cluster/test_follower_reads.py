@@ -16,6 +16,7 @@ from raftlog.testing.cluster import LocalCluster
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.long
 async def test_a_reader_with_a_bound_reads_from_followers(tmp_path: Path) -> None:
     """A bound of 0 sees what was acknowledged a moment ago; any bound sees all in the end."""
     with LocalCluster(tmp_path) as cluster:

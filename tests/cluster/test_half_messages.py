@@ -123,6 +123,7 @@ async def decided_by_turns(halves: list[Half], amid: asyncio.Event) -> dict[int,
     return found
 
 
+@pytest.mark.long
 async def test_a_killed_owner_leaves_it_to_a_member_and_a_killed_leader_to_the_next(
     tmp_path: Path,
 ) -> None:

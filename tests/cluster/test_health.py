@@ -12,6 +12,7 @@ from tests.cluster.cluster_under_load import PATIENCE_S
 pytestmark = pytest.mark.asyncio
 
 
+@pytest.mark.long
 async def test_a_cluster_is_healthy_while_a_majority_follows(tmp_path: Path) -> None:
     """One may fail, and is named; with two nothing can be committed, and the client says so."""
     async with LocalCluster(tmp_path, nodes=3) as cluster, cluster.client() as client:

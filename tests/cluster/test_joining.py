@@ -76,6 +76,7 @@ async def until_placed(cluster: LocalCluster, node: NodeId, wanted: list[str]) -
             await asyncio.sleep(POLL_S)
 
 
+@pytest.mark.long
 async def test_a_living_node_keeps_its_name(cluster: LocalCluster, tmp_path: Path) -> None:
     """Before its directory is formatted the new one is refused, and after that, too."""
     path = elsewhere(cluster, N2, tmp_path)
@@ -98,6 +99,7 @@ async def test_a_living_node_keeps_its_name(cluster: LocalCluster, tmp_path: Pat
     assert after == before
 
 
+@pytest.mark.long
 async def test_what_an_operator_made_of_a_node_outlasts_its_restart(
     cluster: LocalCluster,
 ) -> None:
@@ -127,6 +129,7 @@ async def test_what_an_operator_made_of_a_node_outlasts_its_restart(
     assert "move that directory away" in node.last_words()
 
 
+@pytest.mark.long
 async def test_a_node_that_was_removed_while_it_was_down_ends_and_says_so(
     cluster: LocalCluster,
 ) -> None:
@@ -147,6 +150,7 @@ async def test_a_node_that_was_removed_while_it_was_down_ends_and_says_so(
     assert told.count("pre-candidate in term") <= 4, told  # twice for each shard
 
 
+@pytest.mark.long
 async def test_a_node_that_is_only_cut_off_or_behind_does_not_end(
     cluster: LocalCluster,
 ) -> None:

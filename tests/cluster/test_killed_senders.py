@@ -156,6 +156,7 @@ async def lose_leaders(target: Target, tolds: list[Told]) -> None:
         node.start()
 
 
+@pytest.mark.long
 async def test_an_id_is_stored_once_whoever_is_killed(target: Target) -> None:
     """By three processes, each of which knows nothing of the others, and under four leaders."""
     client = target.client

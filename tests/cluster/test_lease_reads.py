@@ -21,6 +21,7 @@ async def end_of(client: Client) -> int:
     return queue.end_offset
 
 
+@pytest.mark.long
 async def test_a_leader_with_a_lease_answers_and_its_successor_knows_everything(
     tmp_path: Path,
 ) -> None:
@@ -39,6 +40,7 @@ async def test_a_leader_with_a_lease_answers_and_its_successor_knows_everything(
                 assert await end_of(client) == number
 
 
+@pytest.mark.long
 async def test_leases_are_off_unless_asked_for(tmp_path: Path) -> None:
     """Nobody's clock is trusted by default."""
     with LocalCluster(tmp_path) as cluster:

@@ -88,6 +88,7 @@ async def recover(target: Target, survivor: str, lost: list[str]) -> int:
     return int(shard["last"])
 
 
+@pytest.mark.long
 async def test_a_survivor_goes_on_alone_and_new_nodes_join_it(tmp_path: Path) -> None:
     """All that was acknowledged is served: the survivor had led. The lost may not come back."""
     async with running(tmp_path) as target:

@@ -76,6 +76,7 @@ async def serves(address: str) -> None:
             await asyncio.sleep(POLL_S)
 
 
+@pytest.mark.long
 async def test_a_node_joins_the_leader_is_removed_and_another_one_killed(tmp_path: Path) -> None:
     """Under load: learner, voter, a leader that removes itself, kill -9, and all start again."""
     async with running(tmp_path) as target:
@@ -120,6 +121,7 @@ async def test_a_node_joins_the_leader_is_removed_and_another_one_killed(tmp_pat
             compare(stored, writer)
 
 
+@pytest.mark.long
 async def test_a_wiped_node_comes_back_as_a_new_member(tmp_path: Path) -> None:
     """Its old pair is removed; with --join it is a learner, and a voter when it has the log."""
     async with running(tmp_path) as target:
@@ -143,6 +145,7 @@ async def test_a_wiped_node_comes_back_as_a_new_member(tmp_path: Path) -> None:
         compare(stored, writer)
 
 
+@pytest.mark.long
 async def test_a_voter_becomes_a_learner_and_a_voter_again(tmp_path: Path) -> None:
     """The command line's demote and promote; two voters then decide."""
     async with running(tmp_path) as target, Writer(target.client) as writer:
@@ -155,6 +158,7 @@ async def test_a_voter_becomes_a_learner_and_a_voter_again(tmp_path: Path) -> No
         await writer.more(50)
 
 
+@pytest.mark.long
 async def test_a_new_node_is_told_by_a_leader_that_had_another_directory_before(
     tmp_path: Path,
 ) -> None:

@@ -176,6 +176,7 @@ def test_a_locked_directory_is_left_alone(tmp_path: Path) -> None:
         assert node.running
 
 
+@pytest.mark.long
 @pytest.mark.asyncio
 async def test_a_directory_of_another_cluster_ends_its_node(tmp_path: Path) -> None:
     """It can never be part of this one, and must not look as if it merely were behind."""

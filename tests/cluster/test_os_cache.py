@@ -32,6 +32,7 @@ def reboot(directory: Path) -> None:
     CachedWrites(OsFiles(), str(directory), "another boot").begin((), durable=False)
 
 
+@pytest.mark.long
 async def test_a_node_whose_machine_restarted_comes_back_as_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ async def leads(target: Target, node: NodeId) -> None:
             await asyncio.sleep(POLL_S)
 
 
+@pytest.mark.long
 async def test_the_preferred_one_leads_whenever_it_can(tmp_path: Path) -> None:
     """Under load: named, killed, back, drained, and not any more. Nothing is lost by all that."""
     async with running(tmp_path) as target:
@@ -85,6 +86,7 @@ async def test_the_preferred_one_leads_whenever_it_can(tmp_path: Path) -> None:
         await compare_every_node(target, writer)
 
 
+@pytest.mark.long
 async def test_each_shard_has_its_own_and_a_learner_can_not_be_it(tmp_path: Path) -> None:
     """Two shards, led by two nodes, as the status shows; then one of them is a learner."""
     async with LocalCluster(tmp_path, settings=("shards: 2", "segment_mib: 8")) as cluster:

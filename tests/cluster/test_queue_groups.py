@@ -17,6 +17,7 @@ pytestmark = pytest.mark.asyncio
 COUNT: Final = 400
 
 
+@pytest.mark.long
 async def test_each_message_ends_in_one_place_whoever_leads(tmp_path: Path) -> None:
     """Acknowledged once, or a dead letter once; no lease ends, so nothing is handled twice."""
     done: Counter[bytes] = Counter()
@@ -61,6 +62,7 @@ async def test_each_message_ends_in_one_place_whoever_leads(tmp_path: Path) -> N
     assert (again.count, again.failed, pending) == (COUNT // 10, (), [])
 
 
+@pytest.mark.long
 async def test_what_is_blocked_is_an_alarm_of_whoever_leads(tmp_path: Path) -> None:
     """Since the same moment after a leader is lost; until somebody has decided."""
     async with running(tmp_path) as target, Client(target.seeds, timeout=PATIENCE_S) as client:

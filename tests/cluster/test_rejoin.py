@@ -134,6 +134,7 @@ async def one_follower(target: Target) -> NodeProcess:
     return next(node for name, node in target.own().nodes.items() if name != leader)
 
 
+@pytest.mark.long
 async def test_a_node_that_was_down_while_the_others_trimmed_is_installed(tmp_path: Path) -> None:
     """It comes back under its identity, is given what it lacks, and counts again."""
     async with running(tmp_path, SETTINGS) as target:
@@ -150,6 +151,7 @@ async def test_a_node_that_was_down_while_the_others_trimmed_is_installed(tmp_pa
         await all_have_the_same(target, writer)
 
 
+@pytest.mark.long
 async def test_a_wiped_node_says_so_and_is_built_again_by_the_others(tmp_path: Path) -> None:
     """It is not taken for a new one; with --join it becomes a learner, then a voter."""
     async with running(tmp_path, SETTINGS) as target:
@@ -187,6 +189,7 @@ async def test_a_wiped_node_says_so_and_is_built_again_by_the_others(tmp_path: P
         await all_have_the_same(target, writer)
 
 
+@pytest.mark.long
 async def test_a_node_put_back_to_an_older_copy_says_so_and_joins_anew(tmp_path: Path) -> None:
     """It has promised more than it has: it stops, and is another replica then (ruling 16)."""
     async with running(tmp_path, SETTINGS) as target:

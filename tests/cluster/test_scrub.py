@@ -3,6 +3,8 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from raftlog.base.ids import SHARD_ZERO, NodeId
 from raftlog.server.app import NodeServer
 from raftlog.server.comparison import compare_directories
@@ -17,6 +19,7 @@ from tests.server.test_inspection import flip, segments
 RECORDS = 50
 
 
+@pytest.mark.long
 def test_damage_is_found_by_a_scrub_and_repaired(tmp_path: Path) -> None:
     """Of a follower and of the leader: a flipped bit in a record that nobody reads."""
 

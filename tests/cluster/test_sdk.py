@@ -130,6 +130,7 @@ asyncio.run(main(sys.argv[1]))
 """
 
 
+@pytest.mark.long
 async def test_a_consumer_that_is_paused_past_its_session_is_fenced_and_loses_nothing(
     tmp_path: Path,
 ) -> None:

@@ -28,6 +28,7 @@ asyncio.run(main(seeds, directory, topic, int(first), int(count)))
 """
 
 
+@pytest.mark.long
 async def test_killed_while_the_cluster_is_away_each_record_is_stored_once(
     tmp_path: Path,
 ) -> None:

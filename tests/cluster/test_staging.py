@@ -25,6 +25,7 @@ def value_of(transaction: int, number: int) -> bytes:
     return b"%d.%03d" % (transaction, number) + bytes(SIZE)
 
 
+@pytest.mark.long
 async def test_5_mib_are_visible_as_a_whole_whoever_is_killed(tmp_path: Path) -> None:
     """Each once and in order, at the offsets that were told; nothing is staged at the end."""
     receipts = []

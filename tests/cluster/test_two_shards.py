@@ -95,6 +95,7 @@ async def cluster(tmp_path: Path) -> AsyncIterator[LocalCluster]:
         yield cluster
 
 
+@pytest.mark.long
 async def test_two_shards_share_a_process_and_nothing_else(cluster: LocalCluster) -> None:
     """Through a hand-over of one, the kill of its leader, and a restart of everything."""
     sides = [Side(cluster, shard) for shard in SHARDS]

@@ -47,6 +47,7 @@ async def until_held_back_by(cluster: LocalCluster, nodes: set[str]) -> None:
     assert (held.level, held.possible) == (FEATURE_LEVEL - 1, FEATURE_LEVEL)
 
 
+@pytest.mark.long
 async def test_a_rolling_restart_into_a_new_version_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

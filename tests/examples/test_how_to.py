@@ -28,6 +28,7 @@ def test_an_embedded_log_counts_on_after_a_restart(tmp_path: Path) -> None:
     assert second[:2] == ["11", "14"]
 
 
+@pytest.mark.long
 def test_three_embedded_nodes_append_to_a_majority(tmp_path: Path) -> None:
     """Ports are the only thing changed in the example."""
     _, three = examples_of("embed.md")
@@ -46,6 +47,7 @@ def seeded(example: str, cluster: LocalCluster) -> str:
     return found
 
 
+@pytest.mark.long
 def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     """The page's programs, one after the other: with a loop, and from a thread."""
     asynchronous, synchronous = examples_of("produce-and-consume.md")
@@ -66,6 +68,7 @@ def test_a_client_produces_and_consumes(tmp_path: Path) -> None:
     assert moved in ("stream [(0, 5, 2)]\n", "stream [(0, 4, 2)]\n")
 
 
+@pytest.mark.long
 def test_orders_become_invoices_in_one_step(tmp_path: Path) -> None:
     """Twice: what is committed is not read again."""
     (example,) = examples_of("atomic-transactions.md")
@@ -89,6 +92,7 @@ async def until_level(cluster: LocalCluster) -> None:
     raise AssertionError("the level has not been raised")
 
 
+@pytest.mark.long
 def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     """Five jobs: one fails once, one can't be handled at all."""
     example, filtered, by_hand, back = examples_of("queue-groups.md")
@@ -109,6 +113,7 @@ def test_work_is_leased_tried_again_and_given_up(tmp_path: Path) -> None:
     assert printed[-1] == "dead letter: b'job 3' b'no such account'"
 
 
+@pytest.mark.long
 def test_a_spool_takes_records_while_the_cluster_is_away(tmp_path: Path) -> None:
     """Without a cluster, with one that has no topic, and with the topic."""
     (example,) = examples_of("spool.md")
@@ -136,6 +141,7 @@ def test_a_spool_takes_records_while_the_cluster_is_away(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.long
 def test_a_half_message_is_committed_and_another_rolled_back(tmp_path: Path) -> None:
     """Against three processes."""
     example, by_hand = examples_of("half-messages.md")
@@ -164,6 +170,7 @@ def test_a_program_manages_topics(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
     """Against three processes, by their own clocks."""
     (example,) = examples_of("delayed-messages.md")
@@ -188,6 +195,7 @@ def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
     assert offsets == list(range(10))
 
 
+@pytest.mark.long
 def test_an_id_is_stored_once_whoever_sends_it(tmp_path: Path) -> None:
     """The second client is told the first one's place."""
     program, _ = examples_of("store-once.md")
@@ -197,6 +205,7 @@ def test_an_id_is_stored_once_whoever_sends_it(tmp_path: Path) -> None:
     assert printed == ["True True", "[('order-17', b'42 EUR')]"]
 
 
+@pytest.mark.long
 def test_a_client_beyond_its_quota_waits(tmp_path: Path) -> None:
     """Everything is stored all the same."""
     (program,) = examples_of("quotas.md")
@@ -247,6 +256,7 @@ def test_a_program_traces_a_message(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "page",
     [
@@ -268,6 +278,7 @@ def test_commands_print_what_the_page_says(page: str, tmp_path: Path) -> None:
         run_page(page, tmp_path, ",".join(cluster.seeds))
 
 
+@pytest.mark.long
 def test_a_cluster_can_be_hurt_by_a_users_test(tmp_path: Path) -> None:
     """The record after the kill is acknowledged by another leader."""
     program, _ = examples_of("test-your-code.md")
@@ -275,6 +286,7 @@ def test_a_cluster_can_be_hurt_by_a_users_test(tmp_path: Path) -> None:
     assert run_example(program, tmp_path) == "fsync True\n"
 
 
+@pytest.mark.long
 def test_pytest_knows_the_fixtures(tmp_path: Path) -> None:
     """Without being told: by the entry point of the package."""
     _, test = examples_of("test-your-code.md")
@@ -294,6 +306,7 @@ def test_pytest_knows_the_fixtures(tmp_path: Path) -> None:
     assert "1 passed" in done.stdout
 
 
+@pytest.mark.long
 def test_a_program_with_grpc_alone_stores_once_and_reads_back(tmp_path: Path) -> None:
     """The address is the only thing changed in the example; it asks each node in turn."""
     example, transaction, dead = examples_of("use-grpc.md")

@@ -57,6 +57,7 @@ def test_the_outbox_sends_what_was_committed(tmp_path: Path) -> None:
     assert second[1] == "OutboxCounts(waiting=0, sent=4, parked=0)"
 
 
+@pytest.mark.long
 def test_a_killed_relay_loses_and_repeats_nothing(tmp_path: Path) -> None:
     """SIGKILL after the send, before it is written down; and before the send."""
     (program,) = examples_of("outbox.md")
@@ -99,6 +100,7 @@ def test_a_killed_job_stores_each_order_once(tmp_path: Path) -> None:
     assert after == [stored]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("mode", "killed", "after"),
     [(0, [], ["2"]), (1, ["1"], ["1", "2"]), (2, [], ["1", "2"]), (3, [], ["1", "2"])],
@@ -136,6 +138,7 @@ def redis_server() -> Iterator[str]:
         server.shutdown()
 
 
+@pytest.mark.long
 def test_killed_at_the_worst_moment_with_redis(tmp_path: Path) -> None:
     """The bill and the note that the message was processed are one transaction there."""
     program = examples_of("delivery-modes.md")[4]

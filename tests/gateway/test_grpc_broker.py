@@ -400,6 +400,7 @@ async def test_leadership_is_handed_over_on_request(cluster: LocalCluster) -> No
         await led(leader, lambda status: status.leader == target)
 
 
+@pytest.mark.long
 async def test_programs_go_on_when_the_leader_is_killed(cluster: LocalCluster) -> None:
     """In the middle of transactions, each asked again until it is known: each is done once."""
     async with leader_and_follower(cluster) as (_, follower):

@@ -132,6 +132,7 @@ async def test_a_mistake_is_told_with_its_class_by_any_node(cluster: LocalCluste
             assert type(await error_of(elsewhere)) is BadRequest
 
 
+@pytest.mark.long
 async def test_an_idle_node_costs_nothing_and_holds_little(cluster: LocalCluster) -> None:
     """With the threads of gRPC, and connections that ask nothing."""
     async with leader_and_follower(cluster):
@@ -144,6 +145,7 @@ async def test_an_idle_node_costs_nothing_and_holds_little(cluster: LocalCluster
             assert now.resident_bytes < IDLE_BYTES_MAX
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", [NodeProcess.kill, NodeProcess.pause])
 async def test_a_client_of_a_follower_survives_the_loss_of_the_leader(
     tmp_path: Path, loss: Callable[[NodeProcess], None]

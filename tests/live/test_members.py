@@ -65,6 +65,7 @@ def world_of(monkeypatch: pytest.MonkeyPatch, *, dies: str, removes: bool = True
     return world
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("dies", "anomalies"),
     [(REMOVED, []), ("", ["heals"]), ("exit code 1: nothing", ["nodes_stay_up"])],

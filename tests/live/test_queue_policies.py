@@ -119,6 +119,7 @@ def has_enough(workload: QueueGroup) -> bool:
     return min(wanted) >= ENOUGH
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lossy", [False, True])
 @pytest.mark.parametrize("make", [QueueGroup, UnorderedGroup, SkippingGroup, BlockingGroup])
 def test_a_workload_sees_nothing_where_nothing_is_wrong(
@@ -140,6 +141,7 @@ def test_who_never_came_to_what_it_is_about_proves_nothing(
     assert [each.check for each in workload.check(nothing)] == [HAPPENED]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "mutant", "seen"),
     [

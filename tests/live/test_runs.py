@@ -92,6 +92,7 @@ def nothing_is_left(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob("chaos-*")] == []
 
 
+@pytest.mark.long
 def test_a_short_run_is_good_and_reported(tmp_path: Path) -> None:
     with started(tmp_path, "--time", "8s", "--faults", "kill,power-all") as run:
         told, _ = run.communicate(timeout=200)
@@ -104,6 +105,7 @@ def test_a_short_run_is_good_and_reported(tmp_path: Path) -> None:
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
 def test_a_short_run_of_five_nodes_is_good(tmp_path: Path) -> None:
     options = ("--nodes", "5", "--time", "8s", "--faults", "kill-most,halves")
     with started(tmp_path, *options) as run:
@@ -113,6 +115,7 @@ def test_a_short_run_of_five_nodes_is_good(tmp_path: Path) -> None:
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(compiler() is None, reason="no gcc is found")
 def test_power_is_lost_beneath_the_normal_file_layer(tmp_path: Path) -> None:
     """And something with it: a shim that takes nothing back would prove nothing."""
@@ -129,6 +132,7 @@ def test_power_is_lost_beneath_the_normal_file_layer(tmp_path: Path) -> None:
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("number", "fault"),
     [
@@ -152,6 +156,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted(
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_nothing_is_left_of_a_run_that_is_interrupted_again_while_it_ends(
     tmp_path: Path, number: signal.Signals
@@ -168,6 +173,7 @@ def test_nothing_is_left_of_a_run_that_is_interrupted_again_while_it_ends(
     nothing_is_left(tmp_path)
 
 
+@pytest.mark.long
 def test_processes_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
     """Also one that stands still and reads no end of anything. Its files stay."""
     with started(tmp_path, "--time", "60s", "--faults", "pause") as run:
@@ -189,6 +195,7 @@ TWO_LEAD: Final = {"one_leader_per_term", "contradicted"}
 CONTRADICTED: Final = re.compile(r"stopping: the leader of term \d+ contradicts committed entry")
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)  # it waits twice for a power loss between a promise and the disk
 def test_faults_that_show_planted_bugs_show_nothing_without_them(tmp_path: Path) -> None:
     """So what is seen with one is seen because of it."""
@@ -208,6 +215,7 @@ def checks_of(told: str) -> set[str]:
     return seen
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("faults", "time_s", "mutant", "seen"),
     [

@@ -67,6 +67,7 @@ def test_a_claim_that_begins_behind_what_is_committed_is_seen(group: StreamGroup
     assert "5 was handed out, and 4 was due" in told
 
 
+@pytest.mark.long
 @pytest.mark.asyncio
 async def test_what_a_real_member_is_handed_is_in_order(group: StreamGroup) -> None:
     """Over several claims: a member that comes takes queues, and gives them back as it goes."""

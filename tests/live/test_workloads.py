@@ -49,6 +49,7 @@ async def test_a_receipt_is_noted(world: World) -> None:
     assert (records.queues[number], records.offsets[number]) == (1, 7)
 
 
+@pytest.mark.long
 @pytest.mark.asyncio
 @pytest.mark.parametrize("name", EVERYBODY)
 async def test_a_workload_that_is_cancelled_ends(

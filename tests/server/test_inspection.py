@@ -75,6 +75,7 @@ def test_a_good_directory_is_described(directory: Path) -> None:
     assert (shard.durable, shard.last_term, shard.term) == (ENTRIES, 2, 1)
 
 
+@pytest.mark.long
 def test_every_damaged_entry_is_found(directory: Path) -> None:
     """One bit anywhere in a promised entry, wherever it lies in the log."""
     (segment,) = segments(directory)

@@ -38,6 +38,7 @@ def test_what_mutants_need_is_there_in_some_seeds() -> None:
         assert len(brokers) > sum(map(has, brokers)) > 1
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", QUICK)
 def test_a_known_bug_is_caught_within_a_few_seeds(name: str) -> None:

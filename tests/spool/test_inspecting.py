@@ -154,6 +154,7 @@ def test_a_spool_that_was_just_made_is_empty(tmp_path: Path) -> None:
     assert inspect_spool(tmp_path) == SpoolReport(str(tmp_path), 0, 0, 0, None, (), 0, "")
 
 
+@pytest.mark.long
 def test_one_that_is_written_all_the_time_never_looks_damaged(tmp_path: Path) -> None:
     """Files come and go while it is copied.
 

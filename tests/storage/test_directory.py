@@ -118,6 +118,7 @@ def _append_one(store: LogStore) -> None:
     perform(store, store.plan([WriteEntries(WriteNumber(1), None, tuple(entries))], Index(0)))
 
 
+@pytest.mark.long
 def test_an_interrupted_formation_is_repeated_cleanly() -> None:
     """``node.meta`` is the commit point of a directory: without it nothing was promised."""
     probe = SimDisk()

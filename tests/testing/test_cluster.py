@@ -11,6 +11,7 @@ from raftlog.testing import LocalCluster, NodeAddress
 from raftlog.testing.processes import are_free, free_ports
 
 
+@pytest.mark.long
 def test_it_waits_is_hurt_and_leaves_nothing() -> None:
     """The life of a cluster in somebody's test."""
 

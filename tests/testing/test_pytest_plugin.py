@@ -42,6 +42,7 @@ def run(directory: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.long
 def test_a_cluster_is_shared_and_repaired(tmp_path: Path) -> None:
     """A test that kills does not harm those behind it."""
     (tmp_path / "test_three.py").write_text(THREE_TESTS, "utf-8")
