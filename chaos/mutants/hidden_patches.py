@@ -45,6 +45,31 @@ HIDDEN_MUTANTS: Final = (
         rulings=(7,),
     ),
     Mutant(
+        "changed run written as it was",
+        "raftlog.broker.table",
+        (("            self._runs.change(key)\n", "            pass\n"),),
+        rulings=(18,),
+    ),
+    Mutant(
+        "run kept that changed while it was gathered",
+        "raftlog.broker.table",
+        (("            if is_whole and is_same and (", "            if is_whole and ("),),
+        tests=("tests/broker/test_table.py",),
+        rulings=(18,),
+    ),
+    Mutant(
+        "run kept whose begin has left",
+        "raftlog.broker.table",
+        (
+            (
+                " and (before is None or before in self._rows):\n",
+                ":\n",
+            ),
+        ),
+        tests=("tests/broker/test_table.py",),
+        rulings=(18, 27),
+    ),
+    Mutant(
         "copy forward not counted",
         "raftlog.broker.queue_index",
         (

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from chaos.sim.events import MS_NS
 from chaos.sim.swarm import BrokerConfig
-from raftlog.broker import decisions, index, leasing, staging, table, transactions
+from raftlog.broker import decisions, hidden, index, leasing, staging, table, transactions
 from raftlog.node import yielding
 from raftlog.service import checks, copying_forward, relocating, snapshot
 
@@ -44,6 +44,7 @@ def _limits_of(config: BrokerConfig | None) -> Limits:
             (index, "RANGE_BODY_BYTES", config.range_body_bytes),
             (index, "RANGE_POSTINGS", config.range_postings),
             (table, "CHUNK_BYTES", config.snapshot_chunk_bytes),
+            (hidden, "RUN_ROWS", 2),
             # Time stands still within a turn: else a snapshot would be one piece of work.
             (snapshot, "SLICE_NS", 0),
             (relocating, "SOON_MS", 2_000),

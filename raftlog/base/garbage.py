@@ -6,6 +6,8 @@ process belongs to somebody else.
 """
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 COLLECT_AFTER: Final = 50_000
@@ -21,3 +23,18 @@ def keep_what_is_there() -> None:
     """Collect once, and then never look at what was there before: it stays."""
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def making_what_stays() -> Iterator[None]:
+    """Never look at what is made while the context lasts: it stays.
+
+    A million rows of a snapshot would be walked through again and again, and once more after it.
+    """
+    keep_what_is_there()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

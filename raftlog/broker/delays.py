@@ -128,8 +128,6 @@ def check_delay(delay: Delay, log_time_ms: int) -> int:
 
 # -- behaviour
 
-_TIMER: Final = int(Holder.TIMER)
-
 DueOrder = tuple[int, HiddenKey]
 """When a batch is due, and its key: in the order of these they become visible."""
 
@@ -160,8 +158,7 @@ class Delays:
 
     def load(self, cancelled: Iterable[CancelledBatch]) -> None:
         """Start from a snapshot whose hidden batches are there: some of them are delayed."""
-        table = self._hidden.table.rows
-        mine = [(row.held, key) for key, row in table.items() if row.holder == _TIMER]
+        mine = self._hidden.held_by(Holder.TIMER)
         self._count = len(mine)
         self._of_queue.clear()
         self._of_queue.update(runs_of(mine, _queue_of))

@@ -47,6 +47,12 @@ from raftlog.broker.timetable import NEVER_MS, Timetable
 
 CLEARED_AT_ONCE: Final = 100
 """Rows of closed queues that go at one log time: few, so that nothing else that is due waits."""
+RUN_ROWS: Final = 256
+"""In the mean, rows that a snapshot encodes, or does not encode again, together."""
+_U64: Final = (1 << 64) - 1
+_MIX: Final = 0x9E37_79B9_7F4A_7C15
+"""2^64 divided by the golden ratio: multiples of it, of numbers that follow one another, lie far
+apart, so those below a bound come at nearly equal distances (Knuth, volume 3, 6.4)."""
 
 HiddenKey = tuple[int, int]
 """Queue and id. In order of these a queue's batches are in the order in which they were stored."""
@@ -92,8 +98,19 @@ class HiddenBatch(msgspec.Struct, array_like=True, forbid_unknown_fields=True, g
         return self.index != index_of(self.id)
 
 
+def _end_of_run(keys: Sequence[HiddenKey]) -> int:
+    """Count the keys through the first that ends a run: by the ids, one of ``RUN_ROWS`` does."""
+    below = _U64 // RUN_ROWS
+    for place, (_, id_) in enumerate(keys, 1):
+        if id_ * _MIX & _U64 < below:
+            return place
+    return 0
+
+
 _KEY_OF: Final = attrgetter("queue", "id")
 _QUEUE_OF: Final = attrgetter("queue")
+_HOLDER_OF: Final = attrgetter("holder")
+_HELD_OF: Final = attrgetter("held")
 
 
 class Hidden:
@@ -110,7 +127,8 @@ class Hidden:
         timetable: Timetable,
         on_revealed: Callable[[int], None],
     ) -> None:
-        self.table: Final[Table[HiddenKey, HiddenBatch]] = Table()
+        # Most stay for long, and there may be two million: a snapshot encodes what is new.
+        self.table: Final[Table[HiddenKey, HiddenBatch]] = Table(end_of_run=_end_of_run)
         self.due_ms = NEVER_MS
         self.cleared_ms = 0
         """Log time at which rows of closed queues went last."""
@@ -147,6 +165,19 @@ class Hidden:
     def get(self, key: HiddenKey) -> HiddenBatch | None:
         """Return the row, or None: it is visible, was dropped, or never was."""
         return self.table.rows.get(key)
+
+    def held_by(self, holder: Holder) -> list[tuple[int, HiddenKey]]:
+        """Return ``held`` and key of each row of a holder. It takes time for all rows: for starts.
+
+        Right after ``load`` they come in the order of keys.
+        """
+        rows = self.table.rows
+        holders = set(map(_HOLDER_OF, rows.values()))
+        if holder not in holders:
+            return []
+        if len(holders) == 1:
+            return [*zip(map(_HELD_OF, rows.values()), rows, strict=True)]
+        return [(row.held, key) for key, row in rows.items() if row.holder == holder]
 
     def of_queue(self, queue: int, after: int = 0) -> Iterator[HiddenBatch]:
         """Walk through a queue's rows behind the id ``after``. Nothing may change meanwhile."""

@@ -31,6 +31,7 @@ from raftlog.broker.claims import Claim
 from raftlog.broker.commands import FEATURE_LEVEL, refuse_older
 from raftlog.broker.decisions import DecidedRow
 from raftlog.broker.delays import CancelledBatch
+from raftlog.broker.encoded_runs import Chunk
 from raftlog.broker.finishers import Finisher
 from raftlog.broker.flights import Flight
 from raftlog.broker.groups import GroupRow, Member
@@ -44,7 +45,7 @@ from raftlog.broker.queues import Queue
 from raftlog.broker.quotas import Quota
 from raftlog.broker.shares import Share
 from raftlog.broker.survivors import Survivor
-from raftlog.broker.table import CHUNK_BYTES_MAX, Chunk
+from raftlog.broker.table import CHUNK_BYTES_MAX
 from raftlog.broker.topics import Topic
 from raftlog.broker.transactions import Transaction
 from raftlog.broker.transactors import Transactor

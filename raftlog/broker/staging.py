@@ -35,8 +35,6 @@ from raftlog.broker.queues import Queues
 from raftlog.broker.sorted_keys import SortedKeys
 from raftlog.broker.timetable import NEVER_MS, Timetable
 
-_STAGED: Final = int(Holder.STAGED)
-
 
 class BatchStaged(msgspec.Struct, frozen=True, gc=False):
     """The outcome of a stage command; of one that is sent again it is the first one's."""
@@ -96,8 +94,7 @@ class Staging:
 
     def load(self) -> None:
         """Start from a snapshot whose hidden batches are there: some of them are staged."""
-        table = self._hidden.table.rows
-        mine = [(row.held, key) for key, row in table.items() if row.holder == _STAGED]
+        mine = self._hidden.held_by(Holder.STAGED)
         self._order = SortedKeys(mine)
         self._count = len(mine)
         self._set_due()

@@ -10,15 +10,19 @@ The first change of a key keeps the row's old encoding, and only for keys that
 the walk has not passed, so a snapshot costs memory for what changes meanwhile
 and never a pause. Rows may be mutable: whoever changes one calls ``touch``
 before, which costs one look while nothing is frozen.
+
+A table whose rows stay for long says where *runs* of them end: what is as it was in the
+snapshot before is not encoded again (``encoded_runs``).
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Final, Generic, TypeVar
 
 import msgspec
 
 from raftlog.base.limits import KIB
+from raftlog.broker.encoded_runs import Chunk, EncodedRuns
 from raftlog.broker.sorted_keys import K, SortedKeys
 
 V = TypeVar("V")
@@ -29,6 +33,8 @@ CHUNK_BYTES: Final = 32 * KIB
 """A chunk ends with the row that passes this: about a millisecond of work at most."""
 KEYS_AT_ONCE: Final = 1_024
 """Rows that are encoded at a time."""
+LOOK_KEYS: Final = 256
+"""Keys among which the end of a run is looked for at a time."""
 
 _ENCODE: Final = msgspec.msgpack.Encoder().encode
 
@@ -38,17 +44,25 @@ class Table(Generic[K, V]):
 
     Args:
         encode: Makes a row's bytes, its key included; equal rows make equal ones.
+        end_of_run: Where among keys a run ends, as ``EncodedRuns`` has it; None: there are no
+            runs, and each snapshot encodes every row.
     """
 
-    __slots__ = ("_encode", "_order", "frozen", "rows")
+    __slots__ = ("_encode", "_order", "_runs", "frozen", "rows")
 
-    def __init__(self, encode: Callable[[V], bytes] = _ENCODE) -> None:
+    def __init__(
+        self,
+        encode: Callable[[V], bytes] = _ENCODE,
+        end_of_run: Callable[[Sequence[K]], int] | None = None,
+    ) -> None:
         self.rows: Final[dict[K, V]] = {}
         """For ``rows.get`` alone, where a method's call is too much."""
         self._encode = encode
         self._order: SortedKeys[K] = SortedKeys()
+        self._runs: EncodedRuns[K] | None = None if end_of_run is None else EncodedRuns(end_of_run)
         self.frozen: Frozen[K, V] | None = None
-        """None while nobody walks: then ``touch`` need not be called, where a call is too much."""
+        """None while nobody walks: then ``touch`` need not be called, where a call is too much
+        and the table has no runs."""
 
     def __len__(self) -> int:
         """Count the rows."""
@@ -62,19 +76,20 @@ class Table(Generic[K, V]):
         """Say that the row of ``key`` is about to change."""
         if self.frozen is not None:
             self.frozen.keep(key)
+        if self._runs is not None:
+            self._runs.change(key)
 
     def put(self, key: K, row: V) -> None:
         """Add or replace a row."""
-        if self.frozen is not None:
-            self.frozen.keep(key)
+        self.touch(key)
         if key not in self.rows:
             self._order.add(key)
         self.rows[key] = row
 
     def delete(self, key: K) -> V:
         """Remove the row, which is there."""
+        self.touch(key)
         if self.frozen is not None:
-            self.frozen.keep(key)
             self.frozen.gone(key)
         self._order.remove(key)
         return self.rows.pop(key)
@@ -84,6 +99,8 @@ class Table(Generic[K, V]):
         self.rows.clear()
         self.rows.update(rows)
         self._order = SortedKeys(self.rows)
+        if self._runs is not None:
+            self._runs.clear()
 
     def after(self, key: K | None) -> Iterator[V]:
         """Walk through the rows after ``key`` (None: all). Nothing may change meanwhile."""
@@ -110,18 +127,11 @@ class Table(Generic[K, V]):
     def freeze(self) -> "Frozen[K, V]":
         """Hold the rows as they are now, until the walk over them has ended. One at a time."""
         assert self.frozen is None, "frozen already"
-        self.frozen = Frozen(self.rows, self._encode, self._order, self._thaw)
+        self.frozen = Frozen(self.rows, self._encode, self._order, self._runs, self._thaw)
         return self.frozen
 
     def _thaw(self) -> None:
         self.frozen = None
-
-
-class Chunk(msgspec.Struct, frozen=True, gc=False):
-    """Some rows in key order, as one MessagePack array."""
-
-    rows: int
-    data: bytes
 
 
 PAUSE: Final = Chunk(0, b"")
@@ -133,7 +143,7 @@ class Frozen(Generic[K, V]):
 
     __slots__ = (
         *("_encode", "_ended", "_gone", "_gone_order", "_old", "_order", "_passed", "_row_bytes"),
-        *("_rows", "_thaw"),
+        *("_rows", "_runs", "_thaw"),
     )
 
     def __init__(
@@ -141,11 +151,13 @@ class Frozen(Generic[K, V]):
         rows: dict[K, V],
         encode: Callable[[V], bytes],
         order: SortedKeys[K],
+        runs: EncodedRuns[K] | None,
         thaw: Callable[[], None],
     ) -> None:
         self._rows: dict[K, V] = rows
         self._encode = encode
         self._order: SortedKeys[K] = order
+        self._runs: EncodedRuns[K] | None = runs
         self._thaw = thaw
         self._old: dict[K, bytes | None] = {}
         self._gone: set[K] = set()
@@ -176,6 +188,12 @@ class Frozen(Generic[K, V]):
 
         Where a chunk ends is told by the rows alone, so equal tables have equal chunks. One
         without rows is a pause, where many keys were passed that are new since the freeze.
+        """
+        yield from self._full_chunks() if self._runs is None else self._chunks_by_run(self._runs)
+        self.end()
+
+    def _full_chunks(self) -> Iterator[Chunk]:
+        """Yield the rows, as many in each chunk as may be.
 
         Rows are encoded many at a time, which costs half of one by one: as many as are
         guessed to be wanting, and fewer when it turns out that the chunk ends before.
@@ -184,7 +202,8 @@ class Frozen(Generic[K, V]):
         rows = size = passed = 0
         while not self._ended:
             wanting = CHUNK_BYTES - size
-            keys = self._keys(min(max(wanting // self._row_bytes, 1), KEYS_AT_ONCE))
+            wanted = min(max(wanting // self._row_bytes, 1), KEYS_AT_ONCE)
+            keys = self._keys_behind(self._passed, wanted)
             if not keys:
                 break
             encoded, count = self._encoded(keys)
@@ -200,14 +219,79 @@ class Frozen(Generic[K, V]):
                 size += len(encoded)
                 self._row_bytes = 1 + size // rows
             if size >= CHUNK_BYTES:
-                yield Chunk(rows, _array(rows, pieces))
+                yield _chunk_of(pieces, rows)
                 pieces, rows, size, passed = [], 0, 0, 0
             elif passed >= KEYS_AT_ONCE:
                 passed = 0
                 yield PAUSE
         if rows and not self._ended:
-            yield Chunk(rows, _array(rows, pieces))
-        self.end()
+            yield _chunk_of(pieces, rows)
+
+    def _chunks_by_run(self, runs: EncodedRuns[K]) -> Iterator[Chunk]:
+        """Yield the rows run by run: no chunk goes on over the end of one."""
+        while not self._ended:
+            before = self._passed
+            known = runs.behind(before)
+            if known is not None:  # it is as it was when it was encoded, so as at the freeze too
+                self._passed, chunks = known
+                yield from chunks
+                continue
+            keys, is_whole, is_same = yield from self._next_run(runs)
+            if not keys:
+                break
+            chunks = self._chunks_of(keys)
+            self._pass(keys)
+            # Who ended the run before may have left: then this run will be a longer one.
+            if is_whole and is_same and (before is None or before in self._rows):
+                runs.store(before, keys[-1], chunks)
+            yield from chunks
+
+    def _next_run(
+        self, runs: EncodedRuns[K]
+    ) -> Generator[Chunk, None, tuple[list[K], bool, bool]]:
+        """Gather the keys that come next, through the first that ends a run. Yields pauses.
+
+        Returns:
+            The keys that were there at the freeze; whether the last one ends a run; and whether
+            between the walk and it all is as it was.
+        """
+        old, end_of = self._old, runs.end_of
+        keys: list[K] = []
+        looked = self._passed
+        new = 0
+        while not self._ended:
+            found = here = self._keys_behind(looked, LOOK_KEYS)
+            if old and not old.keys().isdisjoint(found):
+                here = [key for key in found if old.get(key, b"") is not None]
+                new += len(found) - len(here)
+            end = end_of(here)
+            if end:
+                keys += here[:end]
+                return keys, True, not new and (not old or old.keys().isdisjoint(keys))
+            keys += here
+            if len(found) < LOOK_KEYS:
+                return keys, False, False
+            looked = found[-1]
+            if new >= KEYS_AT_ONCE:
+                new = 1
+                yield PAUSE
+        return [], False, False
+
+    def _chunks_of(self, keys: list[K]) -> Sequence[Chunk]:
+        """Return the rows of one run, in chunks."""
+        encoded, count = self._encoded(keys)
+        if len(encoded) < CHUNK_BYTES:
+            return (_chunk_of([encoded], count),)
+        chunks: list[Chunk] = []
+        pieces: list[bytes] = []
+        size = 0
+        for key in keys:
+            pieces.append(self._encoded([key])[0])
+            size += len(pieces[-1])
+            if size >= CHUNK_BYTES or key == keys[-1]:
+                chunks.append(_chunk_of(pieces, len(pieces)))
+                pieces, size = [], 0
+        return chunks
 
     def end(self) -> None:
         """Let go of what is kept. Harmless when the walk has ended."""
@@ -233,12 +317,12 @@ class Frozen(Generic[K, V]):
             for key in keys:
                 self._old.pop(key, None)
 
-    def _keys(self, count: int) -> list[K]:
+    def _keys_behind(self, before: K | None, count: int) -> list[K]:
         """Return the next keys, of rows that have left meanwhile too."""
-        keys = self._order.next(self._passed, count)
+        keys = self._order.next(before, count)
         if not self._gone:
             return keys
-        gone = self._gone_order.next(self._passed, count)
+        gone = self._gone_order.next(before, count)
         if not gone or (len(keys) == count and gone[0] > keys[-1]):
             return keys
         return SortedKeys(set(keys).union(gone)).next(
@@ -251,6 +335,6 @@ def _without_header(array: bytes, count: int) -> bytes:
     return array[1 if count < 1 << 4 else 3 if count < 1 << 16 else 5 :]
 
 
-def _array(count: int, pieces: list[bytes]) -> bytes:
+def _chunk_of(pieces: list[bytes], count: int) -> Chunk:
     """Return encoded rows as one MessagePack array."""
-    return b"".join((b"\xdd", count.to_bytes(4, "big"), *pieces))
+    return Chunk(count, b"".join((b"\xdd", count.to_bytes(4, "big"), *pieces)))

@@ -5,7 +5,6 @@ Exit codes: 0 after a clean stop, 1 when the node failed or something hung, and
 """
 
 import asyncio
-import gc
 import importlib
 import logging
 import os
@@ -13,7 +12,7 @@ import signal
 import sys
 from typing import Any, Final
 
-from raftlog.base.garbage import keep_what_is_there
+from raftlog.base.garbage import making_what_stays
 from raftlog.base.limits import STOP_DEADLINE_NS
 from raftlog.server.app import NodeServer
 from raftlog.server.config import Config
@@ -73,10 +72,8 @@ async def _live(config: Config, name: str, *, join: bool, ends_with_stdin: bool)
         loop.add_reader(_STDIN, _heed_stdin, loop, stop)
     if config.durability == "os-cache":
         log.warning("durability is os-cache: a power cut takes back what was acknowledged")
-    gc.disable()  # a million rows of a snapshot would be walked through again and again
-    server = await NodeServer.open(config, name)
-    gc.enable()
-    keep_what_is_there()
+    with making_what_stays():
+        server = await NodeServer.open(config, name)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     node = server.node
     log.info("serving clients on %s, peers on %s", node.client, node.peer)

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable, Sequence
 from random import Random
 
 import msgspec
@@ -20,6 +21,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sorted_keys, "BLOCK_KEYS", 3)
     monkeypatch.setattr(table, "CHUNK_BYTES", 8)
     monkeypatch.setattr(table, "KEYS_AT_ONCE", 5)
+    monkeypatch.setattr(table, "LOOK_KEYS", 3)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -65,32 +67,120 @@ def rows_of(chunks: list[bytes]) -> list[Row]:
     return [row for chunk in chunks for row in msgspec.msgpack.decode(chunk, type=list[Row])]
 
 
+def ends_run(key: int) -> bool:
+    return key % 7 % 3 == 0
+
+
+def end_of_run(keys: Sequence[int]) -> int:
+    return next((place for place, key in enumerate(keys, 1) if ends_run(key)), 0)
+
+
+@pytest.mark.parametrize("ends", [None, end_of_run])
 @pytest.mark.parametrize("seed", range(40))
-def test_a_frozen_table_reads_as_it_was_whatever_changes_meanwhile(seed: int) -> None:
+def test_a_frozen_table_reads_as_it_was_whatever_changes_meanwhile(
+    seed: int, ends: Callable[[Sequence[int]], int] | None
+) -> None:
     """New rows, replaced ones, mutated ones, deleted ones, and deleted ones that come back."""
     random = Random(seed)
-    rows: Table[int, Row] = Table()
+    rows: Table[int, Row] = Table(end_of_run=ends)
     for key in random.sample(range(40), 25):
         rows.put(key, [key, 0])
-    expected = [[*row] for row in rows.after(None)]
-    frozen = rows.freeze()
-    found: list[bytes] = []
-    for chunk in frozen.chunks():
-        if chunk.rows:
-            found.append(chunk.data)
-        for _ in range(random.randrange(8)):
-            key = random.randrange(40)
-            row = rows.get(key)
-            if row is None or random.random() < 0.2:
-                rows.put(key, [key, random.randrange(1, 9)])
-            elif random.random() < 0.5:
-                rows.delete(key)
-            else:
-                rows.touch(key)
-                row[1] += 1
-    assert rows_of(found) == expected
+    for _ in range(6):  # runs that one snapshot encoded are the next one's
+        expected = [[*row] for row in rows.after(None)]
+        found: list[bytes] = []
+        for chunk in rows.freeze().chunks():
+            if chunk.rows:
+                found.append(chunk.data)
+            change_some(rows, random, random.choice((0, 1, 8)))
+        assert rows_of(found) == expected
+        change_some(rows, random, random.choice((0, 2)))
     again = rows_of([chunk.data for chunk in rows.freeze().chunks()])
     assert again == list(rows.after(None))
+
+
+def change_some(rows: Table[int, Row], random: Random, most: int) -> None:
+    for _ in range(random.randrange(most + 1)):
+        key = random.randrange(40)
+        row = rows.get(key)
+        if row is None or random.random() < 0.2:
+            rows.put(key, [key, random.randrange(1, 9)])
+        elif random.random() < 0.5:
+            rows.delete(key)
+        else:
+            rows.touch(key)
+            row[1] += 1
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_table_that_was_restored_has_the_chunks_of_one_that_ran_on(seed: int) -> None:
+    """Whatever the older one has encoded before: replicas have the same file (ruling 27)."""
+    random = Random(seed)
+    old: Table[int, Row] = Table(end_of_run=end_of_run)
+    for key in random.sample(range(40), 25):
+        old.put(key, [key, *[0] * (1 + random.randrange(6))])
+    for _ in range(5):
+        for _ in old.freeze().chunks():
+            change_some(old, random, random.choice((0, 0, 3)))
+        new: Table[int, Row] = Table(end_of_run=end_of_run)
+        new.load((row[0], row) for row in old.after(None))
+        chunks = [chunk for chunk in old.freeze().chunks() if chunk.rows]
+        assert chunks == [chunk for chunk in new.freeze().chunks() if chunk.rows]
+        for chunk in chunks:
+            assert not any(ends_run(row[0]) for row in rows_of([chunk.data])[:-1])
+
+
+def test_what_has_not_changed_is_not_encoded_again() -> None:
+    """A million batches wait for days, and a snapshot comes every few seconds."""
+    encoded: set[int] = set()
+
+    def encode(row: Row) -> bytes:
+        encoded.add(row[0])
+        return msgspec.msgpack.encode(row)
+
+    rows: Table[int, Row] = Table(encode, end_of_run)
+    for key in range(1_000):
+        rows.put(key, [key, 0])
+    first = list(rows.freeze().chunks())
+    assert encoded == {*range(1_000)}
+    encoded.clear()
+    assert list(rows.freeze().chunks()) == first
+    assert len(encoded) < 4  # behind the last end
+    rows.delete(500)
+    encoded.clear()
+    list(rows.freeze().chunks())
+    assert {499, 501} & encoded
+    assert len(encoded) < 12
+
+
+def test_runs_of_a_table_that_is_loaded_are_forgotten() -> None:
+    """The rows are others."""
+    rows: Table[int, Row] = Table(end_of_run=end_of_run)
+    for value in (1, 2):
+        rows.load((key, [key, value]) for key in range(20))
+        found = rows_of([chunk.data for chunk in rows.freeze().chunks()])
+        assert found == [[key, value] for key in range(20)]
+
+
+@pytest.mark.parametrize("gone", range(3))
+def test_who_ends_a_run_may_leave_while_another_one_is_encoded(gone: int) -> None:
+    """Before, at, and behind the run that was handed out last."""
+    rows: Table[int, Row] = Table(end_of_run=by_tens)
+    for key in range(40):
+        rows.put(key, [key])
+    walk = rows.freeze().chunks()
+    found = [next(walk)]
+    while rows_of([found[-1].data])[0][0] < 10:
+        found.append(next(walk))
+    rows.delete(10 * gone + 9)
+    found += walk
+    assert rows_of([chunk.data for chunk in found]) == [[key] for key in range(40)]
+    again: Table[int, Row] = Table(end_of_run=by_tens)
+    again.load((row[0], row) for row in rows.after(None))
+    assert list(rows.freeze().chunks()) == list(again.freeze().chunks())
+
+
+def by_tens(keys: Sequence[int]) -> int:
+    return next((place for place, key in enumerate(keys, 1) if key % 10 == 9), 0)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -9,6 +9,7 @@ import pytest
 import typer.main
 
 from raftlog.base.errors import RaftlogError
+from raftlog.broker.snapshot import TableId
 from raftlog.cli.app import PARTS, command_line
 from raftlog.cli.exits import Exit
 from raftlog.server import config, formation
@@ -189,6 +190,13 @@ def test_every_file_is_in_the_reference() -> None:
 
 
 # -- words and decisions
+
+
+def test_every_table_of_a_snapshot_is_in_the_reference_and_no_other() -> None:
+    """By number and name."""
+    table = text_of("reference/files.md").split("## `<index>.tables`")[1]
+    rows = {(int(number), name) for number, name in re.findall(r"(\d+) \| ([a-z ]+?) \|", table)}
+    assert rows == {(each.value, each.name.lower().replace("_", " ")) for each in TableId}
 
 
 @pytest.mark.parametrize(
