@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, Unpack
 
-from raftlog.base.errors import BadRequest, StaleLease, TopicNotFound
+from raftlog.base.errors import BadRequest, StaleLease
 from raftlog.client.asking import Asker
 from raftlog.client.durations import Duration, seconds
 from raftlog.client.groups import SeekTo
@@ -255,7 +255,8 @@ class QueueGroups:
             timeout: Seconds to try.
 
         Raises:
-            GroupNotFound, TopicNotFound, BadRequest: It is nowhere in what the group reads.
+            GroupNotFound: There is no such group.
+            BadRequest: The message is nowhere in what the group reads.
             StaleLease: It is not blocked, and was not decided so before.
         """
         if verdict not in _VERDICTS:
@@ -263,7 +264,8 @@ class QueueGroups:
         described = await self._describe(name, timeout)
         of_topic = [each for each in described.queues if each.topic == topic]
         if not of_topic:
-            raise TopicNotFound(f"group {name!r} reads no topic {topic!r}")
+            reads = ", ".join(sorted({each.topic for each in described.queues})) or "none"
+            raise BadRequest(f"group {name!r} does not read topic {topic!r}; it reads {reads}")
         number = next((each.queue for each in of_topic if each.place == queue), None)
         if number is None or offset < 0:
             raise BadRequest(
