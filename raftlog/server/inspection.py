@@ -21,12 +21,19 @@ from typing import Final
 import msgspec
 
 from raftlog.base.entry import LOG_ORIGIN, Entry, parse_entry
-from raftlog.base.errors import DirectoryUnformatted, RaftlogError, Refused, StorageFailed
+from raftlog.base.errors import (
+    DamagedLog,
+    DirectoryUnformatted,
+    RaftlogError,
+    Refused,
+    StorageFailed,
+)
 from raftlog.base.ids import ClusterId, Index
 from raftlog.base.limits import BLOCK_BYTES
 from raftlog.server.file_inspection import inspect_files
 from raftlog.server.finding import Finding, Verdict
 from raftlog.storage import hard_state
+from raftlog.storage.configurations import MEMBERS, ConfigurationRow, read_rows
 from raftlog.storage.durable_mark import Claim, Cut, DurableMark, claim_done
 from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
@@ -173,6 +180,8 @@ class _ShardInspection:
         self._scans: list[SegmentScan] = []
         self._cuts: tuple[Cut, ...] = ()
         self._read_mark()
+        # Before the log: a node that runs writes an entry first, and then that it was written.
+        self._configurations = self._read_members()
         for name in files.list(self._log):
             if name.endswith(SUFFIX):
                 self._read_segment(name)
@@ -190,7 +199,11 @@ class _ShardInspection:
         self._judge_links()
         self._judge_holes()
         self._judge_tail()
+        self._judge_members()
         end = self.segments[-1].end if self.segments else LOG_ORIGIN
+        if term < end.term and (term or vote):
+            what = f"knows no term after {term}, but entry {end.index} is of term {end.term}"
+            self._find(f"{self._folder}/{HARD_STATE}", "damage", what)
         first = self.segments[0].first_index if self.segments else 1
         damaged = sum(h.last - h.first + 1 for s in self.segments for h in s.holes)
         entries = sum(s.end.index - s.base.index for s in self.segments) - damaged
@@ -215,6 +228,11 @@ class _ShardInspection:
         else:
             self._find(path, "damage", "both slots are bad")
         mark.close()
+
+    def _read_members(self) -> list[ConfigurationRow]:
+        with suppress(DamagedLog):  # the file by itself is judged with those beside the log
+            return read_rows(self._files, self._folder)
+        return []
 
     def _read_segment(self, name: str) -> None:
         path = f"{self._log}/{name}"
@@ -284,17 +302,43 @@ class _ShardInspection:
         last = self.segments[-1].end if self.segments else LOG_ORIGIN
         end = last.index
         where = self.segments[-1].path if self.segments else self._log
+        promised = (*self._cuts, Cut(mark.unit, mark.index, mark.checksum))
+        other = [(cut.index, path) for cut in promised for path in self._contradicting(cut)]
         if end < mark.index:
             self._find(where, "damage", f"ends with entry {end}, was durable up to {mark.index}")
         elif mark.truncation and end > mark.index:
             self._find(where, "unfinished", f"a truncation to entry {mark.index} did not end")
-        elif end == mark.index and last.checksum != mark.checksum:
-            self._find(where, "damage", f"entry {end} is not the one that was promised")
+        elif other:
+            self._find(
+                other[0][1], "damage", f"entry {other[0][0]} is not the one that was promised"
+            )
         elif end > (whole := end_of_whole_units(self._scans, mark).index):
             what = f"entries {whole + 1} to {end} are of a write that did not end"
             self._find(where, "unfinished", what)
         elif self._scans and self._scans[-1].junk:
             self._find(where, "unfinished", f"a write after entry {end} did not end")
+
+    def _contradicting(self, cut: Cut) -> Iterator[str]:
+        for segment in self.segments:
+            checksum = segment.checksum_at(cut.index)
+            if checksum is not None and cut.contradicts(checksum):
+                yield segment.path
+
+    def _judge_members(self) -> None:
+        """Look whether the log has what was written of configurations, or has trimmed it."""
+        lost = [row for row in self._configurations if row.written and self._lacks(row)]
+        if lost and lost[0] in self._read_members():  # else it was truncated meanwhile
+            what = f"names entry {lost[0].index}, which the log has no more"
+            self._find(f"{self._folder}/{MEMBERS}", "damage", what)
+
+    def _lacks(self, row: ConfigurationRow) -> bool:
+        if not self.segments or row.index <= self.segments[0].base.index:
+            return False
+        for segment in self.segments:
+            if segment.base.index < row.index <= segment.end.index:
+                checksum = segment.checksum_at(row.index)
+                return checksum not in (None, row.checksum)
+        return True
 
     def _heed(self, claim: Claim) -> None:
         self._watermark = max(self._watermark, claim)

@@ -268,7 +268,7 @@ class _Findings:
         mark = self.watermark
         for promised in (*self._mark.cuts, Cut(mark.unit, mark.index, mark.checksum)):
             for segment in self.segments:
-                checksum = _checksum_in(segment, promised.index)
+                checksum = segment.checksum_at(promised.index)
                 if checksum is not None and promised.contradicts(checksum):
                     raise DamagedLog(
                         f"entry {promised.index} in {segment.path} is not the one that was "
@@ -418,14 +418,3 @@ def _check_readable(file: File) -> None:
         file.pread(SEGMENT_HEADER_BYTES + UNIT_BYTES, 0)
     except OSError as error:
         raise StorageFailed("pread", file.path, 0, error) from error
-
-
-def _checksum_in(segment: Segment, index: Index) -> int | None:
-    """Return the chain value of an entry; None if it is not here, damaged, or was not read."""
-    if not segment.base.index < index <= segment.end.index:
-        return None
-    if index == segment.end.index:
-        return segment.end.checksum
-    if segment.places is None or segment.hole_at(index) is not None:
-        return None
-    return segment.places.checksums[index - segment.first_index]

@@ -126,6 +126,16 @@ class Segment:
                 return hole
         return None
 
+    def checksum_at(self, index: Index) -> int | None:
+        """Return the chain value of an entry; None if it is not here, damaged, or was not read."""
+        if not self.base.index < index <= self.end.index:
+            return None
+        if index == self.end.index:
+            return self.end.checksum
+        if self.places is None or self.hole_at(index) is not None:
+            return None
+        return self.places.checksums[index - self.first_index]
+
     def term_of(self, index: Index) -> Term:
         """Return the term of an entry, or of the one before the first."""
         if index == self.base.index:

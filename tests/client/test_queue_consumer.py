@@ -489,9 +489,7 @@ def test_what_is_in_flight_is_told_page_by_page(monkeypatch: pytest.MonkeyPatch)
                     await groups.decide("work", "orders", 0, 1, "skip")
                 with pytest.raises(BadRequest, match="has 1 queues"):
                     await groups.decide("work", "orders", 7, 1, "skip")
-                with pytest.raises(
-                    BadRequest, match="'bills'; it reads orders"
-                ):
+                with pytest.raises(BadRequest, match="'bills'; it reads orders"):
                     await groups.decide("work", "bills", 0, 1, "skip")
 
     asyncio.run(run())

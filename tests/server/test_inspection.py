@@ -3,15 +3,19 @@
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from raftlog.base.entry import HEADER_BYTES, Entry, EntryKind, seal
-from raftlog.base.errors import DirectoryUnformatted, Refused, StorageFailed
+from raftlog.base.errors import DamagedLog, DirectoryUnformatted, Refused, StorageFailed
 from raftlog.base.ids import Index, NodeId, Term, WriteNumber
 from raftlog.base.limits import BLOCK_BYTES, MIB
 from raftlog.base.writes import WriteEntries
+from raftlog.node.recollection import refuse_older_term
 from raftlog.server.finding import Finding
 from raftlog.server.inspection import ReadOnlyFiles, entries_of, verify_directory
+from raftlog.storage.configurations import MEMBERS, ConfigurationRow, write_rows
 from raftlog.storage.directory import form_cluster
+from raftlog.storage.durable_mark import DurableMark, claim_done
 from raftlog.storage.files import OsFiles
 from raftlog.storage.log_store import LogStore, StoreOptions
 
@@ -28,14 +32,20 @@ def directory(tmp_path: Path) -> Path:
     return path
 
 
-def append(path: Path, count: int, segment_bytes: int = 8 * MIB, size: int = 100) -> None:
+def append(
+    path: Path,
+    count: int,
+    segment_bytes: int = 8 * MIB,
+    size: int = 100,
+    term: Term = Term(1),  # noqa: B008  (it is a number)
+) -> None:
     """Append ``count`` entries to shard 0 and stop cleanly."""
     options = StoreOptions(segment_bytes=segment_bytes)
     store = LogStore.open(OsFiles(), str(path / "shards/0"), options)
     for number in range(count):
         end = store.end
         entry = seal(
-            EntryKind.NOOP, Term(2), Index(end.index + 1), end.checksum, [BODY.ljust(size, b".")]
+            EntryKind.NOOP, term, Index(end.index + 1), end.checksum, [BODY.ljust(size, b".")]
         )
         plan = store.plan([WriteEntries(WriteNumber(number + 1), None, (entry,))], Index(1))
         plan.perform()
@@ -72,7 +82,7 @@ def test_a_good_directory_is_described(directory: Path) -> None:
     (shard,) = report.shards
     assert (report.node, report.is_damaged, shard.findings) == ("n1", False, ())
     assert (shard.first, shard.last, shard.entries) == (1, ENTRIES, ENTRIES)
-    assert (shard.durable, shard.last_term, shard.term) == (ENTRIES, 2, 1)
+    assert (shard.durable, shard.last_term, shard.term) == (ENTRIES, 1, 1)
 
 
 @pytest.mark.long
@@ -114,7 +124,7 @@ def test_what_is_good_of_a_torn_write_is_unfinished_too(directory: Path) -> None
     end = store.end
     for _ in range(3):
         index = Index(end.index + 1)
-        entries.append(seal(EntryKind.NOOP, Term(2), index, end.checksum, [BODY]))
+        entries.append(seal(EntryKind.NOOP, Term(1), index, end.checksum, [BODY]))
         end = entries[-1].end
     plan = store.plan([WriteEntries(WriteNumber(1), None, tuple(entries))], Index(1))
     plan.perform()
@@ -143,7 +153,7 @@ def test_a_branch_that_a_disk_brought_back_is_damage(directory: Path, count: int
     end, entries = previous.end, []
     for _ in range(count):
         entries.append(
-            seal(EntryKind.NOOP, Term(3), Index(end.index + 1), end.checksum, [b"other"])
+            seal(EntryKind.NOOP, Term(1), Index(end.index + 1), end.checksum, [b"other"])
         )
         end = entries[-1].end
     plan = store.plan([WriteEntries(WriteNumber(1), Index(kept), tuple(entries))], Index(1))
@@ -158,6 +168,72 @@ def test_a_branch_that_a_disk_brought_back_is_damage(directory: Path, count: int
     (finding,) = shard.findings
     assert (finding.verdict, shard.last) == ("damage", kept)
     assert finding.what == f"ends with entry {kept}, was durable up to {kept + count}"
+
+
+def opens(directory: Path) -> bool:
+    """Whether a store would open here."""
+    try:
+        LogStore.open(OsFiles(), str(directory / "shards/0"), StoreOptions())
+    except DamagedLog:
+        return False
+    return True
+
+
+def test_another_log_than_the_promised_one_is_damage(directory: Path) -> None:
+    """Each frame is good; a start refuses it."""
+    mark = DurableMark.open(OsFiles(), str(directory / "shards/0/durable.mark"))
+    newest = mark.newest
+    assert newest is not None
+    for _ in range(2):
+        mark.write(claim_done(newest.unit, structs.replace(newest.end, checksum=1)))
+    mark.sync()
+    mark.close()
+
+    (finding,) = verify_directory(str(directory)).shards[0].findings
+    assert finding.what == f"entry {ENTRIES} is not the one that was promised"
+    assert finding.verdict == "damage"
+    assert not opens(directory)
+
+
+def test_a_term_that_is_older_than_the_log_is_damage(directory: Path) -> None:
+    """A later term was lost, and perhaps a vote in it; a start refuses it."""
+    append(directory, 1, term=Term(2))
+
+    (finding,) = verify_directory(str(directory)).shards[0].findings
+    assert (Path(finding.file).name, finding.verdict) == ("hard.state", "damage")
+    assert finding.what == f"knows no term after 1, but entry {ENTRIES + 1} is of term 2"
+    with pytest.raises(DamagedLog):
+        refuse_older_term(LogStore.open(OsFiles(), str(directory / "shards/0"), StoreOptions()))
+
+
+@pytest.mark.parametrize(("index", "offset"), [(ENTRIES, 1), (ENTRIES + 1, 0)])
+def test_a_configuration_that_the_log_has_lost_is_damage(
+    directory: Path, index: int, offset: int
+) -> None:
+    """Who may vote is not known: a start refuses it. What lies in the log is none."""
+    (last,) = entries_of(str(directory), 0, ENTRIES, ENTRIES)
+    assert isinstance(last, Entry)
+    folder = str(directory / "shards/0")
+    row = ConfigurationRow(Index(ENTRIES), last.checksum, b"", written=True)
+    write_rows(OsFiles(), folder, [row])
+    assert not verify_directory(str(directory)).is_damaged
+
+    lost = ConfigurationRow(Index(index), last.checksum + offset, b"", written=True)
+    write_rows(OsFiles(), folder, [structs.replace(lost, written=False)])
+    assert not verify_directory(str(directory)).is_damaged, "it was never there"
+    write_rows(OsFiles(), folder, [lost])
+    (finding,) = verify_directory(str(directory)).shards[0].findings
+    assert (Path(finding.file).name, finding.verdict) == (MEMBERS, "damage")
+    assert finding.what == f"names entry {index}, which the log has no more"
+    assert not opens(directory)
+
+
+def test_configurations_that_can_not_be_read_are_damage(directory: Path) -> None:
+    """In neither copy."""
+    (directory / "shards/0" / MEMBERS).write_bytes(bytes(2 * BLOCK_BYTES))
+
+    assert verdicts(directory) == [(MEMBERS, "damage")]
+    assert not opens(directory)
 
 
 def test_a_lost_tail_is_damage(directory: Path) -> None:
