@@ -41,7 +41,7 @@ proto: install ## Compile proto/ into the shipped descriptor set and stubs
 lint: install ## Formatting, rules, types, layers (changes nothing)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ruff check $(CODE)
-	$(BIN)/mypy --strict raftlog
+	$(BIN)/mypy --strict raftlog chaos bench proto
 	$(BIN)/lint-imports
 
 # One worker per core of a small machine; loadfile keeps a file's shared set-up in one worker.

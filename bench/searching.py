@@ -42,7 +42,7 @@ async def main() -> None:
                 ({"id": "payment-17"}, 1),
             ):
                 began = time.perf_counter()
-                search = client.messages.search("searched", **what)  # type: ignore[arg-type]
+                search = client.messages.search("searched", **what)
                 found = [message async for message in search]
                 seconds = time.perf_counter() - began
                 assert len(found) == expected, f"{len(found)} found by {what}"

@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from grpc_tools import protoc
+from grpc_tools import protoc  # type: ignore[import-untyped]
 
 PROTO: Final = Path(__file__).resolve().parent
 SCHEMA: Final = PROTO.parent / "raftlog" / "wire" / "schema"

@@ -81,7 +81,7 @@ class AtomicVisibility:
             raise Violation(NAME, f"{sorted(values)} are stored together, not {expected}")
         if self._stored & intent.values:
             raise Violation(NAME, f"the transaction of {sorted(values)} is stored twice")
-        self._stored |= intent.values
+        self._stored.update(intent.values)
         if dict(offsets) != {intent.read: intent.after}:
             raise Violation(NAME, f"{intent} commits {dict(offsets)}")
         committed = before.get(intent.read, 0)

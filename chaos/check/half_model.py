@@ -1,7 +1,6 @@
 """Half messages as the committed log has them: what every invariant of theirs looks at."""
 
 from enum import Enum
-from typing import NamedTuple
 
 import msgspec
 
@@ -20,7 +19,7 @@ class Standing(Enum):
     LOST = "lost with its queue"
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What a decision is told to have come to, with all that it names."""
 
     standing: Standing

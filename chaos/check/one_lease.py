@@ -36,6 +36,8 @@ def check_lease(
                 raise Violation(NAME, f"{place} is leased at {now_ms} and is {message}")
         case Standing.DEAD | Standing.BLOCKED:
             raise Violation(NAME, f"{place} is leased and is {message}")
+        case Standing.ACKED | Standing.LETTER | Standing.SKIPPED:
+            pass  # whether one that is done may come again, its cursor tells
 
 
 def check_settled(

@@ -57,7 +57,7 @@ def shortfalls(found: list[Examined], at_least: int) -> list[str]:
 def table(found: list[Examined]) -> str:
     """Return the counts as a table."""
     columns = ("moments", *CLASSES, "states")
-    rows = [("workload", *columns)]
+    rows: list[tuple[str, ...]] = [("workload", *columns)]
     counts = totals(found)
     counts["all"] = sum(counts.values(), Counter())
     for name, each in counts.items():

@@ -67,6 +67,8 @@ class SpoolWorkload:
                     await self._open()
                 case "no room":
                     await self._fill()
+                case _:
+                    raise AssertionError(kind)
         self.recording.what = "close"
         await self._stack.aclose()
 

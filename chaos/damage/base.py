@@ -124,7 +124,7 @@ class DamagedCluster(Cluster):
             return
         super().start(machine, in_flight)
 
-    def _refused_to_start(self, machine: Machine, error: DamagedLog) -> None:
+    def _refused_to_start(self, machine: Machine, error: Exception) -> None:
         super()._refused_to_start(machine, error)
         self.why_down[machine.node] = str(error)
 

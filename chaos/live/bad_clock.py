@@ -25,7 +25,7 @@ class BadClock:
             self.reads += bool(self.shift_ms)
             return right(clock) + self.shift_ms
 
-        SystemClock.wall_ms = wall_ms  # type: ignore[method-assign]
+        SystemClock.wall_ms = wall_ms  # type: ignore[method-assign,assignment]
 
     def set(self, shift_ms: int) -> None:
         """Be so much ahead from now on, or behind; 0: be right."""

@@ -57,7 +57,7 @@ def main() -> None:
     else:
         disk = files_disk = Disk()
         files = BadFiles(disk, Path(place) / ASIDE)
-        directory.OsFiles = lambda: files  # type: ignore[misc,assignment]
+        vars(directory)["OsFiles"] = lambda: files
         measure = host.measure
         host.measure = lambda path: files_disk.measured(measure(path))
     if (troubles := Path(place) / TROUBLES).exists():

@@ -89,7 +89,7 @@ class Transaction:
         batches = []
         for result in results:
             *before, last = result.batches(seat.producer, now_ms)
-            self.parts += [(result.queue, batch) for batch in before]
+            self.parts.extend((result.queue, batch) for batch in before)
             batches.append(last)
         self.payload: Final = b"".join(batches)
         self.tries = 0

@@ -57,7 +57,8 @@ class Unsynced(NamedTuple):
     """A later operation has a higher number."""
 
 
-NameChange = tuple[str, "list[tuple[str, Inode | None]]", int]
+NameChanges = list[tuple[str, "Inode | None"]]
+NameChange = tuple[str, NameChanges, int]
 """A directory, names in it that change together (None takes a name away), and when."""
 
 
@@ -455,7 +456,7 @@ class SimFiles:
         self._change_names([(path, None)])
         self.end()
 
-    def _change_names(self, changes: "list[tuple[str, Inode | None]]") -> None:
+    def _change_names(self, changes: NameChanges) -> None:
         """Change names of one directory together: a rename is never seen half done."""
         for path, inode in changes:
             if inode is None:

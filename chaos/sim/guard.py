@@ -65,7 +65,7 @@ def guarded() -> Iterator[None]:
     for module, name, real in places:
         setattr(module, name, _refusal(real))
     start = threading.Thread.start
-    threading.Thread.start = _refusal(start)  # type: ignore[method-assign]
+    threading.Thread.start = _refusal(start)  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
@@ -123,7 +123,7 @@ def _unwrapped(value: object) -> object:
 def _refusal(real: object) -> Callable[..., object]:
     what = getattr(real, "__qualname__", repr(real))
 
-    @staticmethod
+    @staticmethod  # type: ignore[misc]  # it is put into modules and into classes
     def refuse(*args: object, **named: object) -> object:
         # Whoever words a traceback looks for the source's lines. Refused that, what the product
         # raised would be lost, and the guard be blamed.

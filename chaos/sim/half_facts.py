@@ -16,6 +16,7 @@ from chaos.check.half_once import check_again, check_commit, check_staged
 from chaos.check.half_owner import check_begun, check_fenced, check_group, check_owner
 from chaos.check.sends_kept import Sends
 from chaos.check.violation import Violation
+from chaos.sim.limits import limit_of
 from raftlog.base.entry import Entry
 from raftlog.base.errors import (
     BadRequest,
@@ -142,7 +143,7 @@ class HalfFacts:
         data = bytes(entry.body[place : position + length])
         values = [bytes(value) for value in Batch(data).value_views()]
         batch = Pending(queue, outcome.id, 0, len(values), entry.index, place, data)
-        next_ms = self.now_ms + transactions.CHECK_FIRST_MS
+        next_ms = self.now_ms + limit_of(transactions, "CHECK_FIRST_MS")
         self.halves[key] = HalfMessage(batch, next_ms)
         owner.highest = max(owner.highest, number)
         for value in values:
@@ -184,15 +185,15 @@ class HalfFacts:
 
     def _counted(self, key: HalfKey, check: int, told: int) -> None:
         half = self.halves.get(key)
-        count = check_counted(key, half, check, told, transactions.CHECKS_MAX)
+        count = check_counted(key, half, check, told, limit_of(transactions, "CHECKS_MAX"))
         assert half is not None, "what was counted is there"
         if count == half.checks:
             self._marks["checks answered twice"] += 1
             return
         self._marks["checks counted"] += 1
         half.checks = count
-        half.next_ms = self.now_ms + transactions.CHECK_AGAIN_MS
-        self._marks["checks used up"] += count == transactions.CHECKS_MAX
+        half.next_ms = self.now_ms + limit_of(transactions, "CHECK_AGAIN_MS")
+        self._marks["checks used up"] += count == limit_of(transactions, "CHECKS_MAX")
 
     def _item(
         self, key: HalfKey, wanted: Standing | None, made: Decided | CommandRefused, *, own: bool
@@ -249,13 +250,15 @@ class HalfFacts:
                 self._marks["halves forgotten"] += 1
                 if half is not None and gone and half.standing is Standing.OPEN:
                     self._lost(half)
-                check_forgotten(key, half, self.now_ms, decisions.DECISIONS_KNOWN_MS)
+                check_forgotten(key, half, self.now_ms, limit_of(decisions, "DECISIONS_KNOWN_MS"))
             case TransactionNotFound():
                 if half is not None:
                     raise Violation("half_kept", f"{key} is told not to be there; it is {half}")
             case WrongQueue():
                 if not gone:
                     raise Violation("half_kept", f"the queue of {key} is told to be gone: {half}")
+            case _:
+                pass  # it says nothing of the half message
 
     def _lost(self, half: HalfMessage) -> None:
         self._marks["halves lost"] += 1
@@ -306,7 +309,7 @@ class HalfFacts:
 
     def asked(self, key: HalfKey, check: int, data: bytes) -> None:
         """Take in that a member was asked about a half message."""
-        check_asked(key, self.halves.get(key), check, data, transactions.CHECKS_MAX)
+        check_asked(key, self.halves.get(key), check, data, limit_of(transactions, "CHECKS_MAX"))
 
     def told(self, key: HalfKey, told: Outcome) -> None:
         """Take in that somebody was told what a decision came to."""
@@ -332,21 +335,22 @@ class HalfFacts:
             if half.standing is Standing.OPEN
             and half.batch is not None
             and half.batch.queue not in self._deleted
-            and (not parked or half.is_parked(self.now_ms, transactions.CHECKS_MAX))
+            and (not parked or half.is_parked(self.now_ms, limit_of(transactions, "CHECKS_MAX")))
         }
 
     def open_rows(self) -> Mapping[HalfKey, OpenHalf]:
         """Return what a replica has open that is as far as the log."""
-        most = transactions.CHECKS_MAX
+        most = limit_of(transactions, "CHECKS_MAX")
         return {
             key: expected_row(half, self.now_ms, most) for key, half in self.open_keys().items()
         }
 
     def known(self) -> Iterator[tuple[HalfKey, HalfMessage]]:
         """Walk through what was decided a short while ago."""
+        known_ms = limit_of(decisions, "DECISIONS_KNOWN_MS")
         for key, half in self.halves.items():
             is_decided = half.standing in (Standing.COMMITTED, Standing.ROLLED_BACK)
-            if is_decided and self.now_ms - half.decided_ms < decisions.DECISIONS_KNOWN_MS:
+            if is_decided and self.now_ms - half.decided_ms < known_ms:
                 yield key, half
 
     def _open(self) -> Iterator[HalfMessage]:

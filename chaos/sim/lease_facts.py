@@ -29,6 +29,7 @@ from chaos.check.one_place import (
 from chaos.check.settled_together import Ack
 from chaos.sim.lease_answers import LeaseAnswers
 from chaos.sim.lease_kinds import COMMANDS
+from chaos.sim.limits import limit_of
 from chaos.sim.wishes import wish_of
 from raftlog.base.errors import StaleLease
 from raftlog.broker import leasing
@@ -89,7 +90,8 @@ class LeaseFacts(LeaseAnswers):
     def _grace_ms(self) -> int:
         """Return how long a new leader lets no lease end: a whole one, within bounds."""
         held = (each.lease_ms for each in self.groups.values() if each.holds(self.expiry_ms))
-        least_ms, most_ms = leasing.LEASE_GRACE_MS_MIN, leasing.LEASE_GRACE_MS_MAX
+        least_ms = limit_of(leasing, "LEASE_GRACE_MS_MIN")
+        most_ms = limit_of(leasing, "LEASE_GRACE_MS_MAX")
         return min(max(least_ms, *held, 0), most_ms)
 
     def stored(self, queue: int, base_offset: int, data: bytes) -> None:
@@ -251,8 +253,9 @@ class LeaseFacts(LeaseAnswers):
         settings = row.settings
         if known is None or known.number != row.number:
             known = None
-            is_old = isinstance(command, OpenQueueGroup)  # of level 3: nobody has said a version
-            wish, first = wish_of(None if is_old else command.wanted), int(not is_old)
+            # One of level 3: nobody has said a version.
+            wanted = None if isinstance(command, OpenQueueGroup) else command.wanted
+            wish, first = wish_of(wanted), int(not isinstance(command, OpenQueueGroup))
             self.wishes[row.name] = GroupWishes(self.records, {first: wish}, first)
         elif isinstance(command, SubscribeQueueGroup) and command.by == By.REPLACE:
             self._marks["queue groups that want something else"] += 1
@@ -390,7 +393,7 @@ class LeaseFacts(LeaseAnswers):
                 if message.standing is Standing.LEASED and message.handle == handle:
                     self._marks[f"messages {what}"] += 1
                     settle(group, message)
-                    if message.standing is Standing.ACKED:
+                    if group.messages[place].standing is Standing.ACKED:
                         self.on_acked(command.group, place)
 
     def _is_passed(self, group: LeasedGroup, place: Place) -> bool:

@@ -32,6 +32,12 @@ def small_limits(config: BrokerConfig | None) -> Iterator[None]:
             setattr(module, name, value)
 
 
+def limit_of(module: ModuleType, name: str) -> int:
+    """Return a limit as it is in this run: where the product looks for it."""
+    found: int = getattr(module, name)
+    return found
+
+
 def _limits_of(config: BrokerConfig | None) -> Limits:
     limits: Limits = [
         # Longer than a disk may hang: who was well for so long has not hung meanwhile.

@@ -137,7 +137,9 @@ class Operator:
         machines = self._cluster.machines.values()
         here = {each.id for each in machines if each.id != each.put_back_as}
         gone = {each.node for each in (*members.voters, *members.outgoing) if each not in here}
-        return not gone or change.node in gone or not isinstance(change, Demote | Remove | Replace)
+        if not gone or not isinstance(change, Demote | Remove | Replace):
+            return True
+        return change.node in gone
 
 
 def _addition(replica: ReplicaId) -> AddLearner:

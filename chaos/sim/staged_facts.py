@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 from chaos.check.delayed_delivery import Pending
 from chaos.check.producer_sequences import Kept, Row
 from chaos.check.staged_parts import StagedParts
+from chaos.sim.limits import limit_of
 from raftlog.base.entry import Entry
 from raftlog.base.errors import RaftlogError, TransactionExpired
 from raftlog.broker import staging
@@ -58,7 +59,7 @@ class StagedFacts:
             return
         facts.marks["staged batches"] += 1
         facts.sequences.stored(maker.id, queue, maker.epoch, kept)
-        due_ms = self._now_ms + staging.STAGED_MS_MAX
+        due_ms = self._now_ms + limit_of(staging, "STAGED_MS_MAX")
         place_of = (entry.index, place)
         self.parts.staged(Pending(queue, outcome.id, due_ms, outcome.count, *place_of, data))
 

@@ -266,15 +266,14 @@ def _with_steered(seed: int, config: BrokerConfig) -> BrokerConfig:
 def _with_ids(config: SeedConfig) -> SeedConfig:
     """Let records have business ids in some seeds, and be forgotten once consumed in others."""
     random = stream(config.seed, "ids")
-    if config.broker is None:
+    broker = config.broker
+    if broker is None:
         return config
-    bounded = config.broker.retention_ms or config.broker.retention_bytes
-    if bounded and config.broker.groups and random.random() < CONSUMED_SHARE:
-        broker = msgspec.structs.replace(config.broker, until_consumed=True)
-        config = msgspec.structs.replace(config, broker=broker)
-    if random.random() >= IDS_SHARE:
-        return config
-    broker = msgspec.structs.replace(config.broker, ids=random.choice((2, 8, 30)))
+    bounded = broker.retention_ms or broker.retention_bytes
+    if bounded and broker.groups and random.random() < CONSUMED_SHARE:
+        broker = msgspec.structs.replace(broker, until_consumed=True)
+    if random.random() < IDS_SHARE:
+        broker = msgspec.structs.replace(broker, ids=random.choice((2, 8, 30)))
     return msgspec.structs.replace(config, broker=broker)
 
 

@@ -89,8 +89,7 @@ def changes_done(command: msgspec.Struct, outcome: object) -> Iterator[tuple[Cha
             yield ("delete group", command.group), None
         case ((CreateTopic() | CreateTypedTopic()), Topic()):
             types = EVERY_BIT if isinstance(command, CreateTopic) else command.types
-            asked = _topic("create topic", command.name, command.changes, types)
-            yield asked, topic_row(outcome)
+            yield _topic("create topic", command.name, command.changes, types), topic_row(outcome)
         case ((AlterTopic() | AlterTypedTopic()), Topic()):
             # All of them is what a topic has anyway, as long as a member knows no types.
             types = 0 if isinstance(command, AlterTopic) else command.types % EVERY_BIT

@@ -13,6 +13,7 @@ from random import Random
 from chaos.sim.cluster import Cluster
 from chaos.sim.disk import CrashKind
 from chaos.sim.process import Machine, Process
+from raftlog.base.ids import Index
 
 
 def wipe_one(cluster: Cluster, random: Random) -> bool:
@@ -82,7 +83,7 @@ def _is_dispensable(cluster: Cluster, leader: Process, machine: Machine) -> bool
         for voter in voters
         if voter.node != machine.node and not cluster.machines[voter.node].victim
     ]
-    end, committed = len(mine), observer.committed.end
+    end, committed = Index(len(mine)), observer.committed.end
     enough = [
         log
         for log in others

@@ -1,6 +1,7 @@
 """The invariants of half messages see what they are for."""
 
 import pytest
+from msgspec import structs
 
 from chaos.check.delayed_delivery import Pending
 from chaos.check.half_checks import check_asked, check_counted
@@ -71,10 +72,10 @@ def test_a_copy_is_told_of_the_first_one() -> None:
 @pytest.mark.parametrize(
     "told",
     [
-        COMMITTED._replace(base_offset=99),
-        COMMITTED._replace(queue=4),
-        COMMITTED._replace(count=1),
-        COMMITTED._replace(index=8),
+        structs.replace(COMMITTED, base_offset=99),
+        structs.replace(COMMITTED, queue=4),
+        structs.replace(COMMITTED, count=1),
+        structs.replace(COMMITTED, index=8),
     ],
 )
 def test_a_commit_puts_it_at_the_end_of_its_queue(told: Outcome) -> None:
@@ -94,7 +95,7 @@ def test_a_repeat_is_told_the_first_outcome() -> None:
     """All of it: queue, offset, count, term, index."""
     check_again(KEY, half(Standing.COMMITTED), COMMITTED)
     with pytest.raises(Violation, match="it was"):
-        check_again(KEY, half(Standing.COMMITTED), COMMITTED._replace(base_offset=102))
+        check_again(KEY, half(Standing.COMMITTED), structs.replace(COMMITTED, base_offset=102))
 
 
 def test_a_decision_never_changes() -> None:
@@ -195,7 +196,7 @@ def test_none_is_dropped() -> None:
 def test_a_decision_is_remembered() -> None:
     """As it was."""
     check_known("n1", KEY, COMMITTED, half(Standing.COMMITTED))
-    for row in (None, COMMITTED._replace(count=1)):
+    for row in (None, structs.replace(COMMITTED, count=1)):
         with pytest.raises(Violation, match="remembers"):
             check_known("n1", KEY, row, half(Standing.COMMITTED))
 

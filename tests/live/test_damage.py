@@ -32,7 +32,7 @@ def data(tmp_path: Path) -> Path:
         end = store.end
         body = [b"%d" % number * 100]
         index = Index(end.index + 1)
-        entry = seal(EntryKind.NOOP, Term(2), index, end.checksum, body)
+        entry = seal(EntryKind.NOOP, Term(1), index, end.checksum, body)
         write = WriteEntries(WriteNumber(number + 1), None, (entry,))
         plan = store.plan([write], Index(1))
         plan.perform()

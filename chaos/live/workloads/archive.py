@@ -8,6 +8,7 @@ with an empty disk is given a snapshot. What is held against the end is what the
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Final
 
@@ -122,7 +123,7 @@ class Archive:
                     self.installs += self._more(address.node, "snapshots_installed", counters)
             await self._world.rest(LOOK_S)
 
-    def _more(self, node: NodeId, name: str, counters: dict[str, int]) -> int:
+    def _more(self, node: NodeId, name: str, counters: Mapping[str, int]) -> int:
         """Return by how much a node's counter has grown; one that was started began again."""
         before, now = self._counted[node, name], counters.get(name, 0)
         self._counted[node, name] = now
