@@ -34,15 +34,17 @@ WORKS: "Final[dict[str, Callable[[BrokerConfig], bool]]]" = {
 
 
 def _by_simulator(seeds: range, mutant: Mutant | None) -> dict[str, object]:
-    from chaos.sim.run import run_seed  # noqa: PLC0415  (after the hook)
+    from chaos.sim.run import keep_what_stays, run_quickly  # noqa: PLC0415  (after the hook)
+    from chaos.sim.swarm import draw_config  # noqa: PLC0415
 
+    keep_what_stays()
     matters = _matters(mutant)
     count = events = 0
     for seed in seeds:
         if not matters(seed):
             continue
         count += 1
-        verdict = run_seed(seed)
+        verdict = run_quickly(draw_config(seed))
         events += verdict.events
         if verdict.failure is not None:
             catcher = {"catcher": verdict.invariant, "how": verdict.failure, "last": seed}

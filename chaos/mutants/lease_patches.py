@@ -14,6 +14,7 @@ LEASE_MUTANTS: Final = (
         "lease kept by who asked another to stand (ruling 13)",
         _LEADER,
         (("        self._lease.give_up()  #", "        pass  #"),),
+        needs=("DEPOSED",),
     ),
     Mutant(
         "lease by the wall clock",
@@ -52,11 +53,13 @@ LEASE_MUTANTS: Final = (
             ("message.transfer or not self._pledge.holds\n", "True\n"),
             ("is_hint = not self.membership.lease_ms\n", "is_hint = True\n"),
         ),
+        needs=("DEPOSED",),
     ),
     Mutant(
         "pledge forgotten by a restart (ruling 13)",
         "raftlog.raft.state",
         (("self._members.may_have_pledged_ms)", "0)"),),
+        needs=("DEPOSED",),
     ),
     Mutant(
         "pledge broken in a later term",

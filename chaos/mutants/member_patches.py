@@ -197,6 +197,7 @@ MEMBER_MUTANTS: Final = (
                 "                if 0 and (",
             ),
         ),
+        needs=("OLD_BACKUP",),
     ),
     Mutant(
         "what was acknowledged since a hello is not remembered",

@@ -3,8 +3,9 @@
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 import msgspec
@@ -30,12 +31,37 @@ class Capture(msgspec.Struct, frozen=True):
     """The seed at which it was caught."""
 
 
-def hunt(mutant: Mutant, seeds: int) -> Capture:
+class Healthy:
+    """What the product itself does where a mutant was caught: each place is asked about once."""
+
+    def __init__(self) -> None:
+        self._asked: dict[tuple[str, ...] | int, Future[Capture]] = {}
+        self._lock: Final = Lock()
+
+    def at(self, mutant: Mutant, seed: int) -> Capture:
+        """Return what comes of the mutant's tests, or else of ``seed``, without the mutant."""
+        place = mutant.tests or seed
+        with self._lock:
+            asked = self._asked.get(place)
+            is_known = asked is not None
+            if asked is None:
+                asked = self._asked[place] = Future()
+        if not is_known:
+            try:
+                asked.set_result(_run("", mutant, seed + 1, first=seed))
+            except BaseException as error:
+                asked.set_exception(error)
+                raise
+        return asked.result()
+
+
+def hunt(mutant: Mutant, seeds: int, healthy: Healthy | None = None) -> Capture:
     """Run one mutant until somebody sees it, or through the seeds below ``seeds``.
 
     A capture counts only if the product without the mutant passes there: else
     a bug of the product would pass for a good catcher.
     """
+    healthy = healthy or Healthy()
     before = Capture(mutant.name, None, "")
     while True:
         first = before.last + 1 if before.seeds else 0
@@ -47,7 +73,7 @@ def hunt(mutant: Mutant, seeds: int) -> Capture:
         )
         if capture.catcher is None:
             return capture
-        clean = _run("", mutant, capture.last + 1, first=capture.last)
+        clean = healthy.at(mutant, capture.last)
         if clean.catcher is None and not clean.how.startswith("the child"):
             return capture
         if mutant.tests:
@@ -77,6 +103,8 @@ def _run(name: str, mutant: Mutant, seeds: int, *, first: int) -> Capture:
 
 def hunt_all(mutants: Sequence[Mutant], seeds: int, jobs: int) -> Iterator[Capture]:
     """Run mutants, ``jobs`` at a time; captures come as they are made."""
+    healthy = Healthy()
     with ThreadPoolExecutor(jobs) as pool:
-        for done in as_completed([pool.submit(hunt, mutant, seeds) for mutant in mutants]):
+        hunts = [pool.submit(hunt, mutant, seeds, healthy) for mutant in mutants]
+        for done in as_completed(hunts):
             yield done.result()

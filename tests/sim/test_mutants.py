@@ -2,10 +2,11 @@
 
 import pytest
 
+from chaos.mutants import zoo
 from chaos.mutants.child import WORKS
 from chaos.mutants.hook import patched_sources
 from chaos.mutants.patches import MUTANTS, Mutant, find
-from chaos.mutants.zoo import hunt
+from chaos.mutants.zoo import Capture, hunt
 from chaos.sim.faults import Fault
 from chaos.sim.swarm import draw_config
 
@@ -45,3 +46,24 @@ def test_a_known_bug_is_caught_within_a_few_seeds(name: str) -> None:
     """If the simulator cannot see these, it sees nothing."""
     capture = hunt(find(name), seeds=100)
     assert capture.catcher is not None, capture.how
+
+
+def test_the_product_itself_is_asked_about_a_place_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many bugs are caught at one seed, or by the same tests; two processes hunt them."""
+    asked: list[tuple[str, int]] = []
+
+    def run(name: str, mutant: Mutant, seeds: int, *, first: int) -> Capture:
+        asked.append((name, first))
+        return Capture(mutant.name, None, f"{mutant.tests or range(first, seeds)}")
+
+    monkeypatch.setattr(zoo, "_run", run)
+    healthy = zoo.Healthy()
+    by_seeds, tested = (
+        Mutant("a", "raftlog", ()),
+        Mutant("b", "raftlog", (), tests=("tests/some.py",)),
+    )
+    for mutant in (by_seeds, tested):
+        assert healthy.at(mutant, 7) == healthy.at(mutant, 7)
+    healthy.at(by_seeds, 8)
+    healthy.at(tested, 8)
+    assert asked == [("", 7), ("", 7), ("", 8)]
