@@ -66,6 +66,7 @@ def run_topic(connect: list[str], *arguments: str) -> int:
     return main(["topic", *arguments, "--connect", ",".join(connect)])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_it_serves_until_a_signal_and_leaves_nothing(start: Start, number: signal.Signals) -> None:
     """Ctrl-C, an end by a supervisor, a terminal that is closed."""
@@ -81,6 +82,7 @@ def test_it_serves_until_a_signal_and_leaves_nothing(start: Start, number: signa
     assert ProcessId.find(node["pid"]) is None
 
 
+@pytest.mark.long
 def test_its_nodes_end_though_it_was_killed(start: Start) -> None:
     """They hear of it by a pipe that ends; nobody else would stop them."""
     process = start("--nodes", "3", "-o", "json")
@@ -110,6 +112,7 @@ def test_with_data_the_next_one_goes_on(start: Start, tmp_path: Path) -> None:
     assert run_topic(again["connect"], "describe", "hello") == Exit.DONE
 
 
+@pytest.mark.long
 def test_a_second_one_in_the_same_directory_is_refused(start: Start) -> None:
     """Before it has changed the first one's file."""
     ready(start("--data", "kept", "-o", "json"))
@@ -136,6 +139,7 @@ def test_a_second_one_elsewhere_takes_other_ports(start: Start) -> None:
     assert export[0].partition("=")[2] not in first["connect"]
 
 
+@pytest.mark.long
 def test_a_node_that_is_killed_is_told_and_the_others_go_on(start: Start) -> None:
     """With what brings it back."""
     process = start("--nodes", "3", "-o", "json")

@@ -177,6 +177,7 @@ STRANGE: Final = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_peer_port", [False, True], ids=["client port", "peer port"])
 async def test_strangers_are_refused_and_cost_nothing(
     cluster: LocalCluster,

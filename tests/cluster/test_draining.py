@@ -107,6 +107,7 @@ async def test_a_drained_node_is_shown_refuses_a_transfer_and_leads_if_it_must(
                 await asyncio.sleep(0.1)
 
 
+@pytest.mark.long
 async def test_the_only_voter_is_not_drained(tmp_path: Path) -> None:
     """Nobody would lead instead; and a name that is none is told with those that are."""
     async with LocalCluster(tmp_path, nodes=1) as cluster:

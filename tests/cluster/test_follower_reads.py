@@ -39,6 +39,7 @@ async def test_a_reader_with_a_bound_reads_from_followers(tmp_path: Path) -> Non
                 assert [each.value for each in found] == [b"after"]
 
 
+@pytest.mark.long
 async def test_a_group_with_a_bound_reads_from_followers(tmp_path: Path) -> None:
     """Its position is the leader's: a second member goes on where the first one has committed."""
     with LocalCluster(tmp_path) as cluster:

@@ -175,6 +175,7 @@ async def test_an_id_is_stored_once_whoever_is_killed(target: Target) -> None:
     assert len({stored.term for stored in last.stored.values()}) > 1, "no leader was killed amid"
 
 
+@pytest.mark.long
 async def test_a_refused_record_is_not_stored_whoever_is_killed(target: Target) -> None:
     """A process sends faster than its quota lets it, dies, and goes on; so do leaders."""
     client, told, began = target.client, Told(), time.monotonic()

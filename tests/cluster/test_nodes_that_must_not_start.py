@@ -146,6 +146,7 @@ CASES: Final = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("damage", "code", "part"), CASES, ids=[damage.__name__ for damage, *_ in CASES]
 )
@@ -165,6 +166,7 @@ def test_a_node_that_cannot_start_says_why(
     assert part in found[1][0]
 
 
+@pytest.mark.long
 def test_a_locked_directory_is_left_alone(tmp_path: Path) -> None:
     """Two processes on one log would be two votes of one node."""
     with LocalCluster(tmp_path, local_addresses(1)) as cluster:

@@ -123,6 +123,7 @@ async def test_two_shards_share_a_process_and_nothing_else(cluster: LocalCluster
             await side.router.aclose()
 
 
+@pytest.mark.long
 async def test_each_shard_has_a_folder_and_comes_back_with_its_own(tmp_path: Path) -> None:
     """One process, stopped and started again."""
     settings = ("shards: 2", "segment_mib: 8")

@@ -182,6 +182,7 @@ def test_a_message_is_delayed_and_another_cancelled(tmp_path: Path) -> None:
     assert delivered == "b'hello again'"
 
 
+@pytest.mark.long
 def test_the_tutorial_goes_on_where_it_was(tmp_path: Path) -> None:
     """The second run consumes what the first one has not."""
     (program,) = examples_of("../tutorial/first-topic.md")
@@ -213,6 +214,7 @@ def test_a_client_beyond_its_quota_waits(tmp_path: Path) -> None:
         assert run_example(seeded(program, cluster), tmp_path) == "nightly-job 10 True\n"
 
 
+@pytest.mark.long
 def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:
     """As a member of a group; another subscription and a bad filter are refused."""
     (program,) = examples_of("filters.md")
@@ -224,6 +226,7 @@ def test_a_program_reads_through_a_filter(tmp_path: Path) -> None:
     assert printed[4].index("!") == printed[5].index("^")
 
 
+@pytest.mark.long
 def test_a_program_finds_messages(tmp_path: Path) -> None:
     """By a key, until it has enough; and by place alone."""
     (program,) = examples_of("find-messages.md")
@@ -238,6 +241,7 @@ def test_a_program_finds_messages(tmp_path: Path) -> None:
     assert printed[3:] == ["3 found", "first of queue 3 0"]
 
 
+@pytest.mark.long
 def test_a_program_traces_a_message(tmp_path: Path) -> None:
     """A delayed one, while a group has it; and one that is not there yet."""
     program, past = examples_of("trace-a-message.md")

@@ -46,6 +46,7 @@ def run_killed(source: str, directory: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_outbox_sends_what_was_committed(tmp_path: Path) -> None:
     """The second run orders again: two more messages, and none of the first twice."""
     (program,) = examples_of("outbox.md")
@@ -82,6 +83,7 @@ def test_a_killed_relay_loses_and_repeats_nothing(tmp_path: Path) -> None:
     assert printed[1] == "OutboxCounts(waiting=0, sent=6, parked=0)"
 
 
+@pytest.mark.long
 def test_a_killed_job_stores_each_order_once(tmp_path: Path) -> None:
     """SIGKILL when an order is stored, before that is noted; then to the node as well."""
     _, program = examples_of("store-once.md")

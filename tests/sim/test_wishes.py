@@ -2,6 +2,8 @@
 
 import itertools
 
+import pytest
+
 from chaos.damage.base import (
     BROKER,
     DamagedCluster,
@@ -16,6 +18,7 @@ from chaos.sim.wish_faults import why_not_as_wished
 from raftlog.raft.changes import Prefer
 
 
+@pytest.mark.long
 def test_a_preferred_leader_whose_disk_hangs_gives_leadership_up_until_it_is_well() -> None:
     """It answers heartbeats all the while; who leads then does not hand back."""
     with small_limits(BROKER):

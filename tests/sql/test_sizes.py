@@ -120,6 +120,7 @@ class Counting(Sqlite):
             yield counted
 
 
+@pytest.mark.long
 async def test_a_backlog_of_large_messages_is_read_bit_by_bit(tmp_path: Path) -> None:
     """A thousand of them would not fit into memory, and a relay that has none never goes on."""
     path = tmp_path / "shop.db"

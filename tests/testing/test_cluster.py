@@ -41,6 +41,7 @@ def test_it_waits_is_hurt_and_leaves_nothing() -> None:
     assert not any(ProcessId.find(pid) for pid in pids)
 
 
+@pytest.mark.long
 def test_a_restart_of_a_node_that_runs_stops_it_first() -> None:
     """A rolling restart is a loop over the nodes."""
 
@@ -53,6 +54,7 @@ def test_a_restart_of_a_node_that_runs_stops_it_first() -> None:
     asyncio.run(live())
 
 
+@pytest.mark.long
 def test_a_directory_of_ones_own_is_kept_and_gone_on_with(tmp_path: Path) -> None:
     """The second cluster has what the first one stored."""
 

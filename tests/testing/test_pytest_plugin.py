@@ -53,6 +53,7 @@ def test_a_cluster_is_shared_and_repaired(tmp_path: Path) -> None:
     assert "3 passed" in done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("scope", "code", "said"), [("function", 4, "write session or module"), ("module", 0, "")]
 )
