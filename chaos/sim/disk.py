@@ -310,6 +310,9 @@ class SimFile:
             self._inode.unreadable.difference_update(sectors(offset, len(data)))
         self._files.end()
 
+    def write_back(self, length: int, offset: int) -> None:
+        """Do nothing: an unsynced write may be on the disk at any time."""
+
     def sync(self) -> None:
         """Make everything that was written so far durable."""
         inode = self._inode

@@ -9,8 +9,9 @@
 A snapshot is of use only with the sealed ranges up to its index, and those only
 with their log: so it is begun when both are durable here (ruling 14). One at a
 time; what is cut meanwhile is not held. A failed write stops the node (R2). Between two
-slices the loop is left to others for some times as long as the slice took: all replicas cut
-at the same entry, and a million rows written in one go would hold up whatever comes.
+slices the loop is left to others for some times as long as the slice took, and the disk for as
+long as it may need: all replicas cut at the same entry, and a million rows written in one go
+would hold up whatever comes, and the syncs of the log.
 
 At a start the newest snapshot that is good, within the log, and has all its
 ranges is taken; one that is torn or rotten is passed over for an older one, and
@@ -24,6 +25,7 @@ import msgspec
 
 from raftlog.base.errors import CorruptFrame, DamagedLog, NoRoom
 from raftlog.base.ids import INDEX_ZERO, Index
+from raftlog.base.limits import KIB
 from raftlog.broker.index import RangeSummary
 from raftlog.broker.machine import BrokerMachine
 from raftlog.broker.snapshot import FrozenTables, Snapshot, is_snapshot, parse_snapshot
@@ -38,6 +40,9 @@ SLICE_NS: Final = 1_000_000
 """No piece is begun later than this in a turn of the loop; one takes about as long."""
 REST_SHARE: Final = 2
 """So many times as long as a slice took, none is made: a third of a loop writes a snapshot."""
+PACED_BYTES: Final = 64 * KIB
+PACED_NS: Final = 4_000_000
+"""So long each ``PACED_BYTES`` of a slice take at least: 16 MiB/s."""
 
 
 class Snapshots:
@@ -139,7 +144,10 @@ class Snapshots:
         if is_last:
             self._reader.submit(writing.finish, lambda _, error: self._finished(frozen, error))
             return
-        rest_ns = (self._scheduler.now_ns() - began_ns) * REST_SHARE
+        rest_ns = max(
+            (self._scheduler.now_ns() - began_ns) * REST_SHARE,
+            sum(map(len, pieces)) // PACED_BYTES * PACED_NS,
+        )
 
         def go_on() -> None:
             self._write_some(frozen, writing, chunks)

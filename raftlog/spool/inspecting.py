@@ -187,6 +187,9 @@ class _CopiedFile:
         self.allocate(offset)
         self._data[offset : offset + len(data)] = data
 
+    def write_back(self, length: int, offset: int) -> None:
+        """Do nothing."""
+
     def sync(self) -> None:
         """Do nothing."""
 

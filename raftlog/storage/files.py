@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Protocol
 
 from raftlog.base.entry import Buffer
@@ -35,6 +36,9 @@ class File(Protocol):
 
     def pwrite(self, buffers: Sequence[Buffer], offset: int) -> None:
         """Write all of ``buffers`` one after the other from ``offset`` on."""
+
+    def write_back(self, length: int, offset: int) -> None:
+        """Let the disk begin to write these bytes. Nobody waits, and nothing is promised."""
 
     def sync(self) -> None:
         """Make the file's bytes and size durable (fdatasync)."""
@@ -126,6 +130,11 @@ class OsFile:
         view = memoryview(data)
         while done < len(data):
             done += os.pwrite(self._descriptor, view[done:], offset + done)
+
+    def write_back(self, length: int, offset: int) -> None:
+        """Call posix_fadvise: of bytes that are dirty Linux begins the writing, and drops none."""
+        with suppress(OSError):
+            os.posix_fadvise(self._descriptor, offset, length, os.POSIX_FADV_DONTNEED)
 
     def sync(self) -> None:
         """Call fdatasync."""

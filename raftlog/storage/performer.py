@@ -43,6 +43,10 @@ class LaterFile:
         """Write."""
         self._made().pwrite(buffers, offset)
 
+    def write_back(self, length: int, offset: int) -> None:
+        """Write back."""
+        self._made().write_back(length, offset)
+
     def sync(self) -> None:
         """Sync."""
         self._made().sync()

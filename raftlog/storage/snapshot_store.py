@@ -214,7 +214,9 @@ class SnapshotWriting:
             self.close()
             self._store.forget(self._path)
             raise
-        self._end += sum(map(len, pieces))
+        size = sum(map(len, pieces))
+        self._file.write_back(size, self._end)  # else the sync is of all of it, and others wait
+        self._end += size
 
     def finish(self) -> None:
         """Make it durable under its name."""

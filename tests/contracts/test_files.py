@@ -49,6 +49,15 @@ def test_more_buffers_than_the_kernel_takes_are_written_whole(world: World) -> N
     file.close()
 
 
+def test_what_is_written_back_is_as_it_was(world: World) -> None:
+    """It is a hint: also for what is not there."""
+    file = world.files.open(world.path("x"), create=True)
+    file.pwrite([b"abc"], 0)
+    file.write_back(2, 1)
+    file.write_back(100, 50)
+    assert (file.pread(3, 0), file.size()) == (b"abc", 3)
+
+
 def test_a_read_past_the_end_is_short(world: World) -> None:
     """Callers see the end of a file as fewer bytes, not as an error."""
     file = world.files.open(world.path("x"), create=True)

@@ -175,6 +175,27 @@ def test_between_two_slices_the_loop_is_left_to_others(monkeypatch: pytest.Monke
     assert world.restored().digest() == world.machine.digest()
 
 
+def test_the_disk_is_left_to_others_for_as_long_as_a_slice_may_take_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was encoded before costs no time of the loop; the log's syncs would wait for it."""
+    monkeypatch.setattr(snapshot, "PACED_BYTES", 100)
+    scheduler = FakeScheduler()
+    world = World(scheduler)
+    for number in range(30):
+        world.create(f"topic-{number}")
+    world.durable = world.cut()
+    world.snapshots.progress()
+    world.reader.run()
+    assert scheduler.armed == 1
+    (timer,) = scheduler.timers
+    scheduler.advance(timer.at_ns - scheduler.time_ns)
+    world.reader.run()
+    size = len(world.store.read(world.durable))
+    assert size > 1_000
+    assert scheduler.time_ns >= size // 100 * snapshot.PACED_NS
+
+
 def test_a_snapshot_that_rests_stays_unfinished_when_the_node_stops(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
