@@ -46,7 +46,7 @@ lint: install ## Formatting, rules, types, layers (changes nothing)
 
 # One worker per core of a small machine; loadfile keeps a file's shared set-up in one worker. In
 # the order of folders: by the number of their tests the longest files would come last, and alone.
-test: install ## The tests that are not marked long: five to nine minutes on two cores
+test: install ## The tests that are not marked long: five to six minutes on two cores
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long'
 
 test-all: install ## Every test: a quarter of an hour
