@@ -46,11 +46,13 @@ lint: install ## Formatting, rules, types, layers (changes nothing)
 
 # One worker per core of a small machine; loadfile keeps a file's shared set-up in one worker. In
 # the order of folders: by the number of their tests the longest files would come last, and alone.
+PYTEST := $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+
 test: install ## The tests that are not marked long: five to six minutes on two cores
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder -m 'not long'
+	$(PYTEST) -m 'not long'
 
 test-all: install ## Every test: a quarter of an hour
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
 
 verify: lint test-all chaos-minute ## Everything that must hold before a commit
 

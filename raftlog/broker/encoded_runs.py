@@ -46,10 +46,6 @@ class EncodedRuns(Generic[K]):
         self._run_before: Final[dict[K, K | None]] = {}
         """For each of them the last key of the run before it."""
 
-    def __len__(self) -> int:
-        """Count the runs that are encoded."""
-        return len(self._lasts)
-
     def behind(self, before: K | None) -> tuple[K, Sequence[Chunk]] | None:
         """Return the last key and the rows of the run behind ``before``, if that is encoded."""
         return self._chunks.get(before)

@@ -39,6 +39,7 @@ from raftlog.storage.files import File, OsFile, OsFiles
 from raftlog.storage.identity import NODE_META, Identity, read_identity
 from raftlog.storage.log_store import DURABLE_MARK, HARD_STATE, LOG
 from raftlog.storage.lost_header import claim_of_first_unit
+from raftlog.storage.recovery import not_promised
 from raftlog.storage.scan import SegmentScan, end_of_whole_units
 from raftlog.storage.segment import SUFFIX, Segment, header_of
 
@@ -302,27 +303,18 @@ class _ShardInspection:
         last = self.segments[-1].end if self.segments else LOG_ORIGIN
         end = last.index
         where = self.segments[-1].path if self.segments else self._log
-        promised = (*self._cuts, Cut(mark.unit, mark.index, mark.checksum))
-        other = [(cut.index, path) for cut in promised for path in self._contradicting(cut)]
+        other = not_promised(self.segments, self._cuts, mark)
         if end < mark.index:
             self._find(where, "damage", f"ends with entry {end}, was durable up to {mark.index}")
         elif mark.truncation and end > mark.index:
             self._find(where, "unfinished", f"a truncation to entry {mark.index} did not end")
-        elif other:
-            self._find(
-                other[0][1], "damage", f"entry {other[0][0]} is not the one that was promised"
-            )
+        elif other is not None:
+            self._find(other[1], "damage", f"entry {other[0]} is not the one that was promised")
         elif end > (whole := end_of_whole_units(self._scans, mark).index):
             what = f"entries {whole + 1} to {end} are of a write that did not end"
             self._find(where, "unfinished", what)
         elif self._scans and self._scans[-1].junk:
             self._find(where, "unfinished", f"a write after entry {end} did not end")
-
-    def _contradicting(self, cut: Cut) -> Iterator[str]:
-        for segment in self.segments:
-            checksum = segment.checksum_at(cut.index)
-            if checksum is not None and cut.contradicts(checksum):
-                yield segment.path
 
     def _judge_members(self) -> None:
         """Look whether the log has what was written of configurations, or has trimmed it."""

@@ -30,6 +30,7 @@ mark is known by it to whoever was told (ruling 16)::
     says                                  "durable up to unit 6": the cut, 8, is no promise
 """
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -265,16 +266,13 @@ class _Findings:
         Damage is known by its checksums, and repaired. This is none: each frame is good, and
         nobody knows from which entry on they are of another branch.
         """
-        mark = self.watermark
-        for promised in (*self._mark.cuts, Cut(mark.unit, mark.index, mark.checksum)):
-            for segment in self.segments:
-                checksum = segment.checksum_at(promised.index)
-                if checksum is not None and promised.contradicts(checksum):
-                    raise DamagedLog(
-                        f"entry {promised.index} in {segment.path} is not the one that was "
-                        f"promised: a disk took back what it had confirmed; copy the data "
-                        f"directory away and let the node join as new"
-                    )
+        other = not_promised(self.segments, self._mark.cuts, self.watermark)
+        if other is not None:
+            raise DamagedLog(
+                f"entry {other[0]} in {other[1]} is not the one that was promised: a disk took "
+                f"back what it had confirmed; copy the data directory away and let the node join "
+                f"as new"
+            )
 
     def judge_tail(self) -> None:
         """Decide between torn and damaged at the end of the log."""
@@ -418,3 +416,15 @@ def _check_readable(file: File) -> None:
         file.pread(SEGMENT_HEADER_BYTES + UNIT_BYTES, 0)
     except OSError as error:
         raise StorageFailed("pread", file.path, 0, error) from error
+
+
+def not_promised(
+    segments: Sequence[Segment], cuts: Sequence[Cut], watermark: Claim
+) -> tuple[Index, str] | None:
+    """Return index and file of an entry that is another one than the mark has promised."""
+    for promised in (*cuts, Cut(watermark.unit, watermark.index, watermark.checksum)):
+        for segment in segments:
+            checksum = segment.checksum_at(promised.index)
+            if checksum is not None and promised.contradicts(checksum):
+                return promised.index, segment.path
+    return None
