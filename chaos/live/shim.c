@@ -174,8 +174,13 @@ ssize_t pwritev64v2(int fd, const struct iovec *parts, int count, off64_t at, in
     return pwritev2(fd, parts, count, at, flags);
 }
 
+static int has_name(int fd) { /* else no power cut brings it back, and nobody sees its size */
+    struct stat found;
+    return fstat(fd, &found) || found.st_nlink;
+}
+
 int ftruncate(int fd, off_t size) {
-    return path_of(fd) ? resize(fd, size, 1) : REAL(ftruncate)(fd, size);
+    return path_of(fd) && has_name(fd) ? resize(fd, size, 1) : REAL(ftruncate)(fd, size);
 }
 
 int ftruncate64(int fd, off64_t size) { return ftruncate(fd, size); }

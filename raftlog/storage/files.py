@@ -13,11 +13,12 @@ import errno
 import fcntl
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Final, Protocol
 
 from raftlog.base.entry import Buffer
 from raftlog.base.errors import DirectoryLocked, StorageFailed
+from raftlog.storage.freeing import FREEING
 
 _BUFFERS_MAX: Final = 1024
 _NOWAIT: Final = getattr(os, "RWF_NOWAIT", 0)
@@ -80,8 +81,12 @@ class Files(Protocol):
     def rename(self, old: str, new: str) -> None:
         """Give ``old`` the name ``new``, replacing what had it."""
 
-    def remove(self, path: str) -> None:
-        """Take a name away; open handles stay good."""
+    def remove(self, path: str, *, at_once: bool = False) -> None:
+        """Take a name away; open handles stay good.
+
+        The room of a large file is there a second later, which spares everybody's syncs
+        (``freeing``), or with ``at_once`` on return.
+        """
 
 
 class OsFile:
@@ -162,10 +167,10 @@ class OsFile:
         return os.fstat(self._descriptor).st_size
 
     def close(self) -> None:
-        """Close once."""
+        """Close once; a large file that was removed is freed little by little."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
-            os.close(descriptor)
+            FREEING.close(descriptor, self.path)
 
 
 class OsFiles:
@@ -242,9 +247,13 @@ class OsFiles:
         except OSError as error:
             raise StorageFailed("rename", old, None, error) from error
 
-    def remove(self, path: str) -> None:
-        """Call unlink."""
-        try:
-            os.unlink(path)  # noqa: PTH108
-        except OSError as error:
-            raise StorageFailed("unlink", path, None, error) from error
+    def remove(self, path: str, *, at_once: bool = False) -> None:
+        """Call unlink; with the file open, so that it is freed when that is closed."""
+        with ExitStack() as stack:
+            if not at_once:
+                with suppress(StorageFailed):  # what can't be opened may be removed
+                    stack.callback(self.open(path).close)
+            try:
+                os.unlink(path)  # noqa: PTH108
+            except OSError as error:
+                raise StorageFailed("unlink", path, None, error) from error

@@ -109,9 +109,9 @@ def test_the_marker_is_durable_before_the_first_directory_is_formatted(tmp_path:
             steps.append(f"sync {Path(path).name}")
             super().sync_directory(path)
 
-        def remove(self, path: str) -> None:
+        def remove(self, path: str, *, at_once: bool = False) -> None:
             steps.append(f"remove {Path(path).name}")
-            super().remove(path)
+            super().remove(path, at_once=at_once)
 
     def formatter(directories: Mapping[NodeId, Path], *, shards: int, files: Files) -> ClusterId:
         assert directories
