@@ -3,9 +3,12 @@
 Exit code 1 if a seed failed, if nothing ever succeeded in one, or if a
 required kind of fault or path was never reached in the whole set: a suite that
 no longer reaches what it tests must not stay green.
+
+A run that is stopped (SIGINT) counts for what came before, in the ledger too.
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +30,8 @@ TOLD_EVERY: Final = 500
 """Seeds between two signs of life."""
 CHUNKS_EACH: Final = 100
 """Pieces of work after which a worker process is replaced."""
+STOPPED: Final = 130
+"""Exit code of a run that found nothing until it was stopped."""
 
 
 def run_seeds(seeds: Iterable[int], jobs: int) -> list[Verdict]:
@@ -39,10 +44,19 @@ def run_configs(
 ) -> list[Verdict]:
     """Run what is drawn already, in ``jobs`` processes; ``tell`` is told of each at once."""
     verdicts: list[Verdict] = []
+    _run_into(verdicts, configs, jobs, tell)
+    return verdicts
+
+
+def _run_into(
+    verdicts: list[Verdict],
+    configs: Sequence[SeedConfig],
+    jobs: int,
+    tell: Callable[[Verdict], None],
+) -> None:
     for verdict in _verdicts(configs, jobs):
         tell(verdict)
         verdicts.append(verdict)
-    return verdicts
 
 
 def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
@@ -53,10 +67,15 @@ def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
     # now and then: proposals are not seen by the garbage collector (they are many), so those
     # of a process that was killed keep its whole world in memory.
     workers = get_context("spawn").Pool(
-        jobs, initializer=keep_what_stays, maxtasksperchild=CHUNKS_EACH
+        jobs, initializer=_begin_worker, maxtasksperchild=CHUNKS_EACH
     )
     with workers as pool:
         yield from pool.imap(run_quickly, configs, chunksize=2)
+
+
+def _begin_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; one of us listens
+    keep_what_stays()
 
 
 def shortfalls(verdicts: list[Verdict]) -> list[str]:
@@ -150,10 +169,16 @@ def main() -> int:
     if options.shrink is not None:
         return _shrink(configs[0], options.shrink)
     started = time.perf_counter()
-    verdicts = run_configs(configs, 1 if len(configs) == 1 else options.jobs, _tell)
+    verdicts: list[Verdict] = []
+    was_stopped = False
+    try:
+        _run_into(verdicts, configs, 1 if len(configs) == 1 else options.jobs, _tell)
+    except KeyboardInterrupt:
+        was_stopped = True
+        print(f"stopped after {len(verdicts)} of {len(configs)} seeds", file=sys.stderr)
     seconds = time.perf_counter() - started
     if options.verbose:
-        for verdict, config in zip(verdicts, configs, strict=True):
+        for verdict, config in zip(verdicts, configs, strict=not was_stopped):
             _print_one(verdict, config)
     for mark, count in sorted(merge(verdicts).items()):
         print(f"{count:8} seeds reached {mark}")
@@ -166,11 +191,13 @@ def main() -> int:
     )
     for line in lacking:
         print(f"FAILED {line}")
-    if code is not None:
+    if code is not None and verdicts:
         failed = sum(bool(verdict.failure) for verdict in verdicts)
         missing = len(lacking) - failed
-        append(Entry(code, first, end, events, acked, failed, missing))
-    return 1 if lacking else 0
+        append(Entry(code, first, first + len(verdicts), events, acked, failed, missing))
+    if lacking:
+        return 1
+    return STOPPED if was_stopped else 0
 
 
 if __name__ == "__main__":
