@@ -8,7 +8,6 @@ A run that is stopped (SIGINT) counts for what came before, in the ledger too.
 """
 
 import argparse
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ import msgspec
 from chaos.seeds.code import code_of_commit
 from chaos.seeds.ledger import Entry, append
 from chaos.sim.marks import REQUIRED, REQUIRED_FROM_SEEDS
-from chaos.sim.run import Run, Verdict, keep_what_stays, merge, run_config, run_quickly, verdict_of
+from chaos.sim.run import Run, Verdict, begin_worker, merge, run_config, run_quickly, verdict_of
 from chaos.sim.shrink import shrink
 from chaos.sim.swarm import SeedConfig, draw_config
 from chaos.sim.timeline import Timeline
@@ -67,15 +66,10 @@ def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
     # now and then: proposals are not seen by the garbage collector (they are many), so those
     # of a process that was killed keep its whole world in memory.
     workers = get_context("spawn").Pool(
-        jobs, initializer=_begin_worker, maxtasksperchild=CHUNKS_EACH
+        jobs, initializer=begin_worker, maxtasksperchild=CHUNKS_EACH
     )
     with workers as pool:
         yield from pool.imap(run_quickly, configs, chunksize=2)
-
-
-def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; one of us listens
-    keep_what_stays()
 
 
 def shortfalls(verdicts: list[Verdict]) -> list[str]:

@@ -5,6 +5,7 @@ wherever and however often the seed is run.
 """
 
 import gc
+import signal
 import traceback
 from collections import Counter
 from typing import Final
@@ -83,6 +84,12 @@ def keep_what_stays() -> None:
     """Spare the garbage collector, after each run, what a process has for good: its modules."""
     gc.collect()
     gc.freeze()
+
+
+def begin_worker() -> None:
+    """Begin a process of a pool. Not in ``__main__``, which a spawned process doesn't have."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells all; the parent listens
+    keep_what_stays()
 
 
 def verdict_of(run: "Run") -> Verdict:

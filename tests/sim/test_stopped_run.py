@@ -1,5 +1,7 @@
 """A run of hours that is stopped was not for nothing."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -49,3 +51,16 @@ def test_a_failure_before_the_stop_is_a_failure(monkeypatch: pytest.MonkeyPatch)
 def test_a_run_that_is_stopped_at_once_leaves_no_line(monkeypatch: pytest.MonkeyPatch) -> None:
     code, written = _stopped_after(0, monkeypatch)
     assert (code, written) == (program.STOPPED, [])
+
+
+def test_a_program_of_two_processes_runs_to_its_end() -> None:
+    """As a user starts it: a process of a pool knows nothing of the ``__main__`` of its parent."""
+    done = subprocess.run(
+        [sys.executable, "-m", "chaos.sim", "--seeds", "1:3", "--jobs", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "2 seeds, " in done.stdout
