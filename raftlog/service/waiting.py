@@ -19,28 +19,38 @@ K = TypeVar("K", bound=Hashable)
 class Waiter(Generic[K]):
     """One waiting request."""
 
-    __slots__ = ("_timer", "_waiting", "key", "wake")
+    __slots__ = ("_timer", "_waiting", "_wake", "key")
 
     def __init__(self, waiting: "Waiting[K]", key: K, wake: Callable[[bool], None]) -> None:
         self._waiting = waiting
         self._timer: Timer | None = None
         self.key = key
-        self.wake = wake
+        self._wake = wake
 
     def arm(self, scheduler: Scheduler, delay_ns: int) -> None:
         """End the wait after ``delay_ns``."""
         self._timer = scheduler.call_later(delay_ns, self._expire)
 
-    def leave(self) -> None:
-        """Stop waiting; ``wake`` is not called any more. Harmless when it was."""
+    def leave(self) -> Callable[[bool], None]:
+        """Stop waiting; ``wake`` is not called any more. Harmless when it was.
+
+        Returns:
+            What was to be called. It is let go: as a rule it belongs to who has this waiter, and
+            the circle of the two would wait for the garbage collector.
+        """
+        wake, self._wake = self._wake, _nobody
         self._waiting.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        return wake
 
     def _expire(self) -> None:
-        self.leave()
-        self.wake(True)
+        self.leave()(True)
+
+
+def _nobody(_expired: bool) -> None:  # noqa: FBT001  (as who waits is called)
+    """Nobody waits any more."""
 
 
 class Waiting(Generic[K]):
@@ -89,8 +99,7 @@ class Waiting(Generic[K]):
             return
         for waiter in list(waiters):
             if waiter in waiters:  # an earlier one may have ended it
-                waiter.leave()
-                waiter.wake(False)
+                waiter.leave()(False)
 
     def wake_all(self) -> None:
         """Everything has changed: each that waits looks again, once."""

@@ -35,10 +35,11 @@ class Request:
         message: The request's header, of the class that ``wire.requests`` names.
         payload: The bytes beside it; they stay valid and never change.
         on_cancelled: Called once if the client does not want the answer any
-            more, or is gone; an answer after that is dropped.
+            more, or is gone; an answer after that is dropped. Forgotten with the answer: what
+            works on a request has the request, and a circle of the two waits for the collector.
     """
 
-    __slots__ = ("_connection", "_id", "message", "method", "on_cancelled", "payload", "shard")
+    __slots__ = ("_connection", "_id", "_on_cancelled", "message", "method", "payload", "shard")
 
     def __init__(self, connection: "_ClientConnection", frame: Frame, message: Message) -> None:
         self._connection: _ClientConnection | None = connection
@@ -47,18 +48,28 @@ class Request:
         self.shard = ShardId(frame.shard)
         self.message = message
         self.payload = frame.payload
-        self.on_cancelled: Callable[[], None] | None = None
+        self._on_cancelled: Callable[[], None] | None = None
+
+    @property
+    def on_cancelled(self) -> Callable[[], None] | None:
+        """Whom to tell that the answer is not wanted any more."""
+        return self._on_cancelled
+
+    @on_cancelled.setter
+    def on_cancelled(self, call: Callable[[], None] | None) -> None:
+        if self._connection is not None:  # else it was answered at once
+            self._on_cancelled = call
 
     def reply(self, message: Message, payload: Sequence[Buffer] = ()) -> None:
         """Answer; the buffers must not change any more."""
-        connection, self._connection = self._connection, None
+        connection = self._let_go()
         if connection is not None:
             header = message.SerializeToString()
             connection.answer(self._id, self.method, header, payload, Flag.REPLY)
 
     def fail(self, error: RaftlogError) -> None:
         """Answer that it failed."""
-        connection, self._connection = self._connection, None
+        connection = self._let_go()
         if connection is not None:
             address = ""
             if isinstance(error, NotLeader) and error.leader_hint is not None:
@@ -67,10 +78,15 @@ class Request:
 
     def cancel(self) -> None:
         """The answer is not wanted any more."""
-        if self._connection is not None:
-            self._connection = None
-            if self.on_cancelled is not None:
-                self.on_cancelled()
+        on_cancelled = self._on_cancelled
+        if self._let_go() is not None and on_cancelled is not None:
+            on_cancelled()
+
+    def _let_go(self) -> "_ClientConnection | None":
+        """Return the connection, once."""
+        connection, self._connection = self._connection, None
+        self._on_cancelled = None
+        return connection
 
 
 Handler = Callable[[Request], None]

@@ -107,3 +107,15 @@ async def test_a_call_that_nobody_waits_for_is_cancelled() -> None:
         await waiting
     asked.fail(BadRequest("dropped"))
     assert stopped == ["once"]
+
+
+@pytest.mark.asyncio
+async def test_whom_a_cancel_would_tell_is_forgotten_with_the_answer() -> None:
+    """It has the call, as a rule: a circle of the two would wait for the collector."""
+    early, late = call(), call()
+    early.on_cancelled = lambda: None
+    assert early.on_cancelled is not None
+    early.reply(client.NodeStatus())
+    late.reply(client.NodeStatus())
+    late.on_cancelled = lambda: None
+    assert (early.on_cancelled, late.on_cancelled) == (None, None)

@@ -1,5 +1,6 @@
 """Long polls: woken by apply, ended by their deadline, never by both."""
 
+import weakref
 from collections.abc import Callable
 
 from raftlog.service.waiting import Waiter, Waiting
@@ -96,3 +97,22 @@ def test_all_are_woken_when_everything_has_changed() -> None:
     waiting.add("two", 100, speaker("b"))
     waiting.wake_all()
     assert (said, len(waiting), scheduler.armed) == (["a woken", "b woken"], 0, 0)
+
+
+def test_who_waits_no_more_is_not_kept() -> None:
+    """As a rule it has the waiter: a circle of the two would wait for the collector."""
+    _, waiting, _, _ = world()
+
+    class Poll:
+        def again(self, _expired: bool) -> None:  # noqa: FBT001
+            """Look again."""
+
+    poll = Poll()
+    kept = weakref.ref(poll)
+    woken = waiting.add("a", 100, poll.again)
+    left = waiting.add("b", 100, poll.again)
+    waiting.wake("a")
+    left.leave()
+    del poll
+    assert kept() is None
+    assert woken.key == "a"

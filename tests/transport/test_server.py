@@ -311,3 +311,18 @@ async def test_a_request_nobody_waits_for_is_cancelled(by: str) -> None:
         await asyncio.wait_for(cancelled.wait(), 30)
         held[0].reply(client.NodeStatus())  # dropped: nobody is there
         held[0].cancel()
+
+
+async def test_whom_a_cancel_would_tell_is_forgotten_with_the_answer() -> None:
+    """It has the request, as a rule: a circle of the two would wait for the collector."""
+    held: asyncio.Queue[Request] = asyncio.Queue()
+    async with serving(clients(held.put_nowait)) as port, dialled(port) as wire:
+        wire.say(CLIENT_HELLO + status_request(5) + status_request(6))
+        assert await wire.frame() is not None
+        early, late = await held.get(), await held.get()
+        early.on_cancelled = lambda: None
+        assert early.on_cancelled is not None
+        early.reply(client.NodeStatus())
+        late.fail(BadRequest("no"))
+        late.on_cancelled = lambda: None
+        assert (early.on_cancelled, late.on_cancelled) == (None, None)

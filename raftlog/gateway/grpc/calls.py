@@ -29,18 +29,28 @@ class Call:
         shard: Of which shard.
         message: The request without its payload.
         payload: The bytes that a frame would have beside the message.
-        on_cancelled: Called once if the answer is not wanted any more.
+        on_cancelled: Called once if the answer is not wanted any more. Forgotten with the answer.
     """
 
-    __slots__ = ("_answer", "message", "method", "on_cancelled", "payload", "shard")
+    __slots__ = ("_answer", "_on_cancelled", "message", "method", "payload", "shard")
 
     def __init__(self, method: int, shard: ShardId, message: Message, payload: Buffer) -> None:
         self.method: Final = method
         self.shard = shard
         self.message = message
         self.payload = payload
-        self.on_cancelled: Callable[[], None] | None = None
+        self._on_cancelled: Callable[[], None] | None = None
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+    @property
+    def on_cancelled(self) -> Callable[[], None] | None:
+        """Whom to tell that the answer is not wanted any more."""
+        return self._on_cancelled
+
+    @on_cancelled.setter
+    def on_cancelled(self, call: Callable[[], None] | None) -> None:
+        if not self._answer.done():
+            self._on_cancelled = call
 
     def again(self) -> "Call":
         """Return the same request, to be asked elsewhere."""
@@ -49,18 +59,21 @@ class Call:
     def reply(self, message: Message, payload: Sequence[Buffer] = ()) -> None:
         """Answer; the buffers must not change any more. Dropped if nobody waits."""
         if not self._answer.done():
+            self._on_cancelled = None
             self._answer.set_result((message, payload))
 
     def fail(self, error: RaftlogError) -> None:
         """Answer that it failed. Dropped if nobody waits."""
         if not self._answer.done():
+            self._on_cancelled = None
             self._answer.set_exception(error)
 
     def end(self, error: RaftlogError) -> None:
         """Have whatever works on it stop; whoever waits gets ``error``."""
         if not self._answer.done():
+            on_cancelled = self._on_cancelled
             self.fail(error)
-            self._stop()
+            self._stop(on_cancelled)
 
     async def answer(self) -> Answer:
         """Wait for the answer. Being cancelled cancels the request.
@@ -72,11 +85,11 @@ class Call:
             return await self._answer
         except asyncio.CancelledError:
             self._answer.cancel()
-            self._stop()
+            self._stop(self._on_cancelled)
             raise
 
-    def _stop(self) -> None:
-        on_cancelled, self.on_cancelled = self.on_cancelled, None
+    def _stop(self, on_cancelled: Callable[[], None] | None) -> None:
+        self._on_cancelled = None
         if on_cancelled is not None:
             on_cancelled()
 
