@@ -241,12 +241,12 @@ class BadFiles(OsFiles):
 
         self._disk.journal.rename(_above(new), do)
 
-    def remove(self, path: str, *, at_once: bool = False) -> None:
+    def remove(self, path: str, *, gently: bool = False) -> None:
         """Take a name away, and keep it aside."""
 
         def do() -> tuple[Callable[[], None], Callable[[], None]]:
             kept = self._keep(path)
-            OsFiles.remove(self, path, at_once=at_once)
+            OsFiles.remove(self, path, gently=gently)
             return lambda: _restore(kept, path), lambda: _forget(kept)
 
         self._disk.journal.rename(_above(path), do)

@@ -54,8 +54,8 @@ def _run_into(
     tell: Callable[[Verdict], None],
 ) -> None:
     for verdict in _verdicts(configs, jobs):
-        tell(verdict)
         verdicts.append(verdict)
+        tell(verdict)
 
 
 def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
@@ -171,24 +171,24 @@ def main() -> int:
         was_stopped = True
         print(f"stopped after {len(verdicts)} of {len(configs)} seeds", file=sys.stderr)
     seconds = time.perf_counter() - started
+    events = sum(verdict.events for verdict in verdicts)
+    acked = sum(verdict.marks.get("acked", 0) for verdict in verdicts)
+    lacking = shortfalls(verdicts)
+    if code is not None and verdicts:
+        failed = sum(bool(verdict.failure) for verdict in verdicts)
+        missing = len(lacking) - failed
+        append(Entry(code, first, first + len(verdicts), events, acked, failed, missing))
     if options.verbose:
         for verdict, config in zip(verdicts, configs, strict=not was_stopped):
             _print_one(verdict, config)
     for mark, count in sorted(merge(verdicts).items()):
         print(f"{count:8} seeds reached {mark}")
-    events = sum(verdict.events for verdict in verdicts)
-    acked = sum(verdict.marks.get("acked", 0) for verdict in verdicts)
-    lacking = shortfalls(verdicts)
     print(
         f"{len(verdicts)} seeds, {events} events, {acked} acked appends in {seconds:.1f} s "
         f"({events / seconds:.0f} events/s): {len(lacking)} failures"
     )
     for line in lacking:
         print(f"FAILED {line}")
-    if code is not None and verdicts:
-        failed = sum(bool(verdict.failure) for verdict in verdicts)
-        missing = len(lacking) - failed
-        append(Entry(code, first, first + len(verdicts), events, acked, failed, missing))
     if lacking:
         return 1
     return STOPPED if was_stopped else 0

@@ -453,7 +453,7 @@ class SimFiles:
         self._change_names([(new, inode), (old, None)])
         self.end()
 
-    def remove(self, path: str, *, at_once: bool = False) -> None:  # noqa: ARG002  (it always is)
+    def remove(self, path: str, *, gently: bool = False) -> None:  # noqa: ARG002  (nobody waits)
         """Take a name away."""
         self.begin("unlink", path, None)
         self._change_names([(path, None)])

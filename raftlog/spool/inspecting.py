@@ -277,7 +277,7 @@ class _Copy:
         """Rename a file of the copy."""
         self._files[new] = self._files.pop(old)
 
-    def remove(self, path: str, *, at_once: bool = False) -> None:  # noqa: ARG002  (it always is)
+    def remove(self, path: str, *, gently: bool = False) -> None:  # noqa: ARG002  (nobody waits)
         """Remove a file of the copy."""
         data = self._files.pop(path)
         self.removed += len(data) if _is_segment(path) else 0

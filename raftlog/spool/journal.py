@@ -195,8 +195,8 @@ class Journal:
         )  # or a file that is missing could not be told from one that was removed
         for first in gone:
             file, size = self._segments[first]
+            file.close()  # before: its room must be there for the reserve
             self._files.remove(file.path)
-            file.close()
             del self._segments[first]
             self.bytes -= size
         self._files.sync_directory(self._directory)

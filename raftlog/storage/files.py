@@ -81,11 +81,11 @@ class Files(Protocol):
     def rename(self, old: str, new: str) -> None:
         """Give ``old`` the name ``new``, replacing what had it."""
 
-    def remove(self, path: str, *, at_once: bool = False) -> None:
+    def remove(self, path: str, *, gently: bool = False) -> None:
         """Take a name away; open handles stay good.
 
-        The room of a large file is there a second later, which spares everybody's syncs
-        (``freeing``), or with ``at_once`` on return.
+        With ``gently`` the room of a large file is there a second later, which spares everybody's
+        syncs (``freeing``): for what is removed while others work, and not for want of room.
         """
 
 
@@ -231,6 +231,9 @@ class OsFiles:
 
     def sync_directory(self, path: str) -> None:
         """Open the directory and fsync it."""
+        failed = FREEING.failed.get(path.rstrip("/"))
+        if failed is not None:
+            raise StorageFailed("fsync", path, None, failed)
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
@@ -247,10 +250,10 @@ class OsFiles:
         except OSError as error:
             raise StorageFailed("rename", old, None, error) from error
 
-    def remove(self, path: str, *, at_once: bool = False) -> None:
-        """Call unlink; with the file open, so that it is freed when that is closed."""
+    def remove(self, path: str, *, gently: bool = False) -> None:
+        """Call unlink; ``gently``, with the file open, so that it is freed when that is closed."""
         with ExitStack() as stack:
-            if not at_once:
+            if gently:
                 with suppress(StorageFailed):  # what can't be opened may be removed
                     stack.callback(self.open(path).close)
             try:

@@ -167,7 +167,7 @@ class LogPerformer:
     def remove(self, segment: Segment) -> None:
         """Take a segment's name away."""
         remove_index(self._files, segment.index_path)
-        self._files.remove(segment.path)
+        self._files.remove(segment.path, gently=True)
 
     def cut(self, segment: Segment, position: int, *, was_sealed: bool) -> None:
         """Cut a segment's tail off and make the rest whole again."""

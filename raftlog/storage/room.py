@@ -85,5 +85,5 @@ class Reserve:
     def _remove(self, path: str) -> bool:
         if not self._files.exists(path):
             return False
-        self._files.remove(path, at_once=True)
+        self._files.remove(path)
         return True

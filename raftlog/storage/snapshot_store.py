@@ -122,7 +122,7 @@ class SnapshotStore:
         kept = self._kept()
         for other in self.indexes():
             if other not in kept:
-                files.remove(self._path(other))
+                files.remove(self._path(other), gently=True)
 
     def fetched(self, index: Index, written: str) -> None:
         """The bytes of one that a peer has sent are durable: keep it, and no other such."""

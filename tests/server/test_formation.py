@@ -109,9 +109,9 @@ def test_the_marker_is_durable_before_the_first_directory_is_formatted(tmp_path:
             steps.append(f"sync {Path(path).name}")
             super().sync_directory(path)
 
-        def remove(self, path: str, *, at_once: bool = False) -> None:
+        def remove(self, path: str, *, gently: bool = False) -> None:
             steps.append(f"remove {Path(path).name}")
-            super().remove(path, at_once=at_once)
+            super().remove(path, gently=gently)
 
     def formatter(directories: Mapping[NodeId, Path], *, shards: int, files: Files) -> ClusterId:
         assert directories
