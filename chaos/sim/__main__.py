@@ -10,7 +10,7 @@ A run that is stopped (SIGINT) counts for what came before, in the ledger too.
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -35,27 +35,7 @@ STOPPED: Final = 130
 
 def run_seeds(seeds: Iterable[int], jobs: int) -> list[Verdict]:
     """Run seeds in ``jobs`` processes; verdicts come in the order of the seeds."""
-    return run_configs([draw_config(seed) for seed in seeds], jobs)
-
-
-def run_configs(
-    configs: Sequence[SeedConfig], jobs: int, tell: Callable[[Verdict], None] = lambda _: None
-) -> list[Verdict]:
-    """Run what is drawn already, in ``jobs`` processes; ``tell`` is told of each at once."""
-    verdicts: list[Verdict] = []
-    _run_into(verdicts, configs, jobs, tell)
-    return verdicts
-
-
-def _run_into(
-    verdicts: list[Verdict],
-    configs: Sequence[SeedConfig],
-    jobs: int,
-    tell: Callable[[Verdict], None],
-) -> None:
-    for verdict in _verdicts(configs, jobs):
-        verdicts.append(verdict)
-        tell(verdict)
+    return list(_verdicts([draw_config(seed) for seed in seeds], jobs))
 
 
 def _verdicts(configs: Sequence[SeedConfig], jobs: int) -> Iterator[Verdict]:
@@ -166,7 +146,9 @@ def main() -> int:
     verdicts: list[Verdict] = []
     was_stopped = False
     try:
-        _run_into(verdicts, configs, 1 if len(configs) == 1 else options.jobs, _tell)
+        for verdict in _verdicts(configs, 1 if len(configs) == 1 else options.jobs):
+            verdicts.append(verdict)
+            _tell(verdict)
     except KeyboardInterrupt:
         was_stopped = True
         print(f"stopped after {len(verdicts)} of {len(configs)} seeds", file=sys.stderr)

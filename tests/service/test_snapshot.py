@@ -155,15 +155,21 @@ class SlowScheduler(FakeScheduler):
         return self.time_ns
 
 
+def begun(scheduler: FakeScheduler, *, topics: int) -> World:
+    """Begin a snapshot of some topics."""
+    world = World(scheduler)
+    for number in range(topics):
+        world.create(f"topic-{number}")
+    world.durable = world.cut()
+    world.snapshots.progress()
+    return world
+
+
 def test_between_two_slices_the_loop_is_left_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """All replicas cut at one entry: written in one go, a million rows hold up what comes."""
     monkeypatch.setattr(table, "CHUNK_BYTES", 64)
     scheduler = SlowScheduler()
-    world = World(scheduler)
-    for number in range(30):
-        world.create(f"topic-{number}")
-    world.durable = world.cut()
-    world.snapshots.progress()
+    world = begun(scheduler, topics=30)
     began_ns, slices, rested_ns = scheduler.time_ns, 0, 0
     while world.reader.run():
         for timer in scheduler.timers[:]:
@@ -181,11 +187,7 @@ def test_the_disk_is_left_to_others_for_as_long_as_a_slice_may_take_it(
     """What was encoded before costs no time of the loop; the log's syncs would wait for it."""
     monkeypatch.setattr(snapshot, "PACED_BYTES", 100)
     scheduler = FakeScheduler()
-    world = World(scheduler)
-    for number in range(30):
-        world.create(f"topic-{number}")
-    world.durable = world.cut()
-    world.snapshots.progress()
+    world = begun(scheduler, topics=30)
     world.reader.run()
     assert scheduler.armed == 1
     (timer,) = scheduler.timers
@@ -202,9 +204,7 @@ def test_a_snapshot_that_rests_stays_unfinished_when_the_node_stops(
     """No timer is left, and nothing is written any more."""
     monkeypatch.setattr(table, "CHUNK_BYTES", 64)
     scheduler = SlowScheduler()
-    world = World(scheduler)
-    world.durable = world.cut()
-    world.snapshots.progress()
+    world = begun(scheduler, topics=0)
     world.reader.run()
     assert scheduler.armed == 1
     world.snapshots.stop()
